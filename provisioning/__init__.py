@@ -1,0 +1,1 @@
+"""Makes a site, its model bundle and its demo; admits, configures and revokes boxes."""
