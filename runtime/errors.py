@@ -1,0 +1,11 @@
+"""The root of the failures a person can act on: commands print one clear line for each."""
+
+from __future__ import annotations
+
+
+class OperationError(Exception):
+    """Something outside the program is not as it should be: a file, a setting, a disk, a peer.
+
+    The message is the whole story for its reader: what happened, to what, and what to do next.
+    Commands print it as ``error: <message>`` and exit with 1; services log it and stop.
+    """
