@@ -1,0 +1,273 @@
+"""Read a role's one TOML file, say plainly what is wrong in it, and print the effective one."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticUndefined
+
+from runtime.errors import OperationError
+from runtime.fsio import FileProblem, read_file
+
+MAX_CONFIG_BYTES = 1 << 20
+
+
+class ConfigError(OperationError):
+    """The configuration file is missing, is not TOML, or does not fit its role."""
+
+
+class Section(BaseModel):
+    """A part of a configuration: unknown keys are refused, docstrings under fields are its help."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+class LogConfig(Section):
+    """What is logged, and in which form."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """``json`` lines, a coloured ``console``, or ``auto``: console on a terminal, else json."""
+
+
+class TlsConfig(Section):
+    """Who we are and whom we believe, on one mutually authenticated TLS 1.3 connection."""
+
+    ca: Path
+    """PEM file of the certificate authority that the other side's certificate must come from."""
+    certificate: Path
+    """PEM file of our own certificate (followed by its chain, if any)."""
+    private_key: Path | None = None
+    """PEM file of our private key; leave out when it stands in the certificate's file."""
+
+
+class MqttConfig(Section):
+    """Where the MQTT broker is and how a session with it is kept."""
+
+    host: str = "127.0.0.1"
+    """Host name or address of the broker; with TLS, the name its certificate must carry."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8883
+    """TCP port of the broker."""
+    tls: TlsConfig | None = None
+    """Certificates; without them the connection is plain (a broker on loopback only)."""
+    client_id: Annotated[str, Field(max_length=64)] = ""
+    """MQTT client id, unique at the broker; empty: the role chooses one from its own name."""
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    """Seconds of silence after which either side calls the connection lost (at 1.5 times)."""
+    session_expiry_s: Annotated[int, Field(ge=0, le=0xFFFFFFFE)] = 7 * 24 * 3600
+    """Seconds the broker keeps what we have not yet received after we vanish."""
+    max_payload_bytes: Annotated[int, Field(ge=1024, le=256 << 20)] = 8 << 20
+    """Messages larger than this are refused in both directions."""
+
+
+class RoleConfig(Section):
+    """The configuration of one role's process; each role adds its own keys and sections."""
+
+    log: LogConfig = LogConfig()
+    """Logging."""
+
+
+SomeConfig = TypeVar("SomeConfig", bound=BaseModel)
+
+
+def load(path: Path, model: type[SomeConfig]) -> SomeConfig:
+    """Read the TOML file at ``path`` as a ``model``; relative paths count from the file's folder.
+
+    Raises:
+        ConfigError: the file cannot be read, is not TOML, or a key is unknown, missing or wrong.
+            The message names the file, every such key, what is wrong and what to do.
+    """
+    try:
+        text = read_file(path, MAX_CONFIG_BYTES).decode("utf-8")
+        data = tomllib.loads(text)
+    except FileProblem as error:
+        raise ConfigError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path} is not UTF-8 text at byte {error.start}; save it as UTF-8"
+        ) from (error)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}; strings need quotes, sections look like [mqtt]"
+        ) from error
+    return parse(data, model, source=str(path), folder=path.parent)
+
+
+def parse(
+    data: Mapping[str, Any], model: type[SomeConfig], *, source: str, folder: Path
+) -> SomeConfig:
+    """Validate already parsed TOML; ``source`` names it in messages, ``folder`` anchors its paths.
+
+    Raises:
+        ConfigError: see `load`.
+    """
+    try:
+        config = model.model_validate(data)
+    except ValidationError as error:
+        lines = [
+            _explain(cast("Mapping[str, Any]", item), model)
+            for item in error.errors(include_url=False)
+        ]
+        raise ConfigError(
+            f"{source} cannot be used:\n"
+            + "\n".join(f"  {line}" for line in lines)
+            + "\ncorrect the file; --print-config shows every key with its meaning"
+        ) from error
+    return cast("SomeConfig", _anchored(config, folder.absolute()))
+
+
+def render(model: BaseModel) -> str:
+    """Return ``model`` as TOML that `load` reads back, each key under its meaning and default."""
+    lines: list[str] = []
+    if model.__doc__:
+        lines += [*_comment(model.__doc__.strip().splitlines()[0]), ""]
+    _render_section(model, (), lines)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    """Return ``value`` with each relative path in it, however deep, put under ``folder``."""
+    if isinstance(value, Path):
+        expanded = value.expanduser()
+        return expanded if expanded.is_absolute() else folder / expanded
+    if isinstance(value, BaseModel):
+        changed = {
+            name: _anchored(getattr(value, name), folder) for name in type(value).model_fields
+        }
+        return value.model_copy(update=changed)
+    if isinstance(value, tuple | list | set | frozenset):
+        return type(value)(_anchored(item, folder) for item in value)
+    if isinstance(value, dict):
+        return {key: _anchored(item, folder) for key, item in value.items()}
+    return value
+
+
+def _explain(item: Mapping[str, Any], model: type[BaseModel]) -> str:
+    where = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+    if item["type"] == "missing":
+        return f"{where}: is required and missing"
+    if item["type"] == "extra_forbidden":
+        known = _keys_beside(item["loc"], model)
+        near = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+        return f"{where}: no such key; {hint}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    given = repr(item.get("input"))
+    if len(given) > 60 or isinstance(item.get("input"), dict | BaseModel):
+        return f"{where}: {message}"
+    return f"{where}: {message} (it is {given})"
+
+
+def _keys_beside(location: Sequence[int | str], model: type[BaseModel]) -> list[str]:
+    """Return the keys that would have been right where an unknown one stands."""
+    fields = model.model_fields
+    for part in location[:-1]:
+        if isinstance(part, int) or part not in fields:
+            continue
+        inner = _inner_model(fields[part].annotation)
+        if inner is None:
+            return []
+        fields = inner.model_fields
+    return list(fields)
+
+
+def _inner_model(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _inner_model(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def _comment(text: str) -> list[str]:
+    return [f"# {line.strip()}".rstrip() for line in text.strip().splitlines()]
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, BaseModel | dict):
+        return True
+    return isinstance(value, list | tuple) and any(isinstance(i, BaseModel | dict) for i in value)
+
+
+def _render_section(model: BaseModel, prefix: tuple[str, ...], lines: list[str]) -> None:
+    tables: list[tuple[str, Any, str]] = []
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        about = (field.description or "").replace("``", "'")
+        if _is_table(value):
+            tables.append((name, value, about))
+            continue
+        lines += _comment(about) if about else []
+        default = field.get_default(call_default_factory=False)
+        if field.is_required() or default is PydanticUndefined or default is Ellipsis:
+            lines.append("# Required.")
+        elif default is not None and default != value and not _is_table(default):
+            lines.append(f"# Default: {_toml(default)}")
+        lines.append(f"# {name} = ..." if value is None else f"{_key(name)} = {_toml(value)}")
+        lines.append("")
+    for name, value, about in tables:
+        _render_table(value, (*prefix, name), about, lines)
+
+
+def _render_table(value: Any, path: tuple[str, ...], about: str, lines: list[str]) -> None:
+    header = ".".join(_key(part) for part in path)
+    if isinstance(value, list | tuple):
+        for item in value:
+            lines += [*_comment(about), f"[[{header}]]"]
+            _render_content(item, path, lines)
+        return
+    lines += [*_comment(about), f"[{header}]"]
+    _render_content(value, path, lines)
+
+
+def _render_content(value: Any, path: tuple[str, ...], lines: list[str]) -> None:
+    if isinstance(value, BaseModel):
+        _render_section(value, path, lines)
+        return
+    for name, item in value.items():
+        if item is not None and not _is_table(item):
+            lines.append(f"{_key(str(name))} = {_toml(item)}")
+    lines.append("")
+    for name, item in value.items():
+        if _is_table(item):
+            _render_table(item, (*path, str(name)), "", lines)
+
+
+def _key(name: str) -> str:
+    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    return name if bare else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    # JSON's escapes are TOML's, save for DEL, which TOML wants escaped, and lone surrogates.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml(value: Any) -> str:  # noqa: PLR0911 - one line a TOML type
+    if isinstance(value, Enum):
+        return _toml(value.value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else ("nan" if value != value else f"{value}")  # noqa: PLR0124 - NaN
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, list | tuple | set | frozenset):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return _quoted(str(value))
