@@ -1,4 +1,4 @@
-"""What crosses a wire or rests on a disk: names, schemas, sealing, signatures. No I/O, no clock, no threads.
+"""What crosses a wire or rests on a disk: names, schemas, seals. No I/O, no clock, no threads.
 
 The modules follow docs/protocol.md section by section.
 """

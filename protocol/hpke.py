@@ -1,0 +1,102 @@
+"""Sealing to a public key: HPKE (RFC 9180) with MLKEM768_X25519, HKDF-SHA256 and AES-256-GCM.
+
+Private keys travel and rest as 96-byte seeds (ML-KEM-768 seed, 64; X25519, 32), public keys as
+1,216 bytes (ML-KEM-768 encapsulation key, 1,184; X25519, 32). Every use names its purpose and
+context in HPKE's ``info``, so that a sealed message opens only for what it was made for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hpke import (
+    AEAD,
+    KDF,
+    KEM,
+    MLKEM768X25519PrivateKey,
+    MLKEM768X25519PublicKey,
+    Suite,
+)
+
+from protocol.encoding import encode
+from protocol.errors import AuthenticationFailed, MalformedMessage
+
+SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+SEED_BYTES = 96
+PUBLIC_BYTES = 1216
+_MLKEM_SEED = 64
+_MLKEM_PUBLIC = 1184
+
+
+class PublicKey:
+    """A sealing key's public half, 1,216 bytes."""
+
+    __slots__ = ("_key", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        if len(raw) != PUBLIC_BYTES:
+            raise MalformedMessage(f"a sealing public key has {PUBLIC_BYTES} bytes")
+        try:
+            self._key = MLKEM768X25519PublicKey(
+                MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC]),
+                X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:]),
+            )
+        except ValueError as error:
+            raise MalformedMessage("not a sealing public key") from error
+        self.raw = raw
+
+    @property
+    def key_id(self) -> bytes:
+        """First 16 bytes of the key's SHA-256."""
+        return hashlib.sha256(self.raw).digest()[:16]
+
+    def seal(self, plaintext: bytes, *, purpose: str, context: list[object]) -> bytes:
+        """Seal ``plaintext`` to this key; it opens only with the same purpose and context."""
+        return SUITE.encrypt(plaintext, self._key, info=_info(purpose, context))
+
+
+class PrivateKey:
+    """A sealing key, held as its 96-byte seed."""
+
+    __slots__ = ("_key", "public", "seed")
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise MalformedMessage(f"a sealing key's seed has {SEED_BYTES} bytes")
+        mlkem = MLKEM768PrivateKey.from_seed_bytes(seed[:_MLKEM_SEED])
+        x25519 = X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:])
+        self._key = MLKEM768X25519PrivateKey(mlkem, x25519)
+        self.seed = seed
+        self.public = PublicKey(
+            mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
+        )
+
+    @classmethod
+    def generate(cls) -> PrivateKey:
+        """Draw a new key."""
+        return cls(
+            MLKEM768PrivateKey.generate().private_bytes_raw()
+            + X25519PrivateKey.generate().private_bytes_raw()
+        )
+
+    def open(self, sealed: bytes, *, purpose: str, context: list[object]) -> bytes:
+        """Open what was sealed to this key for ``purpose`` and ``context``.
+
+        :raises AuthenticationFailed: altered, sealed to another key, or for another purpose.
+        """
+        try:
+            return SUITE.decrypt(sealed, self._key, info=_info(purpose, context))
+        except (InvalidTag, ValueError) as error:
+            raise AuthenticationFailed(
+                f"a sealed {purpose} does not open: altered, or not sealed to this key"
+            ) from error
+
+    def __repr__(self) -> str:
+        return f"PrivateKey(key_id={self.public.key_id.hex()})"
+
+
+def _info(purpose: str, context: list[object]) -> bytes:
+    return encode(["sealtrace/v1", purpose, context])

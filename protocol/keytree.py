@@ -1,0 +1,187 @@
+"""The key tree of a camera's day: a GGM tree of HMAC-SHA256, one tree a root and modality.
+
+From a root, ``HMAC(root, "sealtrace/v1/tree/" + label)`` is the top of the tree of that modality;
+then left = HMAC(node, 0x00), right = HMAC(node, 0x01), depth 7; leaves 0 to 95 are the slots. A
+slot's key needs the leaf of **every** root (PROTOCOL.md, "Keys of a camera's day").
+
+The modality is split off at the top, not below the slot: so a grant for a window is the same few
+nodes whatever modalities it covers, and what it does not cover cannot be derived from it.
+
+Source: O. Goldreich, S. Goldwasser, S. Micali, "How to construct random functions", J. ACM 33(4),
+1986; as a puncturable PRF: D. Boneh, B. Waters, ASIACRYPT 2013.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from protocol.encoding import encode
+from protocol.errors import MalformedMessage, ScopeExceeded
+from protocol.names import SLOTS_PER_EPOCH
+
+DEPTH = 7
+KEY_BYTES = 32
+FACE, APPEARANCE, META, LIVE, EVIDENCE = "face", "appearance", "meta", "live", "evidence"
+LABELS = (FACE, APPEARANCE, META, LIVE, EVIDENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node of a tree: ``level`` 0 (top) to 7 (leaf), ``index`` within the level, 32-byte key."""
+
+    level: int
+    index: int
+    key: bytes
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.level <= DEPTH or not 0 <= self.index < 1 << self.level:
+            raise MalformedMessage("a key tree node is outside the tree")
+        if len(self.key) != KEY_BYTES:
+            raise MalformedMessage(f"a key tree node has {KEY_BYTES} bytes")
+
+    @property
+    def slots(self) -> range:
+        """The leaves below this node (may reach past slot 95, which nobody uses)."""
+        width = 1 << (DEPTH - self.level)
+        return range(self.index * width, (self.index + 1) * width)
+
+    def children(self) -> tuple[Node, Node]:
+        """Return the left and the right child."""
+        left = hmac.digest(self.key, b"\x00", "sha256")
+        right = hmac.digest(self.key, b"\x01", "sha256")
+        return (
+            Node(self.level + 1, self.index * 2, left),
+            Node(self.level + 1, self.index * 2 + 1, right),
+        )
+
+    def __repr__(self) -> str:
+        return f"Node(level={self.level}, index={self.index})"
+
+
+def tree_top(root: bytes, label: str) -> Node:
+    """Return the top of the tree of one modality under one root."""
+    if label not in LABELS:
+        raise MalformedMessage(f"'{label}' is not a key label")
+    if len(root) != KEY_BYTES:
+        raise MalformedMessage(f"a root has {KEY_BYTES} bytes")
+    return Node(0, 0, hmac.digest(root, b"sealtrace/v1/tree/" + label.encode(), "sha256"))
+
+
+def cover(first: int, last: int) -> list[tuple[int, int]]:
+    """Return the fewest ``(level, index)`` whose leaves are exactly the slots ``first..last``.
+
+    :raises ScopeExceeded: not a non-empty range of slots 0 to 95.
+    """
+    if not 0 <= first <= last < SLOTS_PER_EPOCH:
+        raise ScopeExceeded(f"slots {first} to {last} are not a range of a day's slots")
+    found: list[tuple[int, int]] = []
+    low, high, level = first, last + 1, DEPTH
+    while low < high:
+        if low & 1:
+            found.append((level, low))
+            low += 1
+        if high & 1:
+            high -= 1
+            found.append((level, high))
+        low, high, level = low >> 1, high >> 1, level - 1
+    return sorted(found, key=lambda node: node[1] << (DEPTH - node[0]))
+
+
+def descend(node: Node, level: int, index: int) -> Node:
+    """Derive the node at ``(level, index)`` below ``node``.
+
+    :raises ScopeExceeded: it is not below ``node``.
+    """
+    if level < node.level or index >> (level - node.level) != node.index:
+        raise ScopeExceeded("that key is not below the node")
+    for shift in range(level - node.level - 1, -1, -1):
+        node = node.children()[(index >> shift) & 1]
+    return node
+
+
+def window_nodes(root: bytes, label: str, first: int, last: int) -> list[Node]:
+    """Return the nodes that a grant for slots ``first..last`` of one modality consists of."""
+    top = tree_top(root, label)
+    return [descend(top, level, index) for level, index in cover(first, last)]
+
+
+def expand(nodes: Iterable[Node]) -> dict[int, bytes]:
+    """Derive every slot leaf below ``nodes``: slot to 32-byte key, slots 0 to 95 only."""
+    leaves: dict[int, bytes] = {}
+    pending = list(nodes)
+    while pending:
+        node = pending.pop()
+        if node.slots.start >= SLOTS_PER_EPOCH:
+            continue
+        if node.level == DEPTH:
+            leaves[node.index] = node.key
+        else:
+            pending.extend(node.children())
+    return leaves
+
+
+class PuncturableTree:
+    """One modality's tree as a board holds it: what has passed can no longer be derived.
+
+    Holds only nodes that cover the slots from the last :meth:`forget_before` on.
+    """
+
+    __slots__ = ("_nodes",)
+
+    def __init__(self, root: bytes, label: str, *, first_slot: int = 0) -> None:
+        self._nodes = window_nodes(root, label, first_slot, SLOTS_PER_EPOCH - 1)
+
+    def leaf(self, slot: int) -> bytes:
+        """Return the leaf of ``slot``, 32 bytes.
+
+        :raises ScopeExceeded: the slot has been forgotten or does not exist.
+        """
+        for node in self._nodes:
+            if slot in node.slots and slot < SLOTS_PER_EPOCH:
+                return descend(node, DEPTH, slot).key
+        raise ScopeExceeded(f"the key of slot {slot} has been dropped, or never existed")
+
+    def forget_before(self, slot: int) -> None:
+        """Drop everything from which a slot before ``slot`` could be derived."""
+        if slot >= SLOTS_PER_EPOCH:
+            self._nodes = []
+            return
+        kept: list[Node] = []
+        for level, index in cover(slot, SLOTS_PER_EPOCH - 1):
+            for node in self._nodes:
+                if level >= node.level and index >> (level - node.level) == node.index:
+                    kept.append(descend(node, level, index))
+                    break
+        self._nodes = kept
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityKey:
+    """The key of one modality in one slot of one camera, and its public commitment (32 B each)."""
+
+    key: bytes
+    commitment: bytes
+
+    def __repr__(self) -> str:
+        return "ModalityKey(...)"
+
+
+def modality_key(
+    leaves: Sequence[bytes],
+    *,
+    site: str,
+    camera: str,
+    epoch: int,
+    generation: int,
+    slot: int,
+    label: str,
+) -> ModalityKey:
+    """Combine one slot's leaves of **all** roots, in the order of the roots (HKDF, RFC 5869)."""
+    info = encode(["sealtrace/v1", "slot-key", site, camera, epoch, generation, slot, label])
+    derived = HKDF(hashes.SHA256(), 2 * KEY_BYTES, None, info).derive(b"".join(leaves))
+    return ModalityKey(derived[:KEY_BYTES], derived[KEY_BYTES:])

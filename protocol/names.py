@@ -1,0 +1,103 @@
+"""Names of things and of times: identifiers, MQTT topics, epochs and slots.
+
+Times are integer milliseconds since 1970-01-01 UTC. An **epoch** is the number of a UTC day since
+that date; a **slot** is one of its 96 quarter hours (ARCHITECTURE.md, Words).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from protocol.errors import MalformedMessage
+
+SLOT_MS = 15 * 60 * 1000
+SLOTS_PER_EPOCH = 96
+EPOCH_MS = SLOT_MS * SLOTS_PER_EPOCH
+TOPIC_ROOT = "st/v1"
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+
+
+def require_name(value: object, *, what: str) -> str:
+    """Return ``value`` if it is a name: lower-case letters, digits and inner hyphens, 1 to 64.
+
+    :raises MalformedMessage: otherwise.
+    """
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        raise MalformedMessage(
+            f"{what} is not a name (lower-case letters, digits and inner hyphens, at most 64)"
+        )
+    return value
+
+
+def epoch_of(time_ms: int) -> int:
+    """Return the epoch (UTC day number) that holds ``time_ms``."""
+    return time_ms // EPOCH_MS
+
+
+def slot_of(time_ms: int) -> int:
+    """Return the slot, 0 to 95, of its epoch that holds ``time_ms``."""
+    return time_ms % EPOCH_MS // SLOT_MS
+
+
+def slot_start_ms(epoch: int, slot: int) -> int:
+    """Return when a slot begins, in milliseconds; ``slot`` 96 is the next epoch's beginning."""
+    return epoch * EPOCH_MS + slot * SLOT_MS
+
+
+def slots_in_window(epoch: int, from_ms: int, to_ms: int) -> range:
+    """Return the slots of ``epoch`` that overlap ``[from_ms, to_ms)``; empty when none does."""
+    base = epoch * EPOCH_MS
+    first = max(0, (from_ms - base) // SLOT_MS)
+    stop = min(SLOTS_PER_EPOCH, -((base - to_ms) // SLOT_MS))
+    return range(first, max(first, stop))
+
+
+@dataclass(frozen=True, slots=True)
+class CameraAddress:
+    """Where a camera's messages come from: its site, the box that it is wired to, its own name."""
+
+    site: str
+    box: str
+    camera: str
+
+    def __post_init__(self) -> None:
+        require_name(self.site, what="site")
+        require_name(self.box, what="box")
+        require_name(self.camera, what="camera")
+
+    def topic(self, leaf: str) -> str:
+        """Return the MQTT topic of this camera that ends in ``leaf``."""
+        return f"{TOPIC_ROOT}/{self.site}/{self.box}/{self.camera}/{leaf}"
+
+
+ENVELOPE = "envelope"
+EPOCH = "epoch"
+HEALTH = "health"
+RECEIPT = "receipt"
+
+
+def parse_camera_topic(topic: str) -> tuple[CameraAddress, str]:
+    """Split ``st/v1/{site}/{box}/{camera}/{leaf}``.
+
+    :raises MalformedMessage: the topic has another form.
+    """
+    parts = topic.split("/")
+    if len(parts) != 6 or "/".join(parts[:2]) != TOPIC_ROOT:
+        raise MalformedMessage("topic is not that of a camera")
+    return CameraAddress(*parts[2:5]), parts[5]
+
+
+def box_health_topic(site: str, box: str) -> str:
+    """Return the topic of a box's own health: birth, will and reports (retained)."""
+    return f"{TOPIC_ROOT}/{site}/{box}/{HEALTH}"
+
+
+def day_keys_topic(site: str, custodian: str) -> str:
+    """Return the topic (retained) on which a custodian's signed day keys are relayed."""
+    return f"{TOPIC_ROOT}/{site}/custodians/{custodian}/day-keys"
+
+
+def directory_topic(site: str) -> str:
+    """Return the topic (retained) of the site's signed directory."""
+    return f"{TOPIC_ROOT}/{site}/directory"

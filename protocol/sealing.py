@@ -1,0 +1,301 @@
+"""Envelopes: a batch of sightings sealed under its slot's keys and signed by the board.
+
+``[header, ciphertext, signature]``. The header is clear and authenticated; the ciphertext is the
+deterministic encoding of ``[face, appearance, meta]``, each block sealed under the key of its own
+modality. A **live** envelope's ciphertext is sealed once more, whole, under the slot's ``live``
+key: a grant without that key opens the segment that replaces it, but nothing of the slot now
+running. Each seal is ``commitment (32) || AES-256-GCM ciphertext || tag (16)`` with the nonce
+``salt[:4] || sequence (8, big endian)`` and the header and label as additional data.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from protocol.encoding import MAX_MESSAGE_BYTES, PROTOCOL_VERSION, Fields, decode, encode
+from protocol.errors import (
+    AuthenticationFailed,
+    KeyCommitmentMismatch,
+    MalformedMessage,
+    ModelMismatch,
+)
+from protocol.keytree import APPEARANCE, FACE, LIVE, META, ModalityKey
+from protocol.names import SLOTS_PER_EPOCH, CameraAddress
+from protocol.sightings import MAX_BATCH
+from protocol.signing import Signed, SigningKey, VerifyKey, sign
+
+LIVE_ENVELOPE = "live"
+SEGMENT = "segment"
+ENVELOPE_KIND = "envelope"
+SALT_BYTES = 8
+COMMITMENT_BYTES = 32
+TAG_BYTES = 16
+SEAL_OVERHEAD = COMMITMENT_BYTES + TAG_BYTES
+MAX_ENVELOPE_BYTES = MAX_MESSAGE_BYTES
+_KINDS = frozenset({LIVE_ENVELOPE, SEGMENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an envelope says in the clear (PROTOCOL.md, "Envelope").
+
+    ``models`` maps the modality of each template block to its model id; ``salt`` is 8 random
+    bytes a seal; ``sequence`` counts a camera's envelopes and announcements without a gap.
+    """
+
+    kind: str
+    address: CameraAddress
+    epoch: int
+    generation: int
+    slot: int
+    sequence: int
+    count: int
+    models: Mapping[str, str]
+    sealed_at_ms: int
+    salt: bytes
+
+    def to_bytes(self) -> bytes:
+        """Encode; these very bytes are authenticated by every seal and by the signature."""
+        return encode(
+            {
+                "v": PROTOCOL_VERSION,
+                "kind": self.kind,
+                "site": self.address.site,
+                "box": self.address.box,
+                "camera": self.address.camera,
+                "epoch": self.epoch,
+                "generation": self.generation,
+                "slot": self.slot,
+                "sequence": self.sequence,
+                "count": self.count,
+                "models": dict(self.models),
+                "sealed_at_ms": self.sealed_at_ms,
+                "salt": self.salt,
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> Header:
+        """Read a header.
+
+        :raises MalformedMessage: it is not one.
+        """
+        fields = Fields(decode(data, what="envelope header", max_bytes=4096), what="header")
+        fields.version()
+        header = cls(
+            kind=fields.choice("kind", _KINDS),
+            address=CameraAddress(fields.text("site"), fields.text("box"), fields.text("camera")),
+            epoch=fields.integer("epoch", high=2**31),
+            generation=fields.integer("generation", low=1),
+            slot=fields.integer("slot", high=SLOTS_PER_EPOCH - 1),
+            sequence=fields.integer("sequence"),
+            count=fields.integer("count", low=1, high=MAX_BATCH),
+            models=read_models(fields.mapping("models", max_items=2)),
+            sealed_at_ms=fields.integer("sealed_at_ms"),
+            salt=fields.raw("salt", size=SALT_BYTES),
+        )
+        fields.done()
+        return header
+
+
+def read_models(models: Mapping[str, object]) -> dict[str, str]:
+    """Check a map of modality to model id.
+
+    :raises MalformedMessage: another modality, or an id that is not a text.
+    """
+    if not set(models) <= {FACE, APPEARANCE}:
+        raise MalformedMessage("models are given for another modality than face or appearance")
+    if not all(isinstance(model, str) and 0 < len(model) <= 256 for model in models.values()):
+        raise MalformedMessage("a model id is not a text")
+    return {modality: str(model) for modality, model in models.items()}
+
+
+def model_dimension(model_id: str) -> int:
+    """Return the template dimension that a model id states: ``name-192@hash[+name-512@hash]``.
+
+    :raises ModelMismatch: the id does not have that form.
+    """
+    try:
+        total = sum(int(part.split("@")[0].rsplit("-", 1)[1]) for part in model_id.split("+"))
+    except (IndexError, ValueError):
+        total = 0
+    if not 0 < total <= 4096:
+        raise ModelMismatch(f"model id '{model_id}' states no usable dimension")
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The sealed blocks of an envelope; ``appearance`` may be absent."""
+
+    face: bytes
+    appearance: bytes | None
+    meta: bytes
+
+    def to_bytes(self) -> bytes:
+        """Encode as the ciphertext of a segment."""
+        return encode([self.face, self.appearance, self.meta])
+
+    @classmethod
+    def parse(cls, data: bytes) -> Blocks:
+        """Split a segment's ciphertext (or an opened live envelope's).
+
+        :raises MalformedMessage: it is not ``[face, appearance / null, meta]``.
+        """
+        value = decode(data, what="envelope blocks")
+        if (
+            not isinstance(value, list)
+            or len(value) != 3
+            or not isinstance(value[0], bytes)
+            or not isinstance(value[1], bytes | None)
+            or not isinstance(value[2], bytes)
+        ):
+            raise MalformedMessage("an envelope's blocks are not [face, appearance, meta]")
+        return cls(*value)
+
+
+def nonce_of(salt: bytes, sequence: int) -> bytes:
+    """Return the 12-byte nonce of an envelope's seals."""
+    return salt[:4] + sequence.to_bytes(8, "big")
+
+
+def seal_block(
+    key: ModalityKey, plaintext: bytes | bytearray, *, header: bytes, label: str, nonce: bytes
+) -> bytes:
+    """Seal one block; ``header`` is the envelope's header bytes."""
+    sealed = AESGCM(key.key).encrypt(nonce, bytes(plaintext), header + label.encode())
+    return key.commitment + sealed
+
+
+def opened_size(block: bytes | memoryview) -> int:
+    """Return how many bytes a sealed block opens to.
+
+    :raises MalformedMessage: it is shorter than an empty seal.
+    """
+    size = len(block) - SEAL_OVERHEAD
+    if size < 0:
+        raise MalformedMessage("a sealed block is cut short")
+    return size
+
+
+def open_block_into(
+    key: ModalityKey,
+    block: bytes | memoryview,
+    out: memoryview,
+    *,
+    header: bytes,
+    label: str,
+    nonce: bytes,
+) -> None:
+    """Open one block straight into ``out``, which has exactly :func:`opened_size` bytes.
+
+    :raises KeyCommitmentMismatch: this is not the key that the block was sealed under.
+    :raises AuthenticationFailed: block or header have been altered; ``out`` is undefined.
+    """
+    view = memoryview(block)
+    opened_size(view)
+    if not hmac.compare_digest(view[:COMMITMENT_BYTES], key.commitment):
+        raise KeyCommitmentMismatch(f"the {label} block was sealed under another key")
+    try:
+        AESGCM(key.key).decrypt_into(nonce, view[COMMITMENT_BYTES:], header + label.encode(), out)
+    except (InvalidTag, ValueError) as error:
+        raise AuthenticationFailed(f"the {label} block or its header has been altered") from error
+
+
+def open_block(
+    key: ModalityKey, block: bytes | memoryview, *, header: bytes, label: str, nonce: bytes
+) -> bytearray:
+    """Open one block into a new buffer, which the caller wipes. Errors as above."""
+    out = bytearray(opened_size(block))
+    open_block_into(key, block, memoryview(out), header=header, label=label, nonce=nonce)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An envelope as it came: ``header_bytes`` are what seals and signature cover."""
+
+    header: Header
+    header_bytes: bytes
+    ciphertext: bytes
+    signature: bytes
+
+    def to_bytes(self) -> bytes:
+        """Encode for the wire."""
+        return encode([self.header_bytes, self.ciphertext, self.signature])
+
+    @property
+    def nonce(self) -> bytes:
+        """The 12-byte nonce of this envelope's seals."""
+        return nonce_of(self.header.salt, self.header.sequence)
+
+    @classmethod
+    def parse(cls, data: bytes) -> Envelope:
+        """Split an envelope and read its header; nothing is verified yet.
+
+        :raises MalformedMessage, MessageTooLarge: it is not an envelope.
+        """
+        value = decode(data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES)
+        if (
+            not isinstance(value, list)
+            or len(value) != 3
+            or not all(isinstance(part, bytes) for part in value)
+        ):
+            raise MalformedMessage("an envelope is not [header, ciphertext, signature]")
+        header_bytes, ciphertext, signature = value
+        return cls(Header.parse(header_bytes), header_bytes, ciphertext, signature)
+
+    def verify(self, resolve: Callable[[str], VerifyKey]) -> None:
+        """Check the board's signature.
+
+        :raises SignatureInvalid: see :meth:`protocol.signing.Signed.verify`.
+        """
+        payload = encode([self.header_bytes, self.ciphertext])
+        Signed(ENVELOPE_KIND, self.header.address.box, payload, self.signature).verify(resolve)
+
+    def blocks(self, live_key: ModalityKey | None = None) -> Blocks:
+        """Return the sealed blocks; a live envelope needs the slot's ``live`` key.
+
+        :raises KeyCommitmentMismatch, AuthenticationFailed: the outer seal does not open.
+        :raises MalformedMessage: a live envelope and no key.
+        """
+        if self.header.kind == SEGMENT:
+            return Blocks.parse(self.ciphertext)
+        if live_key is None:
+            raise MalformedMessage("a live envelope needs the slot's live key")
+        opened = open_block(
+            live_key, self.ciphertext, header=self.header_bytes, label=LIVE, nonce=self.nonce
+        )
+        return Blocks.parse(bytes(opened))
+
+
+def seal_envelope(
+    header: Header,
+    *,
+    face: bytes | bytearray,
+    meta: bytes | bytearray,
+    keys: Mapping[str, ModalityKey],
+    board: SigningKey,
+    appearance: bytes | bytearray | None = None,
+) -> Envelope:
+    """Seal plain blocks under the slot's ``keys`` (label to key) and sign as ``board``."""
+    header_bytes = header.to_bytes()
+    nonce = nonce_of(header.salt, header.sequence)
+
+    def seal(label: str, plaintext: bytes | bytearray) -> bytes:
+        return seal_block(keys[label], plaintext, header=header_bytes, label=label, nonce=nonce)
+
+    ciphertext = Blocks(
+        seal(FACE, face),
+        None if appearance is None else seal(APPEARANCE, appearance),
+        seal(META, meta),
+    ).to_bytes()
+    if header.kind == LIVE_ENVELOPE:
+        ciphertext = seal(LIVE, ciphertext)
+    signature = sign(ENVELOPE_KIND, encode([header_bytes, ciphertext]), board).signature
+    return Envelope(header, header_bytes, ciphertext, signature)
