@@ -1,0 +1,89 @@
+"""Make the TLS contexts of every connection: TLS 1.3 only, certificates checked on both sides."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.config import TlsConfig
+from runtime.errors import OperationError
+
+
+class TlsError(OperationError):
+    """A certificate, key or authority file cannot be used."""
+
+
+def client_context(tls: TlsConfig) -> ssl.SSLContext:
+    """Return a context for connecting out: the server must carry its host name, from our CA.
+
+    Raises:
+        TlsError: one of the files is missing, unreadable or does not fit the others.
+    """
+    return _context(ssl.PROTOCOL_TLS_CLIENT, tls)
+
+
+def server_context(tls: TlsConfig) -> ssl.SSLContext:
+    """Return a context for serving: a client without a certificate from our CA is turned away.
+
+    Raises:
+        TlsError: one of the files is missing, unreadable or does not fit the others.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER, tls)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def common_name(certificate: Mapping[str, Any] | None) -> str | None:
+    """Return the common name in ``SSLSocket.getpeercert()``'s answer, None if not exactly one."""
+    if not certificate:
+        return None
+    names = [
+        value
+        for part in certificate.get("subject", ())
+        for key, value in part
+        if key == "commonName"
+    ]
+    return names[0] if len(names) == 1 and isinstance(names[0], str) else None
+
+
+def _context(protocol: int, tls: TlsConfig) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    for path in (tls.ca, tls.certificate, tls.private_key):
+        if path is not None:
+            _check_readable(path)
+    try:
+        context.load_verify_locations(cafile=tls.ca)
+    except (ssl.SSLError, OSError) as error:
+        raise TlsError(
+            f"{tls.ca} holds no usable CA certificate ({_reason(error)}); give the site's ca.pem"
+        ) from error
+    try:
+        context.load_cert_chain(tls.certificate, tls.private_key, password=_no_password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise TlsError(
+            f"{tls.certificate} and its key {tls.private_key or 'in the same file'} cannot be used "
+            f"together ({_reason(error)}); give a PEM certificate and the unencrypted key it is for"
+        ) from error
+    return context
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise TlsError(
+            f"cannot read {path}: {error.strerror}; check the path in the configuration"
+        ) from error
+
+
+def _no_password() -> str:
+    # Without this OpenSSL would stop and ask on the terminal.
+    raise ValueError("the key is encrypted")
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error)
