@@ -1,0 +1,332 @@
+"""Audit logs: entries sealed to the auditors, signed checkpoints, witnesses' cosignatures.
+
+Hashing is RFC 9162's Merkle tree (pymerkle); a checkpoint is C2SP ``tlog-checkpoint`` in the C2SP
+``signed-note`` form, a witness's line is C2SP ``tlog-cosignature`` (cosignature/v1).
+PROTOCOL.md, "Audit log".
+
+Kinds of entries and their sealed bodies:
+
+=====================  ===========================================================================
+``started``            {"version": text}
+``directory``          {"version": int, "digest": bytes}
+``policy``             {"version": int, "digest": bytes}
+``day-keys-issued``    {"epochs": [int]}                                          (custodian)
+``day-key-destroyed``  {"epoch": int}                                             (custodian)
+``grant``              {"grant_id", "query", "approvals", "matcher_key": bytes,   (custodian)
+                       "scopes": [scope], "labels": [text], "refused": [[camera, epoch, reason]]}
+``refusal``            {"query_digest": bytes, "reason": text}
+``withdrawal``         {"withdrawal": bytes}
+``query-filed``        {"query": bytes}                                           (aggregator)
+``approval``           {"approval": bytes}                                        (aggregator)
+``grant-received``     {"custodian": text, "grant_id", "query_digest": bytes,     (aggregator)
+                       "scopes": [scope]}
+``match``              {"query_digest": bytes, "grant_ids": [bytes],              (aggregator)
+                       "segments": int, "sightings": int, "candidates": int}
+``decision``           {"decision": bytes}                                        (aggregator)
+``result-read``        {"query_digest": bytes}                                    (aggregator)
+``rejected``           {"box": text, "camera": text, "reason": text}              (aggregator)
+``gap``                {"box", "camera": text, "first", "last": int}              (aggregator)
+=====================  ===========================================================================
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pymerkle import InmemoryTree, InvalidProof, MerkleProof, verify_consistency, verify_inclusion
+
+from protocol import hpke
+from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
+from protocol.errors import (
+    CheckpointInvalid,
+    EntryAltered,
+    LogForked,
+    LogInconsistent,
+    SignatureInvalid,
+)
+from protocol.signing import SigningKey, VerifyKey
+
+KINDS = frozenset(
+    {
+        "started",
+        "directory",
+        "policy",
+        "day-keys-issued",
+        "day-key-destroyed",
+        "grant",
+        "refusal",
+        "withdrawal",
+        "query-filed",
+        "approval",
+        "grant-received",
+        "match",
+        "decision",
+        "result-read",
+        "rejected",
+        "gap",
+    }
+)
+MAX_AUDITORS = 16
+_ENTRY = "audit-entry"
+_ED25519, _COSIGNATURE = b"\x01", b"\x04"
+_ORIGIN = re.compile(r"[^\s+\n]{1,200}")
+_SIGNATURE_LINE = re.compile(r"— ([^\s+\n]{1,200}) ([A-Za-z0-9+/=]{1,200})")
+
+
+def origin_of(site: str, actor: str) -> str:
+    """Return the origin (name) of the log that ``actor`` keeps at ``site``."""
+    return f"sealtrace/{site}/{actor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry: a clear outside and a body sealed to each auditor by name."""
+
+    kind: str
+    time_ms: int
+    actor: str
+    query_id: bytes | None
+    body: Mapping[str, bytes]
+
+    def to_bytes(self) -> bytes:
+        """Encode as the leaf of the log."""
+        return encode(
+            {
+                "v": PROTOCOL_VERSION,
+                "kind": self.kind,
+                "time_ms": self.time_ms,
+                "actor": self.actor,
+                "query_id": self.query_id,
+                "body": dict(self.body),
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> Entry:
+        """Read a leaf.
+
+        :raises MalformedMessage: it is not an entry.
+        """
+        fields = Fields(decode(data, what="log entry"), what="log entry")
+        fields.version()
+        entry = cls(
+            kind=fields.choice("kind", KINDS),
+            time_ms=fields.integer("time_ms"),
+            actor=fields.text("actor"),
+            query_id=fields.optional("query_id", fields.raw),
+            body=fields.mapping("body", max_items=MAX_AUDITORS),
+        )
+        fields.done()
+        return entry
+
+    def open(self, auditor: str, key: hpke.PrivateKey) -> dict[str, Any]:
+        """Open the body as ``auditor``.
+
+        :raises AuthenticationFailed: not sealed to this auditor, or altered.
+        """
+        sealed = self.body.get(auditor, b"")
+        context = [self.kind, self.time_ms, self.actor, self.query_id]
+        return dict(decode(key.open(sealed, purpose=_ENTRY, context=context), what="entry body"))
+
+
+def seal_entry(
+    kind: str,
+    body: Mapping[str, object],
+    *,
+    time_ms: int,
+    actor: str,
+    query_id: bytes | None,
+    auditors: Mapping[str, hpke.PublicKey],
+) -> Entry:
+    """Make an entry whose body only the ``auditors`` can read."""
+    plain = encode(dict(body))
+    context: list[object] = [kind, time_ms, actor, query_id]
+    sealed = {
+        name: key.seal(plain, purpose=_ENTRY, context=context) for name, key in auditors.items()
+    }
+    return Entry(kind, time_ms, actor, query_id, sealed)
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    """Return the RFC 9162 leaf hash of an encoded entry, 32 bytes."""
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def root_of(entries: Sequence[bytes]) -> bytes:
+    """Return the RFC 9162 root over encoded entries, 32 bytes."""
+    if not entries:
+        return hashlib.sha256(b"").digest()
+    tree = InmemoryTree(algorithm="sha256")
+    tree.append_entries(list(entries))
+    return bytes(tree.get_root())
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A log's head: ``origin``, the number of entries, the root over them (32 bytes)."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def note(self) -> str:
+        """Return the text that is signed: three lines, each with its line feed."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+
+def key_id(name: str, algorithm: bytes, key: VerifyKey) -> bytes:
+    """Return a note key's id (signed-note): 4 bytes of SHA-256 over name, type and key."""
+    return hashlib.sha256(name.encode() + b"\n" + algorithm + key.raw).digest()[:4]
+
+
+def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
+    """Return the signed note of a checkpoint, signed under the log's origin as key name."""
+    note = checkpoint.note()
+    blob = key_id(checkpoint.origin, _ED25519, key.verify_key) + key.sign_bytes(note.encode())
+    return f"{note}\n— {checkpoint.origin} {base64.b64encode(blob).decode()}\n"
+
+
+def parse_checkpoint(text: str) -> tuple[Checkpoint, list[tuple[str, bytes]]]:
+    """Split a signed note into its checkpoint and its signature lines (name, blob).
+
+    :raises CheckpointInvalid: it does not have the form.
+    """
+    note, gap, signatures = text.partition("\n\n")
+    lines = note.split("\n")
+    if not gap or len(lines) != 3 or not _ORIGIN.fullmatch(lines[0]) or len(text) > 65_536:
+        raise CheckpointInvalid("not a checkpoint: three lines, an empty line, signatures")
+    if not re.fullmatch(r"0|[1-9][0-9]{0,17}", lines[1]):
+        raise CheckpointInvalid("a checkpoint's size is not a number")
+    found: list[tuple[str, bytes]] = []
+    try:
+        root = base64.b64decode(lines[2], validate=True)
+        for line in signatures.splitlines():
+            match = _SIGNATURE_LINE.fullmatch(line)
+            if match is None:
+                raise CheckpointInvalid("a checkpoint has a line that is not a signature")
+            found.append((match[1], base64.b64decode(match[2], validate=True)))
+    except ValueError as error:
+        raise CheckpointInvalid("a checkpoint holds bad base64") from error
+    if len(root) != 32 or not found:
+        raise CheckpointInvalid("a checkpoint has no SHA-256 root or no signature")
+    return Checkpoint(lines[0], int(lines[1]), root), found
+
+
+def verify_checkpoint(text: str, *, origin: str, key: VerifyKey) -> Checkpoint:
+    """Verify a checkpoint that the log ``origin`` signed.
+
+    :raises CheckpointInvalid: of another log, or not signed by it.
+    """
+    checkpoint, signatures = parse_checkpoint(text)
+    if checkpoint.origin != origin:
+        raise CheckpointInvalid(f"a checkpoint of '{checkpoint.origin}', not of '{origin}'")
+    wanted = key_id(origin, _ED25519, key)
+    for name, blob in signatures:
+        if name == origin and blob[:4] == wanted:
+            try:
+                key.verify_bytes(blob[4:], checkpoint.note().encode())
+            except SignatureInvalid as error:
+                raise CheckpointInvalid(f"the checkpoint of '{origin}' is not signed") from error
+            return checkpoint
+    raise CheckpointInvalid(f"the checkpoint carries no signature of '{origin}'")
+
+
+def cosign(checkpoint: Checkpoint, *, witness: str, key: SigningKey, time_s: int) -> str:
+    """Return the signature line (with line feed) by which ``witness`` cosigns a checkpoint."""
+    signature = key.sign_bytes(_cosigned(checkpoint, time_s))
+    blob = key_id(witness, _COSIGNATURE, key.verify_key) + time_s.to_bytes(8, "big") + signature
+    return f"— {witness} {base64.b64encode(blob).decode()}\n"
+
+
+def verify_cosignature(text: str, *, witness: str, key: VerifyKey) -> int:
+    """Verify the line of ``witness`` on a checkpoint; return its time in seconds.
+
+    :raises CheckpointInvalid: the witness has not cosigned this checkpoint.
+    """
+    checkpoint, signatures = parse_checkpoint(text)
+    wanted = key_id(witness, _COSIGNATURE, key)
+    for name, blob in signatures:
+        if name == witness and blob[:4] == wanted and len(blob) == 76:
+            time_s = int.from_bytes(blob[4:12], "big")
+            try:
+                key.verify_bytes(blob[12:], _cosigned(checkpoint, time_s))
+            except SignatureInvalid as error:
+                raise CheckpointInvalid(f"the cosignature of '{witness}' is false") from error
+            return time_s
+    raise CheckpointInvalid(f"'{witness}' has not cosigned this checkpoint")
+
+
+def check_entries(entries: Sequence[bytes], checkpoint: Checkpoint) -> None:
+    """Hold the entries of a log against a checkpoint of it (its first ``size`` entries).
+
+    :raises LogInconsistent: there are fewer entries than the checkpoint counts.
+    :raises EntryAltered: they do not hash to its root.
+    """
+    if len(entries) < checkpoint.size:
+        raise LogInconsistent(
+            f"{checkpoint.origin}: {len(entries)} entries, but {checkpoint.size} were signed for"
+        )
+    if not hmac.compare_digest(root_of(entries[: checkpoint.size]), checkpoint.root):
+        raise EntryAltered(f"{checkpoint.origin}: an entry was altered after it was signed for")
+
+
+def check_consistency(
+    earlier: Checkpoint, later: Checkpoint, proof: Mapping[str, object] | None
+) -> None:
+    """Check that ``later`` only appends to ``earlier`` (RFC 9162 section 2.1.4).
+
+    :param proof: pymerkle's JSON form; not needed when the sizes are equal or ``earlier`` empty.
+    :raises LogForked: one size, two roots.
+    :raises LogInconsistent: another log, shrunk, or the proof fails.
+    """
+    if earlier.origin != later.origin or later.size < earlier.size:
+        raise LogInconsistent(f"{later.origin}: not a continuation of what was seen before")
+    if later.size == earlier.size:
+        if not hmac.compare_digest(earlier.root, later.root):
+            raise LogForked(f"{later.origin}: two histories of {later.size} entries")
+        return
+    if earlier.size == 0:
+        return
+    if proof is None:
+        raise LogInconsistent(f"{later.origin}: no proof of consistency was given")
+    try:
+        verify_consistency(
+            earlier.root,
+            later.root,
+            MerkleProof.deserialize(dict(proof)),
+            prior_size=earlier.size,
+            later_size=later.size,
+            algorithm="sha256",
+        )
+    except InvalidProof as error:
+        raise LogInconsistent(f"{later.origin}: history was rewritten ({error})") from error
+
+
+def check_inclusion(
+    entry: bytes, index: int, checkpoint: Checkpoint, proof: Mapping[str, object]
+) -> None:
+    """Check that ``entry`` is number ``index`` (from 0) of the log at ``checkpoint``.
+
+    :raises EntryAltered: it is not.
+    """
+    try:
+        verify_inclusion(
+            leaf_hash(entry),
+            checkpoint.root,
+            MerkleProof.deserialize(dict(proof)),
+            index=index + 1,
+            size=checkpoint.size,
+            algorithm="sha256",
+        )
+    except InvalidProof as error:
+        raise EntryAltered(f"{checkpoint.origin}: entry {index} is not in the log") from error
+
+
+def _cosigned(checkpoint: Checkpoint, time_s: int) -> bytes:
+    return f"cosignature/v1\ntime {time_s}\n{checkpoint.note()}".encode()

@@ -1,0 +1,219 @@
+"""Whether a subject query may open anything: the decision that every custodian takes for itself.
+
+PROTOCOL.md, "Subject query" and "Policy". Pure: the caller brings the clock. The aggregator runs
+the same check to give a clear answer early; only the custodians' check opens anything.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocol.directory import APPROVER, INVESTIGATOR, Directory
+from protocol.errors import (
+    ApprovalInvalid,
+    ApprovalsMissing,
+    NotAuthorized,
+    PolicyMismatch,
+    PolicyViolation,
+    ProgrammeEnded,
+    ProtocolError,
+    QueryExpired,
+    QueryWithdrawn,
+)
+from protocol.keytree import FACE, LIVE, META
+from protocol.names import (
+    EPOCH_MS,
+    SLOT_MS,
+    slot_start_ms,
+    slots_in_window,
+)
+from protocol.policy import CONSENT, Policy
+from protocol.query import (
+    APPROVAL_KIND,
+    QUERY_KIND,
+    WITHDRAWAL_KIND,
+    Approval,
+    Query,
+    Withdrawal,
+)
+from protocol.signing import Signed, VerifyKey
+
+HOUR_MS = 3_600_000
+DAY_MS = EPOCH_MS
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizedQuery:
+    """A query that has passed :func:`authorize`, with the approvers that carried it."""
+
+    query: Query
+    digest: bytes
+    requester: str
+    approvers: tuple[str, ...]
+
+    def labels(self) -> tuple[str, ...]:
+        """Return the key labels that the query's modalities come to."""
+        return (*sorted(self.query.modalities), META, LIVE)
+
+    def grantable_slots(self, epoch: int, *, now_ms: int) -> range:
+        """Return the slots of ``epoch`` whose keys may leave a custodian now.
+
+        Slots of the window that have ended, and the running slot for a live query; never a slot
+        that has not begun.
+        """
+        query = self.query
+        until = min(query.window_to_ms, now_ms + 1 if query.live else now_ms // SLOT_MS * SLOT_MS)
+        if until <= query.window_from_ms:
+            return range(0)
+        slots = slots_in_window(epoch, query.window_from_ms, until)
+        return slots if slots and slot_start_ms(epoch, slots.start) < until else range(0)
+
+
+def open_query(signed: Signed, directory: Directory) -> tuple[Query, str]:
+    """Verify a signed query; return it and its requester.
+
+    :raises SignatureInvalid: not signed by an investigator of the site.
+    """
+    query = Query.parse(signed.verify(directory.resolver(INVESTIGATOR)))
+    if query.site != directory.site:
+        raise PolicyViolation(f"the query is for site '{query.site}', not '{directory.site}'")
+    return query, signed.signer
+
+
+def check_policy(query: Query, policy: Policy, *, now_ms: int) -> None:
+    """Hold a query against the policy.
+
+    :raises NotAuthorized: its subclass says what is wrong.
+    """
+    if now_ms >= policy.programme_ends_ms:
+        raise ProgrammeEnded("the programme has ended: nothing is granted any more")
+    if not hmac.compare_digest(query.policy_digest, policy.digest):
+        raise PolicyMismatch("the query was signed under another policy than the one in force")
+    if query.requested_at_ms > now_ms + 5 * 60_000:
+        raise QueryExpired("the query is dated in the future; check the requester's clock")
+    if now_ms >= query.not_after_ms:
+        raise QueryExpired("the query has expired (its not-after time has passed)")
+    rule = policy.bases.get(query.legal_basis)
+    if rule is None:
+        raise PolicyViolation(f"the policy knows no legal basis '{query.legal_basis}'")
+    _limit("subjects", len(query.subjects), policy.max_subjects)
+    _limit("cameras", len(query.cameras), policy.max_cameras)
+    _limit("candidates", query.max_candidates, policy.max_candidates)
+    window_ms = query.window_to_ms - query.window_from_ms
+    _limit("window hours", window_ms / HOUR_MS, policy.max_window_hours)
+    ahead_ms = query.window_to_ms - max(query.window_from_ms, query.requested_at_ms)
+    if query.live:
+        _limit("live hours", (ahead_ms - SLOT_MS) / HOUR_MS, policy.max_live_hours)
+    lifetime_ms = query.not_after_ms - query.requested_at_ms
+    _limit("days of validity", lifetime_ms / DAY_MS, policy.max_query_days)
+    unlawful = set(query.modalities) - rule.modalities
+    if unlawful:
+        raise PolicyViolation(
+            f"on the legal basis '{query.legal_basis}' the policy does not permit "
+            f"{', '.join(sorted(unlawful))}"
+        )
+    if FACE in query.modalities and query.legal_basis != CONSENT:
+        raise PolicyViolation("a face template needs recorded consent")
+    for model, score in query.thresholds.items():
+        floor = policy.threshold_floor.get(model)
+        if floor is not None and score < floor:
+            raise PolicyViolation(
+                f"the threshold {score:.3f} for {model} is below the policy's {floor:.3f}"
+            )
+
+
+def authorize(
+    signed_query: Signed,
+    approvals: Sequence[Signed],
+    withdrawals: Sequence[Signed],
+    *,
+    directory: Directory,
+    policy: Policy,
+    now_ms: int,
+) -> AuthorizedQuery:
+    """Decide whether a query is authorized, from signatures alone.
+
+    :param withdrawals: all that are known for this query; one is enough to stop it.
+    :raises SignatureInvalid, MalformedMessage: the query itself is not a genuine one.
+    :raises NotAuthorized: its subclass says why nothing may be opened.
+    """
+    query, requester = open_query(signed_query, directory)
+    check_policy(query, policy, now_ms=now_ms)
+    digest = signed_query.digest
+    withdrawn = {w.signer for w in withdrawals if _concerns(w, digest, directory)}
+    if requester in withdrawn:
+        raise QueryWithdrawn(f"the requester '{requester}' has withdrawn the query")
+    approvers: set[str] = set()
+    for approval in approvals:
+        approvers.add(check_approval(approval, digest, requester, directory, policy))
+    needed = policy.approvals_for(query.legal_basis)
+    standing = approvers - withdrawn
+    if len(standing) < needed and approvers & withdrawn:
+        names = ", ".join(sorted(approvers & withdrawn))
+        raise QueryWithdrawn(
+            f"{names} withdrew approval: {len(standing)} of {needed} approvals stand"
+        )
+    if len(standing) < needed:
+        raise ApprovalsMissing(f"{len(standing)} of {needed} approvals")
+    return AuthorizedQuery(query, digest, requester, tuple(sorted(standing)))
+
+
+def check_approval(
+    approval: Signed, query_digest: bytes, requester: str, directory: Directory, policy: Policy
+) -> str:
+    """Check one approval; return the approver's name.
+
+    :raises ApprovalInvalid: not an approver's valid signature over this query and policy.
+    """
+    if approval.kind != APPROVAL_KIND:
+        raise ApprovalInvalid("that is not an approval")
+    try:
+        content = Approval.parse(approval.verify(directory.resolver(APPROVER)))
+    except ProtocolError as error:
+        raise ApprovalInvalid(
+            f"the approval of '{approval.signer}' is not valid: {error}"
+        ) from error
+    if not hmac.compare_digest(content.query_digest, query_digest):
+        raise ApprovalInvalid(f"the approval of '{approval.signer}' is for another query")
+    if not hmac.compare_digest(content.policy_digest, policy.digest):
+        raise PolicyMismatch(f"the approval of '{approval.signer}' was given under another policy")
+    if approval.signer == requester:
+        raise ApprovalInvalid(f"'{requester}' cannot approve a query of their own")
+    return approval.signer
+
+
+def check_withdrawal(withdrawal: Signed, directory: Directory) -> Withdrawal:
+    """Check that an officer who may withdraw signed this; return its content.
+
+    :raises SignatureInvalid, MalformedMessage: not a genuine withdrawal.
+    """
+    if withdrawal.kind != WITHDRAWAL_KIND:
+        raise NotAuthorized("that is not a withdrawal")
+
+    def resolve(name: str) -> VerifyKey:
+        duty = APPROVER if _has_duty(directory, name, APPROVER) else INVESTIGATOR
+        return directory.historic_resolver(duty)(name)
+
+    return Withdrawal.parse(withdrawal.verify(resolve))
+
+
+def parse_signed_query(data: bytes) -> Signed:
+    """Parse the outer form of a signed query."""
+    return Signed.parse(data, kind=QUERY_KIND, max_bytes=4 * 1024 * 1024)
+
+
+def _has_duty(directory: Directory, name: str, duty: str) -> bool:
+    principal = directory.principals.get(name)
+    return principal is not None and duty in principal.duties
+
+
+def _concerns(withdrawal: Signed, digest: bytes, directory: Directory) -> bool:
+    content = check_withdrawal(withdrawal, directory)
+    return hmac.compare_digest(content.query_digest, digest)
+
+
+def _limit(what: str, asked: float, limit: float) -> None:
+    if asked > limit:
+        raise PolicyViolation(f"the query asks for {asked:g} {what}; the policy permits {limit:g}")

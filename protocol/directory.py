@@ -1,0 +1,231 @@
+"""The site's directory: who may do what, under which key, signed by the site's authority.
+
+Everyone verifies everyone else against the newest directory that it has seen; an older one is
+refused. A revoked principal stays listed, so that it is refused by name and not forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from protocol import hpke
+from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
+from protocol.epoch import MAX_CUSTODIANS
+from protocol.errors import (
+    DirectoryRollback,
+    MalformedMessage,
+    PrincipalRevoked,
+    SignatureInvalid,
+    UnknownSigner,
+)
+from protocol.names import require_name
+from protocol.signing import Signed, SigningKey, VerifyKey, sign
+
+DIRECTORY_KIND = "directory"
+AUTHORITY = "authority"
+BOX, CUSTODIAN, AGGREGATOR = "box", "custodian", "aggregator"
+INVESTIGATOR, APPROVER, AUDITOR = "investigator", "approver", "auditor"
+DUTIES = frozenset({BOX, CUSTODIAN, AGGREGATOR, INVESTIGATOR, APPROVER, AUDITOR})
+MAX_PRINCIPALS = 32_768
+MAX_CAMERAS_PER_BOX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """One box, custodian, aggregator or officer.
+
+    :param duties: what it may sign as; an officer may hold more than one.
+    :param seal_key: for officers and the aggregator: what is sealed to them.
+    :param cameras: for boxes: the cameras that it may speak for.
+    :param url: for custodians and the aggregator: where their HTTP interface is.
+    :param revoked_at_ms: from when on it is refused, or None.
+    """
+
+    name: str
+    duties: frozenset[str]
+    verify_key: VerifyKey
+    seal_key: hpke.PublicKey | None = None
+    cameras: tuple[str, ...] = ()
+    url: str | None = None
+    revoked_at_ms: int | None = None
+
+    def to_value(self) -> dict[str, object]:
+        """Return the map that is encoded."""
+        return {
+            "name": self.name,
+            "duties": sorted(self.duties),
+            "verify_key": self.verify_key.raw,
+            "seal_key": None if self.seal_key is None else self.seal_key.raw,
+            "cameras": list(self.cameras),
+            "url": self.url,
+            "revoked_at_ms": self.revoked_at_ms,
+        }
+
+    @classmethod
+    def from_value(cls, value: object) -> Principal:
+        """Read a decoded map.
+
+        :raises MalformedMessage: it is not a principal.
+        """
+        fields = Fields(value, what="principal")
+        seal_key = fields.optional("seal_key", fields.raw)
+        principal = cls(
+            name=require_name(fields.text("name"), what="principal"),
+            duties=frozenset(fields.texts("duties", max_items=len(DUTIES), min_items=1)),
+            verify_key=VerifyKey(fields.raw("verify_key", size=32)),
+            seal_key=None if seal_key is None else hpke.PublicKey(seal_key),
+            cameras=tuple(
+                require_name(camera, what="camera")
+                for camera in fields.texts("cameras", max_items=MAX_CAMERAS_PER_BOX)
+            ),
+            url=fields.optional("url", fields.text),
+            revoked_at_ms=fields.optional("revoked_at_ms", fields.integer),
+        )
+        fields.done()
+        if not principal.duties <= DUTIES:
+            raise MalformedMessage(f"'{principal.name}' has an unknown duty")
+        return principal
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """The directory of ``site``: ``threshold`` of its custodians must grant."""
+
+    site: str
+    version: int
+    issued_at_ms: int
+    threshold: int
+    principals: Mapping[str, Principal]
+
+    def sign(self, authority: SigningKey) -> Signed:
+        """Sign as the site's authority."""
+        payload = {
+            "v": PROTOCOL_VERSION,
+            "site": self.site,
+            "version": self.version,
+            "issued_at_ms": self.issued_at_ms,
+            "threshold": self.threshold,
+            "principals": [self.principals[name].to_value() for name in sorted(self.principals)],
+        }
+        return sign(DIRECTORY_KIND, encode(payload), authority)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Directory:
+        """Read a verified payload.
+
+        :raises MalformedMessage: it is not a directory, or contradicts itself.
+        """
+        fields = Fields(decode(payload, what="directory"), what="directory")
+        fields.version()
+        site = require_name(fields.text("site"), what="site")
+        version = fields.integer("version", low=1)
+        issued_at_ms = fields.integer("issued_at_ms")
+        threshold = fields.integer("threshold", low=1, high=MAX_CUSTODIANS)
+        listed = fields.array("principals", max_items=MAX_PRINCIPALS)
+        fields.done()
+        principals = [Principal.from_value(value) for value in listed]
+        by_name = {principal.name: principal for principal in principals}
+        cameras = [c for p in principals if p.revoked_at_ms is None for c in p.cameras]
+        if len(by_name) != len(principals) or len(set(cameras)) != len(cameras):
+            raise MalformedMessage("the directory lists a principal or a camera twice")
+        if AUTHORITY in by_name:
+            raise MalformedMessage(f"'{AUTHORITY}' is nobody's name")
+        return cls(site, version, issued_at_ms, threshold, by_name)
+
+    def with_duty(self, duty: str) -> list[Principal]:
+        """Return the principals in force that hold ``duty``, by name."""
+        return [
+            principal
+            for _, principal in sorted(self.principals.items())
+            if duty in principal.duties and principal.revoked_at_ms is None
+        ]
+
+    def require(self, name: str, duty: str) -> Principal:
+        """Return the principal in force ``name`` that holds ``duty``.
+
+        :raises UnknownSigner: not listed, or without that duty.
+        :raises PrincipalRevoked: it has been revoked.
+        """
+        principal = self.principals.get(name)
+        if principal is None or duty not in principal.duties:
+            raise UnknownSigner(f"the directory lists no {duty} '{name}'")
+        if principal.revoked_at_ms is not None:
+            raise PrincipalRevoked(f"{duty} '{name}' has been revoked")
+        return principal
+
+    def resolver(self, duty: str) -> Callable[[str], VerifyKey]:
+        """Return the ``resolve`` for :meth:`protocol.signing.Signed.verify` of one duty."""
+        return lambda name: self.require(name, duty).verify_key
+
+    def historic_resolver(self, duty: str) -> Callable[[str], VerifyKey]:
+        """Like :meth:`resolver`, for auditing what was signed before a revocation."""
+
+        def resolve(name: str) -> VerifyKey:
+            principal = self.principals.get(name)
+            if principal is None or duty not in principal.duties:
+                raise UnknownSigner(f"the directory lists no {duty} '{name}'")
+            return principal.verify_key
+
+        return resolve
+
+    def box_of_camera(self, camera: str) -> Principal:
+        """Return the box in force that speaks for ``camera``.
+
+        :raises UnknownSigner: no box does.
+        """
+        for principal in self.with_duty(BOX):
+            if camera in principal.cameras:
+                return principal
+        raise UnknownSigner(f"no box speaks for camera '{camera}'")
+
+    def custodians(self) -> list[str]:
+        """Return the names of the custodians in force, sorted."""
+        return [principal.name for principal in self.with_duty(CUSTODIAN)]
+
+    def revoke(self, name: str, *, at_ms: int) -> Directory:
+        """Return the next version of the directory with ``name`` revoked.
+
+        :raises UnknownSigner: not listed.
+        """
+        principal = self.principals.get(name)
+        if principal is None:
+            raise UnknownSigner(f"the directory does not list '{name}'")
+        changed = dict(self.principals)
+        changed[name] = replace(principal, revoked_at_ms=principal.revoked_at_ms or at_ms)
+        return self.next_version(changed, at_ms=at_ms)
+
+    def next_version(self, principals: Mapping[str, Principal], *, at_ms: int) -> Directory:
+        """Return the next version with other principals."""
+        return replace(self, version=self.version + 1, issued_at_ms=at_ms, principals=principals)
+
+
+def authority_resolver(authority: VerifyKey) -> Callable[[str], VerifyKey]:
+    """Return a ``resolve`` that knows the site's authority alone."""
+
+    def resolve(name: str) -> VerifyKey:
+        if name != AUTHORITY:
+            raise UnknownSigner(f"'{name}' is not the site's authority")
+        return authority
+
+    return resolve
+
+
+def open_directory(
+    data: bytes, authority: VerifyKey, *, site: str | None = None, newest: Directory | None = None
+) -> Directory:
+    """Verify and read a signed directory.
+
+    :param newest: the newest directory seen so far, if any.
+    :raises SignatureInvalid: not signed by the site's authority, or of another site.
+    :raises DirectoryRollback: older than ``newest``.
+    """
+    payload = Signed.parse(data, kind=DIRECTORY_KIND).verify(authority_resolver(authority))
+    directory = Directory.parse(payload)
+    if site is not None and directory.site != site:
+        raise SignatureInvalid(f"the directory is of site '{directory.site}', not '{site}'")
+    if newest is not None and directory.version < newest.version:
+        raise DirectoryRollback(
+            f"directory version {directory.version} is older than version {newest.version}"
+        )
+    return directory
