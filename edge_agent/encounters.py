@@ -1,0 +1,138 @@
+"""Who was near whom on one camera: shortest ground distance and time within reach, by pair.
+
+Distances are measured on the ground: through the camera's homography at each person's feet (judged
+from the face, 7.5 face heights below its top), or, without one, from the size of the faces, each
+about 0.23 m high, with a pinhole camera's depth. The second is coarser: 10% of error in a face's
+height is 10% in its depth.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.homography import GroundPlane, fit_ground_plane
+from edge_agent.vision.config import EncounterConfig
+
+Matrix = NDArray[np.float64]
+
+
+class DistanceModel:
+    """Ground distances between the faces seen in one frame of one camera."""
+
+    def __init__(self, config: EncounterConfig, frame_size: tuple[int, int]) -> None:
+        """Prepare for frames of `frame_size` = (height, width) pixels.
+
+        Raises:
+            HomographyError: the configured ground points or matrix describe no plane.
+        """
+        rows, columns = frame_size
+        self._config = config
+        self._focal_px = columns / 2 / math.tan(math.radians(config.horizontal_fov_deg) / 2)
+        ground = config.ground
+        self._plane: GroundPlane | None = None
+        if ground is not None and ground.matrix is not None:
+            self._plane = GroundPlane(ground.matrix, reference_px=(columns / 2, float(rows)))
+        elif ground is not None:
+            self._plane = fit_ground_plane(ground.image_points_px, ground.ground_points_m)
+
+    def distances(self, boxes: Matrix) -> Matrix:
+        """Distances (n, n) in metres between people with face boxes (n, 4) left, top, w, h px.
+
+        Where a person's feet would be above the horizon, the size of the faces decides.
+        """
+        by_size = self._by_size(boxes)
+        if self._plane is None:
+            return by_size
+        feet = np.column_stack(
+            [
+                boxes[:, 0] + boxes[:, 2] / 2,
+                boxes[:, 1] + self._config.body_heads * boxes[:, 3],
+            ]
+        )
+        ground = self._plane.to_ground(feet)
+        apart = np.linalg.norm(ground[:, None] - ground[None], axis=2)
+        return np.where(np.isfinite(apart), apart, by_size)
+
+    def _by_size(self, boxes: Matrix) -> Matrix:
+        metres_per_px = self._config.face_height_m / np.maximum(boxes[:, 3], 1.0)
+        depth = self._focal_px * metres_per_px
+        centre = boxes[:, 0] + boxes[:, 2] / 2
+        scale = (metres_per_px[:, None] + metres_per_px[None]) / 2
+        across = np.abs(centre[:, None] - centre[None]) * scale
+        return np.hypot(across, depth[:, None] - depth[None])
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """What is known of two tracks that came within reach: the other one, how near, how long."""
+
+    other_track: int
+    distance_m: float
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Pair:
+    nearest_m: float
+    within_ms: int = 0
+    near_since_ms: int | None = None  # last observation, if both were within reach at it
+
+
+class EncounterBook:
+    """The pairs of tracks that came within reach, until both have been closed."""
+
+    def __init__(self, *, reach_m: float, max_gap_s: float = 1.0) -> None:
+        self._reach_m = reach_m
+        self._max_gap_ms = round(max_gap_s * 1000)
+        self._pairs: dict[tuple[int, int], _Pair] = {}
+        self._of: dict[int, set[int]] = {}
+
+    def observe(self, at_ms: int, tracks: NDArray[np.int64], distances: Matrix) -> None:
+        """Take in the tracks (n,) seen in one frame and their distances (n, n) in metres."""
+        seen = set(tracks.tolist())
+        near: set[tuple[int, int]] = set()
+        for row, column in np.argwhere(np.triu(distances <= self._reach_m, k=1)).tolist():
+            first, second = sorted((int(tracks[row]), int(tracks[column])))
+            near.add((first, second))
+            self._meet(first, second, at_ms, float(distances[row, column]))
+        for track in seen:
+            for other in self._of.get(track, ()):
+                if other in seen and track < other and (track, other) not in near:
+                    self._pairs[track, other].near_since_ms = None
+
+    def meetings(self, track: int) -> list[Meeting]:
+        """What is known of a track's encounters so far, the longest first."""
+        found = [
+            Meeting(other, pair.nearest_m, pair.within_ms / 1000)
+            for other in self._of.get(track, ())
+            for pair in [self._pairs[min(track, other), max(track, other)]]
+        ]
+        return sorted(found, key=lambda meeting: (-meeting.seconds, meeting.distance_m))
+
+    def partners(self, track: int) -> frozenset[int]:
+        """The tracks that this one came within reach of."""
+        return frozenset(self._of.get(track, ()))
+
+    def forget(self, track: int) -> None:
+        """Drop a track and all its pairs."""
+        for other in self._of.pop(track, set()):
+            del self._pairs[min(track, other), max(track, other)]
+            self._of[other].discard(track)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def _meet(self, first: int, second: int, at_ms: int, distance_m: float) -> None:
+        pair = self._pairs.get((first, second))
+        if pair is None:
+            pair = self._pairs[first, second] = _Pair(distance_m)
+            self._of.setdefault(first, set()).add(second)
+            self._of.setdefault(second, set()).add(first)
+        pair.nearest_m = min(pair.nearest_m, distance_m)
+        if pair.near_since_ms is not None and at_ms - pair.near_since_ms <= self._max_gap_ms:
+            pair.within_ms += at_ms - pair.near_since_ms
+        pair.near_since_ms = at_ms

@@ -1,0 +1,1 @@
+"""From frames to sightings: detect, track, choose the best crops, embed once, decide the mask."""

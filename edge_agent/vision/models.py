@@ -1,0 +1,127 @@
+"""Builds the models of the vision part from a signed bundle, as its manifest describes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_agent.vision.detector import FaceDetector
+from edge_agent.vision.embedder import (
+    Embedder,
+    EnsembleEmbedder,
+    InputForm,
+    LiteRtEmbedder,
+    OnnxEmbedder,
+)
+from edge_agent.vision.errors import ModelError
+from edge_agent.vision.mask import MaskClassifier
+from runtime.bundle import Bundle, ModelEntry
+
+
+@dataclass(frozen=True, slots=True)
+class VisionModels:
+    """What a camera's pipeline runs. Embedder and mask classifier are shared by all cameras.
+
+    `detector_file` is the detector's content: each pipeline makes its own detector from it.
+    `match_threshold` is the cosine from which the bundle calls two templates one person's.
+    """
+
+    embedder: Embedder
+    mask: MaskClassifier
+    detector_file: bytes
+    detector_nms: float = 0.3
+    match_threshold: float = 0.36
+
+    @property
+    def model_id(self) -> str:
+        """The id that face templates carry."""
+        return self.embedder.model_id
+
+    def detector(self, width: int, height: int, score_threshold: float = 0.3) -> FaceDetector:
+        """A detector of its own for the caller's thread, working at width x height pixels.
+
+        Raises:
+            ModelError: the bundle's detector cannot be loaded.
+        """
+        return FaceDetector(
+            self.detector_file,
+            width=width,
+            height=height,
+            score_threshold=score_threshold,
+            nms_threshold=self.detector_nms,
+        )
+
+
+def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
+    """Load detector, embedder (or ensemble) and mask classifier of a verified bundle.
+
+    Args:
+        bundle: from `runtime.bundle.load_bundle`.
+        num_threads: threads that one embedder or mask run may use.
+
+    Raises:
+        BundleError: a role is missing, or a file is not the one that was signed.
+        ModelError: a model cannot be loaded or does not fit its description.
+    """
+    detector = bundle.entry("face_detector")
+    if detector.engine != "yunet":
+        raise ModelError(
+            f"face detector {detector.model_id} is for the engine {detector.engine!r}; "
+            "this version runs 'yunet' detectors"
+        )
+    embedders = bundle.entries("face_embedder") or (bundle.entry("face_embedder"),)
+    nms = detector.parameters.get("nms_threshold", 0.3)
+    threshold = embedders[0].threshold if len(embedders) == 1 else None
+    models = VisionModels(
+        embedder=load_embedder(bundle, num_threads=num_threads),
+        mask=MaskClassifier(bundle.read(bundle.entry("mask_status")), num_threads=num_threads),
+        detector_file=bundle.read(detector),
+        detector_nms=float(nms) if isinstance(nms, int | float) else 0.3,
+        match_threshold=threshold if threshold is not None else 0.36,
+    )
+    models.detector(320, 180)
+    return models
+
+
+def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:
+    """The bundle's face embedder: one model, or the ensemble of all it lists.
+
+    Raises:
+        BundleError: there is none, or a file is not the one that was signed.
+        ModelError: a model cannot be loaded or does not fit its description.
+    """
+    entries = bundle.entries("face_embedder") or (bundle.entry("face_embedder"),)
+    members = [_embedder(bundle, entry, num_threads) for entry in entries]
+    return members[0] if len(members) == 1 else EnsembleEmbedder(members)
+
+
+def _embedder(bundle: Bundle, entry: ModelEntry, num_threads: int) -> Embedder:
+    if entry.preprocessing.alignment != "arcface-112":
+        raise ModelError(
+            f"face embedder {entry.model_id} wants the alignment "
+            f"{entry.preprocessing.alignment!r}; this version makes 'arcface-112' crops"
+        )
+    tensor = entry.inputs[0] if entry.inputs else None
+    colour = tensor.colour if tensor else ""
+    layout = tensor.layout if tensor else ""
+    if colour == "GRAY":
+        raise ModelError(f"face embedder {entry.model_id} wants grey images, which are not made")
+    form = InputForm(
+        colour=colour or "RGB",
+        layout=layout or ("NHWC" if entry.engine == "litert" else "NCHW"),
+        mean=entry.preprocessing.mean,
+        std=entry.preprocessing.std,
+    )
+    kind: type[LiteRtEmbedder | OnnxEmbedder]
+    if entry.engine == "litert":
+        kind = LiteRtEmbedder
+    elif entry.engine == "onnx":
+        kind = OnnxEmbedder
+    else:
+        raise ModelError(f"face embedder {entry.model_id}: engine {entry.engine!r} is no embedder")
+    return kind(
+        bundle.read(entry),
+        model_id=entry.model_id,
+        dimension=entry.dimension,
+        form=form,
+        num_threads=num_threads,
+    )

@@ -1,0 +1,306 @@
+"""One camera's way from frames to sightings.
+
+Each frame that is due is searched for faces; the faces are followed; of each track the best crops
+are kept. Only when a track has ended are its crops embedded, once, and its mask status voted.
+Crops, vectors and positions of a closed track are overwritten; nothing of them is kept but the
+sighting.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from edge_agent.capture import Frame
+from edge_agent.encounters import DistanceModel, EncounterBook
+from edge_agent.vision.alignment import align
+from edge_agent.vision.arrays import Detections
+from edge_agent.vision.config import VisionConfig
+from edge_agent.vision.errors import ModelError
+from edge_agent.vision.fusion import fuse
+from edge_agent.vision.gallery import Gallery
+from edge_agent.vision.mask import UNKNOWN_MASK, MaskVote
+from edge_agent.vision.models import VisionModels
+from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
+from edge_agent.vision.stats import PipelineStats, Stage, StageClock
+from edge_agent.vision.tracker import Tracker, TrackerConfig, TrackSpan, TrackStep
+from protocol.sightings import ID_BYTES, Encounter, Sighting, quantise_template
+
+log = structlog.get_logger()
+
+MAX_ENCOUNTERS = 64
+"""Most encounters reported of one sighting: the longest ones."""
+
+
+@dataclass(slots=True)
+class _Track:
+    """What is kept of a track: its sighting's id, its crops, and its mask vote so far."""
+
+    gallery: Gallery
+    sighting_id: bytes = field(default_factory=lambda: secrets.token_bytes(ID_BYTES))
+    first_ms: int = 0
+    last_ms: int = 0
+    hits: int = 0
+    vote: MaskVote = UNKNOWN_MASK
+    voted_version: int = 0
+
+
+class CameraPipeline:
+    """Turns one camera's frames into sightings. For one thread; frames in order of time."""
+
+    def __init__(self, config: VisionConfig, models: VisionModels, *, camera: str = "") -> None:
+        """Set up for one camera, named for the logs.
+
+        Raises:
+            ModelError: the detector cannot be loaded.
+        """
+        self._config = config
+        self._models = models
+        self._camera = camera
+        self._detector = models.detector(
+            config.detect_width, config.detect_height, config.continue_score
+        )
+        self._tracker = Tracker(
+            TrackerConfig(
+                high_score=config.begin_score,
+                low_score=config.continue_score,
+                max_lost_s=config.max_lost_s,
+                max_length_s=config.max_length_s,
+            )
+        )
+        meeting = config.encounters
+        self._book = EncounterBook(reach_m=meeting.reach_m, max_gap_s=meeting.max_gap_s)
+        self._distances: DistanceModel | None = None
+        self._frame_size: tuple[int, int] = (0, 0)
+        self._tracks: dict[int, _Track] = {}
+        self._closed: dict[int, _Track] = {}  # ended, but met a track that has not: id and vote
+        self._due_ms: float | None = None
+        self._clock = StageClock()
+        self._frames = self._processed = self._faces = 0
+        self._discarded = self._sightings = self._without_face = 0
+
+    def process(self, frame: Frame) -> list[Sighting]:
+        """Take in a frame; sightings whose tracks have ended by then. The frame is not kept.
+
+        Frames that come faster than `detect_fps` are passed over.
+
+        Raises:
+            HomographyError: the configured ground does not fit frames of this size.
+            ModelError: the detector failed.
+        """
+        self._frames += 1
+        if not self._is_due(frame.captured_at_ms):
+            return []
+        self._fit_frame(frame)
+        with self._clock.stage(Stage.DETECT):
+            detections = self._detector.detect(frame.image)
+        self._faces += len(detections)
+        with self._clock.stage(Stage.TRACK):
+            step = self._tracker.update(detections, frame.captured_at_ms)
+        # Encounters of this frame belong to the tracks that go on; ended ones were not in it.
+        sightings = self._finish(step.ended)
+        self._note_tracks(step, frame.captured_at_ms)
+        with self._clock.stage(Stage.ALIGN):
+            self._collect_crops(frame, detections, step)
+        with self._clock.stage(Stage.ENCOUNTERS):
+            self._observe_distances(step, frame.captured_at_ms)
+        self._processed += 1
+        self._clock.frame()
+        return sightings
+
+    def expire(self, now_ms: int) -> list[Sighting]:
+        """Close tracks by the clock alone: call it when no frame has come for a while."""
+        return self._finish(self._tracker.expire(now_ms))
+
+    def flush(self) -> list[Sighting]:
+        """Close all tracks, at the end of the source or of the programme."""
+        return self._finish(self._tracker.flush())
+
+    @property
+    def model_id(self) -> str:
+        """The model id of the face templates it makes."""
+        return self._models.model_id
+
+    @property
+    def stats(self) -> PipelineStats:
+        """Counts and times so far."""
+        return PipelineStats(
+            frames=self._frames,
+            processed=self._processed,
+            fps=self._clock.fps,
+            faces=self._faces,
+            tracks=self._tracker.started,
+            tracks_open=len(self._tracker),
+            tracks_discarded=self._discarded,
+            sightings=self._sightings,
+            without_face=self._without_face,
+            stages=self._clock.times(),
+        )
+
+    # -- while tracks run ---------------------------------------------------------------------
+
+    def _is_due(self, at_ms: int) -> bool:
+        interval_ms = 1000 / self._config.detect_fps
+        # A frame a little early is better than the next one, much too late.
+        if self._due_ms is not None and self._due_ms - 2 * interval_ms < at_ms < self._due_ms - 5:
+            return False
+        late = self._due_ms is None or abs(at_ms - self._due_ms) > interval_ms
+        self._due_ms = (at_ms if late or self._due_ms is None else self._due_ms) + interval_ms
+        return True
+
+    def _fit_frame(self, frame: Frame) -> None:
+        size = (frame.image.shape[0], frame.image.shape[1])
+        if self._distances is None or size != self._frame_size:
+            self._distances = DistanceModel(self._config.encounters, size)
+            self._frame_size = size
+
+    def _note_tracks(self, step: TrackStep, at_ms: int) -> None:
+        for number in step.track_ids.tolist():
+            track = self._tracks.get(number)
+            if track is None:
+                spacing_ms = round(self._config.crop_spacing_s * 1000)
+                gallery = Gallery(self._config.crops_per_track, spacing_ms)
+                track = self._tracks[number] = _Track(gallery, first_ms=at_ms)
+            track.last_ms = at_ms
+            track.hits += 1
+
+    def _collect_crops(self, frame: Frame, detections: Detections, step: TrackStep) -> None:
+        """Align the faces that could still be among the best of their track, and offer them."""
+        if not len(step.detections):
+            return
+        chosen = detections.take(step.detections)
+        signs = face_signs(chosen, self._frame_size)
+        bounds = upper_bounds(signs, chosen.scores)
+        tracks = [self._tracks[number] for number in step.track_ids.tolist()]
+        wanted = np.flatnonzero(
+            (signs.eyes_px >= self._config.min_eyes_px)
+            & (bounds >= self._config.mask_min_quality)
+            & [
+                track.gallery.wants(bound, frame.captured_at_ms)
+                for track, bound in zip(tracks, bounds.tolist(), strict=True)
+            ]
+        )
+        if not len(wanted):
+            return
+        crops = align(frame.image, chosen.landmarks[wanted])
+        values = quality(bounds[wanted], sharpness(crops))
+        for row, crop, value in zip(wanted.tolist(), crops, values.tolist(), strict=True):
+            if value >= self._config.mask_min_quality:
+                tracks[row].gallery.offer(crop, value, frame.captured_at_ms)
+        crops.fill(0)
+
+    def _observe_distances(self, step: TrackStep, at_ms: int) -> None:
+        if len(step.track_ids) and self._distances is not None:
+            apart = self._distances.distances(step.boxes)
+            self._book.observe(at_ms, step.track_ids, apart)
+
+    # -- when tracks end ----------------------------------------------------------------------
+
+    def _finish(self, ended: tuple[TrackSpan, ...]) -> list[Sighting]:
+        """Make the sightings of ended tracks and wipe what is no longer needed."""
+        kept: list[int] = []
+        for span in ended:
+            track = self._tracks.pop(span.track_id)
+            if self._is_person(track):
+                kept.append(span.track_id)
+                self._closed[span.track_id] = track
+                self._vote(track)
+            else:
+                self._discarded += 1
+                self._book.forget(span.track_id)
+                track.gallery.wipe()
+        sightings = [self._sighting(number) for number in kept]
+        for number in kept:
+            self._closed[number].gallery.wipe()
+        if kept:
+            self._forget_settled()
+        return sightings
+
+    def _is_person(self, track: _Track) -> bool:
+        long_enough = track.last_ms - track.first_ms >= self._config.min_duration_s * 1000
+        return long_enough and track.hits >= self._config.min_hits
+
+    def _vote(self, track: _Track) -> MaskVote:
+        """The mask status from the crops so far, asked again only when they have changed."""
+        if track.voted_version != track.gallery.version:
+            crops, qualities = track.gallery.crops()
+            with self._clock.stage(Stage.MASK):
+                try:
+                    track.vote = self._models.mask.vote(crops, qualities)
+                except ModelError as error:
+                    log.error("vision.mask_failed", camera=self._camera, reason=str(error))  # noqa: TRY400 - the reason says it all
+                    track.vote = UNKNOWN_MASK
+            crops.fill(0)
+            track.voted_version = track.gallery.version
+        return track.vote
+
+    def _sighting(self, number: int) -> Sighting:
+        track = self._closed[number]
+        face, scale, worth = self._template(track)
+        self._sightings += 1
+        self._without_face += face is None
+        return Sighting(
+            sighting_id=track.sighting_id,
+            first_seen_ms=track.first_ms,
+            last_seen_ms=track.last_ms,
+            mask=track.vote.status,
+            mask_confidence=track.vote.confidence,
+            quality=worth,
+            face=face,
+            face_scale=scale,
+            encounters=self._encounters(number),
+        )
+
+    def _template(self, track: _Track) -> tuple[np.ndarray | None, float, float]:
+        """The quantised template, its scale and the mean quality of its crops."""
+        crops, qualities = track.gallery.crops(self._config.face_min_quality)
+        worth = float(qualities.mean()) if len(qualities) else 0.0
+        try:
+            if len(crops) < self._config.min_crops:
+                return None, 0.0, worth
+            with self._clock.stage(Stage.EMBED):
+                vectors = self._models.embedder.embed(crops)
+            fused = fuse(vectors, qualities)
+            vectors.fill(0)
+            if fused is None:
+                log.info("vision.track_incoherent", camera=self._camera, crops=len(crops))
+                return None, 0.0, worth
+            face, scale = quantise_template(fused.vector)
+            fused.vector.fill(0)
+            return face, scale, float(qualities[fused.used].mean())
+        except ModelError as error:
+            log.error("vision.embedding_failed", camera=self._camera, reason=str(error))  # noqa: TRY400 - the reason says it all
+            return None, 0.0, worth
+        finally:
+            crops.fill(0)
+
+    def _encounters(self, number: int) -> tuple[Encounter, ...]:
+        """The encounters of a closed track, with what is known of the others by now."""
+        found = []
+        for meeting in self._book.meetings(number):
+            other = self._closed.get(meeting.other_track) or self._tracks[meeting.other_track]
+            if meeting.seconds < self._config.encounters.min_s or not self._is_person(other):
+                continue
+            vote = other.vote if meeting.other_track in self._closed else self._vote(other)
+            found.append(
+                Encounter(
+                    other_id=other.sighting_id,
+                    distance_m=meeting.distance_m,
+                    seconds=meeting.seconds,
+                    other_mask=vote.status,
+                    other_mask_confidence=vote.confidence,
+                )
+            )
+        return tuple(found[:MAX_ENCOUNTERS])
+
+    def _forget_settled(self) -> None:
+        """Drop the closed tracks whose encounters are with closed tracks only."""
+        settled = [
+            number for number in self._closed if not self._book.partners(number) & set(self._tracks)
+        ]
+        for number in settled:
+            self._book.forget(number)
+            del self._closed[number]
