@@ -19,16 +19,24 @@ from provisioning.registries import (
 from runtime.fsio import atomic_write, read_file
 
 _MAX_PHOTO_BYTES = 8 * 1024 * 1024
-_IMAGES = "face_recognition-1.3.0/tests/test_images"
+
+Point = tuple[int, int]
+Landmarks = tuple[Point, Point, Point, Point, Point]
 
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photograph: the name it is kept under, who is on it, and where it comes from."""
+    """One photograph: its name, who is on it, where it comes from, and where the face is.
+
+    `landmarks` are pixels (x, y) of right eye, left eye, nose tip, right and left mouth corner (as
+    seen by YuNet; right is the person's right, the viewer's left); `face_px` is the face's height.
+    """
 
     name: str
     who: str
     member: Member
+    landmarks: Landmarks
+    face_px: int
 
 
 FACE_PHOTOS = PythonPackage(
@@ -50,47 +58,55 @@ ASTRONAUT_WHEEL = PythonPackage(
 )
 
 
-def _face_photo(name: str, who: str, sha256: str, size: int) -> Photo:
-    return Photo(name=name, who=who, member=Member(f"{_IMAGES}/{name}", sha256, size))
+def _face_member(name: str, sha256: str, size: int) -> Member:
+    return Member(f"face_recognition-1.3.0/tests/test_images/{name}", sha256, size)
 
 
 PACKAGES: dict[Package, tuple[Photo, ...]] = {
     FACE_PHOTOS: (
-        _face_photo(
-            "obama.jpg",
-            "obama",
-            "0930e3aa8cae5920329c0c8cbc6a2ab70f47b0e67b432875beaa95cbf7e741f6",
-            279_922,
+        Photo(
+            name="obama.jpg",
+            who="obama",
+            member=_face_member(
+                "obama.jpg",
+                "0930e3aa8cae5920329c0c8cbc6a2ab70f47b0e67b432875beaa95cbf7e741f6",
+                279_922,
+            ),
+            landmarks=((437, 207), (553, 206), (492, 271), (440, 318), (549, 318)),
+            face_px=328,
         ),
-        _face_photo(
-            "obama2.jpg",
-            "obama",
-            "a7efcc907375274796f39646510704aa86672d59f6d5469d69af3c85590976a6",
-            184_455,
+        Photo(
+            name="obama2.jpg",
+            who="obama",
+            member=_face_member(
+                "obama2.jpg",
+                "a7efcc907375274796f39646510704aa86672d59f6d5469d69af3c85590976a6",
+                184_455,
+            ),
+            landmarks=((253, 361), (375, 380), (282, 445), (240, 501), (344, 517)),
+            face_px=391,
         ),
-        _face_photo(
-            "obama3.jpg",
-            "obama",
-            "76ac6bf97c36dc2da0ad16a537d6a5ac1b10f48d49aac29a0cca9a17cdbc3ca3",
-            595_944,
+        Photo(
+            name="obama3.jpg",
+            who="obama",
+            member=_face_member(
+                "obama3.jpg",
+                "76ac6bf97c36dc2da0ad16a537d6a5ac1b10f48d49aac29a0cca9a17cdbc3ca3",
+                595_944,
+            ),
+            landmarks=((732, 390), (861, 390), (803, 458), (733, 514), (846, 515)),
+            face_px=354,
         ),
-        _face_photo(
-            "obama_partial_face.jpg",
-            "obama",
-            "c2d1f09e7ef3042352b41e41286e6eb0522f64f88308be13886991b95db52117",
-            423_060,
-        ),
-        _face_photo(
-            "obama_partial_face2.jpg",
-            "obama",
-            "9a812347f97633542b8cd9992de22def11b74f79d82056bc3ee830f13878e028",
-            478_346,
-        ),
-        _face_photo(
-            "biden.jpg",
-            "biden",
-            "3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c",
-            353_723,
+        Photo(
+            name="biden.jpg",
+            who="biden",
+            member=_face_member(
+                "biden.jpg",
+                "3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c",
+                353_723,
+            ),
+            landmarks=((525, 321), (652, 336), (595, 408), (514, 461), (624, 475)),
+            face_px=414,
         ),
     ),
     ASTRONAUT_WHEEL: (
@@ -102,6 +118,8 @@ PACKAGES: dict[Package, tuple[Photo, ...]] = {
                 sha256="88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
                 size=791_555,
             ),
+            landmarks=((201, 105), (245, 105), (221, 127), (204, 145), (242, 145)),
+            face_px=111,
         ),
     ),
 }
@@ -111,6 +129,11 @@ PACKAGES: dict[Package, tuple[Photo, ...]] = {
 def photographs() -> tuple[Photo, ...]:
     """Every photograph of the set, in a fixed order."""
     return tuple(photo for photos in PACKAGES.values() for photo in photos)
+
+
+def photograph(name: str) -> Photo:
+    """The photograph called `name`; KeyError when the set has none."""
+    return {photo.name: photo for photo in photographs()}[name]
 
 
 def fetch_photos(out: Path, cache_dir: Path, notify: Notify = lambda _: None) -> int:
