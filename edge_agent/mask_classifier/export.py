@@ -1,0 +1,144 @@
+"""Bake trained networks, their calibration and their thresholds into one ONNX file.
+
+The graph is written node by node, so that the file depends on the weights alone: batch
+normalisation is folded into the convolutions and the mean of all members is part of the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto, checker, helper, numpy_helper
+
+MODEL_NAME = "maskstatus"
+MODEL_VERSION = "1"
+OPSET = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How logits become a status: the calibration and the two thresholds on the probability."""
+
+    temperature: float
+    threshold_masked: float
+    threshold_unmasked: float
+
+
+class _Graph:
+    def __init__(self, half: bool) -> None:
+        self._half = half
+        self.nodes: list[Any] = []
+        self.weights: list[Any] = []
+
+    def constant(self, values: npt.ArrayLike, dtype: Any = np.float32) -> str:
+        array = np.asarray(values, dtype)
+        name = f"w{len(self.weights)}"
+        if self._half and array.dtype == np.float32 and array.size > 256:
+            stored = numpy_helper.from_array(array.astype(np.float16), name)
+            self.weights.append(stored)
+            return self.add("Cast", [name], to=1)  # float32; onnxruntime folds it when it loads
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def add(
+        self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any
+    ) -> str:
+        name = output or f"t{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def convolution(self, x: str, weight: Any, bias: Any, stride: int = 1, pad: int = 0) -> str:
+        return self.add(
+            "Conv",
+            [x, self.constant(weight), self.constant(bias)],
+            strides=[stride, stride],
+            pads=[pad] * 4,
+        )
+
+
+def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: bool = True) -> str:
+    """Write the ensemble of ``networks`` (trained ``MaskNet``) to ``path``; return its model id.
+
+    Input ``crops`` uint8 [n, 112, 112, 3] BGR, output ``masked_probability`` float32 [n]: the
+    sigmoid of the members' mean logit divided by the temperature. ``half`` stores weights in
+    16 bits; arithmetic is in 32. The id ends in the first 8 hex digits of the SHA-256 of
+    all weights as stored.
+    """
+    graph = _Graph(half)
+    x = graph.add("Cast", ["crops"], to=TensorProto.FLOAT)
+    x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
+    x = graph.add("Sub", [x, graph.constant(127.5)])
+    x = graph.add("Div", [x, graph.constant(64.0)])
+    logits = [_member(graph, x, network) for network in networks]
+    total = logits[0]
+    for other in logits[1:]:
+        total = graph.add("Add", [total, other])
+    scaled = graph.add("Div", [total, graph.constant(len(logits) * decision.temperature)])
+    flat = graph.add("Reshape", [scaled, graph.constant([-1], np.int64)])
+    graph.add("Sigmoid", [flat], output="masked_probability")
+
+    digest = hashlib.sha256()
+    for weight in graph.weights:
+        digest.update(weight.raw_data)
+    model_id = f"{MODEL_NAME}-{MODEL_VERSION}@{digest.hexdigest()[:8]}"
+    crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["n", 112, 112, 3])
+    masked = helper.make_tensor_value_info("masked_probability", TensorProto.FLOAT, ["n"])
+    body = helper.make_graph(graph.nodes, MODEL_NAME, [crops], [masked], graph.weights)
+    model = helper.make_model(
+        body, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sealtrace"
+    )
+    model.ir_version = 8
+    helper.set_model_props(
+        model,
+        {
+            "model_id": model_id,
+            "threshold_masked": f"{decision.threshold_masked:.4f}",
+            "threshold_unmasked": f"{decision.threshold_unmasked:.4f}",
+            "temperature": f"{decision.temperature:.4f}",
+        },
+    )
+    checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+    return model_id
+
+
+def _member(graph: _Graph, x: str, network: Any) -> str:
+    """Add one ``MaskNet`` to the graph; return the name of its logits, [n, 1]."""
+    state = {
+        key: value.detach().cpu().numpy().astype(np.float64)
+        for key, value in network.state_dict().items()
+    }
+    x = graph.convolution(x, *_folded(state, "body.0", "body.1"), stride=2, pad=1)
+    x = graph.add("Relu", [x])
+    index = 3
+    while f"body.{index}.first.weight" in state:
+        block = f"body.{index}"
+        inner = graph.convolution(
+            x, *_folded(state, f"{block}.first", f"{block}.first_norm"), stride=2, pad=1
+        )
+        inner = graph.add("Relu", [inner])
+        inner = graph.convolution(
+            inner, *_folded(state, f"{block}.second", f"{block}.second_norm"), pad=1
+        )
+        short = graph.add("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
+        short = graph.convolution(short, *_folded(state, f"{block}.short.1", f"{block}.short.2"))
+        x = graph.add("Relu", [graph.add("Add", [inner, short])])
+        index += 1
+    # The depthwise "place" weights and the linear head are one weighted sum of the 7 x 7 map.
+    head = state["place.weight"][:, 0] * state["head.weight"][0][:, None, None]
+    flat = graph.add("Flatten", [x])
+    return graph.add(
+        "Gemm",
+        [flat, graph.constant(head.reshape(-1, 1)), graph.constant(state["head.bias"])],
+    )
+
+
+def _folded(state: dict[str, Any], convolution: str, norm: str) -> tuple[Any, Any]:
+    scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + 1e-5)
+    weight = state[f"{convolution}.weight"] * scale[:, None, None, None]
+    return weight, state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
