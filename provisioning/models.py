@@ -334,17 +334,22 @@ def _entry(source: ModelSource) -> ModelEntry:
 
 
 def calibration_parameters(measured: Mapping[str, Any]) -> Parameters:
-    """Flatten a calibration to manifest parameters: `calibration.impostor.mean` and so on.
+    """Flatten a calibration to manifest parameters, all named `calibration.`...
 
-    The table of false match rates becomes two tuples, `calibration.fmr.thresholds` (rising) and
-    `calibration.fmr.rates`.
+    `fmr.thresholds` (rising) with `fmr.rates`: share of strangers' pairs above each threshold;
+    `impostor`, `impostor_masked_probe`, `genuine.unmasked`, `genuine.masked`: `.mean` and `.sd` of
+    the score; `masked_probe_threshold`: where a masked probe reaches the default false match rate.
     """
+    aim = f"{measured['default_threshold_fmr']:.0e}"
+    masked = measured["impostor_masked_probe"]
     flat: Parameters = {
         "calibration.measured_on": str(measured["measured_on"]),
         "calibration.fmr.thresholds": tuple(float(row[0]) for row in measured["fmr"]),
         "calibration.fmr.rates": tuple(float(row[1]) for row in measured["fmr"]),
+        "calibration.fmr.cautious_bound": float(measured["default_threshold_fmr_normal_bound"]),
+        "calibration.masked_probe_threshold": float(masked["thresholds"][aim]["threshold"]),
     }
-    groups = {"impostor": measured["impostor"]}
+    groups = {"impostor": measured["impostor"], "impostor_masked_probe": masked}
     groups |= {f"genuine.{kind}": values for kind, values in measured["genuine"].items()}
     for group, values in groups.items():
         for key in ("mean", "sd"):

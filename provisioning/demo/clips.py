@@ -155,13 +155,15 @@ class _CutOut:
         """Paint onto `picture` in place, the face's centre at the step's position."""
         scale = step.face_px / self.face_px
         turn = cv2.getRotationMatrix2D(self.centre, tilt_deg, scale)
-        turn[:, 2] += np.array([step.x, step.y]) - self.centre
+        turn[0, 2] += step.x - self.centre[0]
+        turn[1, 2] += step.y - self.centre[1]
         reach = 2.3 * step.face_px
         left, right = max(0, int(step.x - reach)), min(WIDTH, int(step.x + reach))
         top, bottom = max(0, int(step.y - reach)), min(HEIGHT, int(step.y + reach))
         if left >= right or top >= bottom:
             return
-        turn[:, 2] -= (left, top)
+        turn[0, 2] -= left
+        turn[1, 2] -= top
         size = (right - left, bottom - top)
         pixels = cv2.warpAffine(self.pixels, turn, size, flags=cv2.INTER_LINEAR)
         opacity = cv2.warpAffine(self.opacity, turn, size, flags=cv2.INTER_LINEAR)[..., None]
