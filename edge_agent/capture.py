@@ -265,6 +265,8 @@ class FrameSource:
             else:
                 if self._read_live(reader):
                     ceiling_s = self._backoff_first_s
+                if self._stop.is_set():
+                    return
                 log.warning("capture.disconnected", camera=self._name, source=str(self.source))
             # Full jitter: after a power cut a city's boards must not all call at once.
             if self._stop.wait(random.uniform(ceiling_s / 4, ceiling_s)):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.opencv import quiet_opencv
+from runtime.errors import OperationError
 
 Image = NDArray[np.uint8]
 
@@ -26,7 +28,7 @@ OPEN_TIMEOUT_MS = 5_000
 READ_TIMEOUT_MS = 5_000
 
 
-class SourceError(Exception):
+class SourceError(OperationError):
     """A frame source that cannot work as configured: the message says what to change."""
 
 
@@ -67,17 +69,20 @@ class SourceUrl:
 def redact(url: str) -> str:
     """Take user, password, query and fragment out of an address, whatever its scheme.
 
+    Where it is not plain which part is the password, as when it holds an unescaped `/`, `?`, `#`
+    or `@`, only the scheme is left.
+
     >>> redact("rtsp://admin:hunter2@10.0.0.7:554/ch1?token=x")
     'rtsp://***@10.0.0.7:554/ch1'
     """
-    try:
-        parts = urlsplit(url)
-        _, at, host = parts.netloc.rpartition("@")
-    except ValueError:
-        return "(unreadable address)"
-    if not parts.netloc:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
         return url
-    return urlunsplit((parts.scheme, f"***@{host}" if at else host, parts.path, "", ""))
+    before, at, host = rest.partition("@")
+    if "@" in host or (at and set("/?#") & set(before)):
+        return f"{scheme}://***"
+    address = re.split("[?#]", host if at else rest, maxsplit=1)[0]
+    return f"{scheme}://***@{address}" if at else f"{scheme}://{address}"
 
 
 def parse_source_url(url: str) -> SourceUrl:

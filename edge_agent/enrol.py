@@ -1,0 +1,212 @@
+"""A subject's template from one or more photographs, or a clear reason why not.
+
+The photograph is searched at several sizes, because a portrait fills the picture and a snapshot
+does not. Each photo must show exactly one face that is good enough; several photos must show the
+same person and are fused into one template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge_agent.sources import decode_image
+from edge_agent.vision.alignment import align
+from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
+from edge_agent.vision.models import VisionModels
+from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
+from runtime.errors import OperationError
+from runtime.fsio import FileProblem, read_file
+
+MAX_PHOTO_BYTES = 64 << 20
+MAX_PHOTOS = 16
+MIN_SCORE = 0.75
+MIN_EYES_PX = 24.0
+MIN_QUALITY = 0.45
+_MAX_YAW = 0.45
+_MIN_SHARPNESS = 0.15
+_SEARCH_SIZES = (640, 320, 1280)  # px of the longer side, in this order until a face is found
+_BYSTANDER = 0.35  # faces smaller than this part of the largest are taken for background
+
+
+class EnrolmentError(OperationError):
+    """No template can be made from these photographs; the message names the photo and the cure."""
+
+
+class NotAnImage(EnrolmentError):
+    """The file cannot be read, is empty, or is no image."""
+
+
+class NoFaceFound(EnrolmentError):
+    """No face in the photo."""
+
+
+class SeveralFacesFound(EnrolmentError):
+    """More than one face in the photo: it is not for the software to choose."""
+
+
+class FaceTooSmall(EnrolmentError):
+    """The face has too few pixels."""
+
+
+class FaceTooPoor(EnrolmentError):
+    """The face is blurred, turned away or cut off."""
+
+
+class PhotosDisagree(EnrolmentError):
+    """The photos do not seem to show one person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """A subject's template: unit vector (d,) float32, the model it is of, mean quality 0..1.
+
+    `agreement` is the lowest cosine of one photo with the rest fused; 1 for a single photo.
+    """
+
+    vector: Floats
+    model_id: str
+    quality: float
+    agreement: float
+
+    def wipe(self) -> None:
+        """Overwrite the template with zeros."""
+        self.vector.fill(0)
+
+
+def template_from_photos(paths: Sequence[Path], models: VisionModels) -> Enrolled:
+    """Make one template of one person's photographs. The caller wipes it.
+
+    Raises:
+        NotAnImage, NoFaceFound, SeveralFacesFound, FaceTooSmall, FaceTooPoor: about one photo.
+        PhotosDisagree: a photo's cosine to the others is below the bundle's match threshold.
+        EnrolmentError: no photo was given, or too many.
+    """
+    if not paths:
+        raise EnrolmentError("give at least one photo of the subject")
+    if len(paths) > MAX_PHOTOS:
+        raise EnrolmentError(f"{len(paths)} photos are too many: choose up to {MAX_PHOTOS}")
+    vectors = np.empty((len(paths), models.embedder.dimension), np.float32)
+    qualities = np.empty(len(paths), np.float64)
+    try:
+        for row, path in enumerate(paths):
+            image = _read_photo(path)
+            try:
+                crop, qualities[row] = _only_face(image, path, models)
+            finally:
+                image.fill(0)
+            # The crop and its mirror image: a face is nearly symmetric, light and pose are not.
+            pair = np.stack([crop, crop[:, ::-1]])
+            both = models.embedder.embed(pair)
+            vectors[row] = both.sum(axis=0) / np.linalg.norm(both.sum(axis=0))
+            for used in (crop, pair, both):
+                used.fill(0)
+        agreement = _agreement(vectors, qualities, paths, models.match_threshold)
+        mean = (vectors * qualities[:, None]).sum(axis=0)
+        return Enrolled(
+            vector=(mean / np.linalg.norm(mean)).astype(np.float32),
+            model_id=models.model_id,
+            quality=float(qualities.mean()),
+            agreement=agreement,
+        )
+    finally:
+        vectors.fill(0)
+
+
+def _read_photo(path: Path) -> Image:
+    try:
+        data = read_file(path, MAX_PHOTO_BYTES)
+    except FileProblem as error:
+        raise NotAnImage(f"photo {path}: {error}") from error
+    if not data:
+        raise NotAnImage(f"photo {path} is empty (0 bytes); copy it again")
+    image = decode_image(data)
+    if image is None:
+        raise NotAnImage(
+            f"photo {path} is not an image that can be read, or is damaged; "
+            "use a JPEG, PNG or WebP file"
+        )
+    return image
+
+
+def _only_face(image: Image, path: Path, models: VisionModels) -> tuple[Image, float]:
+    """The aligned crop (112, 112, 3) of the photo's one face, and its quality."""
+    faces = _find_faces(image, models)
+    if not len(faces):
+        raise NoFaceFound(
+            f"photo {path} shows no face that can be found; use a frontal photo in good light"
+        )
+    signs = face_signs(faces, (image.shape[0], image.shape[1]))
+    large = np.flatnonzero(
+        (signs.eyes_px >= MIN_EYES_PX) | (signs.eyes_px >= signs.eyes_px.max() * _BYSTANDER)
+    )
+    if len(large) > 1:
+        raise SeveralFacesFound(
+            f"photo {path} shows {len(large)} faces; cut the subject out of it, or use another"
+        )
+    row = int(large[0])
+    if signs.eyes_px[row] < MIN_EYES_PX:
+        raise FaceTooSmall(
+            f"photo {path}: the face is too small ({signs.eyes_px[row]:.0f} px between the eyes, "
+            f"{MIN_EYES_PX:.0f} are needed); use a closer or larger photo"
+        )
+    crops = align(image, faces.landmarks[row : row + 1])
+    sharp = sharpness(crops)
+    worth = float(quality(upper_bounds(signs, faces.scores)[row : row + 1], sharp)[0])
+    if signs.yaw[row] > _MAX_YAW:
+        raise FaceTooPoor(f"photo {path}: the face is turned away; use one that looks ahead")
+    if sharp[0] < _MIN_SHARPNESS:
+        raise FaceTooPoor(f"photo {path}: the face is blurred; use a sharper photo")
+    if worth < MIN_QUALITY:
+        raise FaceTooPoor(
+            f"photo {path}: the face is not good enough (quality {worth:.2f}, {MIN_QUALITY} is "
+            "needed); use a sharp frontal photo with the whole face in it"
+        )
+    return crops[0], worth
+
+
+def _find_faces(image: Image, models: VisionModels) -> Detections:
+    """All faces of a photo at the first search size that shows one."""
+    longer = max(image.shape[:2])
+    for size in _SEARCH_SIZES:
+        if size > 2 * longer:
+            continue
+        # A margin around the photo: the detector misses faces that touch the border.
+        margin = longer // 8
+        padded = cv2.copyMakeBorder(
+            image, margin, margin, margin, margin, cv2.BORDER_CONSTANT, value=(127, 127, 127)
+        )
+        detector = models.detector(size, size, MIN_SCORE)
+        found = detector.detect(np.asarray(padded, np.uint8))
+        padded.fill(0)
+        if len(found):
+            boxes = found.boxes.copy()
+            boxes[:, :2] -= margin
+            return Detections(boxes, found.landmarks - np.float32(margin), found.scores)
+    return Detections.none()
+
+
+def _agreement(
+    vectors: Floats, qualities: Doubles, paths: Sequence[Path], threshold: float
+) -> float:
+    if len(vectors) == 1:
+        return 1.0
+    weighted = vectors.astype(np.float64) * qualities[:, None]
+    rest = weighted.sum(axis=0) - weighted
+    cosines = (vectors * rest).sum(axis=1) / np.maximum(np.linalg.norm(rest, axis=1), 1e-9)
+    lowest = int(np.argmin(cosines))
+    if cosines[lowest] < threshold:
+        which = (
+            f"{paths[0]} and {paths[1]}"
+            if len(paths) == 2
+            else f"{paths[lowest]} and the other {len(paths) - 1} photos"
+        )
+        raise PhotosDisagree(
+            f"{which} do not seem to show the same person (score {cosines[lowest]:.2f}, "
+            f"{threshold:.2f} is needed); leave out the one that is not the subject"
+        )
+    return float(cosines[lowest])
