@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from onnxruntime import InferenceSession
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidProtobuf
 
 from provisioning.registries import (
     FileAltered,
@@ -45,20 +45,17 @@ from runtime.bundle import (
     write_manifest,
 )
 from runtime.errors import OperationError
-from runtime.fsio import atomic_write, private_folder, read_file
+from runtime.fsio import atomic_write, read_file
 
 BUNDLE_NAME = "sealtrace-default"
 BUNDLE_VERSION = "1"
-SIGNER_KEY_NAME = "model-signer.key"
-SIGNER_PUBLIC_NAME = "model-signer.pub"
 _CALIBRATION = Path(__file__).with_name("calibration") / "mobilefacenet.json"
-_MAX_KEY_BYTES = 16_384
 
 Parameters = dict[str, float | int | str | bool | tuple[float, ...] | tuple[str, ...]]
 
 
 class ModelBuildError(OperationError):
-    """The bundle cannot be built as asked: a key, the mask model or the folder is in the way."""
+    """The bundle cannot be built as asked: the mask model or the folder is in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +163,7 @@ def build_bundle(
     Args:
         out: destination; must not exist, be empty, or hold nothing but an older bundle.
         seed: raw Ed25519 private key (32 bytes) that signs the manifest.
-        mask_model: our mask classifier; a `.json` of the same name beside it says how to feed it.
+        mask_model: our mask classifier (ONNX), which carries its own two thresholds.
         cache_dir: where fetched archives are kept for the next time.
         notify: told what is being done, in a few words.
 
@@ -203,83 +200,6 @@ def build_bundle(
             out.replace(Path(temporary) / "old")
         fresh.replace(out)
     return load_bundle(out, [public]), True
-
-
-def local_signer(folder: Path) -> bytes:
-    """The key (32-byte seed) that signs bundles on this machine; made on first use, owner-only.
-
-    Beside it lies its public half, in hex, for lists of trusted keys.
-
-    Raises:
-        FileProblem: it cannot be read or written.
-        ModelBuildError: the file is there but is not such a key.
-    """
-    path = private_folder(folder) / SIGNER_KEY_NAME
-    if not path.exists():
-        key = Ed25519PrivateKey.generate()
-        atomic_write(path, key.private_bytes_raw().hex().encode() + b"\n", 0o600, overwrite=False)
-    seed = read_seed(path)
-    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
-    atomic_write(folder / SIGNER_PUBLIC_NAME, public.hex().encode() + b"\n")
-    return seed
-
-
-def is_encrypted_pem(path: Path) -> bool:
-    """Whether the key file is a PEM that needs a passphrase.
-
-    Raises:
-        FileProblem: it cannot be read.
-    """
-    return b"ENCRYPTED" in read_file(path, _MAX_KEY_BYTES).partition(b"\n")[0]
-
-
-def read_seed(path: Path, passphrase: bytes | None = None) -> bytes:
-    """Read an Ed25519 private key: PEM (PKCS #8, also encrypted) or its 32 bytes in hex.
-
-    Raises:
-        FileProblem: it cannot be read.
-        ModelBuildError: it is no such key, or the passphrase is wrong or missing.
-    """
-    data = read_file(path, _MAX_KEY_BYTES)
-    if data.lstrip().startswith(b"-----BEGIN"):
-        try:
-            key = load_pem_private_key(data, passphrase)
-        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise ModelBuildError(f"cannot open the signing key {path}: {error}") from None
-        if isinstance(key, Ed25519PrivateKey):
-            return key.private_bytes_raw()
-    else:
-        try:
-            seed = bytes.fromhex(data.decode("ascii").strip())
-        except ValueError:
-            seed = b""
-        if len(seed) == 32:
-            return seed
-    raise ModelBuildError(
-        f"{path} is not an Ed25519 private key (PEM, or 64 hexadecimal digits); name another file"
-    )
-
-
-def read_public_key(text_or_path: str) -> bytes:
-    """A trusted public key given as 64 hexadecimal digits, or as the name of a file of them.
-
-    Raises:
-        FileProblem: the file cannot be read.
-        ModelBuildError: it holds no such key.
-    """
-    text = text_or_path.strip()
-    if len(text) != 64 or Path(text).exists():
-        text = read_file(Path(text_or_path), _MAX_KEY_BYTES).decode("ascii", "replace").strip()
-    try:
-        key = bytes.fromhex(text)
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ModelBuildError(
-            f"{text_or_path} is not an Ed25519 public key"
-            " (64 hexadecimal digits, or a file of them)"
-        )
-    return key
 
 
 def _obtain(source: ModelSource, out: Path, cache_dir: Path, notify: Notify) -> bytes:
@@ -373,9 +293,33 @@ def _mask_entry(path: Path) -> tuple[bytes, ModelEntry]:
         sha256=digest,
         size=len(data),
         engine="onnx",
+        inputs=(
+            TensorSpec(
+                name="crops", shape=(-1, 112, 112, 3), dtype="uint8", layout="NHWC", colour="BGR"
+            ),
+        ),
+        outputs=(TensorSpec(name="masked_probability", shape=(-1,)),),
+        preprocessing=Preprocessing(alignment="arcface-112"),
+        parameters=_mask_thresholds(path, data),
         licence="Apache-2.0 (own work)",
-        upstream="trained by edge_agent/mask_classifier",
+        upstream="edge_agent/mask_classifier of this repository",
     )
+
+
+def _mask_thresholds(path: Path, data: bytes) -> Parameters:
+    """The thresholds that the mask classifier's file carries, for readers of the manifest."""
+    try:
+        properties = (
+            InferenceSession(data, providers=["CPUExecutionProvider"])
+            .get_modelmeta()
+            .custom_metadata_map
+        )
+        names = ("threshold_masked", "threshold_unmasked")
+        return {name: float(properties[name]) for name in names}
+    except (Fail, InvalidArgument, InvalidProtobuf, KeyError, ValueError) as error:
+        raise ModelBuildError(
+            f"{path} is not a mask classifier with thresholds in it ({error}); name another file"
+        ) from None
 
 
 def _refuse_foreign_folder(out: Path) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from provisioning import models
+from provisioning import model_keys, models
 from provisioning.demo import photos
 from runtime.bundle import Bundle, load_bundle
 from runtime.errors import OperationError
@@ -151,13 +151,13 @@ def fetch_photos(
 
 def _signing_seed(sign_key: Path | None, out: Path) -> bytes:
     if sign_key is None:
-        return models.local_signer(out.parent / "keys")
+        return model_keys.local_signer(out.parent / "keys")
     passphrase = None
-    if models.is_encrypted_pem(sign_key):
+    if model_keys.is_encrypted_pem(sign_key):
         passphrase = typer.prompt(f"Passphrase of {sign_key}", hide_input=True, err=True).encode()
-    return models.read_seed(sign_key, passphrase)
+    return model_keys.read_seed(sign_key, passphrase)
 
 
 def _load(folder: Path, trusted: list[str] | None) -> Bundle:
-    keys = trusted or [str(folder.parent / "keys" / models.SIGNER_PUBLIC_NAME)]
-    return load_bundle(folder, [models.read_public_key(key) for key in keys])
+    keys = trusted or [str(folder.resolve().parent / "keys" / model_keys.SIGNER_PUBLIC_NAME)]
+    return load_bundle(folder, [model_keys.read_public_key(key) for key in keys])

@@ -34,7 +34,7 @@ from scipy import stats
 from scipy.sparse.csgraph import connected_components
 
 from provisioning.demo.photos import photograph, read_photo
-from provisioning.models import read_public_key
+from provisioning.model_keys import read_public_key
 from runtime.bundle import Bundle, load_bundle
 
 _SAME_PERSON = 0.7
