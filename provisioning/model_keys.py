@@ -1,4 +1,4 @@
-"""Keys that vouch for model bundles: this machine's own, a site's, and how both are written down."""
+"""Keys that vouch for model bundles: this machine's own, or a site's, and their files."""
 
 from __future__ import annotations
 
