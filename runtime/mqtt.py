@@ -1,0 +1,501 @@
+"""Keep one MQTT 5 session with a broker while the process lives, whatever the network does.
+
+Delivery is at least once in both directions. Outwards nothing is queued here: a message is either
+in the window of those sent and not yet answered, or its owner still has it (an outbox). When a
+connection breaks, each unanswered message is reported with the outcome ``unknown``; its owner sends
+it again, and receivers drop duplicates. Inwards the handler acknowledges each message itself, after
+it has stored it; what it had not acknowledged comes again after a reconnect.
+
+Threads: ``mqtt`` (connects, and runs every callback but the message handlers) and paho's network
+thread (runs the message handlers: they should hand over and return).
+"""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import paho.mqtt.client as paho
+import structlog
+
+from runtime._mqtt_link import (
+    Accepted,
+    Acknowledged,
+    Event,
+    Link,
+    LinkFailed,
+    Lost,
+    Refused,
+    Subscribed,
+    Will,
+)
+from runtime.config import MqttConfig
+from runtime.errors import OperationError
+from runtime.tls import client_context
+
+__all__ = [
+    "Delivery",
+    "MqttError",
+    "NotConnected",
+    "Outcome",
+    "PayloadTooLarge",
+    "PublishFailed",
+    "Session",
+    "Will",
+    "WindowFull",
+]
+
+_log = structlog.get_logger()
+_STABLE_S = 5.0
+
+
+class MqttError(OperationError):
+    """A message could not be published."""
+
+
+class NotConnected(MqttError):
+    """There is no connection now; the session goes on trying to make one."""
+
+
+class WindowFull(MqttError):
+    """Too many messages are unanswered; wait for outcomes before publishing more."""
+
+
+class PayloadTooLarge(MqttError):
+    """The message is over the size that this side or the broker takes."""
+
+
+class PublishFailed(MqttError):
+    """The broker refused the message, or the connection broke before it answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a published message."""
+
+    token: object
+    """What the publisher gave to recognise it by."""
+    result: Literal["acknowledged", "refused", "unknown"]
+    """``unknown``: the connection broke first; the broker may or may not have it."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as received; it counts as received only once ``ack`` has been called."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    """True when the broker had it in store, False when it was published just now."""
+    ack: Callable[[], None]
+    """Call once it is dealt with, from any thread; late calls after a reconnect do nothing."""
+
+
+_Argument = TypeVar("_Argument")
+Handler = Callable[[Delivery], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    token: object
+    on_done: Callable[[Outcome], None] | None
+
+
+class Session:
+    """A session with the broker; make one, subscribe, `start`, publish, `stop`.
+
+    Args:
+        config: where the broker is; ``session_expiry_s`` is how long it keeps our subscriptions.
+        client_id: used when the configuration names none; must be the same at every start.
+        will: what the broker publishes when we vanish; `stop` publishes it as well.
+        on_connected: called at each connection with whether the broker still had our session;
+            publish births and retained state here.
+        on_disconnected: called with the reason, after every outcome ``unknown``.
+        on_crash: called when a handler or callback raises (a bug): stop the process, since the
+            message stays unacknowledged and holds up those behind it.
+        window: how many messages may be unanswered at once.
+        receive_maximum: how many unacknowledged messages the broker may send us.
+        backoff_s: first and largest pause between attempts to connect; each is shortened at
+            random by up to a half, so that a thousand boxes do not return in the same second.
+        connect_timeout_s: how long a broker may take to let us in.
+
+    Raises:
+        TlsError: the certificates in ``config`` cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: MqttConfig,
+        *,
+        client_id: str = "",
+        will: Will | None = None,
+        on_connected: Callable[[bool], None] | None = None,
+        on_disconnected: Callable[[str], None] | None = None,
+        on_crash: Callable[[BaseException], None] | None = None,
+        window: int = 64,
+        receive_maximum: int = 256,
+        backoff_s: tuple[float, float] = (0.5, 15.0),
+        connect_timeout_s: float = 10.0,
+    ) -> None:
+        self._config = config
+        self.client_id = config.client_id or client_id
+        if not self.client_id:
+            raise ValueError("an MQTT session needs a client id")
+        self._tls = client_context(config.tls) if config.tls else None
+        self._will = will
+        self._on_connected = on_connected
+        self._on_disconnected = on_disconnected
+        self._on_crash = on_crash
+        self._own_window = window
+        self._receive_maximum = receive_maximum
+        self._backoff_s = backoff_s
+        self._connect_timeout_s = connect_timeout_s
+
+        self._events: queue.SimpleQueue[tuple[Link | None, Event | None]] = queue.SimpleQueue()
+        self._changed = threading.Condition()  # guards everything below
+        self._link: Link | None = None  # set while the broker has let us in
+        self._window = window
+        self._max_packet_bytes = 0
+        self._pending: dict[int, _Pending] = {}
+        self._handlers: dict[str, tuple[Handler, int]] = {}
+        self._subscribing: dict[int, str] = {}
+        self._refused: dict[str, str] = {}
+        self._connections = 0
+        self._down_reason = ""
+        self._closing = False
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._in_network_thread = threading.local()
+
+    # ------------------------------------------------------------------ state
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has let us in and the connection stands, as far as is known."""
+        return self._link is not None
+
+    @property
+    def inflight(self) -> int:
+        """How many published messages are unanswered."""
+        return len(self._pending)
+
+    @property
+    def connections(self) -> int:
+        """How many times a connection has been made."""
+        return self._connections
+
+    @property
+    def down_reason(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return self._down_reason
+
+    @property
+    def refused_filters(self) -> Mapping[str, str]:
+        """Subscriptions that the broker refused, with its reason (an access rule, mostly)."""
+        return dict(self._refused)
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until connected and every subscription has been answered; tell whether it is so."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._link is not None and not self._subscribing, timeout_s
+            )
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Begin to connect, in the background, and never give up until `stop`."""
+        self._thread.start()
+
+    def stop(self, deadline_s: float = 5.0) -> None:
+        """Publish the will (so that a stop shows as one), wait for answers, say goodbye.
+
+        Takes at most about ``deadline_s``; what is unanswered then has the outcome ``unknown``.
+        """
+        deadline = time.monotonic() + deadline_s
+        if self._will is not None and self.connected:
+            try:
+                self.publish(
+                    self._will.topic, self._will.payload, retain=self._will.retain, timeout_s=1.0
+                )
+            except MqttError as error:
+                _log.warning("mqtt_goodbye_not_published", reason=str(error))
+        with self._changed:
+            self._closing = True
+            self._changed.wait_for(
+                lambda: not self._pending or self._link is None,
+                max(0.0, deadline - time.monotonic()),
+            )
+        self._stopping.set()
+        self._events.put((None, None))
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(max(1.0, deadline - time.monotonic()) + 2.0)
+
+    def __enter__(self) -> Session:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # ------------------------------------------------------------------ out
+
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: Literal[0, 1] = 1,
+        retain: bool = False,
+        token: object = None,
+        on_done: Callable[[Outcome], None] | None = None,
+        properties: Mapping[str, object] | None = None,
+        timeout_s: float = 0.0,
+    ) -> None:
+        """Send a message now; its `Outcome` goes to ``on_done`` later (for QoS 0: once written).
+
+        Args:
+            topic: where to.
+            payload: at most ``max_payload_bytes``.
+            qos: 0 or 1.
+            retain: ask the broker to keep it as the topic's last word.
+            token: returned in the outcome.
+            on_done: called exactly once, in the thread ``mqtt``, if this method returns.
+            properties: MQTT 5 properties by paho's names, such as ``MessageExpiryInterval``.
+            timeout_s: how long to wait for room in the window; never waits inside a callback.
+
+        Raises:
+            NotConnected: nothing was sent; try again when connected.
+            WindowFull: nothing was sent; try again after some outcomes.
+            PayloadTooLarge: nothing was sent, and never will be.
+        """
+        if len(payload) > self._config.max_payload_bytes:
+            raise PayloadTooLarge(
+                f"a message of {len(payload)} bytes for {topic} is over the limit of "
+                f"{self._config.max_payload_bytes} (mqtt.max_payload_bytes)"
+            )
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._link is None or len(self._pending) < self._window,
+                0.0 if self._in_callback() else timeout_s,
+            )
+            link = self._link
+            if link is None or self._closing:
+                why = "stopping" if self._closing else self._down_reason or "not yet"
+                raise NotConnected(f"not connected to the MQTT broker {self._where()}: {why}")
+            if len(payload) + len(topic) * 3 + 64 > self._max_packet_bytes:
+                raise PayloadTooLarge(
+                    f"a message of {len(payload)} bytes for {topic} is over the broker's own limit "
+                    f"of {self._max_packet_bytes} bytes a packet; raise it there or send less"
+                )
+            if len(self._pending) >= self._window:
+                raise WindowFull(f"{len(self._pending)} messages are unanswered")
+            mid = link.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+            self._pending[mid] = _Pending(token, on_done)
+
+    def publish_and_wait(
+        self, topic: str, payload: bytes, *, retain: bool = False, timeout_s: float = 10.0
+    ) -> None:
+        """Publish at QoS 1 and return once the broker has it; not for use inside a callback.
+
+        Raises:
+            PublishFailed: refused, unanswered in ``timeout_s``, or the connection broke.
+            MqttError: see `publish`.
+        """
+        outcome: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self.publish(topic, payload, retain=retain, on_done=outcome.put, timeout_s=timeout_s)
+        try:
+            result = outcome.get(timeout=timeout_s)
+        except queue.Empty:
+            raise PublishFailed(f"{topic}: the broker did not answer in {timeout_s} s") from None
+        if result.result != "acknowledged":
+            raise PublishFailed(f"{topic}: {result.result}, {result.reason}")
+
+    # ------------------------------------------------------------------ in
+
+    def subscribe(self, topic_filter: str, handler: Handler, *, qos: Literal[0, 1] = 1) -> None:
+        """Have ``handler`` get what matches ``topic_filter``, now and after every reconnect.
+
+        A message goes to the first handler, in the order of subscription, whose filter matches.
+        Handlers must acknowledge what they will never be able to use, too.
+        """
+        with self._changed:
+            self._handlers[topic_filter] = (handler, qos)
+            if self._link is not None:
+                self._send_subscription(self._link, topic_filter, qos, resumed=False)
+
+    def _send_subscription(self, link: Link, topic_filter: str, qos: int, *, resumed: bool) -> None:
+        mid = link.subscribe(topic_filter, qos=qos, resumed=resumed)
+        if mid is not None:
+            self._subscribing[mid] = topic_filter
+
+    def _deliver(self, message: paho.MQTTMessage, done: Callable[[], None]) -> None:
+        """Give a message to its handler; runs in paho's network thread."""
+        self._in_network_thread.value = True
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            done()
+            return
+        if len(message.payload) > self._config.max_payload_bytes:
+            _log.warning("mqtt_message_too_large", topic=topic, size_bytes=len(message.payload))
+            done()
+            return
+        handler = self._handler_for(topic)
+        if handler is None:  # left over from a subscription of an earlier run
+            done()
+            return
+        try:
+            handler(Delivery(topic, bytes(message.payload), message.retain, done))
+        except BaseException as error:
+            _log.exception("mqtt_handler_failed", topic=topic)
+            if self._on_crash is not None:
+                self._on_crash(error)
+
+    def _handler_for(self, topic: str) -> Handler | None:
+        for topic_filter, (handler, _) in list(self._handlers.items()):
+            if paho.topic_matches_sub(topic_filter, topic):
+                return handler
+        return None
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        pause_s = self._backoff_s[0]
+        while not self._stopping.is_set():
+            link = Link(
+                self._config,
+                client_id=self.client_id,
+                tls=self._tls,
+                will=self._will,
+                receive_maximum=self._receive_maximum,
+                connect_timeout_s=self._connect_timeout_s,
+                on_message=self._deliver,
+                events=self._events,
+            )
+            began = time.monotonic()
+            try:
+                link.open()
+                reason, was_up = self._serve(link)
+            except LinkFailed as error:
+                reason, was_up = str(error), False
+            finally:
+                link.close()
+            self._gone(reason, was_up=was_up)
+            if was_up and time.monotonic() - began > _STABLE_S:
+                pause_s = self._backoff_s[0]
+            self._stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
+            pause_s = min(pause_s * 2, self._backoff_s[1])
+
+    def _serve(self, link: Link) -> tuple[str, bool]:
+        """Handle the link's events until it is lost; return why, and whether it was ever up."""
+        deadline: float | None = time.monotonic() + self._connect_timeout_s
+        refusal = ""
+        said_goodbye = False
+        while True:
+            if self._stopping.is_set() and not said_goodbye:
+                if self._link is None:
+                    return "stopped", False
+                said_goodbye = True
+                deadline = time.monotonic() + 1.0
+                link.disconnect()
+            timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                source, event = self._events.get(timeout=timeout)
+            except queue.Empty:
+                return refusal or "no answer in time", self._link is not None
+            if source is not link:
+                continue
+            if isinstance(event, Accepted):
+                deadline = None
+                self._up(link, event)
+            elif isinstance(event, Refused):
+                refusal = event.reason
+            elif isinstance(event, Acknowledged):
+                self._answered(event)
+            elif isinstance(event, Subscribed):
+                self._subscription_answered(event)
+            elif isinstance(event, Lost):
+                return refusal or event.reason, self._link is not None
+
+    def _up(self, link: Link, event: Accepted) -> None:
+        with self._changed:
+            self._window = max(1, min(self._own_window, event.receive_maximum))
+            self._max_packet_bytes = event.max_packet_bytes
+            self._subscribing.clear()
+            self._refused.clear()
+            for topic_filter, (_, qos) in self._handlers.items():
+                self._send_subscription(link, topic_filter, qos, resumed=event.session_present)
+            self._link = link
+            self._connections += 1
+            self._down_reason = ""
+            self._changed.notify_all()
+        _log.info(
+            "mqtt_connected",
+            broker=self._where(),
+            client_id=self.client_id,
+            session_present=event.session_present,
+        )
+        if self._on_connected is not None:
+            self._call(self._on_connected, event.session_present)
+
+    def _gone(self, reason: str, *, was_up: bool) -> None:
+        with self._changed:
+            pending = list(self._pending.values())
+            self._pending.clear()
+            self._subscribing.clear()
+            self._link = None
+            changed = reason != self._down_reason
+            self._down_reason = reason
+            self._changed.notify_all()
+        if self._stopping.is_set():
+            _log.info("mqtt_stopped", broker=self._where(), unanswered=len(pending))
+        elif changed:
+            event = "mqtt_disconnected" if was_up else "mqtt_unreachable"
+            _log.warning(event, broker=self._where(), reason=reason, unanswered=len(pending))
+        for item in pending:
+            if item.on_done is not None:
+                self._call(item.on_done, Outcome(item.token, "unknown", reason))
+        if was_up and self._on_disconnected is not None:
+            self._call(self._on_disconnected, reason)
+
+    def _answered(self, event: Acknowledged) -> None:
+        with self._changed:
+            item = self._pending.pop(event.mid, None)
+            self._changed.notify_all()
+        if item is None or item.on_done is None:
+            if event.failed:
+                _log.warning("mqtt_publish_refused", reason=event.reason)
+            return
+        result: Literal["acknowledged", "refused"] = "refused" if event.failed else "acknowledged"
+        self._call(item.on_done, Outcome(item.token, result, event.reason))
+
+    def _subscription_answered(self, event: Subscribed) -> None:
+        with self._changed:
+            topic_filter = self._subscribing.pop(event.mid, None)
+            if topic_filter is not None and event.failed:
+                self._refused[topic_filter] = event.reason
+            self._changed.notify_all()
+        if event.failed:
+            _log.error("mqtt_subscription_refused", filter=topic_filter, reason=event.reason)
+
+    def _call(self, callback: Callable[[_Argument], None], argument: _Argument) -> None:
+        try:
+            callback(argument)
+        except Exception as error:
+            _log.exception("mqtt_callback_failed")
+            if self._on_crash is not None:
+                self._on_crash(error)
+
+    def _in_callback(self) -> bool:
+        in_network_thread: bool = getattr(self._in_network_thread, "value", False)
+        return in_network_thread or threading.current_thread() is self._thread
+
+    def _where(self) -> str:
+        return f"{self._config.host}:{self._config.port}"
