@@ -1,0 +1,82 @@
+# Sealtrace: `make demo` to see it work, `make test` to check it. `make` alone lists the targets.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+
+SHELL := /bin/sh
+BIN := $(VENV)/bin
+STATE := .sealtrace
+INSTALLED := $(VENV)/.installed
+MODELS := $(STATE)/models/manifest.sig
+PHOTOS := $(STATE)/photos/.complete
+MODEL_SOURCES := provisioning/models.py provisioning/registries.py \
+	provisioning/calibration/mobilefacenet.json edge_agent/mask_classifier/mask_status.onnx
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test lint bench lock clean distclean
+
+help: ## List the targets.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | \
+		awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo
+	@echo "  PYTHON=python3.12 picks another Python (3.11 or newer);"
+	@echo "  DEMO_ARGS, TEST_ARGS and BENCH_ARGS are passed on."
+
+setup: $(INSTALLED) $(MODELS) $(PHOTOS) ## Make the environment, the model bundle and the photographs.
+
+demo: setup ## Run the whole system on this machine and check what it promises.
+	$(BIN)/sealtrace demo run $(DEMO_ARGS)
+
+test: setup lint ## Check everything: format, lint, types, import rules, all tests.
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(INSTALLED) ## Check format, lint, types and import rules.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup ## Measure what the README claims, and print it.
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+lock: ## Choose newer versions of all dependencies: writes requirements.lock.
+	@mkdir -p $(STATE)
+	$(PYTHON) -m venv $(STATE)/lock-tools
+	$(STATE)/lock-tools/bin/pip install --quiet --upgrade uv
+	$(STATE)/lock-tools/bin/uv pip compile --no-config --universal --python-version 3.11 --upgrade \
+		--generate-hashes --extra dev --no-emit-index-url --quiet \
+		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean: ## Remove what runs left behind; keeps the environment, models and photographs.
+	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(STATE)/demo
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the environment, models and photographs as well.
+	rm -rf $(VENV) $(STATE) *.egg-info
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "error: '$(PYTHON)' is not there; install Python 3.11 or newer, or name one: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), but 3.11 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		$(PYTHON) -m venv --clear $(VENV) || { \
+		echo "error: cannot make an environment in $(VENV); Debian and Ubuntu need the package python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(MODELS): $(INSTALLED) $(MODEL_SOURCES)
+	$(BIN)/sealtrace models build
+	@touch $@
+
+$(PHOTOS): $(INSTALLED) provisioning/demo/photos.py
+	$(BIN)/sealtrace models photos
+	@touch $@
