@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import MalformedMessage
-from protocol.names import require_name
 from protocol.signing import Signed, SigningKey, sign
 
 DAY_KEYS_KIND = "day-keys"
@@ -45,7 +44,7 @@ class DayKeys:
         """
         fields = Fields(decode(payload, what="day keys"), what="day keys")
         fields.version()
-        site = require_name(fields.text("site"), what="site")
+        site = fields.name("site")
         issued_at_ms = fields.integer("issued_at_ms")
         keys: dict[int, hpke.PublicKey] = {}
         for item in fields.array("keys", max_items=MAX_DAYS):

@@ -71,7 +71,7 @@ class Principal:
         fields = Fields(value, what="principal")
         seal_key = fields.optional("seal_key", fields.raw)
         principal = cls(
-            name=require_name(fields.text("name"), what="principal"),
+            name=fields.name("name"),
             duties=frozenset(fields.texts("duties", max_items=len(DUTIES), min_items=1)),
             verify_key=VerifyKey(fields.raw("verify_key", size=32)),
             seal_key=None if seal_key is None else hpke.PublicKey(seal_key),
@@ -118,7 +118,7 @@ class Directory:
         """
         fields = Fields(decode(payload, what="directory"), what="directory")
         fields.version()
-        site = require_name(fields.text("site"), what="site")
+        site = fields.name("site")
         version = fields.integer("version", low=1)
         issued_at_ms = fields.integer("issued_at_ms")
         threshold = fields.integer("threshold", low=1, high=MAX_CUSTODIANS)

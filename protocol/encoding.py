@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import cbor2
 
 from protocol.errors import MalformedMessage, MessageTooLarge, UnsupportedVersion
+from protocol.names import require_name
 
 PROTOCOL_VERSION = 1
 MAX_DEPTH = 12
@@ -105,11 +106,23 @@ class Fields:
         return value
 
     def text(self, name: str, *, max_length: int = 256, allow_empty: bool = False) -> str:
-        """Take a text string of at most ``max_length`` characters."""
+        """Take a printable text of at most ``max_length`` characters.
+
+        Control and formatting characters are refused: these texts are shown to people.
+        """
         value = self._take(name)
-        if not isinstance(value, str) or len(value) > max_length or not (value or allow_empty):
-            raise self._refuse(name, f"a text of 1 to {max_length} characters")
+        if (
+            not isinstance(value, str)
+            or len(value) > max_length
+            or not (value or allow_empty)
+            or not value.isprintable()
+        ):
+            raise self._refuse(name, f"a printable text of 1 to {max_length} characters")
         return value
+
+    def name(self, name: str) -> str:
+        """Take the name of a thing (:func:`protocol.names.require_name`)."""
+        return require_name(self._take(name), what=f"{self._what}: field '{name}'")
 
     def choice(self, name: str, among: frozenset[str]) -> str:
         """Take a text string that is one of ``among``."""
@@ -141,8 +154,10 @@ class Fields:
     def texts(self, name: str, *, max_items: int, min_items: int = 0) -> tuple[str, ...]:
         """Take an array of distinct, non-empty texts."""
         value = self.array(name, max_items=max_items, min_items=min_items)
-        if not all(isinstance(item, str) and 0 < len(item) <= 256 for item in value):
-            raise self._refuse(name, "an array of texts")
+        if not all(
+            isinstance(item, str) and 0 < len(item) <= 256 and item.isprintable() for item in value
+        ):
+            raise self._refuse(name, "an array of printable texts")
         if len(set(value)) != len(value):
             raise self._refuse(name, "an array of distinct texts")
         return tuple(value)

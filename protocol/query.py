@@ -166,7 +166,7 @@ class Query:
         fields.version()
         query = cls(
             query_id=fields.raw("id", size=ID_BYTES),
-            site=require_name(fields.text("site"), what="site"),
+            site=fields.name("site"),
             subjects=tuple(
                 _read_subject(value)
                 for value in fields.array("subjects", max_items=MAX_SUBJECTS, min_items=1)

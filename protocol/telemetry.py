@@ -96,7 +96,7 @@ class Health:
         """
         fields = Fields(decode(payload, what="health", max_bytes=65_536), what="health")
         fields.version()
-        site = fields.text("site")
+        site = fields.name("site")
         state = fields.choice("state", frozenset({ONLINE, OFFLINE}))
         reported_at_ms = fields.integer("reported_at_ms")
         version = fields.text("version")

@@ -1,0 +1,155 @@
+"""What an audit reports: findings with a name each, and counts of who asked, agreed and granted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How much a finding weighs: a ``wrong`` one fails the audit."""
+
+    WRONG = "wrong"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class FindingKind(StrEnum):
+    """The name of everything that an audit can find. The value is what reports print."""
+
+    ENTRY_ALTERED = "entry-altered"
+    """The entries do not hash to the root that the log signed for."""
+    ENTRY_MALFORMED = "entry-malformed"
+    """A leaf is not an audit entry, or its kind is unknown."""
+    LOG_INCONSISTENT = "log-inconsistent"
+    """A checkpoint seen earlier does not lead to the history shown now, or entries are missing."""
+    LOG_FORKED = "log-forked"
+    """The log signed two different histories of one size."""
+    CHECKPOINT_INVALID = "checkpoint-invalid"
+    """A checkpoint is malformed, or not signed by the log that it names."""
+    COSIGNATURES_MISSING = "cosignatures-missing"
+    """Too few witnesses stand behind the log's history."""
+    NOT_YET_SIGNED = "not-yet-signed"
+    """Entries at the end that no checkpoint covers yet."""
+    LOG_MISSING = "log-missing"
+    """A role that must keep a log has none here: what others say of it cannot be checked."""
+    LOG_UNKNOWN = "log-unknown"
+    """A log of an actor that the directory does not know."""
+    ACTOR_FALSE = "actor-false"
+    """An entry names another actor than the one whose log it stands in."""
+    TIME_WRONG = "time-wrong"
+    """Entries that go back in time, or contradict the time of a witness's cosignature."""
+    BODY_UNREADABLE = "body-unreadable"
+    """An entry's body does not open for this auditor, or is not what its kind says."""
+    SIGNATURE_FALSE = "signature-false"
+    """A query, approval, withdrawal or decision was logged that its officer did not sign."""
+    POLICY_UNKNOWN = "policy-unknown"
+    """A grant was given under a policy that is not among those at hand."""
+    GRANT_UNAUTHORIZED = "grant-unauthorized"
+    """A grant for a query that was not approved, had expired, or broke the policy."""
+    GRANT_AFTER_WITHDRAWAL = "grant-after-withdrawal"
+    """A grant after the requester or a needed approver had withdrawn."""
+    GRANT_OUTSIDE_QUERY = "grant-outside-query"
+    """A grant of a camera, slot or modality that the query does not cover."""
+    GRANT_AFTER_DESTRUCTION = "grant-after-destruction"
+    """A grant of a day whose private key the same log says had been destroyed."""
+    GRANT_NOT_LOGGED = "grant-not-logged"
+    """The aggregator received a grant that the custodian's log does not hold."""
+    GRANT_NOT_RECEIVED = "grant-not-received"
+    """A custodian granted, and the aggregator never logged that it received it."""
+    QUERY_NOT_FILED = "query-not-filed"
+    """A grant for a query that the aggregator never logged as filed."""
+    MATCH_WITHOUT_GRANT = "match-without-grant"
+    """A match that is not backed by grants of enough custodians."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it should be.
+
+    :param origin: the log that it is about.
+    :param index: the entry, counted from 0, or None when it is about the log as a whole.
+    :param query: hex of the query id, or None.
+    """
+
+    kind: FindingKind
+    severity: Severity
+    origin: str
+    message: str
+    index: int | None = None
+    query: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogSummary:
+    """One log: how long, what kinds of entries, who stands behind it (names of witnesses)."""
+
+    origin: str
+    entries: int
+    kinds: Mapping[str, int]
+    first_ms: int | None
+    last_ms: int | None
+    checkpoints: int
+    signed_size: int
+    cosigned_size: int
+    witnesses: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class QueryCount:
+    """One query as the logs tell it. Fields that need the auditor's key stay empty without it."""
+
+    query: str
+    requester: str | None = None
+    purpose: str | None = None
+    legal_basis: str | None = None
+    consent_references: tuple[str, ...] = ()
+    cameras: int | None = None
+    window_ms: tuple[int, int] | None = None
+    filed_ms: int | None = None
+    approvers: tuple[str, ...] = ()
+    withdrawn_by: tuple[str, ...] = ()
+    grants: int = 0
+    granting_custodians: tuple[str, ...] = ()
+    granted_slots: int | None = None
+    received: int = 0
+    matches: int = 0
+    sightings: int | None = None
+    candidates: int | None = None
+    decisions: int = 0
+    reads: int = 0
+    refusals: int = 0
+
+
+@dataclass(slots=True)
+class OfficerCount:
+    """One officer: queries asked, approvals given, withdrawals, decisions, grants caused."""
+
+    name: str
+    queries: int = 0
+    approvals: int = 0
+    withdrawals: int = 0
+    decisions: int = 0
+    grants_asked: int = 0
+    grants_approved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of an audit.
+
+    :param auditor: whose key opened the bodies, or None: then only the structure was checked.
+    """
+
+    site: str
+    auditor: str | None
+    logs: tuple[LogSummary, ...]
+    queries: tuple[QueryCount, ...]
+    officers: tuple[OfficerCount, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def wrong(self) -> tuple[Finding, ...]:
+        """The findings that fail the audit."""
+        return tuple(f for f in self.findings if f.severity is Severity.WRONG)

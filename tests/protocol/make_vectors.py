@@ -1,0 +1,207 @@
+"""Writes docs/vectors: ``python tests/protocol/make_vectors.py``.
+
+Everything but HPKE is deterministic; HPKE messages are made afresh, and open with the seeds given.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+
+import protocol_samples as s
+
+from protocol import hpke
+from protocol.auditlog import Checkpoint, cosign, origin_of, root_of, sign_checkpoint
+from protocol.epoch import excluded_subsets, roots_of
+from protocol.grant import Grant, Scope, release, seal_grant
+from protocol.keytree import LABELS, cover, expand, tree_top, window_nodes
+from protocol.policy import sign_policy
+from protocol.query import seal_templates
+from protocol.sealing import LIVE_ENVELOPE, SEGMENT
+from protocol.sightings import encode_meta, encode_template_block
+
+VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
+WINDOWS = [(0, 95), (0, 0), (95, 95), (38, 43), (1, 94), (63, 64)]
+
+
+def key_tree() -> dict:
+    root = s.roots()[0]
+    return {
+        "root": root.hex(),
+        "tops": {label: tree_top(root, label).key.hex() for label in LABELS},
+        "leaves": {
+            label: {
+                str(slot): key.hex()
+                for slot, key in sorted(expand([tree_top(root, label)]).items())
+                if slot in (0, 1, 41, 64, 95)
+            }
+            for label in LABELS
+        },
+        "windows": [
+            {
+                "first": first,
+                "last": last,
+                "cover": cover(first, last),
+                "face_nodes": [n.key.hex() for n in window_nodes(root, "face", first, last)],
+            }
+            for first, last in WINDOWS
+        ],
+    }
+
+
+def slot_keys() -> dict:
+    return {
+        "roots": [root.hex() for root in s.roots()],
+        "site": s.SITE,
+        "camera": s.ADDRESS.camera,
+        "epoch": s.EPOCH,
+        "generation": s.GENERATION,
+        "slot": s.SLOT,
+        "keys": {
+            label: {"key": key.key.hex(), "commitment": key.commitment.hex()}
+            for label, key in s.slot_keys().items()
+        },
+    }
+
+
+def envelope() -> dict:
+    seen = [s.sighting(f"person {number}") for number in range(3)]
+    return {
+        "box_seed": s.signing_key("box-1").seed.hex(),
+        "box_public": s.signing_key("box-1").verify_key.raw.hex(),
+        "slot_keys": "see slot-keys.json",
+        "face_block": bytes(encode_template_block(seen, s.DIMENSION)).hex(),
+        "meta_block": encode_meta(seen).hex(),
+        "segment": s.envelope(SEGMENT).to_bytes().hex(),
+        "live": s.envelope(LIVE_ENVELOPE).to_bytes().hex(),
+    }
+
+
+def announcement() -> dict:
+    signed = s.announcement().sign(s.signing_key("box-1"))
+    subsets = excluded_subsets(s.CUSTODIANS, 2)
+    return {
+        "box_public": s.signing_key("box-1").verify_key.raw.hex(),
+        "excluded_subsets": [sorted(subset) for subset in subsets],
+        "roots": [root.hex() for root in s.roots()],
+        "custodians": {
+            name: {"day_key_seed": s.day_key(name).seed.hex(), "roots": roots_of(name, subsets)}
+            for name in s.CUSTODIANS
+        },
+        "signed": signed.to_bytes().hex(),
+    }
+
+
+def query() -> dict:
+    case = s.case()
+    matcher = s.sealing_key("matcher")
+    return {
+        "requester_public": s.signing_key("ana").verify_key.raw.hex(),
+        "signed": case.query.to_bytes().hex(),
+        "digest": case.query.digest.hex(),
+        "template_digest": s.template().digest.hex(),
+        "matcher_seed": matcher.seed.hex(),
+        "sealed_templates": seal_templates(
+            {"P-17": [s.template()]}, matcher.public, query_digest=case.query.digest
+        ).hex(),
+    }
+
+
+def approval() -> dict:
+    case = s.case()
+    return {
+        "query_digest": case.query.digest.hex(),
+        "policy": s.POLICY_TEXT.decode(),
+        "policy_signature": sign_policy(s.POLICY_TEXT, s.authority()).hex(),
+        "authority_public": s.authority().verify_key.raw.hex(),
+        "policy_digest": s.POLICY.digest.hex(),
+        "approvals": [
+            {
+                "approver": a.signer,
+                "public": s.signing_key(a.signer).verify_key.raw.hex(),
+                "signed": a.to_bytes().hex(),
+            }
+            for a in case.approvals
+        ],
+    }
+
+
+def grant() -> dict:
+    announced = s.announcement()
+    scope = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 38, 41)
+    matcher, labels = s.sealing_key("matcher"), ("face", "meta", "live")
+    grants = []
+    for name in ("c1", "c3"):
+        keys = [release(announced.open_share(name, s.day_key(name)), scope, labels)]
+        grant_id, digest = s.fixed(f"grant {name}", 16), s.case().query.digest
+        sealed = seal_grant(keys, matcher.public, grant_id=grant_id, query_digest=digest)
+        signed = Grant(grant_id, digest, labels, (scope,), (), 5, s.NOW_MS, sealed).sign(
+            s.signing_key(name)
+        )
+        grants.append(
+            {
+                "custodian": name,
+                "public": s.signing_key(name).verify_key.raw.hex(),
+                "signed": signed.to_bytes().hex(),
+            }
+        )
+    return {
+        "announcement": announced.sign(s.signing_key("box-1")).to_bytes().hex(),
+        "matcher_seed": matcher.seed.hex(),
+        "scope": scope.to_value(),
+        "labels": list(labels),
+        "grants": grants,
+        "combined": "gives the keys of slot-keys.json for slot 41",
+    }
+
+
+def checkpoint() -> dict:
+    origin, witness = origin_of(s.SITE, "c1"), origin_of(s.SITE, "aggregator")
+    entries = [s.fixed(f"entry {number}", 40) for number in range(5)]
+    head = Checkpoint(origin, len(entries), root_of(entries))
+    note = sign_checkpoint(head, s.signing_key("c1"))
+    note += cosign(head, witness=witness, key=s.signing_key("aggregator"), time_s=1_771_000_000)
+    return {
+        "entries": [entry.hex() for entry in entries],
+        "roots": [root_of(entries[:size]).hex() for size in range(6)],
+        "log_public": s.signing_key("c1").verify_key.raw.hex(),
+        "witness": witness,
+        "witness_public": s.signing_key("aggregator").verify_key.raw.hex(),
+        "note": note,
+    }
+
+
+def sealed() -> dict:
+    key = s.sealing_key("anyone")
+    return {
+        "suite": "MLKEM768-X25519, HKDF-SHA256, AES-256-GCM (RFC 9180 base mode, single shot)",
+        "seed": key.seed.hex(),
+        "public": key.public.raw.hex(),
+        "purpose": "grant",
+        "context": [1, "two", "03"],
+        "plaintext": b"sealed to a public key".hex(),
+        "sealed": hpke.PublicKey(key.public.raw)
+        .seal(b"sealed to a public key", purpose="grant", context=[1, "two", "03"])
+        .hex(),
+    }
+
+
+ALL = {
+    "key-tree": key_tree,
+    "slot-keys": slot_keys,
+    "sealed": sealed,
+    "envelope": envelope,
+    "announcement": announcement,
+    "query": query,
+    "approval": approval,
+    "grant": grant,
+    "checkpoint": checkpoint,
+}
+
+if __name__ == "__main__":
+    VECTORS.mkdir(parents=True, exist_ok=True)
+    for name, make in ALL.items():
+        (VECTORS / f"{name}.json").write_text(json.dumps(make(), indent=1) + "\n")
