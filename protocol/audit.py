@@ -214,9 +214,7 @@ class _LogAudit:
         verified = []
         for text in self._copy.checkpoints:
             try:
-                verified.append(
-                    (verify_checkpoint(text, origin=self._copy.origin, key=key), text)
-                )
+                verified.append((verify_checkpoint(text, origin=self._copy.origin, key=key), text))
             except CheckpointInvalid as error:
                 self._find(FindingKind.CHECKPOINT_INVALID, str(error))
         if not verified:
@@ -329,7 +327,9 @@ class _LogAudit:
         opened: list[OpenedEntry],
     ) -> None:
         """As many witnesses as custodians must grant are enough; who else is missing is noted."""
-        others = {actor for o, actor in log_keepers(self._directory).items() if actor != self._actor}
+        others = {
+            actor for o, actor in log_keepers(self._directory).items() if actor != self._actor
+        }
         needed = min(self._directory.threshold, len(others))
         behind: dict[str, int] = dict.fromkeys(others, 0)
         for size, witness, _ in cosigned:
@@ -354,9 +354,7 @@ class _LogAudit:
                     severity=Severity.NOTE,
                 )
 
-    def _check_times(
-        self, opened: list[OpenedEntry], cosigned: list[tuple[int, str, int]]
-    ) -> None:
+    def _check_times(self, opened: list[OpenedEntry], cosigned: list[tuple[int, str, int]]) -> None:
         """Entries follow in time; none is younger or older than its witnesses say it can be."""
         newest = 0
         for item in opened:

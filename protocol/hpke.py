@@ -48,6 +48,12 @@ class PublicKey:
             raise MalformedMessage("not a sealing public key") from error
         self.raw = raw
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PublicKey) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
     @property
     def key_id(self) -> bytes:
         """First 16 bytes of the key's SHA-256."""
