@@ -19,7 +19,6 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.DELETE_ON_ERROR:
 .PHONY: help setup demo test lint bench lock clean distclean
 
 help: ## List the targets.
@@ -52,7 +51,7 @@ lock: ## Choose newer versions of all dependencies: writes requirements.lock.
 	$(STATE)/lock-tools/bin/pip install --quiet --upgrade uv
 	$(STATE)/lock-tools/bin/uv pip compile --no-config --universal --python-version 3.11 --upgrade \
 		--generate-hashes --extra dev --no-emit-index-url --quiet \
-		--custom-compile-command "make lock" pyproject.toml -o requirements.lock
+		--constraint requirements.constraints --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean: ## Remove what runs left behind; keeps the environment, models and photographs.
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(STATE)/demo
