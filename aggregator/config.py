@@ -1,0 +1,105 @@
+"""The aggregator's configuration: one TOML file, read once (`sealtrace aggregator serve`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from protocol.sealing import MAX_ENVELOPE_BYTES
+from protocol.signing import VerifyKey
+from runtime.config import MqttConfig, RoleConfig, Section, TlsConfig
+
+_HEX_KEY = r"^[0-9a-f]{64}$"
+
+
+class HttpSection(Section):
+    """Where the HTTP interface listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    """TCP port; 0 takes a free one, which the log line ``ready`` names."""
+
+
+class MatchingSection(Section):
+    """How opened sightings are compared."""
+
+    processes: Annotated[int, Field(ge=0, le=256)] = 0
+    """Worker processes for large scopes; 0: as many as there are cores."""
+    pool_from_envelopes: Annotated[int, Field(ge=1)] = 4000
+    """Scopes of at least so many envelopes go to the worker processes, smaller ones do not."""
+
+
+class LimitsSection(Section):
+    """What is taken from boxes, and what is not."""
+
+    clock_skew_s: Annotated[int, Field(ge=1, le=86_400)] = 120
+    """Seconds that a box's clock may be ahead; beyond it its messages wait in quarantine."""
+    max_envelope_bytes: Annotated[int, Field(ge=1024, le=MAX_ENVELOPE_BYTES)] = MAX_ENVELOPE_BYTES
+    """Larger messages are refused unread."""
+    quarantine_mb: Annotated[int, Field(ge=1)] = 256
+    """Room for quarantined messages; when it is used up, boxes have to keep theirs."""
+    gap_grace_s: Annotated[int, Field(ge=0, le=86_400)] = 60
+    """Seconds after which missing messages are reported as a gap; before, they may be on the way."""
+
+
+class IngestSection(Section):
+    """How messages are taken in."""
+
+    batch_messages: Annotated[int, Field(ge=1, le=10_000)] = 256
+    """Most messages stored in one transaction."""
+    batch_ms: Annotated[int, Field(ge=1, le=5_000)] = 50
+    """Longest wait for a batch to fill; a message is acknowledged only after its transaction."""
+    receipt_interval_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
+    """A camera's receipt is published at most this often, when it has changed."""
+    day_key_poll_s: Annotated[int, Field(ge=1, le=86_400)] = 60
+    """How often custodians are asked for their day keys."""
+
+
+class AggregatorConfig(RoleConfig):
+    """Configuration of the aggregator."""
+
+    site: str
+    """Name of the site."""
+    name: str = "aggregator"
+    """The aggregator's name in the site's directory."""
+    authority: Annotated[str, Field(pattern=_HEX_KEY)]
+    """The site authority's Ed25519 public key, hex: directory and policy must be signed by it."""
+    identity: Path = Path("identity.secret")
+    """The aggregator's own signing key, protected by a passphrase."""
+    directory: Path = Path("directory.cbor")
+    """The site's signed directory as installed; a newer one is kept in ``state_dir``."""
+    policy: Path = Path("policy.toml")
+    """The site's policy."""
+    policy_signature: Path = Path("policy.toml.sig")
+    """The authority's signature over the policy."""
+    state_dir: Path = Path("state")
+    """Folder for the database and the audit log; made when missing."""
+    bundle: Path | None = None
+    """Folder with the model bundle's manifest, for calibrated scores and false match rates."""
+    bundle_keys: tuple[Annotated[str, Field(pattern=_HEX_KEY)], ...] = ()
+    """Further Ed25519 public keys, hex, that may vouch for the bundle beside the authority."""
+    http: HttpSection = HttpSection()
+    """The HTTP interface."""
+    tls: TlsConfig | None = None
+    """Certificates of the HTTP interface and of calls to the custodians (both mutual TLS)."""
+    mqtt: MqttConfig = MqttConfig()
+    """The broker."""
+    matching: MatchingSection = MatchingSection()
+    """Matching."""
+    limits: LimitsSection = LimitsSection()
+    """Limits on what boxes send."""
+    ingest: IngestSection = IngestSection()
+    """Intake."""
+
+    @property
+    def authority_key(self) -> VerifyKey:
+        """The site authority's public key."""
+        return VerifyKey(bytes.fromhex(self.authority))
+
+    @property
+    def database(self) -> Path:
+        """Where the database is."""
+        return self.state_dir / "aggregator.db"

@@ -1,0 +1,200 @@
+"""The aggregator's database, table by table, as the list of steps that made it.
+
+Nothing in it opens anything: envelopes as they came, sealed results, signed messages, and the
+bookkeeping around them (PROTOCOL.md, "What an attacker gets"). Times are integer ms UTC. A released
+list only grows at its end (see `runtime.database.Migration`).
+
+``envelopes`` is read in two ways: by scope (index on stream, epoch, generation, slot), and newer
+than a cursor (``id`` only ever rises). Its blobs stand in the order of use, so that SQLite, which
+walks a long row from its front, never touches the pages of ``meta`` while it reads ``face``.
+"""
+
+from __future__ import annotations
+
+from runtime.database import Migration
+
+PAGE_BYTES = 16_384
+
+_INTAKE = """
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    site TEXT NOT NULL,
+    box TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    run INTEGER NOT NULL DEFAULT 0,           -- rises when a board lost its counters and began anew
+    highest INTEGER NOT NULL DEFAULT -1,      -- highest sequence of this run that has arrived
+    generation INTEGER NOT NULL DEFAULT 0,    -- newest generation that has arrived
+    last_received_ms INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (site, box, camera)
+);
+CREATE INDEX streams_by_camera ON streams (camera);
+
+CREATE TABLE models (
+    id INTEGER PRIMARY KEY,
+    model TEXT NOT NULL UNIQUE
+);
+
+-- What has arrived, for telling duplicates from equivocation; kept as long as the envelopes.
+CREATE TABLE sequences (
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    sequence INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    outcome INTEGER NOT NULL,                 -- 1 stored, 2 quarantined, 3 refused
+    digest BLOB NOT NULL,                     -- first 16 bytes of the message's SHA-256
+    PRIMARY KEY (stream, sequence, run)
+) WITHOUT ROWID;
+
+CREATE TABLE gaps (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    run INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    opened_ms INTEGER NOT NULL,
+    reported_ms INTEGER,                      -- when it was older than re-ordering explains
+    closed_ms INTEGER,                        -- when the last missing message came
+    lost INTEGER NOT NULL DEFAULT 0           -- 1: given up (the board began anew, or retention)
+);
+CREATE INDEX gaps_open ON gaps (stream, first) WHERE closed_ms IS NULL AND lost = 0;
+
+CREATE TABLE envelopes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    epoch INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    segment INTEGER NOT NULL,                 -- 1 a segment, 0 a live envelope
+    sequence INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    face_model INTEGER REFERENCES models (id),
+    appearance_model INTEGER REFERENCES models (id),
+    received_ms INTEGER NOT NULL,
+    salt BLOB NOT NULL,
+    header BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    face BLOB NOT NULL,                       -- a live envelope's whole ciphertext stands here
+    appearance BLOB,
+    meta BLOB                                 -- NULL in a live envelope
+);
+CREATE INDEX envelopes_by_scope ON envelopes (stream, epoch, generation, slot, segment, count);
+
+CREATE TABLE announcements (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream INTEGER NOT NULL REFERENCES streams (id),
+    epoch INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    announced_ms INTEGER NOT NULL,
+    signed BLOB NOT NULL,                     -- the signed message as it came
+    UNIQUE (stream, epoch, generation)
+);
+
+CREATE TABLE quarantine (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    stream INTEGER REFERENCES streams (id),
+    topic TEXT NOT NULL,
+    reason TEXT NOT NULL,                     -- a word such as clock-ahead
+    detail TEXT NOT NULL,
+    received_ms INTEGER NOT NULL,
+    payload BLOB NOT NULL
+);
+CREATE INDEX quarantine_by_stream ON quarantine (stream);
+
+CREATE TABLE rejects (
+    box TEXT NOT NULL,
+    camera TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (box, camera, reason)
+) WITHOUT ROWID;
+
+CREATE TABLE boxes (
+    box TEXT PRIMARY KEY,
+    last_seen_ms INTEGER NOT NULL,            -- anything at all, verified
+    state TEXT,                               -- online, offline: from its last health report
+    version TEXT,
+    reported_ms INTEGER,                      -- by the box's clock
+    reported_received_ms INTEGER,             -- by ours
+    clock_offset_ms INTEGER,                  -- the box's clock minus ours, when it was last heard
+    figures TEXT                              -- JSON: name to number
+) WITHOUT ROWID;
+"""
+
+_QUERIES = """
+CREATE TABLE queries (
+    query_id BLOB PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    requester TEXT NOT NULL,
+    signed BLOB NOT NULL,                     -- the signed query as it came
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',          -- why it failed, or waits
+    live INTEGER NOT NULL,
+    window_from_ms INTEGER NOT NULL,
+    window_to_ms INTEGER NOT NULL,
+    not_after_ms INTEGER NOT NULL,
+    filed_ms INTEGER NOT NULL,
+    changed_ms INTEGER NOT NULL,
+    progress TEXT NOT NULL DEFAULT '{}'       -- JSON figures: segments, sightings, altered, ...
+) WITHOUT ROWID;
+CREATE INDEX queries_by_state ON queries (state);
+
+CREATE TABLE approvals (
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    approver TEXT NOT NULL,
+    signed BLOB NOT NULL,
+    received_ms INTEGER NOT NULL,
+    PRIMARY KEY (query_digest, approver)
+) WITHOUT ROWID;
+
+CREATE TABLE withdrawals (
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    officer TEXT NOT NULL,
+    signed BLOB NOT NULL,
+    received_ms INTEGER NOT NULL,
+    PRIMARY KEY (query_digest, officer)
+) WITHOUT ROWID;
+
+-- What custodians granted: never the keys, which stay in the matcher's memory.
+CREATE TABLE grants (
+    grant_id BLOB NOT NULL,
+    custodian TEXT NOT NULL,
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    labels TEXT NOT NULL,                     -- JSON array
+    scopes BLOB NOT NULL,                     -- CBOR array of scopes (protocol.grant.Scope)
+    refused TEXT NOT NULL,                    -- JSON array of [camera, epoch, reason]
+    entry_index INTEGER NOT NULL,             -- in the custodian's log
+    granted_ms INTEGER NOT NULL,
+    received_ms INTEGER NOT NULL,
+    PRIMARY KEY (custodian, grant_id)
+) WITHOUT ROWID;
+CREATE INDEX grants_by_query ON grants (query_digest);
+
+-- Candidates, sealed to the investigator who asked.
+CREATE TABLE results (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    candidate_id BLOB NOT NULL,
+    sealed BLOB NOT NULL,
+    found_ms INTEGER NOT NULL,
+    UNIQUE (query_digest, candidate_id)
+);
+
+CREATE TABLE decisions (
+    query_digest BLOB NOT NULL,
+    candidate_id BLOB NOT NULL,
+    investigator TEXT NOT NULL,
+    signed BLOB NOT NULL,
+    decided_ms INTEGER NOT NULL,
+    PRIMARY KEY (query_digest, candidate_id),
+    FOREIGN KEY (query_digest, candidate_id) REFERENCES results (query_digest, candidate_id)
+) WITHOUT ROWID;
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
+    Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
+)
