@@ -12,6 +12,7 @@ from runtime.errors import OperationError
 
 _MIN_WIDTH = 0.02  # least extent of the points across their main direction, relative to along it
 _DUPLICATE_PX = 1.0
+_FARTHEST = 1e6  # px or m: beyond, a number is a slip
 
 
 class HomographyError(OperationError):
@@ -131,8 +132,8 @@ def _points(values: Sequence[Sequence[float]], what: str) -> NDArray[np.float64]
         points = np.array(values, np.float64)
     except (ValueError, TypeError):
         points = np.zeros(0)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise HomographyError(f"{what} points are pairs of finite numbers [x, y]")
+    if points.ndim != 2 or points.shape[1] != 2 or not (np.abs(points) <= _FARTHEST).all():
+        raise HomographyError(f"{what} points are pairs of finite numbers [x, y] up to 1e6")
     return points
 
 

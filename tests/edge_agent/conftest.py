@@ -14,7 +14,7 @@ import pytest
 from edge_agent.capture import Frame
 from edge_agent.vision.arrays import Image
 from edge_agent.vision.models import VisionModels, load_models
-from provisioning.models import read_public_key
+from provisioning.model_keys import read_public_key
 from runtime.bundle import Bundle, load_bundle
 
 

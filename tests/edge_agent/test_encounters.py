@@ -1,0 +1,146 @@
+"""Encounters: how far apart people are, and for how long they were within reach."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from edge_agent.encounters import DistanceModel, EncounterBook, Meeting
+from edge_agent.homography import HomographyError
+from edge_agent.vision.config import EncounterConfig, GroundConfig
+
+FRAME = (720, 1280)
+FOCAL_PX = 1280 / 2 / np.tan(np.deg2rad(30))
+
+
+def face_box(across_m: float, depth_m: float) -> list[float]:
+    """The box of a face 0.23 m high at this place before a camera of 60 degrees."""
+    height = 0.23 * FOCAL_PX / depth_m
+    centre = 640 + across_m * FOCAL_PX / depth_m
+    return [centre - 0.4 * height, 200.0, 0.8 * height, height]
+
+
+def matrix(*rows: list[float]) -> NDArray[np.float64]:
+    return np.array(rows, np.float64)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "apart"),
+    [((0, 4), (1, 4), 1.0), ((-1, 6), (1, 6), 2.0), ((0, 3), (0, 5), 2.0), ((0, 8), (0, 8), 0.0)],
+)
+def test_distances_from_the_size_of_faces(
+    first: tuple[float, float], second: tuple[float, float], apart: float
+) -> None:
+    model = DistanceModel(EncounterConfig(), FRAME)
+    distances = model.distances(matrix(face_box(*first), face_box(*second)))
+    assert distances[0, 1] == pytest.approx(apart, abs=0.05)
+    assert distances[0, 1] == distances[1, 0]
+
+
+def test_distances_through_a_homography_use_the_feet() -> None:
+    ground = GroundConfig(matrix=((0.01, 0, 0), (0, 0.01, 0), (0, 0, 1)))  # 1 px = 1 cm
+    model = DistanceModel(EncounterConfig(ground=ground), FRAME)
+    # Heads 100 px apart in height; the nearer face is larger, so its feet are lower still.
+    boxes = matrix([100, 100, 32, 40], [400, 100, 32, 40], [100, 200, 40, 50])
+    distances = model.distances(boxes)
+    assert distances[0, 1] == pytest.approx(3.0)
+    assert distances[0, 2] == pytest.approx(np.hypot(0.04, (200 + 375 - 100 - 300) / 100))
+
+
+def test_feet_above_the_horizon_fall_back_to_the_size_of_faces() -> None:
+    # w = 0.01 y - 4: the horizon is at y = 400.
+    ground = GroundConfig(matrix=((1, 0, 0), (0, 1, 0), (0, 0.01, -4)))
+    model = DistanceModel(EncounterConfig(ground=ground), FRAME)
+    high = [100.0, 0.0, 16.0, 20.0]  # feet at 150
+    by_size = DistanceModel(EncounterConfig(), FRAME)
+    boxes = matrix(high, [140.0, 0.0, 16.0, 20.0])
+    np.testing.assert_allclose(model.distances(boxes), by_size.distances(boxes))
+
+
+def test_a_ground_that_is_no_plane_is_refused() -> None:
+    line = GroundConfig(
+        image_points_px=((0, 0), (10, 10), (20, 20), (30, 30)),
+        ground_points_m=((0, 0), (1, 1), (2, 2), (3, 3)),
+    )
+    with pytest.raises(HomographyError, match="line"):
+        DistanceModel(EncounterConfig(ground=line), FRAME)
+    with pytest.raises(ValueError, match="not both"):
+        GroundConfig()
+
+
+def both(distance: float) -> NDArray[np.float64]:
+    return np.array([[0.0, distance], [distance, 0.0]])
+
+
+PAIR = np.array([7, 3])
+
+
+def test_seconds_count_only_between_observations_of_both_within_reach() -> None:
+    book = EncounterBook(reach_m=2.0, max_gap_s=1.0)
+    book.observe(0, PAIR, both(3.0))
+    book.observe(200, PAIR, both(1.5))
+    book.observe(400, PAIR, both(1.0))  # + 200
+    book.observe(600, PAIR, both(2.5))  # apart
+    book.observe(800, PAIR, both(1.9))
+    book.observe(1200, PAIR, both(1.9))  # + 400
+    book.observe(5000, PAIR, both(1.9))  # too long a gap
+    assert book.meetings(3) == [Meeting(7, 1.0, 0.6)]
+    assert book.meetings(7) == [Meeting(3, 1.0, 0.6)]
+
+
+def test_people_never_within_reach_have_not_met() -> None:
+    book = EncounterBook(reach_m=2.0)
+    book.observe(0, PAIR, both(2.01))
+    assert book.meetings(3) == []
+    assert len(book) == 0
+
+
+def test_one_of_them_hidden_for_a_moment_breaks_nothing() -> None:
+    book = EncounterBook(reach_m=2.0, max_gap_s=1.0)
+    book.observe(0, PAIR, both(1.0))
+    book.observe(200, PAIR[:1], np.zeros((1, 1)))
+    book.observe(400, PAIR, both(1.0))
+    assert book.meetings(3) == [Meeting(7, 1.0, 0.4)]
+
+
+def test_forget_drops_a_track_and_its_pairs_only() -> None:
+    book = EncounterBook(reach_m=2.0)
+    near = np.ones((3, 3))
+    book.observe(0, np.array([1, 2, 3]), near)
+    assert book.partners(2) == {1, 3}
+    book.forget(1)
+    assert book.partners(2) == {3}
+    assert book.meetings(1) == []
+    book.forget(2)
+    book.forget(3)
+    assert len(book) == 0
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(1, 2000), st.sets(st.integers(0, 4)), st.integers(0, 10_000)),
+        max_size=15,
+    )
+)
+def test_any_course_of_events_keeps_pairs_mutual_and_times_possible(
+    steps: list[tuple[int, set[int], int]],
+) -> None:
+    book = EncounterBook(reach_m=2.0, max_gap_s=1.0)
+    at_ms = 0
+    for wait_ms, present, seed in steps:
+        at_ms += wait_ms
+        tracks = np.array(sorted(present), np.int64)
+        place = np.random.default_rng(seed).uniform(0, 5, (len(tracks), 2))
+        book.observe(at_ms, tracks, np.linalg.norm(place[:, None] - place[None], axis=2))
+    for track in range(5):
+        for meeting in book.meetings(track):
+            assert 0 <= meeting.distance_m <= 2.0
+            assert 0 <= meeting.seconds <= at_ms / 1000
+            back = [m for m in book.meetings(meeting.other_track) if m.other_track == track]
+            assert back == [Meeting(track, meeting.distance_m, meeting.seconds)]
+    for track in range(5):
+        book.forget(track)
+    assert len(book) == 0
