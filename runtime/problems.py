@@ -1,0 +1,141 @@
+"""Say over HTTP what went wrong, as RFC 9457 problem details, without leaking what is inside."""
+
+from __future__ import annotations
+
+import http
+import json
+import uuid
+from typing import Any
+
+import httpx
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from runtime.errors import OperationError
+
+CBOR = "application/cbor"
+PROBLEM = "application/problem+json"
+TYPE_PREFIX = "urn:sealtrace:problem:"
+_log = structlog.get_logger()
+
+
+class Problem(Exception):
+    """Raise in a request handler to answer with problem details.
+
+    Args:
+        status: HTTP status, 400 to 599.
+        type: a short name of the kind of problem for programs, such as ``approvals-missing``.
+        title: what kind of problem it is, for people; the same at each occurrence.
+        detail: what happened this time and what to do next.
+        extra: more members of the answer, JSON values.
+    """
+
+    def __init__(self, status: int, type: str, title: str, detail: str = "", **extra: Any) -> None:
+        super().__init__(f"{title}: {detail}" if detail else title)
+        self.status = status
+        self.type = type
+        self.title = title
+        self.detail = detail
+        self.extra = extra
+
+
+class ProblemError(OperationError):
+    """The other side answered with a problem; ``status`` is 0 to 599, ``type`` its short name."""
+
+    def __init__(self, title: str, detail: str, status: int, type: str) -> None:
+        super().__init__(f"{title}: {detail}" if detail else title)
+        self.title = title
+        self.detail = detail
+        self.status = status
+        self.type = type
+
+
+def problem_response(problem: Problem) -> JSONResponse:
+    """Return the answer that tells ``problem``."""
+    body = {
+        **problem.extra,
+        "type": TYPE_PREFIX + problem.type if problem.type != "about:blank" else problem.type,
+        "title": problem.title,
+        "status": problem.status,
+    }
+    if problem.detail:
+        body["detail"] = problem.detail
+    return JSONResponse(body, problem.status, media_type=PROBLEM)
+
+
+def install_problem_handlers(app: FastAPI) -> None:
+    """Make every error answer of ``app`` a problem: ours, wrong requests, unknown paths, bugs.
+
+    A wrong request is told where and what is wrong, never given its own values back. An unexpected
+    error is logged under an incident number, and only that number is told.
+    """
+
+    @app.exception_handler(Problem)
+    async def on_problem(_request: Request, problem: Problem) -> JSONResponse:
+        return problem_response(problem)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        errors = [
+            {"where": ".".join(str(part) for part in item["loc"]), "what": str(item["msg"])}
+            for item in error.errors()
+        ]
+        detail = "; ".join(f"{item['where']}: {item['what']}" for item in errors)
+        return problem_response(
+            Problem(
+                422, "invalid-request", "The request does not fit", detail[:2000], errors=errors
+            )
+        )
+
+    @app.exception_handler(HTTPException)
+    async def on_http(_request: Request, error: HTTPException) -> JSONResponse:
+        title = http.HTTPStatus(error.status_code).phrase
+        detail = "" if error.detail == title else str(error.detail)
+        response = problem_response(Problem(error.status_code, "about:blank", title, detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> JSONResponse:
+        incident = str(uuid.uuid4())
+        _log.error(
+            "http_unexpected_error",
+            incident=incident,
+            method=request.method,
+            path=request.url.path,
+            error=type(error).__name__,
+        )
+        return problem_response(
+            Problem(
+                500,
+                "internal-error",
+                "Something went wrong on the server",
+                f"Its log says more under incident {incident}.",
+                incident=incident,
+            )
+        )
+
+
+def raise_for_problem(response: httpx.Response) -> httpx.Response:
+    """Return ``response`` if it is a success.
+
+    Raises:
+        ProblemError: it is not; carries the problem told, or the bare status if none was.
+    """
+    if response.is_success:
+        return response
+    status = response.status_code
+    title, detail, kind = f"the server answered {status} {response.reason_phrase}", "", ""
+    if response.headers.get("content-type", "").partition(";")[0] == PROBLEM:
+        try:
+            told = json.loads(response.content)
+        except ValueError:
+            told = None
+        if isinstance(told, dict):
+            title = str(told.get("title", title))[:200]
+            detail = str(told.get("detail", ""))[:2000]
+            kind = str(told.get("type", "")).removeprefix(TYPE_PREFIX)[:200]
+    raise ProblemError(title, detail, status, kind)
