@@ -83,7 +83,7 @@ def template_from_photos(paths: Sequence[Path], models: VisionModels) -> Enrolle
 
     Raises:
         NotAnImage, NoFaceFound, SeveralFacesFound, FaceTooSmall, FaceTooPoor: about one photo.
-        PhotosDisagree: a photo's cosine to the others is below the bundle's match threshold.
+        PhotosDisagree: a photo's cosine to the others is below the models' `agreement_threshold`.
         EnrolmentError: no photo was given, or too many.
     """
     if not paths:
@@ -105,7 +105,7 @@ def template_from_photos(paths: Sequence[Path], models: VisionModels) -> Enrolle
             vectors[row] = both.sum(axis=0) / np.linalg.norm(both.sum(axis=0))
             for used in (crop, pair, both):
                 used.fill(0)
-        agreement = _agreement(vectors, qualities, paths, models.match_threshold)
+        agreement = _agreement(vectors, qualities, paths, models.agreement_threshold)
         mean = (vectors * qualities[:, None]).sum(axis=0)
         return Enrolled(
             vector=(mean / np.linalg.norm(mean)).astype(np.float32),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edge_agent.vision.detector import FaceDetector
 from edge_agent.vision.embedder import (
@@ -16,20 +16,25 @@ from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
 from runtime.bundle import Bundle, ModelEntry
 
+_DEFAULT_AGREEMENT = 0.45
+_AGREEMENT_FMR = 0.01
+
 
 @dataclass(frozen=True, slots=True)
 class VisionModels:
     """What a camera's pipeline runs. Embedder and mask classifier are shared by all cameras.
 
     `detector_file` is the detector's content: each pipeline makes its own detector from it.
-    `match_threshold` is the cosine from which the bundle calls two templates one person's.
+    `agreement_threshold` is the cosine below which two photos said to show one person are refused
+    at enrolment: strangers reach it once in a hundred pairs, by the bundle's calibration. It is
+    far below the threshold at which a whole city is searched.
     """
 
     embedder: Embedder
     mask: MaskClassifier
-    detector_file: bytes
+    detector_file: bytes = field(repr=False)
     detector_nms: float = 0.3
-    match_threshold: float = 0.36
+    agreement_threshold: float = _DEFAULT_AGREEMENT
 
     @property
     def model_id(self) -> str:
@@ -68,15 +73,13 @@ def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
             f"face detector {detector.model_id} is for the engine {detector.engine!r}; "
             "this version runs 'yunet' detectors"
         )
-    embedders = bundle.entries("face_embedder") or (bundle.entry("face_embedder"),)
     nms = detector.parameters.get("nms_threshold", 0.3)
-    threshold = embedders[0].threshold if len(embedders) == 1 else None
     models = VisionModels(
         embedder=load_embedder(bundle, num_threads=num_threads),
         mask=MaskClassifier(bundle.read(bundle.entry("mask_status")), num_threads=num_threads),
         detector_file=bundle.read(detector),
         detector_nms=float(nms) if isinstance(nms, int | float) else 0.3,
-        match_threshold=threshold if threshold is not None else 0.36,
+        agreement_threshold=_agreement_threshold(bundle.entries("face_embedder")),
     )
     models.detector(320, 180)
     return models
@@ -92,6 +95,24 @@ def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:
     entries = bundle.entries("face_embedder") or (bundle.entry("face_embedder"),)
     members = [_embedder(bundle, entry, num_threads) for entry in entries]
     return members[0] if len(members) == 1 else EnsembleEmbedder(members)
+
+
+def _agreement_threshold(embedders: tuple[ModelEntry, ...]) -> float:
+    """The lowest calibrated threshold at which strangers agree in one pair of a hundred or less."""
+    if len(embedders) != 1:  # an ensemble's scores are those of none of its members
+        return _DEFAULT_AGREEMENT
+    thresholds = _numbers(embedders[0], "calibration.fmr.thresholds")
+    rates = _numbers(embedders[0], "calibration.fmr.rates")
+    pairs = zip(thresholds, rates, strict=False)
+    low = [threshold for threshold, rate in pairs if rate <= _AGREEMENT_FMR]
+    return min(low, default=_DEFAULT_AGREEMENT)
+
+
+def _numbers(entry: ModelEntry, name: str) -> list[float]:
+    values = entry.parameters.get(name, ())
+    if not isinstance(values, tuple):
+        return []
+    return [float(value) for value in values if isinstance(value, int | float)]
 
 
 def _embedder(bundle: Bundle, entry: ModelEntry, num_threads: int) -> Embedder:
