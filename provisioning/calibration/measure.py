@@ -67,7 +67,7 @@ Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
 
 # Where InsightFace's ArcFace training put eyes, nose and mouth corners in 112x112 pixels.
-_ARCFACE: Floats = np.array(
+ARCFACE: Floats = np.array(
     [
         (38.2946, 51.6963),
         (73.5318, 51.5014),
@@ -215,7 +215,7 @@ def _photo_scores(bundle: Bundle, folder: Path) -> dict[str, Any]:
         photo = photograph(name)
         image = cv2.imdecode(np.frombuffer(read_photo(folder, photo), np.uint8), cv2.IMREAD_COLOR)
         turn, _ = cv2.estimateAffinePartial2D(
-            np.array(photo.landmarks, np.float32), _ARCFACE, method=cv2.LMEDS
+            np.array(photo.landmarks, np.float32), ARCFACE, method=cv2.LMEDS
         )
         if image is None:
             raise typer.BadParameter(f"{folder / name} is no image that OpenCV can read")

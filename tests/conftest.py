@@ -1,0 +1,34 @@
+"""What `make setup` fetched, for tests that need it (marker `models`): missing means failing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_STATE = Path(__file__).resolve().parent.parent / ".sealtrace"
+
+
+def _set_up(path: Path, probe: str) -> Path:
+    if not (path / probe).is_file():
+        pytest.fail(f"{path / probe} is missing: run `make setup` first", pytrace=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_bundle_path() -> Path:
+    """The folder of the signed model bundle."""
+    return _set_up(_STATE / "models", "manifest.sig")
+
+
+@pytest.fixture(scope="session")
+def model_bundle_key(model_bundle_path: Path) -> bytes:
+    """The public key (32 bytes) that signed the bundle, as `load_bundle` wants it."""
+    keys = _set_up(_STATE / "keys", "model-signer.pub")
+    return bytes.fromhex((keys / "model-signer.pub").read_text())
+
+
+@pytest.fixture(scope="session")
+def photos_path() -> Path:
+    """The folder of the free photographs."""
+    return _set_up(_STATE / "photos", "astronaut.png")
