@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pymerkle import InmemoryTree
 
 from protocol import hpke
-from protocol.audit_queries import QueryAudit
+from protocol.audit_grants import GrantAudit
+from protocol.audit_queries import OpenedEntry, QueryAudit
 from protocol.auditlog import (
     Checkpoint,
     Entry,
@@ -54,20 +54,6 @@ class AuditorKey:
 
     name: str
     key: hpke.PrivateKey
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedEntry:
-    """An entry at its place; ``body`` is None without the auditor's key or when it is unreadable.
-
-    ``actor`` is the owner of the log that the entry stands in.
-    """
-
-    actor: str
-    origin: str
-    index: int
-    entry: Entry
-    body: Mapping[str, Any] | None
 
 
 def log_keepers(directory: Directory) -> dict[str, str]:
@@ -110,8 +96,11 @@ def audit(
                     "checked; fetch it when it can be reached",
                 )
             )
-    queries = QueryAudit(opened, directory, policies, findings, opens_bodies=auditor is not None)
-    counts, officers = queries.run(present=present)
+    queries = QueryAudit(directory, findings)
+    queries.run(opened)
+    grants = GrantAudit(queries, directory, policies, present=present)
+    grants.run(opened, opens_bodies=auditor is not None)
+    counts, officers = queries.counts()
     order = {Severity.WRONG: 0, Severity.WARNING: 1, Severity.NOTE: 2}
     findings.sort(key=lambda f: (order[f.severity], f.origin, -1 if f.index is None else f.index))
     return Report(
@@ -337,9 +326,8 @@ class _LogAudit:
         reach = sorted(behind.values(), reverse=True)
         covered = reach[needed - 1] if needed else 0
         last = max((c.size for c, _ in genuine), default=0)
-        late = [
-            o for o in opened[covered:last] if o.entry.time_ms < self._now_ms - COSIGNING_DELAY_MS
-        ]
+        due_ms = self._now_ms - COSIGNING_DELAY_MS
+        late = [o for o in opened if covered <= o.index < last and o.entry.time_ms < due_ms]
         if needed and late:
             self._find(
                 FindingKind.COSIGNATURES_MISSING,

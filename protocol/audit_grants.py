@@ -1,0 +1,290 @@
+"""Audit the grants in the logs: each authorized again, each match backed by enough of them.
+
+Part of :mod:`protocol.audit`. A grant's entry carries the query and the approvals themselves, so
+the decision is taken again here, as of the entry's time, trusting no role's word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from protocol.audit_queries import (
+    BAD_BODY,
+    PROPAGATION_MS,
+    OpenedEntry,
+    QueryAudit,
+    as_of,
+    officers_of,
+)
+from protocol.auditlog import origin_of
+from protocol.authorization import AuthorizedQuery, authorize
+from protocol.directory import AGGREGATOR, Directory
+from protocol.errors import MalformedMessage, PolicyMismatch, ProtocolError, QueryWithdrawn
+from protocol.findings import FindingKind, Severity
+from protocol.grant import Scope
+from protocol.policy import Policy
+from protocol.query import APPROVAL_KIND, QUERY_KIND, Query
+from protocol.signing import Signed
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A grant as its custodian logged it."""
+
+    at: OpenedEntry
+    query_digest: bytes
+    scopes: tuple[Scope, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """A grant as the aggregator logged it."""
+
+    at: OpenedEntry
+    custodian: str
+    query_digest: bytes
+    scopes: tuple[Scope, ...]
+
+
+class GrantAudit:
+    """Holds grants, their receipts and the matches of all logs against one another.
+
+    :param queries: what the first pass learned of queries, approvals and withdrawals.
+    :param present: the origins of the logs at hand.
+    """
+
+    def __init__(
+        self,
+        queries: QueryAudit,
+        directory: Directory,
+        policies: Mapping[bytes, Policy],
+        *,
+        present: set[str],
+    ) -> None:
+        self._known = queries
+        self._directory = directory
+        self._officers = officers_of(directory)
+        self._policies = policies
+        self._present = present
+        self._given: dict[bytes, _Given] = {}
+        self._taken: dict[bytes, _Taken] = {}
+        self._policy_of: dict[str, bytes] = {}
+        self._destroyed: dict[str, set[int]] = {}
+
+    def run(self, opened: Sequence[OpenedEntry], *, opens_bodies: bool) -> None:
+        """Check every entry in the order of its log."""
+        checks = {
+            "policy": self._note_policy,
+            "day-key-destroyed": self._note_destroyed,
+            "grant": self._check_grant,
+            "grant-received": self._note_received,
+            "match": self._check_match,
+        }
+        for item in opened:
+            check = checks.get(item.entry.kind)
+            if check is None or item.body is None:
+                continue
+            try:
+                check(item, item.body)
+            except BAD_BODY as error:
+                self._known.unreadable(item, error)
+        if opens_bodies:
+            self._compare_grants()
+        else:
+            self._count_matches(opened)
+
+    def _note_policy(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        self._policy_of[item.actor] = bytes(body["digest"])
+
+    def _note_destroyed(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        self._destroyed.setdefault(item.actor, set()).add(int(body["epoch"]))
+
+    def _check_grant(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        signed = Signed.parse(body["query"], kind=QUERY_KIND)
+        query = Query.parse(signed.payload)
+        scopes = tuple(Scope.from_value(value) for value in body["scopes"])
+        labels = {str(label) for label in body["labels"]}
+        self._given[bytes(body["grant_id"])] = _Given(item, signed.digest, scopes)
+        if item.entry.query_id != query.query_id:
+            raise MalformedMessage("the entry names another query than the one that was granted")
+        count = self._known.query(query.query_id.hex())
+        if count.requester is None:
+            self._known.describe(count, query, signed.signer)
+        slots = sum(scope.last_slot - scope.first_slot + 1 for scope in scopes)
+        count.granted_slots = (count.granted_slots or 0) + slots
+        self._known.officer(signed.signer).grants_asked += 1
+        approvals = [Signed.parse(data, kind=APPROVAL_KIND) for data in body["approvals"]]
+        for name in {approval.signer for approval in approvals}:
+            self._known.officer(name).grants_approved += 1
+        authorized = self._authorize(item, signed, query, approvals)
+        if authorized is not None:
+            self._check_scopes(item, authorized, scopes, labels)
+        for scope in scopes:
+            if scope.epoch in self._destroyed.get(item.actor, ()):
+                self._known.find(
+                    FindingKind.GRANT_AFTER_DESTRUCTION,
+                    item,
+                    f"the day key of epoch {scope.epoch} had been logged as destroyed",
+                )
+
+    def _authorize(
+        self, item: OpenedEntry, signed: Signed, query: Query, approvals: Sequence[Signed]
+    ) -> AuthorizedQuery | None:
+        policy = self._policies.get(query.policy_digest)
+        if policy is None:
+            logged = query.policy_digest in self._known.policies_seen
+            self._known.find(
+                FindingKind.POLICY_UNKNOWN,
+                item,
+                f"the policy {query.policy_digest.hex()[:16]} of this grant is not at hand"
+                + ("" if logged else ", and no log ever held it in force"),
+                severity=Severity.WARNING if logged else Severity.WRONG,
+            )
+            return None
+        in_force = self._policy_of.get(item.actor)
+        time_ms = item.entry.time_ms
+        standing = as_of(self._officers, time_ms)
+        before = [
+            w
+            for at, w, content in self._known.withdrawn
+            if content.query_digest == signed.digest
+            and (
+                at.index < item.index
+                if at.actor == item.actor
+                else at.entry.time_ms < time_ms - PROPAGATION_MS
+            )
+        ]
+        try:
+            if in_force is not None and in_force != policy.digest:
+                raise PolicyMismatch(
+                    "the custodian's own log says that another policy was in force"
+                )
+            return authorize(
+                signed, approvals, before, directory=standing, policy=policy, now_ms=time_ms
+            )
+        except QueryWithdrawn as error:
+            self._known.find(FindingKind.GRANT_AFTER_WITHDRAWAL, item, str(error))
+        except ProtocolError as error:
+            self._known.find(FindingKind.GRANT_UNAUTHORIZED, item, str(error))
+        return None
+
+    def _check_scopes(
+        self,
+        item: OpenedEntry,
+        authorized: AuthorizedQuery,
+        scopes: Sequence[Scope],
+        labels: set[str],
+    ) -> None:
+        cameras = set(authorized.query.cameras)
+        extra = labels - set(authorized.labels())
+        wrong = [f"the keys of {', '.join(sorted(extra))} were not asked for"] if extra else []
+        for scope in scopes:
+            allowed = authorized.grantable_slots(scope.epoch, now_ms=item.entry.time_ms)
+            camera = scope.address.camera
+            box = self._directory.principals.get(scope.address.box)
+            if camera not in cameras or scope.address.site != self._directory.site:
+                wrong.append(f"camera '{camera}' is not in the query")
+            elif scope.first_slot not in allowed or scope.last_slot not in allowed:
+                wrong.append(
+                    f"slots {scope.first_slot} to {scope.last_slot} of epoch {scope.epoch} of "
+                    f"camera '{camera}' were not covered by the query at that time"
+                )
+            elif box is None or camera not in box.cameras:
+                self._known.find(
+                    FindingKind.GRANT_OUTSIDE_QUERY,
+                    item,
+                    f"the directory no longer says that '{scope.address.box}' speaks for "
+                    f"camera '{camera}'",
+                    severity=Severity.WARNING,
+                )
+        for message in wrong:
+            self._known.find(FindingKind.GRANT_OUTSIDE_QUERY, item, message)
+
+    def _note_received(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        self._taken[bytes(body["grant_id"])] = _Taken(
+            item,
+            str(body["custodian"]),
+            bytes(body["query_digest"]),
+            tuple(Scope.from_value(value) for value in body["scopes"]),
+        )
+
+    def _check_match(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        digest = bytes(body["query_digest"])
+        query_id = self._known.ids.get(digest)
+        if query_id is not None:
+            count = self._known.query(query_id)
+            count.sightings = (count.sightings or 0) + int(body["sightings"])
+            count.candidates = (count.candidates or 0) + int(body["candidates"])
+        used = [self._taken.get(bytes(grant_id)) for grant_id in body["grant_ids"]]
+        backing = {
+            taken.custodian
+            for taken in used
+            if taken is not None
+            and taken.query_digest == digest
+            and (taken.at.origin != item.origin or taken.at.index < item.index)
+        }
+        if None in used or len(backing) < self._directory.threshold:
+            self._known.find(
+                FindingKind.MATCH_WITHOUT_GRANT,
+                item,
+                f"the match names grants of {len(backing)} custodians for its query that were "
+                f"received before it; {self._directory.threshold} must grant",
+            )
+
+    def _compare_grants(self) -> None:
+        """Hold what custodians say they gave against what the aggregator says it took."""
+        site = self._directory.site
+        for grant_id, taken in self._taken.items():
+            given = self._given.get(grant_id)
+            if given is None and origin_of(site, taken.custodian) not in self._present:
+                continue  # the missing log is a finding of its own
+            if (
+                given is None
+                or given.at.actor != taken.custodian
+                or given.query_digest != taken.query_digest
+                or given.scopes != taken.scopes
+            ):
+                self._known.find(
+                    FindingKind.GRANT_NOT_LOGGED,
+                    taken.at,
+                    f"the log of '{taken.custodian}' holds no grant {grant_id.hex()} of this query "
+                    "and scope",
+                )
+        takers = {p.name for p in self._directory.with_duty(AGGREGATOR)}
+        if not any(origin_of(site, name) in self._present for name in takers):
+            return
+        for grant_id, given in self._given.items():
+            if grant_id not in self._taken:
+                self._known.find(
+                    FindingKind.GRANT_NOT_RECEIVED,
+                    given.at,
+                    "the aggregator's log does not say that it received this grant",
+                    severity=Severity.WARNING,
+                )
+            if given.query_digest not in self._known.filed:
+                self._known.find(
+                    FindingKind.QUERY_NOT_FILED,
+                    given.at,
+                    "the aggregator's log does not hold the query of this grant",
+                    severity=Severity.WARNING,
+                )
+
+    def _count_matches(self, opened: Sequence[OpenedEntry]) -> None:
+        """Count in the clear: no match without enough custodians that granted its query."""
+        custodians = self._directory.custodians()
+        if not all(origin_of(self._directory.site, name) in self._present for name in custodians):
+            return
+        for item in opened:
+            if item.entry.kind != "match":
+                continue
+            count = self._known.query(item.entry.query_id.hex() if item.entry.query_id else "")
+            granting = len(set(count.granting_custodians))
+            if granting < self._directory.threshold:
+                self._known.find(
+                    FindingKind.MATCH_WITHOUT_GRANT,
+                    item,
+                    f"{granting} custodians logged a grant for this query; "
+                    f"{self._directory.threshold} must grant",
+                )
