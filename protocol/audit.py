@@ -229,7 +229,7 @@ class _LogAudit:
         tree = InmemoryTree(algorithm="sha256")
         tree.append_entries(list(self._copy.entries))
         roots = {
-            size: bytes(tree.get_state(size)) if size else root_of(())
+            size: bytes(tree.get_root(size)) if size else root_of(())
             for size in by_size
             if size <= held
         }
