@@ -1,1 +1,1 @@
-"""At headquarters: keeps envelopes sealed, runs authorized queries, serves the API and the officers' commands."""
+"""Headquarters: keeps envelopes sealed, runs authorized queries, serves API and officers."""

@@ -42,7 +42,7 @@ class LimitsSection(Section):
     quarantine_mb: Annotated[int, Field(ge=1)] = 256
     """Room for quarantined messages; when it is used up, boxes have to keep theirs."""
     gap_grace_s: Annotated[int, Field(ge=0, le=86_400)] = 60
-    """Seconds after which missing messages are reported as a gap; before, they may be on the way."""
+    """Seconds after which missing messages are reported as a gap; they may be on the way before."""
 
 
 class IngestSection(Section):

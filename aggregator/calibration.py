@@ -1,0 +1,117 @@
+"""What a comparison score is worth: likelihood ratios and false match rates as measured.
+
+The figures stand in the signed model bundle's manifest, as parameters of the embedder:
+``calibration.impostor.mean`` and ``.sd``, ``calibration.genuine.unmasked.*`` and ``.masked.*``,
+``calibration.fmr.thresholds`` (rising) and ``.rates``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from protocol.sightings import MaskStatus
+from runtime.bundle import Manifest
+
+MAX_LOG10_LR = 6.0
+"""No more is claimed for any score: far fewer than a million strangers were compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """A normal distribution of scores."""
+
+    mean: float
+    sd: float
+
+    def log10_density(self, score: float) -> float:
+        """Return the decimal logarithm of the density at ``score``."""
+        distance = (score - self.mean) / self.sd
+        return (-0.5 * distance * distance - math.log(self.sd * math.sqrt(2 * math.pi))) / _LN10
+
+
+_LN10 = math.log(10)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The calibration of one model: scores of strangers, and of one person with and without mask.
+
+    ``fmr`` is a table (threshold, rate) of measured false match rates, thresholds rising.
+    """
+
+    impostor: Normal
+    unmasked: Normal
+    masked: Normal
+    fmr: tuple[tuple[float, float], ...]
+
+    def log10_lr(self, score: float, mask: MaskStatus) -> float:
+        """Return the logarithm of how much more likely this score is for the same person.
+
+        The mask of the sighting decides which genuine scores are expected; an unknown mask counts
+        as either with even chances. A higher score never counts less than the genuine mean, and
+        nothing counts more than ``MAX_LOG10_LR`` either way.
+        """
+        stranger = self.impostor.log10_density(score)
+        known = {MaskStatus.UNMASKED: [self.unmasked], MaskStatus.MASKED: [self.masked]}
+        same = [
+            genuine.log10_density(min(score, genuine.mean))
+            for genuine in known.get(mask, [self.unmasked, self.masked])
+        ]
+        best = max(same)
+        genuine = best + math.log10(sum(10 ** (value - best) for value in same) / len(same))
+        return max(-MAX_LOG10_LR, min(MAX_LOG10_LR, genuine - stranger))
+
+    def false_match_rate(self, threshold: float) -> float:
+        """Return the chance that a stranger reaches ``threshold``, never less than was measured.
+
+        Between measured thresholds the rate's logarithm is interpolated; below them the normal
+        distribution of strangers' scores stands in; above them the lowest measured rate holds.
+        """
+        table = [(at, rate) for at, rate in self.fmr if rate > 0]
+        tail = 0.5 * math.erfc((threshold - self.impostor.mean) / (self.impostor.sd * math.sqrt(2)))
+        if not table:
+            return tail
+        if threshold < table[0][0]:
+            return max(tail, table[0][1])
+        for (low, low_rate), (high, high_rate) in pairwise(table):
+            if threshold < high:
+                part = (threshold - low) / (high - low)
+                return float(low_rate * (high_rate / low_rate) ** part)
+        return table[-1][1]
+
+
+def calibrations_of(manifest: Manifest) -> dict[str, Calibration]:
+    """Return the calibrations in a bundle's manifest: model id to calibration.
+
+    An ensemble's id has no calibration unless its manifest gives one; callers do without.
+    """
+    found = {}
+    for entry in manifest.models:
+        calibration = read_calibration(entry.parameters)
+        if calibration is not None:
+            found[entry.model_id] = calibration
+    return found
+
+
+def read_calibration(parameters: Mapping[str, object]) -> Calibration | None:
+    """Read a calibration from an embedder's parameters; None when it is absent or unusable."""
+
+    def normal(group: str) -> Normal | None:
+        mean, sd = (parameters.get(f"calibration.{group}.{key}") for key in ("mean", "sd"))
+        if not isinstance(mean, int | float) or not isinstance(sd, int | float) or not sd > 0:
+            return None
+        return Normal(float(mean), float(sd))
+
+    impostor, unmasked = normal("impostor"), normal("genuine.unmasked")
+    masked = normal("genuine.masked") or unmasked
+    if impostor is None or unmasked is None or masked is None:
+        return None
+    thresholds = parameters.get("calibration.fmr.thresholds", ())
+    rates = parameters.get("calibration.fmr.rates", ())
+    if not isinstance(thresholds, Sequence) or not isinstance(rates, Sequence):
+        return None
+    table = sorted(zip(map(float, thresholds), map(float, rates), strict=False))
+    return Calibration(impostor, unmasked, masked, tuple(table))

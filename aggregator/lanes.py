@@ -1,0 +1,165 @@
+"""The buffers of matching: opened rows laid end to end, compared, and only the best remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from aggregator.kernel import BLOCK_ROWS, Kernel
+from aggregator.probes import Probes
+from protocol.errors import MalformedMessage
+from protocol.grant import EpochKeys
+from protocol.keytree import ModalityKey
+from protocol.sealing import open_block_into, opened_size
+
+
+@dataclass(slots=True)
+class ScopeKeys:
+    """One scope's keys, each derived once."""
+
+    keys: EpochKeys
+    _derived: dict[tuple[int, str], ModalityKey] = field(default_factory=dict)
+
+    def key(self, slot: int, label: str) -> ModalityKey:
+        """Return a slot's key.
+
+        Raises:
+            ScopeExceeded: not granted.
+        """
+        found = self._derived.get((slot, label))
+        if found is None:
+            found = self._derived[slot, label] = self.keys.key(slot, label)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a run of rows came from; ``meta`` is a live envelope's sealed block, else None."""
+
+    number: int
+    scope: ScopeKeys
+    slot: int
+    count: int
+    header: bytes
+    nonce: bytes
+    meta: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A row that reached a subject's threshold; ``row`` counts within its source."""
+
+    score: float
+    source: Source
+    row: int
+    subject: str
+    probes: Probes
+
+
+class Best:
+    """Keeps the best ``limit`` hits, and knows the score below which nothing can get in."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.floor = -np.inf
+        self.dropped = 0
+        self.hits: list[Hit] = []
+
+    def add(self, hits: Sequence[Hit]) -> None:
+        """Note hits; forget the worst when there are more than twice the limit."""
+        self.hits.extend(hits)
+        if len(self.hits) > 2 * self._limit:
+            self.hits.sort(key=lambda hit: -hit.score)
+            self.dropped += len(self.hits) - self._limit
+            del self.hits[self._limit :]
+            self.floor = self.hits[-1].score
+
+
+class Lane:
+    """The buffer of one modality and model: opened rows laid end to end until they are compared."""
+
+    def __init__(self, probes: Probes, best: Best) -> None:
+        self.probes = probes
+        self.kernel = Kernel(probes.matrix, probes.thresholds)
+        self.sightings = 0
+        self.malformed = 0
+        self._best = best
+        self._buffer, self._view = _buffer(BLOCK_ROWS * self.kernel.width)
+        self._used = 0
+        self._sources: list[Source] = []
+        self._starts: list[int] = []
+
+    def add(self, key: ModalityKey, block: bytes, source: Source) -> None:
+        """Open a template block behind those already there.
+
+        Raises:
+            SealError: it does not open.
+            MalformedMessage: it has not ``source.count`` rows.
+        """
+        size = source.count * self.kernel.width
+        if opened_size(block) != size:
+            raise MalformedMessage(f"the block is not {source.count} rows")
+        if self._used + size > len(self._view):
+            self.flush()
+            if size > len(self._view):
+                self._grow(size)
+        end = self._used + size
+        open_block_into(
+            key,
+            block,
+            self._view[self._used : end],
+            header=source.header,
+            label=self.probes.modality,
+            nonce=source.nonce,
+        )
+        self._sources.append(source)
+        self._starts.append(self._used // self.kernel.width)
+        self._used = end
+
+    def flush(self) -> None:
+        """Compare what has been opened, and note who reached a threshold."""
+        if not self._used:
+            return
+        table = self._buffer[: self._used].reshape(-1, self.kernel.width)
+        hits = self.kernel.hits(table, above=self._best.floor)
+        self.sightings += len(table)
+        self.malformed += hits.malformed
+        if hits.rows.size:
+            places = np.searchsorted(self._starts, hits.rows, side="right") - 1
+            best: dict[tuple[int, str], Hit] = {}
+            for row, query, score, place in zip(
+                hits.rows.tolist(),
+                hits.queries.tolist(),
+                hits.scores.tolist(),
+                places.tolist(),
+                strict=True,
+            ):
+                subject = self.probes.subjects[query]
+                known = best.get((row, subject))
+                if known is None or score > known.score:
+                    own_row = row - self._starts[place]
+                    best[row, subject] = Hit(
+                        score, self._sources[place], own_row, subject, self.probes
+                    )
+            self._best.add(list(best.values()))
+        self._used = 0
+        self._sources.clear()
+        self._starts.clear()
+
+    def wipe(self) -> None:
+        """Overwrite every opened template, and the subjects' own."""
+        self._buffer.fill(0)
+        self.kernel.wipe()
+
+    def _grow(self, size: int) -> None:
+        self._buffer.fill(0)
+        self._buffer, self._view = _buffer(size)
+
+
+def _buffer(size: int) -> tuple[npt.NDArray[np.uint8], memoryview]:
+    """Return ``size`` zero bytes as an array and as a view for opening into."""
+    raw = bytearray(size)
+    return np.frombuffer(raw, np.uint8), memoryview(raw)

@@ -1,0 +1,339 @@
+"""Open what was granted, compare it, keep candidates only, wipe the rest (PROTOCOL.md, "Envelope").
+
+From each envelope in scope the template block alone is read and opened, straight into one buffer in
+which the blocks of many envelopes lie end to end; one matrix product compares some 4,096 rows. The
+metadata is opened only for envelopes in which something reached a threshold.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlite_utils import Database
+
+from aggregator.calibration import Calibration
+from aggregator.lanes import Best, Hit, Lane, ScopeKeys, Source
+from aggregator.probes import Probes
+from protocol.errors import MalformedMessage, ScopeExceeded, SealError
+from protocol.grant import EpochKeys
+from protocol.keytree import FACE, LIVE, META
+from protocol.names import CameraAddress
+from protocol.results import Candidate
+from protocol.sealing import (
+    Blocks,
+    Header,
+    nonce_of,
+    open_block,
+)
+from protocol.sightings import BatchMeta, decode_meta
+
+
+@dataclass(frozen=True, slots=True)
+class Altered:
+    """An envelope in store that does not open, or not to what its header says; others went on."""
+
+    number: int
+    camera: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MatchReport:
+    """What a pass of matching found, and what it left out.
+
+    Args:
+        candidates: best score first; one a subject and sighting.
+        segments: segments compared.
+        live_envelopes: live envelopes compared.
+        sightings: rows compared, all models together.
+        skipped_models: model ids met in scope for which the query has no template, with the
+            number of envelopes of each: they were not compared (ModelMismatch).
+        altered: envelopes that could not be opened.
+        malformed: rows whose template has not unit length although they "reached" a threshold.
+        not_granted: envelopes whose slot or kind the keys at hand do not open.
+        dropped: candidates left out because there were more than the query may bring.
+        cursor: pass it as ``after`` to compare only what arrives from now on.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    segments: int = 0
+    live_envelopes: int = 0
+    sightings: int = 0
+    skipped_models: Mapping[str, int] = field(default_factory=dict)
+    altered: tuple[Altered, ...] = ()
+    malformed: int = 0
+    not_granted: int = 0
+    dropped: int = 0
+    cursor: int = 0
+
+
+def match_scopes(
+    database: Database,
+    scopes: Sequence[EpochKeys],
+    probes: Sequence[Probes],
+    *,
+    calibrations: Mapping[str, Calibration],
+    contacts: bool,
+    max_candidates: int,
+    after: int = 0,
+) -> MatchReport:
+    """Compare everything in store that ``scopes`` open with the subjects' templates.
+
+    Args:
+        database: a connection for reading (`Store.reading`).
+        scopes: keys as combined from the custodians' grants.
+        probes: the subjects' templates (`aggregator.probes.probes_of`).
+        calibrations: model id to calibration, for likelihood ratios.
+        contacts: whether candidates carry their encounters.
+        max_candidates: the best so many are kept.
+        after: compare only envelopes that arrived after this cursor (`MatchReport.cursor`).
+
+    Raises:
+        ModelMismatch: a probe's model id states no usable dimension.
+    """
+    newest = database.conn.execute("SELECT max(id) FROM envelopes").fetchone()[0] or 0
+    matching = _Matching(database.conn, probes, calibrations, contacts, max_candidates)
+    try:
+        for keys in scopes:
+            matching.scan(keys, after)
+        return matching.report(max(after, int(newest)))
+    finally:
+        matching.wipe()
+
+
+def merge_reports(reports: Sequence[MatchReport], *, max_candidates: int) -> MatchReport:
+    """Put the reports of passes over different scopes together, best candidates first."""
+    skipped: dict[str, int] = {}
+    for report in reports:
+        for model, count in report.skipped_models.items():
+            skipped[model] = skipped.get(model, 0) + count
+    best = _best_of_each([c for report in reports for c in report.candidates])
+    return MatchReport(
+        candidates=best[:max_candidates],
+        segments=sum(report.segments for report in reports),
+        live_envelopes=sum(report.live_envelopes for report in reports),
+        sightings=sum(report.sightings for report in reports),
+        skipped_models=skipped,
+        altered=tuple(item for report in reports for item in report.altered),
+        malformed=sum(report.malformed for report in reports),
+        not_granted=sum(report.not_granted for report in reports),
+        dropped=sum(r.dropped for r in reports) + max(0, len(best) - max_candidates),
+        cursor=min((report.cursor for report in reports), default=0),
+    )
+
+
+def _best_of_each(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    best: dict[tuple[str, str, bytes], Candidate] = {}
+    for candidate in candidates:
+        key = (candidate.subject, candidate.address.camera, candidate.sighting_id)
+        known = best.get(key)
+        if known is None or candidate.score > known.score:
+            best[key] = candidate
+    return tuple(sorted(best.values(), key=lambda c: (-c.score, c.first_seen_ms, c.subject)))
+
+
+class _Matching:
+    """One pass: its lanes, its best hits, its counts."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        probes: Sequence[Probes],
+        calibrations: Mapping[str, Calibration],
+        contacts: bool,
+        max_candidates: int,
+    ) -> None:
+        self._connection = connection
+        self._calibrations = calibrations
+        self._contacts = contacts
+        self._max_candidates = max_candidates
+        self._best = Best(max_candidates)
+        self._names = dict(connection.execute("SELECT id, model FROM models").fetchall())
+        numbers = {model: number for number, model in self._names.items()}
+        self._lanes = [Lane(p, self._best) for p in probes]
+        self._lane_of = {
+            (lane.probes.modality, numbers[lane.probes.model]): lane
+            for lane in self._lanes
+            if lane.probes.model in numbers
+        }
+        self._modalities = sorted({p.modality for p in probes})
+        # A live envelope's ciphertext stands in `face`; segments need no column but their own.
+        face = "face" if FACE in self._modalities else "CASE segment WHEN 0 THEN face END"
+        appearance = "NULL" if self._modalities == [FACE] else "appearance"
+        self._select = (
+            "SELECT id, slot, segment, sequence, count, face_model, appearance_model, salt,"  # noqa: S608 - our own words
+            f" header, {face}, {appearance} FROM envelopes"
+            " WHERE stream = ? AND epoch = ? AND generation = ? AND slot BETWEEN ? AND ? AND id > ?"
+        )
+        self._segments = self._live = self._not_granted = 0
+        self._skipped: dict[str, int] = {}
+        self._altered: list[Altered] = []
+
+    def scan(self, keys: EpochKeys, after: int) -> None:
+        """Open and compare what is in store for one scope."""
+        scope = keys.scope
+        address = scope.address
+        stream = self._connection.execute(
+            "SELECT id FROM streams WHERE site = ? AND box = ? AND camera = ?",
+            (address.site, address.box, address.camera),
+        ).fetchone()
+        if stream is None:
+            return
+        held = ScopeKeys(keys)
+        rows = self._connection.execute(
+            self._select,
+            (
+                stream[0],
+                scope.epoch,
+                scope.generation,
+                scope.first_slot,
+                scope.last_slot,
+                after,
+            ),
+        )
+        for row in rows:
+            try:
+                self._take(held, row)
+            except ScopeExceeded:
+                self._not_granted += 1
+            except (SealError, MalformedMessage) as error:
+                self._altered.append(Altered(row[0], address.camera, str(error)))
+
+    def _take(self, held: ScopeKeys, row: Sequence[Any]) -> None:
+        number, slot, segment, sequence, count, face_model, other_model, salt, header, *blobs = row
+        face, appearance = blobs
+        nonce = nonce_of(salt, sequence)
+        lanes = self._wanted(face_model, other_model)
+        if not lanes:
+            return
+        meta = None
+        if not segment:
+            opened = open_block(
+                held.key(slot, LIVE),
+                face,
+                header=header,
+                label=LIVE,
+                nonce=nonce,
+            )
+            blocks = Blocks.parse(bytes(opened))
+            face, appearance, meta = blocks.face, blocks.appearance, blocks.meta
+        source = Source(number, held, slot, count, header, nonce, meta)
+        for lane in lanes:
+            block = face if lane.probes.modality == FACE else appearance
+            if block is None:
+                raise MalformedMessage(f"there is no {lane.probes.modality} block")
+            lane.add(held.key(slot, lane.probes.modality), block, source)
+        if segment:
+            self._segments += 1
+        else:
+            self._live += 1
+
+    def _wanted(self, face_model: int | None, appearance_model: int | None) -> list[Lane]:
+        """Return the lanes for an envelope's models; count the models that the query lacks."""
+        lanes = []
+        for modality in self._modalities:
+            model = face_model if modality == FACE else appearance_model
+            if model is None:
+                continue
+            lane = self._lane_of.get((modality, model))
+            if lane is None:
+                name = str(self._names.get(model, model))
+                self._skipped[name] = self._skipped.get(name, 0) + 1
+            else:
+                lanes.append(lane)
+        return lanes
+
+    def report(self, cursor: int) -> MatchReport:
+        """Compare what is left, open the metadata of what was found."""
+        for lane in self._lanes:
+            lane.flush()
+        candidates = _best_of_each(list(self._candidates()))
+        kept = candidates[: self._max_candidates]
+        return MatchReport(
+            candidates=kept,
+            segments=self._segments,
+            live_envelopes=self._live,
+            sightings=sum(lane.sightings for lane in self._lanes),
+            skipped_models=self._skipped,
+            altered=tuple(self._altered),
+            malformed=sum(lane.malformed for lane in self._lanes),
+            not_granted=self._not_granted,
+            dropped=self._best.dropped + len(candidates) - len(kept),
+            cursor=cursor,
+        )
+
+    def wipe(self) -> None:
+        for lane in self._lanes:
+            lane.wipe()
+
+    def _candidates(self) -> Iterator[Candidate]:
+        by_source: dict[int, list[Hit]] = {}
+        for hit in self._best.hits:
+            by_source.setdefault(hit.source.number, []).append(hit)
+        for hits in by_source.values():
+            source = hits[0].source
+            address = source.scope.keys.scope.address
+            try:
+                meta = self._meta(source, {hit.probes for hit in hits})
+            except ScopeExceeded:
+                self._not_granted += 1
+            except (SealError, MalformedMessage) as error:
+                self._altered.append(Altered(source.number, address.camera, str(error)))
+            else:
+                if meta is not None:
+                    yield from (self._candidate(hit, address, meta) for hit in hits)
+
+    def _meta(self, source: Source, probes: set[Probes]) -> BatchMeta | None:
+        """Open an envelope's metadata; None when it has meanwhile been purged.
+
+        Raises:
+            SealError, MalformedMessage, ScopeExceeded: it does not open, or says something else.
+        """
+        header = Header.parse(source.header)
+        if header.count != source.count or any(
+            header.models.get(p.modality) != p.model for p in probes
+        ):
+            raise MalformedMessage("count or model in store are not those of the header")
+        block = source.meta
+        if block is None:
+            row = self._connection.execute(
+                "SELECT meta FROM envelopes WHERE id = ?", (source.number,)
+            ).fetchone()
+            if row is None:
+                return None
+            block = row[0]
+        opened = open_block(
+            source.scope.key(source.slot, META),
+            block,
+            header=source.header,
+            label=META,
+            nonce=source.nonce,
+        )
+        try:
+            return decode_meta(bytes(opened), count=source.count)
+        finally:
+            opened[:] = bytes(len(opened))
+
+    def _candidate(self, hit: Hit, address: CameraAddress, meta: BatchMeta) -> Candidate:
+        sighting = meta.sighting(hit.row)
+        calibration = self._calibrations.get(hit.probes.model)
+        return Candidate(
+            subject=hit.subject,
+            address=address,
+            sighting_id=sighting.sighting_id,
+            first_seen_ms=sighting.first_seen_ms,
+            last_seen_ms=sighting.last_seen_ms,
+            mask=sighting.mask,
+            mask_confidence=sighting.mask_confidence,
+            quality=sighting.quality,
+            modality=hit.probes.modality,
+            model=hit.probes.model,
+            score=hit.score,
+            log10_lr=None
+            if calibration is None
+            else calibration.log10_lr(hit.score, sighting.mask),
+            encounters=sighting.encounters if self._contacts else (),
+        )

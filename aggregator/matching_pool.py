@@ -1,0 +1,258 @@
+"""Spread a large scope over worker processes; small ones are matched where the call is made.
+
+Processes, not threads: most of the work below a product of 4,096 rows holds the interpreter's lock.
+Workers are spawned, named ``matcher-<n>``, open the store themselves for reading, get keys and
+templates through a pipe and nowhere else, and end when the pipe closes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlite_utils import Database
+
+from aggregator.calibration import Calibration
+from aggregator.matching import MatchReport, match_scopes, merge_reports
+from aggregator.probes import Probes
+from aggregator.store import Store
+from aggregator.store.store import open_for_reading
+from protocol.grant import EpochKeys
+from runtime.errors import OperationError
+
+_CHUNK_ENVELOPES = 1000
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_log = structlog.get_logger()
+_environment = threading.Lock()
+
+
+class MatchingFailed(OperationError):
+    """A worker process died or failed in the middle; nothing of this pass was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+
+
+class Matcher:
+    """Matches scopes for the queries of one aggregator; safe to call from several threads.
+
+    Args:
+        store: the aggregator's store.
+        calibrations: model id to calibration (`aggregator.calibration.calibrations_of`).
+        processes: worker processes for large scopes; 0: one a core. With 1 there are none.
+        pool_from_envelopes: scopes that hold at least so many envelopes go to the workers.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        calibrations: Mapping[str, Calibration] | None = None,
+        processes: int = 0,
+        pool_from_envelopes: int = 4000,
+    ) -> None:
+        self._store = store
+        self._calibrations = dict(calibrations or {})
+        self._processes = processes or os.cpu_count() or 1
+        self._pool_from = pool_from_envelopes
+        self._pool: list[_Worker] = []
+        self._lock = threading.Lock()
+
+    def match(
+        self,
+        scopes: Sequence[EpochKeys],
+        probes: Sequence[Probes],
+        *,
+        contacts: bool,
+        max_candidates: int,
+        after: int = 0,
+    ) -> MatchReport:
+        """Compare what ``scopes`` open with ``probes`` (see `aggregator.matching.match_scopes`).
+
+        For a standing query call it with the keys at hand and ``after`` set to the last report's
+        ``cursor``; scopes that were granted only now are matched with ``after=0``, since their
+        envelopes may have come before their keys. The same sighting may come back when a segment
+        replaces live envelopes: its `Candidate.candidate_id` is the same.
+
+        Raises:
+            MatchingFailed: a worker died; the pool starts anew at the next call.
+            StorageError: the store cannot be read.
+        """
+        database = self._store.reading()
+        chunks = list(_chunks(database, scopes, after)) if self._processes > 1 else []
+        if sum(size for size, _ in chunks) < self._pool_from:
+            return match_scopes(
+                database,
+                scopes,
+                probes,
+                calibrations=self._calibrations,
+                contacts=contacts,
+                max_candidates=max_candidates,
+                after=after,
+            )
+        cursor = max(after, self._store.newest_envelope())
+        common = {
+            "probes": probes,
+            "calibrations": self._calibrations,
+            "contacts": contacts,
+            "max_candidates": max_candidates,
+            "after": after,
+        }
+        with self._lock:
+            try:
+                reports = self._spread([chunk for _, chunk in chunks], common)
+            except BaseException:
+                self._end()
+                raise
+        reports.append(MatchReport(cursor=cursor))
+        return merge_reports(reports, max_candidates=max_candidates)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        with self._lock:
+            self._end()
+
+    def _spread(
+        self, chunks: Sequence[Sequence[EpochKeys]], common: Mapping[str, Any]
+    ) -> list[MatchReport]:
+        while len(self._pool) < min(self._processes, len(chunks)):
+            self._pool.append(_start(self._store.path, len(self._pool)))
+        pending = list(reversed(chunks))
+        reports: list[MatchReport] = []
+        busy: list[Connection] = []
+        for worker in self._pool:
+            if pending:
+                worker.pipe.send_bytes(_packed(pending.pop(), common))
+                busy.append(worker.pipe)
+        while busy:
+            for pipe in wait(busy):
+                assert isinstance(pipe, Connection)  # noqa: S101 - for the type checker
+                reports.append(_answer(pipe))
+                if pending:
+                    pipe.send_bytes(_packed(pending.pop(), common))
+                else:
+                    busy.remove(pipe)
+        return reports
+
+    def _end(self) -> None:
+        for worker in self._pool:
+            worker.pipe.close()
+        for worker in self._pool:
+            worker.process.join(2.0)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join(2.0)
+        self._pool.clear()
+
+
+def _chunks(
+    database: Database, scopes: Sequence[EpochKeys], after: int
+) -> Iterator[tuple[int, list[EpochKeys]]]:
+    """Group scopes into portions of about a thousand envelopes; those without any are left out."""
+    chunk: list[EpochKeys] = []
+    held = 0
+    for keys in scopes:
+        scope, address = keys.scope, keys.scope.address
+        row = database.conn.execute(
+            "SELECT count(*) FROM envelopes JOIN streams ON streams.id = stream"
+            " WHERE site = ? AND box = ? AND camera = ? AND epoch = ? AND generation = ?"
+            " AND slot BETWEEN ? AND ? AND envelopes.id > ?",
+            (
+                address.site,
+                address.box,
+                address.camera,
+                scope.epoch,
+                scope.generation,
+                scope.first_slot,
+                scope.last_slot,
+                after,
+            ),
+        ).fetchone()
+        if not row[0]:
+            continue
+        chunk.append(keys)
+        held += int(row[0])
+        if held >= _CHUNK_ENVELOPES:
+            yield held, chunk
+            chunk, held = [], 0
+    if chunk:
+        yield held, chunk
+
+
+def _packed(scopes: Sequence[EpochKeys], common: Mapping[str, Any]) -> bytes:
+    return pickle.dumps({"scopes": scopes, **common}, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _answer(pipe: Connection) -> MatchReport:
+    try:
+        answer = pipe.recv()
+    except (EOFError, OSError) as error:
+        raise MatchingFailed(
+            "a matching process ended in the middle (out of memory?); run the query again, "
+            "with fewer matching.processes if it happens again"
+        ) from error
+    if isinstance(answer, MatchReport):
+        return answer
+    raise MatchingFailed(f"a matching process failed: {answer}")
+
+
+def _start(path: Path, number: int) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(
+        target=_work, args=(theirs, path), name=f"matcher-{number}", daemon=True
+    )
+    with _one_blas_thread():
+        process.start()
+    theirs.close()
+    _log.info("matching_process_started", process=process.name, pid=process.pid)
+    return _Worker(process, ours)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Have processes started in the block compute on one thread each; BLAS reads it at start."""
+    with _environment:
+        before = {name: os.environ.get(name) for name in _BLAS_THREADS}
+        os.environ.update(dict.fromkeys(_BLAS_THREADS, "1"))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def _work(pipe: Connection, path: Path) -> None:
+    """Answer requests until the pipe closes; runs in a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    database = open_for_reading(path)
+    while True:
+        try:
+            request = pickle.loads(pipe.recv_bytes())  # noqa: S301 - from our own parent process
+        except (EOFError, OSError):
+            return
+        try:
+            answer: object = match_scopes(database, **request)
+        except Exception as error:
+            answer = f"{type(error).__name__}: {error}"
+        finally:
+            for probes in request["probes"]:
+                probes.wipe()
+        pipe.send(answer)
