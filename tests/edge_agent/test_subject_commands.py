@@ -1,0 +1,162 @@
+"""`sealtrace subject`: what an investigator can do, and what each mistake is answered with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from edge_agent.enrol import template_from_photos
+from edge_agent.enrol_cli import app
+from edge_agent.vision.models import VisionModels
+from protocol import hpke
+from protocol.directory import AUTHORITY, INVESTIGATOR, Directory, Principal
+from protocol.errors import AuthenticationFailed
+from protocol.query import SubjectFile
+from protocol.sightings import dequantise_template
+from protocol.signing import SigningKey
+
+pytestmark = pytest.mark.models
+
+
+@dataclass
+class Office:
+    """An investigator's folder: officer.toml, the directory, and a photo or two."""
+
+    folder: Path
+    sealing: hpke.PrivateKey
+    photos: Path
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "officer.toml"
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "p.subject"
+
+    def enrol(self, *photos: str, **changed: str) -> Result:
+        options = {
+            "config": str(self.config),
+            "pseudonym": "patient-17",
+            "consent": "C-2031/17",
+            "out": str(self.out),
+        } | changed
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        for photo in photos or ("obama.jpg",):
+            arguments.append(f"--photo={self.photos / photo}")
+        return CliRunner().invoke(app, ["enrol", *arguments])
+
+
+@pytest.fixture
+def office(tmp_path: Path, model_bundle_path: Path, photos_path: Path) -> Office:
+    authority, identity = SigningKey.generate(AUTHORITY), SigningKey.generate("ines")
+    sealing = hpke.PrivateKey.generate()
+    ines = Principal("ines", frozenset({INVESTIGATOR}), identity.verify_key, sealing.public)
+    directory = Directory("north", 1, 1_700_000_000_000, 1, {"ines": ines})
+    (tmp_path / "directory.cbor").write_bytes(directory.sign(authority).to_bytes())
+    signer = (model_bundle_path.parent / "keys" / "model-signer.pub").read_text().strip()
+    (tmp_path / "officer.toml").write_text(
+        f"""
+site = "north"
+name = "ines"
+authority = "{authority.verify_key.raw.hex()}"
+identity = "identity.secret"
+directory = "directory.cbor"
+bundle = "{model_bundle_path}"
+bundle_keys = ["{signer}"]
+"""
+    )
+    return Office(tmp_path, sealing, photos_path)
+
+
+def test_the_subject_file_opens_for_the_investigator_alone(
+    office: Office, models: VisionModels
+) -> None:
+    result = office.enrol("obama.jpg", "obama2.jpg")
+    assert result.exit_code == 0, result.output
+    assert "agreement" in result.output
+    subject = SubjectFile.parse(office.out.read_bytes())
+    assert (subject.pseudonym, subject.consent_reference) == ("patient-17", "C-2031/17")
+    assert subject.models == (models.model_id,)
+    (template,) = subject.open(office.sealing)
+    expected = template_from_photos(
+        [office.photos / "obama.jpg", office.photos / "obama2.jpg"], models
+    )
+    assert dequantise_template(template.row, template.scale) @ expected.vector > 0.999
+    with pytest.raises(AuthenticationFailed):
+        subject.open(hpke.PrivateKey.generate())
+    assert template.row.tobytes() not in office.out.read_bytes()
+    assert office.out.stat().st_mode & 0o077 == 0
+
+
+def test_show_tells_what_is_clear(office: Office) -> None:
+    office.enrol()
+    shown = CliRunner().invoke(app, ["show", str(office.out)])
+    assert shown.exit_code == 0
+    assert "patient-17" in shown.output
+    assert "C-2031/17" in shown.output
+    wrong = CliRunner().invoke(app, ["show", str(office.config)])
+    assert wrong.exit_code == 1
+    assert "not a subject file" in wrong.output
+
+
+def test_a_file_is_not_replaced_unless_asked(office: Office) -> None:
+    office.out.write_text("precious")
+    refused = office.enrol()
+    assert refused.exit_code == 1
+    assert "--force" in refused.output
+    assert office.out.read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"pseudonym": "../../x"}, "pseudonym"),
+        ({"consent": "  "}, "consent"),
+        ({"bundle": "/nowhere"}, "not a signed model bundle"),
+        ({"config": "/nowhere/officer.toml"}, "officer.toml"),
+    ],
+)
+def test_mistakes_are_answered_in_one_message(
+    office: Office, changed: dict[str, str], said: str
+) -> None:
+    result = office.enrol(**changed)
+    assert result.exit_code == 1
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert not office.out.exists()
+
+
+def test_a_photo_of_nobody_leaves_no_file(office: Office) -> None:
+    (office.folder / "text.jpg").write_text("no photo")
+    result = office.enrol(str(office.folder / "text.jpg"))
+    assert result.exit_code == 1
+    assert "not an image" in result.output
+    assert not office.out.exists()
+
+
+def test_nothing_is_sealed_to_who_is_not_the_investigator_of_a_signed_directory(
+    office: Office,
+) -> None:
+    text = office.config.read_text()
+    office.config.write_text(text.replace('name = "ines"', 'name = "mallory"'))
+    assert "no investigator 'mallory'" in office.enrol().output
+    office.config.write_text(text.replace('site = "north"', 'site = "south"'))
+    assert office.enrol().exit_code == 1
+    office.config.write_text(text)
+    directory = bytearray((office.folder / "directory.cbor").read_bytes())
+    directory[len(directory) // 2] ^= 1
+    (office.folder / "directory.cbor").write_bytes(directory)
+    assert office.enrol().exit_code == 1
+    assert not office.out.exists()
+
+
+def test_a_bundle_signed_by_a_stranger_is_refused(office: Office) -> None:
+    lines = [line for line in office.config.read_text().splitlines() if "bundle_keys" not in line]
+    office.config.write_text("\n".join(lines))
+    result = office.enrol()
+    assert result.exit_code == 1
+    assert "no key trusted here" in result.output
