@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+import re
 import uuid
 from typing import Any
 
@@ -14,6 +15,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from protocol import errors
+from protocol.errors import ProtocolError
 from runtime.errors import OperationError
 
 CBOR = "application/cbor"
@@ -66,6 +69,36 @@ def problem_response(problem: Problem) -> JSONResponse:
     return JSONResponse(body, problem.status, media_type=PROBLEM)
 
 
+_STATUSES: tuple[tuple[type[ProtocolError], int], ...] = (
+    (errors.MessageTooLarge, 413),
+    (errors.MalformedMessage, 400),
+    (errors.SignatureInvalid, 403),
+    (errors.RetentionEnded, 410),
+    (errors.NotAuthorized, 403),
+    (errors.ScopeExceeded, 403),
+    (errors.DirectoryRollback, 409),
+    (errors.SharesMissing, 409),
+    (errors.LogError, 409),
+)
+
+
+def problem_of(error: ProtocolError) -> Problem:
+    """Return the problem that tells a refusal of the protocol.
+
+    Its type is the exception's name in kebab case (``ApprovalsMissing``: ``approvals-missing``),
+    its title the first line of the exception's docstring, its detail the message.
+    """
+    kind = type(error)
+    status = next((status for family, status in _STATUSES if isinstance(error, family)), 422)
+    title = (kind.__doc__ or kind.__name__).strip().splitlines()[0].rstrip(".")
+    return Problem(status, problem_type(kind), title, str(error))
+
+
+def problem_type(kind: type[Exception]) -> str:
+    """Return an exception's name in kebab case."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).lower()
+
+
 def install_problem_handlers(app: FastAPI) -> None:
     """Make every error answer of ``app`` a problem: ours, wrong requests, unknown paths, bugs.
 
@@ -75,6 +108,14 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def on_problem(_request: Request, problem: Problem) -> JSONResponse:
+        return problem_response(problem)
+
+    @app.exception_handler(ProtocolError)
+    async def on_refusal(request: Request, error: ProtocolError) -> JSONResponse:
+        problem = problem_of(error)
+        _log.info(
+            "http_refused", path=request.url.path, problem=problem.type, reason=problem.detail
+        )
         return problem_response(problem)
 
     @app.exception_handler(RequestValidationError)
