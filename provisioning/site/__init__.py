@@ -1,0 +1,7 @@
+"""A site: its authorities, keys, certificates, directory, policy, and one folder for each role."""
+
+from provisioning.site.create import SiteError, create_site
+from provisioning.site.layout import SitePaths
+from provisioning.site.plan import SitePlan, load_plan
+
+__all__ = ["SiteError", "SitePaths", "SitePlan", "create_site", "load_plan"]

@@ -1,0 +1,143 @@
+"""Where everything lies in a site's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+DIRECTORY_FILE = "directory.cbor"
+POLICY_FILE = "policy.toml"
+POLICY_SIGNATURE_FILE = "policy.toml.sig"
+IDENTITY_SECRET = "identity.secret"  # noqa: S105 - a file's name
+SEALING_SECRET = "sealing.secret"  # noqa: S105 - a file's name
+BOX_IDENTITY = "identity.key"
+MODELS_FOLDER = "models"
+TLS_FOLDER = "tls"
+CA_FILE = "ca.pem"
+CERTIFICATE_FILE = "certificate.pem"
+KEY_FILE = "private-key.pem"
+CRL_FILE = "crl.pem"
+README_FILE = "README.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class SitePaths:
+    """The files of the site in ``root``; nothing is checked, the paths need not exist."""
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        """``site.toml``: what the site was made from."""
+        return self.root / "site.toml"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever changes the site."""
+        return self.root / ".lock"
+
+    @property
+    def ca(self) -> Path:
+        """Folder of the certificate authorities: to be kept offline."""
+        return self.root / "ca"
+
+    @property
+    def root_certificate(self) -> Path:
+        """The root CA's certificate."""
+        return self.ca / "root.pem"
+
+    @property
+    def root_key(self) -> Path:
+        """The root CA's key, encrypted."""
+        return self.ca / "root-key.secret"
+
+    @property
+    def issuing_certificate(self) -> Path:
+        """The issuing CA's certificate."""
+        return self.ca / "issuing.pem"
+
+    @property
+    def issuing_key(self) -> Path:
+        """The issuing CA's key, encrypted."""
+        return self.ca / "issuing-key.secret"
+
+    @property
+    def crl(self) -> Path:
+        """The newest revocation lists of both CAs."""
+        return self.ca / CRL_FILE
+
+    @property
+    def ledger(self) -> Path:
+        """Every certificate that was issued."""
+        return self.ca / "issued.json"
+
+    @property
+    def authority(self) -> Path:
+        """Folder of the site's signing authority: to be kept offline."""
+        return self.root / "authority"
+
+    @property
+    def authority_secret(self) -> Path:
+        """The authority's signing key, encrypted."""
+        return self.authority / "authority.secret"
+
+    @property
+    def authority_public(self) -> Path:
+        """The authority's public key, 64 hexadecimal digits."""
+        return self.authority / "authority.pub"
+
+    @property
+    def directory(self) -> Path:
+        """The newest signed directory."""
+        return self.authority / DIRECTORY_FILE
+
+    @property
+    def policy(self) -> Path:
+        """The signed policy."""
+        return self.authority / POLICY_FILE
+
+    @property
+    def policy_signature(self) -> Path:
+        """Its detached signature."""
+        return self.authority / POLICY_SIGNATURE_FILE
+
+    @property
+    def models(self) -> Path:
+        """The model bundle, signed by the authority too (when the site has one)."""
+        return self.root / MODELS_FOLDER
+
+    @property
+    def broker(self) -> Path:
+        """Folder of the broker."""
+        return self.root / "broker"
+
+    @property
+    def broker_config(self) -> Path:
+        """``mosquitto.conf`` (absent with the embedded broker)."""
+        return self.broker / "mosquitto.conf"
+
+    @property
+    def aggregator(self) -> Path:
+        """The aggregator's configuration; its folder is this file's."""
+        return self.root / "aggregator" / "aggregator.toml"
+
+    def custodian(self, name: str) -> Path:
+        """Return a custodian's configuration; its folder is this file's."""
+        return self.root / "custodians" / name / "custodian.toml"
+
+    def officer(self, name: str) -> Path:
+        """Return an officer's configuration; its folder is this file's."""
+        return self.root / "officers" / name / "officer.toml"
+
+    def box(self, name: str) -> Path:
+        """Return a box's configuration; its folder is this file's."""
+        return self.root / "boxes" / name / "box.toml"
+
+    def role_folders(self) -> list[Path]:
+        """Return the folders of all principals that are here (not those moved away), sorted."""
+        found = [self.aggregator.parent] if self.aggregator.parent.is_dir() else []
+        for group in ("boxes", "custodians", "officers"):
+            folder = self.root / group
+            if folder.is_dir():
+                found += sorted(entry for entry in folder.iterdir() if entry.is_dir())
+        return [folder for folder in found if not folder.name.startswith(".")]
