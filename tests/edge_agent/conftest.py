@@ -14,14 +14,12 @@ import pytest
 from edge_agent.capture import Frame
 from edge_agent.vision.arrays import Image
 from edge_agent.vision.models import VisionModels, load_models
-from provisioning.model_keys import read_public_key
 from runtime.bundle import Bundle, load_bundle
 
 
 @pytest.fixture(scope="session")
-def bundle(model_bundle_path: Path) -> Bundle:
-    public = read_public_key(str(model_bundle_path.parent / "keys" / "model-signer.pub"))
-    return load_bundle(model_bundle_path, [public])
+def bundle(model_bundle_path: Path, model_bundle_key: bytes) -> Bundle:
+    return load_bundle(model_bundle_path, [model_bundle_key])
 
 
 @pytest.fixture(scope="session")

@@ -51,13 +51,14 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path, model_bundle_path: Path, photos_path: Path) -> Office:
+def office(
+    tmp_path: Path, model_bundle_path: Path, model_bundle_key: bytes, photos_path: Path
+) -> Office:
     authority, identity = SigningKey.generate(AUTHORITY), SigningKey.generate("ines")
     sealing = hpke.PrivateKey.generate()
     ines = Principal("ines", frozenset({INVESTIGATOR}), identity.verify_key, sealing.public)
     directory = Directory("north", 1, 1_700_000_000_000, 1, {"ines": ines})
     (tmp_path / "directory.cbor").write_bytes(directory.sign(authority).to_bytes())
-    signer = (model_bundle_path.parent / "keys" / "model-signer.pub").read_text().strip()
     (tmp_path / "officer.toml").write_text(
         f"""
 site = "north"
@@ -66,7 +67,7 @@ authority = "{authority.verify_key.raw.hex()}"
 identity = "identity.secret"
 directory = "directory.cbor"
 bundle = "{model_bundle_path}"
-bundle_keys = ["{signer}"]
+bundle_keys = ["{model_bundle_key.hex()}"]
 """
     )
     return Office(tmp_path, sealing, photos_path)
