@@ -1,0 +1,349 @@
+"""Keep an append-only audit log on disk: what was appended is durable before anybody acts on it.
+
+The tree is pymerkle's, in SQLite; entries and checkpoints have the forms of `protocol.auditlog`.
+pymerkle leaves SQLite's journal mode alone, in which a commit can be undone by a power cut right
+after it (SQLite's ``synchronous=EXTRA`` exists for that); here the file is in write-ahead mode with
+``synchronous=FULL``, so that each append is one synced write.
+"""
+
+from __future__ import annotations
+
+import hmac
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from pymerkle import InvalidChallenge, SqliteTree
+
+from protocol import hpke
+from protocol.audit import LogCopy
+from protocol.auditlog import (
+    KINDS,
+    Checkpoint,
+    check_consistency,
+    cosign,
+    seal_entry,
+    sign_checkpoint,
+    verify_checkpoint,
+    verify_cosignature,
+)
+from protocol.errors import CheckpointInvalid
+from protocol.signing import SigningKey, VerifyKey
+from runtime.database import (
+    Migration,
+    StorageError,
+    open_database,
+    storage_errors,
+    write_transaction,
+)
+from runtime.logcopy import write_copy
+
+_CACHE_BYTES = 64 << 20
+_LOG_SCHEMA = [
+    Migration(
+        "checkpoints and cosignatures",
+        """
+        CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, root BLOB NOT NULL) STRICT;
+        CREATE TABLE cosignature (
+            size INTEGER NOT NULL REFERENCES checkpoint(size),
+            witness TEXT NOT NULL,
+            line TEXT NOT NULL,
+            PRIMARY KEY (size, witness)
+        ) STRICT;
+        """,
+    )
+]
+_WITNESS_SCHEMA = [
+    Migration(
+        "last checkpoint seen of each log",
+        "CREATE TABLE seen (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL)"
+        " STRICT",
+    )
+]
+
+
+class AuditLog:
+    """One role's log; safe to use from several threads, opened by one process at a time.
+
+    Args:
+        path: the SQLite file, created when absent.
+        origin: the log's name (`protocol.auditlog.origin_of`).
+        signing_key: signs its checkpoints.
+        auditors: to whom entries are sealed, by name; assign ``auditors`` when the site's change.
+
+    Raises:
+        StorageError: the file cannot be used, or is not the history that was signed for.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        origin: str,
+        signing_key: SigningKey,
+        auditors: Mapping[str, hpke.PublicKey],
+    ) -> None:
+        self.origin = origin
+        self.auditors = dict(auditors)
+        self._path = path
+        self._key = signing_key
+        self._lock = threading.RLock()
+        self._database = open_database(path, _LOG_SCHEMA, synchronous="FULL", across_threads=True)
+        try:
+            with storage_errors(path):
+                try:
+                    self._tree = SqliteTree(str(path), algorithm="sha256", capacity=_CACHE_BYTES)
+                except ValueError as error:
+                    raise StorageError(
+                        f"{path}: entries of the audit log are missing; keep the file as evidence "
+                        "and restore a backup"
+                    ) from error
+                self._tree.con.execute("PRAGMA synchronous = FULL")
+                self._tree.con.execute("PRAGMA busy_timeout = 10000")
+                self._check_history()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._tree.close()
+            self._database.close()
+
+    def __enter__(self) -> AuditLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def append(
+        self,
+        kind: str,
+        time_ms: int,
+        actor: str,
+        query_id: bytes | None,
+        body: Mapping[str, object],
+    ) -> int:
+        """Seal ``body`` to the auditors, append the entry, return its index (from 0).
+
+        When this returns, the entry survives a power cut; when it raises, there is no entry.
+
+        Raises:
+            StorageFull, StorageError: it could not be written: do not do what it was to record.
+            ValueError: no such kind of entry.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"no such kind of log entry: {kind!r}")
+        entry = seal_entry(
+            kind,
+            body,
+            time_ms=time_ms,
+            actor=actor,
+            query_id=query_id,
+            auditors=self.auditors,
+        ).to_bytes()
+        with self._lock, storage_errors(self._path):
+            return int(self._tree.append_entry(entry)) - 1
+
+    @property
+    def size(self) -> int:
+        """How many entries there are."""
+        with self._lock, storage_errors(self._path):
+            return int(self._tree.get_size())
+
+    def head(self) -> Checkpoint:
+        """Return the size and root now."""
+        with self._lock, storage_errors(self._path):
+            size = int(self._tree.get_size())
+            return Checkpoint(self.origin, size, bytes(self._tree.get_root(size)))
+
+    def checkpoint(self, size: int | None = None) -> str:
+        """Return the signed checkpoint of the log as it is now, or was at ``size``.
+
+        It carries the cosignatures received for that size, and is kept for `checkpoints`.
+
+        Raises:
+            CheckpointInvalid: the log has never had a checkpoint of that size.
+        """
+        with self._lock, storage_errors(self._path):
+            if size is None:
+                head = self.head()
+                size = head.size
+                self._database.conn.execute(
+                    "INSERT OR IGNORE INTO checkpoint (size, root) VALUES (?, ?)",
+                    [head.size, head.root],
+                )
+            row = self._database.conn.execute(
+                "SELECT root FROM checkpoint WHERE size = ?", [size]
+            ).fetchone()
+            if row is None:
+                raise CheckpointInvalid(f"{self.origin} has published no checkpoint of size {size}")
+            text = sign_checkpoint(Checkpoint(self.origin, size, bytes(row[0])), self._key)
+            return text + "".join(self._cosignatures(size))
+
+    def checkpoints(self) -> tuple[str, ...]:
+        """Return every checkpoint ever published, oldest first, each with its cosignatures."""
+        with self._lock:
+            rows = self._database.conn.execute("SELECT size FROM checkpoint ORDER BY size")
+            return tuple(self.checkpoint(int(row[0])) for row in rows.fetchall())
+
+    def add_cosignature(self, size: int, line: str, *, witness: str, key: VerifyKey) -> None:
+        """Keep the line by which ``witness`` cosigned the checkpoint of ``size``.
+
+        Raises:
+            CheckpointInvalid: no such checkpoint, or the line is not that witness's.
+        """
+        with self._lock, storage_errors(self._path):
+            text = self.checkpoint(size).partition("\n\n")[0] + "\n\n" + line
+            verify_cosignature(text, witness=witness, key=key)
+            self._database.conn.execute(
+                "INSERT OR REPLACE INTO cosignature (size, witness, line) VALUES (?, ?, ?)",
+                [size, witness, line],
+            )
+
+    def prove_inclusion(self, index: int, size: int | None = None) -> dict[str, object]:
+        """Return the proof that entry ``index`` (from 0) is in the log of ``size`` (default: now).
+
+        Raises:
+            CheckpointInvalid: there is no such entry, or no such size.
+        """
+        with self._lock, storage_errors(self._path):
+            try:
+                return dict(self._tree.prove_inclusion(index + 1, size).serialize())
+            except InvalidChallenge as error:
+                raise CheckpointInvalid(f"{self.origin} has no entry {index}: {error}") from error
+
+    def prove_consistency(self, earlier: int, later: int | None = None) -> dict[str, object] | None:
+        """Return the proof that size ``later`` (default: now) only appends to size ``earlier``.
+
+        None when there is nothing to prove: the sizes are equal, or ``earlier`` is 0.
+
+        Raises:
+            CheckpointInvalid: the log is not that long, or ``earlier`` is the longer.
+        """
+        with self._lock, storage_errors(self._path):
+            size = int(self._tree.get_size()) if later is None else later
+            if earlier in {0, size} and 0 <= earlier <= size <= self.size:
+                return None
+            try:
+                return dict(self._tree.prove_consistency(earlier, size).serialize())
+            except InvalidChallenge as error:
+                raise CheckpointInvalid(
+                    f"{self.origin} cannot go from {earlier} to {size} entries: {error}"
+                ) from error
+
+    def entries(self, start: int = 0, stop: int | None = None) -> list[bytes]:
+        """Return the encoded entries from index ``start`` up to, not including, ``stop``."""
+        with self._lock, storage_errors(self._path):
+            last = self.size if stop is None else stop
+            rows = self._database.conn.execute(
+                "SELECT entry FROM leaf WHERE id > ? AND id <= ? ORDER BY id", [start, last]
+            )
+            return [bytes(row[0]) for row in rows.fetchall()]
+
+    def copy(self) -> LogCopy:
+        """Return the whole log as an auditor wants it, under a checkpoint of this moment."""
+        with self._lock:
+            self.checkpoint()
+            return LogCopy(self.origin, tuple(self.entries()), self.checkpoints())
+
+    def export(self, folder: Path) -> None:
+        """Write `copy` to ``folder`` (see `runtime.logcopy`).
+
+        Raises:
+            FileProblem: it cannot be written.
+        """
+        write_copy(folder, self.copy())
+
+    def _cosignatures(self, size: int) -> list[str]:
+        rows = self._database.conn.execute(
+            "SELECT line FROM cosignature WHERE size = ? ORDER BY witness", [size]
+        )
+        return [str(row[0]) for row in rows.fetchall()]
+
+    def _check_history(self) -> None:
+        row = self._database.conn.execute(
+            "SELECT size, root FROM checkpoint ORDER BY size DESC LIMIT 1"
+        ).fetchone()
+        if row is None:
+            return
+        size, root = int(row[0]), bytes(row[1])
+        known = int(self._tree.get_size())
+        if known < size or not hmac.compare_digest(bytes(self._tree.get_root(size)), root):
+            raise StorageError(
+                f"{self._path}: the audit log is not the one that was signed for ({known} entries, "
+                f"{size} were signed for); keep the file as evidence and restore a backup"
+            )
+
+
+class Witness:
+    """Cosigns other roles' checkpoints, each only if it continues what was seen of that log.
+
+    Args:
+        path: a SQLite file of the witness's own, created when absent.
+        name: the witness's name.
+        key: its signing key.
+
+    Raises:
+        StorageError: the file cannot be used.
+    """
+
+    def __init__(self, path: Path, name: str, key: SigningKey) -> None:
+        self.name = name
+        self._path = path
+        self._key = key
+        self._lock = threading.Lock()
+        self._database = open_database(
+            path, _WITNESS_SCHEMA, synchronous="FULL", across_threads=True
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def last_seen(self, origin: str) -> int:
+        """Return the size of the last checkpoint cosigned for ``origin``; 0 before the first."""
+        with self._lock, storage_errors(self._path):
+            seen = self._seen(origin)
+            return seen.size if seen is not None else 0
+
+    def cosign(
+        self,
+        text: str,
+        *,
+        origin: str,
+        key: VerifyKey,
+        proof: Mapping[str, object] | None,
+        time_s: int,
+    ) -> str:
+        """Return our signature line under the checkpoint ``text``, remembering it durably first.
+
+        Args:
+            text: the signed checkpoint.
+            origin: the log it must be of.
+            key: the key that must have signed it.
+            proof: of consistency from `last_seen`; None when that is 0 or the same size.
+            time_s: now, seconds since 1970.
+
+        Raises:
+            CheckpointInvalid: of another log, or not signed by it.
+            LogInconsistent: it does not continue what was seen (``LogForked``: another history of
+                the same length). Tell the auditors: this is what witnesses are for.
+            StorageError: it cannot be remembered, so it is not cosigned.
+        """
+        checkpoint = verify_checkpoint(text, origin=origin, key=key)
+        with self._lock, write_transaction(self._database):
+            seen = self._seen(origin)
+            if seen is not None:
+                check_consistency(seen, checkpoint, proof)
+            self._database.conn.execute(
+                "INSERT OR REPLACE INTO seen (origin, size, root) VALUES (?, ?, ?)",
+                [origin, checkpoint.size, checkpoint.root],
+            )
+        return cosign(checkpoint, witness=self.name, key=self._key, time_s=time_s)
+
+    def _seen(self, origin: str) -> Checkpoint | None:
+        row = self._database.conn.execute(
+            "SELECT size, root FROM seen WHERE origin = ?", [origin]
+        ).fetchone()
+        return Checkpoint(origin, int(row[0]), bytes(row[1])) if row else None
