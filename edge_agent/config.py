@@ -1,0 +1,231 @@
+"""The one file that configures a box: ``box.toml``, its keys, their meaning and their defaults."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+
+from edge_agent.sources import SourceError, SourceKind, parse_source_url, redact
+from edge_agent.vision.config import GroundConfig, VisionConfig
+from protocol.directory import MAX_CAMERAS_PER_BOX
+from protocol.errors import MalformedMessage
+from protocol.names import CameraAddress, require_name
+from protocol.sightings import MAX_BATCH
+from protocol.signing import VerifyKey
+from runtime.config import ConfigError, MqttConfig, RoleConfig, Section, load, render
+
+
+def _name(value: str) -> str:
+    try:
+        return require_name(value, what="it")
+    except MalformedMessage as error:
+        raise ValueError(str(error)) from error
+
+
+def _key(value: str) -> str:
+    try:
+        VerifyKey(bytes.fromhex(value))
+    except (ValueError, MalformedMessage) as error:
+        raise ValueError("an Ed25519 public key is 64 hexadecimal digits") from error
+    return value.lower()
+
+
+def _source(value: str) -> str:
+    try:
+        parse_source_url(value)
+    except SourceError as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+HexKey = Annotated[str, AfterValidator(_key)]
+
+
+class CameraConfig(Section):
+    """One camera that this box watches."""
+
+    name: Name
+    """The camera's name, as the site's directory lists it under this box."""
+    source: Annotated[str, AfterValidator(_source)]
+    """Where frames come from: rtsp://..., v4l2:/dev/video0, file:PATH or folder:PATH?fps=5."""
+    pace: Literal["realtime", "fast"] = "realtime"
+    """Recorded sources only: play at their own rate, or as fast as they can be processed."""
+    loop: bool = False
+    """Recorded sources only: begin again when they end."""
+    recorded_at: AwareDatetime | None = None
+    """Recorded sources with pace "fast" only: when the first frame was taken."""
+    homography: GroundConfig | None = None
+    """This camera's ground plane; instead of [vision.encounters.ground]."""
+    detect_fps: Annotated[float, Field(gt=0, le=60)] | None = None
+    """Detections a second on this camera; instead of the value in [vision]."""
+
+    @model_validator(mode="after")
+    def _recorded_options(self) -> CameraConfig:
+        live = parse_source_url(self.source).live
+        if live and (self.loop or self.recorded_at is not None or self.pace == "fast"):
+            raise ValueError("pace, loop and recorded_at are for recorded sources, not live ones")
+        if self.recorded_at is not None and (self.pace != "fast" or self.loop):
+            raise ValueError('recorded_at needs pace = "fast" and no loop')
+        return self
+
+    def vision(self, common: VisionConfig) -> VisionConfig:
+        """Return the vision settings of this camera: the common ones with its own put in."""
+        changes: dict[str, object] = {}
+        if self.detect_fps is not None:
+            changes["detect_fps"] = self.detect_fps
+        if self.homography is not None:
+            changes["encounters"] = common.encounters.model_copy(update={"ground": self.homography})
+        return common.model_copy(update=changes)
+
+
+class OutboxConfig(Section):
+    """What is kept while headquarters cannot be reached."""
+
+    max_mb: Annotated[float, Field(ge=0.05, le=1_000_000)] = 4096.0
+    """Most megabytes of sealed envelopes on the disk; what is dropped beyond is counted."""
+    memory_mb: Annotated[float, Field(ge=0.05, le=1024)] = 32.0
+    """Most megabytes of sealed envelopes kept in memory while the disk is full."""
+    window: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Most messages on their way to the broker at once."""
+    resend_after_s: Annotated[float, Field(ge=1, le=86_400)] = 300.0
+    """What the broker took but no receipt covers after so long is sent again."""
+
+
+class SealingConfig(Section):
+    """When sightings are sealed."""
+
+    batch: Annotated[int, Field(ge=1, le=1024)] = 64
+    """A live envelope is sealed when so many sightings wait."""
+    live_after_s: Annotated[float, Field(ge=0.1, le=60)] = 2.0
+    """A live envelope is sealed when the oldest sighting has waited so long."""
+    grace_s: Annotated[float, Field(ge=0, le=60)] = 5.0
+    """How long after a slot's end its segment waits for sightings that ended in it."""
+    late_s: Annotated[float, Field(ge=0, le=600)] = 60.0
+    """Later ones go into the current slot if they ended less than so long ago."""
+    max_held: Annotated[int, Field(ge=64, le=MAX_BATCH)] = MAX_BATCH
+    """Most sightings of one camera held in memory."""
+    day_keys_wait_s: Annotated[float, Field(ge=0, le=600)] = 3.0
+    """How long to wait for every custodian's day key before going on with enough of them."""
+
+
+class BoxConfig(RoleConfig):
+    """The configuration of a box (edge agent)."""
+
+    site: Name
+    """The site's name."""
+    box: Name
+    """This box's name."""
+    authority: HexKey
+    """The site authority's Ed25519 public key, in hexadecimal: the root of all trust here."""
+    identity: Path = Path("identity.key")
+    """This box's private key file."""
+    directory: Path = Path("directory.cbor")
+    """The site's signed directory as installed; a newer one received later is kept beside state."""
+    bundle: Path = Path("../../models")
+    """The folder of the signed model bundle."""
+    bundle_keys: tuple[HexKey, ...] = ()
+    """Ed25519 public keys, beside the site authority's, that may sign the model bundle."""
+    state_dir: Path = Path("state")
+    """Where the outbox and what was received from the site are kept."""
+    shutdown_s: Annotated[float, Field(ge=0, le=120)] = 5.0
+    """On a stop: how long to try to deliver what is sealed."""
+    exit_when_done: bool = False
+    """End when every source has ended and everything has been delivered."""
+    deliver_s: Annotated[float, Field(ge=1, le=86_400)] = 120.0
+    """With exit_when_done: how long to wait, after the last source ended, for receipts."""
+    health_s: Annotated[float, Field(ge=1, le=3600)] = 30.0
+    """Seconds between two health reports."""
+    opencv_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads that OpenCV may use (detection, decoding of images)."""
+    model_threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads that one run of the embedder or the mask classifier may use."""
+    mqtt: MqttConfig = MqttConfig()
+    """The broker."""
+    cameras: Annotated[tuple[CameraConfig, ...], Field(min_length=1)]
+    """A camera."""
+    vision: VisionConfig = VisionConfig()
+    """How faces are found, followed and chosen."""
+    sealing: SealingConfig = SealingConfig()
+    """When sightings are sealed."""
+    outbox: OutboxConfig = OutboxConfig()
+    """What is kept while headquarters cannot be reached."""
+
+    @model_validator(mode="after")
+    def _distinct_cameras(self) -> BoxConfig:
+        names = [camera.name for camera in self.cameras]
+        if len(set(names)) != len(names):
+            raise ValueError("two cameras have the same name")
+        if len(names) > MAX_CAMERAS_PER_BOX:
+            raise ValueError(f"a box has at most {MAX_CAMERAS_PER_BOX} cameras")
+        return self
+
+    @property
+    def authority_key(self) -> VerifyKey:
+        """The site authority's key."""
+        return VerifyKey(bytes.fromhex(self.authority))
+
+    @property
+    def trusted_bundle_keys(self) -> list[bytes]:
+        """Raw public keys that may vouch for models."""
+        return [bytes.fromhex(key) for key in (self.authority, *self.bundle_keys)]
+
+    def address(self, camera: str) -> CameraAddress:
+        """Return the address of one of this box's cameras."""
+        return CameraAddress(self.site, self.box, camera)
+
+
+def start_ms(recorded_at: datetime | None) -> int | None:
+    """Return ``recorded_at`` in milliseconds since 1970."""
+    return None if recorded_at is None else round(recorded_at.timestamp() * 1000)
+
+
+def load_box(path: Path) -> BoxConfig:
+    """Read ``box.toml``; relative paths, also those in sources, count from the file's folder.
+
+    Raises:
+        ConfigError: see `runtime.config.load`.
+    """
+    config = load(path, BoxConfig)
+    folder = path.parent.absolute()
+    cameras = tuple(
+        camera.model_copy(update={"source": _anchored(camera.source, folder)})
+        for camera in config.cameras
+    )
+    return config.model_copy(update={"cameras": cameras})
+
+
+def render_box(config: BoxConfig) -> str:
+    """Return the configuration as TOML with its meanings, cameras' passwords taken out."""
+    cameras = tuple(
+        camera.model_copy(update={"source": redact(camera.source)}) for camera in config.cameras
+    )
+    return render(config.model_copy(update={"cameras": cameras}))
+
+
+def _anchored(source: str, folder: Path) -> str:
+    """Return a file or folder source with its path made absolute."""
+    url = parse_source_url(source)
+    if url.kind not in {SourceKind.FILE, SourceKind.FOLDER}:
+        return source
+    path = Path(url.target).expanduser()
+    absolute = path if path.is_absolute() else folder / path
+    explicit = source.lower().startswith(("file:", "folder:"))
+    kind = url.kind if explicit or not absolute.is_dir() else SourceKind.FOLDER
+    query = f"?fps={url.fps:g}" if url.fps is not None else ""
+    return f"{kind}:{absolute}{query}"
+
+
+__all__ = [
+    "BoxConfig",
+    "CameraConfig",
+    "ConfigError",
+    "OutboxConfig",
+    "SealingConfig",
+    "load_box",
+    "render_box",
+    "start_ms",
+]

@@ -1,0 +1,296 @@
+"""The keys of a camera's day: drawn here, shared among the custodians, forgotten slot by slot.
+
+PROTOCOL.md, "Keys of a camera's day". Roots exist only while an announcement is made; what is held
+after it cannot derive the key of a slot that has passed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from edge_agent.outbox import Outbox
+from edge_agent.sources import wall_clock_ms
+from edge_agent.trust import Trust
+from protocol import hpke
+from protocol.daykeys import DAY_KEYS_KIND, DayKeys
+from protocol.directory import CUSTODIAN
+from protocol.encoding import MAX_MESSAGE_BYTES
+from protocol.epoch import announce, excluded_subsets
+from protocol.errors import EnvelopeRejected, ProtocolError, ScopeExceeded
+from protocol.keytree import (
+    FACE,
+    KEY_BYTES,
+    LIVE,
+    META,
+    ModalityKey,
+    PuncturableTree,
+    modality_key,
+)
+from protocol.names import SLOTS_PER_EPOCH, CameraAddress
+from protocol.signing import Signed, SigningKey
+from runtime.errors import OperationError
+from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
+
+_log = structlog.get_logger()
+
+SEALED_LABELS = (FACE, META, LIVE)
+
+
+class CannotAnnounce(OperationError):
+    """No epoch can be announced now; sightings have to wait. The message says for what."""
+
+
+class DayKeyring:
+    """The custodians' newest day keys, verified; kept on disk (they are public) for a restart.
+
+    Args:
+        trust: who is a custodian.
+        site: of which site.
+        folder: where they are kept; created if need be.
+    """
+
+    def __init__(self, trust: Trust, *, site: str, folder: Path) -> None:
+        self._trust = trust
+        self._site = site
+        self._folder = private_folder(folder)
+        self._lock = threading.Lock()
+        self._newest: dict[str, DayKeys] = {}
+        for path in sorted(self._folder.glob("*.cbor")):
+            try:
+                self._take(read_file(path, MAX_MESSAGE_BYTES))
+            except (ProtocolError, FileProblem) as error:
+                _log.warning("kept_day_keys_unusable", file=path.name, reason=str(error))
+
+    def accept(self, data: bytes) -> bool:
+        """Take in a custodian's signed day keys; tell whether they were news.
+
+        Raises:
+            SignatureInvalid: not signed by a custodian in force.
+            MalformedMessage: not day keys.
+            EnvelopeRejected: of another site, or older than what is known.
+            FileProblem: they cannot be kept on disk (they are used all the same).
+        """
+        taken = self._take(data)
+        if taken is None:
+            return False
+        _log.info("day_keys_accepted", custodian=taken.custodian, days=len(taken.keys))
+        atomic_write(self._folder / f"{taken.custodian}.cbor", data)
+        return True
+
+    def _take(self, data: bytes) -> DayKeys | None:
+        signed = Signed.parse(data, kind=DAY_KEYS_KIND)
+        payload = signed.verify(self._trust.directory.resolver(CUSTODIAN))
+        keys = DayKeys.parse(payload, custodian=signed.signer)
+        if keys.site != self._site:
+            raise EnvelopeRejected(f"day keys of site '{keys.site}', not '{self._site}'")
+        with self._lock:
+            known = self._newest.get(keys.custodian)
+            if known is not None and keys.issued_at_ms < known.issued_at_ms:
+                raise EnvelopeRejected(f"older day keys of '{keys.custodian}' than those known")
+            if known is not None and known.issued_at_ms == keys.issued_at_ms:
+                return None
+            self._newest[keys.custodian] = keys
+        return keys
+
+    def for_epoch(self, epoch: int) -> dict[str, hpke.PublicKey]:
+        """Return the day keys of the custodians in force, by name."""
+        custodians = self._trust.directory.custodians()
+        with self._lock:
+            return {
+                name: self._newest[name].keys[epoch]
+                for name in custodians
+                if name in self._newest and epoch in self._newest[name].keys
+            }
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """Among whom an epoch is shared: threshold, all custodians, and the day key of each reached."""
+
+    threshold: int
+    custodians: tuple[str, ...]
+    keys: Mapping[str, bytes]
+
+    def improves(self, other: Sharing) -> bool:
+        """Whether an announcement to these should replace one to ``other``."""
+        if len(self.keys) < self.threshold:
+            return False
+        changed = (self.threshold, self.custodians) != (other.threshold, other.custodians)
+        return changed or set(self.keys) > set(other.keys)
+
+
+@dataclass(slots=True)
+class EpochKeys:
+    """The keys of one announced generation of one camera's epoch, from its first slot on."""
+
+    address: CameraAddress
+    epoch: int
+    generation: int
+    sharing: Sharing
+    _trees: dict[str, list[PuncturableTree]] = field(repr=False)
+
+    def slot_keys(self, slot: int) -> dict[str, ModalityKey]:
+        """Return the keys of a slot by label.
+
+        Raises:
+            ScopeExceeded: the slot has been forgotten, or was before the first one.
+        """
+        if not self._trees:
+            raise ScopeExceeded(f"the keys of generation {self.generation} have been forgotten")
+        return {
+            label: modality_key(
+                [tree.leaf(slot) for tree in trees],
+                site=self.address.site,
+                camera=self.address.camera,
+                epoch=self.epoch,
+                generation=self.generation,
+                slot=slot,
+                label=label,
+            )
+            for label, trees in self._trees.items()
+        }
+
+    def forget_before(self, slot: int) -> None:
+        """Drop everything from which the key of a slot before ``slot`` could be derived."""
+        if slot >= SLOTS_PER_EPOCH:
+            self._trees.clear()
+        for trees in self._trees.values():
+            for tree in trees:
+                tree.forget_before(slot)
+
+
+class BoardEpochs:
+    """Announces the epochs of one camera.
+
+    Args:
+        address: the camera.
+        trust: among whom to share.
+        keyring: the custodians' day keys.
+        board: signs.
+        models: modality to model id of the templates to come.
+        outbox: takes the announcements, and keeps sequence and generation.
+        day_keys_wait_s: how long to wait for all custodians once there are enough.
+        may_begin: asked before the camera's very first message: whether receipts that would show
+            an earlier life of this box have had time to come.
+        now_ms: the wall clock.
+    """
+
+    def __init__(
+        self,
+        address: CameraAddress,
+        *,
+        trust: Trust,
+        keyring: DayKeyring,
+        board: SigningKey,
+        models: Mapping[str, str],
+        outbox: Outbox,
+        day_keys_wait_s: float = 0.0,
+        may_begin: Callable[[], bool] = lambda: True,
+        now_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self.address = address
+        self._trust = trust
+        self._keyring = keyring
+        self._board = board
+        self._models = dict(models)
+        self._outbox = outbox
+        self._wait_s = day_keys_wait_s
+        self._may_begin = may_begin
+        self._now_ms = now_ms
+        self._enough_since: dict[int, float] = {}
+
+    def sharing(self, epoch: int) -> Sharing:
+        """Return among whom an announcement of ``epoch`` would be shared now."""
+        directory = self._trust.directory
+        keys = self._keyring.for_epoch(epoch)
+        return Sharing(
+            threshold=directory.threshold,
+            custodians=tuple(directory.custodians()),
+            keys={name: key.key_id for name, key in keys.items()},
+        )
+
+    def announce(self, epoch: int, *, first_slot: int) -> EpochKeys:
+        """Draw the roots of a new generation, put its announcement in the outbox, return its keys.
+
+        Args:
+            epoch: the UTC day.
+            first_slot: the first slot whose keys are needed; earlier ones cannot be derived.
+
+        Raises:
+            CannotAnnounce: too few day keys (yet), or what a first message needs is not known.
+            StorageError: the outbox cannot be written.
+        """
+        sharing = self._ready(epoch)
+        camera = self.address.camera
+        if not self._outbox.knows(camera):
+            if not self._may_begin():
+                raise CannotAnnounce(
+                    f"{camera} has never published from this disk; waiting for the broker, to "
+                    "learn whether it has from another"
+                )
+            self._outbox.begin_camera(camera)
+        subsets = excluded_subsets(sharing.custodians, sharing.threshold)
+        roots = [bytearray(os.urandom(KEY_BYTES)) for _ in subsets]
+        try:
+            generation = self._outbox.announce(
+                camera,
+                epoch,
+                now_ms=self._now_ms(),
+                build=lambda generation, sequence: self._build(
+                    [bytes(root) for root in roots], sharing, epoch, generation, sequence
+                ),
+            )
+            trees = {
+                label: [PuncturableTree(bytes(r), label, first_slot=first_slot) for r in roots]
+                for label in SEALED_LABELS
+            }
+        finally:
+            for root in roots:
+                root[:] = bytes(len(root))
+        _log.info(
+            "epoch_announced",
+            camera=camera,
+            epoch=epoch,
+            generation=generation,
+            first_slot=first_slot,
+            custodians=sorted(sharing.keys),
+        )
+        self._enough_since.clear()
+        return EpochKeys(self.address, epoch, generation, sharing, trees)
+
+    def _build(
+        self, roots: list[bytes], sharing: Sharing, epoch: int, generation: int, sequence: int
+    ) -> bytes:
+        announcement = announce(
+            roots,
+            address=self.address,
+            epoch=epoch,
+            generation=generation,
+            sequence=sequence,
+            threshold=sharing.threshold,
+            custodians=sharing.custodians,
+            day_keys=self._keyring.for_epoch(epoch),
+            models=self._models,
+            announced_at_ms=self._now_ms(),
+        )
+        return announcement.sign(self._board).to_bytes()
+
+    def _ready(self, epoch: int) -> Sharing:
+        sharing = self.sharing(epoch)
+        have, wanted = len(sharing.keys), len(sharing.custodians)
+        if have < sharing.threshold:
+            raise CannotAnnounce(
+                f"day keys of {have} of {wanted} custodians are known for epoch {epoch} and "
+                f"{sharing.threshold} are needed; are the custodians and the aggregator running?"
+            )
+        since = self._enough_since.setdefault(epoch, time.monotonic())
+        if have < wanted and time.monotonic() - since < self._wait_s:
+            raise CannotAnnounce(f"waiting a little for the day keys of all {wanted} custodians")
+        return sharing

@@ -1,0 +1,419 @@
+"""Seal one camera's sightings: live envelopes within seconds, one segment when a slot has ended.
+
+PROTOCOL.md, "Envelope". Plain sightings are held in memory until their slot's segment is sealed,
+then wiped, and the slot's keys are dropped. Slots are sealed strictly one after the other: nothing
+of a slot is sealed before the segment of the one before it, and nothing under a dropped key.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from edge_agent.config import SealingConfig
+from edge_agent.epochs import BoardEpochs, CannotAnnounce, EpochKeys
+from edge_agent.outbox import Outbox, OutboxFull, SlotName
+from edge_agent.sources import wall_clock_ms
+from protocol.errors import MalformedMessage
+from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH
+from protocol.sealing import (
+    LIVE_ENVELOPE,
+    SALT_BYTES,
+    SEGMENT,
+    Header,
+    model_dimension,
+    seal_envelope,
+)
+from protocol.sightings import (
+    ID_BYTES,
+    MAX_BATCH,
+    Sighting,
+    encode_meta,
+    encode_template_block,
+    row_bytes,
+)
+from protocol.signing import SigningKey
+from runtime.database import StorageError
+
+_log = structlog.get_logger()
+
+MAX_SEGMENT_BYTES = 6 << 20
+_META_BYTES = 32  # of a sighting, without encounters
+_ENCOUNTER_BYTES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class SealerStats:
+    """What a sealer holds: sightings in memory, keys' generation, and what it waits for, if so."""
+
+    held: int
+    generation: int
+    sharing: int
+    waiting_for: str
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """The plain sightings of one slot; the first ``live`` of them are in live envelopes."""
+
+    sightings: list[Sighting] = field(default_factory=list)
+    size: int = 0
+    live: int = 0
+    oldest_s: float = 0.0  # monotonic arrival of the first that is in no live envelope
+
+
+class CameraSealer:
+    """Takes a camera's sightings and puts sealed envelopes into the outbox. Any thread.
+
+    Times given to it as ``now_ms`` are the camera's: the wall clock, or a recording's own time.
+
+    Args:
+        epochs: announces the camera's epochs.
+        outbox: takes the envelopes.
+        board: signs.
+        model_id: of the face templates.
+        config: when to seal.
+        max_segment_bytes: largest segment; a slot with more gets a second generation.
+        wall_ms: the wall clock, for the time of sealing.
+    """
+
+    def __init__(
+        self,
+        epochs: BoardEpochs,
+        *,
+        outbox: Outbox,
+        board: SigningKey,
+        model_id: str,
+        config: SealingConfig,
+        max_segment_bytes: int = MAX_SEGMENT_BYTES,
+        wall_ms: Callable[[], int] = wall_clock_ms,
+    ) -> None:
+        self.address = epochs.address
+        self._epochs = epochs
+        self._outbox = outbox
+        self._board = board
+        self._models = {"face": model_id}
+        self._dimension = model_dimension(model_id)
+        self._config = config
+        self._max_bytes = max_segment_bytes
+        self._wall_ms = wall_ms
+        self._lock = threading.RLock()
+        self._buckets: dict[int, _Bucket] = {}  # by slot number since 1970
+        self._keys: EpochKeys | None = None
+        self._floor = 0  # slots before this number are sealed and forgotten
+        self._waiting_for = ""
+
+    # ------------------------------------------------------------------ in
+
+    def add(self, sightings: Sequence[Sighting], now_ms: int) -> None:
+        """Take over sightings that have ended by ``now_ms``; then seal what is due."""
+        with self._lock:
+            for sighting in sightings:
+                self._put(sighting, now_ms)
+            self.tick(now_ms)
+
+    def _put(self, sighting: Sighting, now_ms: int) -> None:
+        if not self._usable(sighting):
+            self._outbox.count("unusable_sightings")
+            return
+        current = now_ms // SLOT_MS
+        number = min(sighting.last_seen_ms, now_ms) // SLOT_MS
+        if current < self._floor:
+            self._begin_again(current)
+        if number < self._floor:
+            if now_ms - sighting.last_seen_ms >= self._config.late_s * 1000:
+                self._outbox.count("late_sightings_dropped")
+                _wipe([sighting])
+                return
+            self._outbox.count("late_sightings_restamped")
+            number = current
+        size = self._size(sighting)
+        if self._is_over(number, size):
+            self._begin_again(number)
+        bucket = self._buckets.setdefault(number, _Bucket())
+        if len(bucket.sightings) == bucket.live:
+            bucket.oldest_s = time.monotonic()
+        bucket.sightings.append(sighting)
+        bucket.size += size
+        self._drop_excess()
+
+    def _usable(self, sighting: Sighting) -> bool:
+        """Whether it can be sealed: one that cannot would hold up its whole batch for ever."""
+        try:
+            if len(sighting.sighting_id) != ID_BYTES or any(
+                len(encounter.other_id) != ID_BYTES for encounter in sighting.encounters
+            ):
+                raise MalformedMessage("an id has not 8 bytes")  # noqa: TRY301
+            if not 0 <= sighting.first_seen_ms <= sighting.last_seen_ms:
+                raise MalformedMessage("it ends before it begins")  # noqa: TRY301
+            if sighting.face is not None and sighting.face.shape != (self._dimension,):
+                raise MalformedMessage(f"its template has not {self._dimension} dimensions")  # noqa: TRY301
+            encode_meta([sighting])
+        except MalformedMessage as error:
+            _log.error("sighting_unusable", camera=self.address.camera, reason=str(error))
+            return False
+        return True
+
+    def _size(self, sighting: Sighting) -> int:
+        meta = _META_BYTES + _ENCOUNTER_BYTES * len(sighting.encounters)
+        return row_bytes(self._dimension) + meta
+
+    def _held(self) -> int:
+        return sum(len(bucket.sightings) for bucket in self._buckets.values())
+
+    def _is_over(self, number: int, more: int) -> bool:
+        bucket = self._buckets.get(number)
+        size = bucket.size if bucket is not None else 0
+        return self._held() >= self._config.max_held or size + more > self._max_bytes
+
+    def _drop_excess(self) -> None:
+        """Drop the oldest sightings when too many wait (no day keys, or the storage is broken)."""
+        while self._held() > self._config.max_held:
+            number = min(self._buckets)
+            bucket = self._buckets[number]
+            gone = bucket.sightings.pop(0)
+            bucket.size -= self._size(gone)
+            bucket.live = max(0, bucket.live - 1)
+            if not bucket.sightings:
+                del self._buckets[number]
+            _wipe([gone])
+            self._outbox.count("held_sightings_dropped")
+
+    # ------------------------------------------------------------------ as time goes by
+
+    def tick(self, now_ms: int) -> None:
+        """Seal what is due by ``now_ms``: ended slots' segments, then live envelopes."""
+        with self._lock:
+            open_from = (now_ms - round(self._config.grace_s * 1000)) // SLOT_MS
+            while self._buckets:
+                number = min(self._buckets)
+                if number < open_from:
+                    if not self._try_close(number) and not self._give_up(number, now_ms):
+                        return
+                else:
+                    self._seal_live(number)
+                    return
+            if now_ms // SLOT_MS < self._floor:
+                self._begin_again(now_ms // SLOT_MS)
+            self._forget_before(open_from)
+            self._keys_for(max(self._floor, open_from))
+
+    def _give_up(self, number: int, now_ms: int) -> bool:
+        """Drop a slot of a past day that nobody has day keys for, when the present has some."""
+        past, present = number // SLOTS_PER_EPOCH, now_ms // EPOCH_MS
+        sharing = self._epochs.sharing(present)
+        if past >= present or len(sharing.keys) < sharing.threshold:
+            return False
+        if len(self._epochs.sharing(past).keys) >= sharing.threshold:
+            return False
+        bucket = self._buckets.pop(number)
+        _log.error("day_without_keys", camera=self.address.camera, dropped=len(bucket.sightings))
+        self._outbox.count("held_sightings_dropped", len(bucket.sightings) - bucket.live)
+        _wipe(bucket.sightings)
+        return True
+
+    def finish(self) -> bool:
+        """Seal the segments of all slots now, the running one's too; tell whether it was possible.
+
+        For the end of a recording and of the process. Call again later if it was not.
+        """
+        with self._lock:
+            while self._buckets:
+                if not self._try_close(min(self._buckets)):
+                    return False
+            return True
+
+    def discard(self) -> int:
+        """Wipe what is still held and count it as dropped; return how many sightings that were."""
+        with self._lock:
+            lost = 0
+            for bucket in self._buckets.values():
+                lost += len(bucket.sightings) - bucket.live
+                _wipe(bucket.sightings)
+            self._buckets.clear()
+            self._drop_keys()
+            self._outbox.count("held_sightings_dropped", lost)
+            return lost
+
+    def stats(self) -> SealerStats:
+        """Return what is held now."""
+        with self._lock:
+            return SealerStats(
+                held=self._held(),
+                generation=self._keys.generation if self._keys else 0,
+                sharing=len(self._keys.sharing.keys) if self._keys else 0,
+                waiting_for=self._waiting_for,
+            )
+
+    # ------------------------------------------------------------------ keys
+
+    def _keys_for(self, number: int) -> EpochKeys | None:
+        """Return keys good for slot ``number``, announcing anew if need be; None if impossible."""
+        epoch, slot = divmod(number, SLOTS_PER_EPOCH)
+        keys = self._keys
+        if keys is not None and keys.epoch == epoch:
+            begun = any(bucket.live for bucket in self._buckets.values())
+            if begun or not self._epochs.sharing(epoch).improves(keys.sharing):
+                return keys
+        try:
+            self._keys = self._epochs.announce(epoch, first_slot=slot)
+        except (CannotAnnounce, StorageError) as error:
+            if str(error) != self._waiting_for:
+                _log.warning("cannot_seal", camera=self.address.camera, reason=str(error))
+            self._waiting_for = str(error)
+            return keys if keys is not None and keys.epoch == epoch else None
+        if keys is not None:
+            keys.forget_before(SLOTS_PER_EPOCH)
+        self._waiting_for = ""
+        return self._keys
+
+    def _forget_before(self, number: int) -> None:
+        """Puncture: from now on no slot before ``number`` can be sealed under, or opened."""
+        if number <= self._floor:
+            return
+        self._floor = number
+        keys = self._keys
+        if keys is not None:
+            epoch, slot = divmod(number, SLOTS_PER_EPOCH)
+            if epoch == keys.epoch:
+                keys.forget_before(slot)
+            elif epoch > keys.epoch:
+                self._drop_keys()
+
+    def _drop_keys(self) -> None:
+        if self._keys is not None:
+            self._keys.forget_before(SLOTS_PER_EPOCH)
+            self._keys = None
+
+    def _begin_again(self, number: int) -> None:
+        """Go back to a slot that has been forgotten, under a new generation.
+
+        After the clock was set back, and when a slot has more sightings than fit a segment.
+        """
+        if not self.finish():
+            return
+        self._drop_keys()
+        self._floor = number
+        self._outbox.count("generations_restarted")
+        _log.warning("generation_restarted", camera=self.address.camera)
+
+    # ------------------------------------------------------------------ sealing
+
+    def _seal_live(self, number: int) -> None:
+        bucket = self._buckets[number]
+        while waiting := len(bucket.sightings) - bucket.live:
+            due = time.monotonic() - bucket.oldest_s >= self._config.live_after_s
+            if waiting < self._config.batch and not due:
+                return
+            keys = self._keys_for(number)
+            if keys is None:
+                return
+            batch = bucket.sightings[bucket.live : bucket.live + self._config.batch]
+            name = SlotName(keys.epoch, keys.generation, number % SLOTS_PER_EPOCH)
+            try:
+                self._outbox.add_live(
+                    self.address.camera,
+                    name,
+                    len(batch),
+                    lambda n, b=batch, s=name: self._seal(LIVE_ENVELOPE, b, s, n),  # type: ignore[misc]
+                )
+            except OutboxFull:
+                self._outbox.count("live_refused")  # the segment will have them
+            except StorageError as error:
+                self._storage_failed(error)
+                return
+            bucket.live += len(batch)
+            bucket.oldest_s = time.monotonic()
+
+    def _try_close(self, number: int) -> bool:
+        """Seal the segment of a slot, wipe its sightings, puncture; tell whether it was possible.
+
+        A slot that waited long for day keys may need several generations, one a segment.
+        """
+        bucket = self._buckets[number]
+        while bucket.sightings:
+            keys = self._keys_for(number)
+            if keys is None:
+                return False
+            batch = self._first_segment(bucket.sightings)
+            name = SlotName(keys.epoch, keys.generation, number % SLOTS_PER_EPOCH)
+            try:
+                self._outbox.add_segment(
+                    self.address.camera,
+                    name,
+                    len(batch),
+                    lambda n, b=batch, s=name: self._seal(SEGMENT, b, s, n),  # type: ignore[misc]
+                )
+            except OutboxFull as error:
+                lost = len(batch) - min(bucket.live, len(batch))
+                _log.error("segment_refused", camera=self.address.camera, reason=str(error))
+                self._outbox.count("dropped_segment")
+                self._outbox.count("dropped_segment_sightings", lost)
+            except StorageError as error:
+                self._storage_failed(error)
+                return False
+            self._outbox.count("sealed_sightings", len(batch))
+            _wipe(batch)
+            del bucket.sightings[: len(batch)]
+            bucket.live = 0
+            if bucket.sightings:
+                self._drop_keys()
+        del self._buckets[number]
+        self._forget_before(number + 1)
+        return True
+
+    def _first_segment(self, sightings: Sequence[Sighting]) -> list[Sighting]:
+        size, count = 0, 0
+        for sighting in sightings[:MAX_BATCH]:
+            size += self._size(sighting)
+            if size > self._max_bytes and count:
+                break
+            count += 1
+        return list(sightings[:count])
+
+    def _seal(
+        self, kind: str, sightings: Sequence[Sighting], name: SlotName, sequence: int
+    ) -> bytes:
+        if self._keys is None:
+            raise MalformedMessage("there are no keys to seal under")
+        header = Header(
+            kind=kind,
+            address=self.address,
+            epoch=name.epoch,
+            generation=name.generation,
+            slot=name.slot,
+            sequence=sequence,
+            count=len(sightings),
+            models=self._models,
+            sealed_at_ms=self._wall_ms(),
+            salt=os.urandom(SALT_BYTES),
+        )
+        face = encode_template_block(sightings, self._dimension)
+        meta = bytearray(encode_meta(sightings))
+        try:
+            envelope = seal_envelope(
+                header,
+                face=face,
+                meta=meta,
+                keys=self._keys.slot_keys(name.slot),
+                board=self._board,
+            )
+        finally:
+            face[:] = bytes(len(face))
+            meta[:] = bytes(len(meta))
+        return envelope.to_bytes()
+
+    def _storage_failed(self, error: StorageError) -> None:
+        self._outbox.count("storage_failures")
+        _log.error("outbox_failed", camera=self.address.camera, reason=str(error))
+
+
+def _wipe(sightings: Sequence[Sighting]) -> None:
+    for sighting in sightings:
+        if sighting.face is not None and sighting.face.flags.writeable:
+            sighting.face.fill(0)
