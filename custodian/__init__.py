@@ -1,1 +1,5 @@
-"""Holds one custodian's shares of the day's keys; grants them for a query it has verified itself."""
+"""Holds one share of every day's keys and releases what an approved query covers, nothing more.
+
+A trust boundary of its own: a custodian runs under another authority on another machine, believes
+only signatures, and writes its log before a grant leaves.
+"""

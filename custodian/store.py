@@ -1,0 +1,106 @@
+"""What a custodian remembers besides keys: withdrawals, the last time it knew, what it has logged.
+
+Every commit survives a power cut (``synchronous = FULL``): a withdrawal that was acknowledged
+stays.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from protocol.signing import Signed
+from runtime.database import Migration, open_database, write_transaction
+
+_MIGRATIONS = (
+    Migration(
+        "withdrawals, facts",
+        """
+        CREATE TABLE withdrawals (
+            query_digest BLOB NOT NULL,
+            signer TEXT NOT NULL,
+            message BLOB NOT NULL,
+            received_ms INTEGER NOT NULL,
+            logged INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (query_digest, signer)
+        ) WITHOUT ROWID;
+        CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+        """,
+    ),
+)
+
+
+class Store:
+    """The custodian's database; safe in several threads, and beside the command line's."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create it.
+
+        Raises:
+            StorageError: it cannot be opened.
+        """
+        self._db = open_database(path, _MIGRATIONS, synchronous="FULL", across_threads=True)
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._lock:
+            self._db.conn.close()
+
+    def add_withdrawal(self, query_digest: bytes, withdrawal: Signed, *, received_ms: int) -> bool:
+        """Keep a verified withdrawal; tell whether it is new."""
+        with self._lock, write_transaction(self._db):
+            cursor = self._db.conn.execute(
+                "INSERT OR IGNORE INTO withdrawals (query_digest, signer, message, received_ms)"
+                " VALUES (?, ?, ?, ?)",
+                (query_digest, withdrawal.signer, withdrawal.to_bytes(), received_ms),
+            )
+            return bool(cursor.rowcount == 1)
+
+    def withdrawals(self, query_digest: bytes) -> list[bytes]:
+        """Return the withdrawals kept for one query, encoded."""
+        with self._lock:
+            rows = self._db.conn.execute(
+                "SELECT message FROM withdrawals WHERE query_digest = ? ORDER BY signer",
+                (query_digest,),
+            ).fetchall()
+        return [bytes(row[0]) for row in rows]
+
+    def unlogged_withdrawals(self) -> list[tuple[bytes, str, bytes]]:
+        """Return digest, signer and message of those that the audit log may not hold yet."""
+        with self._lock:
+            rows = self._db.conn.execute(
+                "SELECT query_digest, signer, message FROM withdrawals WHERE logged = 0"
+                " ORDER BY received_ms"
+            ).fetchall()
+        return [(bytes(row[0]), str(row[1]), bytes(row[2])) for row in rows]
+
+    def mark_withdrawal_logged(self, query_digest: bytes, signer: str) -> None:
+        """Note that the audit log holds a withdrawal."""
+        with self._lock, write_transaction(self._db):
+            self._db.conn.execute(
+                "UPDATE withdrawals SET logged = 1 WHERE query_digest = ? AND signer = ?",
+                (query_digest, signer),
+            )
+
+    def count_withdrawals(self) -> int:
+        """Return how many withdrawals are kept."""
+        with self._lock:
+            return int(self._db.conn.execute("SELECT count(*) FROM withdrawals").fetchone()[0])
+
+    def fact(self, name: str) -> str | None:
+        """Return a remembered fact, None if there is none of that name."""
+        with self._lock:
+            row = self._db.conn.execute(
+                "SELECT value FROM facts WHERE name = ?", (name,)
+            ).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Remember a fact."""
+        with self._lock, write_transaction(self._db):
+            self._db.conn.execute(
+                "INSERT INTO facts (name, value) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                (name, value),
+            )
