@@ -17,7 +17,7 @@ import structlog
 from edge_agent.capture import Frame
 from edge_agent.encounters import DistanceModel, EncounterBook
 from edge_agent.vision.alignment import align
-from edge_agent.vision.arrays import Detections
+from edge_agent.vision.arrays import Detections, Doubles
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.fusion import fuse
@@ -46,6 +46,12 @@ class _Track:
     hits: int = 0
     vote: MaskVote = UNKNOWN_MASK
     voted_version: int = 0
+    sharp: float = 0.0  # the best share of its possible quality that a crop has reached
+
+    def wants(self, bound: float, at_ms: int) -> bool:
+        """Whether a face that could have this quality may give a crop worth keeping."""
+        hope = min(1.0, 1.05 * self.sharp) if len(self.gallery) else 1.0
+        return bound > 0 and self.gallery.wants(bound * hope, at_ms)
 
 
 class CameraPipeline:
@@ -103,8 +109,7 @@ class CameraPipeline:
         # Encounters of this frame belong to the tracks that go on; ended ones were not in it.
         sightings = self._finish(step.ended)
         self._note_tracks(step, frame.captured_at_ms)
-        with self._clock.stage(Stage.ALIGN):
-            self._collect_crops(frame, detections, step)
+        self._collect_crops(frame, detections, step)
         with self._clock.stage(Stage.ENCOUNTERS):
             self._observe_distances(step, frame.captured_at_ms)
         self._processed += 1
@@ -172,25 +177,36 @@ class CameraPipeline:
         if not len(step.detections):
             return
         chosen = detections.take(step.detections)
-        signs = face_signs(chosen, self._frame_size)
-        bounds = upper_bounds(signs, chosen.scores)
         tracks = [self._tracks[number] for number in step.track_ids.tolist()]
+        bounds = self._bounds(chosen)
         wanted = np.flatnonzero(
-            (signs.eyes_px >= self._config.min_eyes_px)
-            & (bounds >= self._config.mask_min_quality)
-            & [
-                track.gallery.wants(bound, frame.captured_at_ms)
+            [
+                track.wants(bound, frame.captured_at_ms)
                 for track, bound in zip(tracks, bounds.tolist(), strict=True)
             ]
         )
         if not len(wanted):
             return
-        crops = align(frame.image, chosen.landmarks[wanted])
-        values = quality(bounds[wanted], sharpness(crops))
-        for row, crop, value in zip(wanted.tolist(), crops, values.tolist(), strict=True):
-            if value >= self._config.mask_min_quality:
-                tracks[row].gallery.offer(crop, value, frame.captured_at_ms)
-        crops.fill(0)
+        with self._clock.stage(Stage.REFINE):
+            refined = self._detector.refine(frame.image, chosen.take(wanted))
+        with self._clock.stage(Stage.ALIGN):
+            crops = align(frame.image, refined.landmarks)
+            possible = self._bounds(refined)
+            values = quality(possible, sharpness(crops))
+            for row, crop, bound, value in zip(
+                wanted.tolist(), crops, possible.tolist(), values.tolist(), strict=True
+            ):
+                if value >= self._config.mask_min_quality:
+                    tracks[row].sharp = max(tracks[row].sharp, value / bound)
+                    tracks[row].gallery.offer(crop, value, frame.captured_at_ms)
+            crops.fill(0)
+
+    def _bounds(self, faces: Detections) -> Doubles:
+        """The best quality (n,) that each face can have; 0 for faces not to be looked at."""
+        signs = face_signs(faces, self._frame_size)
+        bounds = upper_bounds(signs, faces.scores)
+        large = signs.eyes_px >= self._config.min_eyes_px
+        return np.where(large & (bounds >= self._config.mask_min_quality), bounds, 0.0)
 
     def _observe_distances(self, step: TrackStep, at_ms: int) -> None:
         if len(step.track_ids) and self._distances is not None:

@@ -18,6 +18,7 @@ class Stage(StrEnum):
 
     DETECT = "detect"
     TRACK = "track"
+    REFINE = "refine"
     ALIGN = "align"
     ENCOUNTERS = "encounters"
     EMBED = "embed"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 
-from edge_agent.vision.arrays import Crops, Image
+from edge_agent.vision.arrays import Crops
 from edge_agent.vision.embedder import EnsembleEmbedder, InputForm, LiteRtEmbedder, OnnxEmbedder
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.models import VisionModels, load_models
@@ -153,30 +151,3 @@ def test_more_threads_give_the_same_vectors(bundle: Bundle, models: VisionModels
     pixels = crops(3)
     again = load_models(bundle, num_threads=2).embedder.embed(pixels)
     assert (again * models.embedder.embed(pixels)).sum(axis=1).min() > 0.9999
-
-
-@pytest.mark.models
-def test_the_detector_gives_the_same_face_at_any_frame_size(
-    models: VisionModels, face: Callable[[str, int], Image]
-) -> None:
-    head = face("astronaut.png", 100)
-    found = []
-    for rows, columns, left, top in [
-        (360, 640, 100, 50),
-        (720, 1280, 700, 300),
-        (500, 400, 50, 200),
-    ]:
-        frame = np.full((rows, columns, 3), 120, np.uint8)
-        frame[top : top + head.shape[0], left : left + head.shape[1]] = head
-        detections = models.detector(640, 360, 0.6).detect(frame)
-        assert len(detections) == 1
-        found.append(detections.landmarks[0] - [left, top])
-    for landmarks in found[1:]:
-        assert np.abs(landmarks - found[0]).max() < 6
-
-
-@pytest.mark.models
-def test_an_empty_picture_has_no_face(models: VisionModels) -> None:
-    detector = models.detector(640, 360)
-    for size in [(1, 1), (3, 2000), (360, 640)]:
-        assert len(detector.detect(np.full((*size, 3), 90, np.uint8))) == 0
