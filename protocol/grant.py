@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
@@ -297,6 +297,21 @@ class EpochKeys:
             slot=slot,
             label=label,
         )
+
+    def narrowed(self, slots: range) -> EpochKeys:
+        """Return the keys of some consecutive slots of this scope.
+
+        :raises ScopeExceeded: a slot among them was not granted.
+        """
+        granted = self.slots()
+        if not slots or slots.start not in granted or slots.stop - 1 not in granted:
+            raise ScopeExceeded(f"slots {slots.start} to {slots.stop - 1} were not granted")
+        scope = replace(self.scope, first_slot=slots.start, last_slot=slots.stop - 1)
+        leaves = {
+            label: {slot: by_slot[slot] for slot in slots}
+            for label, by_slot in self._leaves.items()
+        }
+        return EpochKeys(scope, leaves)
 
     def slots(self) -> range:
         """Return the slots that were granted."""

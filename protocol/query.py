@@ -17,7 +17,6 @@ import numpy.typing as npt
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import MalformedMessage, ModelMismatch, SealError
-from protocol.keytree import FACE
 from protocol.names import SLOT_MS, require_name
 from protocol.policy import LEGAL_BASES, MODALITIES
 from protocol.sealing import model_dimension
@@ -71,7 +70,7 @@ class Template:
         dimension = model_dimension(value[1])
         if len(value[3]) != row_bytes(dimension):
             raise ModelMismatch(f"a template is not of model '{value[1]}'")
-        row = np.frombuffer(value[3][:dimension], np.int8)
+        row = np.frombuffer(value[3][:dimension], np.int8).copy()  # so that it can be wiped
         scale = float(np.frombuffer(value[3][dimension:], "<f4")[0])
         if not np.isfinite(scale) or not 0.98 < scale * float(np.linalg.norm(row * 1.0)) < 1.02:
             raise MalformedMessage("a template has not unit length")
@@ -460,22 +459,3 @@ def _read_thresholds(values: Mapping[str, object]) -> dict[str, float]:
             raise MalformedMessage("a threshold is not a score from -1 to 1")
         thresholds[model] = float(score)
     return thresholds
-
-
-__all__ = [
-    "APPROVAL_KIND",
-    "FACE",
-    "MATCHER_KEY_KIND",
-    "QUERY_KIND",
-    "WITHDRAWAL_KIND",
-    "Approval",
-    "MatcherKey",
-    "Query",
-    "Subject",
-    "SubjectFile",
-    "Template",
-    "TemplateReference",
-    "Withdrawal",
-    "open_templates",
-    "seal_templates",
-]

@@ -1,0 +1,461 @@
+"""Take in subject queries, their templates, approvals and withdrawals; say where each one stands.
+
+Nothing here opens anything: what may be opened is the custodians' decision. The private half of a
+query's matcher key lives in this process's memory only, so a restart interrupts what was running
+until the investigator seals the templates anew (`QueryDesk.matcher_key`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from aggregator.probes import Probes, probes_of
+from aggregator.store import Store
+from protocol import hpke
+from protocol.authorization import (
+    check_approval,
+    check_policy,
+    check_withdrawal,
+    open_query,
+    parse_signed_query,
+)
+from protocol.directory import INVESTIGATOR
+from protocol.errors import NotAuthorized
+from protocol.policy import Policy
+from protocol.query import (
+    APPROVAL_KIND,
+    WITHDRAWAL_KIND,
+    MatcherKey,
+    Query,
+    Template,
+    open_templates,
+)
+from protocol.results import DECISION_KIND, Decision
+from protocol.signing import Signed, SigningKey
+from runtime.auditlog import AuditLog
+from runtime.errors import OperationError
+from runtime.trust import Trust
+
+_log = structlog.get_logger()
+
+AWAITING_TEMPLATES = "awaiting-templates"
+AWAITING_APPROVALS = "awaiting-approvals"
+RUNNING = "running"
+STANDING = "standing"
+BLOCKED = "blocked"
+INTERRUPTED = "interrupted"
+COMPLETE, WITHDRAWN, EXPIRED, FAILED = "complete", "withdrawn", "expired", "failed"
+ENDED = frozenset({COMPLETE, WITHDRAWN, EXPIRED, FAILED})
+RUNNABLE = frozenset({AWAITING_APPROVALS, RUNNING, STANDING, BLOCKED})
+MAX_OPEN_QUERIES = 1000
+
+
+class QueryUnknown(OperationError):
+    """There is no query of that id."""
+
+
+class QueryConflict(OperationError):
+    """What was sent does not fit where the query stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRecord:
+    """A query as the store has it. ``state`` is one of this module's; ``reason`` explains it."""
+
+    progress: Mapping[str, int]
+    query_id: bytes
+    digest: bytes
+    requester: str
+    signed: bytes
+    state: str
+    reason: str
+    filed_ms: int
+    changed_ms: int
+
+    @property
+    def query(self) -> Query:
+        """The query's content; its signature was checked when it was filed."""
+        return Query.parse(parse_signed_query(self.signed).payload)
+
+
+@dataclass(slots=True)
+class _Secrets:
+    """What one query needs in memory: never written anywhere."""
+
+    matcher: hpke.PrivateKey
+    sealed_templates: bytes | None = None
+
+
+class QueryDesk:
+    """The aggregator's desk for queries; safe to call from several threads.
+
+    Args:
+        store: the aggregator's store.
+        trust: the site's directory.
+        policy: the site's policy.
+        log: the aggregator's audit log; every step is in it before it takes effect.
+        key: the aggregator's identity.
+    """
+
+    def __init__(
+        self, store: Store, trust: Trust, policy: Policy, log: AuditLog, key: SigningKey
+    ) -> None:
+        self._store = store
+        self._trust = trust
+        self._policy = policy
+        self._log = log
+        self._key = key
+        self._secrets: dict[bytes, _Secrets] = {}
+        self._lock = threading.RLock()
+        self.changed = threading.Event()
+        self._interrupt_open_queries()
+
+    # ------------------------------------------------------------------ intake
+
+    def file(self, data: bytes) -> QueryRecord:
+        """Take in a signed query; filing the same one again changes nothing.
+
+        Raises:
+            SignatureInvalid, MalformedMessage: it is not an investigator's query.
+            NotAuthorized: the policy would refuse it whoever approved it.
+            QueryConflict: another query has its id, or too many are open.
+        """
+        signed = parse_signed_query(data)
+        query, requester = open_query(signed, self._trust.directory)
+        now_ms = _now_ms()
+        check_policy(query, self._policy, now_ms=now_ms)
+        with self._lock:
+            known = self._find(query.query_id)
+            if known is not None:
+                if known.digest == signed.digest:
+                    return known
+                raise QueryConflict("another query has this id; file it anew with a fresh id")
+            if self._count_open() >= MAX_OPEN_QUERIES:
+                raise QueryConflict(f"{MAX_OPEN_QUERIES} queries are open; wait or withdraw some")
+            self._log.append("query-filed", now_ms, requester, query.query_id, {"query": data})
+            with self._store.writing() as database:
+                database.conn.execute(
+                    "INSERT INTO queries (query_id, digest, requester, signed, state, live,"
+                    " window_from_ms, window_to_ms, not_after_ms, filed_ms, changed_ms)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        query.query_id,
+                        signed.digest,
+                        requester,
+                        data,
+                        AWAITING_TEMPLATES,
+                        int(query.live),
+                        query.window_from_ms,
+                        query.window_to_ms,
+                        query.not_after_ms,
+                        now_ms,
+                        now_ms,
+                    ],
+                )
+        _log.info("query_filed", query=query.query_id.hex(), requester=requester)
+        self.changed.set()
+        return self.get(query.query_id)
+
+    def matcher_key(self, query_id: bytes) -> bytes:
+        """Return the signed public half of a fresh key, to which the templates are to be sealed.
+
+        Raises:
+            QueryUnknown, QueryConflict: no such query, or it has ended.
+        """
+        record = self._open_record(query_id)
+        with self._lock:
+            secrets = _Secrets(hpke.PrivateKey.generate())
+            self._secrets[record.digest] = secrets
+            self.set_state(
+                record.digest, AWAITING_TEMPLATES, "the subjects' templates have to come"
+            )
+        statement = MatcherKey(record.digest, secrets.matcher.public, _now_ms())
+        return statement.sign(self._key).to_bytes()
+
+    def put_templates(self, query_id: bytes, sealed: bytes) -> QueryRecord:
+        """Take in the templates, sealed to the matcher key that was given out last.
+
+        They are opened once to hold them against the query's digests, and kept sealed.
+
+        Raises:
+            QueryUnknown, QueryConflict: no such query, ended, or no matcher key was asked for.
+            SealError, MalformedMessage, ModelMismatch: they are not the query's templates.
+        """
+        record = self._open_record(query_id)
+        with self._lock:
+            secrets = self._secrets.get(record.digest)
+            if secrets is None:
+                raise QueryConflict("ask for the query's matcher key first, then seal to it")
+            templates = _open(sealed, secrets.matcher, record)
+            _wipe(templates)
+            secrets.sealed_templates = sealed
+            self.set_state(record.digest, AWAITING_APPROVALS, "")
+        self.changed.set()
+        return self.get(query_id)
+
+    def approve(self, query_id: bytes, data: bytes) -> QueryRecord:
+        """Take in an approval; the same approver's again changes nothing.
+
+        Raises:
+            QueryUnknown, QueryConflict: no such query, or it has ended.
+            ApprovalInvalid, PolicyMismatch, MalformedMessage: it does not count.
+        """
+        record = self._open_record(query_id)
+        approval = Signed.parse(data, kind=APPROVAL_KIND)
+        directory = self._trust.directory
+        check_approval(approval, record.digest, record.requester, directory, self._policy)
+        return self._keep(record, approval, "approval")
+
+    def withdraw(self, query_id: bytes, data: bytes) -> QueryRecord:
+        """Take in a withdrawal by an approver or by the requester.
+
+        Raises:
+            QueryUnknown: no such query.
+            NotAuthorized: it is of another query, or by somebody who has no say in it.
+            SignatureInvalid, MalformedMessage: it is not genuine.
+        """
+        record = self.get(query_id)
+        withdrawal = Signed.parse(data, kind=WITHDRAWAL_KIND)
+        content = check_withdrawal(withdrawal, self._trust.directory)
+        if content.query_digest != record.digest:
+            raise NotAuthorized("the withdrawal is of another query")
+        if withdrawal.signer != record.requester and withdrawal.signer not in {
+            approval.signer for approval in self.approvals(record.digest)
+        }:
+            raise NotAuthorized(
+                f"'{withdrawal.signer}' neither asked for this query nor approved it"
+            )
+        return self._keep(record, withdrawal, "withdrawal")
+
+    def decide(self, query_id: bytes, data: bytes) -> None:
+        """Take in an investigator's decision on a candidate; a later one replaces it.
+
+        Raises:
+            QueryUnknown: no such query or candidate.
+            NotAuthorized: not by the investigator who asked.
+            SignatureInvalid, MalformedMessage: it is not genuine.
+        """
+        record = self.get(query_id)
+        signed = Signed.parse(data, kind=DECISION_KIND)
+        decision = Decision.parse(signed.verify(self._trust.directory.resolver(INVESTIGATOR)))
+        if signed.signer != record.requester or decision.query_digest != record.digest:
+            raise NotAuthorized(
+                "only the investigator who asked decides on this query's candidates"
+            )
+        known = self._store.reading().conn.execute(
+            "SELECT 1 FROM results WHERE query_digest = ? AND candidate_id = ?",
+            [record.digest, decision.candidate_id],
+        )
+        if known.fetchone() is None:
+            raise QueryUnknown("the query has no such candidate")
+        with self._lock:
+            self._log.append("decision", _now_ms(), signed.signer, query_id, {"decision": data})
+            with self._store.writing() as database:
+                database.conn.execute(
+                    "INSERT OR REPLACE INTO decisions"
+                    " (query_digest, candidate_id, investigator, signed, decided_ms)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    [
+                        record.digest,
+                        decision.candidate_id,
+                        signed.signer,
+                        data,
+                        decision.decided_at_ms,
+                    ],
+                )
+
+    # ------------------------------------------------------------------ reading
+
+    def get(self, query_id: bytes) -> QueryRecord:
+        """Return a query.
+
+        Raises:
+            QueryUnknown: there is none of that id.
+        """
+        record = self._find(query_id)
+        if record is None:
+            raise QueryUnknown(f"there is no query {query_id.hex()[:32]}")
+        return record
+
+    def everything(self) -> list[QueryRecord]:
+        """Return all queries, newest first."""
+        return self._select("ORDER BY filed_ms DESC, query_id", [])
+
+    def runnable(self) -> list[QueryRecord]:
+        """Return the queries that may have something to do."""
+        marks = ", ".join("?" * len(RUNNABLE))
+        return self._select(f"WHERE state IN ({marks}) ORDER BY filed_ms", sorted(RUNNABLE))
+
+    def approvals(self, digest: bytes) -> list[Signed]:
+        """Return the approvals of a query as they came."""
+        return self._messages("approvals", APPROVAL_KIND, digest)
+
+    def withdrawals(self, digest: bytes) -> list[Signed]:
+        """Return the withdrawals of a query as they came."""
+        return self._messages("withdrawals", WITHDRAWAL_KIND, digest)
+
+    def results(
+        self, record: QueryRecord, *, reader: str
+    ) -> list[tuple[bytes, bytes, bytes | None]]:
+        """Return (candidate id, sealed candidate, signed decision or None) in order of finding.
+
+        That ``reader`` asked for them goes into the audit log first.
+        """
+        body = {"query_digest": record.digest}
+        self._log.append("result-read", _now_ms(), reader, record.query_id, body)
+        rows = self._store.reading().conn.execute(
+            "SELECT r.candidate_id, r.sealed, d.signed FROM results r LEFT JOIN decisions d"
+            " ON d.query_digest = r.query_digest AND d.candidate_id = r.candidate_id"
+            " WHERE r.query_digest = ? ORDER BY r.number",
+            [record.digest],
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def count_results(self, digest: bytes) -> int:
+        """Return how many candidates a query has."""
+        row = self._store.reading().conn.execute(
+            "SELECT count(*) FROM results WHERE query_digest = ?", [digest]
+        )
+        return int(row.fetchone()[0])
+
+    # ------------------------------------------------------------------ for the runner
+
+    def matcher(self, digest: bytes) -> hpke.PrivateKey | None:
+        """Return the private half of a query's matcher key, if this process has it."""
+        with self._lock:
+            secrets = self._secrets.get(digest)
+            return secrets.matcher if secrets and secrets.sealed_templates is not None else None
+
+    def probes(self, record: QueryRecord) -> tuple[Probes, ...]:
+        """Open the subjects' templates for matching; the caller wipes the probes.
+
+        Raises:
+            QueryConflict: the templates are not here.
+            SealError, ModelMismatch, MalformedMessage: they cannot be used.
+        """
+        with self._lock:
+            secrets = self._secrets.get(record.digest)
+            if secrets is None or secrets.sealed_templates is None:
+                raise QueryConflict("the subjects' templates have to come")
+            templates = _open(secrets.sealed_templates, secrets.matcher, record)
+        try:
+            return probes_of(record.query, templates)
+        finally:
+            _wipe(templates)
+
+    def set_state(self, digest: bytes, state: str, reason: str = "") -> None:
+        """Put a query into another state; one that has ended forgets its keys and stays ended."""
+        with self._lock:
+            marks = ", ".join("?" * len(ENDED))
+            with self._store.writing() as database:
+                cursor = database.conn.execute(
+                    "UPDATE queries SET state = ?, reason = ?, changed_ms = ? WHERE digest = ?"  # noqa: S608 - marks only
+                    f" AND (state != ? OR reason != ?) AND state NOT IN ({marks})",
+                    [state, reason, _now_ms(), digest, state, reason, *sorted(ENDED)],
+                )
+            if state in ENDED:
+                self._secrets.pop(digest, None)
+        if cursor.rowcount:
+            _log.info("query_state", digest=digest.hex()[:16], state=state, reason=reason)
+
+    def add_progress(self, digest: bytes, figures: Mapping[str, int]) -> None:
+        """Add to a query's figures (segments, sightings, altered, ...)."""
+        with self._store.writing() as database:
+            row = database.conn.execute(
+                "SELECT progress FROM queries WHERE digest = ?", [digest]
+            ).fetchone()
+            total = json.loads(row[0])
+            for name, value in figures.items():
+                total[name] = total.get(name, 0) + value
+            database.conn.execute(
+                "UPDATE queries SET progress = ? WHERE digest = ?", [json.dumps(total), digest]
+            )
+
+    # ------------------------------------------------------------------ inside
+
+    def _interrupt_open_queries(self) -> None:
+        """Queries that a previous process left open have lost their matcher keys."""
+        for record in self._select("", []):
+            if record.state not in ENDED:
+                self.set_state(
+                    record.digest,
+                    INTERRUPTED,
+                    "the aggregator was restarted and has forgotten the matcher key: "
+                    "the investigator runs `sealtrace query resume`; no new approval is needed",
+                )
+
+    def _open_record(self, query_id: bytes) -> QueryRecord:
+        record = self.get(query_id)
+        if record.state in ENDED:
+            raise QueryConflict(f"the query is {record.state}: {record.reason or 'it has ended'}")
+        return record
+
+    def _keep(self, record: QueryRecord, signed: Signed, kind: str) -> QueryRecord:
+        table, column = (
+            ("approvals", "approver") if kind == "approval" else ("withdrawals", "officer")
+        )
+        data = signed.to_bytes()
+        with self._lock:
+            known = self._store.reading().conn.execute(
+                f"SELECT 1 FROM {table} WHERE query_digest = ? AND {column} = ?",  # noqa: S608 - our own words
+                [record.digest, signed.signer],
+            )
+            if known.fetchone() is None:
+                self._log.append(kind, _now_ms(), signed.signer, record.query_id, {kind: data})
+                with self._store.writing() as database:
+                    database.conn.execute(
+                        f"INSERT INTO {table} (query_digest, {column}, signed, received_ms)"  # noqa: S608 - our own words
+                        " VALUES (?, ?, ?, ?)",
+                        [record.digest, signed.signer, data, _now_ms()],
+                    )
+        self.changed.set()
+        return self.get(record.query_id)
+
+    def _messages(self, table: str, kind: str, digest: bytes) -> list[Signed]:
+        rows = self._store.reading().conn.execute(
+            f"SELECT signed FROM {table} WHERE query_digest = ? ORDER BY received_ms",  # noqa: S608 - our own words
+            [digest],
+        )
+        return [Signed.parse(row[0], kind=kind) for row in rows]
+
+    def _count_open(self) -> int:
+        marks = ", ".join("?" * len(ENDED))
+        row = self._store.reading().conn.execute(
+            f"SELECT count(*) FROM queries WHERE state NOT IN ({marks})",  # noqa: S608 - marks only
+            sorted(ENDED),
+        )
+        return int(row.fetchone()[0])
+
+    def _find(self, query_id: bytes) -> QueryRecord | None:
+        found = self._select("WHERE query_id = ?", [query_id])
+        return found[0] if found else None
+
+    def _select(self, clause: str, values: Sequence[object]) -> list[QueryRecord]:
+        rows = self._store.reading().conn.execute(
+            "SELECT progress, query_id, digest, requester, signed, state, reason, filed_ms,"  # noqa: S608 - our own words
+            f" changed_ms FROM queries {clause}",
+            values,
+        )
+        return [QueryRecord(json.loads(progress), *rest) for progress, *rest in rows]
+
+
+def _open(
+    sealed: bytes, matcher: hpke.PrivateKey, record: QueryRecord
+) -> dict[str, tuple[Template, ...]]:
+    return open_templates(sealed, matcher, record.query, query_digest=record.digest)
+
+
+def _wipe(templates: Mapping[str, tuple[Template, ...]]) -> None:
+    for listed in templates.values():
+        for template in listed:
+            template.row.fill(0)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

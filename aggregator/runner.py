@@ -1,0 +1,347 @@
+"""Run authorized queries: ask for grants slot by slot, match what they open, seal what was found.
+
+One thread, ``queries``, looks at every open query whenever something has changed and at least
+every quarter of a second, so that a live candidate shows within that after its envelope is stored.
+A query's keys are in this thread's memory while it runs, and are dropped when it ends.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from aggregator.grants import Custodians, EpochName, Granted, TooFewGrants
+from aggregator.matching import MatchReport
+from aggregator.matching_pool import Matcher
+from aggregator.queries import (
+    AWAITING_APPROVALS,
+    BLOCKED,
+    COMPLETE,
+    ENDED,
+    EXPIRED,
+    FAILED,
+    RUNNING,
+    STANDING,
+    WITHDRAWN,
+    QueryDesk,
+    QueryRecord,
+)
+from aggregator.store import Store, StoredAnnouncement
+from protocol.authorization import AuthorizedQuery, authorize, parse_signed_query
+from protocol.errors import (
+    ApprovalsMissing,
+    NotAuthorized,
+    ProgrammeEnded,
+    ProtocolError,
+    QueryExpired,
+    QueryWithdrawn,
+)
+from protocol.grant import EpochKeys
+from protocol.policy import Policy
+from protocol.results import Candidate
+from runtime.auditlog import AuditLog
+from runtime.errors import OperationError
+from runtime.lifecycle import Stop
+from runtime.trust import Trust
+
+_log = structlog.get_logger()
+POLL_S = 0.25
+RETRY_S = 10.0
+LATE_MS = 60_000
+"""A live query stays this long after its window, for envelopes that are on the way."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one query holds while it runs."""
+
+    keys: dict[EpochName, EpochKeys] = field(default_factory=dict)
+    refused: dict[EpochName, range] = field(default_factory=dict)
+    grant_ids: set[bytes] = field(default_factory=set)
+    cursor: int = 0
+    retry_at_s: float = 0.0
+
+
+class QueryRunner:
+    """Carries every open query forward; `run` is the body of the thread ``queries``.
+
+    Args:
+        desk: the queries.
+        store: the envelopes, announcements and results.
+        trust: the site's directory.
+        policy: the site's policy.
+        custodians: asked for grants.
+        matcher: compares.
+        log: the aggregator's audit log.
+        actor: the aggregator's name, as it stands in the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        desk: QueryDesk,
+        store: Store,
+        trust: Trust,
+        policy: Policy,
+        custodians: Custodians,
+        matcher: Matcher,
+        log: AuditLog,
+        actor: str,
+    ) -> None:
+        self._desk = desk
+        self._store = store
+        self._trust = trust
+        self._policy = policy
+        self._custodians = custodians
+        self._matcher = matcher
+        self._log = log
+        self._actor = actor
+        self._runs: dict[bytes, _Run] = {}
+
+    def run(self, stop: Stop) -> None:
+        """Step every open query until ``stop``."""
+        while not stop.is_set():
+            self._desk.changed.wait(POLL_S)
+            self._desk.changed.clear()
+            for record in self._desk.runnable():
+                if stop.is_set():
+                    break
+                self.step(record)
+        self._runs.clear()
+
+    def step(self, record: QueryRecord) -> None:
+        """Carry one query as far as it gets now; what goes wrong ends or blocks it alone."""
+        run = self._runs.setdefault(record.digest, _Run())
+        if self._desk.matcher(record.digest) is None or time.monotonic() < run.retry_at_s:
+            return
+        try:
+            self._advance(record, run)
+        except ApprovalsMissing as error:
+            self._desk.set_state(record.digest, AWAITING_APPROVALS, str(error))
+        except QueryWithdrawn as error:
+            self._end(record, WITHDRAWN, str(error))
+        except (QueryExpired, ProgrammeEnded) as error:
+            self._end(record, EXPIRED, str(error))
+        except TooFewGrants as error:
+            if error.final:
+                self._end(record, FAILED, str(error))
+            else:
+                self._block(record, run, str(error))
+        except ProtocolError as error:
+            self._end(record, FAILED, str(error))
+        except OperationError as error:
+            self._block(record, run, str(error))
+
+    def _advance(self, record: QueryRecord, run: _Run) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        authorized = self._authorize(record, now_ms)
+        if record.state in {AWAITING_APPROVALS, BLOCKED}:
+            self._desk.set_state(record.digest, RUNNING)
+        fresh = self._fetch_keys(record, authorized, run, now_ms)
+        self._match(record, authorized, run, fresh)
+        self._settle(record, authorized, now_ms)
+
+    # ------------------------------------------------------------------ steps
+
+    def _authorize(self, record: QueryRecord, now_ms: int) -> AuthorizedQuery:
+        return authorize(
+            parse_signed_query(record.signed),
+            self._desk.approvals(record.digest),
+            self._desk.withdrawals(record.digest),
+            directory=self._trust.directory,
+            policy=self._policy,
+            now_ms=now_ms,
+        )
+
+    def _fetch_keys(
+        self, record: QueryRecord, authorized: AuthorizedQuery, run: _Run, now_ms: int
+    ) -> list[EpochKeys]:
+        """Ask for what has become grantable since; return the keys that are new."""
+        query = authorized.query
+        wanted: list[StoredAnnouncement] = []
+        for stored in self._store.announcements(
+            query.cameras, from_ms=query.window_from_ms, to_ms=query.window_to_ms
+        ):
+            slots = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
+            held = run.keys.get(_name_of(stored))
+            closed = run.refused.get(_name_of(stored), range(0))
+            if slots and (held is None or held.slots() != slots) and closed != slots:
+                wanted.append(stored)
+        if not wanted:
+            return []
+        matcher_key = self._desk.matcher(record.digest)
+        if matcher_key is None:
+            return []
+        granted = self._custodians.grant(
+            record,
+            self._desk.approvals(record.digest),
+            self._desk.withdrawals(record.digest),
+            matcher_key,
+            wanted,
+        )
+        run.grant_ids |= set(granted.grant_ids)
+        fresh = self._hold(run, granted)
+        for stored in wanted:
+            if _name_of(stored) not in run.keys:
+                slots = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
+                run.refused[_name_of(stored)] = slots
+        figures = {"scopes": len(fresh), "refused": len(granted.refused)}
+        self._desk.add_progress(record.digest, figures)
+        return fresh
+
+    @staticmethod
+    def _hold(run: _Run, granted: Granted) -> list[EpochKeys]:
+        fresh = []
+        for keys in granted.keys:
+            scope = keys.scope
+            name = (scope.address.box, scope.address.camera, scope.epoch, scope.generation)
+            held = run.keys.get(name)
+            run.keys[name] = keys
+            run.refused.pop(name, None)
+            new = keys.slots()
+            if held is not None and held.slots().start == new.start:
+                new = range(held.slots().stop, new.stop)
+            if new:
+                fresh.append(keys.narrowed(new))
+        return fresh
+
+    def _match(
+        self,
+        record: QueryRecord,
+        authorized: AuthorizedQuery,
+        run: _Run,
+        fresh: Sequence[EpochKeys],
+    ) -> None:
+        """Match newly opened scopes wholly, and what has arrived since for the others."""
+        cursor = self._store.newest_envelope()
+        arrived = self._arrived(run, cursor)
+        if not fresh and not arrived:
+            return
+        query = authorized.query
+        probes = self._desk.probes(record)
+        try:
+            reports = [
+                self._matcher.match(
+                    scopes,
+                    probes,
+                    contacts=query.contacts,
+                    max_candidates=query.max_candidates,
+                    after=after,
+                )
+                for scopes, after in ((arrived, run.cursor), (fresh, 0))
+                if scopes
+            ]
+        finally:
+            for group in probes:
+                group.wipe()
+        run.cursor = cursor
+        for report in reports:
+            self._keep(record, authorized, run, report)
+
+    def _arrived(self, run: _Run, cursor: int) -> list[EpochKeys]:
+        if cursor <= run.cursor or not run.keys:
+            return []
+        rows = self._store.reading().conn.execute(
+            "SELECT DISTINCT s.box, s.camera, e.epoch, e.generation FROM envelopes e"
+            " JOIN streams s ON s.id = e.stream WHERE e.id > ?",
+            [run.cursor],
+        )
+        return [run.keys[name] for name in map(tuple, rows) if name in run.keys]
+
+    def _keep(
+        self,
+        record: QueryRecord,
+        authorized: AuthorizedQuery,
+        run: _Run,
+        report: MatchReport,
+    ) -> None:
+        """Seal the candidates to the investigator; write down what was compared."""
+        if not report.segments and not report.live_envelopes and not report.altered:
+            return
+        new = self._store_candidates(record, authorized, report.candidates)
+        self._desk.add_progress(
+            record.digest,
+            {
+                "segments": report.segments,
+                "live_envelopes": report.live_envelopes,
+                "sightings": report.sightings,
+                "candidates": new,
+                "altered": len(report.altered),
+                "other_models": sum(report.skipped_models.values()),
+                "dropped": report.dropped,
+            },
+        )
+        for altered in report.altered:
+            _log.error("envelope_altered", camera=altered.camera, reason=altered.reason)
+        body = {
+            "query_digest": record.digest,
+            "grant_ids": sorted(run.grant_ids),
+            "segments": report.segments + report.live_envelopes,
+            "sightings": report.sightings,
+            "candidates": new,
+        }
+        now_ms = time.time_ns() // 1_000_000
+        self._log.append("match", now_ms, self._actor, record.query_id, body)
+
+    def _store_candidates(
+        self,
+        record: QueryRecord,
+        authorized: AuthorizedQuery,
+        candidates: Sequence[Candidate],
+    ) -> int:
+        if not candidates:
+            return 0
+        requester = self._trust.directory.principals[authorized.requester]
+        if requester.seal_key is None:
+            raise NotAuthorized(f"the directory gives '{requester.name}' no sealing key")
+        room = authorized.query.max_candidates - self._desk.count_results(record.digest)
+        new = 0
+        with self._store.writing() as database:
+            for candidate in candidates[: max(0, room)]:
+                sealed = candidate.seal(requester.seal_key, query_digest=record.digest)
+                new += database.conn.execute(
+                    "INSERT OR IGNORE INTO results (query_digest, candidate_id, sealed, found_ms)"
+                    " VALUES (?, ?, ?, ?)",
+                    [
+                        record.digest,
+                        candidate.candidate_id(record.digest),
+                        sealed,
+                        time.time_ns() // 1_000_000,
+                    ],
+                ).rowcount
+        if new:
+            _log.info("candidates_found", query=record.query_id.hex(), count=new)
+        return new
+
+    def _settle(self, record: QueryRecord, authorized: AuthorizedQuery, now_ms: int) -> None:
+        """Complete a query whose window is wholly behind it; a live one stands until then."""
+        query = authorized.query
+        reason = self._closed_reason(record.digest)
+        if now_ms < query.window_to_ms + (LATE_MS if query.live else 0):
+            waiting = "live" if query.live else "the window has not ended"
+            self._desk.set_state(record.digest, STANDING, reason or waiting)
+        else:
+            self._end(record, COMPLETE, reason)
+
+    def _closed_reason(self, digest: bytes) -> str:
+        refused = self._runs[digest].refused
+        if not refused:
+            return ""
+        return f"{len(refused)} camera-days stayed closed (see the custodians' refusals)"
+
+    def _block(self, record: QueryRecord, run: _Run, reason: str) -> None:
+        run.retry_at_s = time.monotonic() + RETRY_S
+        self._desk.set_state(record.digest, BLOCKED, f"{reason}; trying again")
+
+    def _end(self, record: QueryRecord, state: str, reason: str) -> None:
+        if state not in ENDED:
+            raise ValueError(state)
+        self._runs.pop(record.digest, None)
+        self._desk.set_state(record.digest, state, reason)
+
+
+def _name_of(stored: StoredAnnouncement) -> EpochName:
+    return (stored.address.box, stored.address.camera, stored.epoch, stored.generation)
