@@ -1,0 +1,339 @@
+"""The aggregator's HTTP interface ``/v1``: what officers, auditors and custodians may ask of it.
+
+Who calls is the name in the client's certificate; that decides what may be read. What may be
+opened is decided by signatures alone. Errors are problem details (RFC 9457), messages CBOR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from aggregator import quarantine
+from aggregator.boxes import statuses
+from aggregator.calibration import Calibration
+from aggregator.checks import Rejected
+from aggregator.ingest import Intake
+from aggregator.queries import QueryConflict, QueryDesk, QueryRecord, QueryUnknown
+from aggregator.store import Store
+from aggregator.views import box_view, query_view
+from protocol.directory import AGGREGATOR, BOX, Principal
+from protocol.encoding import encode
+from protocol.names import SLOT_MS
+from protocol.policy import Policy
+from protocol.sealing import model_dimension
+from runtime.http import CborResponse, Problem, cbor_body, install_problem_handlers, peer_of
+from runtime.problems import problem_response
+from runtime.trust import Trust
+
+VERSION = "1"
+MAX_BODY_BYTES = 8 << 20
+QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="query id, 32 hex digits")]
+Body = Annotated[bytes, Depends(cbor_body)]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the interface stands on."""
+
+    site: str
+    store: Store
+    trust: Trust
+    policy: Policy
+    policy_text: bytes
+    policy_signature: bytes
+    desk: QueryDesk
+    intake: Intake
+    calibrations: Mapping[str, Calibration]
+    default_thresholds: Mapping[str, float]
+    clock_skew_ms: int
+
+
+class EstimateRequest(BaseModel):
+    """A scope to estimate: cameras, whole quarter hours in ms UTC, thresholds by model id."""
+
+    model_config = ConfigDict(extra="forbid")
+    cameras: Annotated[list[str], Field(min_length=1, max_length=65_536)]
+    from_ms: Annotated[int, Field(ge=0, multiple_of=SLOT_MS)]
+    to_ms: Annotated[int, Field(ge=0, multiple_of=SLOT_MS)]
+    thresholds: dict[str, Annotated[float, Field(ge=-1, le=1)]] = {}
+    templates: Annotated[int, Field(ge=1, le=80)] = 1
+
+
+class EstimateAnswer(BaseModel):
+    """What a scope holds by now, and how many strangers would be candidates by chance."""
+
+    segments: int
+    live_envelopes: int
+    sightings: int
+    sightings_by_model: dict[str, int]
+    expected_false: float | None
+    default_thresholds: dict[str, float]
+
+
+def create_app(parts: Parts, log_router: Any) -> FastAPI:
+    """Return the application; ``log_router`` is the audit log's interface (`runtime.log_api`)."""
+    app = FastAPI(
+        title="Sealtrace aggregator",
+        version=VERSION,
+        description="Queries, their approvals and sealed results; boxes; the audit log.",
+    )
+    install_problem_handlers(app)
+    _add_errors(app)
+
+    def caller(request: Request) -> Principal:
+        """Return the principal in force whose certificate this is."""
+        principal = parts.trust.directory.principals.get(peer_of(request))
+        if principal is None or principal.revoked_at_ms is not None or BOX in principal.duties:
+            raise Problem(
+                403,
+                "not-an-officer",
+                "This interface is for the site's officers and custodians",
+                "Use the certificate of a person or custodian whom the directory lists.",
+            )
+        return principal
+
+    known_caller = Depends(caller)
+    _add_site(app, parts, known_caller)
+    _add_queries(app, parts, known_caller)
+    app.include_router(log_router, dependencies=[known_caller])
+    return app
+
+
+def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
+    """What is known of the site: directory, policy, cameras, boxes, quarantine, estimates."""
+
+    @app.get("/v1/status", dependencies=[known_caller])
+    def status() -> dict[str, Any]:
+        """Tell that the aggregator runs, and which directory and policy it holds."""
+        return {
+            "site": parts.site,
+            "directory_version": parts.trust.directory.version,
+            "policy_version": parts.policy.version,
+            "policy_digest": parts.policy.digest.hex(),
+            "newest_envelope": parts.store.newest_envelope(),
+        }
+
+    @app.get("/v1/directory", dependencies=[known_caller], response_class=CborResponse)
+    def directory() -> Response:
+        """Return the signed directory."""
+        return CborResponse(parts.trust.signed)
+
+    @app.put("/v1/directory", dependencies=[known_caller])
+    def put_directory(body: Body) -> dict[str, Any]:
+        """Take a newer signed directory."""
+        changed = parts.trust.accept(body)
+        return {"changed": changed, "version": parts.trust.directory.version}
+
+    @app.get("/v1/policy", dependencies=[known_caller])
+    def policy() -> Response:
+        """Return the policy's TOML."""
+        return Response(parts.policy_text, media_type="application/toml")
+
+    @app.get("/v1/policy/signature", dependencies=[known_caller], response_class=CborResponse)
+    def policy_signature() -> Response:
+        """Return the authority's signature over the policy."""
+        return CborResponse(parts.policy_signature)
+
+    @app.get("/v1/cameras", dependencies=[known_caller])
+    def cameras() -> list[dict[str, Any]]:
+        """List the cameras of the boxes in force."""
+        listed = parts.trust.directory.with_duty(BOX)
+        return [{"camera": c, "box": box.name} for box in listed for c in box.cameras]
+
+    @app.get("/v1/boxes", dependencies=[known_caller])
+    def boxes() -> list[Mapping[str, Any]]:
+        """Tell how each box is: last seen, health, clock, gaps, rejects, quarantine."""
+        listed = statuses(parts.store, parts.trust.directory, clock_skew_ms=parts.clock_skew_ms)
+        return [box_view(box) for box in listed]
+
+    @app.get("/v1/quarantine", dependencies=[known_caller])
+    def quarantined() -> list[dict[str, Any]]:
+        """List the messages that wait for an operator's word."""
+        return [
+            {
+                "number": item.number,
+                "topic": item.topic,
+                "reason": item.reason,
+                "detail": item.detail,
+                "received_ms": item.received_ms,
+                "bytes": item.size_bytes,
+            }
+            for item in quarantine.listed(parts.store)
+        ]
+
+    @app.post("/v1/estimates", dependencies=[known_caller])
+    def estimate(request: EstimateRequest) -> EstimateAnswer:
+        """Count what a scope holds, from clear counters, before anyone signs."""
+        if request.to_ms <= request.from_ms:
+            raise Problem(422, "window-empty", "The window is empty", "to_ms must be after from_ms")
+        held = parts.store.count_scope(
+            request.cameras, from_ms=request.from_ms, to_ms=request.to_ms
+        )
+        thresholds = request.thresholds or parts.default_thresholds
+        return EstimateAnswer(
+            segments=held.segments,
+            live_envelopes=held.live_envelopes,
+            sightings=held.sightings,
+            sightings_by_model=dict(held.by_model),
+            expected_false=_expected_false(
+                held.by_model, thresholds, parts.calibrations, request.templates
+            ),
+            default_thresholds=dict(parts.default_thresholds),
+        )
+
+
+def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
+    """Queries from filing to decisions."""
+    desk = parts.desk
+
+    def found(query_id: str) -> QueryRecord:
+        return desk.get(bytes.fromhex(query_id))
+
+    def view(record: QueryRecord) -> dict[str, Any]:
+        return query_view(desk, record, parts.policy)
+
+    def requester_of(query_id: str, request: Request) -> QueryRecord:
+        record = found(query_id)
+        if peer_of(request) != record.requester:
+            raise Problem(
+                403,
+                "not-the-requester",
+                "Only the investigator who asked may do this",
+                f"The query is {record.requester}'s.",
+            )
+        return record
+
+    @app.post("/v1/queries", status_code=201, dependencies=[known_caller])
+    def file(body: Body) -> dict[str, Any]:
+        """File a signed subject query."""
+        return view(desk.file(body))
+
+    @app.get("/v1/queries", dependencies=[known_caller])
+    def list_queries() -> list[dict[str, Any]]:
+        """List all queries, newest first."""
+        return [view(record) for record in desk.everything()]
+
+    @app.get("/v1/queries/{query_id}", dependencies=[known_caller])
+    def show(query_id: QueryId) -> dict[str, Any]:
+        """Tell where a query stands."""
+        return view(found(query_id))
+
+    @app.get(
+        "/v1/queries/{query_id}/signed",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def signed(query_id: QueryId) -> Response:
+        """Return the signed query: what an approver reads and signs."""
+        return CborResponse(found(query_id).signed)
+
+    @app.post(
+        "/v1/queries/{query_id}/matcher-key",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def matcher_key(query_id: QueryId, request: Request) -> Response:
+        """Make a fresh key for the subjects' templates to be sealed to."""
+        return CborResponse(desk.matcher_key(requester_of(query_id, request).query_id))
+
+    @app.put("/v1/queries/{query_id}/templates", dependencies=[known_caller])
+    def templates(query_id: QueryId, request: Request, body: Body) -> dict[str, Any]:
+        """Take the sealed templates."""
+        return view(desk.put_templates(requester_of(query_id, request).query_id, body))
+
+    @app.post("/v1/queries/{query_id}/approvals", dependencies=[known_caller])
+    def approve(query_id: QueryId, body: Body) -> dict[str, Any]:
+        """Take a signed approval."""
+        return view(desk.approve(bytes.fromhex(query_id), body))
+
+    @app.post("/v1/queries/{query_id}/withdrawals", dependencies=[known_caller])
+    def withdraw(query_id: QueryId, body: Body) -> dict[str, Any]:
+        """Take a signed withdrawal."""
+        return view(desk.withdraw(bytes.fromhex(query_id), body))
+
+    @app.get(
+        "/v1/queries/{query_id}/results",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def results(query_id: QueryId, request: Request) -> Response:
+        """Return the candidates, sealed to the investigator, with the decisions so far."""
+        record = requester_of(query_id, request)
+        listed = desk.results(record, reader=peer_of(request))
+        return CborResponse(encode([list(item) for item in listed]))
+
+    @app.post("/v1/queries/{query_id}/decisions", status_code=204, dependencies=[known_caller])
+    def decide(query_id: QueryId, body: Body) -> None:
+        """Take a signed decision on one candidate."""
+        desk.decide(bytes.fromhex(query_id), body)
+
+    @app.post("/v1/quarantine/{number}/admit", status_code=204)
+    def admit(number: int, request: Request) -> None:
+        """Store a quarantined message after all (the aggregator's operator only)."""
+        _require_operator(parts, request)
+        parts.intake.admit(number)
+
+    @app.delete("/v1/quarantine/{number}", status_code=204)
+    def drop(number: int, request: Request) -> None:
+        """Drop a quarantined message for good (the aggregator's operator only)."""
+        _require_operator(parts, request)
+        quarantine.drop(parts.store, number)
+
+
+def _require_operator(parts: Parts, request: Request) -> None:
+    principal = parts.trust.directory.principals.get(peer_of(request))
+    if principal is None or AGGREGATOR not in principal.duties:
+        raise Problem(
+            403,
+            "not-the-operator",
+            "Only the aggregator's operator may do this",
+            "Run it on the aggregator's machine, with the aggregator's certificate.",
+        )
+
+
+def _expected_false(
+    by_model: Mapping[str, int],
+    thresholds: Mapping[str, float],
+    calibrations: Mapping[str, Calibration],
+    templates: int,
+) -> float | None:
+    """Sightings in scope x the model's false match rate x templates; None without calibration."""
+    expected = 0.0
+    for model, count in by_model.items():
+        if model not in thresholds:
+            continue
+        if model not in calibrations:
+            return None
+        model_dimension(model)
+        expected += count * templates * calibrations[model].false_match_rate(thresholds[model])
+    return expected
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Give this package's own errors their HTTP answers."""
+
+    @app.exception_handler(QueryUnknown)
+    async def unknown(_request: Request, error: QueryUnknown) -> Response:
+        return _problem(404, "query-unknown", "No such query", error)
+
+    @app.exception_handler(QueryConflict)
+    async def conflict(_request: Request, error: QueryConflict) -> Response:
+        return _problem(409, "query-conflict", "That does not fit where the query stands", error)
+
+    @app.exception_handler(Rejected)
+    async def rejected(_request: Request, error: Rejected) -> Response:
+        return _problem(409, "message-rejected", "The message does not pass the checks", error)
+
+    @app.exception_handler(KeyError)
+    async def missing(_request: Request, error: KeyError) -> Response:
+        return _problem(404, "not-found", "There is none of that number", error)
+
+
+def _problem(status: int, type: str, title: str, error: Exception) -> Response:
+    return problem_response(Problem(status, type, title, str(error)))

@@ -1,0 +1,61 @@
+"""What the HTTP interface shows of queries and boxes, as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from aggregator.boxes import BoxStatus
+from aggregator.queries import QueryDesk, QueryRecord
+from protocol.policy import Policy
+from protocol.query import Approval, Withdrawal
+
+
+def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str, Any]:
+    """Return a query's summary; what an approver signs is read from the signed query itself."""
+    query = record.query
+    return {
+        "id": record.query_id.hex(),
+        "digest": record.digest.hex(),
+        "requester": record.requester,
+        "state": record.state,
+        "reason": record.reason,
+        "filed_ms": record.filed_ms,
+        "changed_ms": record.changed_ms,
+        "progress": dict(record.progress),
+        "approvals_needed": policy.approvals_for(query.legal_basis),
+        "approvals": [
+            {"approver": signed.signer, "at_ms": Approval.parse(signed.payload).approved_at_ms}
+            for signed in desk.approvals(record.digest)
+        ],
+        "withdrawals": [
+            {
+                "officer": signed.signer,
+                "reason": (content := Withdrawal.parse(signed.payload)).reason,
+                "at_ms": content.withdrawn_at_ms,
+            }
+            for signed in desk.withdrawals(record.digest)
+        ],
+        "candidates": desk.count_results(record.digest),
+        "query": {
+            "pseudonyms": [subject.pseudonym for subject in query.subjects],
+            "purpose": query.purpose,
+            "legal_basis": query.legal_basis,
+            "cameras": list(query.cameras),
+            "window_from_ms": query.window_from_ms,
+            "window_to_ms": query.window_to_ms,
+            "modalities": list(query.modalities),
+            "live": query.live,
+            "thresholds": dict(query.thresholds),
+            "contacts": query.contacts,
+            "max_candidates": query.max_candidates,
+            "expected_false": query.expected_false,
+            "not_after_ms": query.not_after_ms,
+        },
+    }
+
+
+def box_view(status: BoxStatus) -> Mapping[str, Any]:
+    """Return a box's state."""
+    return asdict(status)
