@@ -17,7 +17,6 @@ import structlog
 
 from edge_agent.outbox import Outbox
 from edge_agent.sources import wall_clock_ms
-from edge_agent.trust import Trust
 from protocol import hpke
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN
@@ -37,6 +36,7 @@ from protocol.names import SLOTS_PER_EPOCH, CameraAddress
 from protocol.signing import Signed, SigningKey
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
+from runtime.trust import Trust
 
 _log = structlog.get_logger()
 

@@ -29,6 +29,8 @@ __all__ = ["EPOCH", "LIVE", "SEGMENT", "Message", "Outbox", "OutboxFull", "Outbo
 
 _log = structlog.get_logger()
 
+_MAX_DOUBLINGS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -61,6 +63,7 @@ class _Camera:
     order: list[int] = field(default_factory=list)  # heap over `queued`, may hold stale numbers
     sent: set[int] = field(default_factory=set)
     acknowledged: dict[int, float] = field(default_factory=dict)  # when, monotonic seconds
+    resent: dict[int, int] = field(default_factory=dict)  # how often, of the acknowledged
     fresh: dict[int, SlotName] = field(default_factory=dict)  # live, never handed out
     receipt_ms: int = -1
 
@@ -85,6 +88,7 @@ class _Camera:
         self.queued.discard(sequence)
         self.sent.discard(sequence)
         self.acknowledged.pop(sequence, None)
+        self.resent.pop(sequence, None)
         self.fresh.pop(sequence, None)
 
     def unseen(self, name: SlotName) -> list[int]:
@@ -326,16 +330,34 @@ class Outbox:
                 state.enqueue(sequence)
         self._arrived.set()
 
+    def give_up(self, camera: str, sequence: int) -> None:
+        """Leave a message out for this run: it is larger than the broker takes.
+
+        It stays on disk, in case the limit is raised.
+        """
+        with self._lock:
+            self._cameras[camera].sent.discard(sequence)
+            self.count("too_large_for_broker")
+
     def requeue_unreceipted(self, *, older_than_s: float = 0.0) -> int:
-        """Queue again what the broker took so long ago and no receipt covers; return how many."""
-        limit = time.monotonic() - older_than_s
+        """Queue again what the broker took so long ago and no receipt covers; return how many.
+
+        The time doubles with each time that a message is queued again, so that a headquarters that
+        is away for days does not find hundreds of copies.
+        """
+        now = time.monotonic()
         count = 0
         with self._lock:
             for state in self._cameras.values():
-                for sequence in [n for n, at in state.acknowledged.items() if at <= limit]:
+                for sequence, at in list(state.acknowledged.items()):
+                    times = state.resent.get(sequence, 0)
+                    if now - at < older_than_s * 2 ** min(times, _MAX_DOUBLINGS):
+                        continue
                     del state.acknowledged[sequence]
+                    state.resent[sequence] = times + 1
                     state.enqueue(sequence)
                     count += 1
+            self.count("resent_messages", count)
         if count:
             self._arrived.set()
         return count

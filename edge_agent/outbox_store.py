@@ -8,11 +8,19 @@ envelopes. The oldest messages are never dropped for newer ones of their own kin
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime.database import Migration, open_database, storage_errors, write_transaction
+from runtime.database import (
+    Migration,
+    StorageError,
+    open_database,
+    storage_errors,
+    write_transaction,
+)
 from runtime.errors import OperationError
 
 EPOCH, LIVE, SEGMENT = "epoch", "live", "segment"
@@ -280,3 +288,33 @@ class Store:
 
     def _put_counter(self, name: str, value: int) -> None:
         self._database.conn.execute("INSERT OR REPLACE INTO counter VALUES (?, ?)", (name, value))
+
+
+@dataclass(frozen=True, slots=True)
+class CameraStatus:
+    """What a camera has in the outbox, as read beside a running agent."""
+
+    name: str
+    next_sequence: int
+    generation: int
+    messages: int
+    bytes: int
+    oldest_sequence: int | None
+
+
+def read_status(path: Path) -> tuple[list[CameraStatus], dict[str, int]]:
+    """Return every camera's status and the counters, without touching the file.
+
+    Raises:
+        StorageError: there is no outbox, or it cannot be read.
+    """
+    if not path.is_file():
+        raise StorageError(f"there is no outbox {path}; has the agent run with this configuration?")
+    with storage_errors(path), closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as c:
+        rows = c.execute(
+            "SELECT c.name, c.next_sequence, c.generation, COUNT(m.sequence),"
+            " COALESCE(SUM(m.size), 0), MIN(m.sequence) FROM camera AS c"
+            " LEFT JOIN message AS m ON m.camera = c.name GROUP BY c.name ORDER BY c.name"
+        ).fetchall()
+        counters = dict(c.execute("SELECT name, value FROM counter ORDER BY name").fetchall())
+    return [CameraStatus(*row) for row in rows], counters

@@ -1,0 +1,235 @@
+"""The box's process: cameras watched, sightings sealed, envelopes delivered, a clean end.
+
+Threads, by name:
+
+- ``capture-<camera>`` decodes frames and keeps the newest (`edge_agent.capture`);
+- ``camera-<camera>`` runs vision on them and hands sightings to the camera's sealer;
+- ``sealer`` lets time pass: live envelopes, ended slots, clock jumps, upkeep, the end of the work;
+- ``publisher`` brings the outbox to the broker and takes in receipts, day keys and directories;
+- ``mqtt`` and paho's own network thread keep the connection (`runtime.mqtt`);
+- ``signals`` turns SIGTERM and SIGINT into a stop, SIGHUP into reading the directory again;
+- the main thread waits, feeds systemd's watchdog, and brings everything down in order.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+import cv2
+import structlog
+
+from edge_agent.camera import CameraWorker
+from edge_agent.config import BoxConfig
+from edge_agent.epochs import BoardEpochs, DayKeyring
+from edge_agent.health import ClockWatch, figures
+from edge_agent.identity import load_installed
+from edge_agent.opencv import quiet_opencv
+from edge_agent.outbox import Outbox
+from edge_agent.publisher import Publisher
+from edge_agent.seal import MAX_SEGMENT_BYTES, CameraSealer
+from edge_agent.sources import wall_clock_ms
+from edge_agent.vision.models import VisionModels, load_models
+from protocol.keytree import FACE
+from protocol.names import epoch_of
+from runtime.errors import OperationError
+from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
+
+_log = structlog.get_logger()
+
+OUTBOX_FILE, DAY_KEYS_FOLDER = "outbox.sqlite", "day-keys"
+EXIT_REVOKED = 3  # the same in edge_agent.cli, which must load fast
+_TICK_S = 0.2
+_UPKEEP_S = 1.0
+_STUCK_S = 60.0
+_FLUSH_S = 3.0
+
+
+class Agent:
+    """Everything that runs on a box.
+
+    Args:
+        config: of the box.
+        stop: ends the process; given by tests that end it themselves.
+
+    Raises:
+        OperationError: what is installed cannot be used.
+    """
+
+    def __init__(self, config: BoxConfig, stop: Stop | None = None) -> None:
+        self._config = config
+        self._stop = stop or Stop()
+        cv2.setNumThreads(config.opencv_threads)
+        quiet_opencv()
+        installed = load_installed(config)
+        self._board, self._trust = installed.board, installed.trust
+        self._models: VisionModels = load_models(installed.bundle, num_threads=config.model_threads)
+        self._keyring = DayKeyring(
+            self._trust, site=config.site, folder=config.state_dir / DAY_KEYS_FOLDER
+        )
+        self._outbox = Outbox(
+            config.state_dir / OUTBOX_FILE,
+            max_bytes=round(config.outbox.max_mb * 1e6),
+            memory_bytes=round(config.outbox.memory_mb * 1e6),
+        )
+        self._threads = Threads(self._stop)
+        self._publisher = Publisher(
+            config,
+            board=self._board,
+            outbox=self._outbox,
+            trust=self._trust,
+            keyring=self._keyring,
+            figures=self.figures,
+            on_revoked=lambda reason: self._stop.set(reason, exit_code=EXIT_REVOKED),
+            on_crash=lambda error: self._stop.set(f"callback failed: {error}", exit_code=1),
+        )
+        self._workers = [self._worker(camera.name) for camera in config.cameras]
+        self._clock = ClockWatch(wall_clock_ms)
+        self._started_s = time.monotonic()
+        self._last_tick_s = time.monotonic()
+        self._ended_s: float | None = None
+
+    def _worker(self, name: str) -> CameraWorker:
+        camera = next(camera for camera in self._config.cameras if camera.name == name)
+        epochs = BoardEpochs(
+            self._config.address(name),
+            trust=self._trust,
+            keyring=self._keyring,
+            board=self._board,
+            models={FACE: self._models.model_id},
+            outbox=self._outbox,
+            day_keys_wait_s=self._config.sealing.day_keys_wait_s,
+            may_begin=lambda: self._publisher.heard,
+        )
+        sealer = CameraSealer(
+            epochs,
+            outbox=self._outbox,
+            board=self._board,
+            model_id=self._models.model_id,
+            config=self._config.sealing,
+            max_segment_bytes=min(MAX_SEGMENT_BYTES, self._config.mqtt.max_payload_bytes * 3 // 4),
+        )
+        return CameraWorker(camera, vision=self._config.vision, models=self._models, sealer=sealer)
+
+    def run(self) -> int:
+        """Work until a signal, the end of the work, a crash or a revocation; return the exit code.
+
+        The exit codes: 0 stopped or done; 1 a thread crashed, or with ``exit_when_done`` a camera
+        failed or not everything was delivered in time; `EXIT_REVOKED`.
+        """
+        with signals(self._stop, on_reload=self._reload):
+            self._threads.start("publisher", self._publisher.run)
+            for worker in self._workers:
+                self._threads.start(f"camera-{worker.name}", worker.run)
+            self._threads.start("sealer", self._let_time_pass)
+            names = [worker.name for worker in self._workers]
+            _log.info("ready", box=self._config.box, cameras=names, model=self._models.model_id)
+            wait_until_stopped(
+                self._stop, ready=f"watching {len(names)} cameras", healthy=self._healthy
+            )
+            self._bring_down()
+        return self._stop.exit_code
+
+    def figures(self) -> dict[str, float]:
+        """Return the figures of a health report."""
+        today = epoch_of(wall_clock_ms())
+        directory = self._trust.directory
+        return figures(
+            outbox=self._outbox.stats(),
+            cameras={worker.name: worker.figures() for worker in self._workers},
+            model_id=self._models.model_id,
+            state_dir=self._config.state_dir,
+            others={
+                "uptime_s": round(time.monotonic() - self._started_s, 1),
+                "day_keys.known": len(self._keyring.for_epoch(today)),
+                "day_keys.custodians": len(directory.custodians()),
+                "day_keys.needed": directory.threshold,
+                "directory_version": directory.version,
+                "clock_jumps": self._clock.jumps,
+                "clock_jump_s": self._clock.last_jump_s,
+                "mqtt_connections": self._publisher.connections,
+            },
+        )
+
+    # ------------------------------------------------------------------ the thread `sealer`
+
+    def _let_time_pass(self) -> None:
+        upkeep_s = 0.0
+        while not self._stop.wait(_TICK_S):
+            self._last_tick_s = time.monotonic()
+            self._clock.check()
+            for worker in self._workers:
+                if worker.ended:
+                    worker.sealer.finish()
+                elif (time_ms := worker.time_ms()) is not None:
+                    worker.sealer.tick(time_ms)
+            if time.monotonic() >= upkeep_s:
+                upkeep_s = time.monotonic() + _UPKEEP_S
+                self._outbox.upkeep()
+            if self._config.exit_when_done:
+                self._see_whether_done()
+
+    def _see_whether_done(self) -> None:
+        if not all(worker.ended for worker in self._workers):
+            return
+        if self._ended_s is None:
+            self._ended_s = time.monotonic()
+        held = sum(worker.sealer.stats().held for worker in self._workers)
+        if not held and self._outbox.idle(receipted=True):
+            failed = [worker.name for worker in self._workers if worker.failure]
+            reason = f"cameras failed: {', '.join(failed)}" if failed else "all done"
+            self._stop.set(reason, exit_code=1 if failed else 0)
+        elif time.monotonic() - self._ended_s > self._config.deliver_s:
+            kept = self._outbox.stats()
+            _log.error(
+                "not_delivered",
+                waited_s=self._config.deliver_s,
+                held=held,
+                queued=kept.queued + kept.sent,
+                without_receipt=kept.acknowledged,
+            )
+            self._stop.set("not everything was delivered in time", exit_code=1)
+
+    def _healthy(self) -> bool:
+        return time.monotonic() - self._last_tick_s < _STUCK_S
+
+    def _reload(self) -> None:
+        try:
+            if self._trust.reload():
+                self._publisher.check_self()
+        except OperationError as error:
+            _log.error("reload_failed", reason=str(error))
+
+    # ------------------------------------------------------------------ the end
+
+    def _bring_down(self) -> None:
+        """Close tracks, seal the running slot, try to deliver, close; the order matters."""
+        _log.info("stopping", reason=self._stop.reason)
+        deadline_s = time.monotonic() + self._config.shutdown_s
+        for worker in self._workers:
+            worker.stop()
+        ends_s = time.monotonic() + _FLUSH_S
+        self._wait(lambda: all(worker.ended for worker in self._workers), ends_s)
+        for worker in self._workers:
+            worker.sealer.finish()
+            if lost := worker.sealer.discard():
+                _log.error("sightings_lost", camera=worker.name, sightings=lost)
+        if not self._publisher.revoked:
+            self._outbox.wake()
+            self._wait(partial(self._outbox.idle, receipted=False), deadline_s)
+        self._publisher.stop(max(1.0, deadline_s - time.monotonic()))
+        self._threads.join(_FLUSH_S)
+        kept = self._outbox.stats()
+        self._outbox.close()
+        _log.info(
+            "stopped",
+            reason=self._stop.reason,
+            kept=kept.queued + kept.sent + kept.in_memory,
+            without_receipt=kept.acknowledged,
+        )
+
+    def _wait(self, condition: Callable[[], bool], until_s: float) -> None:
+        pulse = Stop()
+        while not condition() and time.monotonic() < until_s:
+            pulse.wait(0.02)

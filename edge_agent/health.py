@@ -1,0 +1,130 @@
+"""What a box tells about itself: figures by name, never anything about what was seen.
+
+Names: ``outbox.*`` (messages and bytes kept), ``count.*`` (totals since the box was set up, such as
+``count.dropped_live``), ``camera.<name>.*``, ``model.face.<model id>`` (always 1: the name is the
+news), ``day_keys.*`` (custodians whose key of today is known, and how many there are) and the rest,
+about the machine. ``camera.<name>.state`` is 0 failed, 1 no frames now, 2 working, 3 ended.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import structlog
+
+from edge_agent.outbox import OutboxStats
+
+_log = structlog.get_logger()
+
+FAILED, SILENT, WORKING, ENDED = 0, 1, 2, 3
+CLOCK_JUMP_MS = 5_000
+_THERMAL = Path("/sys/class/thermal")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraFigures:
+    """One camera: state, frames a second looked at, frames read and dropped, what is held."""
+
+    state: int
+    fps: float
+    read: int
+    dropped: int
+    held: int
+    waiting: bool
+    generation: int
+
+
+def figures(
+    *,
+    outbox: OutboxStats,
+    cameras: Mapping[str, CameraFigures],
+    model_id: str,
+    state_dir: Path,
+    others: Mapping[str, float],
+) -> dict[str, float]:
+    """Put together the figures of a health report; at most seven a camera (64 cameras fit)."""
+    found: dict[str, float] = {
+        "outbox.queued": outbox.queued,
+        "outbox.sent": outbox.sent,
+        "outbox.acknowledged": outbox.acknowledged,
+        "outbox.in_memory": outbox.in_memory,
+        "outbox.bytes": outbox.bytes_kept,
+        "outbox.disk_full": int(outbox.disk_full),
+        f"model.face.{model_id}"[:256]: 1,
+    }
+    found.update({f"count.{name}": value for name, value in outbox.counters.items()})
+    for name, camera in cameras.items():
+        found.update(
+            {
+                f"camera.{name}.state": camera.state,
+                f"camera.{name}.fps": round(camera.fps, 2),
+                f"camera.{name}.read": camera.read,
+                f"camera.{name}.dropped": camera.dropped,
+                f"camera.{name}.held": camera.held,
+                f"camera.{name}.waiting_for_keys": int(camera.waiting),
+                f"camera.{name}.generation": camera.generation,
+            }
+        )
+    found.update(others)
+    if (celsius := temperature_c()) is not None:
+        found["temperature_c"] = celsius
+    try:
+        found["disk_free_bytes"] = shutil.disk_usage(state_dir).free
+    except OSError:
+        found["disk_free_bytes"] = -1
+    return found
+
+
+def temperature_c(folder: Path = _THERMAL) -> float | None:
+    """Return the hottest of the machine's thermal zones in degrees Celsius, None if unknown.
+
+    Source: Linux, Documentation/driver-api/thermal/sysfs-api.rst (millidegrees).
+    """
+    found = []
+    for zone in folder.glob("thermal_zone*/temp"):
+        try:
+            found.append(int(zone.read_text()) / 1000)
+        except (OSError, ValueError):
+            continue
+    return max(found, default=None)
+
+
+def software_version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return version("sealtrace")
+    except PackageNotFoundError:
+        return "0"
+
+
+class ClockWatch:
+    """Notices when the wall clock jumps against the monotonic one (a wrong battery clock, NTP)."""
+
+    def __init__(
+        self, wall_ms: Callable[[], int], monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._wall_ms = wall_ms
+        self._monotonic_s = monotonic_s
+        self._before = (wall_ms(), monotonic_s())
+        self.jumps = 0
+        """How many there were."""
+        self.last_jump_s = 0.0
+        """The last one; negative when the clock was set back."""
+
+    def check(self) -> float:
+        """Compare the clocks; return by how many seconds the wall clock has jumped, mostly 0."""
+        now = (self._wall_ms(), self._monotonic_s())
+        passed_ms = (now[1] - self._before[1]) * 1000
+        jump_ms = now[0] - self._before[0] - passed_ms
+        self._before = now
+        if abs(jump_ms) <= CLOCK_JUMP_MS:
+            return 0.0
+        self.jumps += 1
+        self.last_jump_s = round(jump_ms / 1000, 1)
+        _log.warning("clock_jump", seconds=self.last_jump_s)
+        return self.last_jump_s

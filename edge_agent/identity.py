@@ -1,0 +1,116 @@
+"""Who this box is: its key, its place in the directory, its models; read and verified at start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_agent.config import BoxConfig
+from protocol.directory import BOX, Directory, Principal
+from protocol.errors import PrincipalRevoked, UnknownSigner
+from protocol.signing import SEED_BYTES, SigningKey, VerifyKey
+from runtime.bundle import Bundle, load_bundle
+from runtime.errors import OperationError
+from runtime.fsio import private_folder
+from runtime.keyfiles import open_secret
+from runtime.trust import Trust
+
+IDENTITY_PURPOSE = "identity"
+
+
+class NotOurBox(OperationError):
+    """The directory does not list this box, or gives its name another key or other cameras."""
+
+
+class BoxRevoked(OperationError):
+    """The site's directory has revoked this box: it must not run, and must not be restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What a box needs from its disk, verified: its key, the models, the directory."""
+
+    board: SigningKey
+    bundle: Bundle
+    trust: Trust
+
+
+def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
+    """Read and verify identity, directory and model bundle, and that they fit one another.
+
+    Args:
+        config: of the box.
+        keep_state: create the state folder and keep newer directories there; without, only look.
+
+    Raises:
+        BoxRevoked: the directory has revoked this box.
+        OperationError: something is missing, damaged, unsigned or not for this box.
+    """
+    board = load_board_key(config)
+    state_dir = private_folder(config.state_dir) if keep_state else config.state_dir
+    trust = Trust(
+        site=config.site,
+        authority=config.authority_key,
+        installed=config.directory,
+        state_dir=state_dir if state_dir.is_dir() else None,
+    )
+    require_box(trust.directory, config, board.verify_key)
+    bundle = load_bundle(
+        config.bundle,
+        config.trusted_bundle_keys,
+        roles=("face_detector", "face_embedder", "mask_status"),
+    )
+    return Installed(board, bundle, trust)
+
+
+def load_board_key(config: BoxConfig) -> SigningKey:
+    """Read the box's private key.
+
+    Raises:
+        KeyFileError, FileProblem: missing, damaged, or for another purpose.
+    """
+    seed = open_secret(config.identity, IDENTITY_PURPOSE)
+    if len(seed) != SEED_BYTES:
+        raise OperationError(
+            f"{config.identity} does not hold an identity of {SEED_BYTES} bytes; enrol the box anew"
+        )
+    return SigningKey(config.box, seed)
+
+
+def require_box(
+    directory: Directory, config: BoxConfig, key: VerifyKey, *, cameras: bool = True
+) -> Principal:
+    """Return this box's entry in the directory after comparing it with what the box is.
+
+    Args:
+        directory: the one in force.
+        config: the box's name and cameras.
+        key: the box's public key.
+        cameras: compare the cameras, too.
+
+    Raises:
+        BoxRevoked: the box has been revoked.
+        NotOurBox: not listed, or with another key, or not for all of its cameras.
+    """
+    try:
+        principal = directory.require(config.box, BOX)
+    except PrincipalRevoked as error:
+        raise BoxRevoked(
+            f"{error}; it may not run any more: wipe it, and enrol its replacement"
+        ) from error
+    except UnknownSigner as error:
+        raise NotOurBox(
+            f"the directory of site '{config.site}' lists no box '{config.box}'; "
+            "enrol the box (`sealtrace box --help`) or correct `box` in box.toml"
+        ) from error
+    if principal.verify_key != key:
+        raise NotOurBox(
+            f"the directory knows '{config.box}' by the key {principal.verify_key.fingerprint}, "
+            f"this box has {key.fingerprint}; install the identity made for it, or enrol it anew"
+        )
+    missing = sorted({camera.name for camera in config.cameras} - set(principal.cameras))
+    if cameras and missing:
+        raise NotOurBox(
+            f"the directory does not let '{config.box}' speak for {', '.join(missing)}; "
+            "correct the cameras in box.toml, or enrol the box with them"
+        )
+    return principal
