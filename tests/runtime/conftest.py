@@ -17,8 +17,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from iotcore import Broker
 
+from provisioning.broker import BrokerPlace, EmbeddedBroker
 from runtime.config import TlsConfig
 
 DEADLINE_S = 30.0
@@ -128,43 +128,14 @@ def listens(port: int) -> bool:
         return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
-class EmbeddedBroker:
-    """The broker of the iotcore package, with MQTT 5 on a loopback port."""
+class Embedded(EmbeddedBroker):
+    """The embedded broker on a free loopback port."""
 
     keeps_sessions_over_a_restart = False
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._config = folder / "rumqttd.toml"
-        self._config.write_text(
-            f"""
-            id = 0
-            [router]
-            id = 0
-            max_connections = 100
-            max_outgoing_packet_count = 200
-            max_segment_size = 16777216
-            max_segment_count = 16
-            [v5.1]
-            name = "v5"
-            listen = "127.0.0.1:{self.port}"
-            next_connection_delay_ms = 1
-            [v5.1.connections]
-            connection_timeout_ms = 10000
-            max_payload_size = 8454144
-            max_inflight_count = 100
-            dynamic_filters = true
-            """
-        )
-        self._broker: Broker | None = None
-
-    def start(self) -> None:
-        self._broker = Broker(config_path=str(self._config)).start()
-
-    def stop(self) -> None:
-        if self._broker is not None:
-            self._broker.stop()
-            self._broker = None
+        super().__init__(BrokerPlace(free_port(), folder / "broker"))
+        self.port = self.place.port
 
 
 class Mosquitto:
@@ -203,7 +174,7 @@ def executable() -> str | None:
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 
-AnyBroker = EmbeddedBroker | Mosquitto
+AnyBroker = Embedded | Mosquitto
 
 
 @pytest.fixture(params=["embedded", pytest.param("mosquitto", marks=pytest.mark.mosquitto)])
@@ -215,7 +186,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyBroker
             pytest.skip("Mosquitto is not installed")
         one = Mosquitto(tmp_path)
     else:
-        one = EmbeddedBroker(tmp_path)
+        one = Embedded(tmp_path)
     one.start()
     yield one
     one.stop()
