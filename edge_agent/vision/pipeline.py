@@ -44,6 +44,7 @@ class _Track:
     first_ms: int = 0
     last_ms: int = 0
     hits: int = 0
+    score: float = 0.0  # the detector's best
     vote: MaskVote = UNKNOWN_MASK
     voted_version: int = 0
     sharp: float = 0.0  # the best share of its possible quality that a crop has reached
@@ -108,7 +109,7 @@ class CameraPipeline:
             step = self._tracker.update(detections, frame.captured_at_ms)
         # Encounters of this frame belong to the tracks that go on; ended ones were not in it.
         sightings = self._finish(step.ended)
-        self._note_tracks(step, frame.captured_at_ms)
+        self._note_tracks(step, detections, frame.captured_at_ms)
         self._collect_crops(frame, detections, step)
         with self._clock.stage(Stage.ENCOUNTERS):
             self._observe_distances(step, frame.captured_at_ms)
@@ -162,8 +163,9 @@ class CameraPipeline:
             self._distances = DistanceModel(self._config.encounters, size)
             self._frame_size = size
 
-    def _note_tracks(self, step: TrackStep, at_ms: int) -> None:
-        for number in step.track_ids.tolist():
+    def _note_tracks(self, step: TrackStep, detections: Detections, at_ms: int) -> None:
+        scores = detections.scores[step.detections]
+        for number, score in zip(step.track_ids.tolist(), scores.tolist(), strict=True):
             track = self._tracks.get(number)
             if track is None:
                 spacing_ms = round(self._config.crop_spacing_s * 1000)
@@ -171,6 +173,7 @@ class CameraPipeline:
                 track = self._tracks[number] = _Track(gallery, first_ms=at_ms)
             track.last_ms = at_ms
             track.hits += 1
+            track.score = max(track.score, score)
 
     def _collect_crops(self, frame: Frame, detections: Detections, step: TrackStep) -> None:
         """Align the faces that could still be among the best of their track, and offer them."""
@@ -237,7 +240,8 @@ class CameraPipeline:
 
     def _is_person(self, track: _Track) -> bool:
         long_enough = track.last_ms - track.first_ms >= self._config.min_duration_s * 1000
-        return long_enough and track.hits >= self._config.min_hits
+        sure_enough = track.score >= self._config.confirm_score
+        return long_enough and sure_enough and track.hits >= self._config.min_hits
 
     def _vote(self, track: _Track) -> MaskVote:
         """The mask status from the crops so far, asked again only when they have changed."""

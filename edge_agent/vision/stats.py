@@ -43,7 +43,7 @@ class PipelineStats:
     """Counts since the start of a pipeline.
 
     `frames` given, `processed` of them looked at, `fps` of those lately; `faces` detected;
-    `tracks` begun, `tracks_open` now, `tracks_discarded` as too short; `sightings` made,
+    `tracks` begun, `tracks_open` now, `tracks_discarded` as false alarms; `sightings` made,
     `without_face` of them without a template; `stages` times by name.
     """
 

@@ -153,6 +153,15 @@ def test_a_glimpse_is_discarded_and_counted(models: VisionModels, face: Face, cl
     assert pipeline.stats.tracks_discarded == 1
 
 
+def test_what_the_detector_is_never_sure_of_is_discarded(
+    models: VisionModels, face: Face, clip: Any
+) -> None:
+    scene = clip(2.0).add(face("obama.jpg", 60), (60, 60), (30, 0))
+    pipeline = CameraPipeline(VisionConfig(confirm_score=0.99), models)
+    assert run(pipeline, scene) == []
+    assert pipeline.stats.tracks_discarded == 1
+
+
 def test_a_face_too_small_to_know_is_a_sighting_without_template(
     models: VisionModels, face: Face, clip: Any
 ) -> None:
