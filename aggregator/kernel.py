@@ -44,7 +44,7 @@ class Kernel:
     ) -> None:
         count, self.dimension = queries.shape
         self.width = row_bytes(self.dimension)
-        self._columns = np.ascontiguousarray(queries.T, np.float32)
+        self._columns = np.array(queries.T, np.float32, order="C")  # ours to wipe
         self._thresholds = np.ascontiguousarray(thresholds, np.float32)
         self._floor = float(self._thresholds.min())
         self._rows = np.zeros((BLOCK_ROWS, self.dimension), np.float32)

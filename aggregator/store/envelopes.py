@@ -39,10 +39,8 @@ def segment_blocks(envelope: Envelope) -> Blocks | None:
     return blocks
 
 
-def model_number(connection: sqlite3.Connection, model: str | None) -> int | None:
+def model_number(connection: sqlite3.Connection, model: str) -> int:
     """Return the number of a model id in the store, giving it one when it is new."""
-    if model is None:
-        return None
     row = connection.execute("SELECT id FROM models WHERE model = ?", (model,)).fetchone()
     if row is None:
         row = connection.execute(

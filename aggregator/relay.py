@@ -1,0 +1,149 @@
+"""Hand boxes what they need from others: custodians' signed day keys, the newest directory.
+
+Boxes speak MQTT alone. What is relayed is signed by its maker and checked by the boxes themselves;
+the aggregator checks it too, so as not to spread what nobody will take.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import structlog
+
+from protocol.daykeys import DAY_KEYS_KIND, DayKeys
+from protocol.directory import CUSTODIAN, Principal
+from protocol.errors import MalformedMessage, ProtocolError
+from protocol.names import day_keys_topic, directory_topic
+from protocol.signing import Signed
+from runtime.config import TlsConfig
+from runtime.errors import OperationError
+from runtime.http import client, raise_for_problem
+from runtime.lifecycle import Stop
+from runtime.mqtt import MqttError, Session
+from runtime.trust import Trust
+
+_log = structlog.get_logger()
+_SOON_S = 2.0
+_TIMEOUT_S = 5.0
+Fetch = Callable[[Principal], bytes]
+
+
+class Relay:
+    """Polls the custodians and keeps the retained topics up to date.
+
+    Args:
+        site: the site's name.
+        trust: the newest directory.
+        session: publishes.
+        tls: certificates for calling the custodians.
+        poll_s: pause between polls; shorter while a custodian has not answered yet.
+        fetch: gets a custodian's signed day keys; by default over HTTP, ``GET /v1/day-keys``.
+    """
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        trust: Trust,
+        session: Session,
+        tls: TlsConfig | None,
+        poll_s: float,
+        fetch: Fetch | None = None,
+    ) -> None:
+        self._site = site
+        self._trust = trust
+        self._session = session
+        self._tls = tls
+        self._poll_s = poll_s
+        self._fetch = fetch or self._over_http
+        self._wake = threading.Event()
+        self._published: dict[str, bytes] = {}
+        self._newest: dict[str, tuple[int, bytes]] = {}
+        self._failing: dict[str, str] = {}
+
+    def poke(self) -> None:
+        """Publish everything again soon: after a connection, or with a new directory."""
+        self._published.clear()
+        self._wake.set()
+
+    def run(self, stop: Stop) -> None:
+        """Poll and publish until ``stop``; the body of the thread ``relay``."""
+        next_poll_s = 0.0
+        while not stop.is_set():
+            if time.monotonic() >= next_poll_s:
+                complete = self.poll()
+                next_poll_s = time.monotonic() + (self._poll_s if complete else _SOON_S)
+            complete = self.publish()
+            pause_s = max(0.0, next_poll_s - time.monotonic())
+            _wait(self._wake, stop, pause_s if complete else min(pause_s, _SOON_S))
+            self._wake.clear()
+
+    def poll(self) -> bool:
+        """Ask every custodian for its day keys; return whether all of them have answered."""
+        custodians = self._trust.directory.with_duty(CUSTODIAN)
+        for custodian in custodians:
+            try:
+                data = self._fetch(custodian)
+                issued_at_ms = self._check(custodian.name, data)
+            except (ProtocolError, OperationError) as error:
+                if self._failing.get(custodian.name) != str(error):
+                    _log.warning(
+                        "day_keys_not_fetched", custodian=custodian.name, reason=str(error)
+                    )
+                self._failing[custodian.name] = str(error)
+                continue
+            if self._failing.pop(custodian.name, None) is not None:
+                _log.info("day_keys_fetched_again", custodian=custodian.name)
+            known = self._newest.get(custodian.name)
+            if known is None or issued_at_ms >= known[0]:
+                self._newest[custodian.name] = (issued_at_ms, data)
+        names = {custodian.name for custodian in custodians}
+        for gone in set(self._newest) - names:
+            del self._newest[gone]
+        return not self._failing.keys() & names
+
+    def publish(self) -> bool:
+        """Publish, retained, what has changed; return whether all of it is with the broker."""
+        wanted = {directory_topic(self._site): self._trust.signed}
+        for name, (_, data) in self._newest.items():
+            wanted[day_keys_topic(self._site, name)] = data
+        for topic, data in wanted.items():
+            if self._published.get(topic) == data:
+                continue
+            try:
+                self._session.publish_and_wait(topic, data, retain=True)
+            except MqttError as error:
+                _log.debug("relay_waits", topic=topic, reason=str(error))
+                return False
+            self._published[topic] = data
+            _log.info("relayed", topic=topic, size_bytes=len(data))
+        return True
+
+    def _check(self, name: str, data: bytes) -> int:
+        """Return when the day keys were issued.
+
+        Raises:
+            ProtocolError: they are not day keys of ``name`` for this site.
+        """
+        signed = Signed.parse(data, kind=DAY_KEYS_KIND)
+        payload = signed.verify(self._trust.directory.resolver(CUSTODIAN))
+        keys = DayKeys.parse(payload, custodian=signed.signer)
+        if signed.signer != name or keys.site != self._site:
+            raise MalformedMessage(f"the day keys are of '{signed.signer}', site '{keys.site}'")
+        return keys.issued_at_ms
+
+    def _over_http(self, custodian: Principal) -> bytes:
+        if custodian.url is None:
+            raise OperationError(f"the directory gives no address for '{custodian.name}'")
+        with client(custodian.url, self._tls, timeout_s=_TIMEOUT_S) as http:
+            return raise_for_problem(http.get("/v1/day-keys")).content
+
+
+def _wait(wake: threading.Event, stop: Stop, timeout_s: float) -> None:
+    """Wait until woken, stopped (noticed within half a second) or the time is over."""
+    deadline = time.monotonic() + timeout_s
+    while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+        if wake.wait(min(left, 0.5)):
+            return

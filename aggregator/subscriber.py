@@ -1,0 +1,134 @@
+"""Take messages from the broker to the intake in batches; acknowledge only what is stored.
+
+Threads: paho's network thread queues messages; ``ingest`` (the body is `Subscriber.run`) stores
+them. A message stays unacknowledged until its transaction has committed, so a full disk or a crash
+loses nothing: the broker holds back more than ``receive_maximum`` and delivers again.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from aggregator.config import IngestSection
+from aggregator.ingest import Intake
+from aggregator.messages import Batch, Incoming
+from protocol.names import ENVELOPE, EPOCH, HEALTH, TOPIC_ROOT
+from runtime.config import MqttConfig
+from runtime.database import StorageError, StorageFull
+from runtime.lifecycle import Stop
+from runtime.mqtt import Delivery, Session
+
+_log = structlog.get_logger()
+_IDLE_S = 0.5
+_RETRY_S = (0.2, 5.0)
+
+
+def topic_filters(site: str) -> tuple[str, ...]:
+    """Return what the aggregator subscribes to: envelopes, announcements, health of boxes."""
+    root = f"{TOPIC_ROOT}/{site}"
+    return (
+        f"{root}/+/+/{ENVELOPE}",
+        f"{root}/+/+/{EPOCH}",
+        f"{root}/+/+/{HEALTH}",
+        f"{root}/+/{HEALTH}",
+    )
+
+
+class Subscriber:
+    """Owns the aggregator's MQTT session and the way from it into the store.
+
+    Args:
+        mqtt: the broker.
+        site: the site's name.
+        client_id: the aggregator's, unless the configuration names one.
+        intake: where messages go.
+        settings: sizes of batches.
+        on_stored: called in the thread ``ingest`` after each batch, with what it came to.
+        on_connected: called at each connection, in the thread ``mqtt``.
+        on_crash: called when a handler raises (a bug).
+        now_ms: our clock.
+    """
+
+    def __init__(
+        self,
+        mqtt: MqttConfig,
+        *,
+        site: str,
+        client_id: str,
+        intake: Intake,
+        settings: IngestSection,
+        on_stored: Callable[[Batch], None],
+        on_connected: Callable[[], None],
+        on_crash: Callable[[BaseException], None],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._intake = intake
+        self._settings = settings
+        self._on_stored = on_stored
+        self._now_ms = now_ms
+        self._arrived: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        self.failing = ""
+        """Why nothing can be stored at the moment; empty while all is well."""
+        self.session = Session(
+            mqtt,
+            client_id=client_id,
+            on_connected=lambda _present: on_connected(),
+            on_crash=on_crash,
+            window=256,
+            receive_maximum=settings.batch_messages * 4,
+        )
+        for topic_filter in topic_filters(site):
+            self.session.subscribe(topic_filter, self._arrived.put)
+
+    def run(self, stop: Stop) -> None:
+        """Connect, and store what comes until ``stop``; the body of the thread ``ingest``."""
+        self.session.start()
+        try:
+            while not stop.is_set():
+                deliveries = self._gather()
+                if deliveries:
+                    self._store(deliveries, stop)
+        finally:
+            self.session.stop()
+
+    def _gather(self) -> list[Delivery]:
+        """Wait for a message, then for more until the batch is full or ``batch_ms`` are over."""
+        try:
+            deliveries = [self._arrived.get(timeout=_IDLE_S)]
+        except queue.Empty:
+            return []
+        deadline = time.monotonic() + self._settings.batch_ms / 1000
+        while len(deliveries) < self._settings.batch_messages:
+            try:
+                deliveries.append(self._arrived.get(timeout=max(0.0, deadline - time.monotonic())))
+            except queue.Empty:
+                break
+        return deliveries
+
+    def _store(self, deliveries: Sequence[Delivery], stop: Stop) -> None:
+        """Store a batch, trying until there is room; then acknowledge it."""
+        now_ms = self._now_ms()
+        messages = [Incoming(d.topic, d.payload, now_ms, d.retain) for d in deliveries]
+        pause_s = _RETRY_S[0]
+        while True:
+            try:
+                batch = self._intake.process(messages)
+                break
+            except StorageError as error:
+                if not self.failing:
+                    event = "storage_full" if isinstance(error, StorageFull) else "storage_failing"
+                    _log.error(event, reason=str(error), waiting=len(messages))
+                self.failing = str(error)
+            if stop.wait(pause_s):
+                return
+            pause_s = min(pause_s * 2, _RETRY_S[1])
+        if self.failing:
+            _log.info("storage_recovered", stored=batch.stored)
+            self.failing = ""
+        for delivery in deliveries:
+            delivery.ack()
+        self._on_stored(batch)
