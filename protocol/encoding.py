@@ -105,17 +105,17 @@ class Fields:
             raise self._refuse(name, "true or false")
         return value
 
-    def text(self, name: str, *, max_length: int = 256, allow_empty: bool = False) -> str:
-        """Take a printable text of at most ``max_length`` characters.
+    def text(self, name: str, *, max_length: int = 256, multiline: bool = False) -> str:
+        """Take a printable, non-empty text of at most ``max_length`` characters.
 
-        Control and formatting characters are refused: these texts are shown to people.
+        Control and formatting characters are refused, because these texts are shown to people;
+        ``multiline`` permits line feeds.
         """
         value = self._take(name)
         if (
             not isinstance(value, str)
-            or len(value) > max_length
-            or not (value or allow_empty)
-            or not value.isprintable()
+            or not 0 < len(value) <= max_length
+            or not (value.replace("\n", "") if multiline else value).isprintable()
         ):
             raise self._refuse(name, f"a printable text of 1 to {max_length} characters")
         return value

@@ -92,7 +92,7 @@ def decode_witness_request(data: bytes) -> tuple[str, dict[str, object] | None]:
     :raises MalformedMessage: it is not one.
     """
     fields = Fields(decode(data, what="witness request", max_bytes=1 << 18), what="witness request")
-    text = fields.text("checkpoint", max_length=MAX_PROOF)
+    text = fields.text("checkpoint", max_length=MAX_PROOF, multiline=True)
     proof = fields.optional("proof", lambda name: fields.text(name, max_length=MAX_PROOF))
     fields.done()
     if proof is None:
