@@ -181,7 +181,7 @@ def write_certificates(
 
 def give_to_mosquitto(folder: Path) -> None:
     """When root runs this, hand the folder to the user that Mosquitto changes to at its start."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or not folder.is_dir():
         return
     try:
         account = pwd.getpwnam(_USER)

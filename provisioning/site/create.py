@@ -26,20 +26,16 @@ from provisioning.site import layout, roles
 from provisioning.site.layout import SitePaths
 from provisioning.site.modelbundle import install_bundle, link_bundle
 from provisioning.site.office import Office
+from provisioning.site.opened import SiteError
 from provisioning.site.plan import AGGREGATOR_NAME, BoxPlan, OfficerPlan, SitePlan, site_toml
 from provisioning.site.policy_text import policy_text
 from provisioning.site.readme import readme
 from provisioning.site.secretfiles import Secrets, write_box_identity
 from provisioning.site.spread import spread
-from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, fsync_folder
 from runtime.keyfiles import Cost
 
 Notify = Callable[[str], None]
-
-
-class SiteError(OperationError):
-    """A site cannot be made or changed as asked."""
 
 
 @dataclass(slots=True)

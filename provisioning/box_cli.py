@@ -1,0 +1,222 @@
+"""`sealtrace box`: add an edge box, list them, swap a dead one, revoke a stolen one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.markup import escape
+
+from provisioning import box as boxes
+from provisioning.site import changes, open_site
+from provisioning.site.plan import BoxPlan, CameraPlan, anchored_camera, redacted_source
+from provisioning.site.push import aggregator_boxes, officer_tls
+from provisioning.site.terminal import (
+    DryRun,
+    OfficerFile,
+    PassphraseFile,
+    SiteFolder,
+    days,
+    out,
+    plain_table,
+    reported,
+    say,
+)
+from provisioning.site_cli import report_change, tell
+from runtime.errors import OperationError
+from runtime.keyfiles import get_passphrase
+
+app = typer.Typer(
+    name="box",
+    no_args_is_help=True,
+    help="Add, list, swap and revoke the edge boxes of a site.",
+)
+_Push = Annotated[
+    bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
+]
+_Cameras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--camera",
+        metavar="NAME=URL",
+        help="A camera and where it is: rtsp://..., v4l2:/dev/video0, a file; may be repeated.",
+    ),
+]
+
+
+@app.command(
+    epilog="Example:  sealtrace box add north box-7 --camera door=rtsp://10.0.0.7/stream1 --push"
+)
+def add(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="Name of the new box.")],
+    *,
+    camera: _Cameras = None,
+    push: _Push = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a folder for a new box and list it in a new version of the directory."""
+    cameras = _cameras(camera)
+    if not cameras:
+        raise typer.BadParameter("give at least one NAME=URL", param_hint="--camera")
+    with reported():
+        plan = _box_plan(name, cameras)
+        site = open_site(folder)
+        present = boxes.check_box(site, plan)
+        if dry_run:
+            what = "is there already" if present else "would be added"
+            say(f"{name} {what}: {', '.join(entry.name for entry in cameras)}")
+            return
+        passphrase = b""
+        if not present:
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = boxes.add_box(folder, plan, passphrase)
+        report_change(change, f"{name} is in the site")
+        say(f"Carry {site.paths.box(name).parent} to the box; README.txt in it says how to start.")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace box swap north box-7 box-7b --push")
+def swap(
+    folder: SiteFolder,
+    old: Annotated[str, typer.Argument(help="The dead box; it is revoked.")],
+    new: Annotated[str, typer.Argument(help="Name of the box in its place.")],
+    *,
+    camera: _Cameras = None,
+    push: _Push = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Put a new box in the place of a dead one, with its cameras and their set-up."""
+    cameras = _cameras(camera)
+    with reported():
+        site = open_site(folder)
+        plan = boxes.swap_plan(site, old, new, cameras)
+        if dry_run:
+            say(f"would revoke {old} and make {new}: {', '.join(c.name for c in plan.cameras)}")
+            return
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = boxes.swap_box(folder, old, new, passphrase, cameras=cameras)
+        report_change(change, f"{new} takes the place of {old}")
+        say(f"Carry {site.paths.box(new).parent} to the box; README.txt in it says how to start.")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace box revoke north box-7 --push")
+def revoke(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="The box that is lost, stolen or out of use.")],
+    *,
+    push: _Push = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Put a box out of the site: broker, aggregator and custodians refuse it.
+
+    What it sent before stays. Run it again at any time, for example to reach who was down.
+    """
+    with reported():
+        site = open_site(folder)
+        boxes.require_box(site, name)
+        if dry_run:
+            say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
+            return
+        passphrase = b""
+        if not changes.is_revoked(site, name):
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = changes.revoke(folder, name, passphrase)
+        report_change(change, f"{name} is revoked")
+        tell(change, push=push, officer=officer)
+
+
+@app.command("list", epilog="Example:  sealtrace box list north --live")
+def list_boxes(
+    folder: SiteFolder,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask the aggregator when each was last seen.")
+    ] = False,
+    aggregator: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask this aggregator instead.")
+    ] = None,
+    officer: OfficerFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the boxes: cameras, days left of the certificate, and (live) when last seen, gaps."""
+    with reported():
+        site = open_site(folder)
+        seen: dict[str, dict[str, Any]] = {}
+        problem = ""
+        if live or aggregator:
+            try:
+                rows = aggregator_boxes(site, officer_tls(site, officer), aggregator)
+                seen = {str(row.get("box", row.get("name"))): row for row in rows}
+            except OperationError as error:
+                problem = str(error)
+        listed = [boxes.with_live(entry, seen.get(entry.name)) for entry in boxes.overview(site)]
+        if as_json:
+            typer.echo(json.dumps([entry.to_json() for entry in listed], indent=2))
+        else:
+            _show(listed, live=live or bool(aggregator))
+        if problem:
+            raise OperationError(f"the aggregator did not tell: {problem}")
+
+
+def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
+    columns = ["box", "cameras", "certificate"]
+    table = plain_table(*columns, *(("last seen", "version", "gaps") if live else ()))
+    for entry in listed:
+        sources = [
+            f"{name} ({escape(redacted_source(entry.sources[name]))})"
+            if name in entry.sources
+            else name
+            for name in entry.cameras
+        ]
+        state = days(entry.certificate_days)
+        if entry.revoked_at is not None:
+            state = f"[red]revoked {entry.revoked_at:%Y-%m-%d %H:%M}[/]"
+        told: tuple[str, ...] = ()
+        if live:
+            last = entry.last_seen
+            told = (
+                "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S}Z",
+                escape(entry.version),
+                "" if entry.gaps is None else str(entry.gaps),
+            )
+        table.add_row(entry.name, ", ".join(sources), state, *told)
+    if listed:
+        out.print(table)
+    else:
+        say("the site has no boxes yet; sealtrace box add DIR NAME --camera NAME=URL adds one")
+
+
+def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
+    found = []
+    for option in options or []:
+        name, equals, source = option.partition("=")
+        if not equals or not source:
+            raise typer.BadParameter(
+                f"'{redacted_source(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
+                param_hint="--camera",
+            )
+        try:
+            camera = CameraPlan(name=name, source=source)
+        except ValidationError as error:
+            raise typer.BadParameter(
+                f"{name!r}: {error.errors()[0]['msg']}", param_hint="--camera"
+            ) from None
+        found.append(anchored_camera(camera, Path.cwd()))
+    return tuple(found)
+
+
+def _box_plan(name: str, cameras: tuple[CameraPlan, ...]) -> BoxPlan:
+    try:
+        return BoxPlan(name=name, cameras=cameras)
+    except ValidationError as error:
+        raise OperationError(f"'{name}' cannot be added: {error.errors()[0]['msg']}") from None

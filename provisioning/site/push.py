@@ -1,0 +1,119 @@
+"""Tell the custodians and the aggregator of a new directory, as an officer, over mutual TLS."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from protocol.directory import AGGREGATOR, CUSTODIAN, Principal
+from provisioning.site.opened import Site, SiteError
+from runtime import http
+from runtime.config import TlsConfig
+from runtime.errors import OperationError
+from runtime.fsio import FileProblem, read_file
+
+OFFICER_ENVIRONMENT = "SEALTRACE_OFFICER"
+_MAX_BYTES = 64 << 20
+_TIMEOUT_S = 10.0
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of telling one principal; ``problem`` is empty when it has the directory."""
+
+    name: str
+    url: str
+    problem: str = ""
+
+
+def push_directory(site: Site, tls: TlsConfig) -> list[Pushed]:
+    """Hand the site's newest directory to every custodian and the aggregator in force.
+
+    :param tls: certificates of any officer in force; the directory speaks for itself.
+    :returns: one entry each, in the order of their names.
+    :raises FileProblem: the directory cannot be read.
+    """
+    body = read_file(site.paths.directory, _MAX_BYTES)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="push") as pool:
+        return list(pool.map(lambda service: _push(service, body, tls), services(site)))
+
+
+def services(site: Site) -> list[Principal]:
+    """Return the custodians and the aggregator in force that have an address."""
+    found = [*site.directory.with_duty(CUSTODIAN), *site.directory.with_duty(AGGREGATOR)]
+    return [principal for principal in found if principal.url]
+
+
+def aggregator_boxes(site: Site, tls: TlsConfig, url: str | None = None) -> list[dict[str, Any]]:
+    """Ask the aggregator how the boxes are; one map each, as ``GET /v1/boxes`` gives it.
+
+    :raises OperationError: it cannot be reached, or refuses.
+    """
+    found = [service for service in services(site) if AGGREGATOR in service.duties]
+    url = url or (found[0].url if found else None)
+    if not url:
+        raise SiteError("the site has no aggregator in force")
+    with http.client(url, tls, _TIMEOUT_S) as client:
+        answer = http.raise_for_problem(client.get("/v1/boxes")).json()
+    rows = answer.get("boxes", []) if isinstance(answer, dict) else answer
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def officer_tls(site: Site, officer: Path | None) -> TlsConfig:
+    """Return the certificates to speak with: of ``officer``, else of one whose folder is here.
+
+    :param officer: an ``officer.toml``; the environment's SEALTRACE_OFFICER when None.
+    :raises SiteError: none is given and none is here, or the file cannot be used.
+    """
+    if officer is None and os.environ.get(OFFICER_ENVIRONMENT):
+        officer = Path(os.environ[OFFICER_ENVIRONMENT])
+    if officer is not None:
+        return _read_tls(officer)
+    for path in _officers_here(site):
+        return _read_tls(path)
+    raise SiteError(
+        "calling custodians and the aggregator takes an officer's certificate, and no officer's"
+        f" folder is here; give --officer FILE or set {OFFICER_ENVIRONMENT}"
+    )
+
+
+def _officers_here(site: Site) -> Iterable[Path]:
+    for name, principal in sorted(site.directory.principals.items()):
+        path = site.paths.officer(name)
+        if principal.revoked_at_ms is None and path.exists():
+            yield path
+
+
+def _read_tls(path: Path) -> TlsConfig:
+    try:
+        table = tomllib.loads(read_file(path, 1 << 20).decode())["tls"]
+        tls = TlsConfig.model_validate(table)
+    except (ValueError, KeyError, ValidationError) as error:
+        raise SiteError(f"{path} has no usable [tls] section; give an officer.toml") from error
+    folder = path.absolute().parent
+    return TlsConfig(
+        ca=folder / tls.ca,
+        certificate=folder / tls.certificate,
+        private_key=None if tls.private_key is None else folder / tls.private_key,
+    )
+
+
+def _push(service: Principal, body: bytes, tls: TlsConfig) -> Pushed:
+    url = service.url or ""
+    try:
+        with http.client(url, tls, _TIMEOUT_S) as client:
+            answer = client.put("/v1/directory", content=body, headers={"content-type": http.CBOR})
+            http.raise_for_problem(answer)
+    except FileProblem:
+        raise
+    except OperationError as error:
+        return Pushed(service.name, url, str(error))
+    return Pushed(service.name, url)

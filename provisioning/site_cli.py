@@ -1,0 +1,390 @@
+"""`sealtrace site`: make a site, look at it, back it up, renew, revoke, change its policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from provisioning.site import changes, create_site, load_plan, open_site
+from provisioning.site.backup import backup_site, restore_site
+from provisioning.site.create import refuse_existing
+from provisioning.site.example import example_toml
+from provisioning.site.guide import ask_plan
+from provisioning.site.inspect import SOON_DAYS, Report, inspect_site
+from provisioning.site.modelbundle import install_bundle
+from provisioning.site.opened import Site, changing
+from provisioning.site.plan import SitePlan
+from provisioning.site.push import officer_tls, push_directory
+from provisioning.site.secretfiles import PURPOSES, open_authority
+from provisioning.site.terminal import (
+    DryRun,
+    OfficerFile,
+    PassphraseFile,
+    SiteFolder,
+    days,
+    err,
+    out,
+    plain_table,
+    progress,
+    reported,
+    say,
+    show_pushed,
+    warn,
+)
+from runtime import keyfiles
+from runtime.errors import OperationError
+from runtime.fsio import read_file
+from runtime.keyfiles import get_passphrase
+
+app = typer.Typer(
+    name="site",
+    no_args_is_help=True,
+    help="Make a site: its authorities, keys and certificates, one folder a role; then keep it.",
+)
+_MAX_POLICY = 1 << 20
+
+
+@app.command(
+    epilog="Examples:  sealtrace site init north --config site.toml   |   sealtrace site init north"
+    "   |   sealtrace site init --example > site.toml"
+)
+def init(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="Folder to make the site in.")
+    ] = None,
+    *,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="site.toml to make it from. Default: questions."),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    role_passphrase_file: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE",
+            help="Passphrase of a custodian, officer or the aggregator alone; may be repeated.",
+        ),
+    ] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a commented site.toml and stop.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a site's CAs, authority, keys, certificates, directory, policy and role folders.
+
+    Nothing is overwritten: DIR must be new or empty, and appears only when it is whole.
+    """
+    if example:
+        typer.echo(example_toml(), nl=False)
+        return
+    if folder is None:
+        raise typer.BadParameter("name the folder to make the site in", param_hint="DIR")
+    with reported():
+        refuse_existing(folder)
+        plan = load_plan(config) if config is not None else ask_plan(err)
+        for line in plan.warnings():
+            warn(line)
+        if dry_run:
+            _show_plan(plan, folder)
+            return
+        own = _role_passphrases(plan, role_passphrase_file or [])
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{plan.site}'", new=True)
+        with progress(f"site {plan.site}") as notify:
+            paths = create_site(plan, folder, passphrase, role_passphrases=own, notify=notify)
+        say(f"site '{plan.site}' is in {paths.root}")
+        _next_steps(plan, folder)
+
+
+@app.command(epilog="Example:  sealtrace site show north")
+def show(folder: SiteFolder) -> None:
+    """Verify the directory and policy; list who is in the site, days left, and what is due.
+
+    Exit code 1 when something is wrong or runs out within a week.
+    """
+    with reported():
+        site = open_site(folder)
+        report = inspect_site(site)
+        _show_site(site, report)
+        if report.problems:
+            raise typer.Exit(1)
+
+
+@app.command(epilog="Example:  sealtrace site backup north --out north-2027-01-31.backup")
+def backup(
+    folder: SiteFolder,
+    out_file: Annotated[Path, typer.Option("--out", help="File to write; must not exist.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Write the site's folder, without models and state, into one encrypted file.
+
+    The secret files in it stay under their own passphrases; the backup may have another.
+    """
+    with reported():
+        site = open_site(folder)
+        passphrase = get_passphrase(passphrase_file, what="the backup", new=True)
+        size = backup_site(site, out_file, passphrase)
+        say(f"{out_file}: {size:,} bytes. Keep it on another medium, in another place.")
+
+
+@app.command(epilog="Example:  sealtrace site restore north-2027-01-31.backup north")
+def restore(
+    archive: Annotated[Path, typer.Argument(help="File made by `sealtrace site backup`.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the site.")],
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Unpack a backup into a new folder and verify it."""
+    with reported():
+        passphrase = get_passphrase(passphrase_file, what="the backup")
+        paths = restore_site(archive, folder, passphrase)
+        site = open_site(paths.root)
+        say(f"site '{site.plan.site}', directory version {site.directory.version}: {paths.root}")
+        say(f"Give it its models again: sealtrace site models {folder} BUNDLE")
+
+
+@app.command(epilog="Examples:  sealtrace site renew north   |   sealtrace site renew north box-1")
+def renew(
+    folder: SiteFolder,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Whose certificates. Default: everyone's that run out soon."),
+    ] = None,
+    within_days: Annotated[
+        int, typer.Option(help="Without names: certificates with at most so many days left.")
+    ] = SOON_DAYS,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Issue new TLS certificates and keys into the role folders; identities stay as they are."""
+    with reported():
+        site = open_site(folder)
+        due = list(names or changes.due_for_renewal(site, within_days))
+        if not due:
+            say(f"nobody's certificate runs out within {within_days} days; nothing was changed")
+            return
+        if dry_run:
+            say(f"would renew: {', '.join(due)}")
+            return
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        for renewed in changes.renew(folder, due, passphrase):
+            say(f"renewed {renewed}")
+        say("Copy each folder to its machine and restart the service there.")
+
+
+@app.command(epilog="Example:  sealtrace site revoke north bo --push")
+def revoke(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="Custodian, officer, box, aggregator or broker.")],
+    *,
+    push: Annotated[
+        bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
+    ] = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if the site cannot go on without it.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Put anyone out of the site: certificate, rights at the broker, entry in the directory."""
+    with reported():
+        site = open_site(folder)
+        effects = changes.check_revocation(site, name)
+        for line in effects:
+            warn(line)
+        if dry_run:
+            say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
+            return
+        if effects and not force:
+            raise OperationError(f"'{name}' was not revoked; add --force if that is what you want")
+        passphrase = b""
+        if not changes.is_revoked(site, name):
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = changes.revoke(folder, name, passphrase)
+        report_change(change, f"{name} is revoked")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace site update north --push")
+def update(
+    folder: SiteFolder,
+    push: Annotated[
+        bool, typer.Option("--push", help="Also tell the custodians and the aggregator.")
+    ] = False,
+    officer: OfficerFile = None,
+) -> None:
+    """Bring directory, policy and revocations in the role folders up to date."""
+    with reported():
+        site = open_site(folder)
+        with changing(site.paths):
+            change = changes.spread_changes(site, changed=False)
+        report_change(change, "the role folders are up to date")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace site policy north policy-2.toml")
+def policy(
+    folder: SiteFolder,
+    file: Annotated[Path, typer.Argument(help="The changed policy.toml, with a higher version.")],
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Sign a changed policy and bring it to the role folders.
+
+    Queries that refer to the old one are refused from then on.
+    """
+    with reported():
+        site = open_site(folder)
+        text = read_file(file, _MAX_POLICY)
+        changes.check_policy(site, text)
+        if dry_run:
+            say(f"{file} can be signed; the policy in force is version {site.policy.version}")
+            return
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        changed = changes.change_policy(folder, text, passphrase)
+        version = open_site(folder).policy.version
+        say(f"policy version {version} is {'signed' if changed else 'in force already'}")
+        say("Copy policy.toml and policy.toml.sig to every custodian, officer and the aggregator.")
+
+
+@app.command(epilog="Example:  sealtrace site models north .sealtrace/models")
+def models(
+    folder: SiteFolder,
+    bundle: Annotated[Path, typer.Argument(help="Folder of a signed model bundle.")],
+    signer: Annotated[
+        Path | None,
+        typer.Option(help="Public key file of who signed it. Default: the one beside the bundle."),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """Have the site's authority sign a model bundle, and put it into the folders that use one."""
+    with reported():
+        site = open_site(folder)
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        with changing(site.paths):
+            authority = open_authority(site.paths, passphrase)
+            install_bundle(site.paths, bundle, authority, signer=signer)
+        say(f"{site.paths.models} is signed by the site's authority and in the role folders")
+
+
+@app.command(epilog="Example:  sealtrace site passphrase north/custodians/c1/identity.secret")
+def passphrase(
+    file: Annotated[Path, typer.Argument(help="A secret file.")],
+    passphrase_file: PassphraseFile = None,
+    new_passphrase_file: Annotated[
+        Path | None, typer.Option(help="File with the new passphrase. Default: it is asked.")
+    ] = None,
+) -> None:
+    """Give a secret file another passphrase, for example when a custodian receives theirs."""
+    with reported():
+        old = get_passphrase(passphrase_file, what=str(file))
+        purpose, secret = _open_any(file, old)
+        new = get_passphrase(new_passphrase_file, what=f"{file} from now on", new=True)
+        keyfiles.write_secret(file, secret, new, purpose, overwrite=True)
+        say(f"{file} now opens with the new passphrase only (older copies and backups do not)")
+
+
+def report_change(change: changes.Change, done: str) -> None:
+    """Say what a change did to the site's own files."""
+    version = change.site.directory.version
+    if not change.changed:
+        say(f"{done}; nothing had to be changed (directory version {version})")
+        return
+    say(f"{done}: directory version {version}")
+    if change.files:
+        say(f"  {len(change.files)} files of role folders were brought up to date")
+
+
+def tell(change: changes.Change, *, push: bool, officer: Path | None) -> None:
+    """Tell the running services of a change, or say how; exit with 1 when some were not reached."""
+    from provisioning import mosquitto  # noqa: PLC0415 - only changes need it
+
+    site = change.site
+    if site.paths.broker_config.exists() and change.changed:
+        if mosquitto.signal_mosquitto(site.paths.broker):
+            say("  ✓ broker: reads its rights anew; restart it to cut revoked connections")
+        else:
+            say("  - broker: not run from here; copy broker/acl and broker/certs/crl.pem to it and")
+            say("    restart it (systemctl restart mosquitto)")
+    if not push:
+        say("Tell the running services: sealtrace site update DIR --push")
+        return
+    results = push_directory(site, officer_tls(site, officer))
+    if not show_pushed(results, site.directory.version):
+        raise typer.Exit(1)
+
+
+def _role_passphrases(plan: SitePlan, options: list[str]) -> dict[str, bytes]:
+    names = {"aggregator"}
+    names |= {custodian.name for custodian in plan.custodians}
+    names |= {officer.name for officer in plan.officers}
+    found = {}
+    for option in options:
+        name, equals, file = option.partition("=")
+        if not equals or name not in names:
+            raise typer.BadParameter(
+                f"'{option}' is not NAME=FILE with a name of: {', '.join(sorted(names))}",
+                param_hint="--role-passphrase-file",
+            )
+        found[name] = get_passphrase(Path(file), what=name, new=True)
+    return found
+
+
+def _show_plan(plan: SitePlan, folder: Path) -> None:
+    say(f"would make the site '{plan.site}' in {folder}:")
+    say(f"  custodians  {plan.threshold} of {len(plan.custodians)} must agree")
+    for custodian in plan.custodians:
+        say(f"    {custodian.name}  {custodian.url}")
+    say(f"  aggregator  {plan.aggregator.url}")
+    say(f"  broker      {plan.broker.kind}, {plan.broker.host}:{plan.broker.port}")
+    for officer in plan.officers:
+        say(f"  officer     {officer.name}  {', '.join(officer.duties)}")
+    for box in plan.boxes:
+        say(f"  box         {box.name}  {', '.join(camera.name for camera in box.cameras)}")
+    say(f"  policy      {plan.policy.approvals} approvals, {plan.policy.retention_days} days kept,")
+    say(f"              programme ends {plan.policy.programme_ends:%Y-%m-%d}")
+
+
+def _next_steps(plan: SitePlan, folder: Path) -> None:
+    say("Next:")
+    say(f"  1. sealtrace site backup {folder} --out FILE        (keep it somewhere else)")
+    say(f"  2. carry each folder in {folder} to its machine; README.txt in it says how to start")
+    if plan.bundle is None:
+        say(f"  3. sealtrace site models {folder} BUNDLE           (boxes need models)")
+    say("  ca/ and authority/ stay on a machine that is off the network.")
+
+
+def _show_site(site: Site, report: Report) -> None:
+    directory, rules = site.directory, site.policy
+    custodians = len(directory.custodians())
+    out.print(f"[bold]Site {site.plan.site}[/]   {site.paths.root}", highlight=False)
+    say(
+        f"directory version {directory.version}, signed by {site.authority.fingerprint} ✓"
+        f"   {directory.threshold} of {custodians} custodians must agree"
+    )
+    say(
+        f"policy version {rules.version} ✓   {rules.approvals} approvals, at most"
+        f" {rules.max_window_hours} h back, {rules.max_live_hours} h live, {rules.max_cameras}"
+        f" cameras; sightings kept {rules.retention_days} days; programme ends"
+        f" {site.plan.policy.programme_ends:%Y-%m-%d}"
+    )
+    table = plain_table("name", "duties", "cameras or address", "key", "certificate", "folder")
+    for row in report.rows:
+        state = days(row.certificate_days)
+        if row.revoked_at is not None:
+            state = f"[red]revoked {row.revoked_at:%Y-%m-%d %H:%M}[/]"
+        here = "here" if row.folder else "moved away"
+        table.add_row(row.name, row.duties, row.detail, row.fingerprint, state, here)
+    out.print(table)
+    for problem in report.problems:
+        warn(problem)
+
+
+def _open_any(file: Path, passphrase: bytes) -> tuple[str, bytes]:
+    """Open a secret file whatever it is for."""
+    for line in read_file(file, 4 << 20).decode("ascii", "replace").splitlines()[:6]:
+        name, _, value = line.partition(": ")
+        if name == "purpose" and value in PURPOSES:
+            return value, keyfiles.read_secret(file, passphrase, value)
+    raise OperationError(f"{file} is not a secret file of a site; name an identity.secret or alike")
