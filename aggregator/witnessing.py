@@ -1,0 +1,190 @@
+"""Have every log of the site cosigned by the other roles, so that none can show two histories.
+
+One thread, ``witness``, carries checkpoints around: it fetches each log's, proves to each other
+role that the log only grew since that role last looked, and hands the cosignature back. It decides
+nothing: a role cosigns only what it has checked itself (PROTOCOL.md, "Audit log").
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+import httpx
+import structlog
+
+from protocol.auditlog import origin_of, parse_checkpoint
+from protocol.directory import CUSTODIAN
+from protocol.errors import LogInconsistent, ProtocolError
+from runtime.auditlog import AuditLog, Witness
+from runtime.config import TlsConfig
+from runtime.errors import OperationError
+from runtime.http import CBOR, ProblemError, client, raise_for_problem
+from runtime.lifecycle import Stop
+from runtime.log_api import encode_witness_request, keeper_key, witness_checkpoint
+from runtime.trust import Trust
+
+_log = structlog.get_logger()
+INTERVAL_S = 60.0
+_TIMEOUT_S = 10.0
+Proof = Mapping[str, object] | None
+
+
+class _Role(Protocol):
+    """A role that keeps a log and witnesses the others'."""
+
+    origin: str
+
+    def checkpoint(self) -> str: ...
+    def consistency(self, earlier: int, later: int) -> Proof: ...
+    def last_seen(self, origin: str) -> int: ...
+    def cosign(self, text: str, proof: Proof) -> str: ...
+    def keep(self, size: int, line: str) -> None: ...
+
+
+class _Remote:
+    """A custodian, over its log interface (`runtime.log_api`)."""
+
+    def __init__(self, origin: str, http: httpx.Client) -> None:
+        self.origin = origin
+        self._http = http
+
+    def checkpoint(self) -> str:
+        return self._get("/v1/log/checkpoint").text
+
+    def consistency(self, earlier: int, later: int) -> Proof:
+        proof: Proof = self._get(f"/v1/log/consistency?from={earlier}&to={later}").json()
+        return proof
+
+    def last_seen(self, origin: str) -> int:
+        return int(self._get(f"/v1/witness?origin={origin}").json()["size"])
+
+    def cosign(self, text: str, proof: Proof) -> str:
+        body = encode_witness_request(text, proof)
+        response = self._http.post("/v1/witness", content=body, headers={"content-type": CBOR})
+        raise_for_problem(response)
+        return response.text
+
+    def keep(self, size: int, line: str) -> None:
+        url = f"/v1/log/cosignatures?size={size}"
+        raise_for_problem(self._http.post(url, content=line.encode()))
+
+    def _get(self, path: str) -> httpx.Response:
+        response = self._http.get(path)
+        raise_for_problem(response)
+        return response
+
+
+class _Local:
+    """The aggregator itself."""
+
+    def __init__(self, log: AuditLog, witness: Witness, trust: Trust) -> None:
+        self.origin = log.origin
+        self._audit = log
+        self._witness = witness
+        self._trust = trust
+
+    def checkpoint(self) -> str:
+        return self._audit.checkpoint()
+
+    def consistency(self, earlier: int, later: int) -> Proof:
+        return self._audit.prove_consistency(earlier, later)
+
+    def last_seen(self, origin: str) -> int:
+        return self._witness.last_seen(origin)
+
+    def cosign(self, text: str, proof: Proof) -> str:
+        return witness_checkpoint(
+            self._witness,
+            text,
+            proof,
+            directory=self._trust.directory,
+            time_s=int(time.time()),
+        )
+
+    def keep(self, size: int, line: str) -> None:
+        origin = line.split(" ")[1]
+        key = keeper_key(self._trust.directory, origin)
+        self._audit.add_cosignature(size, line, witness=origin, key=key)
+
+
+class Witnessing:
+    """Carries checkpoints between the roles; `run` is the body of the thread ``witness``.
+
+    Args:
+        log: the aggregator's audit log.
+        witness: the aggregator as a witness.
+        trust: the site's directory.
+        tls: the aggregator's client certificate.
+    """
+
+    def __init__(
+        self, log: AuditLog, witness: Witness, trust: Trust, tls: TlsConfig | None
+    ) -> None:
+        self._local = _Local(log, witness, trust)
+        self._trust = trust
+        self._tls = tls
+        self._soon = threading.Event()
+        self._cosigned: dict[tuple[str, str], int] = {}
+
+    def soon(self) -> None:
+        """Ask for a round soon, because something was appended that matters."""
+        self._soon.set()
+
+    def run(self, stop: Stop) -> None:
+        """Make a round every minute, or sooner when asked, until ``stop``."""
+        while not stop.is_set():
+            self.round()
+            deadline = time.monotonic() + INTERVAL_S
+            while time.monotonic() < deadline and not self._soon.is_set():
+                if stop.wait(0.5):
+                    return
+            self._soon.clear()
+
+    def round(self) -> None:
+        """Have every log cosigned by every other role that can be reached."""
+        with self._roles() as roles:
+            for keeper in roles:
+                try:
+                    text = keeper.checkpoint()
+                    size = parse_checkpoint(text)[0].size
+                except (OperationError, ProtocolError) as error:
+                    _log.warning("log_unreachable", origin=keeper.origin, reason=str(error))
+                    continue
+                for witness in roles:
+                    if witness is not keeper:
+                        self._cosign(keeper, witness, text, size)
+
+    def _cosign(self, keeper: _Role, witness: _Role, text: str, size: int) -> None:
+        pair = (keeper.origin, witness.origin)
+        if self._cosigned.get(pair) == size:
+            return
+        try:
+            seen = witness.last_seen(keeper.origin)
+            if seen > size:
+                return  # it has cosigned a newer checkpoint already
+            line = witness.cosign(text, keeper.consistency(seen, size))
+            keeper.keep(size, line)
+        except LogInconsistent as error:
+            _log.critical("log_not_append_only", origin=keeper.origin, reason=str(error))
+        except ProblemError as error:
+            level = "critical" if error.type in {"log-inconsistent", "log-forked"} else "warning"
+            getattr(_log, level)("not_cosigned", log=pair[0], witness=pair[1], reason=str(error))
+        except (OperationError, ProtocolError) as error:
+            _log.warning("not_cosigned", log=pair[0], witness=pair[1], reason=str(error))
+        else:
+            self._cosigned[pair] = size
+
+    @contextmanager
+    def _roles(self) -> Iterator[list[_Role]]:
+        directory = self._trust.directory
+        with ExitStack() as stack:
+            roles: list[_Role] = [self._local]
+            for custodian in directory.with_duty(CUSTODIAN):
+                if custodian.url is not None:
+                    http = stack.enter_context(client(custodian.url, self._tls, _TIMEOUT_S))
+                    roles.append(_Remote(origin_of(directory.site, custodian.name), http))
+            yield roles
