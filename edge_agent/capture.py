@@ -252,6 +252,8 @@ class FrameSource:
                 self._put(current, wall_clock_ms(), wait=False)
             due_s += 1.0 / reader.fps
             current = reader.read()
+        if current is not None:
+            current.fill(0)
         self._account(reader)
 
     def _run_live(self) -> None:
@@ -298,7 +300,11 @@ class FrameSource:
                 self._slot.wipe()
                 self._dropped += 1
             self._connected = True
-            self._slot = None if self._stop.is_set() else Frame(image, at_ms, self._read)
+            if self._stop.is_set():
+                image.fill(0)
+                self._slot = None
+            else:
+                self._slot = Frame(image, at_ms, self._read)
             self._read += 1
             self._changed.notify_all()
 

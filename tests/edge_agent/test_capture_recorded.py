@@ -8,8 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge_agent.capture import Frame, FrameSource, SourceError
+from edge_agent.sources import decode_image
 
 Wait = Callable[[Callable[[], bool]], None]
 FPS = 20
@@ -135,3 +138,28 @@ def test_pictures_of_a_folder_may_differ_in_size_and_be_grey(tmp_path: Path) -> 
     cv2.imwrite(str(tmp_path / "b.png"), np.full((20, 30, 3), 50, np.uint8))
     with FrameSource(f"folder:{tmp_path}", pace="fast") as source:
         assert [frame.image.shape for frame in source.frames()] == [(40, 60, 3), (20, 30, 3)]
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"BM"]),
+)
+def test_any_bytes_are_an_image_or_none(data: bytes, start: bytes) -> None:
+    image = decode_image(start + data)
+    assert image is None or (image.ndim == 3 and image.dtype == np.uint8)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(min_size=1, max_size=400), st.sampled_from([b"", b"RIFF", b"\0\0\0\x18ftypmp42"]))
+def test_any_bytes_as_a_video_are_refused_in_words(
+    tmp_path: Path, data: bytes, start: bytes
+) -> None:
+    (tmp_path / "any.mp4").write_bytes(start + data)
+    source = FrameSource(f"file:{tmp_path / 'any.mp4'}", pace="fast")
+    try:
+        source.start()
+    except SourceError as error:
+        assert "any.mp4" in str(error)
+    else:
+        assert all(frame.image.ndim == 3 for frame in source.frames())
+    source.stop()
