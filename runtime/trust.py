@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -46,6 +47,7 @@ class Trust:
         self._installed = installed
         self._kept = None if state_dir is None else state_dir / _DIRECTORY_FILE
         self._lock = threading.Lock()
+        self._listeners: list[Callable[[Directory], None]] = []
         self._signed, self._directory = self._read(installed)
         if self._kept is not None and self._kept.exists():
             try:
@@ -82,9 +84,15 @@ class Trust:
                 return False
             self._signed, self._directory = data, directory
         _log.info("directory_accepted", version=directory.version)
+        for tell in self._listeners:
+            tell(directory)
         if self._kept is not None:
             atomic_write(self._kept, data)
         return True
+
+    def on_change(self, tell: Callable[[Directory], None]) -> None:
+        """Have ``tell`` called with every directory that comes into force from now on."""
+        self._listeners.append(tell)
 
     def reload(self) -> bool:
         """Read the installed file again (SIGHUP); tell whether it was newer.

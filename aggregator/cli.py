@@ -1,0 +1,108 @@
+"""`sealtrace aggregator`: run headquarters' service, look after what waits in quarantine."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from aggregator.config import AggregatorConfig
+from runtime import logs
+from runtime.config import load, render
+from runtime.errors import OperationError
+from runtime.http import client, raise_for_problem
+from runtime.keyfiles import open_secret
+
+app = typer.Typer(
+    name="aggregator",
+    no_args_is_help=True,
+    help="Keep envelopes sealed, run authorized queries, serve the officers.",
+)
+_out = Console()
+ConfigOption = Annotated[
+    Path, typer.Option("--config", "-c", help="The aggregator's configuration.")
+]
+PassphraseOption = Annotated[
+    Path | None,
+    typer.Option(help="File with the identity's passphrase; else SEALTRACE_PASSPHRASE, or asked."),
+]
+_DEFAULT = Path("aggregator.toml")
+
+
+@app.command(
+    epilog="Examples:  sealtrace aggregator serve --config aggregator.toml   |   "
+    "sealtrace aggregator serve --config aggregator.toml --check"
+)
+def serve(
+    config: ConfigOption = _DEFAULT,
+    passphrase_file: PassphraseOption = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the effective configuration and end.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check files, keys and signatures and end.")
+    ] = False,
+) -> None:
+    """Serve until stopped (SIGTERM); SIGHUP reads the directory again."""
+    if print_config:
+        settings = load(config, AggregatorConfig) if config.exists() else _example()
+        _out.print(render(settings), markup=False, highlight=False, soft_wrap=True)
+        return
+    settings = load(config, AggregatorConfig)
+    identity = open_secret(settings.identity, "identity", passphrase_file)
+    from aggregator.service import Aggregator  # noqa: PLC0415 - loads the web framework
+
+    logs.configure(settings.log, role="aggregator")
+    aggregator = Aggregator(settings, identity)
+    if check:
+        aggregator.close()
+        _out.print("all right")
+        return
+    raise typer.Exit(aggregator.run())
+
+
+@app.command(epilog="Example:  sealtrace aggregator quarantine --config aggregator.toml")
+def quarantine(
+    config: ConfigOption = _DEFAULT,
+    admit: Annotated[
+        list[int] | None, typer.Option(help="Store this message after all; may be repeated.")
+    ] = None,
+    drop: Annotated[
+        list[int] | None, typer.Option(help="Drop this message for good; may be repeated.")
+    ] = None,
+) -> None:
+    """List messages that were set aside (a clock that is ahead); admit or drop them."""
+    settings = load(config, AggregatorConfig)
+    if settings.http.port == 0:
+        raise OperationError("[http] port is 0 in the configuration: give the port that is used")
+    host = "127.0.0.1" if settings.http.host in {"0.0.0.0", "::"} else settings.http.host  # noqa: S104 - not bound here
+    with client(f"https://{host}:{settings.http.port}", settings.tls) as http:
+        for number in admit or []:
+            raise_for_problem(http.post(f"/v1/quarantine/{number}/admit"))
+            _out.print(f"admitted {number}")
+        for number in drop or []:
+            raise_for_problem(http.delete(f"/v1/quarantine/{number}"))
+            _out.print(f"dropped {number}")
+        waiting = raise_for_problem(http.get("/v1/quarantine")).json()
+    table = Table(title="Quarantine", caption=None if waiting else "nothing waits")
+    for heading in ("number", "topic", "reason", "detail", "received (UTC)", "bytes"):
+        table.add_column(heading)
+    for item in waiting:
+        received = datetime.fromtimestamp(item["received_ms"] / 1000, UTC)
+        table.add_row(
+            str(item["number"]),
+            item["topic"],
+            item["reason"],
+            item["detail"],
+            received.strftime("%Y-%m-%d %H:%M:%S"),
+            str(item["bytes"]),
+        )
+    _out.print(table)
+
+
+def _example() -> AggregatorConfig:
+    return AggregatorConfig(site="demo", authority="00" * 32)

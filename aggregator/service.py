@@ -1,0 +1,280 @@
+"""The aggregator as one process: parts put together, threads started, stopped in good order.
+
+Threads: ``mqtt`` (the broker's connection), ``ingest`` (stores what comes), ``upkeep`` (receipts,
+gaps, retention), ``relay`` (day keys and the directory to the boxes), ``queries`` (grants and
+matching), ``witness`` (checkpoints between the roles), ``http`` (the interface ``/v1``), and
+``signals``. Large scopes are matched in worker processes ``matcher-N``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import structlog
+
+from aggregator.api import MAX_BODY_BYTES, Parts, create_app
+from aggregator.calibration import Calibration, calibrations_of
+from aggregator.config import AggregatorConfig
+from aggregator.grants import Custodians
+from aggregator.ingest import Intake
+from aggregator.matching_pool import Matcher
+from aggregator.messages import Batch
+from aggregator.queries import QueryDesk
+from aggregator.receipts import Receipts
+from aggregator.relay import Relay
+from aggregator.runner import QueryRunner
+from aggregator.store import Store
+from aggregator.subscriber import Subscriber
+from aggregator.upkeep import Upkeep
+from aggregator.witnessing import Witnessing
+from protocol import hpke
+from protocol.auditlog import origin_of
+from protocol.directory import AGGREGATOR, AUDITOR, Directory
+from protocol.signing import SigningKey
+from runtime.auditlog import AuditLog, Witness
+from runtime.bundle import Bundle, load_bundle
+from runtime.errors import OperationError
+from runtime.fsio import private_folder, read_file
+from runtime.http import Ready, peer_of, serve
+from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
+from runtime.log_api import log_router
+from runtime.trust import Trust, read_policy
+
+_log = structlog.get_logger()
+_STOP_WITHIN_S = 15.0
+
+
+class WrongIdentity(OperationError):
+    """The directory does not know this aggregator by the key that it was given."""
+
+
+class Aggregator:
+    """One aggregator, from its configuration and its opened identity.
+
+    Raises:
+        TrustError, WrongIdentity, BundleError, StorageError: it cannot work as installed.
+    """
+
+    def __init__(self, config: AggregatorConfig, identity: bytes) -> None:
+        self._config = config
+        self._key = SigningKey(config.name, identity)
+        state = private_folder(config.state_dir)
+        self.trust = Trust(
+            site=config.site,
+            authority=config.authority_key,
+            installed=config.directory,
+            state_dir=state,
+        )
+        listed = self.trust.directory.require(config.name, AGGREGATOR)
+        if listed.verify_key != self._key.verify_key:
+            raise WrongIdentity(
+                f"the directory lists '{config.name}' with another key than {config.identity}; "
+                "install the identity and directory of one and the same site"
+            )
+        self.policy = read_policy(
+            config.policy,
+            config.policy_signature,
+            authority=config.authority_key,
+            site=config.site,
+        )
+        bundle = _bundle_of(config)
+        self.calibrations: dict[str, Calibration] = (
+            {} if bundle is None else calibrations_of(bundle.manifest)
+        )
+        self.store = Store(config.database)
+        self.log = AuditLog(
+            state / "audit.db",
+            origin_of(config.site, config.name),
+            self._key,
+            auditors_of(self.trust.directory),
+        )
+        self.witness = Witness(state / "witness.db", origin_of(config.site, config.name), self._key)
+        self.intake = Intake(
+            self.store,
+            site=config.site,
+            directory=lambda: self.trust.directory,
+            limits=config.limits,
+            retention_days=lambda: self.policy.retention_days,
+            now_ms=now_ms,
+            audit=self._append,
+        )
+        self.desk = QueryDesk(self.store, self.trust, self.policy, self.log, self._key)
+        self.matcher = Matcher(
+            self.store,
+            calibrations=self.calibrations,
+            processes=config.matching.processes,
+            pool_from_envelopes=config.matching.pool_from_envelopes,
+        )
+        self.witnessing = Witnessing(self.log, self.witness, self.trust, config.tls)
+        self.runner = QueryRunner(
+            desk=self.desk,
+            store=self.store,
+            trust=self.trust,
+            policy=self.policy,
+            custodians=Custodians(self.store, self.trust, self.log, self._key, config.tls),
+            matcher=self.matcher,
+            log=self.log,
+            actor=config.name,
+        )
+        self._thresholds = {} if bundle is None else _default_thresholds(bundle)
+
+    def run(self) -> int:
+        """Serve until a signal; return the exit code."""
+        config, stop = self._config, Stop()
+        receipts = Receipts(self.intake, aggregator=self._key, now_ms=now_ms)
+
+        def stored(batch: Batch) -> None:
+            receipts.note(batch.changed)
+            self.desk.changed.set()
+
+        def connected() -> None:
+            receipts.note_all()
+            relay.poke()
+
+        subscriber = Subscriber(
+            config.mqtt,
+            site=config.site,
+            client_id=config.name,
+            intake=self.intake,
+            settings=config.ingest,
+            on_stored=stored,
+            on_connected=connected,
+            on_crash=lambda error: stop.set(f"mqtt: {error}", exit_code=1),
+            now_ms=now_ms,
+        )
+        relay = Relay(
+            site=config.site,
+            trust=self.trust,
+            session=subscriber.session,
+            tls=config.tls,
+            poll_s=config.ingest.day_key_poll_s,
+        )
+        upkeep = Upkeep(
+            store=self.store,
+            intake=self.intake,
+            receipts=receipts,
+            session=subscriber.session,
+            retention_days=lambda: self.policy.retention_days,
+            receipt_interval_s=config.ingest.receipt_interval_ms / 1000,
+            now_ms=now_ms,
+        )
+        self._note_start()
+        self.trust.on_change(lambda _: self._new_directory(relay))
+        threads, ready = Threads(stop), Ready()
+        with signals(stop, on_reload=self._reload):
+            threads.start("ingest", lambda: subscriber.run(stop))
+            threads.start("upkeep", lambda: upkeep.run(stop))
+            threads.start("relay", lambda: relay.run(stop))
+            threads.start("queries", lambda: self.runner.run(stop))
+            threads.start("witness", lambda: self.witnessing.run(stop))
+            threads.start("http", lambda: self._serve(stop, ready))
+            port = _wait_ready(ready, stop)
+            if port is not None:
+                _log.info("ready", port=port, site=config.site)
+                wait_until_stopped(stop, ready=f"serving site {config.site} on port {port}")
+            threads.join(_STOP_WITHIN_S)
+        self.close()
+        _log.info("stopped", reason=stop.reason)
+        return stop.exit_code
+
+    def close(self) -> None:
+        """Close the files and end the worker processes."""
+        self.matcher.close()
+        self.witness.close()
+        self.log.close()
+        self.store.close()
+
+    # ------------------------------------------------------------------ inside
+
+    def _serve(self, stop: Stop, ready: Ready) -> None:
+        config = self._config
+        parts = Parts(
+            site=config.site,
+            store=self.store,
+            trust=self.trust,
+            policy=self.policy,
+            policy_text=read_file(config.policy, 1 << 20),
+            policy_signature=read_file(config.policy_signature, 1 << 20),
+            desk=self.desk,
+            intake=self.intake,
+            calibrations=self.calibrations,
+            default_thresholds=self._thresholds,
+            clock_skew_ms=config.limits.clock_skew_s * 1000,
+        )
+        router = log_router(
+            self.log, self.witness, directory=lambda: self.trust.directory, allow=peer_of
+        )
+        serve(
+            create_app(parts, router),
+            config.http.host,
+            config.http.port,
+            config.tls,
+            stop,
+            ready=ready,
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+
+    def _append(self, kind: str, body: Mapping[str, object]) -> None:
+        self.log.append(kind, now_ms(), self._config.name, None, body)
+
+    def _note_start(self) -> None:
+        self._append("started", {"version": version("sealtrace")})
+        self._note_directory()
+        policy = {"version": self.policy.version, "digest": self.policy.digest}
+        self._append("policy", policy)
+
+    def _note_directory(self) -> None:
+        digest = hashlib.sha256(self.trust.signed).digest()
+        body = {"version": self.trust.directory.version, "digest": digest}
+        self._append("directory", body)
+
+    def _new_directory(self, relay: Relay) -> None:
+        self.log.auditors = auditors_of(self.trust.directory)
+        self._note_directory()
+        relay.poke()
+        self.desk.changed.set()
+
+    def _reload(self) -> None:
+        self.trust.reload()
+
+
+def auditors_of(directory: Directory) -> dict[str, hpke.PublicKey]:
+    """Return the auditors in force and the keys that log entries are sealed to."""
+    return {
+        principal.name: principal.seal_key
+        for principal in directory.with_duty(AUDITOR)
+        if principal.seal_key is not None
+    }
+
+
+def now_ms() -> int:
+    """Return our clock, in ms UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def _wait_ready(ready: Ready, stop: Stop) -> int | None:
+    """Return the port once the interface listens; None if the process is to stop before."""
+    while not stop.is_set():
+        port = ready.poll(0.2)
+        if port is not None:
+            return port
+    return None
+
+
+def _bundle_of(config: AggregatorConfig) -> Bundle | None:
+    if config.bundle is None:
+        return None
+    keys = [config.authority, *config.bundle_keys]
+    return load_bundle(config.bundle, [bytes.fromhex(key) for key in keys], roles=())
+
+
+def _default_thresholds(bundle: Bundle) -> dict[str, float]:
+    """Return model id to the comparison threshold that the bundle recommends."""
+    return {
+        entry.model_id: entry.threshold
+        for entry in bundle.entries("face_embedder")
+        if entry.threshold is not None
+    }
