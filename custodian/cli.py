@@ -1,0 +1,264 @@
+"""`sealtrace custodian`: serve, look at, and confirm the clock of a key custodian."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from custodian.clock import confirm, system_ms
+from custodian.config import CustodianConfig
+from custodian.store import Store
+from custodian.trust import Trust
+from protocol.names import EPOCH_MS
+from runtime import logs
+from runtime.config import load, render
+from runtime.errors import OperationError
+from runtime.keyfiles import get_passphrase
+from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
+from runtime.tls import server_context
+
+app = typer.Typer(
+    name="custodian",
+    no_args_is_help=True,
+    help="Hold a share of the day's keys and release what approved queries cover.",
+)
+_out = Console()
+_err = Console(stderr=True)
+_log = structlog.get_logger()
+
+_Config = Annotated[
+    Path, typer.Option("--config", "-c", metavar="FILE", help="The custodian's custodian.toml.")
+]
+_PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        metavar="FILE",
+        help="File with the passphrase of identity and day keys; else SEALTRACE_PASSPHRASE, else"
+        " it is asked for.",
+    ),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_DEFAULT = Path("custodian.toml")
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn failures a person can act on into one message and exit code 1."""
+    try:
+        yield
+    except OperationError as error:
+        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def serve(
+    config: _Config = _DEFAULT,
+    passphrase_file: _PassphraseFile = None,
+    print_config: Annotated[
+        bool,
+        typer.Option("--print-config", help="Print every key, its meaning and value; then stop."),
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Check configuration, certificates, directory and policy; then stop."
+        ),
+    ] = False,
+) -> None:
+    """Serve until stopped (SIGTERM, Ctrl-C); SIGHUP reads directory and policy again.
+
+    The day keys are made at the first start, in state_dir/day-keys.secret, sealed under the
+    passphrase. There is no way back to a lost passphrase: the other custodians go on without.
+
+    If the clock has leapt more than two days ahead since the last run, keys go on being granted
+    and made, but none is destroyed until `sealtrace custodian confirm-clock`.
+
+    Examples:
+
+      sealtrace custodian serve --config custodian.toml --passphrase-file /run/secrets/passphrase
+
+      sealtrace custodian serve --config custodian.toml --check
+    """
+    with _reported():
+        settings = load(config, CustodianConfig)
+        if print_config:
+            sys.stdout.write(render(settings))
+            return
+        logs.configure(settings.log, role="custodian")
+        passphrase = get_passphrase(passphrase_file, what=str(settings.identity))
+        if check:
+            _check(settings, passphrase)
+            _out.print(f"{config} is in order", markup=False, highlight=False, soft_wrap=True)
+            return
+        code = run(settings, passphrase)
+    raise typer.Exit(code)
+
+
+def run(settings: CustodianConfig, passphrase: bytes) -> int:
+    """Serve until a signal; return the exit code."""
+    # Imported here: FastAPI takes longest to load, and `--help` does not need it.
+    from custodian.api import make_app  # noqa: PLC0415
+    from custodian.service import Custodian  # noqa: PLC0415
+    from runtime.http import HttpError, Ready, serve  # noqa: PLC0415
+
+    stop = Stop()
+    threads = Threads(stop)
+    ready = Ready()
+    custodian = Custodian(settings, passphrase)
+
+    def watch() -> None:
+        while not stop.is_set():
+            try:
+                port = ready.wait(0.5)
+            except HttpError:
+                continue
+            _log.info("ready", name=settings.name, host=settings.http.host, port=port)
+            wait_until_stopped(stop, ready=f"custodian {settings.name} on port {port}")
+
+    try:
+        with signals(stop, on_reload=custodian.reload):
+            threads.start("rounds", lambda: custodian.keep_going_round(stop))
+            threads.start("watchdog", watch)
+            try:
+                serve(
+                    make_app(custodian),
+                    settings.http.host,
+                    settings.http.port,
+                    settings.tls,
+                    stop,
+                    ready=ready,
+                    max_body_bytes=settings.limits.max_request_bytes,
+                )
+            finally:
+                stop.set("serving has ended")
+                threads.join(10)
+    finally:
+        custodian.close()
+    _log.info("stopped", reason=stop.reason)
+    return stop.exit_code
+
+
+def _check(settings: CustodianConfig, passphrase: bytes) -> None:
+    from custodian.service import read_identity  # noqa: PLC0415
+
+    key = read_identity(settings.identity, settings.name, passphrase)
+    server_context(settings.tls)
+    if settings.database.exists():
+        Trust(settings, Store(settings.database), key.verify_key)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        Trust(settings, Store(Path(folder) / "check.db"), key.verify_key)
+
+
+@app.command()
+def status(
+    config: _Config = _DEFAULT,
+    url: Annotated[
+        str,
+        typer.Option("--url", help="Where it serves; default: https:// host and port as in FILE."),
+    ] = "",
+    as_json: _Json = False,
+) -> None:
+    """Ask the running custodian how it is: keys, clock, policy, log. Exit code 1 with an alarm.
+
+    Examples:
+
+      sealtrace custodian status --config custodian.toml
+
+      sealtrace custodian status --config custodian.toml --json
+    """
+    from runtime.http import client, raise_for_problem  # noqa: PLC0415
+
+    with _reported():
+        settings = load(config, CustodianConfig)
+        address = url or f"https://{settings.http.host}:{settings.http.port}"
+        with client(address, settings.tls) as http:
+            told: dict[str, Any] = raise_for_problem(http.get("/v1/status")).json()
+    if as_json:
+        sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    else:
+        _show(told)
+    raise typer.Exit(1 if told["clock_in_doubt"] else 0)
+
+
+def _show(told: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    keys = told["day_keys"]
+    days = f"{_day(keys['first'])} to {_day(keys['last'])}" if keys["count"] else "none"
+    for name, value in (
+        ("custodian", f"{told['name']} of site {told['site']}, version {told['version']}"),
+        ("time", _moment(told["time_ms"])),
+        ("day keys", f"{keys['count']}: {days}"),
+        ("retention", f"{told['retention_days']} days"),
+        ("directory", f"version {told['directory_version']}, {told['threshold']} must grant"),
+        ("policy", f"version {told['policy_version']}, {told['policy_digest'][:16]}"),
+        ("programme ends", _moment(told["programme_ends_ms"])),
+        ("audit log", f"{told['log_entries']} entries"),
+        ("withdrawals", str(told["withdrawals"])),
+    ):
+        table.add_row(name, value)
+    _out.print(table)
+    if told["clock_in_doubt"]:
+        _err.print(
+            f"alarm: the clock has leapt ahead since {_moment(told['clock_known_ms'])}; no day key "
+            "is destroyed until you confirm it: sealtrace custodian confirm-clock",
+            style="red",
+            markup=False,
+        )
+
+
+@app.command("confirm-clock")
+def confirm_clock(
+    config: _Config = _DEFAULT,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Say that this machine's clock is right, after it has leapt (a long power cut, a repair).
+
+    Days whose retention has ended by this clock are destroyed within a minute, for good. Compare
+    the time that is shown with another clock first. Run it on the custodian's machine; the service
+    may be running.
+
+    Examples:
+
+      sealtrace custodian confirm-clock --config custodian.toml
+
+      sealtrace custodian confirm-clock --config custodian.toml --yes
+    """
+    with _reported():
+        settings = load(config, CustodianConfig)
+        if not settings.database.exists():
+            raise OperationError(
+                f"{settings.database} does not exist: this custodian has never run; nothing to do"
+            )
+        now_ms = system_ms()
+        store = Store(settings.database)
+        try:
+            _out.print(f"this machine says it is {_moment(now_ms)}", highlight=False)
+            if not yes:
+                typer.confirm("Is that right?", abort=True)
+            before = confirm(store, now_ms=now_ms)
+        finally:
+            store.close()
+        known = _moment(before) if before is not None else "never"
+        _out.print(f"confirmed; the last time known before was {known}", highlight=False)
+
+
+def _moment(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _day(epoch: int) -> str:
+    return f"{datetime.fromtimestamp(epoch * EPOCH_MS / 1000, UTC):%Y-%m-%d}"

@@ -1,0 +1,205 @@
+"""Grant what a verified request covers: the log entry first, then the keys of exactly those slots.
+
+PROTOCOL.md, "Keys of a camera's day", point 5, and "Audit log". An announcement that cannot be
+opened is listed with its reason; a request of which nothing can be opened is refused, and the
+refusal is logged.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from custodian.journal import Journal
+from custodian.keystore import KeyRing
+from custodian.trust import Trust
+from custodian.verification import (
+    Decision,
+    OpenedRequest,
+    Refusal,
+    decide,
+    nothing_left,
+    open_request,
+)
+from custodian.withdrawals import Withdrawals
+from protocol.authorization import authorize
+from protocol.errors import MessageTooLarge, ProtocolError
+from protocol.grant import (
+    GRANT_ID_BYTES,
+    GRANT_REQUEST_KIND,
+    Grant,
+    GrantedKeys,
+    release,
+    seal_grant,
+)
+from protocol.query import APPROVAL_KIND, Query
+from protocol.signing import Signed, SigningKey
+from runtime.problems import problem_type
+
+NODE_BYTES = 48
+MAX_GRANT_BYTES = 6 << 20
+MAX_REASON = 300
+_log = structlog.get_logger()
+
+
+class Granter:
+    """Answers grant requests. Safe in several threads."""
+
+    def __init__(
+        self,
+        *,
+        key: SigningKey,
+        trust: Trust,
+        ring: KeyRing,
+        journal: Journal,
+        withdrawals: Withdrawals,
+        now_ms: Callable[[], int],
+        clock_skew_ms: int,
+    ) -> None:
+        self._key = key
+        self._trust = trust
+        self._ring = ring
+        self._journal = journal
+        self._withdrawals = withdrawals
+        self._now_ms = now_ms
+        self._clock_skew_ms = clock_skew_ms
+
+    def grant(self, data: bytes) -> bytes:
+        """Return the signed grant for an encoded, signed grant request.
+
+        Raises:
+            ProtocolError: nothing is granted; the class says why. The refusal has been logged.
+            StorageError: it could not be logged, so nothing was granted.
+        """
+        opened: OpenedRequest | None = None
+        try:
+            self._trust.require_us()
+            signed = Signed.parse(data, kind=GRANT_REQUEST_KIND)
+            opened = open_request(
+                signed,
+                self._trust.site,
+                now_ms=self._now_ms(),
+                clock_skew_ms=self._clock_skew_ms,
+            )
+            for withdrawal, content in opened.withdrawals:
+                self._withdrawals.take(withdrawal, content)
+            return self._answer(opened)
+        except ProtocolError as error:
+            self._log_refusal(opened, error)
+            raise
+
+    def _answer(self, opened: OpenedRequest) -> bytes:
+        now_ms = self._now_ms()
+        digest = opened.signed_query.digest
+        known = self._withdrawals.known(digest)
+        decision = decide(
+            opened, known, self._trust.site, custodian=self._key.signer, now_ms=now_ms
+        )
+        granted, refused = self._release(decision)
+        if not granted:
+            raise nothing_left(refused)
+        labels = decision.authorized.labels()
+        reasons = [(r.camera, r.epoch, reason_of(r.error)) for r in refused]
+        grant_id = secrets.token_bytes(GRANT_ID_BYTES)
+        with self._withdrawals.gate:
+            self._check_withdrawals_since(decision, known, now_ms)
+            index = self._journal.write(
+                "grant",
+                {
+                    "grant_id": grant_id,
+                    "query": opened.request.query,
+                    "approvals": list(opened.request.approvals),
+                    "matcher_key": opened.request.matcher_key,
+                    "scopes": [keys.scope.to_value() for keys in granted],
+                    "labels": list(labels),
+                    "refused": [list(reason) for reason in reasons],
+                },
+                query_id=decision.authorized.query.query_id,
+                time_ms=now_ms,
+            )
+        grant = Grant(
+            grant_id=grant_id,
+            query_digest=digest,
+            labels=labels,
+            scopes=tuple(keys.scope for keys in granted),
+            refused=tuple(reasons),
+            entry_index=index,
+            granted_at_ms=now_ms,
+            sealed=seal_grant(granted, decision.matcher, grant_id=grant_id, query_digest=digest),
+        )
+        _log.info(
+            "granted",
+            query_id=decision.authorized.query.query_id.hex(),
+            scopes=len(granted),
+            refused=len(refused),
+            entry=index,
+        )
+        return grant.sign(self._key).to_bytes()
+
+    def _release(self, decision: Decision) -> tuple[list[GrantedKeys], list[Refusal]]:
+        """Derive the nodes of every opening whose share opens."""
+        labels = decision.authorized.labels()
+        granted: list[GrantedKeys] = []
+        refused = list(decision.refused)
+        room = MAX_GRANT_BYTES
+        for opening in decision.openings:
+            announcement = opening.announcement
+            try:
+                day_key = self._ring.private(announcement.epoch)
+                roots = announcement.open_share(self._key.signer, day_key)
+                keys = release(roots, opening.scope, labels)
+                size = NODE_BYTES * sum(
+                    len(nodes) for by_root in keys.nodes.values() for nodes in by_root.values()
+                )
+                if size > room:
+                    raise MessageTooLarge("the grant is full; ask for the rest in another request")
+            except ProtocolError as error:
+                refused.append(Refusal(announcement.address.camera, announcement.epoch, error))
+                continue
+            room -= size
+            granted.append(keys)
+        return granted, refused
+
+    def _check_withdrawals_since(
+        self, decision: Decision, known: Sequence[Signed], now_ms: int
+    ) -> None:
+        """Judge again if a withdrawal has come since: inside the gate, so none can after."""
+        latest = self._withdrawals.known(decision.authorized.digest)
+        if len(latest) == len(known):
+            return
+        site = self._trust.site
+        authorize(
+            decision.opened.signed_query,
+            [Signed.parse(a, kind=APPROVAL_KIND) for a in decision.opened.request.approvals],
+            latest,
+            directory=site.directory,
+            policy=site.policy,
+            now_ms=now_ms,
+        )
+
+    def _log_refusal(self, opened: OpenedRequest | None, error: ProtocolError) -> None:
+        reason = reason_of(error)
+        query_id = _query_id(opened)
+        _log.warning("grant_refused", query_id=query_id.hex() if query_id else None, reason=reason)
+        self._journal.write(
+            "refusal",
+            {"query_digest": opened.signed_query.digest if opened else b"", "reason": reason},
+            query_id=query_id,
+        )
+
+
+def reason_of(error: ProtocolError) -> str:
+    """Return a refusal's reason as it is logged and answered: ``retention-ended: the day's ...``"""
+    return f"{problem_type(type(error))}: {error}"[:MAX_REASON]
+
+
+def _query_id(opened: OpenedRequest | None) -> bytes | None:
+    """Return the id of the query of a request, if it can be read at all."""
+    if opened is None:
+        return None
+    try:
+        return Query.parse(opened.signed_query.payload).query_id
+    except ProtocolError:
+        return None

@@ -1,0 +1,102 @@
+"""The rounds: look at the clock, make the day keys ahead, destroy those whose retention ended.
+
+Order of a destruction: the epochs are noted in the database, then the key file is written anew
+without them, then the log says so. A crash in between is made good at the next round, so the log
+neither misses a destruction nor tells of one that did not happen.
+"""
+
+from __future__ import annotations
+
+import json
+
+import structlog
+
+from custodian.clock import Clock
+from custodian.journal import Journal
+from custodian.keystore import KeyRing
+from custodian.store import Store
+from custodian.trust import Trust
+from custodian.verification import first_retained
+from protocol.daykeys import MAX_DAYS, DayKeys
+from protocol.names import epoch_of
+from protocol.signing import SigningKey
+
+TICK_S = 60.0
+_DESTROYING = "destroying"
+_log = structlog.get_logger()
+
+
+class Rounds:
+    """Keeps the day keys in step with time. One thread goes round; any may read `day_keys`."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ring: KeyRing,
+        journal: Journal,
+        store: Store,
+        trust: Trust,
+        key: SigningKey,
+        days_ahead: int,
+    ) -> None:
+        self._clock = clock
+        self._ring = ring
+        self._journal = journal
+        self._store = store
+        self._trust = trust
+        self._key = key
+        self._days_ahead = days_ahead
+        self._published = b""
+
+    @property
+    def day_keys(self) -> bytes:
+        """The signed public day keys; the same bytes until the keys change."""
+        return self._published
+
+    def go(self) -> None:
+        """Go round once.
+
+        Raises:
+            OperationError: keys or log cannot be written; tried again at the next round.
+        """
+        believed = self._clock.tick()
+        self._log_destroyed()
+        today = epoch_of(self._clock.now_ms())
+        made = self._ring.make(range(today - 1, today + self._days_ahead + 1))
+        if made:
+            self._journal.write("day-keys-issued", {"epochs": made})
+            _log.info("day_keys_made", first=made[0], last=made[-1])
+        gone = self._destroy() if believed else []
+        if made or gone or not self._published:
+            self._publish()
+
+    def _destroy(self) -> list[int]:
+        before = first_retained(
+            retention_days=self._trust.site.policy.retention_days, now_ms=self._clock.now_ms()
+        )
+        ended = [epoch for epoch in self._ring.epochs() if epoch < before]
+        if ended:
+            self._store.set_fact(_DESTROYING, json.dumps(ended))
+            self._ring.destroy_before(before)
+            self._log_destroyed()
+            _log.info("day_keys_destroyed", first=ended[0], last=ended[-1])
+        return ended
+
+    def _log_destroyed(self) -> None:
+        """Log the destructions that were noted and have happened."""
+        noted = self._store.fact(_DESTROYING)
+        if not noted:
+            return
+        held = set(self._ring.epochs())
+        for epoch in json.loads(noted):
+            if epoch not in held:
+                self._journal.write("day-key-destroyed", {"epoch": epoch})
+        self._store.set_fact(_DESTROYING, "")
+
+    def _publish(self) -> None:
+        keys = self._ring.public_keys()
+        newest = dict(sorted(keys.items())[-MAX_DAYS:])
+        site = self._trust.site.directory.site
+        message = DayKeys(site, self._key.signer, self._clock.now_ms(), newest)
+        self._published = message.sign(self._key).to_bytes()

@@ -1,0 +1,186 @@
+"""The running custodian: opens its state, keeps its threads, stops cleanly.
+
+Threads: the main one serves HTTP (requests run in its pool), ``rounds`` makes and destroys day
+keys, ``watchdog`` tells systemd that all is well, ``signals`` reacts to SIGTERM and SIGHUP.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from custodian.clock import Clock, system_ms
+from custodian.config import CustodianConfig
+from custodian.errors import CustodianError
+from custodian.grants import Granter
+from custodian.journal import Journal
+from custodian.keystore import KeyRing
+from custodian.rounds import TICK_S, Rounds
+from custodian.store import Store
+from custodian.trust import Trust
+from custodian.withdrawals import Withdrawals
+from protocol.auditlog import origin_of
+from protocol.errors import MalformedMessage
+from protocol.signing import SigningKey
+from runtime.auditlog import AuditLog, Witness
+from runtime.errors import OperationError
+from runtime.fsio import private_folder
+from runtime.keyfiles import DEFAULT_COST, Cost, is_sealed, read_secret
+from runtime.lifecycle import Stop
+
+IDENTITY = "identity"
+_log = structlog.get_logger()
+
+
+def read_identity(path: Path, name: str, passphrase: bytes) -> SigningKey:
+    """Return the signing key in the file at ``path`` (sealed, or unprotected where so made).
+
+    Raises:
+        KeyFileError, FileProblem: it cannot be opened.
+        CustodianError: it holds no signing key.
+    """
+    seed = read_secret(path, passphrase if is_sealed(path) else None, IDENTITY)
+    try:
+        return SigningKey(name, seed)
+    except MalformedMessage as error:
+        raise CustodianError(f"{path} holds no signing key: {error}") from error
+
+
+class Custodian:
+    """All parts of one custodian, opened and wired together."""
+
+    def __init__(
+        self,
+        config: CustodianConfig,
+        passphrase: bytes,
+        *,
+        system: Callable[[], int] = system_ms,
+        cost: Cost = DEFAULT_COST,
+    ) -> None:
+        """Open identity, state, directory and policy; make the first day keys.
+
+        Args:
+            config: as read from custodian.toml.
+            passphrase: of the identity and of the day keys.
+            system: the machine's time in milliseconds.
+            cost: of sealing the day keys (lower in tests only).
+
+        Raises:
+            OperationError: something is not as it should be; nothing has been served yet.
+        """
+        self.config = config
+        self.key = read_identity(config.identity, config.name, passphrase)
+        private_folder(config.state_dir)
+        self._lock = _hold(config.state_dir)
+        self.store = Store(config.database)
+        self.clock = Clock(self.store, system=system)
+        self.trust = Trust(config, self.store, self.key.verify_key)
+        origin = origin_of(config.site, config.name)
+        site = self.trust.site
+        self.log = AuditLog(config.state_dir / "audit.db", origin, self.key, site.auditors())
+        self.witness = Witness(config.state_dir / "witness.db", origin, self.key)
+        self.journal = Journal(self.log, self.store, actor=config.name, now_ms=self.clock.now_ms)
+        self.ring = KeyRing.open(
+            config.key_file, passphrase, site=config.site, custodian=config.name, cost=cost
+        )
+        self.withdrawals = Withdrawals(self.store, self.journal, now_ms=self.clock.now_ms)
+        self.granter = Granter(
+            key=self.key,
+            trust=self.trust,
+            ring=self.ring,
+            journal=self.journal,
+            withdrawals=self.withdrawals,
+            now_ms=self.clock.now_ms,
+            clock_skew_ms=config.limits.clock_skew_s * 1000,
+        )
+        self.rounds = Rounds(
+            clock=self.clock,
+            ring=self.ring,
+            journal=self.journal,
+            store=self.store,
+            trust=self.trust,
+            key=self.key,
+            days_ahead=config.days_ahead,
+        )
+        self.journal.write("started", {"version": version("sealtrace")})
+        self.journal.note_site(site)
+        self.withdrawals.log_pending()
+        self.rounds.go()
+
+    def close(self) -> None:
+        """Close every file."""
+        self.witness.close()
+        self.log.close()
+        self.store.close()
+        os.close(self._lock)
+
+    def accept_directory(self, data: bytes) -> bool:
+        """Take in a newer signed directory; tell whether it changed anything."""
+        changed = self.trust.accept_directory(data)
+        if changed:
+            self.journal.note_site(self.trust.site)
+        return changed
+
+    def reload(self) -> None:
+        """Read directory and policy again (SIGHUP); what cannot be believed changes nothing."""
+        try:
+            self.trust.reload()
+        except OperationError as error:
+            _log.error("reload_refused", reason=str(error))
+        self.journal.note_site(self.trust.site)
+        self.go_round()
+
+    def go_round(self) -> None:
+        """Go round once; what fails is logged and tried again at the next round."""
+        try:
+            self.rounds.go()
+        except OperationError as error:
+            _log.error("round_failed", reason=str(error))
+
+    def keep_going_round(self, stop: Stop) -> None:
+        """Go round every minute until ``stop`` is set."""
+        while not stop.wait(TICK_S):
+            self.go_round()
+
+    def status(self) -> dict[str, object]:
+        """Return what `sealtrace custodian status` shows."""
+        site = self.trust.site
+        epochs = self.ring.epochs()
+        return {
+            "site": site.directory.site,
+            "name": self.config.name,
+            "version": version("sealtrace"),
+            "time_ms": self.clock.now_ms(),
+            "clock_in_doubt": self.clock.in_doubt,
+            "clock_known_ms": self.clock.known_ms,
+            "directory_version": site.directory.version,
+            "threshold": site.directory.threshold,
+            "policy_version": site.policy.version,
+            "policy_digest": site.policy.digest.hex(),
+            "retention_days": site.policy.retention_days,
+            "programme_ends_ms": site.policy.programme_ends_ms,
+            "day_keys": {"count": len(epochs), "first": epochs[0], "last": epochs[-1]}
+            if epochs
+            else {"count": 0, "first": None, "last": None},
+            "destroyed_before": self.ring.destroyed_before,
+            "log_entries": self.log.size,
+            "withdrawals": self.store.count_withdrawals(),
+        }
+
+
+def _hold(folder: Path) -> int:
+    """Take the lock that keeps a second process out of ``folder``; return its descriptor."""
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise CustodianError(
+            f"another process already uses {folder}; stop it, or give this one its own state_dir"
+        ) from error
+    return descriptor

@@ -1,0 +1,236 @@
+"""Decide what of a grant request may be opened: this custodian's own judgement, from signatures.
+
+Pure: the caller brings the time, the directory, the policy and the withdrawals it knows of. Nothing
+that the aggregator merely says counts: the query, the approvals, the withdrawals and the boards'
+announcements are each signed by those whose word it is (PROTOCOL.md, "Subject query").
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from custodian.trust import Site
+from protocol import hpke
+from protocol.authorization import (
+    AuthorizedQuery,
+    authorize,
+    check_withdrawal,
+    parse_signed_query,
+)
+from protocol.directory import AGGREGATOR
+from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.errors import (
+    ClockSkew,
+    MalformedMessage,
+    PrincipalRevoked,
+    ProtocolError,
+    RetentionEnded,
+    ScopeExceeded,
+    SignatureInvalid,
+    UnknownSigner,
+)
+from protocol.grant import GrantRequest, Scope
+from protocol.names import epoch_of
+from protocol.query import (
+    APPROVAL_KIND,
+    MATCHER_KEY_KIND,
+    WITHDRAWAL_KIND,
+    MatcherKey,
+    Withdrawal,
+)
+from protocol.signing import Signed
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRequest:
+    """A request that the aggregator signed just now; what it brings has yet to be judged.
+
+    ``withdrawals`` are genuine, for whatever query.
+    """
+
+    request: GrantRequest
+    aggregator: str
+    signed_query: Signed
+    withdrawals: tuple[tuple[Signed, Withdrawal], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """An announcement of which ``scope`` may be opened now."""
+
+    announcement: Announcement
+    scope: Scope
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What cannot be opened, and why: a camera's epoch."""
+
+    camera: str
+    epoch: int
+    error: ProtocolError
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What may leave: the slots of ``openings``, sealed to ``matcher``."""
+
+    opened: OpenedRequest
+    authorized: AuthorizedQuery
+    matcher: hpke.PublicKey
+    openings: tuple[Opening, ...]
+    refused: tuple[Refusal, ...]
+
+
+def open_request(signed: Signed, site: Site, *, now_ms: int, clock_skew_ms: int) -> OpenedRequest:
+    """Verify who sent a request and when; read what it brings.
+
+    :raises SignatureInvalid, UnknownSigner, PrincipalRevoked: not signed by the site's aggregator,
+        or a withdrawal in it is not genuine.
+    :raises MalformedMessage: it is not a grant request.
+    :raises ClockSkew: it is dated more than ``clock_skew_ms`` from now.
+    """
+    directory = site.directory
+    request = GrantRequest.parse(signed.verify(directory.resolver(AGGREGATOR)))
+    skew_ms = request.requested_at_ms - now_ms
+    if abs(skew_ms) > clock_skew_ms:
+        side = "after" if skew_ms > 0 else "before"
+        raise ClockSkew(
+            f"the request is dated {abs(skew_ms) // 1000} s {side} this custodian's time; at most "
+            f"{clock_skew_ms // 1000} s are allowed: set the clock of whichever is wrong"
+        )
+    signed_query = parse_signed_query(request.query)
+    withdrawals = []
+    for data in request.withdrawals:
+        withdrawal = Signed.parse(data, kind=WITHDRAWAL_KIND)
+        withdrawals.append((withdrawal, check_withdrawal(withdrawal, directory)))
+    return OpenedRequest(request, signed.signer, signed_query, tuple(withdrawals))
+
+
+def decide(
+    opened: OpenedRequest,
+    withdrawals: Sequence[Signed],
+    site: Site,
+    *,
+    custodian: str,
+    now_ms: int,
+) -> Decision:
+    """Judge an opened request.
+
+    :param withdrawals: every withdrawal known for its query.
+    :raises NotAuthorized: its subclass says why nothing may be opened.
+    :raises SignatureInvalid, MalformedMessage: the query, an approval or the matcher's key is not
+        a genuine one.
+    :raises ProtocolError: nothing of what was asked can be opened; the first reason why.
+    """
+    approvals = [Signed.parse(data, kind=APPROVAL_KIND) for data in opened.request.approvals]
+    authorized = authorize(
+        opened.signed_query,
+        approvals,
+        withdrawals,
+        directory=site.directory,
+        policy=site.policy,
+        now_ms=now_ms,
+    )
+    matcher = _matcher_key(opened, authorized, site)
+    openings: list[Opening] = []
+    refused: list[Refusal] = []
+    taken: set[tuple[str, int, int]] = set()
+    cameras = frozenset(authorized.query.cameras)
+    for data in opened.request.announcements:
+        signed = Signed.parse(data, kind=EPOCH_KIND)
+        claimed = Announcement.parse(signed.payload, box=signed.signer)
+        place = (claimed.address.camera, claimed.epoch, claimed.generation)
+        try:
+            if place in taken:
+                raise ScopeExceeded("the request brings this announcement twice")
+            taken.add(place)
+            announcement = _genuine(signed, claimed, site)
+            scope = _scope(announcement, authorized, cameras, site, custodian, now_ms=now_ms)
+        except ProtocolError as error:
+            refused.append(Refusal(claimed.address.camera, claimed.epoch, error))
+        else:
+            openings.append(Opening(announcement, scope))
+    if not openings:
+        raise nothing_left(refused)
+    return Decision(opened, authorized, matcher, tuple(openings), tuple(refused))
+
+
+def nothing_left(refused: Sequence[Refusal]) -> ProtocolError:
+    """Return the error that says why nothing of a request can be opened."""
+    if not refused:
+        return MalformedMessage("the request names no announcement: there is nothing to open")
+    first = refused[0]
+    more = f" (and {len(refused) - 1} more refusals)" if len(refused) > 1 else ""
+    return type(first.error)(
+        f"nothing can be opened: camera '{first.camera}', epoch {first.epoch}: {first.error}{more}"
+    )
+
+
+def retention_ended(epoch: int, *, retention_days: int, now_ms: int) -> bool:
+    """Tell whether the sightings of a day must not be opened any more: its last is too old."""
+    return epoch < first_retained(retention_days=retention_days, now_ms=now_ms)
+
+
+def first_retained(*, retention_days: int, now_ms: int) -> int:
+    """Return the first epoch whose retention has not ended."""
+    return epoch_of(now_ms) - retention_days
+
+
+def _matcher_key(opened: OpenedRequest, authorized: AuthorizedQuery, site: Site) -> hpke.PublicKey:
+    signed = Signed.parse(opened.request.matcher_key, kind=MATCHER_KEY_KIND)
+    key = MatcherKey.parse(signed.verify(site.directory.resolver(AGGREGATOR)))
+    if signed.signer != opened.aggregator:
+        raise SignatureInvalid("the matcher's key is not of the aggregator that asks")
+    if not hmac.compare_digest(key.query_digest, authorized.digest):
+        raise ScopeExceeded("the matcher's key was made for another query")
+    return key.key
+
+
+def _genuine(signed: Signed, claimed: Announcement, site: Site) -> Announcement:
+    """Return the announcement if the box in force for that camera signed it."""
+    address = claimed.address
+    if address.site != site.directory.site:
+        raise UnknownSigner(f"the announcement is of site '{address.site}'")
+    box = site.boxes.get(address.camera)
+    if box is None or box.name != signed.signer:
+        listed = site.directory.principals.get(signed.signer)
+        if listed is not None and listed.revoked_at_ms is not None:
+            raise PrincipalRevoked(f"the box '{signed.signer}' has been revoked")
+        raise UnknownSigner(f"'{signed.signer}' does not speak for camera '{address.camera}'")
+    signed.verify(lambda _name: box.verify_key)
+    return claimed
+
+
+def _scope(
+    announcement: Announcement,
+    authorized: AuthorizedQuery,
+    cameras: frozenset[str],
+    site: Site,
+    custodian: str,
+    *,
+    now_ms: int,
+) -> Scope:
+    """Return the slots of one announcement that may be opened now."""
+    if announcement.address.camera not in cameras:
+        raise ScopeExceeded("the query does not cover this camera")
+    if retention_ended(
+        announcement.epoch, retention_days=site.policy.retention_days, now_ms=now_ms
+    ):
+        raise RetentionEnded(
+            f"retention of {site.policy.retention_days} days has ended: its key is destroyed"
+        )
+    slots = authorized.grantable_slots(announcement.epoch, now_ms=now_ms)
+    if not slots:
+        raise ScopeExceeded("no slot of this day is covered by the query, or has ended yet")
+    if custodian not in announcement.custodians:
+        raise ScopeExceeded(f"the board shared nothing with '{custodian}'")
+    return Scope(
+        announcement.address,
+        announcement.epoch,
+        announcement.generation,
+        slots.start,
+        slots.stop - 1,
+    )
