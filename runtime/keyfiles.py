@@ -40,8 +40,10 @@ MAX_SECRET_BYTES = 1 << 20
 PASSPHRASE_ENVIRONMENT = "SEALTRACE_PASSPHRASE"  # noqa: S105 - the variable's name
 MIN_PASSPHRASE_BYTES = 8
 _BEGIN, _END = "-----BEGIN SEALTRACE SECRET-----", "-----END SEALTRACE SECRET-----"
+_TEXT = r"[ -~]*\n"
 _FORM = re.compile(
-    rf"{_BEGIN}\n(?P<header>version: .*\npurpose: .*\nkdf: .*\nsalt: .*\nnonce: .*\n)\n"
+    rf"{_BEGIN}\n(?P<header>version: {_TEXT}purpose: {_TEXT}kdf: {_TEXT}salt: {_TEXT}"
+    rf"nonce: {_TEXT})\n"
     rf"(?P<body>[A-Za-z0-9+/=\n]*)\n{_END}\n"
 )
 _PURPOSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/@-]{0,119}")

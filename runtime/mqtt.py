@@ -34,12 +34,23 @@ from runtime._mqtt_link import (
     Subscribed,
     Will,
 )
+from runtime._mqtt_subscriptions import Subscriptions
 from runtime.config import MqttConfig
-from runtime.errors import OperationError
+from runtime.mqtt_messages import (
+    Delivery,
+    Handler,
+    MqttError,
+    NotConnected,
+    Outcome,
+    PayloadTooLarge,
+    PublishFailed,
+    WindowFull,
+)
 from runtime.tls import client_context
 
 __all__ = [
     "Delivery",
+    "Handler",
     "MqttError",
     "NotConnected",
     "Outcome",
@@ -54,51 +65,7 @@ _log = structlog.get_logger()
 _STABLE_S = 5.0
 
 
-class MqttError(OperationError):
-    """A message could not be published."""
-
-
-class NotConnected(MqttError):
-    """There is no connection now; the session goes on trying to make one."""
-
-
-class WindowFull(MqttError):
-    """Too many messages are unanswered; wait for outcomes before publishing more."""
-
-
-class PayloadTooLarge(MqttError):
-    """The message is over the size that this side or the broker takes."""
-
-
-class PublishFailed(MqttError):
-    """The broker refused the message, or the connection broke before it answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a published message."""
-
-    token: object
-    """What the publisher gave to recognise it by."""
-    result: Literal["acknowledged", "refused", "unknown"]
-    """``unknown``: the connection broke first; the broker may or may not have it."""
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A message as received; it counts as received only once ``ack`` has been called."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    """True when the broker had it in store, False when it was published just now."""
-    ack: Callable[[], None]
-    """Call once it is dealt with, from any thread; late calls after a reconnect do nothing."""
-
-
 _Argument = TypeVar("_Argument")
-Handler = Callable[[Delivery], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +130,7 @@ class Session:
         self._window = window
         self._max_packet_bytes = 0
         self._pending: dict[int, _Pending] = {}
-        self._handlers: dict[str, tuple[Handler, int]] = {}
-        self._subscribing: dict[int, str] = {}
-        self._refused: dict[str, str] = {}
+        self._subscriptions = Subscriptions()
         self._connections = 0
         self._down_reason = ""
         self._closing = False
@@ -198,13 +163,13 @@ class Session:
     @property
     def refused_filters(self) -> Mapping[str, str]:
         """Subscriptions that the broker refused, with its reason (an access rule, mostly)."""
-        return dict(self._refused)
+        return dict(self._subscriptions.refused)
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait until connected and every subscription has been answered; tell whether it is so."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: self._link is not None and not self._subscribing, timeout_s
+                lambda: self._link is not None and self._subscriptions.all_answered, timeout_s
             )
 
     # ------------------------------------------------------------------ life
@@ -326,14 +291,9 @@ class Session:
         Handlers must acknowledge what they will never be able to use, too.
         """
         with self._changed:
-            self._handlers[topic_filter] = (handler, qos)
+            self._subscriptions.add(topic_filter, handler, qos)
             if self._link is not None:
-                self._send_subscription(self._link, topic_filter, qos, resumed=False)
-
-    def _send_subscription(self, link: Link, topic_filter: str, qos: int, *, resumed: bool) -> None:
-        mid = link.subscribe(topic_filter, qos=qos, resumed=resumed)
-        if mid is not None:
-            self._subscribing[mid] = topic_filter
+                self._subscriptions.send(self._link, topic_filter, resumed=False)
 
     def _deliver(self, message: paho.MQTTMessage, done: Callable[[], None]) -> None:
         """Give a message to its handler; runs in paho's network thread."""
@@ -347,7 +307,7 @@ class Session:
             _log.warning("mqtt_message_too_large", topic=topic, size_bytes=len(message.payload))
             done()
             return
-        handler = self._handler_for(topic)
+        handler = self._subscriptions.handler_for(topic)
         if handler is None:  # left over from a subscription of an earlier run
             done()
             return
@@ -357,12 +317,6 @@ class Session:
             _log.exception("mqtt_handler_failed", topic=topic)
             if self._on_crash is not None:
                 self._on_crash(error)
-
-    def _handler_for(self, topic: str) -> Handler | None:
-        for topic_filter, (handler, _) in list(self._handlers.items()):
-            if paho.topic_matches_sub(topic_filter, topic):
-                return handler
-        return None
 
     # ------------------------------------------------------------------ the thread
 
@@ -420,7 +374,9 @@ class Session:
             elif isinstance(event, Acknowledged):
                 self._answered(event)
             elif isinstance(event, Subscribed):
-                self._subscription_answered(event)
+                with self._changed:
+                    self._subscriptions.answered(event)
+                    self._changed.notify_all()
             elif isinstance(event, Lost):
                 return refusal or event.reason, self._link is not None
 
@@ -428,10 +384,7 @@ class Session:
         with self._changed:
             self._window = max(1, min(self._own_window, event.receive_maximum))
             self._max_packet_bytes = event.max_packet_bytes
-            self._subscribing.clear()
-            self._refused.clear()
-            for topic_filter, (_, qos) in self._handlers.items():
-                self._send_subscription(link, topic_filter, qos, resumed=event.session_present)
+            self._subscriptions.send_all(link, resumed=event.session_present)
             self._link = link
             self._connections += 1
             self._down_reason = ""
@@ -449,7 +402,7 @@ class Session:
         with self._changed:
             pending = list(self._pending.values())
             self._pending.clear()
-            self._subscribing.clear()
+            self._subscriptions.forget_waiting()
             self._link = None
             changed = reason != self._down_reason
             self._down_reason = reason
@@ -475,15 +428,6 @@ class Session:
             return
         result: Literal["acknowledged", "refused"] = "refused" if event.failed else "acknowledged"
         self._call(item.on_done, Outcome(item.token, result, event.reason))
-
-    def _subscription_answered(self, event: Subscribed) -> None:
-        with self._changed:
-            topic_filter = self._subscribing.pop(event.mid, None)
-            if topic_filter is not None and event.failed:
-                self._refused[topic_filter] = event.reason
-            self._changed.notify_all()
-        if event.failed:
-            _log.error("mqtt_subscription_refused", filter=topic_filter, reason=event.reason)
 
     def _call(self, callback: Callable[[_Argument], None], argument: _Argument) -> None:
         try:

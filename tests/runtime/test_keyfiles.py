@@ -139,6 +139,15 @@ def test_garbage_and_damaged_files_are_clear_errors(tmp_path: Path, data: st.Dat
     assert secret == SECRET
 
 
+def test_lines_are_told_by_line_feeds_alone(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    write_secret(path, SECRET, None, PURPOSE)
+    for strange in ("\x0b", "\x1c", "\r", "\u2028"):
+        path.write_text(path.read_text().replace("purpose:", f"{strange}purpose:"))
+        with pytest.raises(KeyFileError, match="damaged"):
+            read_secret(path, None, PURPOSE)
+
+
 def test_shredding_overwrites_and_removes(tmp_path: Path) -> None:
     path = tmp_path / "key"
     write_secret(path, SECRET, None, PURPOSE)
