@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ConfigDict
-from rich.console import Console
 from rich.table import Table
 
 from protocol import hpke
 from protocol.directory import INVESTIGATOR, open_directory
-from protocol.errors import MalformedMessage, ProtocolError
+from protocol.errors import MalformedMessage
 from protocol.keytree import FACE
 from protocol.query import SALT_BYTES, SubjectFile, Template
 from protocol.sightings import quantise_template
-from protocol.signing import VerifyKey
 from runtime.bundle import load_bundle
-from runtime.config import Section, load
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
+from runtime.officer import OfficerConfig, OfficerFile, load_officer
+from runtime.terminal import err as _err
+from runtime.terminal import out as _out
+from runtime.terminal import reported
 
 if TYPE_CHECKING:
     from edge_agent.enrol import Enrolled
@@ -47,38 +47,18 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Enrol the subject of a query from photos, and show subject files.",
 )
-_out = Console()
-_err = Console(stderr=True)
-
-
-class EnrolConfig(Section):
-    """What enrolment needs of an officer's ``officer.toml``; its other keys are not read."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    site: str
-    """Name of the site."""
-    name: str
-    """The investigator's name in the site's directory."""
-    authority: str
-    """Public key of the site's authority, 64 hexadecimal digits."""
-    directory: Path
-    """The signed directory: it names the key that the subject file is sealed to."""
-    bundle: Path | None = None
-    """Folder of the signed model bundle."""
-    bundle_keys: tuple[str, ...] = ()
-    """Public keys, beside the authority's, that may sign the model bundle."""
+_INTERRUPTED = "stopped; nothing was written"
 
 
 @app.command(
-    epilog="Examples:  sealtrace subject enrol --config officer.toml --pseudonym patient-17 "
+    epilog="Examples:  sealtrace subject enrol --officer officer.toml --pseudonym patient-17 "
     "--consent C-2031/17 --photo front.jpg --photo side.jpg   |   "
-    "sealtrace subject enrol --config officer.toml --pseudonym patient-17 --consent C-2031/17 "
+    "sealtrace subject enrol --officer officer.toml --pseudonym patient-17 --consent C-2031/17 "
     "--photo front.jpg --out /media/usb/patient-17.subject"
 )
 def enrol(
     *,
-    config: Annotated[Path, typer.Option(help="The investigator's officer.toml.")],
+    officer: OfficerFile = None,
     photo: Annotated[
         list[Path],
         typer.Option(help="A photo with exactly one face; may be given up to 16 times."),
@@ -109,8 +89,8 @@ def enrol(
     Each photo must show one face, large, sharp and frontal. Several photos make a better template;
     photos of different people are refused. The file opens with the investigator's key alone.
     """
-    with _reported():
-        settings = load(config, EnrolConfig)
+    with reported(_INTERRUPTED):
+        settings = load_officer(officer)
         if not _PSEUDONYM.fullmatch(pseudonym):
             raise OperationError(
                 f"the pseudonym {pseudonym!r} is not 1 to 64 letters, digits, dots, hyphens or "
@@ -149,7 +129,7 @@ def show(
     file: Annotated[Path, typer.Argument(help="A subject file.")],
 ) -> None:
     """Show what a subject file says in the clear: never the template."""
-    with _reported():
+    with reported(_INTERRUPTED):
         data = read_file(file, MAX_SUBJECT_FILE_BYTES)
         try:
             subject = SubjectFile.parse(data)
@@ -165,10 +145,10 @@ def show(
         _out.print(table)
 
 
-def _investigator_key(settings: EnrolConfig) -> hpke.PublicKey:
+def _investigator_key(settings: OfficerConfig) -> hpke.PublicKey:
     """The sealing key that the verified directory lists for this investigator."""
     data = read_file(settings.directory, MAX_DIRECTORY_BYTES)
-    directory = open_directory(data, _authority(settings), site=settings.site)
+    directory = open_directory(data, settings.authority_key, site=settings.site)
     key = directory.require(settings.name, INVESTIGATOR).seal_key
     if key is None:
         raise OperationError(
@@ -178,16 +158,7 @@ def _investigator_key(settings: EnrolConfig) -> hpke.PublicKey:
     return key
 
 
-def _authority(settings: EnrolConfig) -> VerifyKey:
-    try:
-        return VerifyKey(bytes.fromhex(settings.authority))
-    except ValueError as error:
-        raise OperationError(
-            "authority: an Ed25519 public key is 64 hexadecimal digits; correct the configuration"
-        ) from error
-
-
-def _models(settings: EnrolConfig, folder: Path | None, trusted: list[str]) -> VisionModels:
+def _models(settings: OfficerConfig, folder: Path | None, trusted: list[str]) -> VisionModels:
     from edge_agent.vision.models import load_models  # noqa: PLC0415 - a second that --help saves
 
     folder = folder or settings.bundle
@@ -197,12 +168,12 @@ def _models(settings: EnrolConfig, folder: Path | None, trusted: list[str]) -> V
             "(`sealtrace models build` makes one)"
         )
     try:
-        keys = [bytes.fromhex(key) for key in (*settings.bundle_keys, *trusted)]
+        keys = [bytes.fromhex(key) for key in trusted]
     except ValueError as error:
         raise OperationError("--trusted takes a public key of 64 hexadecimal digits") from error
     verified = load_bundle(
         folder,
-        [_authority(settings).raw, *keys],
+        [*settings.bundle_signers, *keys],
         roles=("face_detector", "face_embedder", "mask_status"),
     )
     with _without_native_chatter():
@@ -247,16 +218,3 @@ def _without_native_chatter() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turn failures a person can act on into one message and exit code 1."""
-    try:
-        yield
-    except (OperationError, ProtocolError) as error:
-        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        _err.print("stopped; nothing was written")
-        raise typer.Exit(130) from None
