@@ -175,3 +175,7 @@ def _overview() -> str:
             f"{DEBUG_VARIABLE}=1 shows where an error arose.",
         ]
     )
+
+
+if __name__ == "__main__":
+    main()
