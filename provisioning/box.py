@@ -13,6 +13,7 @@ from typing import Any
 
 from protocol.directory import BOX, Principal
 from protocol.errors import ProtocolError
+from protocol.telemetry import ONLINE
 from provisioning.site import changes
 from provisioning.site.create import Making, make_box
 from provisioning.site.layout import SitePaths
@@ -179,7 +180,7 @@ def require_box(site: Site, name: str) -> Principal:
 
 @dataclass(frozen=True, slots=True)
 class BoxState:
-    """One box, as listed; the last three are known only when the aggregator was asked.
+    """One box, as listed; from ``last_seen`` on it is what the aggregator told, if it was asked.
 
     :param sources: camera name to source, for those that the box's folder still tells.
     """
@@ -190,8 +191,10 @@ class BoxState:
     certificate_days: int | None
     revoked_at: datetime | None
     last_seen: datetime | None = None
+    online: bool | None = None
     version: str = ""
     gaps: int | None = None
+    trouble: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values; sources without their passwords."""
@@ -202,8 +205,10 @@ class BoxState:
             "certificate_days": self.certificate_days,
             "revoked_at": self.revoked_at and self.revoked_at.isoformat(),
             "last_seen": self.last_seen and self.last_seen.isoformat(),
+            "online": self.online,
             "version": self.version,
             "gaps": self.gaps,
+            "trouble": list(self.trouble),
         }
 
 
@@ -231,13 +236,23 @@ def overview(site: Site, *, now: datetime | None = None) -> list[BoxState]:
 
 
 def with_live(state: BoxState, row: Mapping[str, Any] | None) -> BoxState:
-    """Return ``state`` with what the aggregator tells about the box."""
+    """Return ``state`` with what the aggregator tells about the box (``GET /v1/boxes``)."""
     if row is None:
         return state
-    seen_ms, gaps = row.get("last_seen_ms"), row.get("gaps")
+    seen_ms, gaps = row.get("last_seen_ms"), row.get("gaps") or ()
+    trouble = []
+    if row.get("clock_wrong"):
+        trouble.append(f"its clock is {(row.get('clock_offset_ms') or 0) / 1000:+.0f} s off")
+    if rejects := row.get("rejects"):
+        count = sum(int(reject.get("count", 0)) for reject in rejects)
+        trouble.append(f"{count} messages refused ({rejects[-1].get('reason', '')})")
+    if row.get("quarantined"):
+        trouble.append(f"{row['quarantined']} messages in quarantine")
     return replace(
         state,
         last_seen=None if not seen_ms else datetime.fromtimestamp(int(seen_ms) / 1000, UTC),
+        online=row.get("state") == ONLINE,
         version=str(row.get("version") or ""),
-        gaps=len(gaps) if isinstance(gaps, list) else gaps,
+        gaps=len(gaps),
+        trouble=tuple(trouble),
     )

@@ -170,7 +170,11 @@ def list_boxes(
 
 def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
     columns = ["box", "cameras", "certificate"]
-    table = plain_table(*columns, *(("last seen", "version", "gaps") if live else ()))
+    table = plain_table(
+        *columns,
+        *(("last seen", "state", "version", "gaps", "trouble") if live else ()),
+        folded="cameras",
+    )
     for entry in listed:
         sources = [
             f"{name} ({escape(redacted_source(entry.sources[name]))})"
@@ -186,8 +190,10 @@ def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
             last = entry.last_seen
             told = (
                 "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S}Z",
+                "" if entry.online is None else "online" if entry.online else "[red]offline[/]",
                 escape(entry.version),
                 "" if entry.gaps is None else str(entry.gaps),
+                escape("; ".join(entry.trouble)),
             )
         table.add_row(entry.name, ", ".join(sources), state, *told)
     if listed:

@@ -50,7 +50,8 @@ def mosquitto_config(host: str, port: int, *, site: str, limits: BrokerLimits) -
 #
 #     mosquitto -c {CONFIG_FILE}
 #
-# After a change of {ACL_FILE} or {CERTIFICATES}/, restart it: boxes keep what is not delivered.
+# After a change of {ACL_FILE} or {CERTIFICATES}/ (a revocation, too) send it SIGHUP; after one
+# here, restart it: boxes keep what they have not delivered.
 
 listener {port} {host}
 
@@ -100,7 +101,7 @@ def mosquitto_acl(site: str, *, aggregator: str, revoked: Collection[str] = ()) 
     return f"""\
 # Rights at the broker, by certificate name (%u). Made by `sealtrace site`; changes are overwritten.
 
-# Revoked: nothing, from the next SIGHUP on.
+# Revoked: nothing any more, connected or not.
 {denied}
 # The aggregator reads everything of the site, answers with receipts, and relays.
 user {aggregator}
@@ -206,7 +207,10 @@ def mosquitto_command() -> list[str]:
 
 
 def signal_mosquitto(folder: Path) -> bool:
-    """Have the Mosquitto that was started in ``folder`` on this machine read its rights anew.
+    """Have the Mosquitto that was started in ``folder`` read its rights and revocations anew.
+
+    From then on (seen with 2.0.11) it neither lets a revoked certificate in nor takes anything from
+    a revoked client that is connected.
 
     :returns: whether one runs here.
     """

@@ -303,15 +303,15 @@ def tell(change: changes.Change, *, push: bool, officer: Path | None) -> None:
     site = change.site
     if site.paths.broker_config.exists() and change.changed:
         if mosquitto.signal_mosquitto(site.paths.broker):
-            say("  ✓ broker: reads its rights anew; restart it to cut revoked connections")
+            say("  ✓ broker: has read its rights and revocations anew")
         else:
             say("  - broker: not run from here; copy broker/acl and broker/certs/crl.pem to it and")
-            say("    restart it (systemctl restart mosquitto)")
+            say("    send it SIGHUP (systemctl reload mosquitto)")
     if not push:
-        say("Tell the running services: sealtrace site update DIR --push")
+        say(f"Tell the running services: sealtrace site update {site.paths.root} --push")
         return
     results = push_directory(site, officer_tls(site, officer))
-    if not show_pushed(results, site.directory.version):
+    if not show_pushed(results, site.directory.version, site.paths.root):
         raise typer.Exit(1)
 
 
@@ -369,13 +369,15 @@ def _show_site(site: Site, report: Report) -> None:
         f" cameras; sightings kept {rules.retention_days} days; programme ends"
         f" {site.plan.policy.programme_ends:%Y-%m-%d}"
     )
-    table = plain_table("name", "duties", "cameras or address", "key", "certificate", "folder")
+    columns = ("name", "duties", "cameras or address", "key", "certificate", "folder")
+    table = plain_table(*columns, folded="cameras or address")
     for row in report.rows:
         state = days(row.certificate_days)
         if row.revoked_at is not None:
             state = f"[red]revoked {row.revoked_at:%Y-%m-%d %H:%M}[/]"
-        here = "here" if row.folder else "moved away"
-        table.add_row(row.name, row.duties, row.detail, row.fingerprint, state, here)
+        here = "here" if row.folder else "away"
+        detail = row.detail.removeprefix("https://")
+        table.add_row(row.name, row.duties, detail, row.fingerprint, state, here)
     out.print(table)
     for problem in report.problems:
         warn(problem)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -151,8 +152,8 @@ def read_certificate(path: Path) -> x509.Certificate:
 
 
 def days_left(until: datetime, now: datetime | None = None) -> int:
-    """Return whole days until ``until``; negative when it is past."""
-    return (until - (now or datetime.now(UTC))).days
+    """Return days until ``until``, begun ones counted; 0 or less when it is past."""
+    return math.ceil((until - (now or datetime.now(UTC))) / timedelta(days=1))
 
 
 def _hosts(service: ServicePlan) -> list[str]:

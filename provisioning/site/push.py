@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from protocol.directory import AGGREGATOR, CUSTODIAN, Principal
 from provisioning.site.opened import Site, SiteError
 from runtime import http
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
-from runtime.fsio import FileProblem, read_file
+from runtime.fsio import read_file
+from runtime.officer import OFFICER_ENVIRONMENT, load_officer
 
-OFFICER_ENVIRONMENT = "SEALTRACE_OFFICER"
 _MAX_BYTES = 64 << 20
 _TIMEOUT_S = 10.0
 _AT_ONCE = 8
@@ -71,14 +68,13 @@ def officer_tls(site: Site, officer: Path | None) -> TlsConfig:
     """Return the certificates to speak with: of ``officer``, else of one whose folder is here.
 
     :param officer: an ``officer.toml``; the environment's SEALTRACE_OFFICER when None.
-    :raises SiteError: none is given and none is here, or the file cannot be used.
+    :raises SiteError: none is given and none is here.
+    :raises ConfigError: the file cannot be used.
     """
-    if officer is None and os.environ.get(OFFICER_ENVIRONMENT):
-        officer = Path(os.environ[OFFICER_ENVIRONMENT])
-    if officer is not None:
-        return _read_tls(officer)
+    if officer is not None or os.environ.get(OFFICER_ENVIRONMENT):
+        return _tls_of(officer)
     for path in _officers_here(site):
-        return _read_tls(path)
+        return _tls_of(path)
     raise SiteError(
         "calling custodians and the aggregator takes an officer's certificate, and no officer's"
         f" folder is here; give --officer FILE or set {OFFICER_ENVIRONMENT}"
@@ -92,18 +88,11 @@ def _officers_here(site: Site) -> Iterable[Path]:
             yield path
 
 
-def _read_tls(path: Path) -> TlsConfig:
-    try:
-        table = tomllib.loads(read_file(path, 1 << 20).decode())["tls"]
-        tls = TlsConfig.model_validate(table)
-    except (ValueError, KeyError, ValidationError) as error:
-        raise SiteError(f"{path} has no usable [tls] section; give an officer.toml") from error
-    folder = path.absolute().parent
-    return TlsConfig(
-        ca=folder / tls.ca,
-        certificate=folder / tls.certificate,
-        private_key=None if tls.private_key is None else folder / tls.private_key,
-    )
+def _tls_of(officer: Path | None) -> TlsConfig:
+    config = load_officer(officer)
+    if config.tls is None:
+        raise SiteError(f"the officer.toml of '{config.name}' has no [tls] section; give another")
+    return config.tls
 
 
 def _push(service: Principal, body: bytes, tls: TlsConfig) -> Pushed:
@@ -112,8 +101,6 @@ def _push(service: Principal, body: bytes, tls: TlsConfig) -> Pushed:
         with http.client(url, tls, _TIMEOUT_S) as client:
             answer = client.put("/v1/directory", content=body, headers={"content-type": http.CBOR})
             http.raise_for_problem(answer)
-    except FileProblem:
-        raise
     except OperationError as error:
         return Pushed(service.name, url, str(error))
     return Pushed(service.name, url)

@@ -15,6 +15,7 @@ from rich.table import Table
 from protocol.errors import ProtocolError
 from provisioning.site.push import Pushed
 from runtime.errors import OperationError
+from runtime.officer import OFFICER_ENVIRONMENT
 
 out = Console()
 err = Console(stderr=True)
@@ -31,8 +32,9 @@ OfficerFile = Annotated[
     Path | None,
     typer.Option(
         "--officer",
+        metavar="FILE",
         help="officer.toml whose certificate is shown to custodians and aggregator. Default:"
-        " SEALTRACE_OFFICER, else an officer's folder of the site.",
+        f" {OFFICER_ENVIRONMENT}, else an officer's folder of the site.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
@@ -86,15 +88,15 @@ def days(left: int | None) -> str:
     return f"[{colour}]{left} d[/]"
 
 
-def plain_table(*columns: str) -> Table:
-    """Return an empty table in the house's form."""
+def plain_table(*columns: str, folded: str = "") -> Table:
+    """Return an empty table in the house's form; ``folded`` names the one column that may wrap."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column != folded)
     return table
 
 
-def show_pushed(results: list[Pushed], version: int) -> bool:
+def show_pushed(results: list[Pushed], version: int, folder: Path) -> bool:
     """Say who has the directory now, and what to do about the rest; tell whether all have it."""
     missed = [result for result in results if result.problem]
     for result in results:
@@ -102,7 +104,8 @@ def show_pushed(results: list[Pushed], version: int) -> bool:
         say(f"  {mark} {result.name}: {text}")
     if missed:
         say(
-            f"{len(missed)} of {len(results)} could not be told. Run `sealtrace site update DIR"
-            " --push` when they are up, or copy directory.cbor to each and send it SIGHUP."
+            f"{len(missed)} of {len(results)} could not be told. When they are up, run"
+            f" `sealtrace site update {folder} --push`, or copy directory.cbor to each and send it"
+            " SIGHUP."
         )
     return not missed

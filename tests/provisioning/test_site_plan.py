@@ -1,0 +1,144 @@
+"""A site that cannot work is refused before any key is made, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protocol.policy import parse_policy
+from provisioning.site import SitePlan, load_plan
+from provisioning.site.example import example_toml
+from provisioning.site.plan import PolicyPlan, site_toml
+from provisioning.site.policy_text import policy_text
+from runtime.config import ConfigError
+
+Values = Callable[..., dict[str, Any]]
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def written(text: str) -> Path:
+        path = tmp_path / "site.toml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def test_the_example_is_a_site_and_shows_every_section(write: Write) -> None:
+    text = example_toml(datetime(2027, 1, 1, tzinfo=UTC))
+    plan = load_plan(write(text))
+    assert plan.warnings() == []
+    assert plan.policy.programme_ends == datetime(2027, 6, 30, tzinfo=UTC)
+    for field in SitePlan.model_fields:
+        assert field in text
+    for field in PolicyPlan.model_fields:
+        assert field in text
+
+
+def test_the_examples_values_are_the_defaults(write: Write) -> None:
+    plan = load_plan(write(example_toml()))
+    assert plan.policy.model_dump(exclude={"programme_ends"}) == PolicyPlan().model_dump(
+        exclude={"programme_ends"}
+    )
+    fields = SitePlan.model_fields
+    assert plan.certificates == fields["certificates"].default
+    assert plan.security == fields["security"].default
+
+
+def test_what_a_site_was_made_from_reads_back(values: Values, write: Write) -> None:
+    boxes = [
+        {
+            "name": "box-1",
+            "cameras": [{"name": "cam-1", "source": "/a", "homography": [[1, 0.5], [0, 2]]}],
+            "settings": {"outbox": {"max_mb": 5}, "note": 'a "quoted" \x7f word\n'},
+        }
+    ]
+    plan = SitePlan.model_validate(values(boxes=boxes))
+    assert load_plan(write(site_toml(plan))) == plan
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"threshold": 4}, "cannot be met by 3 custodians"),
+        ({"officers": [{"name": "ana", "duties": ["investigator", "auditor"]}]}, "approvers"),
+        ({"officers": [{"name": "bo", "duties": ["approver"]}]}, "must be investigator"),
+        (
+            {"officers": [{"name": n, "duties": ["investigator", "approver"]} for n in "abc"]},
+            "must be auditor",
+        ),
+        ({"custodians": [{"name": "ana", "port": 1}] * 2}, "threshold|given twice"),
+        ({"custodians": [{"name": "ana", "port": 1}], "threshold": 1}, "'ana' is given twice"),
+        ({"custodians": [{"name": "broker", "port": 1}], "threshold": 1}, "reserved"),
+        (
+            {"custodians": [{"name": "c1", "port": 8440}], "threshold": 1},
+            "address 'https://localhost:8440' is given twice",
+        ),
+        ({"broker": {"kind": "embedded", "host": "hq.example"}}, "stays on loopback"),
+        ({"policy": {"approvals": 3}}, "needs 3 approvals but only 2"),
+        (
+            {"policy": {"legal_basis": {"statutory-order": {"modalities": ["face"]}}}},
+            "recorded consent",
+        ),
+        ({"policy": {"programme_ends": "2027-01-01T00:00:00"}}, "time zone"),
+        (
+            {
+                "boxes": [
+                    {"name": f"box-{n}", "cameras": [{"name": "cam", "source": "x"}]} for n in "ab"
+                ]
+            },
+            "camera 'cam' is given twice",
+        ),
+        ({"boxes": [{"name": "Box 1", "cameras": [{"name": "c", "source": "x"}]}]}, "not a name"),
+        ({"aggregator": {"host": "https://hq"}}, "without scheme"),
+    ],
+)
+def test_contradictions_are_refused(values: Values, changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SitePlan.model_validate(values(**changed))
+
+
+def test_a_misspelt_key_is_named(write: Write) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'threshold'"):
+        load_plan(write(example_toml().replace("threshold = 2", "treshold = 2", 1)))
+
+
+def test_risky_choices_are_warned_of(values: Values) -> None:
+    assert any("any single custodian" in w for w in _warnings(values(threshold=1)))
+    assert any("losing one" in w for w in _warnings(values(threshold=3)))
+    assert any("statutory order need 3" in w for w in _warnings(values()))
+
+
+def test_relative_clips_count_from_the_plans_folder(write: Write) -> None:
+    text = example_toml().replace("rtsp://user:password@10.0.0.11/stream1", "clips/a.mp4")
+    path = write(text)
+    assert load_plan(path).boxes[0].cameras[0].source == str(path.parent / "clips/a.mp4")
+    path = write(example_toml())
+    assert load_plan(path).boxes[0].cameras[0].source.startswith("rtsp://user")
+
+
+def test_the_policy_file_says_what_the_plan_says() -> None:
+    plan = PolicyPlan.model_validate(
+        {
+            "programme_ends": "2027-03-01T12:00:00+02:00",
+            "approvals": 3,
+            "max_live_hours": 0,
+            "threshold_floor": {"face-192@0123abcd": 0.45},
+        }
+    )
+    policy = parse_policy(policy_text("demo", plan, version=4))
+    assert (policy.site, policy.version, policy.approvals) == ("demo", 4, 3)
+    assert policy.programme_ends_ms == 1_772_359_200_000 + 365 * 86_400_000
+    assert policy.threshold_floor == {"face-192@0123abcd": 0.45}
+    assert policy.approvals_for("statutory-order") == 4
+    assert policy.max_live_hours == 0
+
+
+def _warnings(values: dict[str, Any]) -> list[str]:
+    return SitePlan.model_validate(values).warnings()
