@@ -124,6 +124,7 @@ class Outbox:
         self._arrived = threading.Event()
         self._waiting: deque[Row] = deque()
         self._disk_full = False
+        self._closed = False
         self._turn = 0
         self._counters = self._store.counters()
         self._unsaved: set[str] = set()
@@ -454,7 +455,9 @@ class Outbox:
             )
 
     def close(self) -> None:
-        """Save what can be saved and close the file."""
-        self.upkeep()
+        """Save what can be saved and close the file; a second call does nothing."""
         with self._lock:
-            self._store.close()
+            if not self._closed:
+                self._closed = True
+                self.upkeep()
+                self._store.close()

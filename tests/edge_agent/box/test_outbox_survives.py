@@ -1,0 +1,175 @@
+"""The outbox survives being killed and a full disk, and holds nothing plain."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from edge_site import DIMENSION, Box, Site, make_sighting
+
+from edge_agent.outbox import Outbox, SlotName
+
+_WRITER = """
+import sys
+from pathlib import Path
+from edge_agent.outbox import Outbox, SlotName
+
+outbox = Outbox(Path(sys.argv[1]), max_bytes=1 << 30, memory_bytes=1 << 20)
+outbox.begin_camera("cam-1")
+slot = 0
+while True:
+    for _ in range(3):
+        name = SlotName(1, 1, slot)
+        outbox.add_live("cam-1", name, 1, lambda n: n.to_bytes(4, "big") * 500)
+        print(outbox.next_sequence("cam-1") - 1, flush=True)
+    taken = outbox.take(2)
+    for message in taken:
+        outbox.acknowledged("cam-1", message.sequence)
+    slot += 1
+"""
+
+
+def test_nothing_stored_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    told = -1
+    for _ in range(3):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        for _ in range(25):
+            told = int(writer.stdout.readline())
+        writer.send_signal(signal.SIGKILL)
+        rest = writer.stdout.read().split()
+        writer.wait()
+        # The last line may be cut in two by the kill; the one before it was whole.
+        told = max([told, *map(int, rest[:-1])])
+    outbox = Outbox(path, max_bytes=1 << 30, memory_bytes=1 << 20)
+    kept = outbox.take(1_000_000)
+    assert [m.sequence for m in kept] == list(range(len(kept)))
+    assert len(kept) > told
+    assert all(m.payload == m.sequence.to_bytes(4, "big") * 500 for m in kept)
+    assert outbox.next_sequence("cam-1") == len(kept)
+    outbox.close()
+
+
+def full_outbox(folder: Path, memory_bytes: int = 1 << 20) -> Outbox:
+    """An outbox whose disk has room for a few messages only."""
+    outbox = Outbox(
+        folder / "outbox.sqlite", max_bytes=1 << 30, memory_bytes=memory_bytes, max_pages=40
+    )
+    outbox.begin_camera("cam-1")
+    return outbox
+
+
+def add(outbox: Outbox, slot: int) -> None:
+    name = SlotName(1, 1, slot)
+    outbox.add_segment("cam-1", name, 2, lambda n: n.to_bytes(4, "big") * 2500)
+
+
+def test_with_a_full_disk_messages_wait_in_memory_and_are_not_published(tmp_path: Path) -> None:
+    outbox = full_outbox(tmp_path)
+    for slot in range(30):
+        add(outbox, slot)
+    stats = outbox.stats()
+    assert stats.disk_full
+    assert stats.in_memory > 0
+    assert stats.counters["disk_full"] == stats.in_memory
+    on_disk = outbox.take(100)
+    assert len(on_disk) + stats.in_memory == 30
+    assert [m.sequence for m in on_disk] == list(range(len(on_disk)))
+    # Headquarters takes what is on the disk: room for the others, in order.
+    outbox.receipt("cam-1", stored_through=len(on_disk) - 1, missing=(), issued_at_ms=1)
+    seen = len(on_disk)
+    while seen < 30:
+        outbox.upkeep()
+        taken = outbox.take(100)
+        assert [m.sequence for m in taken] == list(range(seen, seen + len(taken)))
+        assert taken, "freed room was not used"
+        seen += len(taken)
+        outbox.receipt("cam-1", stored_through=seen - 1, missing=(), issued_at_ms=seen)
+    outbox.upkeep()
+    assert not outbox.stats().disk_full
+    assert outbox.idle(receipted=True)
+    outbox.close()
+
+
+def test_what_was_only_in_memory_gives_its_number_to_the_next_run(tmp_path: Path) -> None:
+    outbox = full_outbox(tmp_path)
+    for slot in range(30):
+        add(outbox, slot)
+    on_disk = len(outbox.take(100))
+    # No close: as if killed. Nobody has seen the numbers after those on the disk.
+    again = Outbox(tmp_path / "outbox.sqlite", max_bytes=1 << 30, memory_bytes=1 << 20)
+    assert again.next_sequence("cam-1") == on_disk
+    again.close()
+
+
+def test_memory_is_bounded_while_the_disk_is_full(tmp_path: Path) -> None:
+    outbox = full_outbox(tmp_path, memory_bytes=50_000)
+    for slot in range(60):
+        add(outbox, slot)
+    stats = outbox.stats()
+    assert stats.in_memory * 10_000 <= 50_000
+    assert stats.counters["dropped_segment"] > 0
+    assert stats.counters["dropped_segment_sightings"] == 2 * stats.counters["dropped_segment"]
+    outbox.close()
+
+
+def test_a_segment_in_memory_still_replaces_unseen_live_envelopes_on_disk(tmp_path: Path) -> None:
+    outbox = full_outbox(tmp_path)
+    while not outbox.stats().disk_full:
+        name = SlotName(1, 1, 7)
+        outbox.add_live("cam-1", name, 1, lambda n: n.to_bytes(4, "big") * 2500)
+    add(outbox, 7)
+    outbox.upkeep()
+    taken = outbox.take(100)
+    assert [(m.sequence, m.kind) for m in taken] == [(0, "segment")]
+    outbox.close()
+
+
+def test_sealing_goes_on_and_keys_are_dropped_while_the_disk_is_full(
+    new_box: Callable[..., Box], site: Site
+) -> None:
+    box = new_box(max_pages=30)
+    for seed in range(200):
+        box.see(*range(seed * 50, seed * 50 + 50))
+        box.to_next_slot()
+        if box.outbox.stats().in_memory > 3:
+            break
+    stats = box.outbox.stats()
+    assert stats.disk_full
+    assert box.sealer.stats().held == 0
+    payloads: list[bytes] = []
+    while not box.outbox.idle(receipted=True):
+        box.outbox.upkeep()
+        taken = box.outbox.take(100)
+        payloads += [m.payload for m in taken]
+        last = taken[-1].sequence
+        box.outbox.receipt("cam-1", stored_through=last, missing=(), issued_at_ms=last)
+    opened = site.open(payloads)
+    assert sum(len(one.sightings) for one in opened) == (seed + 1) * 50
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_the_files_hold_no_plain_template(
+    new_box: Callable[..., Box], site: Site, suffix: str
+) -> None:
+    box = new_box()
+    for seed in range(10):
+        box.see(*range(seed * 10, seed * 10 + 10))
+        box.live_now()
+    box.sealer.finish()
+    path = box.folder / f"outbox.sqlite{suffix}"
+    data = path.read_bytes()
+    assert site.board.signer.encode() in data or suffix == "", "the file has our messages at all"
+    for seed in range(100):
+        sighting = make_sighting(0, seed=seed)
+        assert sighting.face is not None
+        assert sighting.face.size == DIMENSION
+        assert sighting.face.tobytes()[:8] not in data
+        assert sighting.sighting_id not in data
