@@ -163,9 +163,12 @@ class _Matching:
         # A live envelope's ciphertext stands in `face`; segments need no column but their own.
         face = "face" if FACE in self._modalities else "CASE segment WHEN 0 THEN face END"
         appearance = "NULL" if self._modalities == [FACE] else "appearance"
+        # The casts cost nothing, and keep a file tampered with from raising while it is read.
+        numbers_read = ("id", "slot", "segment", "sequence", "count", "face_model")
+        columns = [f"CAST({name} AS INTEGER)" for name in (*numbers_read, "appearance_model")]
+        columns += [f"CAST({name} AS BLOB)" for name in ("salt", "header", face, appearance)]
         self._select = (
-            "SELECT id, slot, segment, sequence, count, face_model, appearance_model, salt,"  # noqa: S608 - our own words
-            f" header, {face}, {appearance} FROM envelopes"
+            f"SELECT {', '.join(columns)} FROM envelopes"  # noqa: S608 - our own words
             " WHERE stream = ? AND epoch = ? AND generation = ? AND slot BETWEEN ? AND ? AND id > ?"
         )
         self._segments = self._live = self._not_granted = 0
@@ -201,6 +204,9 @@ class _Matching:
                 self._not_granted += 1
             except (SealError, MalformedMessage) as error:
                 self._altered.append(Altered(row[0], address.camera, str(error)))
+            except (TypeError, ValueError, OverflowError) as error:
+                reason = f"a column in store cannot be: {error}"
+                self._altered.append(Altered(row[0], address.camera, reason))
 
     def _take(self, held: ScopeKeys, row: Sequence[Any]) -> None:
         number, slot, segment, sequence, count, face_model, other_model, salt, header, *blobs = row
@@ -300,7 +306,7 @@ class _Matching:
         block = source.meta
         if block is None:
             row = self._connection.execute(
-                "SELECT meta FROM envelopes WHERE id = ?", (source.number,)
+                "SELECT CAST(meta AS BLOB) FROM envelopes WHERE id = ?", (source.number,)
             ).fetchone()
             if row is None:
                 return None

@@ -168,9 +168,9 @@ def _chunks(
     for keys in scopes:
         scope, address = keys.scope, keys.scope.address
         row = database.conn.execute(
-            "SELECT count(*) FROM envelopes JOIN streams ON streams.id = stream"
-            " WHERE site = ? AND box = ? AND camera = ? AND epoch = ? AND generation = ?"
-            " AND slot BETWEEN ? AND ? AND envelopes.id > ?",
+            "SELECT count(*) FROM streams s JOIN envelopes e ON e.stream = s.id"
+            " WHERE s.site = ? AND s.box = ? AND s.camera = ? AND e.epoch = ?"
+            " AND e.generation = ? AND e.slot BETWEEN ? AND ? AND e.id > ?",
             (
                 address.site,
                 address.box,

@@ -26,13 +26,13 @@ CREATE TABLE streams (
     generation INTEGER NOT NULL DEFAULT 0,    -- newest generation that has arrived
     last_received_ms INTEGER NOT NULL DEFAULT 0,
     UNIQUE (site, box, camera)
-);
+) STRICT;
 CREATE INDEX streams_by_camera ON streams (camera);
 
 CREATE TABLE models (
     id INTEGER PRIMARY KEY,
     model TEXT NOT NULL UNIQUE
-);
+) STRICT;
 
 -- What has arrived, for telling duplicates from equivocation; kept as long as the envelopes.
 CREATE TABLE sequences (
@@ -43,7 +43,7 @@ CREATE TABLE sequences (
     outcome INTEGER NOT NULL,                 -- 1 stored, 2 quarantined, 3 refused
     digest BLOB NOT NULL,                     -- first 16 bytes of the message's SHA-256
     PRIMARY KEY (stream, sequence, run)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE gaps (
     id INTEGER PRIMARY KEY,
@@ -55,7 +55,7 @@ CREATE TABLE gaps (
     reported_ms INTEGER,                      -- when it was older than re-ordering explains
     closed_ms INTEGER,                        -- when the last missing message came
     lost INTEGER NOT NULL DEFAULT 0           -- 1: given up (the board began anew, or retention)
-);
+) STRICT;
 CREATE INDEX gaps_open ON gaps (stream, first) WHERE closed_ms IS NULL AND lost = 0;
 
 CREATE TABLE envelopes (
@@ -76,7 +76,7 @@ CREATE TABLE envelopes (
     face BLOB NOT NULL,                       -- a live envelope's whole ciphertext stands here
     appearance BLOB,
     meta BLOB                                 -- NULL in a live envelope
-);
+) STRICT;
 CREATE INDEX envelopes_by_scope ON envelopes (stream, epoch, generation, slot, segment, count);
 
 CREATE TABLE announcements (
@@ -88,7 +88,7 @@ CREATE TABLE announcements (
     announced_ms INTEGER NOT NULL,
     signed BLOB NOT NULL,                     -- the signed message as it came
     UNIQUE (stream, epoch, generation)
-);
+) STRICT;
 
 CREATE TABLE quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -98,7 +98,7 @@ CREATE TABLE quarantine (
     detail TEXT NOT NULL,
     received_ms INTEGER NOT NULL,
     payload BLOB NOT NULL
-);
+) STRICT;
 CREATE INDEX quarantine_by_stream ON quarantine (stream);
 
 CREATE TABLE rejects (
@@ -110,7 +110,7 @@ CREATE TABLE rejects (
     last_ms INTEGER NOT NULL,
     detail TEXT NOT NULL,
     PRIMARY KEY (box, camera, reason)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE boxes (
     box TEXT PRIMARY KEY,
@@ -121,7 +121,7 @@ CREATE TABLE boxes (
     reported_received_ms INTEGER,             -- by ours
     clock_offset_ms INTEGER,                  -- the box's clock minus ours, when it was last heard
     figures TEXT                              -- JSON: name to number
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 """
 
 _QUERIES = """
@@ -139,7 +139,7 @@ CREATE TABLE queries (
     filed_ms INTEGER NOT NULL,
     changed_ms INTEGER NOT NULL,
     progress TEXT NOT NULL DEFAULT '{}'       -- JSON figures: segments, sightings, altered, ...
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX queries_by_state ON queries (state);
 
 CREATE TABLE approvals (
@@ -148,7 +148,7 @@ CREATE TABLE approvals (
     signed BLOB NOT NULL,
     received_ms INTEGER NOT NULL,
     PRIMARY KEY (query_digest, approver)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE withdrawals (
     query_digest BLOB NOT NULL REFERENCES queries (digest),
@@ -156,7 +156,7 @@ CREATE TABLE withdrawals (
     signed BLOB NOT NULL,
     received_ms INTEGER NOT NULL,
     PRIMARY KEY (query_digest, officer)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 
 -- What custodians granted: never the keys, which stay in the matcher's memory.
 CREATE TABLE grants (
@@ -170,7 +170,7 @@ CREATE TABLE grants (
     granted_ms INTEGER NOT NULL,
     received_ms INTEGER NOT NULL,
     PRIMARY KEY (custodian, grant_id)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX grants_by_query ON grants (query_digest);
 
 -- Candidates, sealed to the investigator who asked.
@@ -181,7 +181,7 @@ CREATE TABLE results (
     sealed BLOB NOT NULL,
     found_ms INTEGER NOT NULL,
     UNIQUE (query_digest, candidate_id)
-);
+) STRICT;
 
 CREATE TABLE decisions (
     query_digest BLOB NOT NULL,
@@ -191,7 +191,7 @@ CREATE TABLE decisions (
     decided_ms INTEGER NOT NULL,
     PRIMARY KEY (query_digest, candidate_id),
     FOREIGN KEY (query_digest, candidate_id) REFERENCES results (query_digest, candidate_id)
-) WITHOUT ROWID;
+) STRICT, WITHOUT ROWID;
 """
 
 MIGRATIONS: tuple[Migration, ...] = (
