@@ -33,6 +33,10 @@ from runtime.errors import OperationError
 
 _CHUNK_ENVELOPES = 1000
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_DIED = (
+    "a matching process ended in the middle (out of memory?); run the query again, "
+    "with fewer matching.processes if it happens again"
+)
 _log = structlog.get_logger()
 _environment = threading.Lock()
 
@@ -129,6 +133,9 @@ class Matcher:
     def _spread(
         self, chunks: Sequence[Sequence[EpochKeys]], common: Mapping[str, Any]
     ) -> list[MatchReport]:
+        if not all(worker.process.is_alive() for worker in self._pool):
+            _log.warning("matching_process_gone")
+            self._end()
         while len(self._pool) < min(self._processes, len(chunks)):
             self._pool.append(_start(self._store.path, len(self._pool)))
         pending = list(reversed(chunks))
@@ -136,14 +143,14 @@ class Matcher:
         busy: list[Connection] = []
         for worker in self._pool:
             if pending:
-                worker.pipe.send_bytes(_packed(pending.pop(), common))
+                _send(worker.pipe, pending.pop(), common)
                 busy.append(worker.pipe)
         while busy:
             for pipe in wait(busy):
                 assert isinstance(pipe, Connection)  # noqa: S101 - for the type checker
                 reports.append(_answer(pipe))
                 if pending:
-                    pipe.send_bytes(_packed(pending.pop(), common))
+                    _send(pipe, pending.pop(), common)
                 else:
                     busy.remove(pipe)
         return reports
@@ -193,18 +200,19 @@ def _chunks(
         yield held, chunk
 
 
-def _packed(scopes: Sequence[EpochKeys], common: Mapping[str, Any]) -> bytes:
-    return pickle.dumps({"scopes": scopes, **common}, protocol=pickle.HIGHEST_PROTOCOL)
+def _send(pipe: Connection, scopes: Sequence[EpochKeys], common: Mapping[str, Any]) -> None:
+    request = pickle.dumps({"scopes": scopes, **common}, protocol=pickle.HIGHEST_PROTOCOL)
+    try:
+        pipe.send_bytes(request)
+    except OSError as error:
+        raise MatchingFailed(_DIED) from error
 
 
 def _answer(pipe: Connection) -> MatchReport:
     try:
         answer = pipe.recv()
     except (EOFError, OSError) as error:
-        raise MatchingFailed(
-            "a matching process ended in the middle (out of memory?); run the query again, "
-            "with fewer matching.processes if it happens again"
-        ) from error
+        raise MatchingFailed(_DIED) from error
     if isinstance(answer, MatchReport):
         return answer
     raise MatchingFailed(f"a matching process failed: {answer}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -392,11 +393,12 @@ def test_worker_processes_find_the_same(site: Site) -> None:
             scopes, probes({"ana": ana}), contacts=True, max_candidates=5, after=spread.cursor
         )
         assert nothing.sightings == 0
+        unusable = [replace(probes({"ana": ana})[0], matrix=np.zeros((1, 2, 3), np.float32))]
+        with pytest.raises(MatchingFailed):
+            matcher.match(scopes, unusable, contacts=True, max_candidates=30)
         for worker in matcher._pool:
             worker.process.kill()
             worker.process.join()
-        with pytest.raises(MatchingFailed):
-            matcher.match(scopes, probes({"ana": ana}), contacts=True, max_candidates=30)
         again = matcher.match(
             scopes, probes({"ana": ana}, threshold=0.75), contacts=True, max_candidates=30
         )
