@@ -1,0 +1,244 @@
+"""Day keys are made ahead, survive restarts, and are destroyed on time; a leap destroys none."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import protocol_samples as s
+import pytest
+from custodian_site import (
+    CHEAP,
+    DAY_MS,
+    HOUR_MS,
+    PASSPHRASE,
+    Asked,
+    Make,
+    Time,
+    approved,
+    day_keys_of,
+    make_announcement,
+    opened_log,
+    read_grant,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from custodian.clock import LARGEST_LEAP_MS, confirm
+from custodian.errors import KeyStoreError
+from custodian.keystore import PURPOSE, KeyRing
+from protocol.encoding import encode
+from protocol.errors import RetentionEnded, ShareInvalid
+from runtime.keyfiles import KeyFileError, WrongPassphrase, read_secret, write_secret
+
+TODAY = s.EPOCH
+
+
+def ring(path: Path, **changes: object) -> KeyRing:
+    how = {"site": "vectors", "custodian": "c1", "cost": CHEAP} | changes
+    return KeyRing.open(path, how.pop("passphrase", PASSPHRASE), **how)  # type: ignore[arg-type]
+
+
+def test_keys_from_yesterday_to_days_ahead_are_published(make: Make) -> None:
+    c1 = make("c1", extra="days_ahead = 3")
+    assert sorted(day_keys_of(c1)) == list(range(TODAY - 1, TODAY + 4))
+    assert ("day-keys-issued", {"epochs": list(range(TODAY - 1, TODAY + 4))}) in opened_log(c1)
+
+
+def test_the_announcement_stays_the_same_until_the_keys_change(make: Make, time: Time) -> None:
+    c1 = make("c1")
+    first = c1.rounds.day_keys
+    time.ms += HOUR_MS
+    c1.rounds.go()
+    assert c1.rounds.day_keys == first
+    time.ms += DAY_MS
+    c1.rounds.go()
+    assert c1.rounds.day_keys != first
+    assert max(day_keys_of(c1)) == TODAY + 8
+
+
+def test_keys_survive_a_restart(make: Make) -> None:
+    c1 = make("c1")
+    before = {epoch: key.raw for epoch, key in day_keys_of(c1).items()}
+    c1.close()
+    assert {e: k.raw for e, k in day_keys_of(make("c1", again=True)).items()} == before
+
+
+def test_a_day_is_destroyed_when_its_retention_ends(make: Make, time: Time, tmp_path: Path) -> None:
+    c1 = make("c1")
+    _, message = make_announcement([c1])
+    for _ in range(15):
+        time.ms += DAY_MS
+        c1.rounds.go()
+    assert c1.ring.epochs()[0] == TODAY + 1
+    assert [body for kind, body in opened_log(c1) if kind == "day-key-destroyed"] == [
+        {"epoch": TODAY - 1},
+        {"epoch": TODAY},
+    ]
+    with pytest.raises(RetentionEnded):
+        c1.ring.private(TODAY)
+    assert min(day_keys_of(c1)) == TODAY + 1
+    # The clock of a thief does not help: the key is gone, whatever time it is.
+    time.ms = s.NOW_MS
+    confirm(c1.store, now_ms=s.NOW_MS)
+    c1.rounds.go()
+    assert c1.clock.now_ms() == s.NOW_MS
+    with pytest.raises(RetentionEnded):
+        c1.granter.grant(Asked(approved(s.NOW_MS), [message], s.NOW_MS).to_bytes())
+    assert TODAY not in c1.ring.epochs()
+
+
+def test_a_destroyed_key_leaves_no_copy_behind(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    keys = ring(path)
+    keys.make([10, 11])
+    hold = os.open(path, os.O_RDONLY)  # the old file's content, reachable after its removal
+    try:
+        old = os.read(hold, 1 << 20)
+        keys.destroy_before(11)
+        os.lseek(hold, 0, os.SEEK_SET)
+        left = os.read(hold, 1 << 20)
+        assert len(left) == len(old)
+        assert left != old
+        assert b"SEALTRACE" not in left
+    finally:
+        os.close(hold)
+    assert [p.name for p in tmp_path.iterdir()] == ["keys"]
+    assert ring(path).epochs() == [11]
+    assert keys.make([10]) == []
+    assert ring(path).destroyed_before == 11
+
+
+def test_every_writing_has_a_fresh_salt_and_nonce(tmp_path: Path) -> None:
+    keys = ring(tmp_path / "keys")
+    seen = set()
+    for epoch in range(5):
+        keys.make([epoch])
+        lines = (tmp_path / "keys").read_text().splitlines()
+        seen.add((lines[4], lines[5]))
+    assert len(seen) == 5
+
+
+def test_a_writing_that_was_cut_short_is_finished_at_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    keys = ring(path)
+    keys.make([1])
+    os.link(path, tmp_path / "keys.former")
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content)
+    assert ring(path).epochs() == [1]
+    assert not (tmp_path / "keys.former").exists()
+
+
+def test_no_key_stands_plain_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    keys = ring(path)
+    keys.make([1])
+    seed = keys.private(1).seed
+    assert seed in read_secret(path, PASSPHRASE, PURPOSE)
+    assert seed not in path.read_bytes()
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_another_passphrase_custodian_or_version(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    ring(path)
+    with pytest.raises(WrongPassphrase):
+        ring(path, passphrase=b"something else")
+    with pytest.raises(KeyStoreError, match="belongs to custodian 'c1'"):
+        ring(path, custodian="c2")
+    with pytest.raises(KeyStoreError, match="newer version"):
+        newer = encode({"schema": 2})
+        write_secret(path, newer, PASSPHRASE, PURPOSE, overwrite=True, cost=CHEAP)
+        ring(path)
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=30, deadline=None)
+def test_a_damaged_key_file_is_told_from_a_key_file(tmp_path_factory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("damaged") / "keys"
+    path.write_bytes(data)
+    with pytest.raises(KeyFileError):
+        ring(path)
+    write_secret(path, data, PASSPHRASE, PURPOSE, overwrite=True, cost=CHEAP)
+    with pytest.raises(KeyStoreError):
+        ring(path)
+
+
+def test_a_day_that_never_had_a_key(tmp_path: Path) -> None:
+    with pytest.raises(ShareInvalid):
+        ring(tmp_path / "keys").private(7)
+
+
+def test_a_clock_that_leaps_destroys_nothing_until_it_is_confirmed(make: Make, time: Time) -> None:
+    c1 = make("c1")
+    held = c1.ring.epochs()
+    time.ms += 400 * DAY_MS
+    c1.rounds.go()
+    assert c1.clock.in_doubt
+    assert set(held) <= set(c1.ring.epochs())
+    # Keys for the day that the clock shows are made all the same: boards must go on sealing.
+    assert TODAY + 400 in c1.ring.epochs()
+    c1.close()
+    c1 = make("c1", again=True)
+    assert c1.clock.in_doubt
+    assert set(held) <= set(c1.ring.epochs())
+    confirm(c1.store, now_ms=time.ms)
+    c1.rounds.go()
+    assert not c1.clock.in_doubt
+    assert set(held).isdisjoint(c1.ring.epochs())
+
+
+def test_a_clock_that_leaps_and_comes_back_is_believed_again(make: Make, time: Time) -> None:
+    c1 = make("c1")
+    time.ms += LARGEST_LEAP_MS + 1
+    c1.rounds.go()
+    assert c1.clock.in_doubt
+    time.ms = s.NOW_MS + HOUR_MS
+    c1.rounds.go()
+    assert not c1.clock.in_doubt
+    assert c1.clock.now_ms() == time.ms
+
+
+def test_two_days_without_power_are_no_leap(make: Make, time: Time) -> None:
+    make("c1").close()
+    time.ms += LARGEST_LEAP_MS
+    assert not make("c1", again=True).clock.in_doubt
+
+
+def test_a_clock_set_back_does_not_revive_an_expired_query(make: Make, time: Time) -> None:
+    c1 = make("c1")
+    _, message = make_announcement([c1])
+    case = approved(s.NOW_MS)
+    asked = Asked(case, [message], s.NOW_MS)
+    assert read_grant(c1.granter.grant(asked.to_bytes()), "c1")
+    time.ms += 2 * DAY_MS
+    c1.rounds.go()
+    time.ms = s.NOW_MS
+    c1.rounds.go()
+    assert c1.clock.now_ms() == s.NOW_MS + 2 * DAY_MS
+    with pytest.raises(Exception, match="expired"):
+        c1.granter.grant(Asked(case, [message], c1.clock.now_ms()).to_bytes())
+
+
+def test_a_destruction_that_was_not_logged_is_logged_at_the_next_start(
+    make: Make, time: Time
+) -> None:
+    c1 = make("c1")
+    # As after a crash between destroying and logging.
+    c1.store.set_fact("destroying", f"[{TODAY - 1}]")
+    c1.ring.destroy_before(TODAY)
+    c1.close()
+    c1 = make("c1", again=True)
+    assert ("day-key-destroyed", {"epoch": TODAY - 1}) in opened_log(c1)
+    c1.rounds.go()
+    assert [kind for kind, _ in opened_log(c1)].count("day-key-destroyed") == 1
+
+
+def test_a_destruction_that_was_noted_and_did_not_happen_is_not_logged(make: Make) -> None:
+    c1 = make("c1")
+    c1.store.set_fact("destroying", f"[{TODAY}]")
+    c1.close()
+    c1 = make("c1", again=True)
+    assert "day-key-destroyed" not in [kind for kind, _ in opened_log(c1)]
