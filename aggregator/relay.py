@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import structlog
 
@@ -27,7 +26,6 @@ from runtime.trust import Trust
 _log = structlog.get_logger()
 _SOON_S = 2.0
 _TIMEOUT_S = 5.0
-Fetch = Callable[[Principal], bytes]
 
 
 class Relay:
@@ -39,7 +37,6 @@ class Relay:
         session: publishes.
         tls: certificates for calling the custodians.
         poll_s: pause between polls; shorter while a custodian has not answered yet.
-        fetch: gets a custodian's signed day keys; by default over HTTP, ``GET /v1/day-keys``.
     """
 
     def __init__(
@@ -50,14 +47,12 @@ class Relay:
         session: Session,
         tls: TlsConfig | None,
         poll_s: float,
-        fetch: Fetch | None = None,
     ) -> None:
         self._site = site
         self._trust = trust
         self._session = session
         self._tls = tls
         self._poll_s = poll_s
-        self._fetch = fetch or self._over_http
         self._wake = threading.Event()
         self._published: dict[str, bytes] = {}
         self._newest: dict[str, tuple[int, bytes]] = {}
@@ -134,7 +129,7 @@ class Relay:
             raise MalformedMessage(f"the day keys are of '{signed.signer}', site '{keys.site}'")
         return keys.issued_at_ms
 
-    def _over_http(self, custodian: Principal) -> bytes:
+    def _fetch(self, custodian: Principal) -> bytes:
         if custodian.url is None:
             raise OperationError(f"the directory gives no address for '{custodian.name}'")
         with client(custodian.url, self._tls, timeout_s=_TIMEOUT_S) as http:

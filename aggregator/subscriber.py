@@ -24,6 +24,7 @@ from runtime.mqtt import Delivery, Session
 
 _log = structlog.get_logger()
 _IDLE_S = 0.5
+_LULL_S = 0.005
 _RETRY_S = (0.2, 5.0)
 
 
@@ -96,7 +97,9 @@ class Subscriber:
             self.session.stop()
 
     def _gather(self) -> list[Delivery]:
-        """Wait for a message, then for more until the batch is full or ``batch_ms`` are over."""
+        """Wait for a message, then for more: until the batch is full, ``batch_ms`` are over, or
+        none comes for a moment (the broker may be waiting for our acknowledgements).
+        """
         try:
             deliveries = [self._arrived.get(timeout=_IDLE_S)]
         except queue.Empty:
