@@ -1,0 +1,237 @@
+"""Over real TLS: each caller may do what their certificate and the directory give them, no more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import httpx
+import protocol_samples as s
+import pytest
+from custodian_site import (
+    Asked,
+    Make,
+    approved,
+    day_keys_of,
+    make_announcement,
+    opened_log,
+    read_grant,
+)
+from throwaway_ca import ThrowawayCa
+
+from custodian.api import RateLimit, make_app
+from custodian.service import Custodian
+from protocol.auditlog import verify_checkpoint
+from protocol.daykeys import DAY_KEYS_KIND, DayKeys
+from protocol.query import Withdrawal
+from protocol.signing import Signed
+from runtime.http import CBOR, PeerUnreachable, Problem, Ready, client, serve
+from runtime.lifecycle import Stop
+
+Call = Callable[..., httpx.Response]
+
+
+class Served:
+    """A custodian behind its real HTTP server."""
+
+    def __init__(self, custodian: Custodian, ca: ThrowawayCa) -> None:
+        self.custodian = custodian
+        self._ca = ca
+        self._stop = Stop()
+        self._ready = Ready()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+        self.url = f"https://localhost:{self._ready.wait(30)}"
+
+    def _serve(self) -> None:
+        config = self.custodian.config
+        limit = config.limits.max_request_bytes
+        app = make_app(self.custodian)
+        serve(app, "127.0.0.1", 0, config.tls, self._stop, ready=self._ready, max_body_bytes=limit)
+
+    def call(self, who: str, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+        headers = {"content-type": CBOR} if body is not None else {}
+        with client(self.url, self._ca.issue(who)) as http:
+            return http.request(method, path, content=body, headers=headers)
+
+    def stop(self) -> None:
+        self._stop.set("the test is over")
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def serve_custodian(make: Make, ca: ThrowawayCa) -> Iterator[Callable[..., Served]]:
+    running: list[Served] = []
+
+    def build(**how: object) -> Served:
+        running.append(Served(make("c1", **how), ca))
+        return running[-1]
+
+    yield build
+    for served in running:
+        served.stop()
+
+
+@pytest.fixture
+def served(serve_custodian: Callable[..., Served]) -> Served:
+    return serve_custodian()
+
+
+def asked_of(served: Served) -> Asked:
+    _, message = make_announcement([served.custodian])
+    return Asked(approved(s.NOW_MS), [message], s.NOW_MS)
+
+
+def kind_of(answer: httpx.Response) -> str:
+    assert answer.headers["content-type"] == "application/problem+json"
+    return str(answer.json()["type"]).rpartition(":")[2]
+
+
+def test_the_aggregator_gets_a_grant(served: Served) -> None:
+    asked = asked_of(served)
+    answer = served.call("aggregator", "POST", "/v1/grants", asked.to_bytes())
+    assert answer.status_code == 200
+    grant = read_grant(answer.content, "c1")
+    assert grant.open(asked.matcher)[0].scope.first_slot == 38
+
+
+@pytest.mark.parametrize("who", ["ana", "bo", "eve", "c2", "box-1"])
+def test_others_may_not_ask_for_grants(served: Served, who: str) -> None:
+    answer = served.call(who, "POST", "/v1/grants", asked_of(served).to_bytes())
+    assert (answer.status_code, kind_of(answer)) == (403, "duty-required")
+    assert "grant" not in [kind for kind, _ in opened_log(served.custodian)]
+
+
+def test_a_certificate_of_a_name_that_the_directory_lacks(served: Served) -> None:
+    for method, path in (
+        ("GET", "/v1/status"),
+        ("GET", "/v1/day-keys"),
+        ("GET", "/v1/log/checkpoint"),
+        ("POST", "/v1/grants"),
+        ("POST", "/v1/withdrawals"),
+    ):
+        answer = served.call("mallory", method, path, b"" if method == "POST" else None)
+        assert (answer.status_code, kind_of(answer)) == (403, "unknown-signer")
+
+
+def test_a_certificate_of_another_authority(served: Served, tmp_path) -> None:
+    foreign = ThrowawayCa(tmp_path / "foreign").issue("aggregator")
+    trusting = foreign.model_copy(update={"ca": served.custodian.config.tls.ca})
+    with client(served.url, trusting) as http, pytest.raises(PeerUnreachable):
+        http.get("/v1/status")
+
+
+def test_a_refusal_says_why_over_http(served: Served) -> None:
+    asked = asked_of(served)
+    few = Asked(approved(s.NOW_MS, approvers=("bo",)), asked.announcements, s.NOW_MS)
+    answer = served.call("aggregator", "POST", "/v1/grants", few.to_bytes())
+    assert (answer.status_code, kind_of(answer)) == (403, "approvals-missing")
+    assert "1 of 2 approvals" in answer.json()["detail"]
+    garbage = served.call("aggregator", "POST", "/v1/grants", b"\xff")
+    assert (garbage.status_code, kind_of(garbage)) == (400, "malformed-message")
+
+
+@pytest.mark.parametrize(
+    ("who", "status"),
+    [("bo", 200), ("ana", 200), ("aggregator", 200), ("eve", 403), ("c2", 403), ("box-1", 403)],
+)
+def test_who_may_bring_a_withdrawal(served: Served, who: str, status: int) -> None:
+    asked = asked_of(served)
+    message = Withdrawal(asked.case.query.digest, "no", s.NOW_MS).sign(s.signing_key("bo"))
+    answer = served.call(who, "POST", "/v1/withdrawals", message.to_bytes())
+    assert answer.status_code == status
+    grant = served.call("aggregator", "POST", "/v1/grants", asked.to_bytes())
+    assert grant.status_code == (403 if status == 200 else 200)
+
+
+def test_day_keys_are_signed_and_public(served: Served) -> None:
+    answer = served.call("aggregator", "GET", "/v1/day-keys")
+    assert answer.headers["content-type"] == CBOR
+    signed = Signed.parse(answer.content, kind=DAY_KEYS_KIND)
+    payload = signed.verify(s.directory().resolver("custodian"))
+    keys = DayKeys.parse(payload, custodian="c1").keys
+    assert {e: k.raw for e, k in keys.items()} == {
+        e: k.raw for e, k in day_keys_of(served.custodian).items()
+    }
+
+
+def test_status_tells_how_it_is(served: Served) -> None:
+    told = served.call("eve", "GET", "/v1/status").json()
+    assert (told["name"], told["site"], told["clock_in_doubt"]) == ("c1", s.SITE, False)
+    assert told["day_keys"]["count"] == 9
+
+
+def test_the_log_is_served_and_signed(served: Served) -> None:
+    text = served.call("eve", "GET", "/v1/log/checkpoint").text
+    key = s.signing_key("c1").verify_key
+    checkpoint = verify_checkpoint(text, origin=served.custodian.log.origin, key=key)
+    assert checkpoint.size == served.custodian.log.size
+
+
+def test_a_newer_directory_is_taken_and_an_older_refused(served: Served) -> None:
+    newer = s.directory().revoke("bo", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
+    answer = served.call("aggregator", "PUT", "/v1/directory", newer)
+    assert answer.json() == {"version": 4, "changed": True}
+    assert served.call("ana", "PUT", "/v1/directory", newer).json()["changed"] is False
+    older = s.directory().sign(s.authority()).to_bytes()
+    answer = served.call("aggregator", "PUT", "/v1/directory", older)
+    assert (answer.status_code, kind_of(answer)) == (409, "directory-rollback")
+    forged = s.directory().revoke("cy", at_ms=1).sign(s.signing_key("ana")).to_bytes()
+    assert served.call("ana", "PUT", "/v1/directory", forged).status_code == 403
+    assert served.call("bo", "GET", "/v1/status").status_code == 403
+    kinds = [kind for kind, _ in opened_log(served.custodian)]
+    assert kinds.count("directory") == 2
+
+
+def test_a_directory_without_auditors_is_refused(served: Served) -> None:
+    blind = s.directory().revoke("eve", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
+    answer = served.call("aggregator", "PUT", "/v1/directory", blind)
+    assert (answer.status_code, kind_of(answer)) == (422, "directory-unusable")
+    assert served.custodian.trust.site.directory.version == 3
+
+
+def test_requests_over_the_limits(serve_custodian: Callable[..., Served]) -> None:
+    served = serve_custodian(
+        extra="[limits]\nmax_request_bytes = 4096\ngrants_per_minute = 2\nchanges_per_minute = 1"
+    )
+    large = served.call("aggregator", "POST", "/v1/grants", bytes(5000))
+    assert large.status_code == 413
+    answers = [
+        served.call("aggregator", "POST", "/v1/grants", b"\xff").status_code for _ in range(4)
+    ]
+    assert answers.count(429) >= 2
+
+
+def test_a_body_that_is_not_declared_to_be_cbor(served: Served, ca: ThrowawayCa) -> None:
+    with client(served.url, ca.issue("aggregator")) as http:
+        answer = http.post("/v1/grants", content=b"{}", headers={"content-type": "text/json"})
+    assert (answer.status_code, kind_of(answer)) == (415, "cbor-required")
+
+
+def test_callers_wait_after_using_up_their_calls() -> None:
+    now_s = [0.0]
+    limit = RateLimit(60, now_s=lambda: now_s[0])
+    for _ in range(60):
+        limit.take("a")
+    with pytest.raises(Problem):
+        limit.take("a")
+    limit.take("b")
+    now_s[0] = 1.01
+    limit.take("a")
+    with pytest.raises(Problem):
+        limit.take("a")
+
+
+def test_what_cannot_be_logged_is_not_granted(served: Served) -> None:
+    asked = asked_of(served)
+    connection = served.custodian.log._tree.con  # as on a full disk: the file may not grow
+    connection.execute("PRAGMA max_page_count = 1")
+    entries = served.custodian.log.size
+    granted = 0
+    while (
+        answer := served.call("aggregator", "POST", "/v1/grants", asked.to_bytes())
+    ).status_code == 200:
+        granted += 1  # the last page had room left
+    assert (answer.status_code, kind_of(answer)) == (503, "custodian-unable")
+    assert served.custodian.log.size == entries + granted
