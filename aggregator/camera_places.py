@@ -1,0 +1,69 @@
+"""Where cameras are on the map, from a file that an investigator keeps beside the exports."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import OperationError
+from runtime.fsio import read_file
+
+_MAX_BYTES = 16 << 20
+Positions = Mapping[str, tuple[float, float]]
+"""Camera to latitude and longitude, degrees (WGS 84)."""
+
+
+class PlacesInvalid(OperationError):
+    """The file is not a list of camera positions."""
+
+
+def read_positions(path: Path) -> dict[str, tuple[float, float]]:
+    """Read where cameras are: a ``.toml`` file with ``[cam-1]``, ``lat``, ``lon``, or a CSV file.
+
+    The CSV's first line names its columns, among them ``camera``, ``lat`` and ``lon``; degrees of
+    WGS 84.
+
+    Raises:
+        FileProblem: it cannot be read.
+        PlacesInvalid: it is neither, or a position is not on the globe.
+    """
+    data = read_file(path, _MAX_BYTES)
+    try:
+        text = data.decode("utf-8-sig")
+        rows = _toml_rows(text) if path.suffix.lower() == ".toml" else _csv_rows(text)
+        return _collected(rows)
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise PlacesInvalid(
+            f"{path} is not a list of camera positions ({error}); write a CSV file with the "
+            "columns camera,lat,lon, or a .toml file with a section [cam-1] with lat and lon each"
+        ) from error
+
+
+def _collected(rows: Iterator[tuple[str, Any, Any]]) -> dict[str, tuple[float, float]]:
+    positions: dict[str, tuple[float, float]] = {}
+    for camera, lat, lon in rows:
+        place = (float(lat), float(lon))
+        if not (abs(place[0]) <= 90 and abs(place[1]) <= 180):
+            raise ValueError(f"{camera}: latitude {lat}, longitude {lon} is not on the globe")
+        if camera in positions:
+            raise ValueError(f"{camera} stands there twice")
+        positions[camera] = place
+    return positions
+
+
+def _toml_rows(text: str) -> Iterator[tuple[str, Any, Any]]:
+    for camera, place in tomllib.loads(text).items():
+        yield camera, place["lat"], place["lon"]
+
+
+def _csv_rows(text: str) -> Iterator[tuple[str, Any, Any]]:
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    missing = {"camera", "lat", "lon"} - set(reader.fieldnames or ())
+    if missing:
+        raise ValueError(f"no column {', '.join(sorted(missing))}")
+    for row in reader:
+        yield row["camera"].strip(), row["lat"], row["lon"]

@@ -1,0 +1,214 @@
+"""An officer at work: the configuration, whom it believes, and the keys, opened when needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from protocol import hpke
+from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
+from protocol.encoding import MAX_MESSAGE_BYTES
+from protocol.errors import DirectoryRollback
+from protocol.policy import Policy
+from protocol.signing import SigningKey
+from runtime.config import TlsConfig
+from runtime.errors import OperationError
+from runtime.fsio import atomic_write, private_folder, read_file
+from runtime.keyfiles import WrongPassphrase, get_passphrase, is_sealed, read_secret
+from runtime.officer import OfficerConfig, load_officer
+from runtime.trust import Trust, read_policy
+
+IDENTITY, SEALING = "identity", "sealing"
+_KEPT_FOLDER = "queries"
+
+
+class OfficerError(OperationError):
+    """The officer's files do not fit the site, or the officer lacks the duty."""
+
+
+class Officer:
+    """One officer's configuration, directory and policy; keys are opened on first use.
+
+    Args:
+        config: the officer's configuration.
+        passphrase_file: of both keys; else the environment's passphrase, else it is asked.
+    """
+
+    def __init__(self, config: OfficerConfig, passphrase_file: Path | None = None) -> None:
+        self.config = config
+        self.trust = Trust(
+            site=config.site,
+            authority=config.authority_key,
+            installed=config.directory,
+            state_dir=config.state_dir,
+        )
+        self._passphrase_file = passphrase_file
+        self._passphrase: bytes | None = None
+        self._policy: Policy | None = None
+        self._identity: SigningKey | None = None
+        self._sealing: hpke.PrivateKey | None = None
+
+    @classmethod
+    def load(cls, path: Path | None, passphrase_file: Path | None = None) -> Officer:
+        """Read the officer's configuration and the site's directory.
+
+        Raises:
+            ConfigError, TrustError: one of them is missing or cannot be used.
+        """
+        return cls(load_officer(path), passphrase_file)
+
+    @property
+    def name(self) -> str:
+        """The officer's name in the directory."""
+        return self.config.name
+
+    @property
+    def directory(self) -> Directory:
+        """The newest directory known here."""
+        return self.trust.directory
+
+    @property
+    def policy(self) -> Policy:
+        """The site's policy, verified.
+
+        Raises:
+            TrustError: it is missing, or not the one that was signed.
+        """
+        if self._policy is None:
+            config = self.config
+            self._policy = read_policy(
+                config.policy,
+                config.policy_signature,
+                authority=config.authority_key,
+                site=config.site,
+            )
+        return self._policy
+
+    @property
+    def tls(self) -> TlsConfig:
+        """The officer's certificates.
+
+        Raises:
+            OfficerError: the configuration names none.
+        """
+        if self.config.tls is None:
+            raise OfficerError(
+                "officer.toml has no [tls] section: the aggregator and the custodians talk to "
+                "known officers only; add ca, certificate and private_key"
+            )
+        return self.config.tls
+
+    def require(self, duty: str) -> Principal:
+        """Return the officer's own entry in the directory, which must list ``duty``.
+
+        Raises:
+            OfficerError: it does not.
+            PrincipalRevoked: the officer has been revoked.
+        """
+        listed = self.directory.principals.get(self.name)
+        if listed is None or duty not in listed.duties:
+            held = ", ".join(sorted(listed.duties)) if listed else "nobody of this site"
+            raise OfficerError(
+                f"this takes an {duty}, and the directory lists '{self.name}' as {held}; "
+                "name another officer with --officer"
+            )
+        return self.directory.require(self.name, duty)
+
+    def identity(self) -> SigningKey:
+        """Open the officer's signing key.
+
+        Raises:
+            KeyFileError, FileProblem: the file cannot be opened.
+            OfficerError: it is not the key that the directory lists.
+        """
+        if self._identity is None:
+            key = SigningKey(self.name, self._secret(self.config.identity, IDENTITY))
+            self._require_listed(
+                self.config.identity, lambda listed: listed.verify_key == key.verify_key
+            )
+            self._identity = key
+        return self._identity
+
+    def sealing(self) -> hpke.PrivateKey:
+        """Open the officer's sealing key.
+
+        Raises:
+            KeyFileError, FileProblem: the file cannot be opened.
+            OfficerError: it is not the key that the directory lists.
+        """
+        if self._sealing is None:
+            key = hpke.PrivateKey(self._secret(self.config.sealing, SEALING))
+            self._require_listed(self.config.sealing, lambda listed: listed.seal_key == key.public)
+            self._sealing = key
+        return self._sealing
+
+    def aggregator_url(self) -> str:
+        """Return where the aggregator is.
+
+        Raises:
+            OfficerError: the directory does not say.
+        """
+        for principal in self.directory.with_duty(AGGREGATOR):
+            if principal.url:
+                return principal.url
+        raise OfficerError("the site's directory gives no address of an aggregator in force")
+
+    def custodians(self) -> list[Principal]:
+        """Return the custodians in force."""
+        return self.directory.with_duty(CUSTODIAN)
+
+    def take_directory(self, data: bytes) -> bool:
+        """Take in the directory that the aggregator holds; tell whether it was newer.
+
+        An older one is no harm here: what is known stays in force.
+
+        Raises:
+            SignatureInvalid, MalformedMessage: it is not a directory of this site.
+        """
+        if data == self.trust.signed:
+            return False
+        private_folder(self.config.state_dir)
+        try:
+            return self.trust.accept(data)
+        except DirectoryRollback:
+            return False
+
+    def keep_query(self, query_id: bytes, signed: bytes) -> None:
+        """Keep a query that this officer signed or approved, so that it can always be revoked.
+
+        Raises:
+            FileProblem: it cannot be written.
+        """
+        folder = private_folder(self.config.state_dir / _KEPT_FOLDER)
+        atomic_write(folder / f"{query_id.hex()}.cbor", signed, 0o600)
+
+    def kept_query(self, query_id: bytes) -> bytes | None:
+        """Return a query that was kept here, as it was signed, or None."""
+        path = self.config.state_dir / _KEPT_FOLDER / f"{query_id.hex()}.cbor"
+        return read_file(path, MAX_MESSAGE_BYTES) if path.exists() else None
+
+    def kept_ids(self) -> list[str]:
+        """Return the ids, hex, of the queries that are kept here."""
+        folder = self.config.state_dir / _KEPT_FOLDER
+        return sorted(path.stem for path in folder.glob("*.cbor")) if folder.is_dir() else []
+
+    def _secret(self, path: Path, purpose: str) -> bytes:
+        if not is_sealed(path):
+            return read_secret(path, None, purpose)
+        if self._passphrase is not None:
+            try:
+                return read_secret(path, self._passphrase, purpose)
+            except WrongPassphrase:
+                if not sys.stdin.isatty():
+                    raise
+        self._passphrase = get_passphrase(self._passphrase_file, what=str(path))
+        return read_secret(path, self._passphrase, purpose)
+
+    def _require_listed(self, path: Path, fits: Callable[[Principal], bool]) -> None:
+        listed = self.directory.principals.get(self.name)
+        if listed is None or not fits(listed):
+            raise OfficerError(
+                f"{path} is not the key that the site's directory lists for '{self.name}'; "
+                "nobody would accept what it signs: install the key that was issued last"
+            )
