@@ -108,7 +108,7 @@ def own_case(session: Session, query_id: str) -> Case:
 
 
 def case_facts(session: Session, case: Case, summary: QuerySummary, refusal: str) -> list[Fact]:
-    """Return all that an approver must see; ``refusal`` is why the policy forbids it, if it does."""
+    """Return all that an approver must see; ``refusal``: why the policy forbids it, or empty."""
     query, policy = case.query, session.officer.policy
     facts = query_facts(query, case.requester, policy)
     try:
