@@ -24,9 +24,9 @@ from protocol.signing import Signed, SigningKey, VerifyKey, sign
 
 DIRECTORY_KIND = "directory"
 AUTHORITY = "authority"
-BOX, CUSTODIAN, AGGREGATOR = "box", "custodian", "aggregator"
+BOX, CUSTODIAN, AGGREGATOR, REGISTRAR = "box", "custodian", "aggregator", "registrar"
 INVESTIGATOR, APPROVER, AUDITOR = "investigator", "approver", "auditor"
-DUTIES = frozenset({BOX, CUSTODIAN, AGGREGATOR, INVESTIGATOR, APPROVER, AUDITOR})
+DUTIES = frozenset({BOX, CUSTODIAN, AGGREGATOR, REGISTRAR, INVESTIGATOR, APPROVER, AUDITOR})
 MAX_PRINCIPALS = 32_768
 MAX_CAMERAS_PER_BOX = 64
 

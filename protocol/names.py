@@ -101,3 +101,8 @@ def day_keys_topic(site: str, custodian: str) -> str:
 def directory_topic(site: str) -> str:
     """Return the topic (retained) of the site's signed directory."""
     return f"{TOPIC_ROOT}/{site}/directory"
+
+
+def admissions_topic(site: str) -> str:
+    """Return the topic (retained) of the registrar's signed list of boxes."""
+    return f"{TOPIC_ROOT}/{site}/admissions"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.admissions import Admissions
 from protocol.auditlog import Entry, parse_checkpoint, seal_entry
 from protocol.daykeys import DayKeys
 from protocol.directory import Directory
@@ -47,6 +48,12 @@ PARSERS = {
         DayKeys(s.SITE, "c1", 5, {3: s.day_key("c1").public}).sign(s.signing_key("c1")).payload,
     ),
     "directory": (Directory.parse, s.directory().sign(s.authority()).payload),
+    "admissions": (
+        Admissions.parse,
+        Admissions(s.SITE, 1, 2, {"box-9": s.principal("box-9", "box")}, {"box-1": 3})
+        .sign(s.signing_key("registrar"))
+        .payload,
+    ),
     "query": (Query.parse, s.case().query.payload),
     "approval": (Approval.parse, s.case().approvals[0].payload),
     "withdrawal": (

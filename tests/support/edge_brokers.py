@@ -117,7 +117,7 @@ AnyBroker = EmbeddedBroker | Mosquitto
 class Headquarters:
     """What the aggregator does towards boxes: stores what it verified, sends signed receipts."""
 
-    def __init__(self, site: Site, port: int) -> None:
+    def __init__(self, site: Site, port: int, *, client_id: str = "aggregator") -> None:
         self.site = site
         self.stored: dict[str, dict[int, bytes]] = {}
         self.copies = 0
@@ -126,7 +126,7 @@ class Headquarters:
         self.receipts = True
         self._lock = threading.Lock()
         self._session = Session(
-            MqttConfig(port=port), client_id="aggregator", backoff_s=(0.05, 0.2), window=64
+            MqttConfig(port=port), client_id=client_id, backoff_s=(0.05, 0.2), window=64
         )
         self._session.subscribe(f"{names.TOPIC_ROOT}/demo/#", self._take)
         self._session.start()
@@ -138,6 +138,12 @@ class Headquarters:
     @property
     def connected(self) -> bool:
         return self._session.connected
+
+    @property
+    def connections(self) -> int:
+        """How many connections there have been whose subscriptions the broker has taken."""
+        ready = self._session.wait_connected(0.0)
+        return self._session.connections - (0 if ready else 1)
 
     def publish(self, topic: str, payload: bytes) -> None:
         wait_until(lambda: self._session.connected)

@@ -16,6 +16,7 @@ from protocol.directory import (
     BOX,
     CUSTODIAN,
     INVESTIGATOR,
+    REGISTRAR,
     Directory,
     Principal,
 )
@@ -103,6 +104,7 @@ def directory() -> Directory:
         principal("bo", APPROVER),
         principal("cy", APPROVER),
         principal("di", APPROVER),
+        principal("registrar", REGISTRAR),
         principal("eve", AUDITOR, seal_key=sealing_key("eve").public),
     ]
     return Directory(SITE, 3, NOW_MS, 2, {p.name: p for p in listed})
