@@ -1,0 +1,85 @@
+"""Sites of real processes, shared by as many tests as do not disturb one another."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from query_desk import QueryDesk
+from running_site import SERVERS, RunningSite
+
+from provisioning.demo.clips import compose
+from provisioning.demo.local_site import plan_of
+from provisioning.demo.scenario import ClipTruth, Scenario, Scene, Step, Walker, demo_scenario
+from provisioning.site.plan import OfficerPlan
+
+_STATE = Path(__file__).resolve().parents[2] / ".sealtrace"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.system)
+
+
+@pytest.fixture(scope="session")
+def mosquitto_program() -> str:
+    """Mosquitto; tests that need it are skipped where it is not installed."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if found is None:
+        pytest.skip("Mosquitto is not installed here (Debian: apt install mosquitto)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def clips(photos_path: Path) -> list[ClipTruth]:
+    """The demo's clips; composed once and kept with the demo's."""
+    return compose(demo_scenario(), photos_path, _STATE / "demo" / "clips")
+
+
+@pytest.fixture(scope="session")
+def short_clip(photos_path: Path) -> ClipTruth:
+    """Four seconds in which two people walk past, one after the other; to be played in a loop."""
+
+    def crossing(start_s: float, y: float) -> tuple[Step, ...]:
+        return (Step(start_s, -110, y, 150), Step(start_s + 2.4, 1390, y + 8, 150))
+
+    scene = Scene(
+        camera="cam-1",
+        duration_s=4.0,
+        walkers=(
+            Walker("biden.jpg", False, crossing(0.1, 470)),
+            Walker("obama2.jpg", False, crossing(0.9, 190)),
+        ),
+    )
+    scenario = Scenario(subject="obama", enrolment_photo="obama.jpg", scenes=(scene,))
+    return compose(scenario, photos_path, _STATE / "demo" / "short-clip")[0]
+
+
+def made(folder: Path, cameras: dict[str, dict[str, Any]], **options: Any) -> RunningSite:
+    """Make a site with a second investigator; nothing runs yet."""
+    plan = plan_of(cameras, **options)
+    dan = OfficerPlan(name="dan", duties=("investigator",))
+    return RunningSite(plan.model_copy(update={"officers": (*plan.officers, dan)}), folder)
+
+
+@pytest.fixture(scope="session")
+def quiet_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
+    """Broker, custodians and aggregator, and nine boxes for tests to speak for: no box runs."""
+    cameras = {f"cam-{n}": {"source": "file:none.mp4"} for n in range(1, 10)}
+    site = made(tmp_path_factory.mktemp("quiet"), cameras, bundle=None)
+    try:
+        site.start(*SERVERS)
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture
+def desk(quiet_site: RunningSite) -> QueryDesk:
+    """The officers of the quiet site."""
+    return QueryDesk(quiet_site)
