@@ -143,3 +143,14 @@ def sign(kind: str, payload: bytes, key: SigningKey) -> Signed:
     """Sign ``payload`` as a message of ``kind``."""
     signature = key.sign_bytes(to_be_signed(kind, key.signer, payload))
     return Signed(kind, key.signer, payload, signature)
+
+
+def signed_kind(data: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES) -> str:
+    """Return what kind of message ``data`` says to be; nothing is verified yet.
+
+    :raises MalformedMessage: it is not a signed message at all.
+    """
+    value = decode(data, what="signed message", max_bytes=max_bytes)
+    if not isinstance(value, list) or len(value) != 4 or not isinstance(value[0], str):
+        raise MalformedMessage("not a signed message")
+    return value[0]

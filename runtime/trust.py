@@ -8,16 +8,17 @@ from pathlib import Path
 
 import structlog
 
+from protocol.admissions import ADMISSIONS_KIND, Admissions, open_admissions
 from protocol.directory import Directory, open_directory
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import DirectoryRollback, ProtocolError
 from protocol.policy import Policy, open_policy
-from protocol.signing import VerifyKey
+from protocol.signing import VerifyKey, signed_kind
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
 
 _log = structlog.get_logger()
-_DIRECTORY_FILE = "directory.cbor"
+_DIRECTORY_FILE, _ADMISSIONS_FILE = "directory.cbor", "admissions.cbor"
 _MAX_POLICY_BYTES = 1 << 20
 
 
@@ -26,7 +27,11 @@ class TrustError(OperationError):
 
 
 class Trust:
-    """Holds the site's directory for all threads; newer ones are taken in and kept on disk."""
+    """Holds the site's directory for all threads; newer ones are taken in and kept on disk.
+
+    What counts is the authority's directory with the registrar's admissions applied to it
+    (`protocol.admissions`). Each has its own version, and neither ever goes back.
+    """
 
     def __init__(
         self, *, site: str, authority: VerifyKey, installed: Path, state_dir: Path | None
@@ -45,49 +50,56 @@ class Trust:
         self.site = site
         self.authority = authority
         self._installed = installed
-        self._kept = None if state_dir is None else state_dir / _DIRECTORY_FILE
+        self._state_dir = state_dir
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Directory], None]] = []
-        self._signed, self._directory = self._read(installed)
-        if self._kept is not None and self._kept.exists():
-            try:
-                signed, received = self._read(self._kept)
-            except TrustError as error:
-                _log.warning("received_directory_unusable", reason=str(error))
-            else:
-                if received.version >= self._directory.version:
-                    self._signed, self._directory = signed, received
+        self._signed, self._listed = self._read(installed)
+        self._admissions: Admissions | None = None
+        self._signed_admissions: bytes | None = None
+        self._read_kept()
+        self._directory = self._effective()
 
     @property
     def directory(self) -> Directory:
-        """The newest directory."""
+        """The newest directory, with the newest admissions applied."""
         with self._lock:
             return self._directory
 
     @property
     def signed(self) -> bytes:
-        """The newest directory as it was signed."""
+        """The newest directory as the authority signed it."""
         with self._lock:
             return self._signed
 
+    @property
+    def signed_admissions(self) -> bytes | None:
+        """The newest admissions as the registrar signed them; None when there are none."""
+        with self._lock:
+            return self._signed_admissions
+
     def accept(self, data: bytes) -> bool:
-        """Take in a signed directory; tell whether it was newer, and so is now in force.
+        """Take in a signed directory or admissions; tell whether they were newer, so in force.
 
         Raises:
-            SignatureInvalid, MalformedMessage: it is not a directory of this site.
-            DirectoryRollback: it is older than the one in force.
-            FileProblem: it cannot be kept on disk (it is in force all the same).
+            SignatureInvalid, MalformedMessage: they are not of this site.
+            DirectoryRollback: they are older than those in force.
+            FileProblem: they cannot be kept on disk (they are in force all the same).
         """
+        is_admissions = signed_kind(data) == ADMISSIONS_KIND
         with self._lock:
-            directory = open_directory(data, self.authority, site=self.site, newest=self._directory)
-            if directory.version == self._directory.version:
+            changed = (
+                self._accept_admissions(data) if is_admissions else self._accept_directory(data)
+            )
+            if not changed:
                 return False
-            self._signed, self._directory = data, directory
-        _log.info("directory_accepted", version=directory.version)
+            self._directory = directory = self._effective()
+            version = self._admissions.version if self._admissions else 0
+        _log.info("directory_accepted", version=directory.version, admissions=version)
         for tell in self._listeners:
             tell(directory)
-        if self._kept is not None:
-            atomic_write(self._kept, data)
+        if self._state_dir is not None:
+            name = _ADMISSIONS_FILE if is_admissions else _DIRECTORY_FILE
+            atomic_write(self._state_dir / name, data)
         return True
 
     def on_change(self, tell: Callable[[Directory], None]) -> None:
@@ -105,6 +117,42 @@ class Trust:
             return self.accept(signed)
         except DirectoryRollback as error:
             raise TrustError(f"{self._installed}: {error}") from error
+
+    def _accept_directory(self, data: bytes) -> bool:
+        directory = open_directory(data, self.authority, site=self.site, newest=self._listed)
+        if directory.version == self._listed.version:
+            return False
+        self._signed, self._listed = data, directory
+        return True
+
+    def _accept_admissions(self, data: bytes) -> bool:
+        admissions = open_admissions(data, self._listed, newest=self._admissions)
+        if self._admissions is not None and admissions.version == self._admissions.version:
+            return False
+        self._signed_admissions, self._admissions = data, admissions
+        return True
+
+    def _effective(self) -> Directory:
+        return self._listed if self._admissions is None else self._admissions.apply(self._listed)
+
+    def _read_kept(self) -> None:
+        if self._state_dir is None:
+            return
+        kept = self._state_dir / _DIRECTORY_FILE
+        if kept.exists():
+            try:
+                signed, received = self._read(kept)
+            except TrustError as error:
+                _log.warning("received_directory_unusable", reason=str(error))
+            else:
+                if received.version >= self._listed.version:
+                    self._signed, self._listed = signed, received
+        kept = self._state_dir / _ADMISSIONS_FILE
+        if kept.exists():
+            try:
+                self._accept_admissions(read_file(kept, MAX_MESSAGE_BYTES))
+            except (FileProblem, ProtocolError) as error:
+                _log.warning("received_admissions_unusable", reason=str(error))
 
     def _read(self, path: Path) -> tuple[bytes, Directory]:
         try:
