@@ -121,11 +121,13 @@ class Link:
         will: Will | None,
         receive_maximum: int,
         connect_timeout_s: float,
+        clean_start: bool,
         on_message: Callable[[paho.MQTTMessage, Callable[[], None]], None],
         events: queue.SimpleQueue[tuple[Link | None, Event | None]],
     ) -> None:
         self._config = config
         self._receive_maximum = receive_maximum
+        self._clean_start = clean_start
         self._events = events
         self._on_message = on_message
         self._order = InOrder(self._send_ack)
@@ -171,7 +173,7 @@ class Link:
                 config.host,
                 config.port,
                 config.keepalive_s,
-                clean_start=False,
+                clean_start=self._clean_start,
                 properties=properties,
             )
         except (OSError, ValueError) as error:

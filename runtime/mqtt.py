@@ -91,6 +91,8 @@ class Session:
         backoff_s: first and largest pause between attempts to connect; each is shortened at
             random by up to a half, so that a thousand boxes do not return in the same second.
         connect_timeout_s: how long a broker may take to let us in.
+        fresh: forget the session of an earlier process; for those to whom everything is retained,
+            and who may have lost what that process had acknowledged.
 
     Raises:
         TlsError: the certificates in ``config`` cannot be used.
@@ -109,6 +111,7 @@ class Session:
         receive_maximum: int = 256,
         backoff_s: tuple[float, float] = (0.5, 15.0),
         connect_timeout_s: float = 10.0,
+        fresh: bool = False,
     ) -> None:
         self._config = config
         self.client_id = config.client_id or client_id
@@ -123,6 +126,7 @@ class Session:
         self._receive_maximum = receive_maximum
         self._backoff_s = backoff_s
         self._connect_timeout_s = connect_timeout_s
+        self._fresh = fresh
 
         self._events: queue.SimpleQueue[tuple[Link | None, Event | None]] = queue.SimpleQueue()
         self._changed = threading.Condition()  # guards everything below
@@ -330,6 +334,7 @@ class Session:
                 will=self._will,
                 receive_maximum=self._receive_maximum,
                 connect_timeout_s=self._connect_timeout_s,
+                clean_start=self._fresh and not self._connections,
                 on_message=self._deliver,
                 events=self._events,
             )
