@@ -91,8 +91,8 @@ class OutboxConfig(Section):
     """Most megabytes of sealed envelopes kept in memory while the disk is full."""
     window: Annotated[int, Field(ge=1, le=1000)] = 32
     """Most messages on their way to the broker at once."""
-    resend_after_s: Annotated[float, Field(ge=1, le=86_400)] = 300.0
-    """What the broker took but no receipt covers after so long is sent again."""
+    resend_after_s: Annotated[float, Field(ge=1, le=86_400)] = 60.0
+    """What the broker took but no receipt covers after so long is sent again, ever more rarely."""
 
 
 class SealingConfig(Section):

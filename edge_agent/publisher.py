@@ -33,7 +33,6 @@ from runtime.trust import Trust
 _log = structlog.get_logger()
 
 MAX_INFLIGHT_BYTES = 8 << 20
-_SETTLE_S = 1.0
 _REFUSED_PAUSE_S = (1.0, 60.0)
 _HEALTH_SLOTS = 4
 
@@ -51,6 +50,7 @@ class Publisher:
         on_revoked: called once with the reason when the directory no longer speaks for this box.
         on_crash: called when a callback raised: stop the process.
         backoff_s: pauses between attempts to connect, see `runtime.mqtt.Session`.
+        settle_s: how long after subscribing what is retained may take to come.
 
     Raises:
         TlsError: the certificates in the configuration cannot be used.
@@ -68,6 +68,7 @@ class Publisher:
         on_revoked: Callable[[str], None],
         on_crash: Callable[[BaseException], None],
         backoff_s: tuple[float, float] = (0.5, 15.0),
+        settle_s: float = 1.0,
     ) -> None:
         self._config = config
         self._board = board
@@ -84,6 +85,7 @@ class Publisher:
         self._refused_until_s = 0.0
         self._refused_pause_s = _REFUSED_PAUSE_S[0]
         self._receipts: dict[str, Receipt] = {}  # verified, but the disk was full
+        self._settle_s = settle_s
         self._settled_s: float | None = None
         self._next_health_s = 0.0
         self._next_check_s = 0.0
@@ -97,6 +99,7 @@ class Publisher:
             on_crash=on_crash,
             window=config.outbox.window + _HEALTH_SLOTS,
             backoff_s=backoff_s,
+            fresh=True,
         )
         for topic in (
             names.directory_topic(config.site),
@@ -131,7 +134,7 @@ class Publisher:
     @property
     def heard(self) -> bool:
         """Whether subscribed so long that what the broker retained for us must have come."""
-        return self._settled_s is not None and time.monotonic() - self._settled_s > _SETTLE_S
+        return self._settled_s is not None and time.monotonic() - self._settled_s > self._settle_s
 
     @property
     def connected(self) -> bool:
