@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,14 +14,13 @@ from protocol.directory import BOX, Principal
 from protocol.errors import ProtocolError
 from protocol.telemetry import ONLINE
 from provisioning.site import changes
-from provisioning.site.create import Making, make_box
+from provisioning.site.create import make_box, making_in
 from provisioning.site.layout import SitePaths
 from provisioning.site.office import Office
 from provisioning.site.opened import Site, SiteError, changing, milliseconds, open_site
 from provisioning.site.plan import RESERVED_NAMES, BoxPlan, CameraPlan, redacted_source
-from provisioning.site.secretfiles import Secrets, open_authority
+from provisioning.site.secretfiles import open_authority
 from runtime.fsio import read_file
-from runtime.keyfiles import Cost
 
 _MAX_BYTES = 1 << 20
 
@@ -147,22 +145,9 @@ def _new_box(site: Site, box: BoxPlan, passphrase: bytes, now: datetime) -> Prin
         if not read_box_cameras(site, box.name):
             raise SiteError(f"{target} is in the way and is not a box's folder; move it away")
         shutil.rmtree(target)
-    target.parent.mkdir(mode=0o700, exist_ok=True)
-    making = Making(
-        paths=site.paths,
-        plan=site.plan,
-        authority=site.authority.raw.hex(),
-        secrets=Secrets(passphrase, {}, Cost(memory_kib=site.plan.security.argon2_memory_kib)),
-        office=Office.open(site.paths, site.plan, passphrase),
-        now=now,
-        notify=lambda _line: None,
-    )
-    staging = Path(tempfile.mkdtemp(prefix=f".{box.name}.", dir=target.parent))
-    try:
-        make_box(making, box, staging / box.name)
-        (staging / box.name).rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    making = making_in(site, passphrase, now)
+    with changes.new_folder(target) as folder:
+        make_box(making, box, folder)
     return making.principals[box.name]
 
 

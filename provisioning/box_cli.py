@@ -19,6 +19,7 @@ from provisioning.site.terminal import (
     OfficerFile,
     PassphraseFile,
     SiteFolder,
+    ago,
     days,
     out,
     plain_table,
@@ -32,6 +33,7 @@ from runtime.keyfiles import get_passphrase
 app = typer.Typer(
     name="box",
     no_args_is_help=True,
+    add_completion=False,
     help="Add, list, swap and revoke the edge boxes of a site.",
 )
 _Push = Annotated[
@@ -169,37 +171,33 @@ def list_boxes(
 
 
 def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
-    columns = ["box", "cameras", "certificate"]
-    table = plain_table(
-        *columns,
-        *(("last seen", "state", "version", "gaps", "trouble") if live else ()),
-        folded="cameras",
-    )
+    if not listed:
+        say("the site has no boxes yet; sealtrace box add DIR NAME --camera NAME=URL adds one")
+        return
+    told = ("last seen", "state", "version", "gaps", "trouble") if live else ()
+    table = plain_table("box", "cameras", "certificate", *told, folded=["cameras", "trouble"])
     for entry in listed:
-        sources = [
-            f"{name} ({escape(redacted_source(entry.sources[name]))})"
-            if name in entry.sources
-            else name
-            for name in entry.cameras
-        ]
+        cameras = entry.cameras if live else [_camera(entry, name) for name in entry.cameras]
         state = days(entry.certificate_days)
         if entry.revoked_at is not None:
-            state = f"[red]revoked {entry.revoked_at:%Y-%m-%d %H:%M}[/]"
-        told: tuple[str, ...] = ()
+            state = f"[red]revoked {entry.revoked_at:%Y-%m-%d}[/]"
+        row = [entry.name, ", ".join(cameras), state]
         if live:
-            last = entry.last_seen
-            told = (
-                "never" if last is None else f"{last:%Y-%m-%d %H:%M:%S}Z",
+            row += [
+                ago(entry.last_seen),
                 "" if entry.online is None else "online" if entry.online else "[red]offline[/]",
                 escape(entry.version),
                 "" if entry.gaps is None else str(entry.gaps),
                 escape("; ".join(entry.trouble)),
-            )
-        table.add_row(entry.name, ", ".join(sources), state, *told)
-    if listed:
-        out.print(table)
-    else:
-        say("the site has no boxes yet; sealtrace box add DIR NAME --camera NAME=URL adds one")
+            ]
+        table.add_row(*row)
+    out.print(table)
+
+
+def _camera(entry: boxes.BoxState, name: str) -> str:
+    if name not in entry.sources:
+        return name
+    return f"{name} ({escape(redacted_source(entry.sources[name]))})"
 
 
 def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:

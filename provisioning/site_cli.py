@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from provisioning.site import changes, create_site, load_plan, open_site
 from provisioning.site.backup import backup_site, restore_site
@@ -15,7 +16,7 @@ from provisioning.site.guide import ask_plan
 from provisioning.site.inspect import SOON_DAYS, Report, inspect_site
 from provisioning.site.modelbundle import install_bundle
 from provisioning.site.opened import Site, changing
-from provisioning.site.plan import SitePlan
+from provisioning.site.plan import OfficerPlan, SitePlan
 from provisioning.site.push import officer_tls, push_directory
 from provisioning.site.secretfiles import PURPOSES, open_authority
 from provisioning.site.terminal import (
@@ -41,6 +42,7 @@ from runtime.keyfiles import get_passphrase
 app = typer.Typer(
     name="site",
     no_args_is_help=True,
+    add_completion=False,
     help="Make a site: its authorities, keys and certificates, one folder a role; then keep it.",
 )
 _MAX_POLICY = 1 << 20
@@ -203,6 +205,49 @@ def revoke(
             passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
         change = changes.revoke(folder, name, passphrase)
         report_change(change, f"{name} is revoked")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(
+    "add-officer",
+    epilog="Example:  sealtrace site add-officer north fay --duty approver --duty auditor --push",
+)
+def add_officer(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="Name of the officer.")],
+    *,
+    duty: Annotated[
+        list[str], typer.Option(help="investigator, approver or auditor; may be repeated.")
+    ],
+    push: Annotated[
+        bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
+    ] = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    own_passphrase_file: Annotated[
+        Path | None, typer.Option(help="Passphrase of their secret files. Default: the site's.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a folder for a new officer and list them in a new version of the directory."""
+    try:
+        plan = OfficerPlan.model_validate({"name": name, "duties": duty})
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"]) from None
+    with reported():
+        site = open_site(folder)
+        present = changes.check_officer(site, plan)
+        if dry_run:
+            say(f"{name} {'is there already' if present else 'would be added'}: {', '.join(duty)}")
+            return
+        own, passphrase = None, b""
+        if not present:
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+            if own_passphrase_file is not None:
+                own = get_passphrase(own_passphrase_file, what=name, new=True)
+        change = changes.add_officer(folder, plan, passphrase, own_passphrase=own)
+        report_change(change, f"{name} is in the site")
+        say(f"Hand {site.paths.officer(name).parent} to {name}; README.txt tells how it is used.")
         tell(change, push=push, officer=officer)
 
 
@@ -370,11 +415,11 @@ def _show_site(site: Site, report: Report) -> None:
         f" {site.plan.policy.programme_ends:%Y-%m-%d}"
     )
     columns = ("name", "duties", "cameras or address", "key", "certificate", "folder")
-    table = plain_table(*columns, folded="cameras or address")
+    table = plain_table(*columns, folded=["cameras or address", "duties"])
     for row in report.rows:
         state = days(row.certificate_days)
         if row.revoked_at is not None:
-            state = f"[red]revoked {row.revoked_at:%Y-%m-%d %H:%M}[/]"
+            state = f"[red]revoked {row.revoked_at:%Y-%m-%d}[/]"
         here = "here" if row.folder else "away"
         detail = row.detail.removeprefix("https://")
         table.add_row(row.name, row.duties, detail, row.fingerprint, state, here)

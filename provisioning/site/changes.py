@@ -1,4 +1,4 @@
-"""Change a site: revoke principals, renew certificates, sign a changed policy, publish a directory.
+"""Change a site: add officers, revoke anyone, renew certificates, sign a changed policy.
 
 Each change may be run again after an interruption and then does only what is still missing. The
 order is: private folders and certificates first, then the signed directory, then the copies of it.
@@ -6,7 +6,10 @@ order is: private folders and certificates first, then the signed directory, the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +25,9 @@ from protocol.directory import (
 from protocol.errors import MalformedMessage, ProtocolError
 from protocol.policy import open_policy, parse_policy, sign_policy
 from protocol.signing import SigningKey
+from provisioning import mosquitto
 from provisioning.site import layout
+from provisioning.site.create import make_officer, making_in
 from provisioning.site.layout import SitePaths
 from provisioning.site.ledger import Ledger
 from provisioning.site.office import Office, days_left
@@ -34,10 +39,10 @@ from provisioning.site.opened import (
     open_site,
     read_authority,
 )
-from provisioning.site.plan import BROKER_NAME
+from provisioning.site.plan import BROKER_NAME, RESERVED_NAMES, OfficerPlan
 from provisioning.site.secretfiles import open_authority
 from provisioning.site.spread import spread
-from runtime.fsio import atomic_write, read_file
+from runtime.fsio import atomic_write, fsync_folder, private_folder, read_file
 
 _MAX_BYTES = 1 << 20
 
@@ -49,6 +54,77 @@ class Change:
     site: Site
     changed: bool
     files: tuple[Path, ...] = ()
+
+
+def check_officer(site: Site, officer: OfficerPlan) -> bool:
+    """Check that ``officer`` can be added; tell whether they are there already, just so.
+
+    :raises SiteError: the name is taken.
+    """
+    principal = site.directory.principals.get(officer.name)
+    if principal is None:
+        if officer.name in RESERVED_NAMES:
+            raise SiteError(f"'{officer.name}' is reserved; choose another name")
+        return False
+    if principal.revoked_at_ms is not None:
+        raise SiteError(
+            f"'{officer.name}' has been revoked, and what they once signed must stay their own;"
+            " choose a new name"
+        )
+    if principal.duties == frozenset(officer.duties):
+        return True
+    held = ", ".join(sorted(principal.duties))
+    raise SiteError(f"the site has a '{officer.name}' already ({held}); choose another name")
+
+
+def add_officer(
+    path: Path,
+    officer: OfficerPlan,
+    passphrase: bytes,
+    *,
+    own_passphrase: bytes | None = None,
+    now: datetime | None = None,
+) -> Change:
+    """Make a folder for ``officer`` and list them in a new version of the directory.
+
+    :param own_passphrase: of their secret files; the site's by default.
+    :raises SiteError: the name is taken.
+    :raises KeyFileError: wrong passphrase.
+    """
+    moment = whole_second(now)
+    with changing(SitePaths(path.absolute())):
+        site = open_site(path)
+        if check_officer(site, officer):
+            return spread_changes(site, changed=False)
+        authority = open_authority(site.paths, passphrase)
+        making = making_in(site, passphrase, moment)
+        if own_passphrase is not None:
+            making.secrets = replace(making.secrets, passphrase=own_passphrase)
+        target = site.paths.officer(officer.name).parent
+        if target.exists():
+            if not (target / "officer.toml").exists():
+                raise SiteError(f"{target} is in the way and is not an officer's; move it away")
+            shutil.rmtree(target)  # left by an interrupted run: nobody knows its keys
+        with new_folder(target) as folder:
+            make_officer(making, officer, folder)
+        principals = {**site.directory.principals, **making.principals}
+        return publish(site, principals, authority, moment)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Give a path to make a folder at, which becomes ``target`` when all went well.
+
+    :raises FileProblem: the folder above cannot be written.
+    """
+    private_folder(target.parent)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield staging / target.name
+        (staging / target.name).rename(target)
+        fsync_folder(target.parent)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_revocation(site: Site, name: str) -> list[str]:
@@ -215,6 +291,7 @@ def _finish_policy(paths: SitePaths) -> None:
 def _renew(site: Site, office: Office, name: str, now: datetime) -> Path:
     if name == BROKER_NAME:
         office.issue_broker(site.paths.broker, now=now)
+        mosquitto.give_to_mosquitto(site.paths.broker)
         return site.paths.broker
     principal = site.directory.principals[name]
     if BOX in principal.duties:

@@ -26,7 +26,7 @@ from provisioning.site import layout, roles
 from provisioning.site.layout import SitePaths
 from provisioning.site.modelbundle import install_bundle, link_bundle
 from provisioning.site.office import Office
-from provisioning.site.opened import SiteError
+from provisioning.site.opened import Site, SiteError
 from provisioning.site.plan import AGGREGATOR_NAME, BoxPlan, OfficerPlan, SitePlan, site_toml
 from provisioning.site.policy_text import policy_text
 from provisioning.site.readme import readme
@@ -49,6 +49,7 @@ class Making:
     office: Office
     now: datetime
     notify: Notify
+    bundle: bool
     principals: dict[str, Principal] = field(default_factory=dict)
 
 
@@ -137,11 +138,12 @@ def _build(
     secrets.write_identity(paths.authority_secret, AUTHORITY, authority.seed)
     public = authority.verify_key.raw.hex()
     atomic_write(paths.authority_public, f"{public}\n".encode())
-    making = Making(paths, plan, public, secrets, office, now, notify)
+    bundle = plan.bundle is not None
+    making = Making(paths, plan, public, secrets, office, now, notify, bundle)
     _make_services(making)
     for officer in plan.officers:
         notify(f"officer {officer.name}")
-        _make_officer(making, officer)
+        make_officer(making, officer, paths.officer(officer.name).parent)
     for box in plan.boxes:
         notify(f"box {box.name}")
         make_box(making, box, paths.box(box.name).parent)
@@ -181,7 +183,7 @@ def _make_services(making: Making) -> None:
     making.office.issue_service(
         folder / layout.TLS_FOLDER, AGGREGATOR_NAME, plan.aggregator, now=now
     )
-    text = roles.aggregator_toml(plan, making.authority, bundle=plan.bundle is not None)
+    text = roles.aggregator_toml(plan, making.authority, bundle=making.bundle)
     atomic_write(paths.aggregator, text.encode())
     _finish_folder(folder, readme("aggregator", AGGREGATOR_NAME))
     making.principals[AGGREGATOR_NAME] = Principal(
@@ -206,19 +208,38 @@ def _make_broker(making: Making) -> None:
     _finish_folder(making.paths.broker, readme("broker", making.plan.site))
 
 
-def _make_officer(making: Making, officer: OfficerPlan) -> None:
-    path = making.paths.officer(officer.name)
-    path.parent.mkdir(mode=0o700, parents=True)
-    key = _identity(making, path.parent, officer.name)
+def make_officer(making: Making, officer: OfficerPlan, folder: Path) -> None:
+    """Write an officer's folder and add them to the principals."""
+    folder.mkdir(mode=0o700, parents=True)
+    key = _identity(making, folder, officer.name)
     seal = hpke.PrivateKey.generate()
-    making.secrets.write_sealing(path.parent / layout.SEALING_SECRET, officer.name, seal.seed)
-    making.office.issue_officer(path.parent / layout.TLS_FOLDER, officer.name, now=making.now)
-    bundle = making.plan.bundle is not None and INVESTIGATOR in officer.duties
+    making.secrets.write_sealing(folder / layout.SEALING_SECRET, officer.name, seal.seed)
+    making.office.issue_officer(folder / layout.TLS_FOLDER, officer.name, now=making.now)
+    bundle = making.bundle and INVESTIGATOR in officer.duties
     text = roles.officer_toml(making.plan, officer, making.authority, bundle=bundle)
-    atomic_write(path, text.encode())
-    _finish_folder(path.parent, readme("officer", officer.name))
+    atomic_write(folder / "officer.toml", text.encode())
+    _finish_folder(folder, readme("officer", officer.name))
+    if bundle:
+        link_bundle(making.paths, folder)
     making.principals[officer.name] = Principal(
         officer.name, frozenset(officer.duties), key.verify_key, seal_key=seal.public
+    )
+
+
+def making_in(site: Site, passphrase: bytes, now: datetime) -> Making:
+    """Return what it takes to add to an existing site.
+
+    :raises KeyFileError: wrong passphrase.
+    """
+    return Making(
+        paths=site.paths,
+        plan=site.plan,
+        authority=site.authority.raw.hex(),
+        secrets=Secrets(passphrase, {}, Cost(memory_kib=site.plan.security.argon2_memory_kib)),
+        office=Office.open(site.paths, site.plan, passphrase),
+        now=now,
+        notify=lambda _line: None,
+        bundle=site.paths.models.is_dir(),
     )
 
 

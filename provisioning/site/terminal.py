@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -88,12 +89,23 @@ def days(left: int | None) -> str:
     return f"[{colour}]{left} d[/]"
 
 
-def plain_table(*columns: str, folded: str = "") -> Table:
-    """Return an empty table in the house's form; ``folded`` names the one column that may wrap."""
+def plain_table(*columns: str, folded: Collection[str] = ()) -> Table:
+    """Return an empty table in the house's form; ``folded`` names the columns that may wrap."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column != folded)
+        table.add_column(column, overflow="fold", no_wrap=column not in folded)
     return table
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """Return how long ago a moment was, in one unit."""
+    if moment is None:
+        return "never"
+    seconds = max(0, round(((now or datetime.now(UTC)) - moment).total_seconds()))
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
 
 
 def show_pushed(results: list[Pushed], version: int, folder: Path) -> bool:

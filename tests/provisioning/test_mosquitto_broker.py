@@ -188,13 +188,28 @@ def test_retained_state_outlives_a_restart(broker: Running, mqtt_client: Connect
         assert (message.payload, message.retain) == (b"keys", True)
 
 
-def test_renewed_certificates_are_let_in(
+def test_renewed_certificates_take_effect_without_a_restart(
     broker: Running, mqtt_client: Connect, passphrase: bytes
 ) -> None:
+    before = _served_certificate(broker)
     changes.renew(broker.paths.root, ["box-1", "broker"], passphrase)
     assert mosquitto.signal_mosquitto(broker.paths.broker)
+    deadline = time.monotonic() + 10
+    while _served_certificate(broker) == before:
+        assert time.monotonic() < deadline, "the broker still shows its old certificate"
     with mqtt_client(broker.port, broker.box("box-1")) as box:
         assert box.publish("st/v1/demo/box-1/health") in {"Success", _NOBODY}
+
+
+def _served_certificate(broker: Running) -> bytes | None:
+    tls = broker.box("box-2") / "tls"
+    context = ssl.create_default_context(cafile=str(tls / "ca.pem"))
+    context.load_cert_chain(tls / "certificate.pem", tls / "private-key.pem")
+    with (
+        socket.create_connection(("127.0.0.1", broker.port), timeout=5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as sock,
+    ):
+        return sock.getpeercert(binary_form=True)
 
 
 def test_a_broker_elsewhere_is_not_signalled(tmp_path: Path) -> None:

@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from protocol.directory import CUSTODIAN, open_directory
+from protocol.directory import APPROVER, CUSTODIAN, open_directory
 from protocol.errors import PrincipalRevoked
 from protocol.policy import open_policy
+from protocol.signing import SigningKey
 from provisioning.site import SiteError, SitePaths, changes, open_site
 from provisioning.site.inspect import inspect_site
 from provisioning.site.office import read_certificate
-from runtime.keyfiles import WrongPassphrase
+from provisioning.site.plan import OfficerPlan
+from runtime.config import load
+from runtime.keyfiles import WrongPassphrase, read_secret
+from runtime.officer import OfficerConfig
 
 
 def test_revoking_reaches_directory_crl_rights_and_copies(
@@ -106,6 +110,24 @@ def test_every_certificate_of_a_revoked_name_is_on_the_list(
     changes.revoke(site.root, "box-1", passphrase)
     crl = x509.load_pem_x509_crl(site.crl.read_bytes())
     assert {entry.serial_number for entry in crl} == {first, second}
+
+
+def test_a_new_officer_can_be_added_once(site: SitePaths, passphrase: bytes) -> None:
+    fay = OfficerPlan(name="fay", duties=("approver", "auditor"))
+    change = changes.add_officer(site.root, fay, passphrase, own_passphrase=b"words of her own")
+    assert change.site.directory.version == 2
+    principal = open_site(site.root).directory.require("fay", APPROVER)
+    config = load(site.officer("fay"), OfficerConfig)
+    seed = read_secret(config.identity, b"words of her own", "identity")
+    assert SigningKey("fay", seed).verify_key == principal.verify_key
+    assert inspect_site(open_site(site.root)).problems == ()
+    assert not changes.add_officer(site.root, fay, b"").changed
+    for name, duties in (("fay", ("approver",)), ("box-1", ("auditor",)), ("broker", ("auditor",))):
+        with pytest.raises(SiteError, match="choose another name"):
+            changes.add_officer(site.root, OfficerPlan(name=name, duties=duties), passphrase)
+    changes.revoke(site.root, "fay", passphrase)
+    with pytest.raises(SiteError, match="choose a new name"):
+        changes.add_officer(site.root, fay, passphrase)
 
 
 def test_a_changed_policy_is_signed_and_spread(site: SitePaths, passphrase: bytes) -> None:

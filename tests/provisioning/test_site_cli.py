@@ -128,6 +128,17 @@ def test_revoking_what_the_site_needs_takes_force(run: Run, site: SitePaths) -> 
     assert "nothing had to be changed" in again.stdout
 
 
+def test_an_officer_is_added(run: Run, site: SitePaths) -> None:
+    arguments = ("add-officer", site.root, "fay", "--duty", "approver")
+    assert "would be added" in run(*arguments, "--dry-run").stdout
+    assert open_site(site.root).directory.version == 1
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    assert "officers/fay" in done.stdout.replace("\n", "")
+    assert run(*arguments, passphrase_given=b"").exit_code == 0
+    assert run("add-officer", site.root, "gil", "--duty", "king").exit_code == 2
+
+
 def test_the_wrong_passphrase_is_one_line(run: Run, site: SitePaths) -> None:
     done = run("revoke", site.root, "bo", passphrase_given=b"not this one")
     assert done.exit_code == 1
