@@ -87,12 +87,12 @@ def json_values(
             "expected_false": query.expected_false,
             "state": report.state,
         },
-        "traces": [
+        "subjects": [
             {
                 "subject": trace.subject,
                 "consent_reference": consents[trace.subject],
-                "seconds": trace.seconds,
-                "contact_seconds": trace.contact_seconds,
+                "seconds": round(trace.seconds, 3),
+                "contact_seconds": round(trace.contact_seconds, 3),
                 "hits": stays(trace.hits),
                 **(
                     {}
@@ -128,7 +128,7 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
                 round(stay.mask_confidence, 3),
                 str(stay.mask_varies).lower(),
                 round(stay.score, 4),
-                None if stay.log10_lr is None else round(stay.log10_lr, 3),
+                _rounded(stay.log10_lr, 3),
                 likelihood_words(stay.log10_lr),
                 stay.model,
                 len(stay.contacts),
@@ -159,7 +159,7 @@ def as_contacts(report: Report, *, positions: Positions, hits_only: bool) -> str
                 round(stay.mask_confidence, 3),
                 contact.other_id.hex(),
                 contact.subject,
-                None if contact.distance_m is None else round(contact.distance_m, 2),
+                _rounded(contact.distance_m, 2),
                 round(contact.seconds, 3),
                 _mask(contact.mask),
                 round(contact.mask_confidence, 3),
@@ -246,15 +246,15 @@ def _stay_values(stay: Stay, positions: Positions) -> dict[str, Any]:
         "camera": stay.address.camera,
         "from": iso_utc(stay.from_ms),
         "to": iso_utc(stay.to_ms),
-        "seconds": stay.seconds,
+        "seconds": round(stay.seconds, 3),
         "mask": _mask(stay.mask),
-        "mask_confidence": stay.mask_confidence,
+        "mask_confidence": round(stay.mask_confidence, 3),
         "mask_varies": stay.mask_varies,
-        "score": stay.score,
-        "log10_likelihood_ratio": stay.log10_lr,
+        "score": round(stay.score, 4),
+        "log10_likelihood_ratio": _rounded(stay.log10_lr, 3),
         "likelihood_ratio_words": likelihood_words(stay.log10_lr),
         "model": stay.model,
-        "contact_seconds": stay.contact_seconds,
+        "contact_seconds": round(stay.contact_seconds, 3),
         "contacts": [_contact_values(contact) for contact in stay.contacts],
     }
     if place is not None:
@@ -266,10 +266,10 @@ def _contact_values(contact: Contact) -> dict[str, Any]:
     return {
         "contact_id": contact.other_id.hex(),
         "contact_subject": contact.subject,
-        "distance_m": contact.distance_m,
-        "seconds": contact.seconds,
+        "distance_m": _rounded(contact.distance_m, 2),
+        "seconds": round(contact.seconds, 3),
         "mask": _mask(contact.mask),
-        "mask_confidence": contact.mask_confidence,
+        "mask_confidence": round(contact.mask_confidence, 3),
     }
 
 
@@ -290,6 +290,10 @@ def _way(trace: Trace, positions: Positions) -> list[list[float]]:
         if place is not None and (not way or way[-1] != [place[1], place[0]]):
             way.append([place[1], place[0]])
     return way
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _mask(status: MaskStatus) -> str:

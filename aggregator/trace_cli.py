@@ -24,9 +24,10 @@ from aggregator.casework import Case, open_results
 from aggregator.exports import FORMATS, Report
 from aggregator.moments import local_text
 from aggregator.officer_session import ENDED, STANDING, CaseId, Session, now_ms, open_session
+from aggregator.query_steps import confirm as confirm_signing
 from aggregator.query_text import facts_table, state_text
 from aggregator.trace_text import stays_table, trace_line
-from aggregator.traces import UNDECIDED, Numbered, numbers_text, ranked, traces_of
+from aggregator.traces import UNDECIDED, Numbered, numbers_text, ranked, stays_of, traces_of
 from protocol.directory import INVESTIGATOR
 from protocol.results import CONFIRMED, REJECTED, Decision
 from runtime.errors import OperationError
@@ -44,6 +45,7 @@ Numbers = Annotated[
     list[str] | None,
     typer.Argument(metavar="NUMBER...", help="Candidates' numbers, such as 1 3 5-8."),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Sign without asking.")]
 All = Annotated[bool, typer.Option("--all", help="All candidates that are not decided yet.")]
 
 
@@ -129,11 +131,13 @@ def confirm(
     numbers: Numbers = None,
     *,
     every: All = False,
+    yes: Yes = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Confirm candidates: they become hits of the trace. Signed and logged."""
-    _decide(CONFIRMED, query_id, numbers or [], every, officer, passphrase_file)
+    with open_session(officer, passphrase_file) as session:
+        _decide(session, CONFIRMED, query_id, numbers or [], every=every, yes=yes)
 
 
 @app.command(epilog="Example:  sealtrace trace reject 3f2a91 2 6")
@@ -142,11 +146,13 @@ def reject(
     numbers: Numbers = None,
     *,
     every: All = False,
+    yes: Yes = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Reject candidates: they are not the subject. Signed and logged; confirm to change it."""
-    _decide(REJECTED, query_id, numbers or [], every, officer, passphrase_file)
+    with open_session(officer, passphrase_file) as session:
+        _decide(session, REJECTED, query_id, numbers or [], every=every, yes=yes)
 
 
 @app.command(
@@ -213,26 +219,26 @@ def _worth_showing(summary: QuerySummary) -> bool:
     return summary.state in ENDED or (summary.state == STANDING and summary.candidates > 0)
 
 
-def _decide(  # noqa: PLR0917 - the commands' own options, in their order
-    verdict: str,
-    query_id: str,
-    texts: Sequence[str],
-    every: bool,
-    officer: Path | None,
-    passphrase_file: Path | None,
+def _decide(
+    session: Session, verdict: str, query_id: str, texts: Sequence[str], *, every: bool, yes: bool
 ) -> None:
-    with open_session(officer, passphrase_file) as session:
-        found = _found(session, query_id)
-        chosen = _chosen(found.candidates, _parse_numbers(texts), every=every)
-        changed = [item for item in chosen if item.verdict != verdict]
-        key = session.officer.identity()
-        for item in changed:
-            decision = Decision(found.case.digest, item.candidate_id, verdict, now_ms())
-            session.client.decide(found.case.id, decision.sign(key).to_bytes())
-        if not changed:
-            say("nothing to do: " + ("none is undecided" if every else f"{verdict} already"))
-            return
-        say(f"{verdict}: {numbers_text([item.number for item in changed])}")
+    """Show the candidates that are meant, ask, sign a decision on each and send it."""
+    found = _found(session, query_id)
+    chosen = _chosen(found.candidates, _parse_numbers(texts), every=every)
+    changed = [item for item in chosen if item.verdict != verdict]
+    if not changed:
+        say("nothing to do: " + ("none is undecided" if every else f"{verdict} already"))
+        return
+    numbers = numbers_text([item.number for item in changed])
+    if not yes:
+        show_table(stays_table(ranked(stays_of(changed))))
+        word = "Confirm" if verdict == CONFIRMED else "Reject"
+        confirm_signing(f"{word} {numbers} as {session.officer.name}?", yes=False)
+    key = session.officer.identity()
+    for item in changed:
+        decision = Decision(found.case.digest, item.candidate_id, verdict, now_ms())
+        session.client.decide(found.case.id, decision.sign(key).to_bytes())
+    say(f"{verdict}: {numbers}")
 
 
 def _parse_numbers(texts: Sequence[str]) -> list[int]:
