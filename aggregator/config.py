@@ -48,8 +48,8 @@ class LimitsSection(Section):
 class IngestSection(Section):
     """How messages are taken in."""
 
-    batch_messages: Annotated[int, Field(ge=1, le=10_000)] = 256
-    """Most messages stored in one transaction."""
+    batch_messages: Annotated[int, Field(ge=1, le=10_000)] = 32
+    """Most messages stored in one transaction; fewer than the broker sends unacknowledged."""
     batch_ms: Annotated[int, Field(ge=1, le=5_000)] = 50
     """Longest wait for a batch to fill; a message is acknowledged only after its transaction."""
     receipt_interval_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000

@@ -25,6 +25,7 @@ from runtime.mqtt import Delivery, Session
 _log = structlog.get_logger()
 _IDLE_S = 0.5
 _LULL_S = 0.005
+_IN_FLIGHT = 256
 _RETRY_S = (0.2, 5.0)
 
 
@@ -80,7 +81,7 @@ class Subscriber:
             on_connected=lambda _present: on_connected(),
             on_crash=on_crash,
             window=256,
-            receive_maximum=settings.batch_messages * 4,
+            receive_maximum=max(_IN_FLIGHT, settings.batch_messages * 4),
         )
         for topic_filter in topic_filters(site):
             self.session.subscribe(topic_filter, self._arrived.put)
