@@ -26,7 +26,7 @@ from provisioning.site.terminal import (
     reported,
     say,
 )
-from provisioning.site_cli import report_change, tell
+from provisioning.site_changes_cli import report_change, tell
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 

@@ -1,0 +1,208 @@
+"""The part of `sealtrace site` that changes a site: officers, revocation, renewal, policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from provisioning import mosquitto
+from provisioning.site import changes, open_site
+from provisioning.site.inspect import SOON_DAYS
+from provisioning.site.opened import changing
+from provisioning.site.plan import OfficerPlan
+from provisioning.site.push import officer_tls, push_directory
+from provisioning.site.terminal import (
+    DryRun,
+    OfficerFile,
+    PassphraseFile,
+    SiteFolder,
+    reported,
+    say,
+    show_pushed,
+    warn,
+)
+from runtime.errors import OperationError
+from runtime.fsio import read_file
+from runtime.keyfiles import get_passphrase
+
+app = typer.Typer()
+_MAX_POLICY = 1 << 20
+
+
+@app.command(epilog="Examples:  sealtrace site renew north   |   sealtrace site renew north box-1")
+def renew(
+    folder: SiteFolder,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Whose certificates. Default: everyone's that run out soon."),
+    ] = None,
+    within_days: Annotated[
+        int, typer.Option(help="Without names: certificates with at most so many days left.")
+    ] = SOON_DAYS,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Issue new TLS certificates and keys into the role folders; identities stay as they are."""
+    with reported():
+        site = open_site(folder)
+        due = list(names or changes.due_for_renewal(site, within_days))
+        if not due:
+            say(f"nobody's certificate runs out within {within_days} days; nothing was changed")
+            return
+        if dry_run:
+            say(f"would renew: {', '.join(due)}")
+            return
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        for renewed in changes.renew(folder, due, passphrase):
+            say(f"renewed {renewed}")
+        say("Copy each folder to its machine and restart the service there.")
+
+
+@app.command(epilog="Example:  sealtrace site revoke north bo --push")
+def revoke(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="Custodian, officer, box, aggregator or broker.")],
+    *,
+    push: Annotated[
+        bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
+    ] = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if the site cannot go on without it.")
+    ] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Put anyone out of the site: certificate, rights at the broker, entry in the directory."""
+    with reported():
+        site = open_site(folder)
+        effects = changes.check_revocation(site, name)
+        for line in effects:
+            warn(line)
+        if dry_run:
+            say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
+            return
+        if effects and not force:
+            raise OperationError(f"'{name}' was not revoked; add --force if that is what you want")
+        passphrase = b""
+        if not changes.is_revoked(site, name):
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = changes.revoke(folder, name, passphrase)
+        report_change(change, f"{name} is revoked")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(
+    "add-officer",
+    epilog="Example:  sealtrace site add-officer north fay --duty approver --duty auditor --push",
+)
+def add_officer(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="Name of the officer.")],
+    *,
+    duty: Annotated[
+        list[str], typer.Option(help="investigator, approver or auditor; may be repeated.")
+    ],
+    push: Annotated[
+        bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
+    ] = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    own_passphrase_file: Annotated[
+        Path | None, typer.Option(help="Passphrase of their secret files. Default: the site's.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a folder for a new officer and list them in a new version of the directory."""
+    try:
+        plan = OfficerPlan.model_validate({"name": name, "duties": duty})
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"]) from None
+    with reported():
+        site = open_site(folder)
+        present = changes.check_officer(site, plan)
+        if dry_run:
+            say(f"{name} {'is there already' if present else 'would be added'}: {', '.join(duty)}")
+            return
+        own, passphrase = None, b""
+        if not present:
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+            if own_passphrase_file is not None:
+                own = get_passphrase(own_passphrase_file, what=name, new=True)
+        change = changes.add_officer(folder, plan, passphrase, own_passphrase=own)
+        report_change(change, f"{name} is in the site")
+        say(f"Hand {site.paths.officer(name).parent} to {name}; README.txt tells how it is used.")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace site update north --push")
+def update(
+    folder: SiteFolder,
+    push: Annotated[
+        bool, typer.Option("--push", help="Also tell the custodians and the aggregator.")
+    ] = False,
+    officer: OfficerFile = None,
+) -> None:
+    """Bring directory, policy and revocations in the role folders up to date."""
+    with reported():
+        site = open_site(folder)
+        with changing(site.paths):
+            change = changes.spread_changes(site, changed=False)
+        report_change(change, "the role folders are up to date")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace site policy north policy-2.toml")
+def policy(
+    folder: SiteFolder,
+    file: Annotated[Path, typer.Argument(help="The changed policy.toml, with a higher version.")],
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Sign a changed policy and bring it to the role folders.
+
+    Queries that refer to the old one are refused from then on.
+    """
+    with reported():
+        site = open_site(folder)
+        text = read_file(file, _MAX_POLICY)
+        changes.check_policy(site, text)
+        if dry_run:
+            say(f"{file} can be signed; the policy in force is version {site.policy.version}")
+            return
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        changed = changes.change_policy(folder, text, passphrase)
+        version = open_site(folder).policy.version
+        say(f"policy version {version} is {'signed' if changed else 'in force already'}")
+        say("Copy policy.toml and policy.toml.sig to every custodian, officer and the aggregator.")
+
+
+def report_change(change: changes.Change, done: str) -> None:
+    """Say what a change did to the site's own files."""
+    version = change.site.directory.version
+    if not change.changed:
+        say(f"{done}; nothing had to be changed (directory version {version})")
+        return
+    say(f"{done}: directory version {version}")
+    if change.files:
+        say(f"  {len(change.files)} files of role folders were brought up to date")
+
+
+def tell(change: changes.Change, *, push: bool, officer: Path | None) -> None:
+    """Tell the running services of a change, or say how; exit with 1 when some were not reached."""
+    site = change.site
+    if site.paths.broker_config.exists() and change.changed:
+        if mosquitto.signal_mosquitto(site.paths.broker):
+            say("  ✓ broker: has read its rights and revocations anew")
+        else:
+            say("  - broker: not run from here; copy broker/acl and broker/certs/crl.pem to it and")
+            say("    send it SIGHUP (systemctl reload mosquitto)")
+    if not push:
+        say(f"Tell the running services: sealtrace site update {site.paths.root} --push")
+        return
+    results = push_directory(site, officer_tls(site, officer))
+    if not show_pushed(results, site.directory.version, site.paths.root):
+        raise typer.Exit(1)
