@@ -64,8 +64,6 @@ class ServicePlan(Section):
     """Address it listens on. Default: loopback if `host` is loopback, else every interface."""
     names: tuple[Host, ...] = ()
     """More host names or addresses for its certificate."""
-    settings: Settings = Field(default_factory=dict)
-    """Keys and sections copied into the role's own TOML, such as `{log = {level = "debug"}}`."""
 
     @property
     def url(self) -> str:
@@ -88,6 +86,8 @@ class CustodianPlan(ServicePlan):
 
     name: Name
     """Its name."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into its own TOML, such as `{log = {level = "debug"}}`."""
 
 
 class AggregatorPlan(ServicePlan):
@@ -95,6 +95,8 @@ class AggregatorPlan(ServicePlan):
 
     port: Port = 8440
     """TCP port."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into `aggregator.toml`, such as `{log = {level = "debug"}}`."""
 
 
 class BrokerPlan(ServicePlan):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from protocol.errors import PrincipalRevoked
 from provisioning.box_cli import app
 from provisioning.site import SitePaths, SitePlan, create_site, open_site
 from provisioning.site.push import officer_tls
+from provisioning.site.terminal import ago
 from runtime import http
 
 Run = Callable[..., Result]
@@ -80,6 +82,16 @@ def test_wrong_use_is_explained(
     assert done.exit_code == code, done.output
     assert message in done.stderr
     assert open_site(site.root).directory.version == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0 s ago"), (119, "119 s ago"), (120, "2 min ago"), (90_000, "25 h ago")],
+)
+def test_how_long_ago(seconds: int, text: str) -> None:
+    now = datetime(2027, 1, 1, tzinfo=UTC)
+    assert ago(now - timedelta(seconds=seconds), now) == text
+    assert ago(None, now) == "never"
 
 
 def test_a_list_without_the_aggregator_still_lists(run: Run, site: SitePaths) -> None:
