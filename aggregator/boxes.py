@@ -14,6 +14,8 @@ from aggregator.store import Store
 from protocol.directory import BOX, Directory
 from protocol.telemetry import OFFLINE, Health
 
+_LARGEST_FIGURE = 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class OpenGap:
@@ -102,10 +104,15 @@ def note_health(
             "reported": health.reported_at_ms,
             "received": received_ms,
             "offset": health.reported_at_ms - received_ms if judged else None,
-            "figures": json.dumps(dict(health.figures), allow_nan=False),
+            "figures": json.dumps(_finite(health.figures)),
         },
     )
     return True
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the figures that JSON can say."""
+    return {name: value for name, value in figures.items() if abs(value) < _LARGEST_FIGURE}
 
 
 def statuses(store: Store, directory: Directory, *, clock_skew_ms: int) -> list[BoxStatus]:

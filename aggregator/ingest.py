@@ -36,11 +36,16 @@ from aggregator.messages import Batch, Incoming
 from aggregator.positions import QUARANTINED, REFUSED, STORED, Positions, known_digests, remember
 from aggregator.rejects import UNKNOWN, Audit, Rejects
 from aggregator.sequence import Gap, Place, Position
-from aggregator.store import Store, drop_replaced_live, insert_envelope, model_number
-from aggregator.store.envelopes import segment_blocks
+from aggregator.store import (
+    ModelNumbers,
+    Store,
+    drop_replaced_live,
+    insert_announcement,
+    insert_envelope,
+    segment_blocks,
+)
 from protocol.directory import Directory
 from protocol.errors import ClockSkew, MalformedMessage, ModelMismatch
-from protocol.keytree import APPEARANCE, FACE
 from protocol.names import ENVELOPE, EPOCH, CameraAddress
 from protocol.sealing import Envelope
 from runtime.database import StorageError
@@ -98,7 +103,7 @@ class Intake:
         self._lock = threading.RLock()
         self._positions = Positions(now_ms())
         self._rejects = Rejects(audit)
-        self._models: dict[str, int] = {}
+        self._models = ModelNumbers()
         self._quarantine_full = False
         self._stale = True
         self._quarantine_bytes = 0
@@ -227,7 +232,7 @@ class Intake:
             return
         connection = self._store.reading().conn
         self._positions.forget()
-        self._models.clear()
+        self._models.forget()
         self._quarantine_bytes = quarantine.size_bytes(connection)
         self._positions.load_all(connection, self._site)
         self._stale = False
@@ -391,47 +396,22 @@ class Intake:
         """
         body = checked.body
         if not isinstance(body, Envelope):
-            done = batch.connection.execute(
-                "INSERT OR IGNORE INTO announcements"
-                " (stream, epoch, generation, sequence, announced_ms, signed)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    position.stream,
-                    checked.epoch,
-                    checked.generation,
-                    checked.sequence,
-                    checked.stamped_ms,
-                    payload,
-                ),
-            )
-            if not done.rowcount:
+            if not insert_announcement(batch.connection, position.stream, body, payload):
                 raise Rejected("equivocation", "a second announcement of one epoch and generation")
             return
         try:
             blocks = segment_blocks(body)
         except (MalformedMessage, ModelMismatch) as error:
             raise rejected_for(error) from error
-        models = body.header.models
         insert_envelope(
             batch.connection,
             position.stream,
             body,
             blocks,
-            models=(
-                self._model(batch.connection, models.get(FACE)),
-                self._model(batch.connection, models.get(APPEARANCE)),
-            ),
+            models=self._models,
             received_ms=batch.now_ms,
         )
         batch.slots.add((position.stream, checked.epoch, checked.generation, checked.slot))
-
-    def _model(self, connection: sqlite3.Connection, model: str | None) -> int | None:
-        if model is None:
-            return None
-        number = self._models.get(model)
-        if number is None:
-            number = self._models[model] = model_number(connection, model)
-        return number
 
     def _set_aside(self, message: Incoming, bug: Exception) -> Batch:
         """Quarantine a message that our own code failed on, so that it stops nobody and is kept."""

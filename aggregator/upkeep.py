@@ -10,20 +10,20 @@ import structlog
 from aggregator.ingest import Intake
 from aggregator.receipts import Receipts
 from aggregator.store import Store
+from protocol.names import epoch_of
 from runtime.database import StorageError
 from runtime.lifecycle import Stop
 from runtime.mqtt import Session
 
 _log = structlog.get_logger()
 _GAPS_EVERY_S = 5.0
-_PURGE_EVERY_S = 3600.0
 
 
 class Upkeep:
     """Runs the chores of one aggregator; `run` is the body of the thread ``upkeep``.
 
     Args:
-        store: purged once an hour.
+        store: purged at the start, and when a UTC day is over.
         intake: its gaps are reviewed every five seconds.
         receipts: published every ``receipt_interval_s``.
         session: publishes them.
@@ -50,19 +50,20 @@ class Upkeep:
         self._retention_days = retention_days
         self._receipt_interval_s = receipt_interval_s
         self._now_ms = now_ms
+        self._purged_epoch = -1
 
     def run(self, stop: Stop) -> None:
         """Do the chores until ``stop``."""
-        next_gaps_s = next_purge_s = 0.0
+        next_gaps_s = 0.0
         while not stop.wait(self._receipt_interval_s):
             now_s = time.monotonic()
             try:
                 if now_s >= next_gaps_s:
                     next_gaps_s = now_s + _GAPS_EVERY_S
                     self._receipts.note(self._intake.review_gaps())
-                if now_s >= next_purge_s:
-                    next_purge_s = now_s + _PURGE_EVERY_S
+                if self._purged_epoch != (today := epoch_of(self._now_ms())):
                     self.purge()
+                    self._purged_epoch = today
             except StorageError as error:
                 _log.warning("upkeep_postponed", reason=str(error))
             self._receipts.publish(self._session)

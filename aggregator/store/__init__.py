@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from aggregator.store.envelopes import (
+    ModelNumbers,
     drop_replaced_live,
+    insert_announcement,
     insert_envelope,
-    model_number,
     read_envelope,
+    segment_blocks,
 )
 from aggregator.store.schema import MIGRATIONS
 from aggregator.store.store import (
@@ -18,12 +20,14 @@ from aggregator.store.store import (
 
 __all__ = [
     "MIGRATIONS",
+    "ModelNumbers",
     "Purged",
     "ScopeCount",
     "Store",
     "StoredAnnouncement",
     "drop_replaced_live",
+    "insert_announcement",
     "insert_envelope",
-    "model_number",
     "read_envelope",
+    "segment_blocks",
 ]

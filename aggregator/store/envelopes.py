@@ -6,6 +6,7 @@ import sqlite3
 
 from sqlite_utils import Database
 
+from protocol.epoch import Announcement
 from protocol.errors import MalformedMessage
 from protocol.keytree import APPEARANCE, FACE
 from protocol.sealing import SEGMENT, Blocks, Envelope, Header, model_dimension, opened_size
@@ -39,14 +40,44 @@ def segment_blocks(envelope: Envelope) -> Blocks | None:
     return blocks
 
 
-def model_number(connection: sqlite3.Connection, model: str) -> int:
-    """Return the number of a model id in the store, giving it one when it is new."""
-    row = connection.execute("SELECT id FROM models WHERE model = ?", (model,)).fetchone()
-    if row is None:
-        row = connection.execute(
-            "INSERT INTO models (model) VALUES (?) RETURNING id", (model,)
-        ).fetchone()
-    return int(row[0])
+class ModelNumbers:
+    """The numbers of model ids in the store; `forget` them when a transaction was undone."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+
+    def forget(self) -> None:
+        """Ask the store again."""
+        self._known.clear()
+
+    def of(self, connection: sqlite3.Connection, model: str | None) -> int | None:
+        """Return the number of a model id, giving it one when it is new; None for None."""
+        if model is None:
+            return None
+        if model not in self._known:
+            connection.execute("INSERT OR IGNORE INTO models (model) VALUES (?)", (model,))
+            row = connection.execute("SELECT id FROM models WHERE model = ?", (model,)).fetchone()
+            self._known[model] = int(row[0])
+        return self._known[model]
+
+
+def insert_announcement(
+    connection: sqlite3.Connection, stream: int, announcement: Announcement, signed: bytes
+) -> bool:
+    """Store a verified announcement; return False if its generation has one for the epoch."""
+    done = connection.execute(
+        "INSERT OR IGNORE INTO announcements"
+        " (stream, epoch, generation, sequence, announced_ms, signed) VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            stream,
+            announcement.epoch,
+            announcement.generation,
+            announcement.sequence,
+            announcement.announced_at_ms,
+            signed,
+        ),
+    )
+    return done.rowcount > 0
 
 
 def insert_envelope(
@@ -55,13 +86,10 @@ def insert_envelope(
     envelope: Envelope,
     blocks: Blocks | None,
     *,
-    models: tuple[int | None, int | None],
+    models: ModelNumbers,
     received_ms: int,
 ) -> None:
-    """Store a verified envelope; ``blocks`` as `segment_blocks` gave them.
-
-    ``models`` are the numbers (`model_number`) of its face and appearance models.
-    """
+    """Store a verified envelope; ``blocks`` as `segment_blocks` gave them."""
     header = envelope.header
     connection.execute(
         _INSERT,
@@ -73,7 +101,8 @@ def insert_envelope(
             int(blocks is not None),
             header.sequence,
             header.count,
-            *models,
+            models.of(connection, header.models.get(FACE)),
+            models.of(connection, header.models.get(APPEARANCE)),
             received_ms,
             header.salt,
             envelope.header_bytes,

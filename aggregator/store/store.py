@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
 from protocol.sealing import Envelope
 from runtime.database import open_database, storage_errors, write_transaction
 
-_CACHE_KIB = 32 * 1024
+_WRITER_CACHE_KIB = 32 * 1024
+_READER_CACHE_KIB = 8 * 1024
 _PURGE_ROWS = 500
 _MAX_CAMERAS_A_STATEMENT = 500
 
@@ -70,8 +72,11 @@ class Store:
         )
         self._lock = threading.RLock()
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
-        self._writer.conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        # Weak: a thread's connection goes with the thread.
+        self._readers: weakref.WeakSet[Database] = weakref.WeakSet()
+        self._writer.conn.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
+        # What is deleted is sealed: overwriting it is worth no disk access of its own.
+        self._writer.conn.execute("PRAGMA secure_delete = FAST")
         self._writer.conn.execute("PRAGMA wal_autocheckpoint = 4000")
 
     @contextmanager
@@ -90,14 +95,14 @@ class Store:
         if database is None:
             database = open_for_reading(self.path)
             self._local.database = database
-            self._readers.append(database.conn)
+            self._readers.add(database)
         return database
 
     def close(self) -> None:
         """Close every connection."""
         with self._lock:
-            while self._readers:
-                self._readers.pop().close()
+            for reader in list(self._readers):
+                reader.conn.close()
             self._writer.conn.close()
 
     # ------------------------------------------------------------------ what a scope holds
@@ -201,8 +206,12 @@ class Store:
         quarantined = self._delete("quarantine", "received_ms < ?", oldest * EPOCH_MS)
         self._delete("gaps", "coalesce(closed_ms, opened_ms) < ?", oldest * EPOCH_MS)
         with self.writing() as database:
-            database.conn.execute("DELETE FROM sequences WHERE epoch < ?", (oldest,))
             database.conn.execute("DELETE FROM rejects WHERE last_ms < ?", (oldest * EPOCH_MS,))
+        for (stream,) in self.reading().conn.execute("SELECT id FROM streams").fetchall():
+            with self.writing() as database:
+                database.conn.execute(
+                    "DELETE FROM sequences WHERE stream = ? AND epoch < ?", (stream, oldest)
+                )
         return Purged(envelopes, announcements, quarantined)
 
     def _delete(self, table: str, condition: str, limit: int) -> int:
@@ -235,5 +244,5 @@ def open_for_reading(path: Path) -> Database:
             check_same_thread=False,
         )
         connection.execute("PRAGMA query_only = ON")
-        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
     return Database(connection, execute_plugins=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -435,6 +437,20 @@ def test_health_is_kept_and_an_hours_clock_error_is_flagged(desk: Desk, box: Tes
     assert desk.status().clock_wrong
     assert desk.status().clock_offset_ms == HOUR_MS
     assert desk.status("box-2").last_seen_ms is None
+
+
+def test_figures_that_are_no_numbers_are_left_out(desk: Desk, box: TestBox) -> None:
+    desk.take(box.health(fps=float("nan"), queue=float("inf"), temperature=41.0))
+    assert desk.status().figures == {"temperature": 41.0}
+
+
+def test_a_threads_connection_goes_with_the_thread(desk: Desk) -> None:
+    for _ in range(5):
+        thread = threading.Thread(target=desk.stored)
+        thread.start()
+        thread.join()
+    gc.collect()
+    assert len(desk.store._readers) <= 1
 
 
 def test_a_will_says_offline_without_judging_the_clock(desk: Desk, box: TestBox) -> None:
