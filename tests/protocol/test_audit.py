@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import protocol_samples as s
 import pytest
+from audit_samples import LABELS, QUERY_ID, SCOPE, grant_body, match_body, received_body
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,16 +23,12 @@ from protocol.auditlog import (
 )
 from protocol.directory import Directory
 from protocol.findings import FindingKind, Report, Severity
-from protocol.grant import Scope
 from protocol.names import SLOT_MS
 from protocol.query import Withdrawal
 from protocol.results import Decision
 
 K = FindingKind
 ROLES = (*s.CUSTODIANS, "aggregator")
-LABELS = ["face", "meta", "live"]
-SCOPE = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 38, 40)
-QUERY_ID = s.fixed("query", 16)
 EVE = AuditorKey("eve", s.sealing_key("eve"))
 
 
@@ -78,39 +75,6 @@ class Log:
 
     def copy(self) -> LogCopy:
         return LogCopy(self.origin, tuple(self.entries), tuple(self.checkpoints))
-
-
-def grant_body(case: s.Case, custodian: str, **changes: object) -> dict[str, object]:
-    body: dict[str, object] = {
-        "grant_id": s.fixed(f"grant {custodian}", 16),
-        "query": case.query.to_bytes(),
-        "approvals": [approval.to_bytes() for approval in case.approvals],
-        "matcher_key": b"signed matcher key",
-        "scopes": [SCOPE.to_value()],
-        "labels": LABELS,
-        "refused": [],
-    }
-    return body | changes
-
-
-def received_body(case: s.Case, custodian: str, **changes: object) -> dict[str, object]:
-    body: dict[str, object] = {
-        "custodian": custodian,
-        "grant_id": s.fixed(f"grant {custodian}", 16),
-        "query_digest": case.query.digest,
-        "scopes": [SCOPE.to_value()],
-    }
-    return body | changes
-
-
-def match_body(case: s.Case, custodians: tuple[str, ...] = ("c1", "c3")) -> dict[str, object]:
-    return {
-        "query_digest": case.query.digest,
-        "grant_ids": [s.fixed(f"grant {name}", 16) for name in custodians],
-        "segments": 3,
-        "sightings": 40,
-        "candidates": 2,
-    }
 
 
 class Site:

@@ -1,0 +1,259 @@
+"""Put an audit's report and log entries into words, tables and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+
+from protocol.audit_queries import OpenedEntry
+from protocol.errors import ProtocolError
+from protocol.findings import Finding, OfficerCount, QueryCount, Report, Severity
+from protocol.grant import Scope
+from protocol.names import EPOCH_MS
+from protocol.query import Approval, Query, Withdrawal
+from protocol.results import Decision
+from protocol.signing import Signed
+from runtime.terminal import plain_table
+
+SHORT = 12
+_STYLES = {Severity.WRONG: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
+
+
+def report_json(report: Report) -> dict[str, object]:
+    """Return a report as JSON values; ``sound`` says whether nothing is wrong."""
+    return {"sound": not report.wrong, **asdict(report)}
+
+
+def logs_table(report: Report) -> Table:
+    """Return the logs: lengths, signatures, witnesses."""
+    table = plain_table("log", "entries", "signed", "cosigned", "witnesses", "from", "to")
+    for log in report.logs:
+        table.add_row(
+            actor_of(log.origin),
+            str(log.entries),
+            str(log.signed_size),
+            str(log.cosigned_size),
+            ", ".join(log.witnesses) or "none",
+            moment(log.first_ms),
+            moment(log.last_ms),
+        )
+    return table
+
+
+def query_lines(query: QueryCount) -> list[str]:
+    """Tell one query in a few lines: who asked what, who agreed, what was granted and found."""
+    lines = [f"query {query.query[:SHORT]}, filed {moment(query.filed_ms) or 'nowhere'}"]
+    if query.requester is not None:
+        start, end = query.window_ms or (None, None)
+        consent = ", ".join(query.consent_references)
+        lines += [
+            f"asked by {query.requester}: {query.purpose}",
+            f"{query.legal_basis} ({consent}); {query.cameras} cameras, "
+            f"{moment(start)} to {moment(end)}",
+            f"approved by {', '.join(query.approvers) or 'nobody'}",
+        ]
+    custodians = ", ".join(query.granting_custodians) or "nobody"
+    slots = "" if query.granted_slots is None else f", {query.granted_slots} slots"
+    lines.append(
+        f"granted by {custodians}: {query.grants} grants, {query.received} received{slots}"
+    )
+    found = "" if query.candidates is None else f": {query.candidates} candidates"
+    if query.sightings is not None:
+        found = f" of {query.sightings} sightings{found}"
+    lines.append(
+        f"{query.matches} matches{found}; {query.decisions} decisions, read {query.reads} times, "
+        f"{query.refusals} refusals"
+    )
+    if query.withdrawn_by:
+        lines.append(f"withdrawn by {', '.join(query.withdrawn_by)}")
+    return [lines[0], *(f"    {line}" for line in lines[1:])]
+
+
+def officers_table(report: Report) -> Table:
+    """Return the officers: what each asked, approved, withdrew and decided."""
+    table = plain_table(
+        "officer", "queries", "approvals", "withdrawals", "decisions", "grants asked", "approved"
+    )
+    for officer in report.officers:
+        table.add_row(*_officer_cells(officer))
+    return table
+
+
+def _officer_cells(officer: OfficerCount) -> list[str]:
+    return [
+        officer.name,
+        *(
+            str(number)
+            for number in (
+                officer.queries,
+                officer.approvals,
+                officer.withdrawals,
+                officer.decisions,
+                officer.grants_asked,
+                officer.grants_approved,
+            )
+        ),
+    ]
+
+
+def finding_line(finding: Finding) -> tuple[str, str]:
+    """Return a finding as one line, and its style."""
+    place = actor_of(finding.origin)
+    if finding.index is not None:
+        place += f" #{finding.index}"
+    if finding.query:
+        place += f", query {finding.query[:SHORT]}"
+    return f"{finding.severity}: {finding.kind} ({place}): {finding.message}", _STYLES[
+        finding.severity
+    ]
+
+
+def verdict(report: Report, damaged: int) -> str:
+    """Return the last line: whether the logs are sound, and what was checked."""
+    entries = sum(log.entries for log in report.logs)
+    lesser = {
+        severity: sum(finding.severity is severity for finding in report.findings)
+        for severity in (Severity.WARNING, Severity.NOTE)
+    }
+    checked = (
+        f"{len(report.logs)} logs, {entries} entries, {len(report.queries)} queries, "
+        f"{sum(q.grants for q in report.queries)} grants"
+    )
+    depth = "" if report.auditor else "; structure only, the bodies stayed sealed"
+    wrong = len(report.wrong) + damaged
+    if wrong:
+        return f"NOT sound: {wrong} findings are wrong ({checked}{depth})"
+    return (
+        f"sound: {checked}; {lesser[Severity.WARNING]} warnings, {lesser[Severity.NOTE]} notes"
+        f"{depth}"
+    )
+
+
+def entry_json(item: OpenedEntry) -> dict[str, object]:
+    """Return an entry as JSON values; bytes become hex, the body is null when it is sealed."""
+    return {
+        "log": item.origin,
+        "index": item.index,
+        "time_ms": item.entry.time_ms,
+        "kind": item.entry.kind,
+        "actor": item.entry.actor,
+        "query": item.entry.query_id.hex() if item.entry.query_id else None,
+        "body": _plain(item.body),
+        "summary": summary(item),
+    }
+
+
+def summary(item: OpenedEntry) -> str:
+    """Say in a few words what an entry's body tells; ``sealed`` when it does not open."""
+    if item.body is None:
+        return "sealed"
+    describe = _SUMMARIES.get(item.entry.kind)
+    try:
+        return describe(item.body) if describe else _pairs(item.body)
+    except (ProtocolError, KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return "not readable as an entry of this kind"
+
+
+def _query_text(body: Mapping[str, Any]) -> str:
+    signed = Signed.parse(body["query"], kind="query")
+    query = Query.parse(signed.payload)
+    return (
+        f"{signed.signer} asks: {query.purpose}; {query.legal_basis}, "
+        f"{len(query.subjects)} subjects, {len(query.cameras)} cameras, "
+        f"{moment(query.window_from_ms)} to {moment(query.window_to_ms)}"
+    )
+
+
+def _approval_text(body: Mapping[str, Any]) -> str:
+    signed = Signed.parse(body["approval"], kind="approval")
+    content = Approval.parse(signed.payload)
+    return f"{signed.signer} approves {content.query_digest.hex()[:SHORT]}"
+
+
+def _withdrawal_text(body: Mapping[str, Any]) -> str:
+    signed = Signed.parse(body["withdrawal"], kind="withdrawal")
+    content = Withdrawal.parse(signed.payload)
+    return f"{signed.signer} withdraws {content.query_digest.hex()[:SHORT]}: {content.reason}"
+
+
+def _decision_text(body: Mapping[str, Any]) -> str:
+    signed = Signed.parse(body["decision"], kind="decision")
+    content = Decision.parse(signed.payload)
+    return f"{signed.signer}: {content.candidate_id.hex()[:SHORT]} {content.verdict}"
+
+
+def _grant_text(body: Mapping[str, Any]) -> str:
+    text = _scopes_text(body["scopes"]) + f"; {', '.join(body['labels'])}"
+    refused = len(body["refused"])
+    return text + (f"; {refused} refused" if refused else "")
+
+
+def _received_text(body: Mapping[str, Any]) -> str:
+    return f"from {body['custodian']}: {_scopes_text(body['scopes'])}"
+
+
+def _scopes_text(values: list[Any]) -> str:
+    scopes = [Scope.from_value(value) for value in values]
+    slots = sum(scope.last_slot - scope.first_slot + 1 for scope in scopes)
+    cameras = sorted({scope.address.camera for scope in scopes})
+    named = ", ".join(cameras[:4]) + (f" and {len(cameras) - 4} more" if len(cameras) > 4 else "")
+    return f"{slots} slots of {named}"
+
+
+def _match_text(body: Mapping[str, Any]) -> str:
+    return (
+        f"{body['sightings']} sightings in {body['segments']} envelopes compared under "
+        f"{len(body['grant_ids'])} grants: {body['candidates']} candidates"
+    )
+
+
+def _days_text(body: Mapping[str, Any]) -> str:
+    epochs = body["epochs"] if "epochs" in body else [body["epoch"]]
+    days = [f"{datetime.fromtimestamp(e * EPOCH_MS / 1000, UTC):%Y-%m-%d}" for e in epochs]
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+
+
+_SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "query-filed": _query_text,
+    "approval": _approval_text,
+    "withdrawal": _withdrawal_text,
+    "decision": _decision_text,
+    "grant": _grant_text,
+    "grant-received": _received_text,
+    "match": _match_text,
+    "day-keys-issued": _days_text,
+    "day-key-destroyed": _days_text,
+}
+
+
+def _pairs(body: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value.hex()[:SHORT] if isinstance(value, bytes) else value}"
+        for name, value in body.items()
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def actor_of(origin: str) -> str:
+    """Return whose log an origin names."""
+    return origin.rpartition("/")[2]
+
+
+def moment(time_ms: int | None) -> str:
+    """Return a time for people, in UTC."""
+    if time_ms is None:
+        return ""
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

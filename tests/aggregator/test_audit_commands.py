@@ -1,0 +1,427 @@
+"""`sealtrace audit`: fetch over TLS, verify and read offline, and find out who rewrote a log."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import protocol_samples as s
+import pytest
+from audit_samples import QUERY_ID, grant_body, match_body, received_body
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+from throwaway_ca import ThrowawayCa
+from typer.testing import CliRunner, Result
+
+from aggregator.audit_cli import app
+from aggregator.audit_copy import DIRECTORY_FILE, SITE_FILE
+from protocol.auditlog import origin_of, parse_checkpoint
+from protocol.policy import sign_policy
+from runtime.auditlog import AuditLog, Witness
+from runtime.http import CborResponse, Ready, install_problem_handlers, peer_of, serve
+from runtime.keyfiles import Cost, write_secret
+from runtime.lifecycle import Stop
+from runtime.log_api import log_router, witness_checkpoint
+
+ROLES = ("aggregator", *s.CUSTODIANS)
+PASSPHRASE = "correct horse battery"
+CHEAP = Cost(memory_kib=8)
+POLICY_SIGNATURE = sign_policy(s.POLICY_TEXT, s.authority())
+
+
+class Role:
+    """A role's log and witness behind a real TLS server."""
+
+    def __init__(self, name: str, folder: Path, ca: ThrowawayCa, site: Site) -> None:
+        folder.mkdir()
+        self.name = name
+        self.origin = origin_of(s.SITE, name)
+        self._folder = folder
+        self._ca = ca
+        self._site = site
+        self.witness = Witness(folder / "witness.db", self.origin, s.signing_key(name))
+        self.open("log.db")
+        self._start(0)
+
+    def open(self, file: str) -> None:
+        """Serve another log file from the next start on."""
+        auditors = {"eve": s.sealing_key("eve").public}
+        self.log = AuditLog(self._folder / file, self.origin, s.signing_key(self.name), auditors)
+
+    def _start(self, port: int) -> None:
+        self._stop, ready = Stop(), Ready()
+        made = self._app()
+        self._thread = threading.Thread(
+            target=lambda: serve(
+                made, "127.0.0.1", port, self._ca.issue(self.name), self._stop, ready=ready
+            )
+        )
+        self._thread.start()
+        self.port = ready.wait(30)
+
+    def _app(self) -> FastAPI:
+        made = FastAPI()
+        install_problem_handlers(made)
+        made.include_router(
+            log_router(self.log, self.witness, directory=s.directory, allow=peer_of)
+        )
+
+        @made.get("/v1/directory")
+        def directory(_request: Request) -> Response:
+            return CborResponse(self._site.signed_directory)
+
+        @made.get("/v1/policy")
+        def policy() -> Response:
+            return Response(s.POLICY_TEXT)
+
+        @made.get("/v1/policy/signature")
+        def signature() -> Response:
+            return CborResponse(POLICY_SIGNATURE)
+
+        return made
+
+    def stop(self) -> None:
+        self._stop.set("the test says so")
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def restart(self, file: str | None = None) -> None:
+        """Stop and start at the same port, with another log when given."""
+        self.stop()
+        if file is not None:
+            self.log.close()
+            self.open(file)
+        self._start(self.port)
+
+    def add(self, kind: str, body: dict[str, object], query_id: bytes | None = QUERY_ID) -> None:
+        self._site.time_ms += 1000
+        self.log.append(kind, self._site.time_ms, self.name, query_id, body)
+
+
+class Desk:
+    """The auditor's desk: an officer.toml, a folder of logs, and the commands."""
+
+    def __init__(self, eve: Path, out: Path) -> None:
+        self.eve = eve
+        self.out = out
+
+    def run(self, *arguments: str, officer: bool = True, passphrase: str = PASSPHRASE) -> Result:
+        environment = {"SEALTRACE_PASSPHRASE": passphrase, "SEALTRACE_OFFICER": ""}
+        if officer:
+            environment["SEALTRACE_OFFICER"] = str(self.eve)
+        done = CliRunner().invoke(app, list(arguments), env=environment)
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+        return done
+
+    def fetch(self, *arguments: str) -> Result:
+        return self.run("fetch", "--out", str(self.out), *arguments)
+
+    def verify(self, *arguments: str, **how: object) -> Result:
+        return self.run("verify", str(self.out), *arguments, **how)  # type: ignore[arg-type]
+
+    def kinds_found(self) -> set[str]:
+        done = self.verify("--json")
+        return {f["kind"] for f in json.loads(done.stdout)["findings"] if f["severity"] == "wrong"}
+
+
+class Site(Desk):
+    """The roles, a query that ran among them, and the auditor's officer.toml."""
+
+    def __init__(self, folder: Path, ca: ThrowawayCa) -> None:
+        self.folder = folder
+        self.time_ms = s.NOW_MS
+        self.signed_directory = b""
+        self.case = s.case()
+        self.roles = {name: Role(name, folder / name, ca, self) for name in ROLES}
+        self.directory = replace(
+            s.directory(),
+            principals={
+                name: replace(p, url=f"https://localhost:{self.roles[name].port}")
+                if name in self.roles
+                else p
+                for name, p in s.directory().principals.items()
+            },
+        )
+        self.signed_directory = self.directory.sign(s.authority()).to_bytes()
+        super().__init__(self._officer("eve", ca), folder / "logs")
+
+    def _officer(self, name: str, ca: ThrowawayCa) -> Path:
+        folder = self.folder / name
+        folder.mkdir()
+        secret = PASSPHRASE.encode()
+        write_secret(
+            folder / "identity.secret", s.signing_key(name).seed, secret, "identity", cost=CHEAP
+        )
+        write_secret(
+            folder / "sealing.secret", s.sealing_key(name).seed, secret, "sealing", cost=CHEAP
+        )
+        (folder / "directory.cbor").write_bytes(self.signed_directory)
+        (folder / "policy.toml").write_bytes(s.POLICY_TEXT)
+        (folder / "policy.toml.sig").write_bytes(POLICY_SIGNATURE)
+        tls = ca.issue(name)
+        (folder / "officer.toml").write_text(
+            f'site = "{s.SITE}"\nname = "{name}"\n'
+            f'authority = "{s.authority().verify_key.raw.hex()}"\n'
+            f'[tls]\nca = "{tls.ca}"\ncertificate = "{tls.certificate}"\n'
+            f'private_key = "{tls.private_key}"\n'
+        )
+        return folder / "officer.toml"
+
+    def run_query(self) -> None:
+        aggregator = self.roles["aggregator"]
+        aggregator.add("query-filed", {"query": self.case.query.to_bytes()})
+        for approval in self.case.approvals:
+            aggregator.add("approval", {"approval": approval.to_bytes()})
+        for name in ("c1", "c3"):
+            self.roles[name].add("grant", grant_body(self.case, name))
+            aggregator.add("grant-received", received_body(self.case, name))
+        aggregator.add("match", match_body(self.case))
+
+    def witness(self) -> None:
+        """Have every log cosigned by every other role."""
+        for keeper in self.roles.values():
+            text = keeper.log.checkpoint()
+            size = parse_checkpoint(text)[0].size
+            for other in self.roles.values():
+                if other is keeper:
+                    continue
+                proof = keeper.log.prove_consistency(other.witness.last_seen(keeper.origin), size)
+                line = witness_checkpoint(
+                    other.witness,
+                    text,
+                    proof,
+                    directory=s.directory(),
+                    time_s=self.time_ms // 1000,
+                )
+                keeper.log.add_cosignature(
+                    size, line, witness=other.origin, key=s.signing_key(other.name).verify_key
+                )
+
+    def close(self) -> None:
+        for role in self.roles.values():
+            role.stop()
+            role.log.close()
+            role.witness.close()
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> ThrowawayCa:
+    return ThrowawayCa(tmp_path_factory.mktemp("ca"))
+
+
+def ran(folder: Path, ca: ThrowawayCa) -> Site:
+    """Return a site in which a query has run and been witnessed."""
+    made = Site(folder, ca)
+    for role in made.roles.values():
+        role.add("started", {"version": "1"}, None)
+        role.add("policy", {"version": 1, "digest": s.POLICY.digest}, None)
+    made.run_query()
+    made.witness()
+    return made
+
+
+@pytest.fixture
+def site(tmp_path: Path, ca: ThrowawayCa) -> Iterator[Site]:
+    made = ran(tmp_path, ca)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def fetched_once(tmp_path_factory: pytest.TempPathFactory, ca: ThrowawayCa) -> Desk:
+    """The logs of a site that has gone off the air since."""
+    made = ran(tmp_path_factory.mktemp("once"), ca)
+    done = made.fetch()
+    assert done.exit_code == 0, done.output
+    made.close()
+    return Desk(made.eve, made.out)
+
+
+@pytest.fixture
+def desk(fetched_once: Desk, tmp_path: Path) -> Desk:
+    """A copy of its own of the fetched logs, and nobody to ask."""
+    shutil.copytree(fetched_once.out, tmp_path / "logs")
+    return Desk(fetched_once.eve, tmp_path / "logs")
+
+
+def last_line(done: Result) -> str:
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_fetched_logs_verify_offline(desk: Desk) -> None:
+    done = desk.verify()
+    assert done.exit_code == 0, done.output
+    assert last_line(done).startswith("sound: 4 logs, 16 entries, 1 queries, 2 grants")
+    for words in (
+        "asked by ana: contact tracing of a confirmed patient",
+        "approved by bo, cy",
+        "granted by c1, c3: 2 grants, 2 received, 6 slots",
+        "1 matches of 40 sightings: 2 candidates",
+    ):
+        assert words in done.stdout
+
+
+def test_without_the_key_the_structure_is_verified(desk: Desk) -> None:
+    for how in ({"officer": False}, {}):
+        done = desk.verify(*([] if "officer" in how else ["--without-key"]), **how)
+        assert done.exit_code == 0, done.output
+        assert "structure only" in last_line(done)
+        assert "contact tracing" not in done.stdout
+
+
+def test_the_report_as_json(desk: Desk) -> None:
+    report = json.loads(desk.verify("--json").stdout)
+    assert (report["sound"], report["auditor"], report["damaged"]) == (True, "eve", [])
+    assert report["queries"][0]["approvers"] == ["bo", "cy"]
+    assert {log["entries"] for log in report["logs"]} == {8, 3, 2}
+
+
+def test_fetching_again_takes_only_what_is_new(site: Site) -> None:
+    first = json.loads(site.fetch("--json").stdout)
+    assert {item["log"]: item["new"] for item in first} == {
+        "aggregator": 8,
+        "c1": 3,
+        "c2": 2,
+        "c3": 3,
+    }
+    site.roles["c2"].add("refusal", {"query_digest": b"", "reason": "none"})
+    site.witness()
+    again = json.loads(site.fetch("--json").stdout)
+    assert {item["log"]: item["new"] for item in again} == {
+        "aggregator": 0,
+        "c1": 0,
+        "c2": 1,
+        "c3": 0,
+    }
+    assert site.verify().exit_code == 0
+
+
+def test_a_log_rewritten_between_two_fetches_is_found_out(site: Site) -> None:
+    site.fetch()
+    c1 = site.roles["c1"]
+    c1.restart("second.db")
+    for _ in range(4):
+        c1.add("started", {"version": "1"}, None)
+    done = site.fetch()
+    assert done.exit_code == 1
+    assert "kept as evidence" in done.stdout
+    assert site.verify().exit_code == 1
+    assert site.kinds_found() >= {"log-inconsistent"}
+
+
+def test_a_log_cut_short_between_two_fetches_is_found_out(site: Site) -> None:
+    site.fetch()
+    c1 = site.roles["c1"]
+    c1.restart("second.db")
+    c1.add("started", {"version": "1"}, None)
+    site.fetch()
+    assert site.verify().exit_code == 1
+    assert site.kinds_found() >= {"log-inconsistent"}
+
+
+@pytest.mark.parametrize("place", [0, 1, 7, 400, -1])
+def test_one_altered_byte_is_noticed(desk: Desk, place: int) -> None:
+    path = desk.out / "logs" / "c1" / "entries.cborseq"
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    for arguments in ([], ["--without-key"], ["--json"]):
+        assert desk.verify(*arguments).exit_code == 1
+    assert last_line(desk.verify()).startswith("NOT sound")
+
+
+def test_a_custodian_that_is_down_is_said_and_the_rest_is_fetched(site: Site) -> None:
+    site.roles["c2"].stop()
+    done = site.fetch("--json")
+    site.roles["c2"].restart()
+    assert done.exit_code == 1
+    told = {item["log"]: item for item in json.loads(done.stdout)}
+    assert told["c2"]["unreachable"] is True
+    assert told["c1"]["problem"] is None
+    verified = site.verify()
+    assert verified.exit_code == 0, verified.output
+    assert "log-missing" in verified.stdout
+
+
+def test_a_role_with_another_certificate_or_key_is_not_believed(site: Site) -> None:
+    c1 = site.roles["c1"]
+    forged = AuditLog(
+        site.folder / "forged.db",
+        c1.origin,
+        s.signing_key("c2"),
+        {"eve": s.sealing_key("eve").public},
+    )
+    forged.append("started", s.NOW_MS, "c1", None, {"version": "1"})
+    real, c1.log = c1.log, forged
+    c1.restart()
+    done = site.fetch()
+    assert done.exit_code == 1
+    c1.log = real
+    forged.close()
+    c1.restart()
+    assert "log-missing" in site.verify().stdout or site.verify().exit_code == 1
+
+
+def test_entries_are_shown_opened_and_filtered(desk: Desk) -> None:
+    everything = json.loads(desk.run("show", str(desk.out), "--json").stdout)
+    assert len(everything) == 16
+    assert [item["time_ms"] for item in everything] == sorted(i["time_ms"] for i in everything)
+    grants = json.loads(desk.run("show", str(desk.out), "--kind", "grant", "--json").stdout)
+    assert [item["summary"] for item in grants] == ["3 slots of cam-1; face, meta, live"] * 2
+    of_query = desk.run("show", str(desk.out), "--query", QUERY_ID.hex()[:6], "--json")
+    assert len(json.loads(of_query.stdout)) == 8
+    of_log = desk.run("show", str(desk.out), "--log", "c2", "--json")
+    assert len(json.loads(of_log.stdout)) == 2
+    table = desk.run("show", str(desk.out)).stdout
+    assert "ana asks: contact tracing of a confirmed patient" in table
+    assert "bo approves" in table
+    assert desk.run("show", str(desk.out), "--since", "2099-01-01", "--json").stdout == "[]\n"
+    sealed = desk.run("show", str(desk.out), "--without-key", "--kind", "grant").stdout
+    assert "sealed" in sealed
+    assert desk.run("show", str(desk.out), "--kind", "nonsense").exit_code == 2
+
+
+def test_the_wrong_passphrase_is_said(desk: Desk) -> None:
+    done = desk.verify(passphrase="not the passphrase")
+    assert done.exit_code == 1
+    assert "passphrase does not open" in done.output
+
+
+def test_folders_that_are_not_of_this_site(desk: Desk, tmp_path: Path) -> None:
+    missing = desk.run("verify", str(tmp_path / "nowhere"))
+    assert (missing.exit_code, "not a folder of audit logs" in missing.output) == (1, True)
+    value = json.loads((desk.out / SITE_FILE).read_text())
+    (desk.out / SITE_FILE).write_text(json.dumps(value | {"authority": "00" * 32}))
+    for done in (desk.verify(), desk.run("fetch", "--out", str(desk.out))):
+        assert done.exit_code == 1
+        assert "authority" in done.output
+    (desk.out / SITE_FILE).write_text("{")
+    assert "damaged" in desk.verify().output
+
+
+def test_a_directory_altered_in_the_folder_is_refused(desk: Desk) -> None:
+    path = desk.out / DIRECTORY_FILE
+    forged = s.directory().revoke("c1", at_ms=1).sign(s.signing_key("ana"))
+    path.write_bytes(forged.to_bytes())
+    assert desk.verify().exit_code == 1
+
+
+def test_a_newer_directory_is_taken_from_the_aggregator(site: Site) -> None:
+    newer = site.directory.revoke("di", at_ms=s.NOW_MS)
+    site.signed_directory = newer.sign(s.authority()).to_bytes()
+    site.fetch()
+    assert "directory version 4" in site.verify().stdout
+
+
+def test_a_grant_that_was_not_approved_fails_the_audit(site: Site) -> None:
+    case = s.case(approvers=("bo",), purpose="curiosity")
+    site.roles["c2"].add("grant", grant_body(case, "c2"))
+    site.fetch()
+    done = site.verify()
+    assert done.exit_code == 1
+    assert "grant-unauthorized (c2 #2" in done.stdout
+    assert "1 of 2 approvals" in done.stdout
