@@ -58,4 +58,8 @@ def plain_table(*columns: str) -> Table:
 def show_table(table: Table, console: Console | None = None) -> None:
     """Print a table; where there is no terminal, wide enough not to be folded."""
     console = console or out
-    console.print(table, width=None if console.is_terminal else max(console.width, _PIPED_WIDTH))
+    if console.is_terminal:
+        console.print(table)
+    else:
+        # A console prints nothing wider than itself, whatever width it is asked for.
+        Console(file=console.file, width=max(console.width, _PIPED_WIDTH)).print(table)
