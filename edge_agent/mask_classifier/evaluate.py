@@ -68,12 +68,20 @@ def calibration_error(probabilities: Probabilities, labels: Labels, bins: int = 
     return float(error)
 
 
-def fit_temperature(logits: npt.NDArray[np.float64], labels: Labels) -> float:
-    """Return the temperature in 0.1..5 with the least log loss (temperature scaling)."""
+def fit_calibration(logits: npt.NDArray[np.float64], labels: Labels) -> tuple[float, float]:
+    """Return (temperature, shift) with the least log loss of sigmoid(logit / temperature + shift).
+
+    The shift is a weak-prior parameter (normal, deviation 1): a handful of errors on one side
+    must not move it far. Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
+    """
     sign = np.where(labels == 1, -1.0, 1.0)
-    grid = np.exp(np.linspace(np.log(0.1), np.log(5.0), 400))
-    losses = [np.logaddexp(0.0, sign * logits / t).mean() for t in grid]
-    return float(grid[int(np.argmin(losses))])
+    best = (np.inf, 1.0, 0.0)
+    for temperature in np.exp(np.linspace(np.log(0.1), np.log(5.0), 120)):
+        for shift in np.linspace(-2.0, 2.0, 81):
+            loss = np.logaddexp(0.0, sign * (logits / temperature + shift)).sum() + shift**2 / 2
+            if loss < best[0]:
+                best = (float(loss), float(temperature), float(shift))
+    return best[1], best[2]
 
 
 def choose_thresholds(

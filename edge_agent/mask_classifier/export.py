@@ -22,9 +22,13 @@ OPSET = 17
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How logits become a status: the calibration and the two thresholds on the probability."""
+    """How logits become a status: the calibration and the two thresholds on the probability.
+
+    The probability is sigmoid(logit / temperature + shift).
+    """
 
     temperature: float
+    shift: float
     threshold_masked: float
     threshold_unmasked: float
 
@@ -65,7 +69,7 @@ def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: boo
     """Write the ensemble of ``networks`` (trained ``MaskNet``) to ``path``; return its model id.
 
     Input ``crops`` uint8 [n, 112, 112, 3] BGR, output ``masked_probability`` float32 [n]: the
-    sigmoid of the members' mean logit divided by the temperature. ``half`` stores weights in
+    calibrated sigmoid of the members' mean logit. ``half`` stores weights in
     16 bits; arithmetic is in 32. The id ends in the first 8 hex digits of the SHA-256 of
     all weights as stored.
     """
@@ -79,7 +83,8 @@ def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: boo
     for other in logits[1:]:
         total = graph.add("Add", [total, other])
     scaled = graph.add("Div", [total, graph.constant(len(logits) * decision.temperature)])
-    flat = graph.add("Reshape", [scaled, graph.constant([-1], np.int64)])
+    shifted = graph.add("Add", [scaled, graph.constant(decision.shift)])
+    flat = graph.add("Reshape", [shifted, graph.constant([-1], np.int64)])
     graph.add("Sigmoid", [flat], output="masked_probability")
 
     digest = hashlib.sha256()
@@ -100,6 +105,7 @@ def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: boo
             "threshold_masked": f"{decision.threshold_masked:.4f}",
             "threshold_unmasked": f"{decision.threshold_unmasked:.4f}",
             "temperature": f"{decision.temperature:.4f}",
+            "shift": f"{decision.shift:.4f}",
         },
     )
     checker.check_model(model, full_check=True)

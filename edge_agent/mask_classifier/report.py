@@ -17,9 +17,9 @@ Each fold's balanced accuracy: {fold_list}.
 - Decision: masked from {threshold_masked}, unmasked to {threshold_unmasked}, unknown between.
   The thresholds are the closest to 0.5 at which the decided crops of the cross-validation are
   99.7% right, as long as no more than 4% stay unknown.
-- Calibration: logits are divided by {temperature}, which minimises the log loss of the
-  cross-validation. Temperature and thresholds come from those same predictions, so the
-  held-out column is the one that tests them.
+- Calibration: sigmoid(logit / {temperature} + {shift}), which minimises the log loss of the
+  cross-validation; in the table each fold is calibrated by the other folds. The thresholds
+  come from those same predictions, so the held-out column is the one that tests them.
 - Masks drawn on the {drawn[crops]} unmasked held-out crops: {drawn[masked_at_half]:.4f} come
   out masked at 0.5, {drawn[masked_at_threshold]:.4f} at the threshold.
 - Time on one thread with onnxruntime: {ms[1]} ms a crop one at a time, {ms[8]} ms in batches
@@ -29,7 +29,7 @@ Each fold's balanced accuracy: {fold_list}.
 
 Input `crops` uint8 [n, 112, 112, 3], BGR, aligned to the ArcFace 5-point template. Output
 `masked_probability` float32 [n], calibrated. Metadata: `model_id`, `threshold_masked`,
-`threshold_unmasked`, `temperature`.
+`threshold_unmasked`, `temperature`, `shift`.
 
 ## Network and training
 
@@ -70,11 +70,12 @@ scarves, microphones, or masks below the nose: what comes out for those was not 
 
 ROWS = (
     ("balanced accuracy at 0.5", "balanced_accuracy"),
+    ("balanced accuracy before calibration", "balanced_accuracy_before"),
     ("masked, right", "masked_right"),
     ("masked, wrong", "masked_wrong"),
     ("unmasked, right", "unmasked_right"),
     ("unmasked, wrong", "unmasked_wrong"),
-    ("expected calibration error before scaling", "calibration_error_before"),
+    ("expected calibration error before calibration", "calibration_error_before"),
     ("expected calibration error", "calibration_error"),
     ("share left unknown", "unknown"),
     ("accuracy on the decided", "decided_accuracy"),

@@ -101,7 +101,9 @@ def _run(plan: Plan, crops: CropSet, split: Split, work: Path) -> None:
 
     def job(name: str, chosen: npt.NDArray[np.int64], seed: int) -> Job:
         train = tuple(int(i) for i in chosen)
-        return Job(plan.data, train, seed, plan.epochs, work / f"{name}.pt", name)
+        return Job(
+            plan.data, train, seed, plan.epochs, work / f"{name}-{seed}-{plan.epochs}.pt", name
+        )
 
     finals = [job(f"final-{m}", pool, plan.seed * 1000 + m) for m in range(plan.members)]
     checks = {
@@ -121,10 +123,13 @@ def _run(plan: Plan, crops: CropSet, split: Split, work: Path) -> None:
         members = [_logits(checks[(k, m)].weights, unseen) for m in range(fold_members)]
         logits[folds == k] = np.mean(members, axis=0)
     labels = crops.labels[pool]
-    temperature = evaluate.fit_temperature(logits, labels)
-    raw, calibrated = evaluate.sigmoid(logits), evaluate.sigmoid(logits / temperature)
+    raw, calibrated = evaluate.sigmoid(logits), np.zeros(len(pool))
+    for k in range(plan.folds):  # each fold calibrated by the others, so that figures are honest
+        scale, shift = evaluate.fit_calibration(logits[folds != k], labels[folds != k])
+        calibrated[folds == k] = evaluate.sigmoid(logits[folds == k] / scale + shift)
+    temperature, shift = evaluate.fit_calibration(logits, labels)
     masked_from, unmasked_to = evaluate.choose_thresholds(calibrated, labels, 0.997, 0.04)
-    decision = Decision(temperature, masked_from, unmasked_to)
+    decision = Decision(temperature, shift, masked_from, unmasked_to)
 
     plan.out.mkdir(parents=True, exist_ok=True)
     path = plan.out / "mask_status.onnx"
@@ -146,12 +151,18 @@ def _run(plan: Plan, crops: CropSet, split: Split, work: Path) -> None:
             "crops": len(crops),
             "groups": split.groups,
             "temperature": round(temperature, 4),
+            "shift": round(shift, 4),
             "threshold_masked": masked_from,
             "threshold_unmasked": unmasked_to,
             "cross_validation": _figures(calibrated, labels, decision)
-            | {"calibration_error_before": round(evaluate.calibration_error(raw, labels), 4)},
+            | {
+                "calibration_error_before": round(evaluate.calibration_error(raw, labels), 4),
+                "balanced_accuracy_before": round(evaluate.score(raw, labels).balanced_accuracy, 4),
+            },
             "fold_balanced_accuracy": [
-                round(evaluate.score(raw[folds == k], labels[folds == k]).balanced_accuracy, 4)
+                round(
+                    evaluate.score(calibrated[folds == k], labels[folds == k]).balanced_accuracy, 4
+                )
                 for k in range(plan.folds)
             ],
             "holdout": _figures(probabilities, test.labels, decision),

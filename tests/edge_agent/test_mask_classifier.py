@@ -203,11 +203,13 @@ def test_thresholds_open_until_the_decided_are_right() -> None:
     assert evaluate.choose_thresholds(probabilities, labels, 1.0, 0.01) == (0.70, 0.30)
 
 
-def test_temperature_undoes_overconfidence() -> None:
+def test_calibration_undoes_overconfidence_and_bias() -> None:
     rng = np.random.default_rng(3)
     honest = rng.normal(0, 2, 4000)
     labels = (rng.random(4000) < evaluate.sigmoid(honest)).astype(np.uint8)
-    assert evaluate.fit_temperature(honest * 3, labels) == pytest.approx(3, rel=0.15)
+    temperature, shift = evaluate.fit_calibration((honest - 0.8) * 3, labels)
+    assert temperature == pytest.approx(3, rel=0.15)
+    assert shift == pytest.approx(0.8, abs=0.2)
 
 
 def test_training_on_a_missing_archive_says_so(tmp_path: Path) -> None:
