@@ -52,6 +52,7 @@ from runtime.database import StorageError
 
 _log = structlog.get_logger()
 _DIGEST_BYTES = 16
+_MOST_GAPS_TOLD = 8
 
 
 @dataclass(slots=True)
@@ -188,10 +189,10 @@ class Intake:
                         due.append((address, gap))
                 lost = self._positions.give_up(batch.connection, position, now_ms=batch.now_ms)
                 given_up.extend((address, gap) for gap in lost)
-        for address, gap in due:
-            _tell("gap_reported", address, gap)
+        for address, first, last in _summed(due):
             named = {"box": address.box, "camera": address.camera}
-            self._audit("gap", {**named, "first": gap.first, "last": gap.last})
+            _log.warning("gap_reported", **named, first=first, last=last)
+            self._audit("gap", {**named, "first": first, "last": last})
         for address, gap in given_up:
             _tell("gap_given_up", address, gap)
         return {address for address, _ in given_up}
@@ -432,6 +433,20 @@ class Intake:
 
 def _digest(payload: bytes) -> bytes:
     return hashlib.sha256(payload).digest()[:_DIGEST_BYTES]
+
+
+def _summed(gaps: Sequence[tuple[CameraAddress, Gap]]) -> list[tuple[CameraAddress, int, int]]:
+    """Return the gaps to report: one for all of a camera that has many, lest it flood the log."""
+    by_camera: dict[CameraAddress, list[Gap]] = {}
+    for address, gap in gaps:
+        by_camera.setdefault(address, []).append(gap)
+    told = []
+    for address, found in by_camera.items():
+        if len(found) > _MOST_GAPS_TOLD:
+            told.append((address, found[0].first, found[-1].last))
+        else:
+            told.extend((address, gap.first, gap.last) for gap in found)
+    return told
 
 
 def _tell(event: str, address: CameraAddress, gap: Gap) -> None:

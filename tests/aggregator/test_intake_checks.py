@@ -252,6 +252,14 @@ def test_gaps_are_reported_after_the_grace_and_closed_when_filled(desk: Desk, bo
     assert len(desk.audited) == 1
 
 
+def test_a_camera_full_of_gaps_is_reported_once(desk: Desk, box: TestBox) -> None:
+    desk.take(*(box.live(some(1), sequence=number) for number in range(1, 60, 2)))
+    desk.now_ms += desk.limits.gap_grace_s * 1000
+    desk.intake.review_gaps()
+    assert desk.audited == [("gap", {"box": "box-1", "camera": "cam-1", "first": 0, "last": 58})]
+    assert len(desk.status().gaps) == 30
+
+
 def test_receipts_pass_over_what_a_box_does_not_have(desk: Desk, box: TestBox) -> None:
     box.sequence = 5000
     desk.take(box.live(some(1)))
