@@ -166,9 +166,17 @@ class Site:
         return Announcement.parse(verified, box=signed.signer)
 
     def open(
-        self, payloads: Sequence[bytes], *, custodians: Sequence[str] = ("c1", "c3")
+        self,
+        payloads: Sequence[bytes],
+        *,
+        custodians: Sequence[str] = ("c1", "c3"),
+        dimension: int = DIMENSION,
     ) -> list[Opened]:
-        """Verify announcements and envelopes as a receiver does, and open the envelopes."""
+        """Verify announcements and envelopes as a receiver does, and open the envelopes.
+
+        Templates are compared with those of `make_sighting`, unless of another dimension.
+        """
+        strange = dimension != DIMENSION
         announced: dict[tuple[str, int], Announcement] = {}
         opened = []
         for payload in payloads:
@@ -203,14 +211,14 @@ class Site:
                     open_block(key, block, header=e.header_bytes, label=label, nonce=e.nonce)
                 )
 
-            rows, _ = split_rows(np.frombuffer(plain(blocks.face, FACE), np.uint8), DIMENSION)
+            rows, _ = split_rows(np.frombuffer(plain(blocks.face, FACE), np.uint8), dimension)
             meta = decode_meta(plain(blocks.meta, META), count=header.count)
             sightings = []
             for number in range(header.count):
                 one = meta.sighting(number)
-                expected = make_sighting(0, seed=seed_of(one)).face
+                expected = make_sighting(0, seed=0 if strange else seed_of(one)).face
                 assert expected is not None
-                assert (rows[number] == expected).all() or not rows[number].any()
+                assert strange or (rows[number] == expected).all() or not rows[number].any()
                 sightings.append(one)
             opened.append(
                 Opened(
