@@ -138,7 +138,7 @@ class QueryDesk:
                 raise QueryConflict("another query has this id; file it anew with a fresh id")
             if self._count_open() >= MAX_OPEN_QUERIES:
                 raise QueryConflict(f"{MAX_OPEN_QUERIES} queries are open; wait or withdraw some")
-            self._log.append("query-filed", now_ms, requester, query.query_id, {"query": data})
+            self._append("query-filed", query.query_id, {"query": data})
             with self._store.writing() as database:
                 database.conn.execute(
                     "INSERT INTO queries (query_id, digest, requester, signed, state, live,"
@@ -255,7 +255,7 @@ class QueryDesk:
         if known.fetchone() is None:
             raise QueryUnknown("the query has no such candidate")
         with self._lock:
-            self._log.append("decision", _now_ms(), signed.signer, query_id, {"decision": data})
+            self._append("decision", query_id, {"decision": data})
             with self._store.writing() as database:
                 database.conn.execute(
                     "INSERT OR REPLACE INTO decisions"
@@ -307,8 +307,8 @@ class QueryDesk:
 
         That ``reader`` asked for them goes into the audit log first.
         """
-        body = {"query_digest": record.digest}
-        self._log.append("result-read", _now_ms(), reader, record.query_id, body)
+        body = {"query_digest": record.digest, "reader": reader}
+        self._append("result-read", record.query_id, body)
         rows = self._store.reading().conn.execute(
             "SELECT r.candidate_id, r.sealed, d.signed FROM results r LEFT JOIN decisions d"
             " ON d.query_digest = r.query_digest AND d.candidate_id = r.candidate_id"
@@ -379,6 +379,9 @@ class QueryDesk:
 
     # ------------------------------------------------------------------ inside
 
+    def _append(self, kind: str, query_id: bytes, body: Mapping[str, object]) -> None:
+        self._log.append(kind, _now_ms(), self._key.signer, query_id, body)
+
     def _interrupt_open_queries(self) -> None:
         """Queries that a previous process left open have lost their matcher keys."""
         for record in self._select("", []):
@@ -407,7 +410,7 @@ class QueryDesk:
                 [record.digest, signed.signer],
             )
             if known.fetchone() is None:
-                self._log.append(kind, _now_ms(), signed.signer, record.query_id, {kind: data})
+                self._append(kind, record.query_id, {kind: data})
                 with self._store.writing() as database:
                     database.conn.execute(
                         f"INSERT INTO {table} (query_digest, {column}, signed, received_ms)"  # noqa: S608 - our own words

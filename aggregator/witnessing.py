@@ -7,7 +7,6 @@ nothing: a role cosigns only what it has checked itself (PROTOCOL.md, "Audit log
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -28,7 +27,7 @@ from runtime.log_api import encode_witness_request, keeper_key, witness_checkpoi
 from runtime.trust import Trust
 
 _log = structlog.get_logger()
-INTERVAL_S = 60.0
+INTERVAL_S, RETRY_S, SETTLE_S = 60.0, 5.0, 1.0
 _TIMEOUT_S = 10.0
 Proof = Mapping[str, object] | None
 
@@ -124,28 +123,26 @@ class Witnessing:
     def __init__(
         self, log: AuditLog, witness: Witness, trust: Trust, tls: TlsConfig | None
     ) -> None:
+        self._log = log
         self._local = _Local(log, witness, trust)
         self._trust = trust
         self._tls = tls
-        self._soon = threading.Event()
         self._cosigned: dict[tuple[str, str], int] = {}
 
-    def soon(self) -> None:
-        """Ask for a round soon, because something was appended that matters."""
-        self._soon.set()
-
     def run(self, stop: Stop) -> None:
-        """Make a round every minute, or sooner when asked, until ``stop``."""
+        """Make a round every minute, and soon after our log has grown or a role was away."""
         while not stop.is_set():
-            self.round()
-            deadline = time.monotonic() + INTERVAL_S
-            while time.monotonic() < deadline and not self._soon.is_set():
-                if stop.wait(0.5):
+            size = self._log.size
+            deadline = time.monotonic() + (INTERVAL_S if self.round() else RETRY_S)
+            while time.monotonic() < deadline:
+                if stop.wait(SETTLE_S):
                     return
-            self._soon.clear()
+                if self._log.size != size:
+                    break
 
-    def round(self) -> None:
-        """Have every log cosigned by every other role that can be reached."""
+    def round(self) -> bool:
+        """Have every log cosigned by every other role; tell whether all of them could be."""
+        complete = True
         with self._roles() as roles:
             for keeper in roles:
                 try:
@@ -153,19 +150,21 @@ class Witnessing:
                     size = parse_checkpoint(text)[0].size
                 except (OperationError, ProtocolError) as error:
                     _log.warning("log_unreachable", origin=keeper.origin, reason=str(error))
+                    complete = False
                     continue
                 for witness in roles:
                     if witness is not keeper:
-                        self._cosign(keeper, witness, text, size)
+                        complete &= self._cosign(keeper, witness, text, size)
+        return complete
 
-    def _cosign(self, keeper: _Role, witness: _Role, text: str, size: int) -> None:
+    def _cosign(self, keeper: _Role, witness: _Role, text: str, size: int) -> bool:
         pair = (keeper.origin, witness.origin)
         if self._cosigned.get(pair) == size:
-            return
+            return True
         try:
             seen = witness.last_seen(keeper.origin)
             if seen > size:
-                return  # it has cosigned a newer checkpoint already
+                return True  # it has cosigned a newer checkpoint already
             line = witness.cosign(text, keeper.consistency(seen, size))
             keeper.keep(size, line)
         except LogInconsistent as error:
@@ -177,6 +176,8 @@ class Witnessing:
             _log.warning("not_cosigned", log=pair[0], witness=pair[1], reason=str(error))
         else:
             self._cosigned[pair] = size
+            return True
+        return False
 
     @contextmanager
     def _roles(self) -> Iterator[list[_Role]]:

@@ -23,7 +23,7 @@ Kinds of entries and their sealed bodies:
 ``match``              {"query_digest": bytes, "grant_ids": [bytes],              (aggregator)
                        "segments": int, "sightings": int, "candidates": int}
 ``decision``           {"decision": bytes}                                        (aggregator)
-``result-read``        {"query_digest": bytes}                                    (aggregator)
+``result-read``        {"query_digest": bytes, "reader": text}                    (aggregator)
 ``rejected``           {"box": text, "camera": text, "reason": text}              (aggregator)
 ``gap``                {"box", "camera": text, "first", "last": int}              (aggregator)
 =====================  ===========================================================================
@@ -86,7 +86,10 @@ def origin_of(site: str, actor: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: a clear outside and a body sealed to each auditor by name."""
+    """One entry: a clear outside and a body sealed to each auditor by name.
+
+    ``actor`` is the role that keeps the log; who asked or signed stands in the sealed body.
+    """
 
     kind: str
     time_ms: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -114,18 +115,22 @@ def _show_trace(trace: Mapping[str, Any]) -> None:
     for subject in trace["subjects"]:
         table = Table(title=f"Trace of {subject['subject']}")
         for heading in ("camera", "from", "to", "mask", "score", "contacts"):
-            table.add_column(heading)
-        for hit in subject["hits"]:
+            table.add_column(heading, no_wrap=heading != "contacts")
+        for hit in sorted(subject["hits"], key=lambda hit: str(hit["from"])):
             contacts = [
                 f"{contact['mask']}, {contact['distance_m']} m, {contact['seconds']} s"
                 for contact in hit["contacts"]
             ]
             table.add_row(
                 hit["camera"],
-                hit["from"],
-                hit["to"],
+                _clock(hit["from"]),
+                _clock(hit["to"]),
                 hit["mask"],
                 f"{hit['score']:.2f}",
                 "\n".join(contacts) or "nobody",
             )
         _out.print(table)
+
+
+def _clock(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone().strftime("%H:%M:%S")
