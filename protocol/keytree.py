@@ -50,14 +50,14 @@ class Node:
         width = 1 << (DEPTH - self.level)
         return range(self.index * width, (self.index + 1) * width)
 
+    def child(self, side: int) -> Node:
+        """Return the left (0) or the right (1) child."""
+        key = hmac.digest(self.key, b"\x01" if side else b"\x00", "sha256")
+        return Node(self.level + 1, self.index * 2 + side, key)
+
     def children(self) -> tuple[Node, Node]:
         """Return the left and the right child."""
-        left = hmac.digest(self.key, b"\x00", "sha256")
-        right = hmac.digest(self.key, b"\x01", "sha256")
-        return (
-            Node(self.level + 1, self.index * 2, left),
-            Node(self.level + 1, self.index * 2 + 1, right),
-        )
+        return self.child(0), self.child(1)
 
     def __repr__(self) -> str:
         return f"Node(level={self.level}, index={self.index})"
@@ -100,14 +100,30 @@ def descend(node: Node, level: int, index: int) -> Node:
     if level < node.level or index >> (level - node.level) != node.index:
         raise ScopeExceeded("that key is not below the node")
     for shift in range(level - node.level - 1, -1, -1):
-        node = node.children()[(index >> shift) & 1]
+        node = node.child((index >> shift) & 1)
     return node
 
 
 def window_nodes(root: bytes, label: str, first: int, last: int) -> list[Node]:
     """Return the nodes that a grant for slots ``first..last`` of one modality consists of."""
-    top = tree_top(root, label)
-    return [descend(top, level, index) for level, index in cover(first, last)]
+    if not 0 <= first <= last < SLOTS_PER_EPOCH:
+        raise ScopeExceeded(f"slots {first} to {last} are not a range of a day's slots")
+    found: list[Node] = []
+    _collect(tree_top(root, label), first, last, found)
+    return found
+
+
+def _collect(node: Node, first: int, last: int, found: list[Node]) -> None:
+    """Append the nodes of the cover below ``node``; each node on the way is derived once."""
+    slots = node.slots
+    if first <= slots.start and slots.stop - 1 <= last:
+        found.append(node)
+        return
+    middle = (slots.start + slots.stop) // 2
+    if first < middle:
+        _collect(node.child(0), first, last, found)
+    if last >= middle:
+        _collect(node.child(1), first, last, found)
 
 
 def expand(nodes: Iterable[Node]) -> dict[int, bytes]:
