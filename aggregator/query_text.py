@@ -49,7 +49,8 @@ def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
         ("candidates", f"at most {query.max_candidates}, readable for {requester} alone"),
         (
             "false candidates",
-            f"{false_words(query.expected_false)} expected by chance, as stated by {requester}",
+            f"{false_words(query.expected_false)} expected by chance among what was stored when "
+            f"{requester} asked",
         ),
         ("valid until", local_text(query.not_after_ms)),
     ]
@@ -57,8 +58,8 @@ def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
 
 def estimate_facts(query: Query, estimate: Estimate, *, now_ms: int) -> list[Fact]:
     """Return what the aggregator counts in the query's scope by now."""
-    so_far = " so far; the window is not over" if query.window_to_ms > now_ms else ""
-    counted = f"{estimate.sightings:,} sightings in scope{so_far}"
+    so_far = " so far (the window is not over)" if query.window_to_ms > now_ms else ""
+    counted = f"{estimate.sightings:,} sightings stored{so_far}"
     if estimate.expected_false is None:
         return [("in scope", f"{counted}; how many would match by chance is not measured")]
     return [("in scope", f"{counted}; {false_words(estimate.expected_false)} by chance among them")]

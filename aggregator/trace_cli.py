@@ -193,7 +193,10 @@ def export(
             warn(f"no position is given for {', '.join(missing)}")
         hits = sum(len(trace.hits) for trace in report.traces)
         others = 0 if hits_only else sum(len(trace.candidates) for trace in report.traces)
-        say(f"{to}: {hits} hits" + (f", {others} not decided" if others else ""))
+        say(
+            f"{to}: {hits} hit{'' if hits == 1 else 's'}"
+            + (f", {others} not decided" if others else "")
+        )
 
 
 def _found(session: Session, query_id: str, *, wait_s: float | None = None) -> Found:

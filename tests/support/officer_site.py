@@ -1,0 +1,228 @@
+"""A site as its officers see it: the real aggregator and custodians behind TLS, in this process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import custodian_site
+import protocol_samples as s
+import structlog
+from fastapi import FastAPI
+from throwaway_ca import ThrowawayCa
+from typer.testing import CliRunner, Result
+
+from aggregator.api import MAX_BODY_BYTES, Parts, create_app
+from aggregator.config import AggregatorConfig
+from aggregator.service import Aggregator
+from custodian.api import make_app
+from custodian.config import CustodianConfig
+from custodian.service import Custodian
+from protocol import hpke
+from protocol.directory import Directory
+from protocol.policy import sign_policy
+from protocol.query import SubjectFile, Template
+from protocol.results import Candidate
+from runtime.config import TlsConfig, load
+from runtime.http import Ready, peer_of, serve
+from runtime.keyfiles import write_secret
+from runtime.lifecycle import Stop
+from runtime.log_api import log_router
+
+PASSPHRASE = "four words make one"
+DOWN = "c3"
+"""The custodian that nobody starts."""
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Served:
+    """An application behind a real TLS server, in a thread."""
+
+    def __init__(self, app: FastAPI, port: int, tls: TlsConfig) -> None:
+        self._stop, ready = Stop(), Ready()
+        self._thread = threading.Thread(
+            target=serve,
+            args=(app, "127.0.0.1", port, tls, self._stop),
+            kwargs={"ready": ready, "max_body_bytes": MAX_BODY_BYTES},
+        )
+        self._thread.start()
+        ready.wait(30)
+
+    def end(self) -> None:
+        self._stop.set("the test is over")
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+
+@dataclass
+class OfficerSite:
+    """The aggregator, custodians c1 and c2, and the folders of ana, bo, cy and dan."""
+
+    folder: Path
+    thresholds: dict[str, float] = field(default_factory=lambda: {s.MODEL: 0.55})
+
+    def __post_init__(self) -> None:
+        self._exit = ExitStack()
+        self._quieten_servers()
+        self.ca = ThrowawayCa(self.folder / "ca")
+        self.ports = {name: free_port() for name in ("aggregator", *s.CUSTODIANS)}
+        self.directory = self._directory()
+        self.aggregator = self._start_aggregator()
+        self.custodians = [self._start_custodian(name) for name in s.CUSTODIANS if name != DOWN]
+        for name in ("ana", "dan", "bo", "cy", "eve"):
+            self._write_officer(name)
+
+    def close(self) -> None:
+        self._exit.close()
+
+    # ------------------------------------------------------------------ at the keyboard
+
+    def run(self, app: Any, officer: str, *arguments: str, answer: str | None = None) -> Result:
+        """Run a command as an officer."""
+        environment = {
+            "SEALTRACE_OFFICER": str(self.officer(officer)),
+            "SEALTRACE_PASSPHRASE": PASSPHRASE,
+            "COLUMNS": "200",
+        }
+        return CliRunner().invoke(app, list(arguments), input=answer, env=environment)
+
+    def officer(self, name: str) -> Path:
+        return self.folder / "officers" / name / "officer.toml"
+
+    def subject_file(self, pseudonym: str, *, owner: str = "ana", template: str = "") -> Path:
+        """Write a subject file sealed to ``owner``."""
+        made = s.template(template or pseudonym)
+        return self.write_subject(pseudonym, [made], owner=owner)
+
+    def write_subject(
+        self, pseudonym: str, templates: Sequence[Template], *, owner: str = "ana"
+    ) -> Path:
+        subject = SubjectFile.enrol(
+            pseudonym, "consent 2026/17", templates, s.sealing_key(owner).public,
+            enrolled_at_ms=s.NOW_MS,
+        )  # fmt: skip
+        path = self.folder / f"{pseudonym}-{owner}-{free_port()}.subject"
+        path.write_bytes(subject.to_bytes())
+        return path
+
+    # ------------------------------------------------------------------ behind the aggregator
+
+    def add_candidate(
+        self, candidate: Candidate, digest: bytes, *, to: hpke.PublicKey | None = None
+    ) -> bytes:
+        """Keep a candidate as the matcher would."""
+        number = candidate.candidate_id(digest)
+        sealed = candidate.seal(to or s.sealing_key("ana").public, query_digest=digest)
+        with self.aggregator.store.writing() as database:
+            database.conn.execute(
+                "INSERT INTO results (query_digest, candidate_id, sealed, found_ms)"
+                " VALUES (?, ?, ?, ?)",
+                [digest, number, sealed, s.NOW_MS],
+            )
+        return number
+
+    def record(self, query_id: str) -> Any:
+        """What the aggregator has of a query."""
+        return self.aggregator.desk.get(bytes.fromhex(query_id))
+
+    # ------------------------------------------------------------------ inside
+
+    def _quieten_servers(self) -> None:
+        """The servers are in this process: keep their log out of what the commands print."""
+        before = structlog.get_config()
+        quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+        structlog.configure(wrapper_class=quiet)
+        self._exit.callback(structlog.configure, **before)
+
+    def _directory(self) -> Directory:
+        base = s.directory()
+        principals = dict(base.principals)
+        for name, port in self.ports.items():
+            url = f"https://localhost:{port}"
+            principals[name] = replace(principals[name], url=url)
+        principals["dan"] = s.principal("dan", "investigator", seal_key=s.sealing_key("dan").public)
+        return replace(base, principals=principals)
+
+    def _start_aggregator(self) -> Aggregator:
+        folder = self.folder / "aggregator"
+        self._write_site(folder)
+        tls = self.ca.issue("aggregator")
+        text = self._common("aggregator")
+        (folder / "aggregator.toml").write_text(text + self._tls(tls))
+        config = load(folder / "aggregator.toml", AggregatorConfig)
+        made = Aggregator(config, s.signing_key("aggregator").seed)
+        self._exit.callback(made.close)
+        parts = Parts(
+            site=s.SITE,
+            store=made.store,
+            trust=made.trust,
+            policy=made.policy,
+            policy_text=s.POLICY_TEXT,
+            policy_signature=(folder / "policy.toml.sig").read_bytes(),
+            desk=made.desk,
+            intake=made.intake,
+            calibrations=made.calibrations,
+            default_thresholds=self.thresholds,
+            clock_skew_ms=120_000,
+        )
+        router = log_router(
+            made.log, made.witness, directory=lambda: made.trust.directory, allow=peer_of
+        )
+        self._serve(create_app(parts, router), "aggregator", tls)
+        return made
+
+    def _start_custodian(self, name: str) -> Custodian:
+        path = custodian_site.write_config(
+            self.folder / name, name, self.ca, directory=self.directory
+        )
+        made = Custodian(
+            load(path, CustodianConfig), custodian_site.PASSPHRASE, cost=custodian_site.CHEAP
+        )
+        self._exit.callback(custodian_site.close, made)
+        assert made.config.tls is not None
+        self._serve(make_app(made), name, made.config.tls)
+        return made
+
+    def _serve(self, app: FastAPI, name: str, tls: TlsConfig) -> None:
+        self._exit.callback(Served(app, self.ports[name], tls).end)
+
+    def _write_officer(self, name: str) -> None:
+        folder = self.officer(name).parent
+        self._write_site(folder)
+        for file, purpose, secret in (
+            ("identity.secret", "identity", s.signing_key(name).seed),
+            ("sealing.secret", "sealing", s.sealing_key(name).seed),
+        ):
+            write_secret(
+                folder / file, secret, PASSPHRASE.encode(), purpose, cost=custodian_site.CHEAP
+            )
+        self.officer(name).write_text(self._common(name) + self._tls(self.ca.issue(name)))
+
+    def _write_site(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        signed = self.directory.sign(s.authority()).to_bytes()
+        (folder / "directory.cbor").write_bytes(signed)
+        (folder / "policy.toml").write_bytes(s.POLICY_TEXT)
+        (folder / "policy.toml.sig").write_bytes(sign_policy(s.POLICY_TEXT, s.authority()))
+
+    @staticmethod
+    def _common(name: str) -> str:
+        authority = s.authority().verify_key.raw.hex()
+        return f'site = "{s.SITE}"\nname = "{name}"\nauthority = "{authority}"\n'
+
+    @staticmethod
+    def _tls(tls: TlsConfig) -> str:
+        lines = {"ca": tls.ca, "certificate": tls.certificate, "private_key": tls.private_key}
+        return "[tls]\n" + "".join(f"{k} = {json.dumps(str(v))}\n" for k, v in lines.items())
