@@ -183,6 +183,8 @@ class LocalSite:
             found = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
             broker = [found, "-c", str(self.paths.broker_config)]
         self._add("broker", broker, self.paths.broker)
+        if plan.broker.kind == "mosquitto":
+            self.services["broker"].port = plan.broker.port
         for custodian in plan.custodians:
             folder = root / "custodians" / custodian.name
             serve = sealtrace("custodian", "serve", "--config", str(folder / "custodian.toml"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,13 +27,17 @@ class ProcessFailed(OperationError):
 
 @dataclass(slots=True)
 class Service:
-    """One process of the site. Its output goes to ``log``, which is also where "ready" is read."""
+    """One process of the site. Its output goes to ``log``, which is also where "ready" is read.
+
+    A program that never says so (Mosquitto) is ready once it listens on ``port`` of loopback.
+    """
 
     name: str
     arguments: Sequence[str]
     folder: Path
     log: Path
     environment: Mapping[str, str]
+    port: int | None = None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _offset: int = field(default=0, init=False)
 
@@ -128,6 +133,9 @@ class Service:
         return found
 
     def _says_ready(self) -> bool:
+        if self.port is not None:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
         return bool(self.events("ready")) or self.output().startswith("ready:")
 
 
