@@ -8,7 +8,7 @@ A query's keys are in this thread's memory while it runs, and are dropped when i
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -140,8 +140,9 @@ class QueryRunner:
         authorized = self._authorize(record, now_ms)
         if record.state in {AWAITING_APPROVALS, BLOCKED}:
             self._desk.set_state(record.digest, RUNNING)
+        held = dict(run.keys)
         fresh = self._fetch_keys(record, authorized, run, now_ms)
-        self._match(record, authorized, run, fresh)
+        self._match(record, authorized, run, held, fresh)
         self._settle(record, authorized, now_ms)
 
     # ------------------------------------------------------------------ steps
@@ -213,11 +214,12 @@ class QueryRunner:
         record: QueryRecord,
         authorized: AuthorizedQuery,
         run: _Run,
+        held: Mapping[EpochName, EpochKeys],
         fresh: Sequence[EpochKeys],
     ) -> None:
-        """Match newly opened scopes wholly, and what has arrived since for the others."""
+        """Match newly opened scopes wholly, and what has arrived since for those held before."""
         cursor = self._store.newest_envelope()
-        arrived = self._arrived(run, cursor)
+        arrived = self._arrived(held, run.cursor, cursor)
         if not fresh and not arrived:
             return
         query = authorized.query
@@ -241,15 +243,18 @@ class QueryRunner:
         for report in reports:
             self._keep(record, authorized, run, report)
 
-    def _arrived(self, run: _Run, cursor: int) -> list[EpochKeys]:
-        if cursor <= run.cursor or not run.keys:
+    def _arrived(
+        self, held: Mapping[EpochName, EpochKeys], after: int, newest: int
+    ) -> list[EpochKeys]:
+        """Return the keys held of cameras from which something came after the cursor."""
+        if newest <= after or not held:
             return []
         rows = self._store.reading().conn.execute(
             "SELECT DISTINCT s.box, s.camera, e.epoch, e.generation FROM envelopes e"
             " JOIN streams s ON s.id = e.stream WHERE e.id > ?",
-            [run.cursor],
+            [after],
         )
-        return [run.keys[name] for name in map(tuple, rows) if name in run.keys]
+        return [held[name] for name in map(tuple, rows) if name in held]
 
     def _keep(
         self,
