@@ -42,11 +42,14 @@ def measure(name: str, *, quick: bool) -> list[Figure]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print one table, return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("name", nargs="*", choices=[[], *names()], help="which; all by default")
+    known = names()
+    parser.add_argument("name", nargs="*", help=f"which of {', '.join(known)}; all by default")
     parser.add_argument("--quick", action="store_true", help="shorter rounds, rougher figures")
     options = parser.parse_args(arguments)
+    if unknown := set(options.name) - set(known):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     progress, groups, failed = Console(stderr=True), [], False
-    for name in options.name or names():
+    for name in options.name or known:
         begin = time.monotonic()
         with progress.status(f"measuring {name}"):
             try:
