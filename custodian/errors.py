@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from runtime.errors import OperationError
+from runtime.trust import TrustError as _TrustError
 
 
 class CustodianError(OperationError):
     """Base of what an operator of a custodian can act on."""
 
 
-class TrustError(CustodianError):
+class TrustError(CustodianError, _TrustError):
     """Directory or policy cannot be believed, or do not know this custodian as it is."""
 
 

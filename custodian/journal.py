@@ -42,10 +42,20 @@ class Journal:
     def note_site(self, site: Site) -> None:
         """Seal to the auditors in force from now on; log directory and policy if they are new."""
         self._log.auditors = site.auditors()
-        for kind, fact, version, digest in (
-            ("directory", _LOGGED_DIRECTORY, site.directory.version, site.directory_digest),
-            ("policy", _LOGGED_POLICY, site.policy.version, site.policy.digest),
+        directory: dict[str, object] = {
+            "version": site.directory.version,
+            "digest": site.directory_digest,
+        }
+        known = site.directory_digest.hex()
+        if site.admissions_digest is not None:
+            directory["admissions_version"] = site.admissions_version
+            directory["admissions_digest"] = site.admissions_digest
+            known += f" {site.admissions_digest.hex()}"
+        policy = {"version": site.policy.version, "digest": site.policy.digest}
+        for kind, fact, body, state in (
+            ("directory", _LOGGED_DIRECTORY, directory, known),
+            ("policy", _LOGGED_POLICY, policy, site.policy.digest.hex()),
         ):
-            if self._store.fact(fact) != digest.hex():
-                self.write(kind, {"version": version, "digest": digest})
-                self._store.set_fact(fact, digest.hex())
+            if self._store.fact(fact) != state:
+                self.write(kind, body)
+                self._store.set_fact(fact, state)

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
+import runtime.trust
 from custodian.config import CustodianConfig
 from custodian.errors import TrustError
 from custodian.store import Store
 from protocol import hpke
-from protocol.directory import AUDITOR, BOX, CUSTODIAN, Directory, Principal, open_directory
+from protocol.directory import AUDITOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.encoding import MAX_MESSAGE_BYTES
-from protocol.errors import PrincipalRevoked, ProtocolError, UnknownSigner
+from protocol.errors import DirectoryRollback, PrincipalRevoked, ProtocolError, UnknownSigner
 from protocol.policy import Policy, open_policy
 from protocol.signing import VerifyKey
-from runtime.fsio import FileProblem, atomic_write, read_file
+from runtime.fsio import FileProblem, read_file
 
-DIRECTORY_FILE = "directory.cbor"
 _POLICY_VERSION = "policy_version"
 _DIRECTORY_VERSION = "directory_version"
+_ADMISSIONS_VERSION = "admissions_version"
 _log = structlog.get_logger()
 
 
@@ -39,19 +40,24 @@ class Site:
     directory_digest: bytes
     policy: Policy
     boxes: Mapping[str, Principal]
+    admissions_version: int = 0
+    admissions_digest: bytes | None = None
 
     def auditors(self) -> dict[str, hpke.PublicKey]:
         """Return the auditors in force, to whom log entries are sealed."""
-        return {
-            p.name: p.seal_key for p in self.directory.with_duty(AUDITOR) if p.seal_key is not None
-        }
+        return auditors_of(self.directory)
 
 
 class Trust:
-    """Holds the directory and the policy for all threads; takes in newer ones."""
+    """Holds the directory and the policy for all threads; takes in newer ones.
+
+    The directory is `runtime.trust.Trust`'s: the authority's, with the registrar's admissions. On
+    top of it the versions that were once in force are remembered in the database, so that files
+    put back from an old backup are noticed, and the policy is held as a file of our own.
+    """
 
     def __init__(self, config: CustodianConfig, store: Store, key: VerifyKey) -> None:
-        """Read both as installed, and the directory as received since if that is newer.
+        """Read both as installed, and the directory and admissions as received since.
 
         Raises:
             TrustError: the directory or the policy cannot be believed (altered, older than seen
@@ -61,19 +67,32 @@ class Trust:
         self._store = store
         self._key = key
         self._lock = threading.Lock()
-        raw, directory = self._installed_directory()
-        received = config.state_dir / DIRECTORY_FILE
-        if received.exists():
-            later_raw, later = self._read_directory(received)
-            if later.version > directory.version:
-                raw, directory = later_raw, later
-        seen = int(store.fact(_DIRECTORY_VERSION) or 0)
-        if directory.version < seen:
-            raise TrustError(
-                f"{config.directory}: version {directory.version} of the directory is older than "
-                f"version {seen}, which was in force here; install the newest one"
+        with _as_ours():
+            self._trust = runtime.trust.Trust(
+                site=config.site,
+                authority=config.authority_key,
+                installed=config.directory,
+                state_dir=config.state_dir,
+                check=_require_auditors,
             )
-        self._site = self._joined(raw, directory, self._read_policy())
+        directory = self._trust.directory
+        self._require_not_older(
+            _DIRECTORY_VERSION, directory.version, f"{config.directory}: version", "the directory"
+        )
+        self._require_not_older(
+            _ADMISSIONS_VERSION,
+            self._trust.admissions_version,
+            f"{config.state_dir / 'admissions.cbor'}: version",
+            "the registrar's admissions",
+        )
+        try:
+            _require_us(directory, config.name, key)
+        except ProtocolError as error:
+            raise TrustError(
+                f"{error}; install this custodian's own identity and the newest directory"
+            ) from error
+        _require_auditors(directory)
+        self._site = self._joined(self._read_policy())
         self._remember()
 
     @property
@@ -83,29 +102,19 @@ class Trust:
             return self._site
 
     def accept_directory(self, data: bytes) -> bool:
-        """Take in a signed directory; tell whether it was newer, and so is now in force.
+        """Take in a signed directory or admissions; tell whether they were newer, so in force.
 
         Raises:
-            SignatureInvalid, MalformedMessage: it is not a directory of this site.
-            DirectoryRollback: it is older than the one in force.
-            TrustError: it lists no auditor.
-            FileProblem, StorageError: it cannot be kept; the earlier one stays in force.
+            SignatureInvalid, MalformedMessage: they are not of this site.
+            DirectoryRollback: they are older than those in force.
+            TrustError: no auditor would be left.
+            FileProblem, StorageError: they cannot be kept (they are in force all the same).
         """
-        with self._lock:
-            directory = open_directory(
-                data,
-                self._config.authority_key,
-                site=self._config.site,
-                newest=self._site.directory,
-            )
-            if directory.version == self._site.directory.version:
-                return False
-            site = self._joined(data, directory, self._site.policy, must_know_us=False)
-            atomic_write(self._config.state_dir / DIRECTORY_FILE, data)
-            self._site = site
-            self._remember()
-        _log.info("directory_accepted", version=directory.version)
-        return True
+        with self._lock, _as_ours():
+            try:
+                return self._trust.accept(data)
+            finally:
+                self._refresh()
 
     def reload(self) -> bool:
         """Read the installed files again (SIGHUP); tell whether anything changed.
@@ -113,15 +122,19 @@ class Trust:
         Raises:
             TrustError: a file cannot be believed; what was in force stays in force.
         """
-        raw, directory = self._installed_directory()
-        changed = False
-        if directory.version > self.site.directory.version:
-            changed = self.accept_directory(raw)
+        with self._lock, _as_ours():
+            try:
+                changed = self._trust.reload()
+            except runtime.trust.TrustError as error:
+                if not isinstance(error.__cause__, DirectoryRollback):
+                    raise
+                changed = False  # the one received since is newer
+            finally:
+                self._refresh()
         policy = self._read_policy()
         with self._lock:
             if policy.digest != self._site.policy.digest:
-                site = self._site
-                self._site = Site(site.directory, site.directory_digest, policy, site.boxes)
+                self._site = self._joined(policy)
                 self._remember()
                 changed = True
                 _log.info("policy_accepted", version=policy.version)
@@ -134,21 +147,6 @@ class Trust:
             UnknownSigner, PrincipalRevoked: it does not.
         """
         _require_us(self.site.directory, self._config.name, self._key)
-
-    def _installed_directory(self) -> tuple[bytes, Directory]:
-        return self._read_directory(self._config.directory)
-
-    def _read_directory(self, path: Path) -> tuple[bytes, Directory]:
-        try:
-            raw = read_file(path, MAX_MESSAGE_BYTES)
-            return raw, open_directory(raw, self._config.authority_key, site=self._config.site)
-        except FileProblem as error:
-            raise TrustError(f"the site's directory: {error}") from error
-        except ProtocolError as error:
-            raise TrustError(
-                f"{path} is not this site's directory: {error}; install the one that the site's "
-                "authority signed, and the authority's key in custodian.toml"
-            ) from error
 
     def _read_policy(self) -> Policy:
         config = self._config
@@ -174,28 +172,60 @@ class Trust:
             )
         return policy
 
-    def _joined(
-        self, raw: bytes, directory: Directory, policy: Policy, *, must_know_us: bool = True
-    ) -> Site:
-        if must_know_us:
-            try:
-                _require_us(directory, self._config.name, self._key)
-            except ProtocolError as error:
-                raise TrustError(
-                    f"{error}; install this custodian's own identity and the newest directory"
-                ) from error
-        boxes = {camera: box for box in directory.with_duty(BOX) for camera in box.cameras}
-        site = Site(directory, hashlib.sha256(raw).digest(), policy, boxes)
-        if not site.auditors():
+    def _require_not_older(self, fact: str, version: int, where: str, what: str) -> None:
+        seen = int(self._store.fact(fact) or 0)
+        if version < seen:
             raise TrustError(
-                "the directory lists no auditor in force: nobody could read this custodian's log; "
-                "add one (`sealtrace site`)"
+                f"{where} {version} of {what} is older than version {seen}, which was in force"
+                " here; install the newest one"
             )
-        return site
+
+    def _refresh(self) -> None:
+        """Go by the directory that is in force now; the lock is held."""
+        if self._trust.directory is not self._site.directory:
+            self._site = self._joined(self._site.policy)
+            self._remember()
+
+    def _joined(self, policy: Policy) -> Site:
+        trust = self._trust
+        directory, admissions = trust.directory, trust.signed_admissions
+        return Site(
+            directory=directory,
+            directory_digest=hashlib.sha256(trust.signed).digest(),
+            policy=policy,
+            boxes={camera: box for box in directory.with_duty(BOX) for camera in box.cameras},
+            admissions_version=trust.admissions_version,
+            admissions_digest=None if admissions is None else hashlib.sha256(admissions).digest(),
+        )
 
     def _remember(self) -> None:
-        self._store.set_fact(_DIRECTORY_VERSION, str(self._site.directory.version))
-        self._store.set_fact(_POLICY_VERSION, str(self._site.policy.version))
+        site = self._site
+        self._store.set_fact(_DIRECTORY_VERSION, str(site.directory.version))
+        self._store.set_fact(_ADMISSIONS_VERSION, str(site.admissions_version))
+        self._store.set_fact(_POLICY_VERSION, str(site.policy.version))
+
+
+@contextmanager
+def _as_ours() -> Iterator[None]:
+    try:
+        yield
+    except TrustError:
+        raise
+    except runtime.trust.TrustError as error:
+        raise TrustError(str(error)) from error
+
+
+def _require_auditors(directory: Directory) -> None:
+    if not auditors_of(directory):
+        raise TrustError(
+            "the directory lists no auditor in force: nobody could read this custodian's log; "
+            "add one (`sealtrace site`)"
+        )
+
+
+def auditors_of(directory: Directory) -> dict[str, hpke.PublicKey]:
+    """Return the auditors in force, to whom log entries are sealed."""
+    return {p.name: p.seal_key for p in directory.with_duty(AUDITOR) if p.seal_key is not None}
 
 
 def _require_us(directory: Directory, name: str, key: VerifyKey) -> None:

@@ -34,7 +34,13 @@ class Trust:
     """
 
     def __init__(
-        self, *, site: str, authority: VerifyKey, installed: Path, state_dir: Path | None
+        self,
+        *,
+        site: str,
+        authority: VerifyKey,
+        installed: Path,
+        state_dir: Path | None,
+        check: Callable[[Directory], None] | None = None,
     ) -> None:
         """Read the directory as installed and, if newer, as received since.
 
@@ -43,6 +49,8 @@ class Trust:
             authority: who must have signed it.
             installed: the file that provisioning wrote.
             state_dir: folder where a newer one is kept; None: keep none (for a check).
+            check: called with a directory that is about to come into force; by raising it leaves
+                the one before in force. Not called with what is read here.
 
         Raises:
             TrustError: the installed file cannot be used.
@@ -51,6 +59,7 @@ class Trust:
         self.authority = authority
         self._installed = installed
         self._state_dir = state_dir
+        self._check = check
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Directory], None]] = []
         self._signed, self._listed = self._read(installed)
@@ -77,6 +86,12 @@ class Trust:
         with self._lock:
             return self._signed_admissions
 
+    @property
+    def admissions_version(self) -> int:
+        """The version of the newest admissions; 0 when there are none."""
+        with self._lock:
+            return self._admissions.version if self._admissions else 0
+
     def accept(self, data: bytes) -> bool:
         """Take in a signed directory or admissions; tell whether they were newer, so in force.
 
@@ -87,12 +102,20 @@ class Trust:
         """
         is_admissions = signed_kind(data) == ADMISSIONS_KIND
         with self._lock:
+            before = self._signed, self._listed, self._signed_admissions, self._admissions
             changed = (
                 self._accept_admissions(data) if is_admissions else self._accept_directory(data)
             )
             if not changed:
                 return False
-            self._directory = directory = self._effective()
+            directory = self._effective()
+            try:
+                if self._check is not None:
+                    self._check(directory)
+            except BaseException:
+                self._signed, self._listed, self._signed_admissions, self._admissions = before
+                raise
+            self._directory = directory
             version = self._admissions.version if self._admissions else 0
         _log.info("directory_accepted", version=directory.version, admissions=version)
         for tell in self._listeners:
