@@ -1,4 +1,4 @@
-"""Hand boxes what they need from others: custodians' signed day keys, the newest directory.
+"""Hand boxes what others sign for them: day keys, the newest directory, the newest admissions.
 
 Boxes speak MQTT alone. What is relayed is signed by its maker and checked by the boxes themselves;
 the aggregator checks it too, so as not to spread what nobody will take.
@@ -14,7 +14,7 @@ import structlog
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN, Principal
 from protocol.errors import MalformedMessage, ProtocolError
-from protocol.names import day_keys_topic, directory_topic
+from protocol.names import admissions_topic, day_keys_topic, directory_topic
 from protocol.signing import Signed
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
@@ -102,6 +102,9 @@ class Relay:
     def publish(self) -> bool:
         """Publish, retained, what has changed; return whether all of it is with the broker."""
         wanted = {directory_topic(self._site): self._trust.signed}
+        admissions = self._trust.signed_admissions
+        if admissions is not None:
+            wanted[admissions_topic(self._site)] = admissions
         for name, (_, data) in self._newest.items():
             wanted[day_keys_topic(self._site, name)] = data
         for topic, data in wanted.items():

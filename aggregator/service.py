@@ -228,7 +228,11 @@ class Aggregator:
 
     def _note_directory(self) -> None:
         digest = hashlib.sha256(self.trust.signed).digest()
-        body = {"version": self.trust.directory.version, "digest": digest}
+        body: dict[str, object] = {"version": self.trust.directory.version, "digest": digest}
+        admissions = self.trust.signed_admissions
+        if admissions is not None:
+            body["admissions_version"] = self.trust.admissions_version
+            body["admissions_digest"] = hashlib.sha256(admissions).digest()
         self._append("directory", body)
 
     def _new_directory(self, relay: Relay) -> None:

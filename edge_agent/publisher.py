@@ -1,8 +1,8 @@
 """Bring the outbox to the broker, in order, and take in what the site tells this box.
 
 Publishes announcements (retained) and envelopes at QoS 1, a bounded number at a time, and signed
-health reports (retained; the will says offline). Takes receipts, day keys and newer directories.
-Nothing that comes from the broker is believed before its signature has been checked.
+health reports (retained; the will says offline). Takes receipts, day keys, newer directories and
+admissions. Nothing that comes from the broker is believed before its signature has been checked.
 """
 
 from __future__ import annotations
@@ -103,6 +103,7 @@ class Publisher:
         )
         for topic in (
             names.directory_topic(config.site),
+            names.admissions_topic(config.site),
             names.day_keys_topic(config.site, "+"),
             f"{names.TOPIC_ROOT}/{config.site}/{config.box}/+/{names.RECEIPT}",
         ):
@@ -298,7 +299,10 @@ class Publisher:
             ProtocolError: it is not what it should be, or not from whom.
             FileProblem, StorageError: it could not be kept.
         """
-        if delivery.topic == names.directory_topic(self._config.site):
+        if delivery.topic in {
+            names.directory_topic(self._config.site),
+            names.admissions_topic(self._config.site),
+        }:
             try:
                 self._trust.accept(delivery.payload)
             finally:

@@ -20,6 +20,7 @@ from protocol.names import (
     HEALTH,
     RECEIPT,
     TOPIC_ROOT,
+    admissions_topic,
     day_keys_topic,
     directory_topic,
 )
@@ -109,8 +110,10 @@ topic read {base}/#
 topic write {base}/+/+/{RECEIPT}
 topic write {day_keys_topic(site, "+")}
 topic write {directory_topic(site)}
+topic write {admissions_topic(site)}
 
-# A box speaks for itself alone, and reads its receipts, the custodians' day keys, the directory.
+# A box speaks for itself alone, and reads its receipts, the custodians' day keys, who is in the
+# site.
 pattern write {base}/%u/+/{ENVELOPE}
 pattern write {base}/%u/+/{EPOCH}
 pattern write {base}/%u/+/{HEALTH}
@@ -118,6 +121,7 @@ pattern write {base}/%u/{HEALTH}
 pattern read {base}/%u/+/{RECEIPT}
 pattern read {day_keys_topic(site, "+")}
 pattern read {directory_topic(site)}
+pattern read {admissions_topic(site)}
 """
 
 
