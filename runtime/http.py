@@ -111,6 +111,7 @@ def serve(
     *,
     ready: Ready | None = None,
     max_body_bytes: int = 1 << 20,
+    clients_may_be_unknown: bool = False,
 ) -> None:
     """Serve ``app`` until ``stop`` is set, then let requests under way finish (5 s at most).
 
@@ -125,6 +126,8 @@ def serve(
         stop: ends it.
         ready: set when listening.
         max_body_bytes: larger requests get 413.
+        clients_may_be_unknown: also let in clients that show no certificate; their requests have
+            no peer, so that `peer_of` refuses them. For a service that certificates are got from.
 
     Raises:
         HttpError: the port is taken, or plain serving was asked for beyond loopback.
@@ -135,7 +138,9 @@ def serve(
             f"{host} is not a loopback address: without certificates only 127.0.0.1, ::1 or "
             "localhost may be served; give a [tls] section"
         )
-    context = server_context(tls) if tls is not None else None
+    context = None
+    if tls is not None:
+        context = server_context(tls, clients_may_be_unknown=clients_may_be_unknown)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=256)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import queue
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -46,7 +47,7 @@ from runtime.mqtt_messages import (
     PublishFailed,
     WindowFull,
 )
-from runtime.tls import client_context
+from runtime.tls import TlsError, client_context
 
 __all__ = [
     "Delivery",
@@ -324,13 +325,22 @@ class Session:
 
     # ------------------------------------------------------------------ the thread
 
+    def _renewed_tls(self) -> ssl.SSLContext | None:
+        """Read the certificates anew: they are renewed on the disk while the session lasts."""
+        if self._config.tls is not None:
+            try:
+                self._tls = client_context(self._config.tls)
+            except TlsError as error:
+                _log.warning("certificates_unusable", reason=str(error), using="those read before")
+        return self._tls
+
     def _run(self) -> None:
         pause_s = self._backoff_s[0]
         while not self._stopping.is_set():
             link = Link(
                 self._config,
                 client_id=self.client_id,
-                tls=self._tls,
+                tls=self._renewed_tls(),
                 will=self._will,
                 receive_maximum=self._receive_maximum,
                 connect_timeout_s=self._connect_timeout_s,

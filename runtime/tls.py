@@ -24,14 +24,19 @@ def client_context(tls: TlsConfig) -> ssl.SSLContext:
     return _context(ssl.PROTOCOL_TLS_CLIENT, tls)
 
 
-def server_context(tls: TlsConfig) -> ssl.SSLContext:
+def server_context(tls: TlsConfig, *, clients_may_be_unknown: bool = False) -> ssl.SSLContext:
     """Return a context for serving: a client without a certificate from our CA is turned away.
+
+    Args:
+        tls: our certificate, and the CA of the clients.
+        clients_may_be_unknown: let in who shows no certificate at all (to enrol for one); one of
+            another CA is turned away all the same.
 
     Raises:
         TlsError: one of the files is missing, unreadable or does not fit the others.
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER, tls)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_OPTIONAL if clients_may_be_unknown else ssl.CERT_REQUIRED
     return context
 
 
