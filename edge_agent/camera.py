@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import structlog
@@ -61,6 +62,7 @@ class CameraWorker:
         self._time_ms: int | None = None  # of the last frame
         self._pipeline: CameraPipeline | None = None
         self._stopping = False
+        self._starting = threading.Lock()
         self._errors = 0
         self.failure = ""
         """Why this camera cannot work; empty while it can."""
@@ -71,7 +73,9 @@ class CameraWorker:
         """Work until the end; the target of the thread ``camera-<name>``."""
         try:
             self._pipeline = CameraPipeline(self._vision, self._models, camera=self.name)
-            self._source.start()
+            with self._starting:
+                if not self._stopping:
+                    self._source.start()
             self._watch(self._pipeline)
         except OperationError as error:
             self._fail(str(error))
@@ -82,7 +86,8 @@ class CameraWorker:
     def stop(self) -> None:
         """Ask the thread to end; it closes its tracks and hands over their sightings first."""
         self._stopping = True
-        self._source.stop(0.0)
+        with self._starting:  # a source cannot be stopped while it starts
+            self._source.stop(0.0)
 
     def time_ms(self) -> int | None:
         """Return the camera's time: the wall clock, or a fast recording's own (None before it)."""

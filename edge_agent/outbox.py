@@ -12,16 +12,16 @@ so that a crash cannot give a sequence number two meanings.
 
 from __future__ import annotations
 
-import heapq
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from edge_agent.outbox_queue import CameraQueue
 from edge_agent.outbox_store import EPOCH, LIVE, SEGMENT, OutboxFull, Row, SlotName, Store
 from runtime.database import StorageFull
 
@@ -29,7 +29,7 @@ __all__ = ["EPOCH", "LIVE", "SEGMENT", "Message", "Outbox", "OutboxFull", "Outbo
 
 _log = structlog.get_logger()
 
-_MAX_DOUBLINGS = 8
+_MISSING_PAUSE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,53 +53,6 @@ class OutboxStats:
     bytes_kept: int
     disk_full: bool
     counters: dict[str, int]
-
-
-@dataclass(slots=True)
-class _Camera:
-    next_sequence: int = 0
-    generation: int = 0
-    queued: set[int] = field(default_factory=set)
-    order: list[int] = field(default_factory=list)  # heap over `queued`, may hold stale numbers
-    sent: set[int] = field(default_factory=set)
-    acknowledged: dict[int, float] = field(default_factory=dict)  # when, monotonic seconds
-    resent: dict[int, int] = field(default_factory=dict)  # how often, of the acknowledged
-    fresh: dict[int, SlotName] = field(default_factory=dict)  # live, never handed out
-    receipt_ms: int = -1
-
-    @property
-    def numbers(self) -> tuple[int, int]:
-        return self.next_sequence, self.generation
-
-    def enqueue(self, sequence: int) -> None:
-        if sequence not in self.queued:
-            self.queued.add(sequence)
-            heapq.heappush(self.order, sequence)
-
-    def dequeue(self) -> int | None:
-        while self.order:
-            sequence = heapq.heappop(self.order)
-            if sequence in self.queued:
-                self.queued.discard(sequence)
-                return sequence
-        return None
-
-    def forget(self, sequence: int) -> None:
-        self.queued.discard(sequence)
-        self.sent.discard(sequence)
-        self.acknowledged.pop(sequence, None)
-        self.resent.pop(sequence, None)
-        self.fresh.pop(sequence, None)
-
-    def unseen(self, name: SlotName) -> list[int]:
-        """Return the last numbers of the sequence, as far as they are the slot's fresh ones.
-
-        Fresh ones below a number that has been handed out stay: deleting them would leave a gap.
-        """
-        number = self.next_sequence
-        while self.fresh.get(number - 1) == name:
-            number -= 1
-        return list(range(number, self.next_sequence))
 
 
 class Outbox:
@@ -129,7 +82,7 @@ class Outbox:
         self._counters = self._store.counters()
         self._unsaved: set[str] = set()
         self._cameras = {
-            name: _Camera(sequence, generation)
+            name: CameraQueue(sequence, generation)
             for name, (sequence, generation) in self._store.cameras().items()
         }
         for camera, sequence in self._store.sequences():
@@ -144,7 +97,7 @@ class Outbox:
             StorageError: it cannot be stored.
         """
         with self._lock:
-            state = self._cameras.setdefault(camera, _Camera())
+            state = self._cameras.setdefault(camera, CameraQueue())
             self._store.save(cameras={camera: state.numbers}, counters={})
 
     def knows(self, camera: str) -> bool:
@@ -343,21 +296,12 @@ class Outbox:
     def requeue_unreceipted(self, *, older_than_s: float = 0.0) -> int:
         """Queue again what the broker took so long ago and no receipt covers; return how many.
 
-        The time doubles with each time that a message is queued again, so that a headquarters that
-        is away for days does not find hundreds of copies.
+        The time doubles with each time that a message is queued again.
         """
-        now = time.monotonic()
         count = 0
         with self._lock:
             for state in self._cameras.values():
-                for sequence, at in list(state.acknowledged.items()):
-                    times = state.resent.get(sequence, 0)
-                    if now - at < older_than_s * 2 ** min(times, _MAX_DOUBLINGS):
-                        continue
-                    del state.acknowledged[sequence]
-                    state.resent[sequence] = times + 1
-                    state.enqueue(sequence)
-                    count += 1
+                count += len(state.send_again(list(state.acknowledged), after_s=older_than_s))
             self.count("resent_messages", count)
         if count:
             self._arrived.set()
@@ -375,7 +319,7 @@ class Outbox:
             StorageError: nothing has changed; try again.
         """
         with self._lock:
-            state = self._cameras.setdefault(camera, _Camera())
+            state = self._cameras.setdefault(camera, CameraQueue())
             if issued_at_ms < state.receipt_ms:
                 return 0
             reset = stored_through >= state.next_sequence
@@ -391,10 +335,8 @@ class Outbox:
                 state.forget(sequence)
             if reset:
                 self.count("lost_to_reset", len(gone))
-            again = [n for n in missing if n in state.acknowledged]
-            for sequence in again:
-                del state.acknowledged[sequence]
-                state.enqueue(sequence)
+            again = state.send_again(missing, after_s=_MISSING_PAUSE_S, soon=True)
+            self.count("resent_messages", len(again))
         if again:
             _log.info("resending_missing", camera=camera, messages=len(again))
             self._arrived.set()

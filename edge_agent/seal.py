@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from edge_agent.batch import sealed, sealed_size, why_unusable, wipe
 from edge_agent.config import SealingConfig
 from edge_agent.epochs import BoardEpochs, CannotAnnounce, EpochKeys
 from edge_agent.outbox import Outbox, OutboxFull, SlotName
 from edge_agent.sources import wall_clock_ms
-from protocol.errors import MalformedMessage
+from protocol.errors import ScopeExceeded
 from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH
 from protocol.sealing import (
     LIVE_ENVELOPE,
@@ -27,15 +28,10 @@ from protocol.sealing import (
     SEGMENT,
     Header,
     model_dimension,
-    seal_envelope,
 )
 from protocol.sightings import (
-    ID_BYTES,
     MAX_BATCH,
     Sighting,
-    encode_meta,
-    encode_template_block,
-    row_bytes,
 )
 from protocol.signing import SigningKey
 from runtime.database import StorageError
@@ -43,8 +39,6 @@ from runtime.database import StorageError
 _log = structlog.get_logger()
 
 MAX_SEGMENT_BYTES = 6 << 20
-_META_BYTES = 32  # of a sighting, without encounters
-_ENCOUNTER_BYTES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +108,12 @@ class CameraSealer:
         """Take over sightings that have ended by ``now_ms``; then seal what is due."""
         with self._lock:
             for sighting in sightings:
-                self._put(sighting, now_ms)
+                self._put(sighting, self._not_ahead(now_ms))
             self.tick(now_ms)
 
     def _put(self, sighting: Sighting, now_ms: int) -> None:
-        if not self._usable(sighting):
+        if (reason := why_unusable(sighting, self._dimension)) is not None:
+            _log.error("sighting_unusable", camera=self.address.camera, reason=reason)
             self._outbox.count("unusable_sightings")
             return
         current = now_ms // SLOT_MS
@@ -128,11 +123,11 @@ class CameraSealer:
         if number < self._floor:
             if now_ms - sighting.last_seen_ms >= self._config.late_s * 1000:
                 self._outbox.count("late_sightings_dropped")
-                _wipe([sighting])
+                wipe([sighting])
                 return
             self._outbox.count("late_sightings_restamped")
             number = current
-        size = self._size(sighting)
+        size = sealed_size(sighting, self._dimension)
         if self._is_over(number, size):
             self._begin_again(number)
         bucket = self._buckets.setdefault(number, _Bucket())
@@ -142,26 +137,12 @@ class CameraSealer:
         bucket.size += size
         self._drop_excess()
 
-    def _usable(self, sighting: Sighting) -> bool:
-        """Whether it can be sealed: one that cannot would hold up its whole batch for ever."""
-        try:
-            if len(sighting.sighting_id) != ID_BYTES or any(
-                len(encounter.other_id) != ID_BYTES for encounter in sighting.encounters
-            ):
-                raise MalformedMessage("an id has not 8 bytes")  # noqa: TRY301
-            if not 0 <= sighting.first_seen_ms <= sighting.last_seen_ms:
-                raise MalformedMessage("it ends before it begins")  # noqa: TRY301
-            if sighting.face is not None and sighting.face.shape != (self._dimension,):
-                raise MalformedMessage(f"its template has not {self._dimension} dimensions")  # noqa: TRY301
-            encode_meta([sighting])
-        except MalformedMessage as error:
-            _log.error("sighting_unusable", camera=self.address.camera, reason=str(error))
-            return False
-        return True
+    def _not_ahead(self, now_ms: int) -> int:
+        """Return the camera's time, or the wall clock's if a fast recording has run ahead of it.
 
-    def _size(self, sighting: Sighting) -> int:
-        meta = _META_BYTES + _ENCOUNTER_BYTES * len(sighting.encounters)
-        return row_bytes(self._dimension) + meta
+        A receiver refuses what is sealed under a slot that has not begun.
+        """
+        return min(now_ms, self._wall_ms())
 
     def _held(self) -> int:
         return sum(len(bucket.sightings) for bucket in self._buckets.values())
@@ -177,17 +158,18 @@ class CameraSealer:
             number = min(self._buckets)
             bucket = self._buckets[number]
             gone = bucket.sightings.pop(0)
-            bucket.size -= self._size(gone)
+            bucket.size -= sealed_size(gone, self._dimension)
             bucket.live = max(0, bucket.live - 1)
             if not bucket.sightings:
                 del self._buckets[number]
-            _wipe([gone])
+            wipe([gone])
             self._outbox.count("held_sightings_dropped")
 
     # ------------------------------------------------------------------ as time goes by
 
     def tick(self, now_ms: int) -> None:
         """Seal what is due by ``now_ms``: ended slots' segments, then live envelopes."""
+        now_ms = self._not_ahead(now_ms)
         with self._lock:
             open_from = (now_ms - round(self._config.grace_s * 1000)) // SLOT_MS
             while self._buckets:
@@ -214,7 +196,7 @@ class CameraSealer:
         bucket = self._buckets.pop(number)
         _log.error("day_without_keys", camera=self.address.camera, dropped=len(bucket.sightings))
         self._outbox.count("held_sightings_dropped", len(bucket.sightings) - bucket.live)
-        _wipe(bucket.sightings)
+        wipe(bucket.sightings)
         return True
 
     def finish(self) -> bool:
@@ -234,7 +216,7 @@ class CameraSealer:
             lost = 0
             for bucket in self._buckets.values():
                 lost += len(bucket.sightings) - bucket.live
-                _wipe(bucket.sightings)
+                wipe(bucket.sightings)
             self._buckets.clear()
             self._drop_keys()
             self._outbox.count("held_sightings_dropped", lost)
@@ -358,7 +340,7 @@ class CameraSealer:
                 self._storage_failed(error)
                 return False
             self._outbox.count("sealed_sightings", len(batch))
-            _wipe(batch)
+            wipe(batch)
             del bucket.sightings[: len(batch)]
             bucket.live = 0
             if bucket.sightings:
@@ -370,7 +352,7 @@ class CameraSealer:
     def _first_segment(self, sightings: Sequence[Sighting]) -> list[Sighting]:
         size, count = 0, 0
         for sighting in sightings[:MAX_BATCH]:
-            size += self._size(sighting)
+            size += sealed_size(sighting, self._dimension)
             if size > self._max_bytes and count:
                 break
             count += 1
@@ -380,7 +362,7 @@ class CameraSealer:
         self, kind: str, sightings: Sequence[Sighting], name: SlotName, sequence: int
     ) -> bytes:
         if self._keys is None:
-            raise MalformedMessage("there are no keys to seal under")
+            raise ScopeExceeded("there are no keys to seal under")
         header = Header(
             kind=kind,
             address=self.address,
@@ -393,27 +375,8 @@ class CameraSealer:
             sealed_at_ms=self._wall_ms(),
             salt=os.urandom(SALT_BYTES),
         )
-        face = encode_template_block(sightings, self._dimension)
-        meta = bytearray(encode_meta(sightings))
-        try:
-            envelope = seal_envelope(
-                header,
-                face=face,
-                meta=meta,
-                keys=self._keys.slot_keys(name.slot),
-                board=self._board,
-            )
-        finally:
-            face[:] = bytes(len(face))
-            meta[:] = bytes(len(meta))
-        return envelope.to_bytes()
+        return sealed(header, sightings, self._keys.slot_keys(name.slot), self._board)
 
     def _storage_failed(self, error: StorageError) -> None:
         self._outbox.count("storage_failures")
         _log.error("outbox_failed", camera=self.address.camera, reason=str(error))
-
-
-def _wipe(sightings: Sequence[Sighting]) -> None:
-    for sighting in sightings:
-        if sighting.face is not None and sighting.face.flags.writeable:
-            sighting.face.fill(0)

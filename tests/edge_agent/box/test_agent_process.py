@@ -211,7 +211,7 @@ def test_sigterm_seals_what_was_seen_and_delivers_it(start: Start, field: Field)
     process = start("run", "--config", field.config(field.looping("cam-1")))
     wait_until(lambda: len(field.headquarters.sequences("cam-1")) >= 2, "a live envelope")
     process.send(signal.SIGTERM)
-    assert process.end() == 0
+    assert process.end() == 0, "".join(process.lines)
     assert process.events("stopped")[0]["kept"] == 0
     envelopes = field.opened("cam-1")
     lives = [s.sighting_id for one in envelopes if one.kind == "live" for s in one.sightings]
@@ -261,7 +261,7 @@ def test_without_a_broker_known_day_keys_suffice_to_seal(start: Start, field: Fi
     process.wait_event("mqtt_unreachable")
     wait_until(lambda: _queued(config) >= 2, "an announcement and a live envelope")
     process.send(signal.SIGTERM)
-    assert process.end() == 0
+    assert process.end() == 0, "".join(process.lines)
     assert int(str(process.events("stopped")[0]["kept"])) >= 2
     assert EPOCH_KIND.encode() in (field.folder / "state" / "outbox.sqlite").read_bytes()
 
@@ -296,7 +296,7 @@ def test_sighup_reads_the_installed_directory_again(start: Start, field: Field) 
     process.send(signal.SIGHUP)
     assert process.wait_event("directory_accepted")["version"] == 2
     process.send(signal.SIGTERM)
-    assert process.end() == 0
+    assert process.end() == 0, "".join(process.lines)
 
 
 @pytest.mark.parametrize(

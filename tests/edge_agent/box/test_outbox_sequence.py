@@ -154,6 +154,17 @@ def test_unreceipted_messages_are_sent_again_ever_more_rarely(outbox: Outbox) ->
     assert outbox.stats().counters["resent_messages"] == 1
 
 
+def test_what_receipts_go_on_missing_is_not_sent_again_each_time(outbox: Outbox) -> None:
+    """Headquarters may refuse a message for good; its receipts then miss it for ever."""
+    live(outbox)
+    live(outbox)
+    for at in range(5):
+        for message in outbox.take(9):
+            outbox.acknowledged(message.camera, message.sequence)
+        outbox.receipt("cam-1", stored_through=1, missing=(0,), issued_at_ms=at)
+    assert outbox.stats().counters["resent_messages"] == 1
+
+
 def test_a_segment_takes_the_place_of_live_envelopes_nobody_has_seen(outbox: Outbox) -> None:
     live(outbox)
     assert numbers(outbox, 1) == [0]

@@ -245,6 +245,15 @@ def test_a_recording_of_the_past_gives_a_segment_for_each_of_its_slots(box: Box)
     assert [(one.slot, len(one.ids)) for one in opened] == [(10, 15), (11, 15), (12, 10)]
 
 
+def test_a_recording_that_runs_ahead_of_the_clock_stays_in_the_running_slot(box: Box) -> None:
+    for minute in range(0, 60, 10):
+        ahead_ms = box.clock.now_ms + minute * 60_000
+        box.sealer.add([make_sighting(ahead_ms - 500, seed=minute)], ahead_ms)
+    box.sealer.finish()
+    segments = [one for one in box.opened() if one.kind == "segment"]
+    assert [(one.slot, one.ids) for one in segments] == [(SLOT, list(range(0, 60, 10)))]
+
+
 def test_a_slot_with_more_than_fits_a_segment_gets_a_second_generation(new_box: NewBox) -> None:
     box = new_box(max_segment_bytes=2000, sealing=SealingConfig(live_after_s=60, grace_s=0))
     for seed in range(60):

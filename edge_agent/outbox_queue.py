@@ -1,0 +1,84 @@
+"""Where each of a camera's messages stands on its way to headquarters; in memory only."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from edge_agent.outbox_store import SlotName
+
+_MAX_DOUBLINGS = 8
+
+
+@dataclass(slots=True)
+class CameraQueue:
+    """Where each message of one camera stands; the outbox holds a lock around every call."""
+
+    next_sequence: int = 0
+    generation: int = 0
+    queued: set[int] = field(default_factory=set)
+    order: list[int] = field(default_factory=list)  # heap over `queued`, may hold stale numbers
+    sent: set[int] = field(default_factory=set)
+    acknowledged: dict[int, float] = field(default_factory=dict)  # when, monotonic seconds
+    resent: dict[int, int] = field(default_factory=dict)  # how often, of the acknowledged
+    fresh: dict[int, SlotName] = field(default_factory=dict)  # live, never handed out
+    receipt_ms: int = -1
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Next sequence number and generation, as they are stored."""
+        return self.next_sequence, self.generation
+
+    def enqueue(self, sequence: int) -> None:
+        """Queue a message; once."""
+        if sequence not in self.queued:
+            self.queued.add(sequence)
+            heapq.heappush(self.order, sequence)
+
+    def dequeue(self) -> int | None:
+        """Take the lowest queued number, None if there is none."""
+        while self.order:
+            sequence = heapq.heappop(self.order)
+            if sequence in self.queued:
+                self.queued.discard(sequence)
+                return sequence
+        return None
+
+    def forget(self, sequence: int) -> None:
+        """Drop a message that is gone from the store."""
+        self.queued.discard(sequence)
+        self.sent.discard(sequence)
+        self.acknowledged.pop(sequence, None)
+        self.resent.pop(sequence, None)
+        self.fresh.pop(sequence, None)
+
+    def send_again(
+        self, numbers: Iterable[int], *, after_s: float, soon: bool = False
+    ) -> list[int]:
+        """Queue those of ``numbers`` again that were acknowledged long enough ago.
+
+        The time doubles each time, so that neither a headquarters that is away for days nor one
+        that refuses a message is sent hundreds of copies; ``soon`` makes the first time at once.
+        """
+        now, again = time.monotonic(), []
+        for sequence in numbers:
+            at, times = self.acknowledged.get(sequence), self.resent.get(sequence, 0)
+            pause_s = 0.0 if soon and not times else after_s * 2 ** min(times, _MAX_DOUBLINGS)
+            if at is not None and now - at >= pause_s:
+                del self.acknowledged[sequence]
+                self.resent[sequence] = times + 1
+                self.enqueue(sequence)
+                again.append(sequence)
+        return again
+
+    def unseen(self, name: SlotName) -> list[int]:
+        """Return the last numbers of the sequence, as far as they are the slot's fresh ones.
+
+        Fresh ones below a number that has been handed out stay: deleting them would leave a gap.
+        """
+        number = self.next_sequence
+        while self.fresh.get(number - 1) == name:
+            number -= 1
+        return list(range(number, self.next_sequence))
