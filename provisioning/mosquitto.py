@@ -98,7 +98,7 @@ pid_file {PID_FILE}
 def mosquitto_acl(site: str, *, aggregator: str, revoked: Collection[str] = ()) -> str:
     """Return the access list; ``revoked`` names are denied everything, connected or not."""
     base = f"{TOPIC_ROOT}/{site}"
-    denied = "".join(f"\nuser {name}\ntopic deny #\n" for name in sorted(revoked))
+    denied = "".join(f"\nuser {name}\ntopic deny #\n" for name in sorted(set(revoked)))
     return f"""\
 # Rights at the broker, by certificate name (%u). Made by `sealtrace site`; changes are overwritten.
 

@@ -29,7 +29,14 @@ from runtime.keyfiles import Cost
 _PURPOSE = "site backup"
 _SEPARATOR = b"\n-----BEGIN SEALTRACE ARCHIVE-----\n"
 _LEFT_OUT = frozenset({layout.MODELS_FOLDER, "state", mosquitto.DATA})
-_FOLDER_DEPTH = {"custodians": 2, "officers": 2, "boxes": 2, "aggregator": 1, "broker": 1}
+_FOLDER_DEPTH = {
+    "custodians": 2,
+    "officers": 2,
+    "boxes": 2,
+    "aggregator": 1,
+    "enrolment": 1,
+    "broker": 1,
+}
 _MAX_BYTES = 512 << 20
 _NONCE = bytes(12)  # the key is used for this one archive only
 

@@ -19,6 +19,7 @@ from protocol.directory import (
     AUDITOR,
     BOX,
     CUSTODIAN,
+    REGISTRAR,
     Directory,
     Principal,
 )
@@ -149,6 +150,8 @@ def check_revocation(site: Site, name: str) -> list[str]:
         )
     if AGGREGATOR in principal.duties:
         effects.append("the site has no aggregator any more: nothing is taken in or searched")
+    if REGISTRAR in principal.duties:
+        effects.append("boxes that the enrolment service admitted are unknown at the next restart")
     if AUDITOR in principal.duties and not left.with_duty(AUDITOR):
         effects.append("no auditor is left that log entries could be sealed to")
     return effects
@@ -304,6 +307,9 @@ def _renew(site: Site, office: Office, name: str, now: datetime) -> Path:
     elif AGGREGATOR in principal.duties:
         folder = site.paths.aggregator.parent / layout.TLS_FOLDER
         office.issue_service(folder, name, site.plan.aggregator, now=now)
+    elif REGISTRAR in principal.duties and site.plan.enrolment is not None:
+        folder = site.paths.enrolment.parent / layout.TLS_FOLDER
+        office.issue_service(folder, name, site.plan.enrolment, now=now)
     else:
         folder = site.paths.officer(name).parent / layout.TLS_FOLDER
         office.issue_officer(folder, name, now=now)

@@ -16,6 +16,7 @@ from protocol.directory import (
     BOX,
     CUSTODIAN,
     INVESTIGATOR,
+    REGISTRAR,
     Directory,
     Principal,
 )
@@ -27,7 +28,14 @@ from provisioning.site.layout import SitePaths
 from provisioning.site.modelbundle import install_bundle, link_bundle
 from provisioning.site.office import Office
 from provisioning.site.opened import Site, SiteError
-from provisioning.site.plan import AGGREGATOR_NAME, BoxPlan, OfficerPlan, SitePlan, site_toml
+from provisioning.site.plan import (
+    AGGREGATOR_NAME,
+    REGISTRAR_NAME,
+    BoxPlan,
+    OfficerPlan,
+    SitePlan,
+    site_toml,
+)
 from provisioning.site.policy_text import policy_text
 from provisioning.site.readme import readme
 from provisioning.site.secretfiles import Secrets, write_box_identity
@@ -189,6 +197,19 @@ def _make_services(making: Making) -> None:
     making.principals[AGGREGATOR_NAME] = Principal(
         AGGREGATOR_NAME, frozenset({AGGREGATOR}), key.verify_key, url=plan.aggregator.url
     )
+    if plan.enrolment is not None:
+        making.notify("enrolment service")
+        folder = paths.enrolment.parent
+        key = _identity(making, folder, REGISTRAR_NAME)
+        making.office.issue_service(
+            folder / layout.TLS_FOLDER, REGISTRAR_NAME, plan.enrolment, now=now
+        )
+        text = roles.enrolment_toml(plan, plan.enrolment, making.authority)
+        atomic_write(paths.enrolment, text.encode(), 0o600)
+        _finish_folder(folder, readme("enrolment", plan.site))
+        making.principals[REGISTRAR_NAME] = Principal(
+            REGISTRAR_NAME, frozenset({REGISTRAR}), key.verify_key, url=plan.enrolment.url
+        )
     if plan.broker.kind == "mosquitto":
         making.notify("broker")
         _make_broker(making)

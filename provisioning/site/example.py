@@ -58,6 +58,11 @@ host = "hq.north-hospital.example"
 port = 8883
 # max_message_bytes = 8388608
 
+[enrolment]                                # or: enrolment = false, above the first [section]
+host = "hq.north-hospital.example"         # default: the aggregator's
+port = 8445
+# claim_hours = 72                         # within which a flashed box must come to enrol
+
 # --- Officers: investigator (asks), approver (agrees), auditor (checks). -------------------------
 
 [[officers]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Principal, open_directory
+from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, REGISTRAR, Principal, open_directory
 from protocol.errors import ProtocolError
 from provisioning.site import layout, pki
 from provisioning.site.ledger import Ledger
@@ -73,6 +73,8 @@ def role_folder(site: Site, principal: Principal) -> Path:
         return paths.custodian(principal.name).parent
     if AGGREGATOR in principal.duties:
         return paths.aggregator.parent
+    if REGISTRAR in principal.duties:
+        return paths.enrolment.parent
     return paths.officer(principal.name).parent
 
 
@@ -92,10 +94,10 @@ def _row(site: Site, ledger: Ledger, principal: Principal, now: datetime) -> Row
 
 
 def _order(principal: Principal) -> tuple[int, str]:
-    for rank, duty in enumerate((CUSTODIAN, AGGREGATOR)):
+    for rank, duty in enumerate((CUSTODIAN, AGGREGATOR, REGISTRAR)):
         if duty in principal.duties:
             return rank, principal.name
-    return (3 if BOX in principal.duties else 2), principal.name
+    return (4 if BOX in principal.duties else 3), principal.name
 
 
 def _policy_problems(site: Site, now: datetime) -> list[str]:

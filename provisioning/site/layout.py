@@ -18,6 +18,34 @@ CERTIFICATE_FILE = "certificate.pem"
 KEY_FILE = "private-key.pem"
 CRL_FILE = "crl.pem"
 README_FILE = "README.txt"
+ADMISSIONS_FILE = "admissions.cbor"
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentCaPaths:
+    """The CA that the enrolment service issues boxes' certificates with."""
+
+    folder: Path
+
+    @property
+    def trust(self) -> Path:
+        """The CA certificates that every role trusts: the root's, the offline issuing CA's."""
+        return self.folder / CA_FILE
+
+    @property
+    def certificate(self) -> Path:
+        """This CA's certificate."""
+        return self.folder / "enrolment.pem"
+
+    @property
+    def key(self) -> Path:
+        """This CA's key, encrypted under the passphrase of the service."""
+        return self.folder / "enrolment-key.secret"
+
+    @property
+    def first_crl(self) -> Path:
+        """Its revocation list as made with it; newer ones are in the service's state folder."""
+        return self.folder / CRL_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +149,21 @@ class SitePaths:
         """The aggregator's configuration; its folder is this file's."""
         return self.root / "aggregator" / "aggregator.toml"
 
+    @property
+    def enrolment(self) -> Path:
+        """The enrolment service's configuration; its folder is this file's."""
+        return self.root / "enrolment" / "enrolment.toml"
+
+    @property
+    def enrolment_admissions(self) -> Path:
+        """The newest admissions of an enrolment service that runs in its folder here."""
+        return self.enrolment.parent / "state" / ADMISSIONS_FILE
+
+    @property
+    def enrolment_ca(self) -> EnrolmentCaPaths:
+        """The files of the enrolment service's own CA."""
+        return EnrolmentCaPaths(self.enrolment.parent / "ca")
+
     def custodian(self, name: str) -> Path:
         """Return a custodian's configuration; its folder is this file's."""
         return self.root / "custodians" / name / "custodian.toml"
@@ -135,7 +178,8 @@ class SitePaths:
 
     def role_folders(self) -> list[Path]:
         """Return the folders of all principals that are here (not those moved away), sorted."""
-        found = [self.aggregator.parent] if self.aggregator.parent.is_dir() else []
+        single = (self.aggregator.parent, self.enrolment.parent)
+        found = [folder for folder in single if folder.is_dir()]
         for group in ("boxes", "custodians", "officers"):
             folder = self.root / group
             if folder.is_dir():

@@ -13,7 +13,7 @@ from provisioning import mosquitto
 from provisioning.site import layout, pki
 from provisioning.site.layout import SitePaths
 from provisioning.site.ledger import Ledger
-from provisioning.site.plan import BROKER_NAME, ServicePlan, SitePlan
+from provisioning.site.plan import BROKER_NAME, REGISTRAR_NAME, ServicePlan, SitePlan
 from provisioning.site.secretfiles import CA_KEY, Secrets
 from runtime import keyfiles
 from runtime.fsio import atomic_write, read_file
@@ -54,6 +54,8 @@ class Office:
             atomic_write(certificate, pki.pem(authority.certificate))
             secrets.write_ca_key(key, pki.key_pem(authority.key))
         atomic_write(_root_crl(paths), pki.pem(pki.revocation_list(root, (), number=1, now=now)))
+        if plan.enrolment is not None:
+            _found_enrolment(paths, plan, secrets, root, issuing, now=now)
         Ledger().save(paths.ledger)
         office = cls(paths, plan, issuing)
         office.write_crl(now=now)
@@ -159,6 +161,33 @@ def days_left(until: datetime, now: datetime | None = None) -> int:
 def _hosts(service: ServicePlan) -> list[str]:
     loopback = _LOOPBACK if service.host in _LOOPBACK else ()
     return list(dict.fromkeys((service.host, *service.names, *loopback)))
+
+
+def _found_enrolment(
+    paths: SitePaths,
+    plan: SitePlan,
+    secrets: Secrets,
+    root: pki.Authority,
+    issuing: pki.Authority,
+    *,
+    now: datetime,
+) -> None:
+    """Make the CA of the enrolment service.
+
+    A CA of its own, not a copy of the offline one: its keeper, which is on the network, signs a
+    revocation list that nobody else writes, and the root can take this CA back alone.
+    """
+    years, title = plan.certificates.ca_years, "enrolment CA"
+    enrolment = pki.new_issuing(root, plan.site, now=now, years=years, title=title)
+    files = paths.enrolment_ca
+    files.folder.mkdir(mode=0o700, parents=True)
+    files.folder.parent.chmod(0o700)
+    atomic_write(files.trust, issuing.trust_pem)
+    atomic_write(files.certificate, pki.pem(enrolment.certificate))
+    secrets.write_ca_key(files.key, pki.key_pem(enrolment.key), name=REGISTRAR_NAME)
+    crl = pki.revocation_list(enrolment, (), number=1, now=now)
+    atomic_write(files.first_crl, pki.pem(crl))
+    atomic_write(paths.ca / files.certificate.name, pki.pem(enrolment.certificate))
 
 
 def _root_crl(paths: SitePaths) -> Path:

@@ -29,6 +29,7 @@ from runtime.errors import OperationError
 
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 _BACKDATED = timedelta(minutes=5)
+_CRL_END = b"-----END X509 CRL-----\n"
 
 
 class CertificateError(OperationError):
@@ -71,11 +72,13 @@ def new_root(site: str, *, now: datetime, years: int) -> Authority:
     return Authority(certificate, key)
 
 
-def new_issuing(root: Authority, site: str, *, now: datetime, years: int) -> Authority:
-    """Make the CA that issues leaves, signed by ``root``."""
+def new_issuing(
+    root: Authority, site: str, *, now: datetime, years: int, title: str = "issuing CA"
+) -> Authority:
+    """Make a CA that issues leaves, signed by ``root``."""
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = root.certificate.subject
-    builder = _ca_builder(_ca_name(site, "issuing CA"), issuer, key, now, years, path_length=0)
+    builder = _ca_builder(_ca_name(site, title), issuer, key, now, years, path_length=0)
     builder = builder.add_extension(_authority_key_id(root), critical=False)
     certificate = builder.sign(root.key, hashes.SHA256())
     return Authority(certificate, key, (root.certificate, *root.parents))
@@ -97,6 +100,23 @@ def issue(
     :param days: how long it holds; never longer than ``ca``'s own certificate.
     """
     key = ec.generate_private_key(ec.SECP256R1())
+    certificate = certify(
+        ca, name, key.public_key(), usages=usages, hosts=hosts, now=now, days=days
+    )
+    return Leaf(certificate, chain_pem(ca, certificate), key_pem(key))
+
+
+def certify(
+    ca: Authority,
+    name: str,
+    public_key: ec.EllipticCurvePublicKey,
+    *,
+    usages: Sequence[x509.ObjectIdentifier],
+    hosts: Iterable[str] = (),
+    now: datetime,
+    days: int,
+) -> x509.Certificate:
+    """Issue a certificate for a key whose private half is elsewhere; see :func:`issue`."""
     site = ca.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value
     until = min(now + timedelta(days=days), ca.certificate.not_valid_after_utc)
     subject = x509.Name(
@@ -106,11 +126,11 @@ def issue(
         ]
     )
     listed = list(dict.fromkeys(hosts)) or [name]
-    certificate = (
+    return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(ca.certificate.subject)
-        .public_key(key.public_key())
+        .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(until)
@@ -120,12 +140,15 @@ def issue(
         .add_extension(
             x509.SubjectAlternativeName([_general_name(host) for host in listed]), critical=False
         )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(_authority_key_id(ca), critical=False)
         .sign(ca.key, hashes.SHA256())
     )
-    chain = pem(certificate) + (pem(ca.certificate) if ca.parents else b"")
-    return Leaf(certificate, chain, key_pem(key))
+
+
+def chain_pem(ca: Authority, certificate: x509.Certificate) -> bytes:
+    """Return a leaf and the CAs above it, without the root."""
+    return pem(certificate) + (pem(ca.certificate) if ca.parents else b"")
 
 
 def revocation_list(
@@ -152,6 +175,34 @@ def revocation_list(
             .build()
         )
     return builder.sign(ca.key, hashes.SHA256())
+
+
+def merged_crls(*files: bytes) -> bytes:
+    """Return one PEM file with the newest list of every CA in ``files``, in order of appearance.
+
+    A broker wants the lists of all CAs in one file, but each CA's keeper has the newest of its own
+    only.
+
+    :raises CertificateError: a file is not a PEM file of revocation lists.
+    """
+    newest: dict[x509.Name, x509.CertificateRevocationList] = {}
+    for data in files:
+        for part in data.split(_CRL_END)[:-1]:
+            try:
+                crl = x509.load_pem_x509_crl(part + _CRL_END)
+            except ValueError as error:
+                raise CertificateError("a file of revocation lists is damaged") from error
+            known = newest.get(crl.issuer)
+            if known is None or _crl_number(crl) > _crl_number(known):
+                newest[crl.issuer] = crl
+    return b"".join(pem(crl) for crl in newest.values())
+
+
+def _crl_number(crl: x509.CertificateRevocationList) -> int:
+    try:
+        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    except x509.ExtensionNotFound:
+        return 0
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -28,7 +28,9 @@ from runtime.keyfiles import DEFAULT_COST
 
 BROKER_NAME = "broker"
 AGGREGATOR_NAME = "aggregator"
-RESERVED_NAMES = frozenset({AUTHORITY, BROKER_NAME, AGGREGATOR_NAME, "custodians", "directory"})
+REGISTRAR_NAME = "registrar"
+_TOPICS = {"custodians", "directory", "admissions"}
+RESERVED_NAMES = frozenset({AUTHORITY, BROKER_NAME, AGGREGATOR_NAME, REGISTRAR_NAME, *_TOPICS})
 PROGRAMME_DAYS = 180
 Duty = Literal["investigator", "approver", "auditor"]
 Basis = Literal["consent", "statutory-order"]
@@ -97,6 +99,17 @@ class AggregatorPlan(ServicePlan):
     """TCP port."""
     settings: Settings = Field(default_factory=dict)
     """Keys and sections copied into `aggregator.toml`, such as `{log = {level = "debug"}}`."""
+
+
+class EnrolmentPlan(ServicePlan):
+    """The enrolment service at headquarters, where new boxes get certificate and configuration."""
+
+    port: Port = 8445
+    """TCP port."""
+    claim_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 72
+    """Hours within which a flashed box must come to enrol."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into `enrolment.toml`, such as `{certificates = {days = 14}}`."""
 
 
 class BrokerPlan(ServicePlan):
@@ -263,6 +276,8 @@ class SitePlan(Section):
     """The aggregator."""
     broker: BrokerPlan = BrokerPlan()
     """The broker."""
+    enrolment: EnrolmentPlan | None = EnrolmentPlan()
+    """The enrolment service; by default on the aggregator's host. `false`: the site has none."""
     boxes: tuple[BoxPlan, ...] = ()
     """Boxes to begin with; `sealtrace box add` brings more."""
     policy: PolicyPlan = Field(default_factory=PolicyPlan)
@@ -271,6 +286,24 @@ class SitePlan(Section):
     """Certificate lifetimes."""
     security: SecurityPlan = SecurityPlan()
     """Protection of secret files."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _enrolment_beside_the_aggregator(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if values.get("enrolment") is False:
+            return {**values, "enrolment": None}
+        given = values.get("enrolment", {})
+        aggregator = values.get("aggregator")
+        if not isinstance(given, dict) or "host" in given or aggregator is None:
+            return values
+        if isinstance(aggregator, ServicePlan):
+            aggregator = aggregator.model_dump()
+        if not isinstance(aggregator, dict):
+            return values
+        place = {key: aggregator[key] for key in ("host", "listen", "names") if key in aggregator}
+        return {**values, "enrolment": {**place, **given}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> SitePlan:
@@ -317,6 +350,8 @@ class SitePlan(Section):
         yield from self.custodians
         yield self.aggregator
         yield self.broker
+        if self.enrolment is not None:
+            yield self.enrolment
 
     def _people(self) -> list[str]:
         return [
@@ -358,6 +393,8 @@ def site_toml(plan: SitePlan) -> str:
     values = plan.model_dump(exclude_none=True)
     if plan.bundle is not None:
         values["bundle"] = plan.bundle.absolute()
+    if plan.enrolment is None:
+        values["enrolment"] = False
     return (
         f"# The site '{plan.site}' as it was made. Cameras of boxes that came later stand in their"
         " box.toml.\n\n" + tomltext.table(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["site", "custodian", "aggregator", "officer", "box", "broker"]
+Kind = Literal["site", "custodian", "aggregator", "officer", "box", "broker", "enrolment"]
 
 _TEXTS: dict[Kind, str] = {
     "site": """\
@@ -14,6 +14,7 @@ The site '{name}'. Made by `sealtrace site init`; look at it with `sealtrace sit
                     folder on a machine that is off, or on a medium in a safe; never on a network.
   custodians/NAME/  One folder for each custodian: carry it to that custodian's machine.
   aggregator/       The aggregator's folder.
+  enrolment/        The enrolment service's folder: new boxes come to it (none if so planned).
   officers/NAME/    One folder for each officer.
   boxes/NAME/       One folder for each edge box.
   broker/           The MQTT broker's folder (none with the embedded broker).
@@ -43,6 +44,13 @@ The edge box '{name}'. identity.key is what makes it this box: if it is lost or 
 `sealtrace box revoke` at the site at once.
 
   start   sealtrace edge run --config box.toml
+""",
+    "enrolment": """\
+The enrolment service of the site '{name}': gives new boxes their certificate and configuration,
+renews certificates, revokes boxes. Its secret files open with the passphrase.
+
+  start       sealtrace enrolment serve --config enrolment.toml
+  a new box   sealtrace box claim box-7 --camera door=rtsp://10.0.0.7/s1 --config enrolment.toml
 """,
     "broker": """\
 The MQTT broker of the site '{name}': Mosquitto 2, ready to run.

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from provisioning.site import layout, tomltext
-from provisioning.site.plan import AGGREGATOR_NAME, BoxPlan, CustodianPlan, OfficerPlan, SitePlan
+from provisioning.site.plan import (
+    AGGREGATOR_NAME,
+    REGISTRAR_NAME,
+    BoxPlan,
+    CustodianPlan,
+    EnrolmentPlan,
+    OfficerPlan,
+    SitePlan,
+)
 
 _TLS = {
     "ca": f"{layout.TLS_FOLDER}/{layout.CA_FILE}",
@@ -27,6 +35,11 @@ _ABOUT = {
     "tls": "Certificates of HTTP.",
     "mqtt": "The broker.",
     "cameras": "The cameras of this box.",
+    "url": "Where boxes reach this service.",
+    "claims": "The one-time claims that boxes enrol with.",
+    "certificates": "The certificates that boxes get.",
+    "broker": "The broker, as boxes reach it; its folder, where it runs on this machine.",
+    "box": "Keys and sections that are copied into every box's box.toml.",
 }
 
 
@@ -64,6 +77,34 @@ def aggregator_toml(plan: SitePlan, authority: str, *, bundle: bool) -> str:
         "mqtt": mqtt_table(plan),
     }
     return _text("The aggregator.", "aggregator serve", content, plan.aggregator.settings)
+
+
+def enrolment_toml(plan: SitePlan, enrolment: EnrolmentPlan, authority: str) -> str:
+    """Return ``enrolment.toml``."""
+    mosquitto = plan.broker.kind == "mosquitto"
+    content = {
+        "site": plan.site,
+        "name": REGISTRAR_NAME,
+        "authority": authority,
+        "identity": layout.IDENTITY_SECRET,
+        "directory": layout.DIRECTORY_FILE,
+        "ca_dir": "ca",
+        "state_dir": "state",
+        "url": enrolment.url,
+        "http": {"host": enrolment.listen_address, "port": enrolment.port},
+        "tls": _TLS,
+        "claims": {"hours": enrolment.claim_hours},
+        "certificates": {"days": plan.certificates.box_days},
+        "broker": {
+            "host": plan.broker.host,
+            "port": plan.broker.port,
+            "tls": mosquitto,
+            "aggregator": AGGREGATOR_NAME,
+            "folder": "../broker" if mosquitto else None,
+        },
+        "box": {},
+    }
+    return _text("The enrolment service.", "enrolment serve", content, enrolment.settings)
 
 
 def officer_toml(plan: SitePlan, officer: OfficerPlan, authority: str, *, bundle: bool) -> str:

@@ -36,9 +36,9 @@ class Secrets:
         """Write a sealing key's seed (96 bytes)."""
         self._write(path, name, seed, SEALING)
 
-    def write_ca_key(self, path: Path, key_pem: bytes) -> None:
-        """Write the private key of a certificate authority."""
-        self._write(path, "", key_pem, CA_KEY)
+    def write_ca_key(self, path: Path, key_pem: bytes, *, name: str = "") -> None:
+        """Write the private key of a certificate authority, kept by ``name`` (offline: "")."""
+        self._write(path, name, key_pem, CA_KEY)
 
     def _write(self, path: Path, name: str, seed: bytes, purpose: str) -> None:
         passphrase = self.by_role.get(name, self.passphrase)
