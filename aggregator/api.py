@@ -247,6 +247,16 @@ def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         """Take the sealed templates."""
         return view(desk.put_templates(requester_of(query_id, request).query_id, body))
 
+    @app.get(
+        "/v1/queries/{query_id}/approvals",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def approvals(query_id: QueryId) -> Response:
+        """Return the signed approvals, for whoever wants to check them."""
+        listed = desk.approvals(found(query_id).digest)
+        return CborResponse(encode([approval.to_bytes() for approval in listed]))
+
     @app.post("/v1/queries/{query_id}/approvals", dependencies=[known_caller])
     def approve(query_id: QueryId, body: Body) -> dict[str, Any]:
         """Take a signed approval."""

@@ -180,6 +180,14 @@ class AggregatorClient:
         """Hand over the templates, sealed to the matcher's key."""
         return _read(self._send("PUT", f"/v1/queries/{query_id}/templates", sealed), QuerySummary)
 
+    def approvals(self, query_id: str) -> list[bytes]:
+        """Return a query's approvals as they were signed."""
+        data = self._get(f"/v1/queries/{query_id}/approvals").content
+        listed = decode(data, what="approvals")
+        if not isinstance(listed, list) or not all(isinstance(item, bytes) for item in listed):
+            raise AnswerInvalid("the aggregator's approvals are not a list; is it up to date?")
+        return listed
+
     def approve(self, query_id: str, signed: bytes) -> QuerySummary:
         """Hand over a signed approval."""
         return _read(self._send("POST", f"/v1/queries/{query_id}/approvals", signed), QuerySummary)

@@ -13,11 +13,16 @@ from dataclasses import dataclass
 from aggregator.api_client import StoredResult
 from aggregator.traces import UNDECIDED, Numbered
 from protocol import hpke
-from protocol.authorization import check_policy, open_query, parse_signed_query
+from protocol.authorization import (
+    check_approval,
+    check_policy,
+    open_query,
+    parse_signed_query,
+)
 from protocol.directory import AGGREGATOR, INVESTIGATOR, Directory
 from protocol.errors import NotAuthorized, PrincipalRevoked, ProtocolError
 from protocol.policy import Policy
-from protocol.query import MATCHER_KEY_KIND, MatcherKey, Query
+from protocol.query import APPROVAL_KIND, MATCHER_KEY_KIND, MatcherKey, Query
 from protocol.results import DECISION_KIND, Candidate, Decision
 from protocol.signing import Signed
 from runtime.errors import OperationError
@@ -74,6 +79,20 @@ def objection(case: Case, policy: Policy, *, now_ms: int) -> str:
     except NotAuthorized as error:
         return str(error)
     return ""
+
+
+def standing_approvals(
+    listed: Iterable[bytes], case: Case, directory: Directory, policy: Policy
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Check approvals as custodians will; return the approvers, and what does not count and why."""
+    approvers, problems = set(), []
+    for data in listed:
+        try:
+            approval = Signed.parse(data, kind=APPROVAL_KIND)
+            approvers.add(check_approval(approval, case.digest, case.requester, directory, policy))
+        except ProtocolError as error:
+            problems.append(str(error))
+    return tuple(sorted(approvers)), tuple(problems)
 
 
 def matcher_key_of(data: bytes, case: Case, directory: Directory) -> hpke.PublicKey:

@@ -8,12 +8,13 @@ import typer
 
 from aggregator import drafting
 from aggregator.api_client import Estimate, QuerySummary
-from aggregator.casework import Case, matcher_key_of
+from aggregator.casework import Case, matcher_key_of, standing_approvals
 from aggregator.drafting import OpenedSubject
 from aggregator.moments import local_text, parse_moment, to_milliseconds, whole_slots
 from aggregator.officer_session import Session, now_ms
 from aggregator.query_text import (
     Fact,
+    approval_facts,
     estimate_facts,
     facts_table,
     policy_facts,
@@ -123,7 +124,15 @@ def case_facts(session: Session, case: Case, summary: QuerySummary, refusal: str
         facts += estimate_facts(query, estimate, now_ms=now_ms())
     except OperationError as error:
         facts.append(("in scope", f"the aggregator gives no estimate: {error}"))
-    return [*facts, *policy_facts(query, policy, refusal), *state_facts(summary)]
+    approvers, problems = standing_approvals(
+        session.client.approvals(case.id), case, session.officer.directory, policy
+    )
+    return [
+        *facts,
+        *policy_facts(query, policy, refusal),
+        *approval_facts(approvers, problems, summary.approvals_needed),
+        *state_facts(summary),
+    ]
 
 
 def show_facts(facts: list[Fact], *, quiet: bool = False) -> None:

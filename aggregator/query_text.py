@@ -74,13 +74,16 @@ def policy_facts(query: Query, policy: Policy, refusal: str) -> list[Fact]:
     return facts
 
 
+def approval_facts(approvers: Sequence[str], problems: Sequence[str], needed: int) -> list[Fact]:
+    """Return whose approvals were verified here, and which do not count."""
+    names = ", ".join(approvers) or "-"
+    facts = [("approved by", f"{len(approvers)} of {needed}: {names} (signatures checked here)")]
+    return facts + [("does not count", problem) for problem in problems]
+
+
 def state_facts(summary: QuerySummary) -> list[Fact]:
     """Return where the query stands, as the aggregator says."""
-    names = ", ".join(f"{a.approver} ({local_text(a.at_ms)})" for a in summary.approvals)
     facts = [
-        ("approved by", f"{len(summary.approvals)} of {summary.approvals_needed}: {names or '-'}")
-    ]
-    facts += [
         ("withdrawn by", f"{w.officer}, {local_text(w.at_ms)}: {w.reason}")
         for w in summary.withdrawals
     ]

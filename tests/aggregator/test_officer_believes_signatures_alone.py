@@ -8,7 +8,14 @@ import protocol_samples as s
 import pytest
 
 from aggregator.api_client import StoredResult
-from aggregator.casework import CaseInvalid, matcher_key_of, objection, open_case, open_results
+from aggregator.casework import (
+    CaseInvalid,
+    matcher_key_of,
+    objection,
+    open_case,
+    open_results,
+    standing_approvals,
+)
 from aggregator.query_text import false_words, query_facts
 from protocol import hpke
 from protocol.errors import SignatureInvalid, UnknownSigner
@@ -99,3 +106,18 @@ def test_every_camera_subject_and_hour_stands_before_the_signature() -> None:
 )
 def test_expected_false_candidates_are_never_rounded_to_none(expected: float, words: str) -> None:
     assert false_words(expected).startswith(words)
+
+
+def test_only_approvals_that_custodians_would_count_are_shown_as_such() -> None:
+    genuine = s.case()
+    case = open_case(genuine.query.to_bytes(), s.query().query_id.hex(), s.directory())
+    listed = [
+        genuine.approvals[0].to_bytes(),
+        genuine.approvals[0].to_bytes(),
+        s.approval(s.case(purpose="other").query, "cy").to_bytes(),
+        s.approval(genuine.query, "ana").to_bytes(),
+        b"rubbish",
+    ]
+    approvers, problems = standing_approvals(listed, case, s.directory(), s.POLICY)
+    assert approvers == ("bo",)
+    assert len(problems) == 3
