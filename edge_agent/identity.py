@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
 
 from edge_agent.config import BoxConfig
 from protocol.directory import BOX, Directory, Principal
-from protocol.errors import PrincipalRevoked, UnknownSigner
+from protocol.encoding import MAX_MESSAGE_BYTES
+from protocol.errors import PrincipalRevoked, ProtocolError, UnknownSigner
 from protocol.signing import SEED_BYTES, SigningKey, VerifyKey
 from runtime.bundle import Bundle, load_bundle
 from runtime.errors import OperationError
-from runtime.fsio import private_folder
+from runtime.fsio import FileProblem, private_folder, read_file
 from runtime.keyfiles import open_secret
 from runtime.trust import Trust
 
+_log = structlog.get_logger()
+
 IDENTITY_PURPOSE = "identity"
+ADMISSIONS_FILE = "admissions.cbor"
 
 
 class NotOurBox(OperationError):
@@ -46,13 +53,16 @@ def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
         OperationError: something is missing, damaged, unsigned or not for this box.
     """
     board = load_board_key(config)
-    state_dir = private_folder(config.state_dir) if keep_state else config.state_dir
     trust = Trust(
         site=config.site,
         authority=config.authority_key,
         installed=config.directory,
-        state_dir=state_dir if state_dir.is_dir() else None,
+        state_dir=private_folder(config.state_dir) if keep_state else None,
     )
+    received = [config.state_dir / name for name in ("directory.cbor", ADMISSIONS_FILE)]
+    enrolled = config.directory.with_name(ADMISSIONS_FILE)
+    for path in [enrolled] if keep_state else [*received, enrolled]:
+        _take(trust, path)
     require_box(trust.directory, config, board.verify_key)
     bundle = load_bundle(
         config.bundle,
@@ -60,6 +70,16 @@ def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
         roles=("face_detector", "face_embedder", "mask_status"),
     )
     return Installed(board, bundle, trust)
+
+
+def _take(trust: Trust, path: Path) -> None:
+    """Take in what stands beside the installed directory, if it is there and good."""
+    if not path.exists():
+        return
+    try:
+        trust.accept(read_file(path, MAX_MESSAGE_BYTES))
+    except (ProtocolError, FileProblem) as error:
+        _log.info("not_taken", file=str(path), reason=str(error))
 
 
 def load_board_key(config: BoxConfig) -> SigningKey:
