@@ -33,7 +33,15 @@ from aggregator.checks import (
 )
 from aggregator.config import LimitsSection
 from aggregator.messages import Batch, Incoming
-from aggregator.positions import QUARANTINED, REFUSED, STORED, Positions, known_digests, remember
+from aggregator.positions import (
+    QUARANTINED,
+    REFUSED,
+    STORED,
+    Positions,
+    known_digests,
+    note_admitted,
+    remember,
+)
 from aggregator.rejects import UNKNOWN, Audit, Rejects
 from aggregator.sequence import Gap, Place, Position
 from aggregator.store import (
@@ -150,7 +158,9 @@ class Intake:
             message = Incoming(topic, payload, batch.now_ms)
             checked = self._checked(batch, message)
             position = self._positions.of(batch.connection, checked.address)
-            if not self._is_duplicate(batch, position, checked, message):
+            if self._is_duplicate(batch, position, checked, message):
+                note_admitted(batch.connection, position, digest=_digest(payload))
+            else:
                 self._advance(batch, position, checked)
                 self._remember(batch, position, checked, STORED, payload)
             self._store_body(batch, position, checked, payload)

@@ -234,3 +234,11 @@ def remember(
         " VALUES (?, ?, ?, ?, ?, ?)",
         (position.stream, sequence, position.run, epoch, outcome, digest),
     )
+
+
+def note_admitted(connection: sqlite3.Connection, position: Position, *, digest: bytes) -> None:
+    """Note that a message which had been quarantined is stored after all."""
+    connection.execute(
+        "UPDATE sequences SET outcome = ? WHERE stream = ? AND outcome = ? AND digest = ?",
+        (STORED, position.stream, QUARANTINED, digest),
+    )
