@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ from running_site import RunningSite
 
 from protocol.epoch import EPOCH_KIND, Announcement, announce, excluded_subsets
 from protocol.keytree import FACE, LIVE, META, ModalityKey, expand, modality_key, window_nodes
-from protocol.names import ENVELOPE, EPOCH, SLOT_MS, CameraAddress, epoch_of, slot_of
+from protocol.names import (
+    ENVELOPE,
+    EPOCH,
+    SLOT_MS,
+    CameraAddress,
+    box_health_topic,
+    epoch_of,
+    slot_of,
+)
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, Envelope, Header, seal_envelope
 from protocol.sightings import (
     Encounter,
@@ -27,7 +36,8 @@ from protocol.sightings import (
     quantise_template,
 )
 from protocol.signing import Signed, SigningKey
-from runtime.mqtt import Session
+from protocol.telemetry import ONLINE, Health
+from runtime.mqtt import Outcome, Session
 
 DIMENSION = 32
 MODEL = f"sample-{DIMENSION}@00000000"
@@ -201,9 +211,26 @@ class PuppetBox:
         self._session.publish_and_wait(self.address.topic(leaf), data, retain=leaf == EPOCH)
         return data
 
+    def publish_all(self, messages: Sequence[Envelope | bytes]) -> list[bytes]:
+        """Publish envelopes as fast as the broker takes them; return their bytes."""
+        answers: SimpleQueue[Outcome] = SimpleQueue()
+        sent = [m if isinstance(m, bytes) else m.to_bytes() for m in messages]
+        for data in sent:
+            topic = self.address.topic(ENVELOPE)
+            self._session.publish(topic, data, on_done=answers.put, timeout_s=20)
+        outcomes = [answers.get(timeout=30).result for _ in sent]
+        assert set(outcomes) <= {"acknowledged"}
+        return sent
+
     def publish_at(self, topic: str, data: bytes) -> None:
         """Publish anything anywhere."""
         self._session.publish_and_wait(topic, data)
+
+    def report(self) -> None:
+        """Publish a health report."""
+        health = Health(self.address.site, self.box, ONLINE, self.now_ms, "1.0", {"fps": 5.0})
+        topic = box_health_topic(self.address.site, self.box)
+        self._session.publish_and_wait(topic, health.sign(self.key).to_bytes(), retain=True)
 
     def show(self, slot_ms: int, *people: Vector, **options: Any) -> Envelope:
         """Announce the day if need be, publish a segment of a slot with these people in it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from film_set import FilmSet
 from query_desk import QueryDesk
 from running_site import SERVERS, RunningSite
 
@@ -71,7 +72,9 @@ def made(folder: Path, cameras: dict[str, dict[str, Any]], **options: Any) -> Ru
 def quiet_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
     """Broker, custodians and aggregator, and nine boxes for tests to speak for: no box runs."""
     cameras = {f"cam-{n}": {"source": "file:none.mp4"} for n in range(1, 10)}
-    site = made(tmp_path_factory.mktemp("quiet"), cameras, bundle=None)
+    limits = {"limits": {"max_envelope_bytes": 65_536}}
+    folder = tmp_path_factory.mktemp("quiet")
+    site = made(folder, cameras, bundle=None, aggregator_settings=limits)
     try:
         site.start(*SERVERS)
         yield site
@@ -83,3 +86,48 @@ def quiet_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite
 def desk(quiet_site: RunningSite) -> QueryDesk:
     """The officers of the quiet site."""
     return QueryDesk(quiet_site)
+
+
+@pytest.fixture(scope="session")
+def film_set(
+    tmp_path_factory: pytest.TempPathFactory,
+    clips: list[ClipTruth],
+    photos_path: Path,
+    model_bundle_path: Path,
+) -> Iterator[FilmSet]:
+    """The demo's films, watched by real boxes; embedded broker, tapped from the beginning."""
+    folder = tmp_path_factory.mktemp("films")
+    made = FilmSet.make(folder, clips, photos_path, model_bundle_path, broker="embedded")
+    try:
+        made.shoot()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def mosquitto_film_set(
+    mosquitto_program: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    clips: list[ClipTruth],
+    photos_path: Path,
+    model_bundle_path: Path,
+) -> Iterator[FilmSet]:
+    """The same with Mosquitto: mutual TLS, rights by certificate name."""
+    folder = tmp_path_factory.mktemp("films-mosquitto")
+    made = FilmSet.make(folder, clips, photos_path, model_bundle_path, broker="mosquitto")
+    try:
+        made.shoot()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def fetched_logs(film_set: FilmSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All logs of the film set as the auditor fetched them after one confirmed trace."""
+    query = film_set.trace(film_set.enrol())
+    film_set.site.local.run("ana", "trace", "confirm", query, "--all", "--yes")
+    folder = tmp_path_factory.mktemp("audit") / "logs"
+    film_set.site.local.run("eve", "audit", "fetch", "--out", str(folder))
+    return folder

@@ -1,0 +1,126 @@
+"""Three boxes that watch films of people whom we know: a whole site, and the truth about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from puppet_box import slots_ago
+from running_site import SERVERS, RunningSite
+from waiting import wait_for
+
+from protocol.names import SLOT_MS
+from provisioning.demo.local_site import Broker, plan_of
+from provisioning.demo.scenario import ClipTruth
+from provisioning.demo.wiretap import Wiretap
+
+BOXES = ("box-1", "box-2", "box-3")
+
+
+@dataclass
+class FilmSet:
+    """A site whose boxes have watched the demo's clips as if recorded in the slot ``slot_ms``."""
+
+    site: RunningSite
+    truth: Sequence[ClipTruth]
+    slot_ms: int
+    starts_ms: dict[str, int]
+    photos: Path
+    tap: Wiretap | None = None
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """The slot in which all of it happened."""
+        return self.slot_ms, self.slot_ms + SLOT_MS
+
+    @classmethod
+    def make(
+        cls,
+        folder: Path,
+        truth: Sequence[ClipTruth],
+        photos: Path,
+        bundle: Path,
+        *,
+        broker: Broker,
+        **options: Any,
+    ) -> FilmSet:
+        """Make the site; nothing runs yet."""
+        slot_ms = slots_ago(4)
+        starts = {clip.camera: slot_ms + 60_000 + 120_000 * n for n, clip in enumerate(truth)}
+        cameras = {
+            clip.camera: {
+                "source": f"file:{clip.path.resolve()}",
+                "pace": "fast",
+                "recorded_at": datetime.fromtimestamp(starts[clip.camera] / 1000, UTC),
+            }
+            for clip in truth
+        }
+        plan = plan_of(cameras, bundle=bundle, broker=broker, **options)
+        return cls(RunningSite(plan, folder), truth, slot_ms, starts, photos)
+
+    def shoot(self) -> None:
+        """Start everything; wait until headquarters has all that the boxes have sealed."""
+        self.site.start(*SERVERS)
+        if self.site.plan.broker.kind == "embedded":
+            self.tap = Wiretap(self.site.mqtt("wiretap"))
+            self.tap.start()
+        self.site.start(*BOXES)
+        for box in BOXES:
+            service = self.site.local.services[box]
+            wait_for(
+                lambda s=service: s.events("source_ended"),
+                f"the end of the film of {box}",
+                timeout_s=120,
+                explain=service.tail,
+            )
+            wait_for(
+                lambda b=box: not self.site.kept(b) and self.site.stored(b.replace("box", "cam")),
+                f"receipts for all that {box} has sealed",
+                explain=service.tail,
+            )
+
+    def stop(self) -> None:
+        """Stop everything."""
+        if self.tap is not None:
+            self.tap.stop()
+        self.site.stop()
+
+    def enrol(self, *, pseudonym: str = "patient-17", photo: str = "obama.jpg") -> Path:
+        """Enrol the subject from a photo with the investigator's command."""
+        out = self.site.local.folder / f"{pseudonym}.subject"
+        if not out.exists():
+            self.site.local.run(
+                "ana", "subject", "enrol", "--pseudonym", pseudonym, "--consent", "C-2031/17",
+                "--photo", str(self.photos / photo), "--out", str(out),
+            )  # fmt: skip
+        return out
+
+    def file(self, subject: Path, *options: str, window: tuple[int, int] | None = None) -> str:
+        """File a query over all cameras with the investigator's command; return its id."""
+        from_ms, to_ms = window or self.window
+        filed = self.site.local.run_json(
+            "ana", "query", "file", "--subject", str(subject), "--all-cameras",
+            "--from", iso(from_ms), "--to", iso(to_ms), "--purpose", "patient 17, measles",
+            "--yes", *options,
+        )  # fmt: skip
+        return str(filed["id"])
+
+    def approve(self, query: str, *approvers: str) -> None:
+        """Approve a query with the approvers' command."""
+        for approver in approvers or ("bo", "cy"):
+            self.site.local.run(approver, "query", "approve", query, "--yes")
+
+    def trace(self, subject: Path) -> str:
+        """File a query, approve it twice, wait for its end; return its id."""
+        query = self.file(subject)
+        self.approve(query)
+        self.site.local.run("ana", "query", "wait", query, "--timeout", "90")
+        return query
+
+
+def iso(time_ms: int) -> str:
+    """Return a time as the commands take it."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()
