@@ -1,0 +1,1 @@
+"""Writes an image to a card: finds removable devices, refuses others, verifies the writing."""
