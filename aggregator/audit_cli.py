@@ -32,11 +32,11 @@ from aggregator.officer import Officer
 from protocol.audit import AuditorKey, audit, open_entries
 from protocol.audit_queries import OpenedEntry
 from protocol.auditlog import KINDS
-from protocol.directory import AGGREGATOR, AUDITOR
+from protocol.directory import AGGREGATOR, AUDITOR, CUSTODIAN
 from protocol.errors import ProtocolError
 from runtime.errors import OperationError
 from runtime.fsio import read_file
-from runtime.http import client, raise_for_problem
+from runtime.http import PeerUnreachable
 from runtime.officer import OFFICER_ENVIRONMENT, OfficerFile, PassphraseFile
 from runtime.terminal import err, note, out, plain_table, reported, say, show_table, warn
 
@@ -106,12 +106,17 @@ def _fetch(officer: Officer, folder: Path) -> list[Fetched]:
         fetched = fetcher.fetch_logs(
             officer.directory, lambda actor: bar.update(task, description=f"log of {actor}")
         )
-    fetcher.keep_site(site, officer.trust.signed, fetched_ms=time.time_ns() // 1_000_000)
+    fetcher.keep_site(
+        site,
+        officer.trust.signed,
+        officer.trust.signed_admissions,
+        fetched_ms=time.time_ns() // 1_000_000,
+    )
     return fetched
 
 
 def _refresh(officer: Officer, fetcher: Fetcher) -> None:
-    """Take a newer directory and the policy from the aggregator; go on with ours without it."""
+    """Take the newest directory that any role holds, and the policy; go on with ours without."""
     site = officer.config.site
     config = officer.config
     try:
@@ -120,15 +125,19 @@ def _refresh(officer: Officer, fetcher: Fetcher) -> None:
         )
     except (OperationError, ProtocolError) as error:
         warn(f"your own policy file is left out: {error}")
-    for principal in officer.directory.with_duty(AGGREGATOR):
+    directory = officer.directory
+    for principal in (*directory.with_duty(AGGREGATOR), *directory.with_duty(CUSTODIAN)):
         if principal.url is None:
             continue
         try:
-            with client(principal.url, officer.tls) as http:
-                officer.take_directory(raise_for_problem(http.get("/v1/directory")).content)
-            fetcher.fetch_policy(principal.url, site=site)
+            for signed in fetcher.fetch_lists(principal.url):
+                officer.take_directory(signed)
+            if AGGREGATOR in principal.duties:
+                fetcher.fetch_policy(principal.url, site=site)
+        except PeerUnreachable:
+            continue  # said when its log is fetched
         except (OperationError, ProtocolError) as error:
-            warn(f"directory and policy of '{principal.name}' are not taken: {error}")
+            warn(f"what '{principal.name}' holds of directory and policy is not taken: {error}")
 
 
 @app.command(

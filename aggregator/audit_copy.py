@@ -1,8 +1,9 @@
 """An auditor's folder: copies of all logs with what is needed to judge them offline, growing.
 
-``site.json`` (site, authority's key, when fetched), ``directory.cbor``, ``policies/DIGEST.toml``
-with ``.sig``, and ``logs/ACTOR`` in the form of `runtime.logcopy`. Fetching again only adds: what
-was fetched before is the auditor's memory, against which every new answer is held.
+``site.json`` (site, authority's key, when fetched), ``directory.cbor`` and ``admissions.cbor``,
+``policies/DIGEST.toml`` with ``.sig``, and ``logs/ACTOR`` in the form of `runtime.logcopy`.
+Fetching again only adds: what was fetched before is the auditor's memory, against which every new
+answer is held.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import httpx
 
+from protocol.admissions import open_admissions
 from protocol.audit import LogCopy, log_keepers
 from protocol.auditlog import Checkpoint, check_entries, parse_checkpoint, verify_checkpoint
 from protocol.directory import Directory, Principal, open_directory
@@ -27,7 +29,7 @@ from runtime.fsio import FileProblem, atomic_write, read_file
 from runtime.http import client, raise_for_problem
 from runtime.logcopy import LogCopyInvalid, read_copy, write_copy
 
-SITE_FILE, DIRECTORY_FILE = "site.json", "directory.cbor"
+SITE_FILE, DIRECTORY_FILE, ADMISSIONS_FILE = "site.json", "directory.cbor", "admissions.cbor"
 _POLICIES, _LOGS = "policies", "logs"
 _TIMEOUT_S = 30.0
 _MAX_PAGE = 16 << 20
@@ -87,6 +89,9 @@ def read_audit_copy(folder: Path, authority: VerifyKey | None = None) -> AuditCo
     try:
         raw = read_file(folder / DIRECTORY_FILE, MAX_MESSAGE_BYTES)
         directory = open_directory(raw, noted, site=site)
+        if (folder / ADMISSIONS_FILE).exists():
+            admitted = read_file(folder / ADMISSIONS_FILE, MAX_MESSAGE_BYTES)
+            directory = open_admissions(admitted, directory).apply(directory)
         policies = {}
         for path in sorted((folder / _POLICIES).glob("*.toml")):
             signature = read_file(path.with_suffix(".sig"), 4096)
@@ -138,9 +143,13 @@ class Fetcher:
         except OSError as error:
             raise FileProblem(f"cannot create {self._folder}: {error.strerror}") from error
 
-    def keep_site(self, site: str, signed_directory: bytes, *, fetched_ms: int) -> None:
-        """Write the directory and the time: to be called after the logs."""
+    def keep_site(
+        self, site: str, signed_directory: bytes, admissions: bytes | None, *, fetched_ms: int
+    ) -> None:
+        """Write directory, admissions and the time: to be called after the logs."""
         atomic_write(self._folder / DIRECTORY_FILE, signed_directory)
+        if admissions is not None:
+            atomic_write(self._folder / ADMISSIONS_FILE, admissions)
         value = {
             "site": site,
             "authority": self._authority.raw.hex(),
@@ -159,6 +168,19 @@ class Fetcher:
         atomic_write(path, text)
         atomic_write(path.with_suffix(".sig"), signature)
         return policy
+
+    def fetch_lists(self, url: str) -> list[bytes]:
+        """Fetch the signed directory, and the admissions if there are any, that a role holds.
+
+        Raises:
+            PeerUnreachable, ProblemError: it does not give the directory.
+        """
+        with client(url, self._tls, _TIMEOUT_S) as http:
+            lists = [raise_for_problem(http.get("/v1/directory")).content]
+            admissions = http.get("/v1/admissions")
+            if admissions.is_success:
+                lists.append(admissions.content)
+        return lists
 
     def fetch_policy(self, aggregator_url: str, *, site: str) -> Policy:
         """Fetch and keep the policy that the aggregator serves.

@@ -52,21 +52,21 @@ def query_lines(query: QueryCount) -> list[str]:
         consent = ", ".join(query.consent_references)
         lines += [
             f"asked by {query.requester}: {query.purpose}",
-            f"{query.legal_basis} ({consent}); {query.cameras} cameras, "
+            f"{query.legal_basis} ({consent}); {_many(query.cameras or 0, 'camera')}, "
             f"{moment(start)} to {moment(end)}",
             f"approved by {', '.join(query.approvers) or 'nobody'}",
         ]
     custodians = ", ".join(query.granting_custodians) or "nobody"
-    slots = "" if query.granted_slots is None else f", {query.granted_slots} slots"
+    slots = "" if query.granted_slots is None else f", {_many(query.granted_slots, 'slot')}"
     lines.append(
-        f"granted by {custodians}: {query.grants} grants, {query.received} received{slots}"
+        f"granted by {custodians}: {_many(query.grants, 'grant')}, {query.received} received{slots}"
     )
-    found = "" if query.candidates is None else f": {query.candidates} candidates"
+    found = "" if query.candidates is None else f": {_many(query.candidates, 'candidate')}"
     if query.sightings is not None:
-        found = f" of {query.sightings} sightings{found}"
+        found = f" of {_many(query.sightings, 'sighting')}{found}"
     lines.append(
-        f"{query.matches} matches{found}; {query.decisions} decisions, read {query.reads} times, "
-        f"{query.refusals} refusals"
+        f"{_many(query.matches, 'match', 'matches')}{found}; {_many(query.decisions, 'decision')}, "
+        f"read {_many(query.reads, 'time')}, {_many(query.refusals, 'refusal')}"
     )
     if query.withdrawn_by:
         lines.append(f"withdrawn by {', '.join(query.withdrawn_by)}")
@@ -120,16 +120,17 @@ def verdict(report: Report, damaged: int) -> str:
         for severity in (Severity.WARNING, Severity.NOTE)
     }
     checked = (
-        f"{len(report.logs)} logs, {entries} entries, {len(report.queries)} queries, "
-        f"{sum(q.grants for q in report.queries)} grants"
+        f"{_many(len(report.logs), 'log')}, {_many(entries, 'entry', 'entries')}, "
+        f"{_many(len(report.queries), 'query', 'queries')}, "
+        f"{_many(sum(q.grants for q in report.queries), 'grant')}"
     )
     depth = "" if report.auditor else "; structure only, the bodies stayed sealed"
     wrong = len(report.wrong) + damaged
     if wrong:
-        return f"NOT sound: {wrong} findings are wrong ({checked}{depth})"
+        return f"NOT sound: {_many(wrong, 'thing')} wrong ({checked}{depth})"
     return (
-        f"sound: {checked}; {lesser[Severity.WARNING]} warnings, {lesser[Severity.NOTE]} notes"
-        f"{depth}"
+        f"sound: {checked}; {_many(lesser[Severity.WARNING], 'warning')}, "
+        f"{_many(lesser[Severity.NOTE], 'note')}{depth}"
     )
 
 
@@ -163,7 +164,7 @@ def _query_text(body: Mapping[str, Any]) -> str:
     query = Query.parse(signed.payload)
     return (
         f"{signed.signer} asks: {query.purpose}; {query.legal_basis}, "
-        f"{len(query.subjects)} subjects, {len(query.cameras)} cameras, "
+        f"{_many(len(query.subjects), 'subject')}, {_many(len(query.cameras), 'camera')}, "
         f"{moment(query.window_from_ms)} to {moment(query.window_to_ms)}"
     )
 
@@ -201,14 +202,18 @@ def _scopes_text(values: list[Any]) -> str:
     slots = sum(scope.last_slot - scope.first_slot + 1 for scope in scopes)
     cameras = sorted({scope.address.camera for scope in scopes})
     named = ", ".join(cameras[:4]) + (f" and {len(cameras) - 4} more" if len(cameras) > 4 else "")
-    return f"{slots} slots of {named}"
+    return f"{_many(slots, 'slot')} of {named}"
 
 
 def _match_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{body['sightings']} sightings in {body['segments']} envelopes compared under "
-        f"{len(body['grant_ids'])} grants: {body['candidates']} candidates"
+        f"{_many(body['sightings'], 'sighting')} in {_many(body['segments'], 'envelope')} compared "
+        f"under {_many(len(body['grant_ids']), 'grant')}: {_many(body['candidates'], 'candidate')}"
     )
+
+
+def _version_text(body: Mapping[str, Any]) -> str:
+    return f"version {body['version']}, {body['digest'].hex()[:SHORT]}"
 
 
 def _days_text(body: Mapping[str, Any]) -> str:
@@ -225,6 +230,11 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "grant": _grant_text,
     "grant-received": _received_text,
     "match": _match_text,
+    "refusal": lambda body: str(body["reason"]),
+    "rejected": lambda body: f"{body['box']}, {body['camera']}: {body['reason']}",
+    "gap": lambda body: f"{body['box']}, {body['camera']}: {body['first']} to {body['last']}",
+    "directory": _version_text,
+    "policy": _version_text,
     "day-keys-issued": _days_text,
     "day-key-destroyed": _days_text,
 }
@@ -257,3 +267,7 @@ def moment(time_ms: int | None) -> str:
     if time_ms is None:
         return ""
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _many(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"

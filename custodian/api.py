@@ -7,13 +7,19 @@ import time
 from collections.abc import Callable
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
-from custodian.errors import TrustError
 from custodian.service import Custodian
-from protocol.directory import AGGREGATOR, APPROVER, INVESTIGATOR
+from protocol.directory import (
+    AGGREGATOR,
+    APPROVER,
+    BOX,
+    DUTIES,
+    INVESTIGATOR,
+    Principal,
+)
 from protocol.errors import PrincipalRevoked, UnknownSigner
 from runtime.errors import OperationError
 from runtime.http import CborResponse, cbor_body, peer_of
@@ -52,6 +58,40 @@ class RateLimit:
             self._buckets[caller] = (left - 1, now_s)
 
 
+class _Callers:
+    """Tells by certificate and directory who calls and whether they may."""
+
+    def __init__(self, custodian: Custodian) -> None:
+        self._trust = custodian.trust
+
+    def listed(self, request: Request) -> Principal:
+        """Return who calls, if the directory lists them and they are in force."""
+        name = peer_of(request)
+        principal = self._trust.site.directory.principals.get(name)
+        if principal is None:
+            raise UnknownSigner(f"the directory does not list '{name}'")
+        if principal.revoked_at_ms is not None:
+            raise PrincipalRevoked(f"'{name}' has been revoked")
+        return principal
+
+    def with_duty(self, request: Request, *duties: str) -> str:
+        """Return the name of who calls, if they hold one of ``duties``."""
+        principal = self.listed(request)
+        if not principal.duties & set(duties):
+            raise Problem(
+                403,
+                "duty-required",
+                "Another duty is required",
+                f"Only {' or '.join(sorted(duties))} may do that; '{principal.name}' is "
+                f"{' and '.join(sorted(principal.duties))}.",
+            )
+        return principal.name
+
+    def known(self, request: Request) -> None:
+        """Let in every principal in force but boxes, which speak over MQTT alone."""
+        self.with_duty(request, *(DUTIES - {BOX}))
+
+
 def make_app(custodian: Custodian) -> FastAPI:
     """Return the application that serves ``custodian``."""
     app = FastAPI(
@@ -62,9 +102,6 @@ def make_app(custodian: Custodian) -> FastAPI:
         openapi_url="/v1/openapi.json",
     )
     install_problem_handlers(app)
-    limits = custodian.config.limits
-    grants = RateLimit(limits.grants_per_minute)
-    changes = RateLimit(limits.changes_per_minute)
 
     @app.exception_handler(OperationError)
     async def on_operation_error(request: Request, error: OperationError) -> JSONResponse:
@@ -73,52 +110,66 @@ def make_app(custodian: Custodian) -> FastAPI:
             Problem(503, "custodian-unable", "The custodian cannot do that now", str(error))
         )
 
-    def listed(request: Request) -> str:
-        """Return who calls, if the directory lists them and they are in force."""
-        name = peer_of(request)
-        principal = custodian.trust.site.directory.principals.get(name)
-        if principal is None:
-            raise UnknownSigner(f"the directory does not list '{name}'")
-        if principal.revoked_at_ms is not None:
-            raise PrincipalRevoked(f"'{name}' has been revoked")
-        return name
+    callers = _Callers(custodian)
+    _add_reading(app, custodian, callers)
+    _add_asking(app, custodian, callers)
+    app.include_router(
+        log_router(
+            custodian.log,
+            custodian.witness,
+            directory=lambda: custodian.trust.site.directory,
+            allow=callers.known,
+            time_s=lambda: custodian.clock.now_ms() // 1000,
+        )
+    )
+    return app
 
-    def with_duty(request: Request, *duties: str) -> str:
-        name = listed(request)
-        principal = custodian.trust.site.directory.principals[name]
-        if not principal.duties & set(duties):
-            raise Problem(
-                403,
-                "duty-required",
-                "Another duty is required",
-                f"Only {' or '.join(duties)} may do that; '{name}' is "
-                f"{' and '.join(sorted(principal.duties))}.",
-            )
-        return name
 
-    @app.get("/v1/status")
-    def status(request: Request) -> dict[str, object]:
+def _add_reading(app: FastAPI, custodian: Custodian, callers: _Callers) -> None:
+    """What may be looked at: status, day keys, directory, admissions."""
+    known = [Depends(callers.known)]
+
+    @app.get("/v1/status", dependencies=known)
+    def status() -> dict[str, object]:
         """How this custodian is: keys, clock, policy, log."""
-        listed(request)
         return custodian.status()
 
-    @app.get("/v1/day-keys")
-    def day_keys(request: Request) -> CborResponse:
+    @app.get("/v1/day-keys", dependencies=known, response_class=CborResponse)
+    def day_keys() -> CborResponse:
         """The signed public day keys (CBOR, `protocol.daykeys`)."""
-        listed(request)
         return CborResponse(custodian.rounds.day_keys)
 
-    @app.post("/v1/grants")
+    @app.get("/v1/directory", dependencies=known, response_class=CborResponse)
+    def directory() -> CborResponse:
+        """The directory in force here, as the site's authority signed it (CBOR)."""
+        return CborResponse(custodian.trust.signed)
+
+    @app.get("/v1/admissions", dependencies=known, response_class=CborResponse)
+    def admissions() -> CborResponse:
+        """The registrar's signed admissions in force here (CBOR)."""
+        signed = custodian.trust.signed_admissions
+        if signed is None:
+            raise Problem(404, "no-admissions", "There are no admissions", "None has come yet.")
+        return CborResponse(signed)
+
+
+def _add_asking(app: FastAPI, custodian: Custodian, callers: _Callers) -> None:
+    """What may be asked for: grants, withdrawals, a newer directory."""
+    limits = custodian.config.limits
+    grants = RateLimit(limits.grants_per_minute)
+    changes = RateLimit(limits.changes_per_minute)
+
+    @app.post("/v1/grants", response_class=CborResponse)
     async def grant(request: Request) -> CborResponse:
         """Answer the aggregator's signed grant request (CBOR) with a signed grant."""
-        grants.take(with_duty(request, AGGREGATOR))
+        grants.take(callers.with_duty(request, AGGREGATOR))
         body = await cbor_body(request)
         return CborResponse(await run_in_threadpool(custodian.granter.grant, body))
 
     @app.post("/v1/withdrawals")
     async def withdraw(request: Request) -> dict[str, bool]:
         """Take in an officer's signed withdrawal (CBOR); it is in force when this answers."""
-        changes.take(with_duty(request, APPROVER, INVESTIGATOR, AGGREGATOR))
+        changes.take(callers.with_duty(request, APPROVER, INVESTIGATOR, AGGREGATOR))
         body = await cbor_body(request)
         directory = custodian.trust.site.directory
         new = await run_in_threadpool(custodian.withdrawals.submit, body, directory)
@@ -126,24 +177,8 @@ def make_app(custodian: Custodian) -> FastAPI:
 
     @app.put("/v1/directory")
     async def put_directory(request: Request) -> dict[str, object]:
-        """Take in a newer directory signed by the site's authority (CBOR), whoever brings it."""
+        """Take in a newer signed directory or admissions (CBOR), whoever brings them."""
         changes.take(peer_of(request))
         body = await cbor_body(request)
-        try:
-            changed = await run_in_threadpool(custodian.accept_directory, body)
-        except TrustError as error:
-            raise Problem(
-                422, "directory-unusable", "The directory cannot be used", str(error)
-            ) from error
+        changed = await run_in_threadpool(custodian.accept_directory, body)
         return {"version": custodian.trust.site.directory.version, "changed": changed}
-
-    app.include_router(
-        log_router(
-            custodian.log,
-            custodian.witness,
-            directory=lambda: custodian.trust.site.directory,
-            allow=listed,
-            time_s=lambda: custodian.clock.now_ms() // 1000,
-        )
-    )
-    return app

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import structlog
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from custodian.clock import confirm, system_ms
@@ -26,6 +23,7 @@ from runtime.config import load, render
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
+from runtime.terminal import out, reported, say, warn
 from runtime.tls import server_context
 
 app = typer.Typer(
@@ -33,8 +31,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Hold a share of the day's keys and release what approved queries cover.",
 )
-_out = Console()
-_err = Console(stderr=True)
 _log = structlog.get_logger()
 
 _Config = Annotated[
@@ -51,16 +47,6 @@ _PassphraseFile = Annotated[
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _DEFAULT = Path("custodian.toml")
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turn failures a person can act on into one message and exit code 1."""
-    try:
-        yield
-    except OperationError as error:
-        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
 
 
 @app.command()
@@ -92,7 +78,7 @@ def serve(
 
       sealtrace custodian serve --config custodian.toml --check
     """
-    with _reported():
+    with reported():
         settings = load(config, CustodianConfig)
         if print_config:
             sys.stdout.write(render(settings))
@@ -101,7 +87,7 @@ def serve(
         passphrase = get_passphrase(passphrase_file, what=str(settings.identity))
         if check:
             _check(settings, passphrase)
-            _out.print(f"{config} is in order", markup=False, highlight=False, soft_wrap=True)
+            say(f"{config} is in order")
             return
         code = run(settings, passphrase)
     raise typer.Exit(code)
@@ -182,9 +168,10 @@ def status(
     """
     from runtime.http import client, raise_for_problem  # noqa: PLC0415
 
-    with _reported():
+    with reported():
         settings = load(config, CustodianConfig)
-        address = url or f"https://{settings.http.host}:{settings.http.port}"
+        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(settings.http.host)  # noqa: S104 - everywhere includes here
+        address = url or f"https://{host or settings.http.host}:{settings.http.port}"
         with client(address, settings.tls) as http:
             told: dict[str, Any] = raise_for_problem(http.get("/v1/status")).json()
     if as_json:
@@ -210,13 +197,11 @@ def _show(told: dict[str, Any]) -> None:
         ("withdrawals", str(told["withdrawals"])),
     ):
         table.add_row(name, value)
-    _out.print(table)
+    out.print(table)
     if told["clock_in_doubt"]:
-        _err.print(
-            f"alarm: the clock has leapt ahead since {_moment(told['clock_known_ms'])}; no day key "
-            "is destroyed until you confirm it: sealtrace custodian confirm-clock",
-            style="red",
-            markup=False,
+        warn(
+            f"the clock has leapt ahead since {_moment(told['clock_known_ms'])}; no day key is "
+            "destroyed until you confirm it: sealtrace custodian confirm-clock"
         )
 
 
@@ -237,7 +222,7 @@ def confirm_clock(
 
       sealtrace custodian confirm-clock --config custodian.toml --yes
     """
-    with _reported():
+    with reported():
         settings = load(config, CustodianConfig)
         if not settings.database.exists():
             raise OperationError(
@@ -246,14 +231,14 @@ def confirm_clock(
         now_ms = system_ms()
         store = Store(settings.database)
         try:
-            _out.print(f"this machine says it is {_moment(now_ms)}", highlight=False)
+            say(f"this machine says it is {_moment(now_ms)}")
             if not yes:
                 typer.confirm("Is that right?", abort=True)
             before = confirm(store, now_ms=now_ms)
         finally:
             store.close()
         known = _moment(before) if before is not None else "never"
-        _out.print(f"confirmed; the last time known before was {known}", highlight=False)
+        say(f"confirmed; the last time known before was {known}")
 
 
 def _moment(time_ms: int) -> str:

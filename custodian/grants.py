@@ -75,7 +75,7 @@ class Granter:
         """
         opened: OpenedRequest | None = None
         try:
-            self._trust.require_us()
+            self._trust.require_fit_to_grant()
             signed = Signed.parse(data, kind=GRANT_REQUEST_KIND)
             opened = open_request(
                 signed,

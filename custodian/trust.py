@@ -21,7 +21,13 @@ from custodian.store import Store
 from protocol import hpke
 from protocol.directory import AUDITOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.encoding import MAX_MESSAGE_BYTES
-from protocol.errors import DirectoryRollback, PrincipalRevoked, ProtocolError, UnknownSigner
+from protocol.errors import (
+    DirectoryRollback,
+    NotAuthorized,
+    PrincipalRevoked,
+    ProtocolError,
+    UnknownSigner,
+)
 from protocol.policy import Policy, open_policy
 from protocol.signing import VerifyKey
 from runtime.fsio import FileProblem, read_file
@@ -73,7 +79,6 @@ class Trust:
                 authority=config.authority_key,
                 installed=config.directory,
                 state_dir=config.state_dir,
-                check=_require_auditors,
             )
         directory = self._trust.directory
         self._require_not_older(
@@ -91,7 +96,6 @@ class Trust:
             raise TrustError(
                 f"{error}; install this custodian's own identity and the newest directory"
             ) from error
-        _require_auditors(directory)
         self._site = self._joined(self._read_policy())
         self._remember()
 
@@ -101,13 +105,22 @@ class Trust:
         with self._lock:
             return self._site
 
+    @property
+    def signed(self) -> bytes:
+        """The directory in force, as the authority signed it."""
+        return self._trust.signed
+
+    @property
+    def signed_admissions(self) -> bytes | None:
+        """The admissions in force, as the registrar signed them; None when there are none."""
+        return self._trust.signed_admissions
+
     def accept_directory(self, data: bytes) -> bool:
         """Take in a signed directory or admissions; tell whether they were newer, so in force.
 
         Raises:
             SignatureInvalid, MalformedMessage: they are not of this site.
             DirectoryRollback: they are older than those in force.
-            TrustError: no auditor would be left.
             FileProblem, StorageError: they cannot be kept (they are in force all the same).
         """
         with self._lock, _as_ours():
@@ -140,13 +153,20 @@ class Trust:
                 _log.info("policy_accepted", version=policy.version)
         return changed
 
-    def require_us(self) -> None:
-        """Check that the directory in force still lists this custodian under its key.
+    def require_fit_to_grant(self) -> None:
+        """Check that this custodian may grant at all, whatever is asked.
 
         Raises:
-            UnknownSigner, PrincipalRevoked: it does not.
+            UnknownSigner, PrincipalRevoked: the directory no longer lists it under its key.
+            NotAuthorized: no auditor is in force, so nobody could read what was granted.
         """
-        _require_us(self.site.directory, self._config.name, self._key)
+        site = self.site
+        _require_us(site.directory, self._config.name, self._key)
+        if not site.auditors():
+            raise NotAuthorized(
+                "the directory lists no auditor in force: nothing is granted while nobody could "
+                "read this custodian's log; add an auditor (`sealtrace site`)"
+            )
 
     def _read_policy(self) -> Policy:
         config = self._config
@@ -189,6 +209,8 @@ class Trust:
     def _joined(self, policy: Policy) -> Site:
         trust = self._trust
         directory, admissions = trust.directory, trust.signed_admissions
+        if not auditors_of(directory):
+            _log.error("no_auditor_in_force", effect="nothing is granted until there is one")
         return Site(
             directory=directory,
             directory_digest=hashlib.sha256(trust.signed).digest(),
@@ -213,14 +235,6 @@ def _as_ours() -> Iterator[None]:
         raise
     except runtime.trust.TrustError as error:
         raise TrustError(str(error)) from error
-
-
-def _require_auditors(directory: Directory) -> None:
-    if not auditors_of(directory):
-        raise TrustError(
-            "the directory lists no auditor in force: nobody could read this custodian's log; "
-            "add one (`sealtrace site`)"
-        )
 
 
 def auditors_of(directory: Directory) -> dict[str, hpke.PublicKey]:

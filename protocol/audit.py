@@ -265,6 +265,7 @@ class _LogAudit:
 
     def _read_entries(self) -> list[OpenedEntry]:
         opened = []
+        not_ours: list[int] = []
         for index, item in enumerate(open_entries(self._copy, self._auditor)):
             if item is None:
                 self._find(
@@ -280,16 +281,23 @@ class _LogAudit:
                     index=index,
                 )
             if self._auditor is not None and item.body is None:
-                sealed_to_us = self._auditor.name in item.entry.body
-                self._find(
-                    FindingKind.BODY_UNREADABLE,
-                    "the body does not open: altered, or sealed to an earlier key"
-                    if sealed_to_us
-                    else f"the body is not sealed to '{self._auditor.name}'",
-                    severity=Severity.WRONG if sealed_to_us else Severity.WARNING,
-                    index=index,
-                )
+                if self._auditor.name in item.entry.body:
+                    self._find(
+                        FindingKind.BODY_UNREADABLE,
+                        "the body does not open: altered, or sealed to another key",
+                        index=index,
+                    )
+                else:
+                    not_ours.append(index)
             opened.append(item)
+        if self._auditor is not None and not_ours:
+            self._find(
+                FindingKind.BODY_UNREADABLE,
+                f"{len(not_ours)} entries, the last of them {not_ours[-1]}, are not sealed to "
+                f"'{self._auditor.name}': let an auditor of that time judge them",
+                severity=Severity.WARNING,
+                index=not_ours[0],
+            )
         return opened
 
     def _cosignatures(self, genuine: list[tuple[Checkpoint, str]]) -> list[tuple[int, str, int]]:

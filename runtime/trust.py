@@ -40,7 +40,6 @@ class Trust:
         authority: VerifyKey,
         installed: Path,
         state_dir: Path | None,
-        check: Callable[[Directory], None] | None = None,
     ) -> None:
         """Read the directory as installed and, if newer, as received since.
 
@@ -49,8 +48,6 @@ class Trust:
             authority: who must have signed it.
             installed: the file that provisioning wrote.
             state_dir: folder where a newer one is kept; None: keep none (for a check).
-            check: called with a directory that is about to come into force; by raising it leaves
-                the one before in force. Not called with what is read here.
 
         Raises:
             TrustError: the installed file cannot be used.
@@ -59,7 +56,6 @@ class Trust:
         self.authority = authority
         self._installed = installed
         self._state_dir = state_dir
-        self._check = check
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Directory], None]] = []
         self._signed, self._listed = self._read(installed)
@@ -102,20 +98,12 @@ class Trust:
         """
         is_admissions = signed_kind(data) == ADMISSIONS_KIND
         with self._lock:
-            before = self._signed, self._listed, self._signed_admissions, self._admissions
             changed = (
                 self._accept_admissions(data) if is_admissions else self._accept_directory(data)
             )
             if not changed:
                 return False
-            directory = self._effective()
-            try:
-                if self._check is not None:
-                    self._check(directory)
-            except BaseException:
-                self._signed, self._listed, self._signed_admissions, self._admissions = before
-                raise
-            self._directory = directory
+            self._directory = directory = self._effective()
             version = self._admissions.version if self._admissions else 0
         _log.info("directory_accepted", version=directory.version, admissions=version)
         for tell in self._listeners:

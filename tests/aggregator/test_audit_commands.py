@@ -255,12 +255,12 @@ def last_line(done: Result) -> str:
 def test_fetched_logs_verify_offline(desk: Desk) -> None:
     done = desk.verify()
     assert done.exit_code == 0, done.output
-    assert last_line(done).startswith("sound: 4 logs, 16 entries, 1 queries, 2 grants")
+    assert last_line(done).startswith("sound: 4 logs, 16 entries, 1 query, 2 grants")
     for words in (
         "asked by ana: contact tracing of a confirmed patient",
         "approved by bo, cy",
         "granted by c1, c3: 2 grants, 2 received, 6 slots",
-        "1 matches of 40 sightings: 2 candidates",
+        "1 match of 40 sightings: 2 candidates",
     ):
         assert words in done.stdout
 

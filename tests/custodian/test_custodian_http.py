@@ -184,11 +184,20 @@ def test_a_newer_directory_is_taken_and_an_older_refused(served: Served) -> None
     assert kinds.count("directory") == 2
 
 
-def test_a_directory_without_auditors_is_refused(served: Served) -> None:
+def test_while_no_auditor_is_in_force_nothing_is_granted(served: Served) -> None:
+    asked = asked_of(served)
     blind = s.directory().revoke("eve", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
     answer = served.call("aggregator", "PUT", "/v1/directory", blind)
-    assert (answer.status_code, kind_of(answer)) == (422, "directory-unusable")
-    assert served.custodian.trust.site.directory.version == 3
+    assert answer.json() == {"version": 4, "changed": True}
+    answer = served.call("aggregator", "POST", "/v1/grants", asked.to_bytes())
+    assert (answer.status_code, kind_of(answer)) == (403, "not-authorized")
+    assert "no auditor" in answer.json()["detail"]
+
+
+def test_boxes_have_no_business_here(served: Served) -> None:
+    for path in ("/v1/status", "/v1/day-keys", "/v1/log/entries"):
+        answer = served.call("box-1", "GET", path)
+        assert (answer.status_code, kind_of(answer)) == (403, "duty-required")
 
 
 def test_requests_over_the_limits(serve_custodian: Callable[..., Served]) -> None:
