@@ -11,18 +11,22 @@ from pathlib import Path
 
 import protocol_samples as s
 import pytest
-from audit_samples import QUERY_ID, grant_body, match_body, received_body
+from audit_samples import QUERY_ID, SCOPE, grant_body, match_body, received_body
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
 from aggregator.audit_cli import app
-from aggregator.audit_copy import DIRECTORY_FILE, SITE_FILE
+from aggregator.audit_copy import ADMISSIONS_FILE, DIRECTORY_FILE, SITE_FILE
+from protocol.admissions import Admissions
 from protocol.auditlog import origin_of, parse_checkpoint
+from protocol.directory import BOX, REGISTRAR, Principal
+from protocol.names import CameraAddress
 from protocol.policy import sign_policy
+from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog, Witness
-from runtime.http import CborResponse, Ready, install_problem_handlers, peer_of, serve
+from runtime.http import CborResponse, Problem, Ready, install_problem_handlers, peer_of, serve
 from runtime.keyfiles import Cost, write_secret
 from runtime.lifecycle import Stop
 from runtime.log_api import log_router, witness_checkpoint
@@ -73,6 +77,12 @@ class Role:
         @made.get("/v1/directory")
         def directory(_request: Request) -> Response:
             return CborResponse(self._site.signed_directory)
+
+        @made.get("/v1/admissions")
+        def admissions() -> Response:
+            if self._site.signed_admissions is None:
+                raise Problem(404, "no-admissions", "There are none")
+            return CborResponse(self._site.signed_admissions)
 
         @made.get("/v1/policy")
         def policy() -> Response:
@@ -135,6 +145,7 @@ class Site(Desk):
         self.folder = folder
         self.time_ms = s.NOW_MS
         self.signed_directory = b""
+        self.signed_admissions: bytes | None = None
         self.case = s.case()
         self.roles = {name: Role(name, folder / name, ca, self) for name in ROLES}
         self.directory = replace(
@@ -415,6 +426,28 @@ def test_a_newer_directory_is_taken_from_the_aggregator(site: Site) -> None:
     site.signed_directory = newer.sign(s.authority()).to_bytes()
     site.fetch()
     assert "directory version 4" in site.verify().stdout
+
+
+def test_a_box_that_the_registrar_admitted_is_known_to_the_audit(site: Site) -> None:
+    registrar, box = SigningKey("registrar", bytes([7]) * 32), SigningKey("box-9", bytes(32))
+    listed = {
+        **site.directory.principals,
+        "registrar": Principal("registrar", frozenset({REGISTRAR}), registrar.verify_key),
+    }
+    newer = site.directory.next_version(listed, at_ms=s.NOW_MS)
+    site.signed_directory = newer.sign(s.authority()).to_bytes()
+    admitted = Principal("box-9", frozenset({BOX}), box.verify_key, cameras=("cam-9",))
+    made = Admissions(s.SITE, 1, s.NOW_MS, {"box-9": admitted}, {})
+    case = s.case(cameras=("cam-9",), query_id=bytes(16))
+    scope = replace(SCOPE, address=CameraAddress(s.SITE, "box-9", "cam-9"))
+    body = grant_body(case, "c2", grant_id=bytes(16), scopes=[scope.to_value()])
+    site.roles["c2"].add("grant", body, bytes(16))
+    site.fetch()
+    assert "no longer says that 'box-9'" in site.verify().stdout
+    site.signed_admissions = made.sign(registrar).to_bytes()
+    assert site.fetch().exit_code == 0
+    assert (site.out / ADMISSIONS_FILE).read_bytes() == site.signed_admissions
+    assert "no longer says" not in site.verify().stdout
 
 
 def test_a_grant_that_was_not_approved_fails_the_audit(site: Site) -> None:
