@@ -8,6 +8,7 @@ neither misses a destruction nor tells of one that did not happen.
 from __future__ import annotations
 
 import json
+import threading
 
 import structlog
 
@@ -27,7 +28,7 @@ _log = structlog.get_logger()
 
 
 class Rounds:
-    """Keeps the day keys in step with time. One thread goes round; any may read `day_keys`."""
+    """Keeps the day keys in step with time. Any thread may go round, or read `day_keys`."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Rounds:
         self._key = key
         self._days_ahead = days_ahead
         self._published = b""
+        self._lock = threading.Lock()
 
     @property
     def day_keys(self) -> bytes:
@@ -60,6 +62,10 @@ class Rounds:
         Raises:
             OperationError: keys or log cannot be written; tried again at the next round.
         """
+        with self._lock:
+            self._go()
+
+    def _go(self) -> None:
         believed = self._clock.tick()
         self._log_destroyed()
         today = epoch_of(self._clock.now_ms())

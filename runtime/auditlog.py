@@ -181,10 +181,18 @@ class AuditLog:
             text = sign_checkpoint(Checkpoint(self.origin, size, bytes(row[0])), self._key)
             return text + "".join(self._cosignatures(size))
 
-    def checkpoints(self) -> tuple[str, ...]:
-        """Return every checkpoint ever published, oldest first, each with its cosignatures."""
-        with self._lock:
-            rows = self._database.conn.execute("SELECT size FROM checkpoint ORDER BY size")
+    def checkpoints(self, since: int = 0, limit: int | None = None) -> tuple[str, ...]:
+        """Return the checkpoints ever published, oldest first, each with its cosignatures.
+
+        Args:
+            since: only those of at least so many entries.
+            limit: at most so many; None: all.
+        """
+        with self._lock, storage_errors(self._path):
+            rows = self._database.conn.execute(
+                "SELECT size FROM checkpoint WHERE size >= ? ORDER BY size LIMIT ?",
+                [since, -1 if limit is None else limit],
+            )
             return tuple(self.checkpoint(int(row[0])) for row in rows.fetchall())
 
     def add_cosignature(self, size: int, line: str, *, witness: str, key: VerifyKey) -> None:

@@ -129,6 +129,19 @@ def test_a_checkpoint_is_signed_and_everything_is_provable(served: Served) -> No
     assert served.http.get("/v1/log/checkpoints", params={"since": 6}).json() == [later]
 
 
+def test_checkpoints_come_in_pages(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.log_api.MAX_CHECKPOINTS", 2)
+    for _ in range(5):
+        served.add()
+        served.log.checkpoint()
+    sizes, since = [], 0
+    while page := served.http.get("/v1/log/checkpoints", params={"since": since}).json():
+        assert len(page) <= 2
+        sizes += [parse_checkpoint(text)[0].size for text in page]
+        since = sizes[-1] + 1
+    assert sizes == [1, 2, 3, 4, 5]
+
+
 def test_nothing_to_prove_is_null(served: Served) -> None:
     served.add(3)
     for earlier in (0, 3):
