@@ -26,7 +26,7 @@ from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.health import ClockWatch, figures
 from edge_agent.identity import load_installed
 from edge_agent.opencv import quiet_opencv
-from edge_agent.outbox import Outbox
+from edge_agent.outbox import open_outbox
 from edge_agent.publisher import Publisher
 from edge_agent.seal import MAX_SEGMENT_BYTES, CameraSealer
 from edge_agent.sources import wall_clock_ms
@@ -68,7 +68,7 @@ class Agent:
         self._keyring = DayKeyring(
             self._trust, site=config.site, folder=config.state_dir / DAY_KEYS_FOLDER
         )
-        self._outbox = Outbox(
+        self._outbox = open_outbox(
             config.state_dir / OUTBOX_FILE,
             max_bytes=round(config.outbox.max_mb * 1e6),
             memory_bytes=round(config.outbox.memory_mb * 1e6),
@@ -161,7 +161,8 @@ class Agent:
             self._clock.check()
             for worker in self._workers:
                 if worker.ended:
-                    worker.sealer.finish()
+                    if worker.sealer.finish():
+                        worker.sealer.discard()
                 elif (time_ms := worker.time_ms()) is not None:
                     worker.sealer.tick(time_ms)
             if time.monotonic() >= upkeep_s:

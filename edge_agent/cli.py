@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +70,8 @@ def run(
     if exit_when_done:
         settings = settings.model_copy(update={"exit_when_done": True})
     logs.configure(settings.log, role="edge")
+    # What is plain in memory must not reach the disk as a core dump.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     from edge_agent.agent import Agent  # noqa: PLC0415 - loads OpenCV and the model runtimes
     from edge_agent.identity import BoxRevoked  # noqa: PLC0415 - goes with it
@@ -156,11 +159,6 @@ def _check(settings: BoxConfig) -> None:
     _out.print(f"custodians {', '.join(custodians)}; {directory.threshold} must grant")
     _out.print(f"models     {installed.bundle.model_id('face')}")
     _out.print(f"cameras    {', '.join(camera.name for camera in settings.cameras)}")
-    if not settings.mqtt.tls and settings.mqtt.host not in {"127.0.0.1", "::1", "localhost"}:
-        raise OperationError(
-            f"the connection to {settings.mqtt.host} is not encrypted; give [mqtt.tls] the site's "
-            "certificates"
-        )
     _out.print("all right")
 
 

@@ -17,6 +17,8 @@ from protocol.sightings import MAX_BATCH
 from protocol.signing import VerifyKey
 from runtime.config import ConfigError, MqttConfig, RoleConfig, Section, load, render
 
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
 
 def _name(value: str) -> str:
     try:
@@ -161,6 +163,15 @@ class BoxConfig(RoleConfig):
             raise ValueError("two cameras have the same name")
         if len(names) > MAX_CAMERAS_PER_BOX:
             raise ValueError(f"a box has at most {MAX_CAMERAS_PER_BOX} cameras")
+        return self
+
+    @model_validator(mode="after")
+    def _encrypted_unless_local(self) -> BoxConfig:
+        if self.mqtt.tls is None and self.mqtt.host not in _LOOPBACK:
+            raise ValueError(
+                f"the connection to {self.mqtt.host} would not be encrypted; give [mqtt.tls] the "
+                "site's certificates"
+            )
         return self
 
     @property

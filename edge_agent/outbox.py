@@ -12,6 +12,7 @@ so that a crash cannot give a sequence number two meanings.
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -23,9 +24,19 @@ import structlog
 
 from edge_agent.outbox_queue import CameraQueue
 from edge_agent.outbox_store import EPOCH, LIVE, SEGMENT, OutboxFull, Row, SlotName, Store
-from runtime.database import StorageFull
+from runtime.database import StorageError, StorageFull
 
-__all__ = ["EPOCH", "LIVE", "SEGMENT", "Message", "Outbox", "OutboxFull", "OutboxStats", "SlotName"]
+__all__ = [
+    "EPOCH",
+    "LIVE",
+    "SEGMENT",
+    "Message",
+    "Outbox",
+    "OutboxFull",
+    "OutboxStats",
+    "SlotName",
+    "open_outbox",
+]
 
 _log = structlog.get_logger()
 
@@ -403,3 +414,27 @@ class Outbox:
                 self._closed = True
                 self.upkeep()
                 self._store.close()
+
+
+def open_outbox(path: Path, *, max_bytes: int, memory_bytes: int) -> Outbox:
+    """Open the outbox; a damaged file is put aside and a new one begun, so that the box goes on.
+
+    A new one begins where the aggregator's receipts say that the old one was.
+
+    Raises:
+        StorageError: it cannot be opened for another reason (permissions, a newer version).
+    """
+    try:
+        return Outbox(path, max_bytes=max_bytes, memory_bytes=memory_bytes)
+    except StorageError as error:
+        code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
+        if code not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+            raise
+        aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
+        _log.critical("outbox_damaged", reason=str(error), put_aside=str(aside))
+        path.rename(aside)
+        for suffix in ("-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        outbox = Outbox(path, max_bytes=max_bytes, memory_bytes=memory_bytes)
+        outbox.count("outboxes_damaged")
+        return outbox

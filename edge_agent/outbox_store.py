@@ -49,6 +49,7 @@ CREATE TABLE counter (
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
+_SPARE_PAGES = 256
 MIGRATIONS = (Migration("messages, cameras and counters", _SCHEMA),)
 _COVERED = """
 SELECT rowid, camera, sequence, size, sightings FROM message AS l
@@ -270,10 +271,14 @@ class Store:
                 self._put_counter(name, amount)
 
     def shrink(self) -> None:
-        """Give some freed pages back to the disk."""
+        """Give freed pages back to the disk, some at a time; a few stay for what comes next."""
         with storage_errors(self._path):
-            # fetchall: the pragma frees one page a step.
-            self._database.conn.execute("PRAGMA incremental_vacuum(512)").fetchall()
+            connection = self._database.conn
+            free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+            if free > _SPARE_PAGES:
+                pages = min(512, free - _SPARE_PAGES)
+                # The pragma frees one page a step, and execute() makes one step alone.
+                connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     def close(self) -> None:
         """Close the file."""

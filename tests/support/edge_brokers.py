@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -80,14 +81,14 @@ class Mosquitto:
 
     keeps_sessions = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, extra: str = "") -> None:
         self.port = free_port()
         self._log = folder / "mosquitto.log"
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
             f"per_listener_settings false\nuser root\npersistence true\n"
             f"persistence_location {folder}/\nmax_queued_messages 0\n"
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n"
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n{extra}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -99,6 +100,11 @@ class Mosquitto:
                 stderr=log,
             )
         wait_until(lambda: listens(self.port), "Mosquitto listening")
+
+    def reload(self) -> None:
+        """Have it read its access list again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         if self._process is not None:

@@ -79,6 +79,7 @@ def test_recorded_at_is_a_time_with_a_zone(tmp_path: Path) -> None:
             "recorded_at needs",
         ),
         ('[[cameras]]\nname = "c"\nsource = "a.mp4"\n' * 2, "same name"),
+        ('[mqtt]\nhost = "hq.example"\n[[cameras]]\nname = "c"\nsource = "a.mp4"\n', "encrypted"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, told: str) -> None:

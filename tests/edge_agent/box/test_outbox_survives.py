@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from edge_site import DIMENSION, Box, Site, make_sighting
 
-from edge_agent.outbox import Outbox, SlotName
+from edge_agent.outbox import Outbox, SlotName, open_outbox
 
 _WRITER = """
 import sys
@@ -153,6 +153,34 @@ def test_sealing_goes_on_and_keys_are_dropped_while_the_disk_is_full(
         box.outbox.receipt("cam-1", stored_through=last, missing=(), issued_at_ms=last)
     opened = site.open(payloads)
     assert sum(len(one.sightings) for one in opened) == (seed + 1) * 50
+
+
+def test_a_damaged_file_is_put_aside_and_the_box_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    for content in (b"not a database at all" * 500, b""):
+        path.write_bytes(content)
+        outbox = open_outbox(path, max_bytes=1 << 20, memory_bytes=1 << 20)
+        outbox.begin_camera("cam-1")
+        assert outbox.next_sequence("cam-1") == 0
+        assert outbox.stats().counters.get("outboxes_damaged", 0) == (1 if content else 0)
+        outbox.close()
+        path.unlink()
+    aside = list(tmp_path.glob("outbox.sqlite.damaged-*"))
+    assert [one.read_bytes()[:3] for one in aside] == [b"not"]
+
+
+def test_the_file_shrinks_after_a_backlog_has_been_delivered(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    outbox = Outbox(path, max_bytes=1 << 30, memory_bytes=1 << 20)
+    outbox.begin_camera("cam-1")
+    for slot in range(400):
+        add(outbox, slot)
+    large = path.stat().st_size
+    outbox.receipt("cam-1", stored_through=399, missing=(), issued_at_ms=1)
+    for _ in range(20):
+        outbox.upkeep()
+    outbox.close()
+    assert path.stat().st_size < large / 2
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal"])

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_brokers import AnyBroker, EmbeddedBroker, Headquarters
+from edge_brokers import AnyBroker, EmbeddedBroker, Headquarters, Mosquitto, mosquitto
 from edge_site import Box, Site, make_sighting, seed_of, wait_until
 
 from edge_agent.config import BoxConfig, SealingConfig
@@ -358,3 +359,32 @@ def test_a_message_over_the_brokers_limit_does_not_hold_up_the_others(
     )
     runner.stop()
     headquarters.stop()
+
+
+@pytest.mark.mosquitto
+def test_what_the_broker_refuses_is_kept_and_tried_again(
+    new_box: Callable[..., Box],
+    box_config: Callable[..., BoxConfig],
+    site: Site,
+    tmp_path: Path,
+) -> None:
+    if mosquitto() is None:
+        pytest.skip("Mosquitto is not installed")
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite #\ntopic deny st/v1/demo/box-1/cam-1/envelope\n")
+    broker = Mosquitto(tmp_path, f"acl_file {rules}")
+    broker.start()
+    headquarters = Headquarters(site, broker.port)
+    headquarters.publish_day_keys()
+    runner = Runner(new_box(custodians=()), box_config(broker.port))
+    runner.ready()
+    runner.see(1)
+    wait_until(lambda: runner.box.outbox.stats().counters.get("publish_refused"))
+    assert headquarters.sequences("cam-1") == [0]
+    assert not runner.box.outbox.idle(receipted=False)
+    rules.write_text("topic readwrite #\n")
+    broker.reload()
+    wait_until(lambda: headquarters.sequences("cam-1") == [0, 1])
+    runner.stop()
+    headquarters.stop()
+    broker.stop()
