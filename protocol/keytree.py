@@ -108,22 +108,22 @@ def window_nodes(root: bytes, label: str, first: int, last: int) -> list[Node]:
     """Return the nodes that a grant for slots ``first..last`` of one modality consists of."""
     if not 0 <= first <= last < SLOTS_PER_EPOCH:
         raise ScopeExceeded(f"slots {first} to {last} are not a range of a day's slots")
+    # Each node on the way is derived once, and as plain values: a city asks for millions of them.
     found: list[Node] = []
-    _collect(tree_top(root, label), first, last, found)
+    pending = [(0, 0, tree_top(root, label).key)]
+    while pending:
+        level, index, key = pending.pop()
+        width = 1 << (DEPTH - level)
+        start = index * width
+        if first <= start and start + width - 1 <= last:
+            found.append(Node(level, index, key))
+            continue
+        middle = start + width // 2
+        if last >= middle:
+            pending.append((level + 1, index * 2 + 1, hmac.digest(key, b"\x01", "sha256")))
+        if first < middle:
+            pending.append((level + 1, index * 2, hmac.digest(key, b"\x00", "sha256")))
     return found
-
-
-def _collect(node: Node, first: int, last: int, found: list[Node]) -> None:
-    """Append the nodes of the cover below ``node``; each node on the way is derived once."""
-    slots = node.slots
-    if first <= slots.start and slots.stop - 1 <= last:
-        found.append(node)
-        return
-    middle = (slots.start + slots.stop) // 2
-    if first < middle:
-        _collect(node.child(0), first, last, found)
-    if last >= middle:
-        _collect(node.child(1), first, last, found)
 
 
 def expand(nodes: Iterable[Node]) -> dict[int, bytes]:
