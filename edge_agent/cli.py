@@ -21,6 +21,7 @@ EXIT_REVOKED = 3
 app = typer.Typer(
     name="edge",
     no_args_is_help=True,
+    add_completion=False,
     help="Run the agent beside cameras: frames in, sealed sightings out.",
 )
 _out = Console()
