@@ -1,1 +1,1 @@
-"""On the board: frames, tracks, sightings, sealed envelopes, MQTT. The only code that sees pixels."""
+"""On the board: frames, tracks, sightings, sealed envelopes. The only code that sees pixels."""
