@@ -9,8 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from protocol.audit_queries import OpenedEntry
-from protocol.errors import ProtocolError
+from protocol.audit_queries import BAD_BODY, OpenedEntry
 from protocol.findings import Finding, OfficerCount, QueryCount, Report, Severity
 from protocol.grant import Scope
 from protocol.names import EPOCH_MS
@@ -70,7 +69,7 @@ def query_lines(query: QueryCount) -> list[str]:
     )
     if query.withdrawn_by:
         lines.append(f"withdrawn by {', '.join(query.withdrawn_by)}")
-    return [lines[0], *(f"    {line}" for line in lines[1:])]
+    return [lines[0], *(f"    {printable(line)}" for line in lines[1:])]
 
 
 def officers_table(report: Report) -> Table:
@@ -85,7 +84,7 @@ def officers_table(report: Report) -> Table:
 
 def _officer_cells(officer: OfficerCount) -> list[str]:
     return [
-        officer.name,
+        printable(officer.name),
         *(
             str(number)
             for number in (
@@ -107,9 +106,8 @@ def finding_line(finding: Finding) -> tuple[str, str]:
         place += f" #{finding.index}"
     if finding.query:
         place += f", query {finding.query[:SHORT]}"
-    return f"{finding.severity}: {finding.kind} ({place}): {finding.message}", _STYLES[
-        finding.severity
-    ]
+    line = f"{finding.severity}: {finding.kind} ({place}): {finding.message}"
+    return printable(line), _STYLES[finding.severity]
 
 
 def verdict(report: Report, damaged: int) -> str:
@@ -152,10 +150,10 @@ def summary(item: OpenedEntry) -> str:
     """Say in a few words what an entry's body tells; ``sealed`` when it does not open."""
     if item.body is None:
         return "sealed"
-    describe = _SUMMARIES.get(item.entry.kind)
+    describe = _SUMMARIES.get(item.entry.kind, _pairs)
     try:
-        return describe(item.body) if describe else _pairs(item.body)
-    except (ProtocolError, KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return printable(describe(item.body))
+    except BAD_BODY:
         return "not readable as an entry of this kind"
 
 
@@ -218,7 +216,7 @@ def _version_text(body: Mapping[str, Any]) -> str:
 
 def _days_text(body: Mapping[str, Any]) -> str:
     epochs = body["epochs"] if "epochs" in body else [body["epoch"]]
-    days = [f"{datetime.fromtimestamp(e * EPOCH_MS / 1000, UTC):%Y-%m-%d}" for e in epochs]
+    days = [moment(int(epoch) * EPOCH_MS).removesuffix(" 00:00:00") for epoch in epochs]
     return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
 
 
@@ -257,6 +255,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def printable(text: str) -> str:
+    """Return ``text`` without anything that could steer a terminal: logs are written by others."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 def actor_of(origin: str) -> str:
     """Return whose log an origin names."""
     return origin.rpartition("/")[2]
@@ -266,7 +269,10 @@ def moment(time_ms: int | None) -> str:
     """Return a time for people, in UTC."""
     if time_ms is None:
         return ""
-    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    try:
+        return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):  # a log may claim any time
+        return f"{time_ms} ms"
 
 
 def _many(count: int, one: str, many: str = "") -> str:

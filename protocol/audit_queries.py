@@ -20,7 +20,15 @@ from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed
 
 PROPAGATION_MS = SLOT_MS
-BAD_BODY = (ProtocolError, KeyError, TypeError, ValueError, AttributeError)
+BAD_BODY = (
+    ProtocolError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+)
+"""What reading a body that a dishonest role wrote may raise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,20 @@ import protocol_samples as s
 import pytest
 from audit_samples import QUERY_ID, SCOPE, grant_body, match_body, received_body
 from fastapi import FastAPI, Request
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from starlette.responses import Response
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
 from aggregator.audit_cli import app
 from aggregator.audit_copy import ADMISSIONS_FILE, DIRECTORY_FILE, SITE_FILE
+from aggregator.audit_report import entry_json, finding_line, moment, summary
 from protocol.admissions import Admissions
-from protocol.auditlog import origin_of, parse_checkpoint
+from protocol.audit_queries import OpenedEntry
+from protocol.auditlog import KINDS, Entry, origin_of, parse_checkpoint
 from protocol.directory import BOX, REGISTRAR, Principal
+from protocol.findings import Finding, FindingKind, Severity
 from protocol.names import CameraAddress
 from protocol.policy import sign_policy
 from protocol.signing import SigningKey
@@ -458,3 +463,25 @@ def test_a_grant_that_was_not_approved_fails_the_audit(site: Site) -> None:
     assert done.exit_code == 1
     assert "grant-unauthorized (c2 #2" in done.stdout
     assert "1 of 2 approvals" in done.stdout
+
+
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    body=st.dictionaries(
+        st.sampled_from(
+            ["approval", "epoch", "epochs", "digest", "query", "reason", "scopes", "version", "x"]
+        ),
+        st.none() | st.integers() | st.binary() | st.text() | st.lists(st.integers() | st.text()),
+    ),
+    time_ms=st.integers(0, 2**63 - 1),
+)
+@settings(max_examples=150, deadline=None)
+def test_whatever_a_log_says_is_shown_and_cannot_steer_the_terminal(
+    kind: str, body: dict[str, object], time_ms: int
+) -> None:
+    item = OpenedEntry("c1", "sealtrace/x/c1", 0, Entry(kind, time_ms, "c1", None, {}), body)
+    assert summary(item).isprintable()
+    assert moment(time_ms)
+    json.dumps(entry_json(item))
+    finding = Finding(FindingKind.TIME_WRONG, Severity.NOTE, "x", f"\x1b[2J{body}")
+    assert finding_line(finding)[0].isprintable()

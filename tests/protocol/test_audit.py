@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from protocol.audit import AuditorKey, LogCopy, audit
 from protocol.auditlog import (
+    KINDS,
     Checkpoint,
     Entry,
     cosign,
@@ -519,3 +520,49 @@ def test_garbage_in_a_log_is_reported_and_never_raises(
     directory: Directory = s.directory()
     report = audit([copy], directory=directory, policies={}, now_ms=s.NOW_MS, auditor=EVE)
     assert K.CHECKPOINT_INVALID in wrong(report)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.binary(max_size=40) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+members = st.sampled_from(
+    [
+        "approval",
+        "approvals",
+        "candidates",
+        "custodian",
+        "decision",
+        "digest",
+        "epoch",
+        "grant_id",
+        "grant_ids",
+        "labels",
+        "query",
+        "query_digest",
+        "refused",
+        "scopes",
+        "segments",
+        "sightings",
+        "version",
+        "withdrawal",
+    ]
+)
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), odd=st.dictionaries(members, values), data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_body_of_any_shape_is_reported_and_never_raises(
+    kind: str, odd: dict[str, object], data: st.DataObject
+) -> None:
+    site = Site().whole()
+    good = {
+        "grant": grant_body(site.case, "c1"),
+        "grant-received": received_body(site.case, "c1"),
+        "match": match_body(site.case),
+    }.get(kind, {})
+    site.logs[data.draw(st.sampled_from(ROLES))].add(kind, good | odd)
+    report = site.signed().audit()
+    assert sum(log.entries for log in report.logs) == 19
+    assert not wrong(report) & {K.ENTRY_ALTERED, K.ENTRY_MALFORMED}
