@@ -146,29 +146,50 @@ class GrantAudit:
         in_force = self._policy_of.get(item.actor)
         time_ms = item.entry.time_ms
         standing = as_of(self._officers, time_ms)
-        before = [
-            w
-            for at, w, content in self._known.withdrawn
-            if content.query_digest == signed.digest
-            and (
-                at.index < item.index
-                if at.actor == item.actor
-                else at.entry.time_ms < time_ms - PROPAGATION_MS
+
+        def decide(withdrawals: Sequence[Signed]) -> AuthorizedQuery:
+            return authorize(
+                signed, approvals, withdrawals, directory=standing, policy=policy, now_ms=time_ms
             )
-        ]
+
+        own, elsewhere = self._withdrawals_before(item, signed.digest)
         try:
             if in_force is not None and in_force != policy.digest:
                 raise PolicyMismatch(
                     "the custodian's own log says that another policy was in force"
                 )
-            return authorize(
-                signed, approvals, before, directory=standing, policy=policy, now_ms=time_ms
-            )
+            authorized = decide(own)
         except QueryWithdrawn as error:
             self._known.find(FindingKind.GRANT_AFTER_WITHDRAWAL, item, str(error))
+            return None
         except ProtocolError as error:
             self._known.find(FindingKind.GRANT_UNAUTHORIZED, item, str(error))
-        return None
+            return None
+        try:
+            decide([*own, *elsewhere])
+        except QueryWithdrawn as error:
+            self._known.find(
+                FindingKind.GRANT_AFTER_WITHDRAWAL,
+                item,
+                f"{error}, by the log of another role: this custodian had not been told",
+                severity=Severity.WARNING,
+            )
+        return authorized
+
+    def _withdrawals_before(
+        self, item: OpenedEntry, query_digest: bytes
+    ) -> tuple[list[Signed], list[Signed]]:
+        """Return the withdrawals of a query before a grant: in its own log, and elsewhere."""
+        own, elsewhere = [], []
+        for at, withdrawal, content in self._known.withdrawn:
+            if content.query_digest != query_digest:
+                continue
+            if at.actor == item.actor:
+                if at.index < item.index:
+                    own.append(withdrawal)
+            elif at.entry.time_ms < item.entry.time_ms - PROPAGATION_MS:
+                elsewhere.append(withdrawal)
+        return own, elsewhere
 
     def _check_scopes(
         self,
