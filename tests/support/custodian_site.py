@@ -111,7 +111,7 @@ def make_announcement(
     roots: Sequence[bytes] = (),
     signer: SigningKey | None = None,
 ) -> tuple[Announcement, bytes]:
-    """Announce a camera's day to the day keys that ``custodians`` publish, and to c3 in any case."""
+    """Announce a camera's day to the day keys of ``custodians``, and to c3 in any case."""
     day = epoch_of(now_ms) if epoch is None else epoch
     day_keys = {"c3": s.day_key("c3").public}
     day_keys |= {c.config.name: day_keys_of(c)[day] for c in custodians}
