@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from puppet_box import slots_ago
-from running_site import SERVERS, RunningSite
+from running_site import SERVERS, RunningSite, plan_with_dan
 from waiting import wait_for
 
 from protocol.names import SLOT_MS
-from provisioning.demo.local_site import Broker, plan_of
+from provisioning.demo.local_site import Broker
 from provisioning.demo.scenario import ClipTruth
 from provisioning.demo.wiretap import Wiretap
 
@@ -58,7 +58,7 @@ class FilmSet:
             }
             for clip in truth
         }
-        plan = plan_of(cameras, bundle=bundle, broker=broker, **options)
+        plan = plan_with_dan(cameras, bundle=bundle, broker=broker, **options)
         return cls(RunningSite(plan, folder), truth, slot_ms, starts, photos)
 
     def shoot(self) -> None:

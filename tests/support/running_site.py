@@ -20,15 +20,22 @@ from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import Directory, open_directory
 from protocol.policy import Policy, parse_policy
 from protocol.signing import Signed, SigningKey, VerifyKey
-from provisioning.demo.local_site import CUSTODIANS, PASSPHRASE, LocalSite
+from provisioning.demo.local_site import CUSTODIANS, PASSPHRASE, LocalSite, plan_of
 from provisioning.demo.processes import run_command, sealtrace
 from provisioning.demo.wiretap import Wiretap
-from provisioning.site.plan import SitePlan
+from provisioning.site.plan import OfficerPlan, SitePlan
 from runtime.config import MqttConfig, TlsConfig
 from runtime.http import ProblemError, client, raise_for_problem
 from runtime.keyfiles import read_secret
 
 SERVERS = ("broker", *CUSTODIANS, "aggregator")
+
+
+def plan_with_dan(cameras: Mapping[str, Mapping[str, Any]], **options: Any) -> SitePlan:
+    """Return `plan_of` these with a second investigator, ``dan``."""
+    plan = plan_of(cameras, **options)
+    dan = OfficerPlan(name="dan", duties=("investigator",))
+    return plan.model_copy(update={"officers": (*plan.officers, dan)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from film_set import FilmSet
 from query_desk import QueryDesk
-from running_site import SERVERS, RunningSite
+from running_site import SERVERS, RunningSite, plan_with_dan
 
 from provisioning.demo.clips import compose
-from provisioning.demo.local_site import plan_of
 from provisioning.demo.scenario import ClipTruth, Scenario, Scene, Step, Walker, demo_scenario
-from provisioning.site.plan import OfficerPlan
 
 _STATE = Path(__file__).resolve().parents[2] / ".sealtrace"
 
@@ -61,20 +58,13 @@ def short_clip(photos_path: Path) -> ClipTruth:
     return compose(scenario, photos_path, _STATE / "demo" / "short-clip")[0]
 
 
-def made(folder: Path, cameras: dict[str, dict[str, Any]], **options: Any) -> RunningSite:
-    """Make a site with a second investigator; nothing runs yet."""
-    plan = plan_of(cameras, **options)
-    dan = OfficerPlan(name="dan", duties=("investigator",))
-    return RunningSite(plan.model_copy(update={"officers": (*plan.officers, dan)}), folder)
-
-
 @pytest.fixture(scope="session")
 def quiet_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
     """Broker, custodians and aggregator, and nine boxes for tests to speak for: no box runs."""
     cameras = {f"cam-{n}": {"source": "file:none.mp4"} for n in range(1, 10)}
     limits = {"limits": {"max_envelope_bytes": 65_536}}
     folder = tmp_path_factory.mktemp("quiet")
-    site = made(folder, cameras, bundle=None, aggregator_settings=limits)
+    site = RunningSite(plan_with_dan(cameras, bundle=None, aggregator_settings=limits), folder)
     try:
         site.start(*SERVERS)
         yield site
@@ -97,7 +87,11 @@ def film_set(
 ) -> Iterator[FilmSet]:
     """The demo's films, watched by real boxes; embedded broker, tapped from the beginning."""
     folder = tmp_path_factory.mktemp("films")
-    made = FilmSet.make(folder, clips, photos_path, model_bundle_path, broker="embedded")
+    temporary = folder / "tmp"
+    temporary.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))  # searched by tests like everything else
+        made = FilmSet.make(folder, clips, photos_path, model_bundle_path, broker="embedded")
     try:
         made.shoot()
         yield made
@@ -131,3 +125,32 @@ def fetched_logs(film_set: FilmSet, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("audit") / "logs"
     film_set.site.local.run("eve", "audit", "fetch", "--out", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def looping_site(
+    tmp_path_factory: pytest.TempPathFactory,
+    short_clip: ClipTruth,
+    model_bundle_path: Path,
+    photos_path: Path,
+) -> Iterator[FilmSet]:
+    """One box that sees two people walk past again and again, in real time; every sighting is an
+    envelope at once. Camera 2 has no process: it is for tests to speak for.
+    """
+    source = f"file:{short_clip.path.resolve()}"
+    plan = plan_with_dan(
+        {"cam-1": {"source": source, "loop": True}, "cam-2": {"source": "file:none.mp4"}},
+        bundle=model_bundle_path,
+        box_settings={
+            "sealing": {"batch": 1, "live_after_s": 0.5},
+            "outbox": {"resend_after_s": 4},
+            "mqtt": {"keepalive_s": 5},
+        },
+        aggregator_settings={"mqtt": {"keepalive_s": 5}},
+    )
+    site = RunningSite(plan, tmp_path_factory.mktemp("looping"))
+    try:
+        site.start(*SERVERS, "box-1")
+        yield FilmSet(site, [short_clip], 0, {}, photos_path)
+    finally:
+        site.stop()

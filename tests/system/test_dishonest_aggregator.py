@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from puppet_box import LABELS, PuppetBox, announced, now_ms, person, slots_ago
@@ -207,6 +209,18 @@ def test_one_custodians_share_alone_opens_nothing(heist: Heist) -> None:
     for answer in heist.ask(case, heist.approved(case)):
         with pytest.raises(SharesMissing):
             heist.intruder.keys([answer], announcement)
+
+
+def test_an_auditor_sees_what_it_obtained_and_hid(heist: Heist, tmp_path: Path) -> None:
+    """With approvals it gets its grants; that its own log does not tell of them shows."""
+    case = heist.case()
+    assert [a.problem for a in heist.ask(case, heist.approved(case))] == ["", "", ""]
+    local = heist.desk.site.local
+    local.run("eve", "audit", "fetch", "--out", str(tmp_path / "logs"))
+    printed = local.run("eve", "audit", "verify", str(tmp_path / "logs"), "--json", expect=None)
+    found = {(f["kind"], f["query"]) for f in json.loads(printed)["findings"]}
+    assert ("grant-not-received", case.id) in found
+    assert ("query-not-filed", case.id) in found
 
 
 def test_after_the_requesters_revocation_every_custodian_refuses(heist: Heist) -> None:
