@@ -164,6 +164,14 @@ def test_every_test_named_exists(name: str) -> None:
     assert named <= {path.stem for path in files} | functions
 
 
+def test_every_dependency_is_explained() -> None:
+    project = tomllib.loads(text_of("pyproject.toml"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    names = [re.split(r"[<>=;\[ ]", requirement)[0] for requirement in wanted]
+    explained = INLINE.findall(text_of("docs/dependencies.md"))
+    assert [name for name in names if name not in explained] == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_examples_of_configuration_are_toml(name: str) -> None:
     for language, body in FENCE.findall(text_of(name)):
