@@ -1,0 +1,178 @@
+"""Writes cloud-init's NoCloud documents: user-data, network-config and meta-data.
+
+The text comes from a YAML library, so that no value can break out of its place. Source: the
+documentation of cloud-init's NoCloud data source and of its network configuration version 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from provisioning.image.errors import ImageError
+from provisioning.image.firstboot_files import SERVICE_USER, SystemFile
+from provisioning.image.settings import SystemSettings
+
+HEADER = "#cloud-config\n"
+_LOGIN_SHELL = "/bin/bash"
+_MAX_BYTES = 1 << 20
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, so that a person can read them."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _string)
+
+
+def user_data(settings: SystemSettings, files: Sequence[SystemFile], *, raspberry: bool) -> str:
+    """Return the user-data: users, files, and what is started at the first boot.
+
+    Passwords are off for everybody; who is given no SSH key cannot log in at all.
+
+    :param raspberry: the image has Raspberry Pi OS's question for a user, which is turned off.
+    """
+    users: list[dict[str, Any]] = [
+        {
+            "name": SERVICE_USER,
+            "gecos": "Sealtrace agent",
+            "system": True,
+            "no_create_home": True,
+            "homedir": "/var/lib/sealtrace",
+            "shell": "/usr/sbin/nologin",
+            "groups": ["video"],
+            "lock_passwd": True,
+        }
+    ]
+    if settings.ssh_keys:
+        users.append(
+            {
+                "name": settings.login,
+                "gecos": "Installer",
+                "shell": _LOGIN_SHELL,
+                "groups": ["adm", "sudo", "video"],
+                "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
+                "lock_passwd": True,
+                "ssh_authorized_keys": list(settings.ssh_keys),
+            }
+        )
+    commands: list[list[str]] = []
+    if raspberry:
+        commands.append(_try("systemctl disable --now userconfig.service"))
+    if settings.ssh_keys:
+        commands.append(_try("systemctl enable --now ssh.service"))
+    if settings.ntp:
+        commands.append(_try("systemctl try-restart systemd-timesyncd.service"))
+    commands += [
+        ["systemctl", "daemon-reload"],
+        ["systemctl", "enable", "sealtrace-first-boot.service"],
+        ["systemctl", "start", "--no-block", "sealtrace-first-boot.service"],
+    ]
+    values: dict[str, Any] = {
+        "hostname": settings.hostname,
+        "manage_etc_hosts": True,
+        "timezone": settings.timezone,
+        "ssh_pwauth": False,
+        "disable_root": True,
+        "users": users,
+        "write_files": [
+            {
+                "path": file.path,
+                "owner": "root:root",
+                "permissions": f"{file.mode:04o}",
+                "content": file.text,
+            }
+            for file in files
+        ],
+        "runcmd": commands,
+    }
+    if not settings.wheels:
+        values |= {"package_update": True, "packages": ["python3-venv"]}
+    return HEADER + _dump(values)
+
+
+def network_config(settings: SystemSettings, *, raspberry: bool) -> str:
+    """Return the network configuration: every cable by DHCP, and the wireless network if any.
+
+    :raises ImageError: a wireless network was asked for where its device has no known name.
+    """
+    wired: dict[str, Any] = {"dhcp4": True, "dhcp6": True, "optional": True}
+    if raspberry:
+        network: dict[str, Any] = {"version": 2, "ethernets": {"eth0": wired}}
+    else:
+        wired = {"match": {"name": "e*"}, **wired}
+        network = {"version": 2, "ethernets": {"cable": wired}}
+    if settings.wifi is not None:
+        if not raspberry:
+            raise ImageError(
+                "--wifi works with Raspberry Pi OS only, where the device is always wlan0; connect "
+                "this box by cable"
+            )
+        access = {"password": settings.wifi.key} if settings.wifi.key else {}
+        network["wifis"] = {
+            "wlan0": {
+                "dhcp4": True,
+                "dhcp6": True,
+                "optional": True,
+                "regulatory-domain": settings.wifi.country,
+                "access-points": {settings.wifi.ssid: access},
+            }
+        }
+    return _dump({"network": network})
+
+
+def meta_data(instance: str, settings: SystemSettings) -> str:
+    """Return the meta-data.
+
+    :param instance: cloud-init does its first-boot work once for each value of it.
+    """
+    return _dump({"dsmode": "local", "instance-id": instance, "local-hostname": settings.hostname})
+
+
+def instance_id(box: str, documents: Sequence[str]) -> str:
+    """Return an instance id that changes when any of ``documents`` does, and tells none of them."""
+    digest = hashlib.sha256("\0".join(documents).encode()).hexdigest()
+    return f"sealtrace-{box}-{digest[:16]}"
+
+
+def read_instance_id(document: str) -> str:
+    """Return the instance id in a meta-data that `meta_data` wrote."""
+    return str(yaml.safe_load(document)["instance-id"])
+
+
+def written_files(document: bytes) -> dict[str, str]:
+    """Return path and text of the files that a user-data writes.
+
+    :raises ImageError: it is not the user-data of a Sealtrace image.
+    """
+    try:
+        values: Any = yaml.safe_load(document) if len(document) <= _MAX_BYTES else None
+        return {str(file["path"]): str(file["content"]) for file in values["write_files"]}
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError):
+        raise ImageError(
+            "the user-data on the boot partition is not that of a Sealtrace image; build the image "
+            "with `sealtrace image build`"
+        ) from None
+
+
+def _dump(values: dict[str, Any]) -> str:
+    text: str = yaml.dump(
+        values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False
+    )
+    return text
+
+
+def _try(command: str) -> list[str]:
+    """Return a command whose failure (a service that this system has not) stops nothing."""
+    return ["sh", "-c", f"{command} || true"]
