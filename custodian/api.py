@@ -107,7 +107,12 @@ def make_app(custodian: Custodian) -> FastAPI:
     async def on_operation_error(request: Request, error: OperationError) -> JSONResponse:
         _log.error("request_failed", path=request.url.path, reason=str(error))
         return problem_response(
-            Problem(503, "custodian-unable", "The custodian cannot do that now", str(error))
+            Problem(
+                503,
+                "custodian-unable",
+                "The custodian cannot do that now",
+                "Its disk or its files need its operator, whose log says more; try again later.",
+            )
         )
 
     callers = _Callers(custodian)
