@@ -132,7 +132,12 @@ def test_a_box_with_a_full_disk_goes_on_and_delivers_everything_later(site: Runn
             explain=box.tail,
         )
     wait_for(lambda: kept <= set(site.stored("cam-1")), "all that the box kept")
-    assert is_whole(site.stored("cam-1"))
+    wait_for(
+        lambda: is_whole(site.stored("cam-1")),
+        "no gap",
+        timeout_s=30,
+        explain=lambda: (on_disk, kept, site.stored("cam-1"), site.outbox("box-1"), box.output()),
+    )
     figures = wait_for(
         lambda: f if (f := site.boxes()["box-1"]["figures"]).get("count.disk_full") else {},
         "the box's report of it",
