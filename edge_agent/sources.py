@@ -137,6 +137,19 @@ def _folder_fps(query: str) -> float | None:
     return fps
 
 
+@dataclass(frozen=True, slots=True)
+class StreamFacts:
+    """What a source says of itself: `codec` (FourCC, lower case; "" unknown), frame size, rate.
+
+    `width` and `height` are 0 and `fps` is None where it does not say.
+    """
+
+    codec: str = ""
+    width: int = 0
+    height: int = 0
+    fps: float | None = None
+
+
 class Reader(Protocol):
     """One pass over a source. `bad` counts what was there but could not be decoded."""
 
@@ -149,6 +162,9 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Release the file or device; may be called twice."""
+
+    def facts(self) -> StreamFacts:
+        """What the source says of itself, while it is open."""
 
 
 def open_reader(source: SourceUrl) -> Reader:
@@ -205,6 +221,10 @@ class FileReader:
         """Release the decoder."""
         self._capture.release()
 
+    def facts(self) -> StreamFacts:
+        """What the container says."""
+        return _facts(self._capture)
+
 
 class FolderReader:
     """Decodes the files of a folder in the order of their names; what is no image is skipped."""
@@ -233,6 +253,10 @@ class FolderReader:
     def close(self) -> None:
         """Nothing stays open between two images."""
         self._files = iter(())
+
+    def facts(self) -> StreamFacts:
+        """The rate that the folder stands for; each image has a size of its own."""
+        return StreamFacts(codec="images", fps=self.fps)
 
 
 class LiveReader:
@@ -268,6 +292,10 @@ class LiveReader:
         """Hang up."""
         self._capture.release()
 
+    def facts(self) -> StreamFacts:
+        """What the camera announces."""
+        return _facts(self._capture)
+
 
 def read_image(path: Path) -> Image | None:
     """Decode one image file to (H, W, 3) uint8 BGR; None when it is not an image we can decode."""
@@ -295,6 +323,18 @@ def decode_image(data: bytes) -> Image | None:
 def wall_clock_ms() -> int:
     """Milliseconds since 1970 (UTC) of the system's clock."""
     return time.time_ns() // 1_000_000
+
+
+def _facts(capture: cv2.VideoCapture) -> StreamFacts:
+    number = int(capture.get(cv2.CAP_PROP_FOURCC))
+    letters = bytes(number >> shift & 0xFF for shift in (0, 8, 16, 24))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return StreamFacts(
+        codec=letters.decode("ascii", "replace").strip("\0 ").lower() if number > 0 else "",
+        width=max(0, int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))),
+        height=max(0, int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))),
+        fps=fps if math.isfinite(fps) and 0 < fps <= 240 else None,
+    )
 
 
 def _grab(capture: cv2.VideoCapture) -> Image | None:
