@@ -1,0 +1,1 @@
+"""The enrolment service at headquarters: claims in, certificates and signed configuration out."""

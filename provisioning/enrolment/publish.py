@@ -1,0 +1,199 @@
+"""Bring admissions and revocations to those who go by them: custodians, aggregator, broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
+from provisioning import mosquitto
+from provisioning.enrolment.config import BrokerSection, EnrolmentConfig
+from provisioning.enrolment.registrar import Registrar
+from provisioning.site import layout, pki
+from runtime import http
+from runtime.config import TlsConfig
+from runtime.errors import OperationError
+from runtime.fsio import atomic_write, private_folder, read_file
+from runtime.lifecycle import Stop
+
+_TIMEOUT_S = 5.0
+_AT_ONCE = 16
+_POLL_S = 0.5
+_BACKOFF_S = (1.0, 10.0)
+_MAX_BYTES = 64 << 20
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of telling one party; ``problem`` is empty when it knows the newest."""
+
+    name: str
+    problem: str = ""
+
+
+def services(directory: Directory) -> list[Principal]:
+    """Return the custodians and the aggregator in force that have an address."""
+    found = [*directory.with_duty(CUSTODIAN), *directory.with_duty(AGGREGATOR)]
+    return [principal for principal in found if principal.url]
+
+
+def tell(service: Principal, documents: tuple[bytes, ...], tls: TlsConfig) -> Told:
+    """Hand signed documents to one service: the directory first, which names the registrar."""
+    try:
+        with http.client(service.url or "", tls, _TIMEOUT_S) as client:
+            for document in documents:
+                answer = client.put(
+                    "/v1/directory", content=document, headers={"content-type": http.CBOR}
+                )
+                if answer.status_code != 409:  # it has a newer one: as good
+                    http.raise_for_problem(answer)
+    except OperationError as error:
+        return Told(service.name, str(error))
+    return Told(service.name)
+
+
+def documents_of(registrar: Registrar) -> tuple[bytes, ...]:
+    """Return what everybody must have: the newest directory, then the newest admissions."""
+    registrar.sync()
+    admissions = registrar.trust.signed_admissions
+    return (registrar.trust.signed, *([] if admissions is None else [admissions]))
+
+
+def write_broker(registrar: Registrar) -> Told:
+    """Write the broker's access and revocation lists, and have it read them if it runs here."""
+    broker, config = registrar.config.broker, registrar.config
+    folder, here = _broker_folder(config)
+    try:
+        changed = _write_lists(registrar, folder, broker)
+        if not here:
+            if not broker.tls:
+                return Told("broker")
+            return Told(
+                "broker",
+                f"is not on this machine: carry {folder}/acl and {folder}/certs/crl.pem to its"
+                " folder and send it SIGHUP",
+            )
+        mosquitto.give_to_mosquitto(folder)
+        if changed and not mosquitto.signal_mosquitto(folder):
+            return Told("broker", f"does not run in {folder}; it reads the lists when it starts")
+    except OperationError as error:
+        return Told("broker", str(error))
+    return Told("broker")
+
+
+def _broker_folder(config: EnrolmentConfig) -> tuple[Path, bool]:
+    folder = config.broker.folder
+    if folder is not None and (folder / mosquitto.CONFIG_FILE).exists():
+        return folder, True
+    return private_folder(config.state_dir / "broker"), False
+
+
+def _write_lists(registrar: Registrar, folder: Path, broker: BrokerSection) -> bool:
+    directory = registrar.directory
+    revoked = {p.name for p in directory.principals.values() if p.revoked_at_ms is not None}
+    revoked |= set(registrar.store.revocations())
+    acl = mosquitto.mosquitto_acl(
+        registrar.config.site, aggregator=broker.aggregator, revoked=revoked
+    )
+    crl_file = private_folder(folder / mosquitto.CERTIFICATES) / layout.CRL_FILE
+    known = read_file(crl_file, _MAX_BYTES) if crl_file.exists() else b""
+    crl = pki.merged_crls(known, registrar.crl_pem())
+    changed = False
+    for path, data, mode in (
+        (folder / mosquitto.ACL_FILE, acl.encode(), 0o600),
+        (crl_file, crl, 0o644),
+    ):
+        if not path.exists() or read_file(path, _MAX_BYTES) != data:
+            atomic_write(path, data, mode)
+            changed = True
+    return changed
+
+
+def publish_now(registrar: Registrar) -> list[Told]:
+    """Tell everybody once; used by commands, while the service goes on until all have it."""
+    documents = documents_of(registrar)
+    found = services(registrar.directory)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tell") as pool:
+        told = list(pool.map(lambda one: tell(one, documents, registrar.config.tls), found))
+    return [write_broker(registrar), *told]
+
+
+@dataclass(slots=True)
+class _Target:
+    has: tuple[bytes, ...] = ()
+    problem: str = ""
+    pause_s: float = _BACKOFF_S[0]
+    next_s: float = field(default_factory=time.monotonic)
+
+
+class Publisher:
+    """Watches the database for changes and tells everybody until all have them."""
+
+    def __init__(
+        self, registrar: Registrar, *, write: Callable[[Registrar], Told] = write_broker
+    ) -> None:
+        self._registrar = registrar
+        self._write = write
+        self._targets: dict[str, _Target] = {}
+        self._broker: tuple[bytes, ...] = ()
+        self._broker_problem = ""
+
+    def run(self, stop: Stop) -> None:
+        """Publish until ``stop``; the body of the thread ``publish``."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tell") as pool:
+            while not stop.is_set():
+                self.step(pool)
+                stop.wait(_POLL_S)
+
+    def step(self, pool: ThreadPoolExecutor) -> bool:
+        """Tell whoever lacks the newest and is due; return whether everybody has it."""
+        registrar = self._registrar
+        documents = documents_of(registrar)
+        if self._broker != (*documents, registrar.crl_pem()):
+            self._tell_broker(documents)
+        found = {service.name: service for service in services(registrar.directory)}
+        for gone in set(self._targets) - set(found):
+            del self._targets[gone]
+        now_s = time.monotonic()
+        due = []
+        for name, service in found.items():
+            target = self._targets.setdefault(name, _Target())
+            if target.has != documents and target.next_s <= now_s:
+                due.append(service)
+        tls = registrar.config.tls
+        for told in pool.map(lambda one: tell(one, documents, tls), due):
+            self._note(self._targets[told.name], told, documents)
+        return all(target.has == documents for target in self._targets.values())
+
+    def _tell_broker(self, documents: tuple[bytes, ...]) -> None:
+        crl = self._registrar.crl_pem()
+        told = self._write(self._registrar)
+        if told.problem != self._broker_problem and told.problem:
+            _log.warning("broker_not_told", reason=told.problem)
+        self._broker_problem = told.problem
+        self._broker = (*documents, crl)
+
+    def _note(self, target: _Target, told: Told, documents: tuple[bytes, ...]) -> None:
+        if told.problem:
+            if told.problem != target.problem:
+                _log.warning("admissions_not_delivered", to=told.name, reason=told.problem)
+            target.problem = told.problem
+            target.next_s = time.monotonic() + target.pause_s
+            target.pause_s = min(target.pause_s * 2, _BACKOFF_S[1])
+            return
+        target.has, target.problem, target.pause_s = documents, "", _BACKOFF_S[0]
+        _log.info(
+            "admissions_delivered",
+            to=told.name,
+            directory=self._registrar.trust.directory.version,
+            admissions=self._registrar.trust.admissions_version,
+        )
+
+
+__all__ = ["Publisher", "Told", "publish_now", "write_broker"]
