@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from custodian.config import CustodianConfig
 from custodian.errors import TrustError
 from custodian.store import Store
 from protocol import hpke
-from protocol.directory import AUDITOR, BOX, CUSTODIAN, Directory, Principal
+from protocol.directory import AUDITOR, CUSTODIAN, Directory
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import (
     DirectoryRollback,
@@ -40,12 +40,11 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What counts at one moment: directory, policy, and which box in force speaks for a camera."""
+    """What counts at one moment: the directory and the policy."""
 
     directory: Directory
     directory_digest: bytes
     policy: Policy
-    boxes: Mapping[str, Principal]
     admissions_version: int = 0
     admissions_digest: bytes | None = None
 
@@ -215,7 +214,6 @@ class Trust:
             directory=directory,
             directory_digest=hashlib.sha256(trust.signed).digest(),
             policy=policy,
-            boxes={camera: box for box in directory.with_duty(BOX) for camera in box.cameras},
             admissions_version=trust.admissions_version,
             admissions_digest=None if admissions is None else hashlib.sha256(admissions).digest(),
         )

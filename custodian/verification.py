@@ -19,7 +19,7 @@ from protocol.authorization import (
     check_withdrawal,
     parse_signed_query,
 )
-from protocol.directory import AGGREGATOR
+from protocol.directory import AGGREGATOR, BOX
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.errors import (
     ClockSkew,
@@ -190,16 +190,20 @@ def _matcher_key(opened: OpenedRequest, authorized: AuthorizedQuery, site: Site)
 
 
 def _genuine(signed: Signed, claimed: Announcement, site: Site) -> Announcement:
-    """Return the announcement if the box in force for that camera signed it."""
+    """Return the announcement if a box that may speak (or then might) for that camera signed it.
+
+    What a box announced before it was revoked can still be opened: it was swapped or stolen, and
+    what it saw before that is no less true. A thief who dates announcements back opens nothing of
+    it: the aggregator takes nothing more from that box, and its earlier keys are gone.
+    """
     address = claimed.address
     if address.site != site.directory.site:
         raise UnknownSigner(f"the announcement is of site '{address.site}'")
-    box = site.boxes.get(address.camera)
-    if box is None or box.name != signed.signer:
-        listed = site.directory.principals.get(signed.signer)
-        if listed is not None and listed.revoked_at_ms is not None:
-            raise PrincipalRevoked(f"the box '{signed.signer}' has been revoked")
+    box = site.directory.principals.get(signed.signer)
+    if box is None or BOX not in box.duties or address.camera not in box.cameras:
         raise UnknownSigner(f"'{signed.signer}' does not speak for camera '{address.camera}'")
+    if box.revoked_at_ms is not None and claimed.announced_at_ms >= box.revoked_at_ms:
+        raise PrincipalRevoked(f"the box '{signed.signer}' had been revoked when it announced this")
     signed.verify(lambda _name: box.verify_key)
     return claimed
 

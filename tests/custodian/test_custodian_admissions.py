@@ -43,7 +43,7 @@ def test_an_admitted_box_is_known_and_a_revoked_one_opens_nothing(make: Make) ->
     assert c1.accept_directory(with_registrar())
     c1.granter.grant(Asked(approved(s.NOW_MS), [message], s.NOW_MS).to_bytes())
     assert c1.accept_directory(admissions(2, ("box-1",)))
-    assert "cam-9" in c1.trust.site.boxes
+    assert c1.trust.site.directory.box_of_camera("cam-9").name == "box-9"
     with pytest.raises(errors.PrincipalRevoked):
         c1.granter.grant(Asked(approved(s.NOW_MS), [message], s.NOW_MS).to_bytes())
     with pytest.raises(errors.DirectoryRollback):

@@ -243,6 +243,16 @@ def test_a_revoked_box_a_revoked_approver_and_a_revoked_aggregator(make: Make) -
             c1.granter.grant(asked.to_bytes())
 
 
+def test_what_a_box_announced_before_it_was_revoked_can_still_be_opened(make: Make) -> None:
+    c1 = make("c1")
+    announced, message = make_announcement([c1])
+    asked = Asked(approved(s.NOW_MS), [message], s.NOW_MS)
+    later = s.directory().revoke("box-1", at_ms=announced.announced_at_ms + 1)
+    c1.accept_directory(later.sign(s.authority()).to_bytes())
+    grant = read_grant(c1.granter.grant(asked.to_bytes()), "c1")
+    assert [scope.address.box for scope in grant.scopes] == ["box-1"]
+
+
 def test_a_custodian_that_was_revoked_grants_nothing(make: Make) -> None:
     c1 = make("c1")
     _, message = make_announcement([c1])
