@@ -29,6 +29,8 @@ SUMMARIES = {
     "demo": "See it work: a small site, three cameras, a patient traced end to end.",
     "site": "Create a site: its authority, custodians, officers, policy and directory.",
     "box": "Admit, configure, replace and revoke the boxes beside cameras.",
+    "image": "Build a box's card image from a stock one; look into one.",
+    "flash": "Write an image to a card, safely, and verify what was written.",
     "models": "Build, sign and check the bundle of models that boxes run.",
     "broker": "Run the embedded MQTT broker of the demo (this machine only).",
     "edge": "Run the agent beside cameras: frames in, sealed sightings out.",
