@@ -14,11 +14,11 @@ from fastapi import Depends, FastAPI, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from aggregator import quarantine
-from aggregator.boxes import statuses
-from aggregator.calibration import Calibration
-from aggregator.checks import Rejected
-from aggregator.ingest import Intake
+from aggregator.ingest import quarantine
+from aggregator.ingest.boxes import statuses
+from aggregator.ingest.checks import Rejected
+from aggregator.ingest.intake import Intake
+from aggregator.matching.calibration import Calibration
 from aggregator.queries import QueryConflict, QueryDesk, QueryRecord, QueryUnknown
 from aggregator.store import Store
 from aggregator.views import box_view, query_view

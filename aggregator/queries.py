@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from aggregator.probes import Probes, probes_of
+from aggregator.matching.probes import Probes, probes_of
 from aggregator.store import Store
 from protocol import hpke
 from protocol.authorization import (

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from aggregator.grants import Custodians, EpochName, Granted, TooFewGrants
-from aggregator.matching import MatchReport
-from aggregator.matching_pool import Matcher
+from aggregator.matching.pool import Matcher
+from aggregator.matching.scopes import MatchReport
 from aggregator.queries import (
     AWAITING_APPROVALS,
     BLOCKED,

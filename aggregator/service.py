@@ -16,18 +16,18 @@ from importlib.metadata import version
 import structlog
 
 from aggregator.api import MAX_BODY_BYTES, Parts, create_app
-from aggregator.calibration import Calibration, calibrations_of
 from aggregator.config import AggregatorConfig
 from aggregator.grants import Custodians
-from aggregator.ingest import Intake
-from aggregator.matching_pool import Matcher
-from aggregator.messages import Batch
+from aggregator.ingest.intake import Intake
+from aggregator.ingest.messages import Batch
+from aggregator.ingest.receipts import Receipts
+from aggregator.ingest.subscriber import Subscriber
+from aggregator.matching.calibration import Calibration, calibrations_of
+from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
-from aggregator.receipts import Receipts
 from aggregator.relay import Relay
 from aggregator.runner import QueryRunner
 from aggregator.store import Store
-from aggregator.subscriber import Subscriber
 from aggregator.upkeep import Upkeep
 from aggregator.witnessing import Witnessing
 from protocol import hpke

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import structlog
 
-from aggregator.ingest import Intake
-from aggregator.receipts import Receipts
+from aggregator.ingest.intake import Intake
+from aggregator.ingest.receipts import Receipts
 from aggregator.store import Store
 from protocol.names import epoch_of
 from runtime.database import StorageError

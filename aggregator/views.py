@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from aggregator.boxes import BoxStatus
+from aggregator.ingest.boxes import BoxStatus
 from aggregator.queries import QueryDesk, QueryRecord
 from protocol.policy import Policy
 from protocol.query import Approval, Withdrawal

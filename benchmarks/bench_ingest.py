@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from aggregator.config import IngestSection, LimitsSection
-from aggregator.ingest import Intake
-from aggregator.messages import Incoming
+from aggregator.ingest.intake import Intake
+from aggregator.ingest.messages import Incoming
+from aggregator.ingest.subscriber import Subscriber
 from aggregator.store import Store
-from aggregator.subscriber import Subscriber
 from benchmarks.figures import Figure
 from benchmarks.printing import print_figures, quiet_logs
 from benchmarks.sealed_site import SITE, Message, Site, make_site, unit_rows

@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aggregator.config import LimitsSection
-from aggregator.ingest import Intake
-from aggregator.kernel import Kernel
-from aggregator.matching import MatchReport, match_scopes
-from aggregator.messages import Incoming
-from aggregator.probes import Probes
+from aggregator.ingest.intake import Intake
+from aggregator.ingest.messages import Incoming
+from aggregator.matching.kernel import Kernel
+from aggregator.matching.probes import Probes
+from aggregator.matching.scopes import MatchReport, match_scopes
 from aggregator.store import Store
 from aggregator.store.store import open_for_reading
 from benchmarks.figures import Figure

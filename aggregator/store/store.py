@@ -57,7 +57,7 @@ class Store:
     """The aggregator's database, shared by the threads of one process.
 
     Writers take turns (`writing`); every thread reads through a connection of its own (`reading`)
-    and sees what was committed. Other processes open it themselves (`aggregator.matching_pool`).
+    and sees what was committed. Other processes open it themselves (`aggregator.matching.pool`).
     """
 
     def __init__(self, path: Path, *, max_pages: int | None = None) -> None:

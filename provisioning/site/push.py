@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from protocol.directory import AGGREGATOR, CUSTODIAN, Principal
+from protocol.directory import AGGREGATOR, CUSTODIAN, REGISTRAR, Directory, Principal
 from provisioning.site.opened import Site, SiteError
 from runtime import http
 from runtime.config import TlsConfig
@@ -44,18 +44,26 @@ def push_directory(site: Site, tls: TlsConfig) -> list[Pushed]:
 
 
 def services(site: Site) -> list[Principal]:
-    """Return the custodians and the aggregator in force that have an address."""
-    found = [*site.directory.with_duty(CUSTODIAN), *site.directory.with_duty(AGGREGATOR)]
+    """Return the custodians, the aggregator and the registrar in force that have an address.
+
+    The registrar only where its folder has gone to a machine of its own; here, it has the file.
+    """
+    duties = [CUSTODIAN, AGGREGATOR]
+    if not site.paths.enrolment.exists():
+        duties.append(REGISTRAR)
+    found = [principal for duty in duties for principal in site.directory.with_duty(duty)]
     return [principal for principal in found if principal.url]
 
 
-def aggregator_boxes(site: Site, tls: TlsConfig, url: str | None = None) -> list[dict[str, Any]]:
+def aggregator_boxes(
+    directory: Directory, tls: TlsConfig, url: str | None = None
+) -> list[dict[str, Any]]:
     """Ask the aggregator how the boxes are; one map each, as ``GET /v1/boxes`` gives it.
 
     :raises OperationError: it cannot be reached, or refuses.
     """
-    found = [service for service in services(site) if AGGREGATOR in service.duties]
-    url = url or (found[0].url if found else None)
+    found = [service.url for service in directory.with_duty(AGGREGATOR) if service.url]
+    url = url or (found[0] if found else None)
     if not url:
         raise SiteError("the site has no aggregator in force")
     with http.client(url, tls, _TIMEOUT_S) as client:

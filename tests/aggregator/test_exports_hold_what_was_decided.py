@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.camera_places import PlacesInvalid, read_positions
-from aggregator.exports import (
+from aggregator.officers.camera_places import PlacesInvalid, read_positions
+from aggregator.officers.exports import (
     CONTACT_COLUMNS,
     FORMATS,
     LINE_LIST_COLUMNS,

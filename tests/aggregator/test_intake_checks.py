@@ -27,12 +27,12 @@ from sealed_boxes import (
     without_camera,
 )
 
-from aggregator import quarantine
-from aggregator.boxes import BoxStatus, statuses
-from aggregator.checks import Rejected
 from aggregator.config import LimitsSection
-from aggregator.ingest import Intake
-from aggregator.messages import Batch, Incoming
+from aggregator.ingest import quarantine
+from aggregator.ingest.boxes import BoxStatus, statuses
+from aggregator.ingest.checks import Rejected
+from aggregator.ingest.intake import Intake
+from aggregator.ingest.messages import Batch, Incoming
 from aggregator.store import Store
 from protocol.directory import Directory
 from protocol.encoding import encode

@@ -27,11 +27,11 @@ from sealed_boxes import (
 )
 
 from aggregator.config import IngestSection, LimitsSection
-from aggregator.ingest import Intake
-from aggregator.receipts import Receipts
+from aggregator.ingest.intake import Intake
+from aggregator.ingest.receipts import Receipts
+from aggregator.ingest.subscriber import Subscriber
 from aggregator.relay import Relay
 from aggregator.store import Store
-from aggregator.subscriber import Subscriber
 from aggregator.upkeep import Upkeep
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN, Principal, authority_resolver

@@ -24,13 +24,13 @@ from sealed_boxes import (
     unit_vector,
 )
 
-from aggregator.calibration import Calibration, Normal
 from aggregator.config import LimitsSection
-from aggregator.ingest import Intake
-from aggregator.matching import match_scopes, merge_reports
-from aggregator.matching_pool import Matcher, MatchingFailed
-from aggregator.messages import Incoming
-from aggregator.probes import Probes
+from aggregator.ingest.intake import Intake
+from aggregator.ingest.messages import Incoming
+from aggregator.matching.calibration import Calibration, Normal
+from aggregator.matching.pool import Matcher, MatchingFailed
+from aggregator.matching.probes import Probes
+from aggregator.matching.scopes import match_scopes, merge_reports
 from aggregator.store import Store
 from protocol.grant import EpochKeys
 from protocol.keytree import FACE, META

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from aggregator.calibration import (
+from aggregator.matching.calibration import (
     MAX_LOG10_LR,
     Calibration,
     Normal,
     calibrations_of,
     read_calibration,
 )
-from aggregator.kernel import BLOCK_ROWS, Kernel
-from aggregator.probes import probes_of
+from aggregator.matching.kernel import BLOCK_ROWS, Kernel
+from aggregator.matching.probes import probes_of
 from protocol.errors import ModelMismatch
 from protocol.query import Query, Template
 from protocol.sightings import MaskStatus, quantise_template, row_bytes

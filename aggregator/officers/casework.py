@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aggregator.api_client import StoredResult
+from aggregator.officers.api_client import StoredResult
 from aggregator.traces import UNDECIDED, Numbered
 from protocol import hpke
 from protocol.authorization import (

@@ -13,28 +13,28 @@ from typing import Annotated
 
 import typer
 
-from aggregator import drafting, revocation
-from aggregator import query_steps as steps
-from aggregator.api_client import QuerySummary
-from aggregator.casework import objection
-from aggregator.drafting import Request
-from aggregator.moments import to_milliseconds
-from aggregator.officer import Officer
-from aggregator.officer_session import (
-    COMPLETE,
-    ENDED,
-    STANDING,
-    CaseId,
-    now_ms,
-    open_session,
-)
-from aggregator.query_text import (
+from aggregator.officers import drafting, revocation
+from aggregator.officers import query_steps as steps
+from aggregator.officers.api_client import QuerySummary
+from aggregator.officers.casework import objection
+from aggregator.officers.drafting import Request
+from aggregator.officers.moments import to_milliseconds
+from aggregator.officers.officer import Officer
+from aggregator.officers.query_text import (
     case_json,
     estimate_facts,
     policy_facts,
     queries_table,
     query_facts,
     state_text,
+)
+from aggregator.officers.session import (
+    COMPLETE,
+    ENDED,
+    STANDING,
+    CaseId,
+    now_ms,
+    open_session,
 )
 from protocol.authorization import check_policy
 from protocol.directory import APPROVER, INVESTIGATOR

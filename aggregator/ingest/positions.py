@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from aggregator.sequence import Gap, Position
+from aggregator.ingest.sequence import Gap, Position
 from protocol.names import CameraAddress
 from protocol.telemetry import MAX_MISSING
 

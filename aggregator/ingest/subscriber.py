@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from aggregator.config import IngestSection
-from aggregator.ingest import Intake
-from aggregator.messages import Batch, Incoming
+from aggregator.ingest.intake import Intake
+from aggregator.ingest.messages import Batch, Incoming
 from protocol.names import ENVELOPE, EPOCH, HEALTH, TOPIC_ROOT
 from runtime.config import MqttConfig
 from runtime.database import StorageError, StorageFull

@@ -23,9 +23,9 @@ from typing import Any
 import structlog
 from sqlite_utils import Database
 
-from aggregator.calibration import Calibration
-from aggregator.matching import MatchReport, match_scopes, merge_reports
-from aggregator.probes import Probes
+from aggregator.matching.calibration import Calibration
+from aggregator.matching.probes import Probes
+from aggregator.matching.scopes import MatchReport, match_scopes, merge_reports
 from aggregator.store import Store
 from aggregator.store.store import open_for_reading
 from protocol.grant import EpochKeys
@@ -56,7 +56,7 @@ class Matcher:
 
     Args:
         store: the aggregator's store.
-        calibrations: model id to calibration (`aggregator.calibration.calibrations_of`).
+        calibrations: model id to calibration (`aggregator.matching.calibration.calibrations_of`).
         processes: worker processes for large scopes; 0: one a core. With 1 there are none.
         pool_from_envelopes: scopes that hold at least so many envelopes go to the workers.
     """
@@ -85,7 +85,7 @@ class Matcher:
         max_candidates: int,
         after: int = 0,
     ) -> MatchReport:
-        """Compare what ``scopes`` open with ``probes`` (see `aggregator.matching.match_scopes`).
+        """Compare what ``scopes`` open with ``probes`` (see `matching.scopes.match_scopes`).
 
         For a standing query call it with the keys at hand and ``after`` set to the last report's
         ``cursor``; scopes that were granted only now are matched with ``after=0``, since their

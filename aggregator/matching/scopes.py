@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from aggregator.calibration import Calibration
-from aggregator.lanes import Best, Hit, Lane, ScopeKeys, Source
-from aggregator.probes import Probes
+from aggregator.matching.calibration import Calibration
+from aggregator.matching.lanes import Best, Hit, Lane, ScopeKeys, Source
+from aggregator.matching.probes import Probes
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
 from protocol.grant import EpochKeys
 from protocol.keytree import FACE, LIVE, META
@@ -85,7 +85,7 @@ def match_scopes(
     Args:
         database: a connection for reading (`Store.reading`).
         scopes: keys as combined from the custodians' grants.
-        probes: the subjects' templates (`aggregator.probes.probes_of`).
+        probes: the subjects' templates (`aggregator.matching.probes.probes_of`).
         calibrations: model id to calibration, for likelihood ratios.
         contacts: whether candidates carry their encounters.
         max_candidates: the best so many are kept.

@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from aggregator.audit_copy import AuditCopy, Fetched, Fetcher, read_audit_copy
-from aggregator.audit_report import (
+from aggregator.officers.audit_copy import AuditCopy, Fetched, Fetcher, read_audit_copy
+from aggregator.officers.audit_report import (
     SHORT,
     actor_of,
     entry_json,
@@ -28,7 +28,7 @@ from aggregator.audit_report import (
     summary,
     verdict,
 )
-from aggregator.officer import Officer
+from aggregator.officers.officer import Officer
 from protocol.audit import AuditorKey, audit, open_entries
 from protocol.audit_queries import OpenedEntry
 from protocol.auditlog import KINDS

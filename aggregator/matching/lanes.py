@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from aggregator.kernel import BLOCK_ROWS, Kernel
-from aggregator.probes import Probes
+from aggregator.matching.kernel import BLOCK_ROWS, Kernel
+from aggregator.matching.probes import Probes
 from protocol.errors import MalformedMessage
 from protocol.grant import EpochKeys
 from protocol.keytree import ModalityKey

@@ -17,16 +17,16 @@ from typing import Annotated
 
 import typer
 
-from aggregator import exports
-from aggregator.api_client import QuerySummary
-from aggregator.camera_places import read_positions
-from aggregator.casework import Case, open_results
-from aggregator.exports import FORMATS, Report
-from aggregator.moments import local_text
-from aggregator.officer_session import ENDED, STANDING, CaseId, Session, now_ms, open_session
-from aggregator.query_steps import confirm as confirm_signing
-from aggregator.query_text import facts_table, state_text
-from aggregator.trace_text import stays_table, trace_line
+from aggregator.officers import exports
+from aggregator.officers.api_client import QuerySummary
+from aggregator.officers.camera_places import read_positions
+from aggregator.officers.casework import Case, open_results
+from aggregator.officers.exports import FORMATS, Report
+from aggregator.officers.moments import local_text
+from aggregator.officers.query_steps import confirm as confirm_signing
+from aggregator.officers.query_text import facts_table, state_text
+from aggregator.officers.session import ENDED, STANDING, CaseId, Session, now_ms, open_session
+from aggregator.officers.trace_text import stays_table, trace_line
 from aggregator.traces import UNDECIDED, Numbered, numbers_text, ranked, stays_of, traces_of
 from protocol.directory import INVESTIGATOR
 from protocol.results import CONFIRMED, REJECTED, Decision

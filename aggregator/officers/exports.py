@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aggregator.camera_places import Positions
-from aggregator.moments import iso_utc
+from aggregator.officers.camera_places import Positions
+from aggregator.officers.moments import iso_utc
 from aggregator.traces import Contact, Stay, Trace, likelihood_words
 from protocol.query import Query
 from protocol.sightings import MaskStatus

@@ -1,10 +1,10 @@
 """Take in what boxes send: check it in a fixed order, store it as it came, account for all of it.
 
 Order of the checks: size, form, topic, box (known, not revoked, speaks for the camera), signature
-(`aggregator.checks`); sequence (duplicate, equivocation, replay), clock, slot, retention, form of
-the blocks. Before the signature nothing that a message says is believed or stored; after it every
-number that a box used is accounted for as stored, quarantined or refused, so that a receipt can
-cover it.
+(`aggregator.ingest.checks`); sequence (duplicate, equivocation, replay), clock, slot, retention,
+form of the blocks. Before the signature nothing that a message says is believed or stored; after it
+every number that a box used is accounted for as stored, quarantined or refused, so that a receipt
+can cover it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from aggregator import quarantine
-from aggregator.boxes import note_health, note_heard
-from aggregator.checks import (
+from aggregator.config import LimitsSection
+from aggregator.ingest import quarantine
+from aggregator.ingest.boxes import note_health, note_heard
+from aggregator.ingest.checks import (
     Checked,
     Rejected,
     check_announcement,
@@ -31,9 +32,8 @@ from aggregator.checks import (
     rejected_for,
     topic_box,
 )
-from aggregator.config import LimitsSection
-from aggregator.messages import Batch, Incoming
-from aggregator.positions import (
+from aggregator.ingest.messages import Batch, Incoming
+from aggregator.ingest.positions import (
     QUARANTINED,
     REFUSED,
     STORED,
@@ -42,8 +42,8 @@ from aggregator.positions import (
     note_admitted,
     remember,
 )
-from aggregator.rejects import UNKNOWN, Audit, Rejects
-from aggregator.sequence import Gap, Place, Position
+from aggregator.ingest.rejects import UNKNOWN, Audit, Rejects
+from aggregator.ingest.sequence import Gap, Place, Position
 from aggregator.store import (
     ModelNumbers,
     Store,

@@ -6,13 +6,12 @@ from datetime import datetime
 
 import typer
 
-from aggregator import drafting
-from aggregator.api_client import Estimate, QuerySummary
-from aggregator.casework import Case, matcher_key_of, standing_approvals
-from aggregator.drafting import OpenedSubject
-from aggregator.moments import local_text, parse_moment, to_milliseconds, whole_slots
-from aggregator.officer_session import Session, now_ms
-from aggregator.query_text import (
+from aggregator.officers import drafting
+from aggregator.officers.api_client import Estimate, QuerySummary
+from aggregator.officers.casework import Case, matcher_key_of, standing_approvals
+from aggregator.officers.drafting import OpenedSubject
+from aggregator.officers.moments import local_text, parse_moment, to_milliseconds, whole_slots
+from aggregator.officers.query_text import (
     Fact,
     approval_facts,
     estimate_facts,
@@ -21,6 +20,7 @@ from aggregator.query_text import (
     query_facts,
     state_facts,
 )
+from aggregator.officers.session import Session, now_ms
 from protocol.errors import ProtocolError
 from protocol.query import Query, seal_templates
 from runtime.errors import OperationError

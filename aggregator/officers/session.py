@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from aggregator.api_client import AggregatorClient, QuerySummary
-from aggregator.casework import Case, open_case
-from aggregator.officer import Officer
-from aggregator.query_text import state_text
+from aggregator.officers.api_client import AggregatorClient, QuerySummary
+from aggregator.officers.casework import Case, open_case
+from aggregator.officers.officer import Officer
+from aggregator.officers.query_text import state_text
 from protocol.errors import ProtocolError
 from runtime.errors import OperationError
 from runtime.http import PeerUnreachable

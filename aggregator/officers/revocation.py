@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aggregator.api_client import AggregatorClient, Delivery, tell_custodians
-from aggregator.casework import Case, open_case
-from aggregator.officer import Officer
-from aggregator.officer_session import Session, check_id, refresh_directory
+from aggregator.officers.api_client import AggregatorClient, Delivery, tell_custodians
+from aggregator.officers.casework import Case, open_case
+from aggregator.officers.officer import Officer
+from aggregator.officers.session import Session, check_id, refresh_directory
 from protocol.directory import APPROVER
 from protocol.errors import ProtocolError
 from protocol.query import Withdrawal

@@ -2,7 +2,7 @@
 
 A box numbers a camera's envelopes and announcements without a gap, for ever; its generation rises
 with every start. A box that lost its counters begins at 0 again with a generation never seen: that
-is a new **run**. Pure bookkeeping, in memory: `aggregator.ingest` keeps it in the store.
+is a new **run**. Pure bookkeeping, in memory: `aggregator.ingest.intake` keeps it in the store.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from aggregator.ingest import Intake
+from aggregator.ingest.intake import Intake
 from protocol.names import RECEIPT, CameraAddress
 from protocol.signing import SigningKey
 from protocol.telemetry import Receipt

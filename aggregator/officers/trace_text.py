@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from aggregator.moments import duration_text, span_text
+from aggregator.officers.moments import duration_text, span_text
 from aggregator.traces import (
     Contact,
     Stay,

@@ -1,7 +1,7 @@
 """Call the aggregator's ``/v1`` as an officer, and hand withdrawals to the custodians directly.
 
 What comes back is the aggregator's word. What matters is signed: callers verify the query, the
-matcher key and the decisions themselves (`aggregator.casework`).
+matcher key and the decisions themselves (`aggregator.officers.casework`).
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from aggregator.api_client import Estimate, QuerySummary
-from aggregator.casework import Case
-from aggregator.moments import duration_text, iso_utc, local_text
+from aggregator.officers.api_client import Estimate, QuerySummary
+from aggregator.officers.casework import Case
+from aggregator.officers.moments import duration_text, iso_utc, local_text
 from protocol.keytree import APPEARANCE, FACE
 from protocol.names import SLOT_MS
 from protocol.policy import CONSENT, STATUTORY_ORDER, Policy

@@ -1,0 +1,1 @@
+"""From the broker into the store: checked in a fixed order, accounted for, receipted."""

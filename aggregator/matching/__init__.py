@@ -1,0 +1,1 @@
+"""Open what was granted, compare it, keep candidates only, wipe the rest."""

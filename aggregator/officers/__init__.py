@@ -1,0 +1,1 @@
+"""What investigators, approvers and auditors run: the commands query, trace and audit."""

@@ -1,0 +1,1 @@
+"""Signed releases of models and agents (TUF): the repository at headquarters, the box's client."""

@@ -1,0 +1,81 @@
+"""Where everything of a release repository lies: what mirrors may copy, and what they must not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["models", "agent"]
+KINDS: tuple[Kind, ...] = ("agent", "models")
+"""In the order in which a box takes them: new models may need a newer agent."""
+ROLLOUT_TARGET = "rollout.json"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
+"""Of release officers and groups of boxes."""
+VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+!-]{0,63}$"
+_METADATA = re.compile(r"([1-9][0-9]{0,9})\.([a-z]+)\.json")
+
+
+def target_path(kind: Kind, version: str) -> str:
+    """Return the name under which a package is signed and served."""
+    return f"{kind}/{version}.tar"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePaths:
+    """The folder that `sealtrace release init` makes."""
+
+    folder: Path
+
+    @property
+    def public(self) -> Path:
+        """What any static HTTPS server or mirror serves; nothing in it is secret."""
+        return self.folder / "public"
+
+    @property
+    def metadata(self) -> Path:
+        """Signed metadata: ``N.root.json``, ``N.targets.json``, ..., ``timestamp.json``."""
+        return self.public / "metadata"
+
+    @property
+    def targets(self) -> Path:
+        """The packages themselves, each under its SHA-256."""
+        return self.public / "targets"
+
+    @property
+    def keys(self) -> Path:
+        """Key files. Officers' and the targets key belong offline: on media of their own."""
+        return self.folder / "keys"
+
+    @property
+    def staged_root(self) -> Path:
+        """A root that waits for officers' signatures."""
+        return self.folder / "staged-root.json"
+
+    @property
+    def trusted_root(self) -> Path:
+        """The newest root in force: what a box gets at its enrolment."""
+        return self.folder / "trusted-root.json"
+
+    @property
+    def timestamp(self) -> Path:
+        """The one metadata file whose name has no version."""
+        return self.metadata / "timestamp.json"
+
+    def versioned(self, role: str, version: int) -> Path:
+        """Return where version ``version`` of a role's metadata lies."""
+        return self.metadata / f"{version}.{role}.json"
+
+    def newest(self, role: str) -> int:
+        """Return the highest version of a role's metadata here; 0 when there is none."""
+        names = (_METADATA.fullmatch(path.name) for path in self.metadata.glob(f"*.{role}.json"))
+        return max((int(name[1]) for name in names if name and name[2] == role), default=0)
+
+    def role_key(self, role: str, key_id: str) -> Path:
+        """Return where the key file of a role lies."""
+        return self.keys / f"{role}-{key_id[:8]}.secret"
+
+    def officer_key(self, name: str) -> Path:
+        """Return where `init` puts an officer's key file when it makes one."""
+        return self.keys / f"officer-{name}.secret"
