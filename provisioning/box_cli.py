@@ -1,8 +1,13 @@
-"""`sealtrace box`: add an edge box, list them, swap a dead one, revoke a stolen one."""
+"""`sealtrace box`: bring an edge box into the site, list them, swap a dead one, revoke one.
+
+Where the site has an enrolment service, boxes come in with `box claim` and `box enrol`, and are
+revoked and swapped through it; `box add` makes a box's folder by hand, with the offline authority.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +16,9 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from provisioning import box as boxes
+from provisioning import box_office_cli, box_side_cli
+from provisioning.box_office_cli import revoke_here, swap_here
+from provisioning.enrolment import office
 from provisioning.site import changes, open_site
 from provisioning.site.plan import BoxPlan, CameraPlan, anchored_camera, redacted_source
 from provisioning.site.push import aggregator_boxes, officer_tls
@@ -34,8 +42,10 @@ app = typer.Typer(
     name="box",
     no_args_is_help=True,
     add_completion=False,
-    help="Add, list, swap and revoke the edge boxes of a site.",
+    help="Claim, enrol, list, swap and revoke the edge boxes of a site.",
 )
+app.add_typer(box_office_cli.app)
+app.add_typer(box_side_cli.app)
 _Push = Annotated[
     bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
 ]
@@ -95,9 +105,15 @@ def swap(
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Put a new box in the place of a dead one, with its cameras and their set-up."""
+    """Put a new box in the place of a dead one, with its cameras and their set-up.
+
+    Through the enrolment service, if OLD came in by it: NEW gets a claim.
+    """
     cameras = _cameras(camera)
     with reported():
+        if _through_registrar(folder, old):
+            swap_here(folder, old, new, camera, passphrase_file, dry_run=dry_run)
+            return
         site = open_site(folder)
         plan = boxes.swap_plan(site, old, new, cameras)
         if dry_run:
@@ -122,9 +138,13 @@ def revoke(
 ) -> None:
     """Put a box out of the site: broker, aggregator and custodians refuse it.
 
-    What it sent before stays. Run it again at any time, for example to reach who was down.
+    What it sent before stays. Run it again at any time, for example to reach who was down. Through
+    the enrolment service, if the box came in by it: everybody is told at once.
     """
     with reported():
+        if _through_registrar(folder, name):
+            revoke_here(folder, name, passphrase_file, dry_run=dry_run)
+            return
         site = open_site(folder)
         boxes.require_box(site, name)
         if dry_run:
@@ -152,16 +172,15 @@ def list_boxes(
 ) -> None:
     """List the boxes: cameras, days left of the certificate, and (live) when last seen, gaps."""
     with reported():
-        site = open_site(folder)
+        states, ask = _known(folder, officer, aggregator)
         seen: dict[str, dict[str, Any]] = {}
         problem = ""
         if live or aggregator:
             try:
-                rows = aggregator_boxes(site, officer_tls(site, officer), aggregator)
-                seen = {str(row.get("box", row.get("name"))): row for row in rows}
+                seen = {str(row.get("box", row.get("name"))): row for row in ask()}
             except OperationError as error:
                 problem = str(error)
-        listed = [boxes.with_live(entry, seen.get(entry.name)) for entry in boxes.overview(site)]
+        listed = [boxes.with_live(entry, seen.get(entry.name)) for entry in states]
         if as_json:
             typer.echo(json.dumps([entry.to_json() for entry in listed], indent=2))
         else:
@@ -170,11 +189,45 @@ def list_boxes(
             raise OperationError(f"the aggregator did not tell: {problem}")
 
 
+def _through_registrar(folder: Path, name: str) -> bool:
+    """Tell whether a box is the enrolment service's to revoke, and not the authority's."""
+    if office.find_config(folder) is None:
+        return False
+    if not (folder / "site.toml").exists():
+        return True  # its own folder, on its own machine: the authority is not here
+    with office.opened(folder) as registrar:
+        return registrar.store.box(name) is not None
+
+
+def _known(
+    folder: Path, officer: Path | None, url: str | None
+) -> tuple[list[boxes.BoxState], Callable[[], list[dict[str, Any]]]]:
+    """Return the boxes that are known here, and how to ask the aggregator about them."""
+    site = open_site(folder) if (folder / "site.toml").exists() else None
+    listed = {} if site is None else {state.name: state for state in boxes.overview(site)}
+    if office.find_config(folder) is not None:
+        with office.opened(folder) as registrar:
+            for state in office.overview(registrar):
+                before = listed.get(state.name)
+                listed[state.name] = state if before is None else boxes.joined(before, state)
+            directory, tls = registrar.directory, registrar.config.tls
+        if site is None:
+            return list(listed.values()), lambda: aggregator_boxes(directory, tls, url)
+    elif site is None:
+        site = open_site(folder)  # says what is missing
+    known = site
+    return [listed[name] for name in sorted(listed)], lambda: aggregator_boxes(
+        known.directory, officer_tls(known, officer), url
+    )
+
+
 def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
     if not listed:
         say("the site has no boxes yet; sealtrace box add DIR NAME --camera NAME=URL adds one")
         return
-    told = ("last seen", "state", "version", "gaps", "trouble") if live else ()
+    told: tuple[str, ...] = ("last seen", "state", "version", "gaps") if live else ()
+    if live or any(entry.trouble for entry in listed):
+        told += ("trouble",)
     table = plain_table("box", "cameras", "certificate", *told, folded=["cameras", "trouble"])
     for entry in listed:
         cameras = entry.cameras if live else [_camera(entry, name) for name in entry.cameras]
@@ -188,8 +241,9 @@ def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
                 "" if entry.online is None else "online" if entry.online else "[red]offline[/]",
                 escape(entry.version),
                 "" if entry.gaps is None else str(entry.gaps),
-                escape("; ".join(entry.trouble)),
             ]
+        if "trouble" in told:
+            row.append(escape("; ".join(entry.trouble)))
         table.add_row(*row)
     out.print(table)
 

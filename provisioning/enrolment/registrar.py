@@ -28,7 +28,7 @@ from provisioning.site import pki
 from provisioning.site.secretfiles import CA_KEY, IDENTITY
 from runtime.fsio import FileProblem, private_folder, read_file
 from runtime.keyfiles import is_sealed, read_secret
-from runtime.trust import Trust
+from runtime.trust import Trust, TrustError
 
 _MAX_PEM = 1 << 20
 _log = structlog.get_logger()
@@ -99,6 +99,7 @@ class Registrar:
             state_dir=config.state_dir,
         )
         self.store = Store(config.database)
+        self._installed_ns = 0
         if keys is not None:
             self._require_us(keys.identity)
         self.sync()
@@ -114,13 +115,28 @@ class Registrar:
         return self.trust.directory
 
     def sync(self) -> None:
-        """Take in admissions that another process (a command beside the service) has signed."""
+        """Take in what others have signed: a command beside the service, the site's authority."""
+        self._read_installed()
         found = self.store.document(ADMISSIONS)
         if found is not None and found[0] > self.trust.admissions_version:
             try:
                 self.trust.accept(found[1])
             except FileProblem as error:
                 _log.warning("admissions_not_copied", reason=str(error))
+
+    def _read_installed(self) -> None:
+        """Take in a newer directory that `sealtrace site` has put beside the configuration."""
+        try:
+            changed_ns = self.config.directory.stat().st_mtime_ns
+        except OSError:
+            return
+        if changed_ns == self._installed_ns:
+            return
+        self._installed_ns = changed_ns
+        try:
+            self.trust.reload()
+        except TrustError as error:
+            _log.info("installed_directory_left_aside", reason=str(error))
 
     # ------------------------------------------------------------------ claims
 
