@@ -50,7 +50,7 @@ class FilmSet:
         """Make the site; nothing runs yet."""
         slot_ms = slots_ago(4)
         starts = {clip.camera: slot_ms + 60_000 + 120_000 * n for n, clip in enumerate(truth)}
-        cameras = {
+        cameras: dict[str, dict[str, Any]] = {
             clip.camera: {
                 "source": f"file:{clip.path.resolve()}",
                 "pace": "fast",
@@ -58,6 +58,7 @@ class FilmSet:
             }
             for clip in truth
         }
+        cameras["cam-4"] = {"source": "file:none.mp4"}  # its box never runs: tests speak for it
         plan = plan_with_dan(cameras, bundle=bundle, broker=broker, **options)
         return cls(RunningSite(plan, folder), truth, slot_ms, starts, photos)
 

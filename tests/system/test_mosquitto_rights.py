@@ -133,14 +133,14 @@ def test_an_officers_certificate_is_no_box(site: RunningSite) -> None:
 
 
 def test_a_revoked_box_is_out_of_the_broker_at_once(site: RunningSite) -> None:
-    with PuppetBox(site, "box-3") as box:
+    with PuppetBox(site, "box-4") as box:
         box.report()
         site.command(
-            "box", "revoke", str(site.local.paths.root), "box-3", "--push",
+            "box", "revoke", str(site.local.paths.root), "box-4", "--push",
             "--officer", str(site.local.officer("eve")),
         )  # fmt: skip
         wait_for(lambda: is_refused(box), "the broker to refuse the revoked box")
-    assert why_not(site.mqtt("box-3"), "box-3")
+    assert why_not(site.mqtt("box-4"), "box-4")
     assert why_not(site.mqtt("box-2"), "box-2") == ""
 
 
