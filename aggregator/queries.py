@@ -28,16 +28,10 @@ from protocol.authorization import (
 from protocol.directory import INVESTIGATOR
 from protocol.errors import NotAuthorized
 from protocol.policy import Policy
-from protocol.query import (
-    APPROVAL_KIND,
-    WITHDRAWAL_KIND,
-    MatcherKey,
-    Query,
-    Template,
-    open_templates,
-)
+from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey, Query
 from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed, SigningKey
+from protocol.templates import Template, open_templates
 from runtime.auditlog import AuditLog
 from runtime.errors import OperationError
 from runtime.trust import Trust

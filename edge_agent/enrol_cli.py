@@ -23,8 +23,8 @@ from protocol import hpke
 from protocol.directory import INVESTIGATOR, open_directory
 from protocol.errors import MalformedMessage
 from protocol.keytree import FACE
-from protocol.query import SALT_BYTES, SubjectFile, Template
 from protocol.sightings import quantise_template
+from protocol.templates import SALT_BYTES, SubjectFile, Template
 from runtime.bundle import load_bundle
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file

@@ -1,80 +1,26 @@
-"""Subject queries, the templates that ride beside them, approvals and withdrawals.
+"""Subject queries, approvals and withdrawals.
 
 PROTOCOL.md, "Subject query". A query names its subjects by pseudonym and their templates by a
-salted digest; the templates themselves go sealed to the matcher and nobody else.
+salted digest; the templates themselves go sealed to the matcher alone (`protocol.templates`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
-from protocol.errors import MalformedMessage, ModelMismatch, SealError
+from protocol.errors import MalformedMessage
 from protocol.names import SLOT_MS, require_name
 from protocol.policy import LEGAL_BASES, MODALITIES
 from protocol.sealing import model_dimension
-from protocol.sightings import row_bytes, template_bytes
 from protocol.signing import Signed, SigningKey, sign
 
 QUERY_KIND, APPROVAL_KIND, WITHDRAWAL_KIND = "query", "approval", "withdrawal"
 MATCHER_KEY_KIND = "matcher-key"
-ID_BYTES, SALT_BYTES, DIGEST_BYTES = 16, 32, 32
+ID_BYTES, DIGEST_BYTES = 16, 32
 MAX_SUBJECTS, MAX_TEMPLATES, MAX_CAMERAS = 10, 8, 65_536
-_TEMPLATES = "query-templates"
-_SUBJECT_FILE = "subject-file"
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """One template of a subject, in the clear: ``row`` (d,) int8 with its scale, and a salt."""
-
-    modality: str
-    model: str
-    salt: bytes
-    row: npt.NDArray[np.int8]
-    scale: float
-
-    @property
-    def digest(self) -> bytes:
-        """SHA-256 over salt, model and template: commits to it without telling it."""
-        body = encode([self.salt, self.modality, self.model, template_bytes(self.row, self.scale)])
-        return hashlib.sha256(body).digest()
-
-    def to_value(self) -> list[object]:
-        """Return the array that is encoded."""
-        return [self.modality, self.model, self.salt, template_bytes(self.row, self.scale)]
-
-    @classmethod
-    def from_value(cls, value: object) -> Template:
-        """Read a decoded array.
-
-        :raises MalformedMessage, ModelMismatch: it is not a template of the model it names.
-        """
-        if (
-            not isinstance(value, list)
-            or len(value) != 4
-            or value[0] not in MODALITIES
-            or not isinstance(value[1], str)
-            or not isinstance(value[2], bytes)
-            or len(value[2]) != SALT_BYTES
-            or not isinstance(value[3], bytes)
-        ):
-            raise MalformedMessage("not a template")
-        dimension = model_dimension(value[1])
-        if len(value[3]) != row_bytes(dimension):
-            raise ModelMismatch(f"a template is not of model '{value[1]}'")
-        row = np.frombuffer(value[3][:dimension], np.int8).copy()  # so that it can be wiped
-        scale = float(np.frombuffer(value[3][dimension:], "<f4")[0])
-        if not np.isfinite(scale) or not 0.98 < scale * float(np.linalg.norm(row * 1.0)) < 1.02:
-            raise MalformedMessage("a template has not unit length")
-        return cls(value[0], value[1], value[2], row, scale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,42 +158,6 @@ class Query:
                     raise MalformedMessage(f"no threshold is given for model '{template.model}'")
 
 
-def seal_templates(
-    templates: Mapping[str, Sequence[Template]], matcher: hpke.PublicKey, *, query_digest: bytes
-) -> bytes:
-    """Seal the subjects' templates (pseudonym to templates) to the matcher of one query."""
-    value = {name: [t.to_value() for t in listed] for name, listed in templates.items()}
-    return matcher.seal(encode(value), purpose=_TEMPLATES, context=[query_digest])
-
-
-def open_templates(
-    sealed: bytes, matcher: hpke.PrivateKey, query: Query, *, query_digest: bytes
-) -> dict[str, tuple[Template, ...]]:
-    """Open the templates of ``query`` and hold each against the digest that was signed.
-
-    :raises AuthenticationFailed: altered, or sealed to another matcher or for another query.
-    :raises SealError: they are not the templates that the query was signed for.
-    """
-    opened = matcher.open(sealed, purpose=_TEMPLATES, context=[query_digest])
-    value = decode(opened, what="query templates")
-    if not isinstance(value, dict) or not all(isinstance(v, list) for v in value.values()):
-        raise MalformedMessage("not the templates of a query")
-    templates = {
-        str(name): tuple(Template.from_value(item) for item in listed)
-        for name, listed in value.items()
-    }
-    for subject in query.subjects:
-        stated = [(t.modality, t.model, t.digest) for t in subject.templates]
-        brought = [(t.modality, t.model, t.digest) for t in templates.get(subject.pseudonym, ())]
-        if not hmac.compare_digest(
-            encode([list(s) for s in stated]), encode([list(b) for b in brought])
-        ):
-            raise SealError(f"the templates of '{subject.pseudonym}' are not those of the query")
-    if set(templates) != {subject.pseudonym for subject in query.subjects}:
-        raise SealError("templates came for somebody whom the query does not name")
-    return templates
-
-
 @dataclass(frozen=True, slots=True)
 class MatcherKey:
     """The fresh sealing key that the aggregator's matcher made for one query."""
@@ -351,84 +261,6 @@ class Withdrawal:
         )
         fields.done()
         return withdrawal
-
-
-@dataclass(frozen=True, slots=True)
-class SubjectFile:
-    """An enrolled subject as an investigator keeps it: templates sealed to the investigator.
-
-    ``pseudonym`` and ``consent_reference`` are clear; ``sealed`` opens with the investigator's
-    sealing key alone.
-    """
-
-    pseudonym: str
-    consent_reference: str
-    enrolled_at_ms: int
-    models: tuple[str, ...]
-    sealed: bytes
-
-    @classmethod
-    def enrol(
-        cls,
-        pseudonym: str,
-        consent_reference: str,
-        templates: Sequence[Template],
-        investigator: hpke.PublicKey,
-        *,
-        enrolled_at_ms: int,
-    ) -> SubjectFile:
-        """Seal ``templates`` to the investigator."""
-        sealed = investigator.seal(
-            encode([template.to_value() for template in templates]),
-            purpose=_SUBJECT_FILE,
-            context=[pseudonym, consent_reference],
-        )
-        models = tuple(template.model for template in templates)
-        return cls(pseudonym, consent_reference, enrolled_at_ms, models, sealed)
-
-    def open(self, investigator: hpke.PrivateKey) -> tuple[Template, ...]:
-        """Open the templates.
-
-        :raises AuthenticationFailed: another investigator's file, or altered.
-        """
-        opened = investigator.open(
-            self.sealed, purpose=_SUBJECT_FILE, context=[self.pseudonym, self.consent_reference]
-        )
-        value = decode(opened, what="subject templates")
-        if not isinstance(value, list) or not 0 < len(value) <= MAX_TEMPLATES:
-            raise MalformedMessage("a subject file holds no templates")
-        return tuple(Template.from_value(item) for item in value)
-
-    def to_bytes(self) -> bytes:
-        """Encode for the disk."""
-        return encode(
-            {
-                "v": PROTOCOL_VERSION,
-                "pseudonym": self.pseudonym,
-                "consent_reference": self.consent_reference,
-                "enrolled_at_ms": self.enrolled_at_ms,
-                "models": list(self.models),
-                "sealed": self.sealed,
-            }
-        )
-
-    @classmethod
-    def parse(cls, data: bytes) -> SubjectFile:
-        """Read a subject file.
-
-        :raises MalformedMessage: it is not one.
-        """
-        fields = Fields(decode(data, what="subject file", max_bytes=1 << 20), what="subject file")
-        fields.version()
-        subject = cls(
-            fields.text("pseudonym", max_length=128),
-            fields.text("consent_reference"),
-            fields.integer("enrolled_at_ms"),
-            fields.texts("models", max_items=MAX_TEMPLATES, min_items=1),
-            fields.raw("sealed"),
-        )
-        fields.done()
-        return subject
 
 
 def _read_subject(value: object) -> Subject:

@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol.errors import ModelMismatch
-from protocol.query import Query, Template
+from protocol.query import Query
 from protocol.sealing import model_dimension
 from protocol.sightings import dequantise_template
+from protocol.templates import Template
 
 
 @dataclass(frozen=True, slots=True, eq=False)

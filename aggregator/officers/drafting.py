@@ -13,14 +13,8 @@ from protocol import hpke
 from protocol.directory import BOX, Directory
 from protocol.errors import ModelMismatch, ProtocolError
 from protocol.policy import Policy
-from protocol.query import (
-    ID_BYTES,
-    Query,
-    Subject,
-    SubjectFile,
-    Template,
-    TemplateReference,
-)
+from protocol.query import ID_BYTES, Query, Subject, TemplateReference
+from protocol.templates import SubjectFile, Template
 from runtime.bundle import load_bundle
 from runtime.errors import OperationError
 from runtime.fsio import read_file

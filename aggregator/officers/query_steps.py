@@ -22,7 +22,8 @@ from aggregator.officers.query_text import (
 )
 from aggregator.officers.session import Session, now_ms
 from protocol.errors import ProtocolError
-from protocol.query import Query, seal_templates
+from protocol.query import Query
+from protocol.templates import seal_templates
 from runtime.errors import OperationError
 from runtime.terminal import err, note, out, show_table, warn
 

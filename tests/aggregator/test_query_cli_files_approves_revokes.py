@@ -16,8 +16,9 @@ from typer.testing import Result
 from aggregator.officers.query_cli import app
 from protocol.authorization import open_query, parse_signed_query
 from protocol.directory import open_directory
-from protocol.query import Query, Template
+from protocol.query import Query
 from protocol.signing import SigningKey
+from protocol.templates import Template
 
 PURPOSE = "contact tracing of a confirmed patient"
 

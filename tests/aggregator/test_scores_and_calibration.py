@@ -18,8 +18,9 @@ from aggregator.matching.calibration import (
 from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import probes_of
 from protocol.errors import ModelMismatch
-from protocol.query import Query, Template
+from protocol.query import Query
 from protocol.sightings import MaskStatus, quantise_template, row_bytes
+from protocol.templates import Template
 from runtime.bundle import Manifest, ModelEntry
 
 DIMENSION = 24

@@ -14,9 +14,9 @@ from edge_agent.vision.models import VisionModels
 from protocol import hpke
 from protocol.directory import AUTHORITY, INVESTIGATOR, Directory, Principal
 from protocol.errors import AuthenticationFailed
-from protocol.query import SubjectFile
 from protocol.sightings import dequantise_template
 from protocol.signing import SigningKey
+from protocol.templates import SubjectFile
 
 pytestmark = pytest.mark.models
 

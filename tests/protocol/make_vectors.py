@@ -19,9 +19,9 @@ from protocol.epoch import excluded_subsets, roots_of
 from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.keytree import LABELS, cover, expand, tree_top, window_nodes
 from protocol.policy import sign_policy
-from protocol.query import seal_templates
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.sightings import encode_meta, encode_template_block
+from protocol.templates import seal_templates
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 WINDOWS = [(0, 95), (0, 0), (95, 95), (38, 43), (1, 94), (63, 64)]

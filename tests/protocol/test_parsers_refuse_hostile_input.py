@@ -20,12 +20,13 @@ from protocol.errors import MalformedMessage, MessageTooLarge, ProtocolError
 from protocol.grant import Grant, GrantedKeys, GrantRequest, Scope, release, seal_grant
 from protocol.names import parse_camera_topic
 from protocol.policy import parse_policy
-from protocol.query import Approval, MatcherKey, Query, SubjectFile, Template, Withdrawal
+from protocol.query import Approval, MatcherKey, Query, Withdrawal
 from protocol.results import Decision
 from protocol.sealing import Blocks, Envelope, Header
 from protocol.sightings import decode_meta, encode_meta
 from protocol.signing import Signed
 from protocol.telemetry import Health, Receipt
+from protocol.templates import SubjectFile, Template
 
 ROOTS = {0: b"r" * 32}
 SCOPE = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 3, 5)

@@ -21,7 +21,6 @@ from protocol.errors import (
     SealError,
     SignatureInvalid,
 )
-from protocol.query import SubjectFile, open_templates, seal_templates
 from protocol.results import Candidate
 from protocol.sealing import LIVE_ENVELOPE, Envelope, model_dimension, open_block, seal_block
 from protocol.sightings import (
@@ -36,6 +35,7 @@ from protocol.sightings import (
     split_rows,
 )
 from protocol.signing import Signed
+from protocol.templates import SubjectFile, open_templates, seal_templates
 
 FRACTIONS = st.floats(0, 1)
 ENCOUNTERS = st.builds(

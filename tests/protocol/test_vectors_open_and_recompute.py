@@ -17,10 +17,11 @@ from protocol.errors import SharesMissing
 from protocol.grant import Grant, combine
 from protocol.keytree import LABELS, expand, tree_top, window_nodes
 from protocol.policy import open_policy
-from protocol.query import Query, open_templates
+from protocol.query import Query
 from protocol.sealing import Envelope, open_block
 from protocol.sightings import decode_meta, split_rows
 from protocol.signing import Signed, VerifyKey
+from protocol.templates import open_templates
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 

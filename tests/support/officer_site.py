@@ -28,8 +28,8 @@ from custodian.service import Custodian
 from protocol import hpke
 from protocol.directory import Directory
 from protocol.policy import sign_policy
-from protocol.query import SubjectFile, Template
 from protocol.results import Candidate
+from protocol.templates import SubjectFile, Template
 from runtime.config import TlsConfig, load
 from runtime.http import Ready, peer_of, serve
 from runtime.keyfiles import write_secret

@@ -24,7 +24,7 @@ from protocol.epoch import Announcement, announce
 from protocol.keytree import LABELS, ModalityKey, PuncturableTree, modality_key
 from protocol.names import SLOT_MS, CameraAddress, slot_start_ms
 from protocol.policy import Policy, parse_policy
-from protocol.query import Approval, Query, Subject, Template, TemplateReference
+from protocol.query import Approval, Query, Subject, TemplateReference
 from protocol.sealing import SEGMENT, Envelope, Header, seal_envelope
 from protocol.sightings import (
     Encounter,
@@ -35,6 +35,7 @@ from protocol.sightings import (
     quantise_template,
 )
 from protocol.signing import Signed, SigningKey
+from protocol.templates import Template
 
 SITE = "vectors"
 EPOCH = 20_500

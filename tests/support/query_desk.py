@@ -22,13 +22,12 @@ from protocol.query import (
     MatcherKey,
     Query,
     Subject,
-    Template,
     TemplateReference,
     Withdrawal,
-    seal_templates,
 )
 from protocol.results import Candidate
 from protocol.signing import Signed
+from protocol.templates import Template, seal_templates
 
 HOUR_MS = 3_600_000
 ENDED = frozenset({"complete", "withdrawn", "expired", "failed"})

@@ -11,8 +11,8 @@ from film_set import FilmSet
 from puppet_box import person
 from query_desk import template_of
 
-from protocol.query import SubjectFile
 from protocol.sightings import quantise_template
+from protocol.templates import SubjectFile
 
 
 def enrol(films: FilmSet, photo: Path, out: Path) -> str:

@@ -10,8 +10,8 @@ from query_desk import QueryDesk, template_of
 from running_site import RunningSite
 
 from protocol.names import SLOT_MS
-from protocol.query import Template
 from protocol.sightings import quantise_template
+from protocol.templates import Template
 
 SUBJECT = person(11)
 
@@ -54,6 +54,8 @@ def test_with_two_down_nothing_opens_and_the_query_says_why_and_goes_on_later(
         assert shown["candidates"] == 0
         assert shown["progress"].get("sightings", 0) == 0
         assert desk.sealed(case) == []
+        told = quiet_site.local.run("ana", "query", "show", case.id)
+        assert "1 of 3 custodians granted, 2 are needed" in " ".join(told.split())
         digest = case.signed.digest
         assert quiet_site.rows("SELECT 1 FROM grants WHERE query_digest = ?", digest) == []
     desk.wait(case, "complete")

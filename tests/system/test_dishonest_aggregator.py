@@ -16,10 +16,10 @@ from protocol.errors import KeyCommitmentMismatch, ScopeExceeded, SharesMissing
 from protocol.keytree import FACE, META
 from protocol.names import SLOT_MS, epoch_of, slot_of
 from protocol.policy import parse_policy
-from protocol.query import Template
 from protocol.sealing import Envelope, open_block
 from protocol.sightings import quantise_template
 from protocol.signing import Signed
+from protocol.templates import Template
 from provisioning.demo.intruder import Answer, Intruder
 from provisioning.demo.local_site import CUSTODIANS
 
