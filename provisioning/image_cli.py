@@ -17,7 +17,15 @@ from provisioning.image.claim import read_claim
 from provisioning.image.errors import ImageError
 from provisioning.image.manifest import Manifest
 from provisioning.image.progress import bars
-from provisioning.image.settings import SystemSettings, Wifi, read_ssh_key, read_wheels
+from provisioning.image.settings import (
+    Releases,
+    SystemSettings,
+    Wifi,
+    read_models,
+    read_releases,
+    read_ssh_key,
+    read_wheels,
+)
 from provisioning.site.plan import CameraPlan, redacted_source
 from runtime.fsio import read_file, sha256_file
 from runtime.terminal import reported, say, warn
@@ -65,6 +73,12 @@ _Wheels = Annotated[
         metavar="DIR", help="Copy these wheels to the card: the box then needs no package index."
     ),
 ]
+_Models = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Copy this model bundle, signed by the site's authority, to the card."
+    ),
+]
 
 
 @app.command(
@@ -108,6 +122,23 @@ def build(
         typer.Option(metavar="HOST", help="Time server of the site; may be repeated."),
     ] = None,
     wheels: _Wheels = None,
+    models: _Models = None,
+    releases: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Release repository that the box updates itself from."),
+    ] = None,
+    releases_root: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Its root.json, as the box is to trust it.")
+    ] = None,
+    releases_public_ca: Annotated[
+        bool,
+        typer.Option(
+            "--releases-public-ca", help="Its server has a public certificate, not the site's."
+        ),
+    ] = False,
+    group: Annotated[
+        str, typer.Option(metavar="NAME", help="Group of boxes for staged releases.")
+    ] = "all",
     index_url: Annotated[
         str, typer.Option(metavar="URL", help="Package index of the site, without --wheels.")
     ] = "",
@@ -125,10 +156,12 @@ def build(
     same inputs give the same bytes. Needs mtools, but neither root nor a loop device.
     """
     with reported("stopped; no image was written"):
+        claimed = read_claim(claim, box=box)
+        authority = claimed.authority_key.raw
         request = BuildRequest(
             base=base,
             checksum=_checksum(base, sha256, checksums, unchecked=no_checksum),
-            claim=read_claim(claim, box=box),
+            claim=claimed,
             settings=SystemSettings(
                 hostname=hostname or box,
                 timezone=timezone,
@@ -137,6 +170,8 @@ def build(
                 ntp=tuple(ntp or ()),
                 cameras=_cameras(camera),
                 wheels=read_wheels(wheels) if wheels else (),
+                models=read_models(models, [authority]) if models else (),
+                releases=_releases(releases, releases_root, group, public=releases_public_ca),
                 index_url=index_url,
             ),
             out=out,
@@ -225,6 +260,16 @@ def _wifi(ssid: str | None, country: str, file: Path | None, *, is_open: bool) -
     return Wifi.make(ssid, passphrase, country)
 
 
+def _releases(url: str | None, root: Path | None, group: str, *, public: bool) -> Releases | None:
+    if url is None and root is None:
+        return None
+    if url is None or root is None:
+        raise typer.BadParameter(
+            "--releases URL and --releases-root FILE go together", param_hint="--releases"
+        )
+    return read_releases(url, root, group, site_ca=not public)
+
+
 def _epoch() -> int | None:
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
@@ -255,6 +300,7 @@ def _announce(request: BuildRequest) -> None:
         say(f"  software   {len(settings.wheels)} wheels, {size / 1e6:.1f} MB, on the card")
     else:
         say("  software   over the network")
+    say(f"  models     {_models(bool(settings.models), bool(settings.releases))}")
 
 
 def _report(built: BuiltImage, request: BuildRequest) -> None:
@@ -283,10 +329,18 @@ def _describe(about: Manifest) -> None:
         "cameras": ", ".join(about.cameras) or "as the site has them",
         "software": f"{about.sealtrace}, "
         + (f"{len(about.wheels)} wheels on the card" if about.wheels else "over the network"),
+        "models": _models(bool(about.models), bool(about.releases)),
+        "updates": f"from {about.releases}" if about.releases else "by hand",
         "made from": f"{about.base} (sha256 {about.base_sha256[:16]}…)",
     }
     for name, text in rows.items():
         say(f"{name:<10} {text}")
+
+
+def _models(on_card: bool, with_releases: bool) -> str:
+    if on_card:
+        return "on the card"
+    return "with the releases" if with_releases else "none: to be carried to the box"
 
 
 def _login(possible: bool) -> str:

@@ -224,42 +224,53 @@ def _prepare(image: Path, request: BuildRequest, about: Manifest) -> None:
         files["cmdline.txt"] = kernel_arguments(volume.read("cmdline.txt"), instance)
         if request.settings.ssh_keys:
             files["ssh"] = b""
-    wheels = [wheel.path for wheel in request.settings.wheels]
-    if wheels:
-        lines = (f"{wheel.sha256}  {wheel.path.name}\n" for wheel in request.settings.wheels)
-        files[manifest.WHEEL_SUMS] = "".join(lines).encode()
-    _require_free(volume, boot.fat.cluster_bytes, files, wheels)
+    card = {manifest.WHEELS: request.settings.wheels, manifest.MODELS: request.settings.models}
+    for folder, listed in card.items():
+        if listed:
+            lines = (f"{file.sha256}  {file.path.name}\n" for file in listed)
+            files[f"{folder}.sha256"] = "".join(lines).encode()
+    paths = {folder: [file.path for file in listed] for folder, listed in card.items() if listed}
+    _require_free(volume, boot.fat.cluster_bytes, files, paths)
     if volume.has(manifest.FOLDER):
         volume.remove_folder(manifest.FOLDER)
     volume.make_folder(manifest.FOLDER)
     volume.write(files)
-    if wheels:
-        volume.make_folder(manifest.WHEELS)
-        volume.copy_in(wheels, manifest.WHEELS)
-        _require_same(volume, about)
+    for folder, sources in paths.items():
+        volume.make_folder(folder)
+        volume.copy_in(sources, folder)
+    if damaged := _damaged(volume, about):
+        raise ImageError(f"files changed while they were copied ({damaged[0]}); build again")
     if kind is SystemKind.EFI:
         volume.set_label(CIDATA)
 
 
 def _require_free(
-    volume: FatVolume, cluster_bytes: int, files: dict[str, bytes], wheels: list[Path]
+    volume: FatVolume, cluster_bytes: int, files: dict[str, bytes], paths: dict[str, list[Path]]
 ) -> None:
-    sizes = [len(data) for data in files.values()] + [path.stat().st_size for path in wheels]
-    needed = sum(-(-size // cluster_bytes) * cluster_bytes for size in sizes) + 4 * cluster_bytes
+    sizes = [len(data) for data in files.values()]
+    sizes += [path.stat().st_size for sources in paths.values() for path in sources]
+    needed = sum(-(-size // cluster_bytes) * cluster_bytes for size in sizes) + 8 * cluster_bytes
     free = volume.free_bytes()
     if needed > free:
         then = ", or leave out --wheels (the box then gets the software over the network)"
         raise BootPartitionFull(
             f"the boot partition has {free / 1e6:.1f} MB free, and {needed / 1e6:.1f} MB are "
-            f"needed; use a base image with a larger boot partition{then if wheels else ''}"
+            "needed; use a base image with a larger boot partition"
+            + (then if manifest.WHEELS in paths else "")
         )
 
 
-def _require_same(volume: FatVolume, about: Manifest) -> None:
-    """Check the wheels on the boot partition: they may have been changed while being copied."""
-    for name, expected in about.wheels.items():
-        if hashlib.sha256(volume.read(f"{manifest.WHEELS}/{name}")).hexdigest() != expected:
-            raise ImageError(f"the wheel {name} changed while it was copied; build again")
+def _damaged(volume: FatVolume, about: Manifest) -> list[str]:
+    """Return which of the files that were copied onto the boot partition are not as listed."""
+    found = []
+    for folder, listed in about.card_folders.items():
+        present = set(volume.names(folder)) if volume.has(folder) else set()
+        for name, expected in listed.items():
+            if name not in present:
+                found.append(f"{folder}/{name} is missing")
+            elif hashlib.sha256(volume.read(f"{folder}/{name}")).hexdigest() != expected:
+                found.append(f"{folder}/{name} is damaged")
+    return found
 
 
 def kernel_arguments(line: bytes, instance: str) -> bytes:
@@ -287,13 +298,7 @@ def _doubts(volume: FatVolume, about: Manifest) -> list[str]:
             found.append(f"its claim runs out at {claim.expires_at:%Y-%m-%d %H:%M} UTC")
     except ImageError as error:
         found.append(str(error))
-    for name, expected in about.wheels.items():
-        path = f"{manifest.WHEELS}/{name}"
-        if not volume.has(path):
-            found.append(f"the wheel {name} is missing")
-        elif hashlib.sha256(volume.read(path)).hexdigest() != expected:
-            found.append(f"the wheel {name} is damaged")
-    return found
+    return found + _damaged(volume, about)
 
 
 def _claim_in(files: dict[str, str]) -> ClaimFile:

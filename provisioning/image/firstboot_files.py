@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from provisioning.enrolment.claimfile import ClaimFile
-from provisioning.image.settings import SystemSettings
+from provisioning.firstboot.units import BOX_FOLDER, EDGE_UNIT, SEALTRACE, units
+from provisioning.image.settings import Releases, SystemSettings
+from provisioning.site import tomltext
 
 CLAIM_PATH = "/etc/sealtrace/claim.toml"
 CAMERAS_PATH = "/etc/sealtrace/cameras.json"
 SCRIPT_PATH = "/usr/local/sbin/sealtrace-first-boot"
-FIRST_BOOT_UNIT = "/etc/systemd/system/sealtrace-first-boot.service"
-EDGE_UNIT = "/etc/systemd/system/sealtrace-edge.service"
+UPDATES_PATH = "/etc/sealtrace/updates.toml"
+_ROOT_PATH = "/etc/sealtrace/trusted-root.json"
+_UNITS = "/etc/systemd/system"
+FIRST_BOOT_UNIT = "sealtrace-first-boot.service"
 TIME_SERVERS_PATH = "/etc/systemd/timesyncd.conf.d/sealtrace.conf"
 PIP_CONFIG_PATH = "/etc/pip.conf"
 SERVICE_USER = "sealtrace"
@@ -56,12 +61,15 @@ fi
 say() { echo "sealtrace-first-boot: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
-as_user() {
-    if [ -n "$user" ] && [ "$(id -u)" = 0 ]; then
-        runuser -u "$user" -- "$@"
-    else
-        "$@"
-    fi
+# Gives a file or folder to the agent's user.
+give() {
+    if [ -n "$user" ] && [ "$(id -u)" = 0 ]; then chown "$user:" "$@"; fi
+}
+
+# Checks the files in a folder of the card against the list beside it.
+check() {
+    (cd "$1" && sha256sum --quiet --strict --check "$1.sha256") ||
+        fail "the files in $1 are damaged; flash the card again"
 }
 
 if [ -e "$var/enrolled" ]; then
@@ -78,9 +86,10 @@ while [ "$waited" -lt "$clock_wait_s" ]; do
     waited=$((waited + 2))
 done
 
-mkdir -p "$var"
-if [ -n "$user" ] && [ "$(id -u)" = 0 ]; then chown "$user" "$var"; fi
-chmod 0750 "$var"
+mkdir -p "$var" "$var/bundles" "$var/box"
+chmod 0755 "$var" "$var/bundles"
+chmod 0700 "$var/box"
+give "$var/box"
 
 if [ -z "${SEALTRACE_COMMAND:-}" ]; then
     if [ ! -e "$opt/.complete" ]; then
@@ -88,8 +97,7 @@ if [ -z "${SEALTRACE_COMMAND:-}" ]; then
         if [ -n "$boot" ] && [ -d "$boot/sealtrace/wheels" ]; then
             say "installing the software from the boot partition"
             wheels=$boot/sealtrace/wheels
-            (cd "$wheels" && sha256sum --quiet --check ../wheels.sha256) ||
-                fail "the wheels on the card are damaged; flash the card again"
+            check "$wheels"
             python3 -m venv --without-pip "$opt"
             pip=$(ls "$wheels"/pip-*.whl | head -n 1)
             python3 "$pip/pip" --python "$opt/bin/python" install --quiet --no-index \\
@@ -104,21 +112,39 @@ if [ -z "${SEALTRACE_COMMAND:-}" ]; then
     SEALTRACE_COMMAND=$opt/bin/sealtrace
 fi
 
+if [ -n "$boot" ] && [ -d "$boot/sealtrace/models" ] && [ ! -e "$var/bundles/current" ]; then
+    say "installing the models from the boot partition"
+    check "$boot/sealtrace/models"
+    rm -rf "$var/bundles/.card"
+    cp -R "$boot/sealtrace/models" "$var/bundles/.card"
+    chmod -R a+rX,go-w "$var/bundles/.card"
+    sync
+    rm -rf "$var/bundles/card"
+    mv "$var/bundles/.card" "$var/bundles/card"
+    ln -sfn card "$var/bundles/current"
+fi
+[ -e "$var/models" ] || ln -sfn bundles/current "$var/models"
+
 if [ ! -e "$var/box/box.toml" ]; then
-    [ -f "$etc/claim.toml" ] || fail "there is no claim at $etc/claim.toml; flash the card again"
+    [ -f "$etc/claim.toml" ] || [ -f "$var/box/claim.toml" ] ||
+        fail "there is no claim at $etc/claim.toml; flash the card again"
     say "enrolling"
-    if [ -n "$user" ] && [ "$(id -u)" = 0 ]; then chown "$user" "$etc/claim.toml"; fi
-    set -- --claim-file "$etc/claim.toml" --folder "$var/box"
-    if [ -f "$etc/cameras.json" ]; then
-        if [ -n "$user" ] && [ "$(id -u)" = 0 ]; then chown "$user" "$etc/cameras.json"; fi
-        set -- "$@" --cameras-file "$etc/cameras.json"
-    fi
-    as_user "$SEALTRACE_COMMAND" box enrol "$@"
+    set -- --folder "$var/box"
+    if [ -f "$etc/claim.toml" ]; then set -- "$@" --claim-file "$etc/claim.toml"; fi
+    if [ -f "$etc/cameras.json" ]; then set -- "$@" --cameras-file "$etc/cameras.json"; fi
+    "$SEALTRACE_COMMAND" box enrol "$@"
+fi
+
+if [ -f "$etc/updates.toml" ] && [ ! -e "$var/bundles/current" ]; then
+    say "getting the models from the release repository"
+    "$SEALTRACE_COMMAND" release update --config "$etc/updates.toml" || true
 fi
 
 # The claim is worthless now; it is not kept all the same.
 rm -f "$etc/claim.toml" "$etc/cameras.json"
 touch "$var/enrolled"
+$systemctl enable --now sealtrace-keys.service sealtrace-renew.timer
+if [ -f "$etc/updates.toml" ]; then $systemctl enable --now sealtrace-update.timer; fi
 $systemctl enable --now sealtrace-edge.service
 say "this box is enrolled and its agent runs"
 """
@@ -126,7 +152,6 @@ say "this box is enrolled and its agent runs"
 _FIRST_BOOT = f"""\
 [Unit]
 Description=Sealtrace: install the software and enrol this box, once
-Documentation=man:sealtrace(1)
 Wants=network-online.target
 After=network-online.target time-sync.target
 ConditionPathExists=!/var/lib/sealtrace/enrolled
@@ -147,34 +172,77 @@ WantedBy=multi-user.target
 _EDGE = f"""\
 [Unit]
 Description=Sealtrace agent: seals what the cameras of this box see
-Wants=network-online.target
+Wants=network-online.target time-sync.target
 After=network-online.target time-sync.target
-ConditionPathExists=/var/lib/sealtrace/box/box.toml
+ConditionPathExists={BOX_FOLDER}/box.toml
 StartLimitIntervalSec=0
 
 [Service]
 Type=notify
 User={SERVICE_USER}
-WorkingDirectory=/var/lib/sealtrace/box
-ExecStart=/opt/sealtrace/bin/sealtrace edge run --config /var/lib/sealtrace/box/box.toml
-Restart=always
+WorkingDirectory={BOX_FOLDER}
+# A release that was installed since, if there is one; else the one of the card.
+Environment=PYTHONPATH=/var/lib/sealtrace/agents/current
+ExecStart={SEALTRACE} edge run --config {BOX_FOLDER}/box.toml
+ExecReload=/bin/kill -HUP $MAINPID
+WatchdogSec=60
+Restart=on-failure
 RestartSec=5
-RestartPreventExitStatus=2 3
 TimeoutStopSec=30
+# Exit code 3: this box has been revoked. It must not come back by itself.
+RestartPreventExitStatus=3
+SupplementaryGroups=video
+DeviceAllow=char-video4linux rw
+ReadWritePaths={BOX_FOLDER}
 NoNewPrivileges=yes
 ProtectSystem=strict
-ReadWritePaths=/var/lib/sealtrace
 ProtectHome=yes
 PrivateTmp=yes
 ProtectKernelTunables=yes
 ProtectKernelModules=yes
+ProtectKernelLogs=yes
 ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
+SystemCallArchitectures=native
+CapabilityBoundingSet=
 UMask=0077
+# Nothing of this process on a disk: no core dumps, no swap.
+LimitCORE=0
+MemorySwapMax=0
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+_UPDATE = f"""\
+[Unit]
+Description=Sealtrace: bring this box to the release of its group
+Wants=network-online.target
+After=network-online.target time-sync.target
+ConditionPathExists={BOX_FOLDER}/box.toml
+
+[Service]
+Type=oneshot
+ExecStart={SEALTRACE} release update --config {UPDATES_PATH}
+"""
+
+_UPDATE_TIMER = """\
+[Unit]
+Description=Sealtrace: look for releases every hour
+
+[Timer]
+OnBootSec=15min
+OnUnitActiveSec=1h
+RandomizedDelaySec=15min
+
+[Install]
+WantedBy=timers.target
 """
 
 
@@ -186,9 +254,17 @@ def system_files(claim: ClaimFile, settings: SystemSettings, version: str) -> Se
     files = [
         SystemFile(CLAIM_PATH, claim.to_toml(), 0o600),
         SystemFile(SCRIPT_PATH, _SCRIPT.replace("@REQUIREMENT@", f"sealtrace=={version}"), 0o755),
-        SystemFile(FIRST_BOOT_UNIT, _FIRST_BOOT),
-        SystemFile(EDGE_UNIT, _EDGE),
+        SystemFile(f"{_UNITS}/{FIRST_BOOT_UNIT}", _FIRST_BOOT),
+        SystemFile(f"{_UNITS}/{EDGE_UNIT}", _EDGE),
+        *(SystemFile(f"{_UNITS}/{name}", text) for name, text in units().items()),
     ]
+    if settings.releases is not None:
+        files += [
+            SystemFile(UPDATES_PATH, _updates(claim, settings.releases)),
+            SystemFile(_ROOT_PATH, settings.releases.root),
+            SystemFile(f"{_UNITS}/sealtrace-update.service", _UPDATE),
+            SystemFile(f"{_UNITS}/sealtrace-update.timer", _UPDATE_TIMER),
+        ]
     if settings.cameras:
         cameras = [{"name": camera.name, "source": camera.source} for camera in settings.cameras]
         files.append(SystemFile(CAMERAS_PATH, json.dumps(cameras, indent=2) + "\n", 0o600))
@@ -199,3 +275,25 @@ def system_files(claim: ClaimFile, settings: SystemSettings, version: str) -> Se
             SystemFile(PIP_CONFIG_PATH, f"[global]\nindex-url = {settings.index_url}\n", 0o600)
         )
     return sorted(files, key=lambda file: file.path)
+
+
+def _updates(claim: ClaimFile, releases: Releases) -> str:
+    """Return updates.toml: where releases come from, and who may have signed them."""
+    var = "/var/lib/sealtrace"
+    values: dict[str, Any] = {
+        "repository": releases.url,
+        "root": _ROOT_PATH,
+        "group": releases.group,
+        "authority": claim.authority,
+        "state_dir": f"{var}/updates",
+        "bundles": f"{var}/bundles",
+        "agents": f"{var}/agents",
+        "python": "/opt/sealtrace/bin/python",
+        "service": {
+            "restart": ["systemctl", "restart", EDGE_UNIT],
+            "health": ["systemctl", "is-active", "--quiet", EDGE_UNIT],
+        },
+    }
+    if releases.site_ca:
+        values["tls"] = {"ca": f"{BOX_FOLDER}/tls/ca.pem"}
+    return tomltext.table(values)

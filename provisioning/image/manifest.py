@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from typing import Annotated, Any, Literal
@@ -14,8 +15,7 @@ from provisioning.image.settings import SystemSettings
 
 FOLDER = "sealtrace"
 NAME = f"{FOLDER}/image.json"
-WHEELS = f"{FOLDER}/wheels"
-WHEEL_SUMS = f"{FOLDER}/wheels.sha256"
+WHEELS, MODELS = f"{FOLDER}/wheels", f"{FOLDER}/models"
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -37,7 +37,9 @@ class Manifest(BaseModel):
     login: bool
     wifi: str
     sealtrace: str
+    releases: str
     wheels: dict[str, _Sha256]
+    models: dict[str, _Sha256]
     base: str
     base_sha256: _Sha256
     inputs: _Sha256
@@ -46,6 +48,12 @@ class Manifest(BaseModel):
     def to_bytes(self) -> bytes:
         """Return the file's bytes; the same manifest gives the same."""
         return (json.dumps(self.model_dump(mode="json"), indent=2) + "\n").encode()
+
+    @property
+    def card_folders(self) -> dict[str, dict[str, str]]:
+        """What is copied onto the boot partition: folder to name to SHA-256."""
+        folders = {WHEELS: self.wheels, MODELS: self.models}
+        return {folder: files for folder, files in folders.items() if files}
 
     @classmethod
     def parse(cls, data: bytes) -> Manifest:
@@ -75,10 +83,11 @@ def describe(
 
     :param epoch_s: the time for files' dates, if one was given.
     """
-    wheels = {wheel.path.name: wheel.sha256 for wheel in settings.wheels}
+    wheels = {file.path.name: file.sha256 for file in settings.wheels}
+    models = {file.path.name: file.sha256 for file in settings.models}
     values: dict[str, Any] = {
         "claim": claim.to_toml(),
-        "settings": repr({**_plain(settings), "wheels": wheels}),
+        "settings": repr({**_plain(settings), "wheels": wheels, "models": models}),
         "base": [base, base_sha256],
         "version": version,
         "epoch_s": epoch_s,
@@ -96,7 +105,9 @@ def describe(
         login=bool(settings.ssh_keys),
         wifi=settings.wifi.ssid if settings.wifi else "",
         sealtrace=version,
+        releases=settings.releases.url if settings.releases else "",
         wheels=wheels,
+        models=models,
         base=base,
         base_sha256=base_sha256,
         inputs=inputs,
@@ -114,4 +125,5 @@ def _plain(settings: SystemSettings) -> dict[str, Any]:
         "ntp": settings.ntp,
         "cameras": [camera.table() for camera in settings.cameras],
         "index_url": settings.index_url,
+        "releases": settings.releases and dataclasses.astuple(settings.releases),
     }

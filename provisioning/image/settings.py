@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import zoneinfo
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from provisioning.image.errors import ImageError
 from provisioning.site.plan import CameraPlan
-from runtime.fsio import read_file
+from runtime.bundle import load_bundle
+from runtime.fsio import read_file, sha256_file
 
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SERVER = re.compile(r"[A-Za-z0-9.:-]{1,253}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _WHEEL = re.compile(r"[A-Za-z0-9_.+!-]+\.whl")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
 _WHEEL_NEEDS = ("pip", "sealtrace")
 
 
@@ -57,11 +61,24 @@ class Wifi:
 
 
 @dataclass(frozen=True, slots=True)
-class Wheel:
-    """A Python package to be installed on the box: its file, and the SHA-256 of it."""
+class CardFile:
+    """A file that is copied onto the boot partition, and the SHA-256 of it."""
 
     path: Path
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Releases:
+    """Where the box gets new releases from: the repository, its first root, the box's group.
+
+    ``site_ca``: the repository's server shows a certificate of the site's CA, not a public one.
+    """
+
+    url: str
+    root: str = field(repr=False)
+    group: str = "all"
+    site_ca: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +93,8 @@ class SystemSettings:
         ntp: time servers of the site; none: the distribution's.
         cameras: cameras and where they are, for the box alone.
         wheels: the software, installed without network; none: got by pip.
+        models: the files of the signed model bundle; none: it comes with the releases.
+        releases: where releases come from; None: the box is not updated by itself.
         index_url: where pip gets the software when there are no wheels; empty: pip's own setting.
     """
 
@@ -86,7 +105,9 @@ class SystemSettings:
     wifi: Wifi | None = None
     ntp: tuple[str, ...] = ()
     cameras: tuple[CameraPlan, ...] = ()
-    wheels: tuple[Wheel, ...] = ()
+    wheels: tuple[CardFile, ...] = ()
+    models: tuple[CardFile, ...] = ()
+    releases: Releases | None = None
     index_url: str = ""
 
     def require_possible(self) -> None:
@@ -137,7 +158,7 @@ def read_ssh_key(given: str) -> str:
     return text
 
 
-def read_wheels(folder: Path) -> tuple[Wheel, ...]:
+def read_wheels(folder: Path) -> tuple[CardFile, ...]:
     """Return the wheels in ``folder``, by name.
 
     :raises ImageError: sealtrace or pip is missing, or there is no such folder.
@@ -158,9 +179,42 @@ def read_wheels(folder: Path) -> tuple[Wheel, ...]:
             "and Python version, with `pip download --only-binary :all: --dest "
             f"{folder} pip sealtrace`"
         )
-    wheels = []
-    for path in paths:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        wheels.append(Wheel(path, digest))
-    return tuple(wheels)
+    return tuple(_card_file(path) for path in paths)
+
+
+def read_models(folder: Path, trusted: Sequence[bytes]) -> tuple[CardFile, ...]:
+    """Return the files of the model bundle in ``folder``, by name, after verifying it.
+
+    :param trusted: public keys that may vouch for it: the site authority's.
+    :raises BundleError: it is not signed by one of them, or was altered.
+    """
+    bundle = load_bundle(folder, trusted)
+    paths = sorted(path for path in bundle.folder.iterdir() if path.is_file())
+    return tuple(_card_file(path) for path in paths if _PLAIN.fullmatch(path.name))
+
+
+def read_releases(url: str, root: Path, group: str, *, site_ca: bool) -> Releases:
+    """Return where releases come from, the first root being in the file ``root``.
+
+    :raises ImageError: the address, the file or the group cannot be.
+    """
+    if not re.fullmatch(r"https://[!-~]+", url):
+        raise ImageError(f"'{url}' is not an https:// address of a release repository")
+    if not _HOST.fullmatch(group):
+        raise ImageError(f"'{group}' is not a name of a group of boxes")
+    text = read_file(root, 256 * 1024).decode("utf-8", "replace")
+    try:
+        kind = json.loads(text)["signed"]["_type"]
+    except (ValueError, KeyError, TypeError):
+        kind = ""
+    if kind != "root":
+        raise ImageError(
+            f"{root} is not a repository's root; name root.json, as `sealtrace release init` made "
+            "it"
+        )
+    return Releases(url, text, group, site_ca)
+
+
+def _card_file(path: Path) -> CardFile:
+    digest, _ = sha256_file(path)
+    return CardFile(path, digest)

@@ -1,0 +1,373 @@
+"""A box enrols, is configured, renews and is revoked, over real HTTPS with real certificates."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from enrolment_site import CAMERA, EnrolmentSite, make_site, served
+
+from edge_agent.config import load_box
+from edge_agent.identity import load_board_key, require_box
+from protocol.directory import BOX
+from protocol.errors import PrincipalRevoked
+from protocol.signing import SigningKey
+from provisioning.enrolment import est
+from provisioning.enrolment.claimfile import load_claim
+from provisioning.enrolment.messages import BoxIdentity
+from provisioning.firstboot import est_client, steps
+from provisioning.firstboot.errors import FirstBootError, InstallRefused
+from provisioning.firstboot.install import Folder, install
+from provisioning.firstboot.keys import FileKeys, make_request
+from provisioning.site import SitePlan, pki
+from runtime.http import PeerUnreachable, ProblemError, client
+from runtime.trust import Trust
+
+
+@pytest.fixture
+def site(
+    make_plan: Callable[..., SitePlan],
+    tmp_path: Path,
+    passphrase: bytes,
+    free_port: Callable[[], int],
+) -> Iterator[EnrolmentSite]:
+    made = make_site(make_plan, tmp_path, passphrase, port=free_port())
+    with served(made.registrar):
+        yield made
+    made.registrar.close()
+
+
+def refused(kind: str) -> pytest.RaisesExc[ProblemError]:
+    return pytest.RaisesExc(ProblemError, check=lambda error: error.type == kind)
+
+
+def fetch(site: EnrolmentSite, folder: Folder) -> bytes:
+    return est_client.configuration(folder.read_claim(), folder.tls(FileKeys(folder.path)))
+
+
+def test_an_enrolled_box_starts_with_what_it_was_told(site: EnrolmentSite) -> None:
+    folder = site.enrol(site.claim())
+    config = load_box(folder.box_toml)
+    assert [(c.name, c.source) for c in config.cameras] == [("door", CAMERA["source"])]
+    assert (config.mqtt.port, config.authority_key) == (8883, site.config.authority_key)
+    trust = Trust(
+        site=config.site,
+        authority=config.authority_key,
+        installed=config.directory,
+        state_dir=config.state_dir,
+    )
+    key = load_board_key(config)
+    assert require_box(trust.directory, config, key.verify_key).cameras == ("door",)
+    tls = config.mqtt.tls
+    assert tls is not None
+    with client(site.config.url, tls) as http:
+        assert http.get("/v1/admissions").content == trust.signed_admissions
+    assert folder.read_claim().claim == ""
+
+
+def test_no_private_key_leaves_the_box_and_no_other_user_reads_one(site: EnrolmentSite) -> None:
+    claim = site.claim()
+    assert b"PRIVATE KEY" not in claim.read_bytes()
+    folder = site.enrol(claim)
+    seed = (folder.path / "identity.key").read_bytes()
+    pem = (folder.path / "tls/private-key.pem").read_bytes()
+    database = site.config.database.read_bytes()
+    secret = load_claim(claim).secret
+    for kept in (seed.split(b"\n\n")[1][:40], pem.splitlines()[1], secret, secret.hex().encode()):
+        assert kept not in database
+    for path in ("identity.key", "tls/private-key.pem", "box.toml", "claim.toml"):
+        assert (folder.path / path).stat().st_mode & 0o077 == 0, path
+
+
+def test_a_claim_is_good_once(site: EnrolmentSite) -> None:
+    claim = site.claim()
+    site.enrol(claim)
+    with refused("claim-used"):
+        site.enrol(claim, "thief")
+    assert not (site.boxes / "thief" / "box.toml").exists()
+
+
+def test_a_lost_answer_can_be_asked_for_again_by_the_same_keys_for_a_while(
+    site: EnrolmentSite,
+) -> None:
+    folder, claim, keys = site.begin(site.claim())
+    keys.make()
+    identity, key = keys.load("box-7")
+    first, _ = est_client.enrol(claim, identity, key)
+    again, _ = est_client.enrol(claim, identity, key)
+    assert again == first
+    with refused("claim-used"):
+        est_client.enrol(claim, SigningKey.generate("box-7"), key)
+    site.clock.advance(minutes=11)
+    with refused("claim-used"):
+        est_client.enrol(claim, identity, key)
+    assert not folder.box_toml.exists()
+
+
+def test_an_enrolment_that_was_interrupted_is_finished_by_the_next_run(
+    site: EnrolmentSite,
+) -> None:
+    path = site.claim()
+    folder, claim, keys = site.begin(path)
+    keys.make()
+    identity, key = keys.load("box-7")
+    certificate, chain = est_client.enrol(claim, identity, key)
+    pem = b"".join(pki.pem(one) for one in (certificate, *chain))
+    folder.certificate.write_bytes(pem)  # and here the power went
+    folder.ca.write_text(claim.ca)
+    site.clock.advance(minutes=60)
+    assert site.enrol(path).read_certificate() == certificate
+    before = folder.box_toml.read_bytes()
+    site.enrol(path)
+    assert folder.box_toml.read_bytes() == before
+
+
+def test_an_expired_a_replaced_an_unknown_and_a_foreign_claim(site: EnrolmentSite) -> None:
+    first = load_claim(site.claim())
+    site.claim()
+    folder, _, keys = site.begin(site.boxes / "box-7.claim.toml")
+    keys.make()
+    identity, key = keys.load("box-7")
+    with refused("claim-unknown"):
+        est_client.enrol(first, identity, key)
+    with refused("claim-unknown"):
+        est_client.enrol(first.model_copy(update={"claim": "00" * 32}), identity, key)
+    site.claim("box-8", [{"name": "yard", "source": "rtsp://10.0.0.8/s1"}])
+    other = load_claim(site.boxes / "box-8.claim.toml").model_copy(update={"box": "box-7"})
+    with refused("claim-unknown"):
+        est_client.enrol(other, identity, key)
+    site.clock.advance(days=4)
+    with refused("claim-expired"):
+        est_client.enrol(load_claim(site.boxes / "box-7.claim.toml"), identity, key)
+    assert not folder.certificate.exists()
+
+
+def test_a_request_must_prove_both_keys_and_name_the_box(site: EnrolmentSite) -> None:
+    claim = load_claim(site.claim())
+    context = ssl.create_default_context(cadata=claim.ca)
+    identity, key = SigningKey.generate("box-7"), ec.generate_private_key(ec.SECP256R1())
+    request = make_request("box-7", key)
+    proof = BoxIdentity.of("demo", identity, request).to_bytes()
+    other = make_request("box-8", key)
+    tampered = request[:-1] + bytes([request[-1] ^ 1])
+    cases = {
+        "the identity of another request": (request, BoxIdentity.of("demo", identity, b"x")),
+        "of another site": (request, BoxIdentity.of("south", identity, request)),
+        "another name": (other, BoxIdentity.of("demo", identity, other)),
+        "a wrong signature": (tampered, BoxIdentity.of("demo", identity, tampered)),
+        "P-384": (
+            (big := make_request("box-7", ec.generate_private_key(ec.SECP384R1()))),
+            BoxIdentity.of("demo", identity, big),
+        ),
+    }
+    login = httpx.BasicAuth("box-7", claim.claim)
+    with httpx.Client(base_url=claim.url, verify=context, auth=login) as http:
+
+        def post(body: bytes, proof: bytes, kind: str = est.REQUEST_TYPE) -> httpx.Response:
+            headers = {"content-type": kind, "sealtrace-identity": base64.b64encode(proof).decode()}
+            return http.post(f"{est.PATH}/simpleenroll", content=body, headers=headers)
+
+        for what, (der, signed) in cases.items():
+            answer = post(est.encode_body(der), signed.to_bytes())
+            assert answer.status_code == 400, what
+            assert answer.json()["type"].endswith("request-invalid"), what
+        assert post(b"\xff", proof).status_code == 400
+        assert post(est.encode_body(request), b"").status_code == 400
+        assert post(est.encode_body(request), proof, "text/plain").status_code == 415
+        http.auth = None
+        nobody = post(est.encode_body(request), proof)
+        assert (nobody.status_code, "www-authenticate" in nobody.headers) == (401, True)
+        http.auth = login
+        answer = post(est.encode_body(request), proof)
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "application/pkcs7-mime; smime-type=certs-only"
+        assert answer.headers["content-transfer-encoding"] == "base64"
+        assert [pki.common_name(c) for c in est.read_certs_only(answer.content)] == ["box-7"]
+        names = [
+            pki.common_name(c) for c in est.read_certs_only(http.get(f"{est.PATH}/cacerts").content)
+        ]
+        assert set(names) == {"enrolment CA", "issuing CA", "root CA"}
+        assert http.get(f"{est.PATH}/csrattrs").headers["content-type"] == "application/csrattrs"
+
+
+def test_without_a_certificate_there_is_nothing_but_enrolment(site: EnrolmentSite) -> None:
+    claim = load_claim(site.claim())
+    context = ssl.create_default_context(cadata=claim.ca)
+    with httpx.Client(base_url=claim.url, verify=context) as http:
+        for path in ("/v1/box/configuration", "/v1/admissions", "/v1/status"):
+            assert http.get(path).status_code == 401, path
+        reenrol = http.post(
+            f"{est.PATH}/simplereenroll",
+            content=est.encode_body(b"x"),
+            headers={"content-type": est.REQUEST_TYPE},
+        )
+        assert reenrol.status_code == 401
+
+
+def test_a_box_does_not_talk_to_a_service_of_another_site(
+    site: EnrolmentSite,
+    make_plan: Callable[..., SitePlan],
+    tmp_path: Path,
+    passphrase: bytes,
+    free_port: Callable[[], int],
+) -> None:
+    other = make_site(make_plan, tmp_path / "other", passphrase, port=free_port())
+    claim = load_claim(other.claim()).model_copy(update={"url": site.config.url})
+    with pytest.raises(PeerUnreachable, match="cannot be reached"):
+        est_client.enrol(
+            claim, SigningKey.generate("box-7"), ec.generate_private_key(ec.SECP256R1())
+        )
+    other.registrar.close()
+
+
+def test_renewal_keeps_the_keys_and_is_left_alone_until_it_is_due(site: EnrolmentSite) -> None:
+    folder = site.enrol(site.claim())
+    keys = FileKeys(folder.path)
+    first = folder.read_certificate()
+    assert first is not None
+    _, renewed = steps.renew(folder, keys, if_due=True)
+    assert (renewed, folder.read_certificate()) == (False, first)
+    site.clock.advance(minutes=4)
+    later = datetime.now(UTC) + timedelta(days=21)
+    done, renewed = steps.renew(folder, keys, if_due=True, now=later)
+    second = folder.read_certificate()
+    assert second is not None
+    assert renewed and not done.changed
+    assert second.not_valid_after_utc == done.until > first.not_valid_after_utc
+    assert second.public_key() == first.public_key()
+    with client(site.config.url, folder.tls(keys)) as http:
+        assert http.get("/v1/box/configuration").status_code == 200
+    with pytest.raises(FirstBootError, match="ran out"):
+        steps.renew(folder, keys, now=later + timedelta(days=40))
+
+
+def test_a_stolen_tls_key_alone_does_not_renew(site: EnrolmentSite) -> None:
+    folder = site.enrol(site.claim())
+    keys = FileKeys(folder.path)
+    _, key = keys.load("box-7")
+    with refused("request-invalid"):
+        est_client.renew(folder.read_claim(), SigningKey.generate("box-7"), key, folder.tls(keys))
+
+
+def test_a_revoked_box_gets_nothing_any_more_and_its_name_stays_its_own(
+    site: EnrolmentSite,
+) -> None:
+    folder = site.enrol(site.claim())
+    keys = FileKeys(folder.path)
+    certificate = folder.read_certificate()
+    assert certificate is not None
+    assert site.registrar.revoke("box-7")
+    assert not site.registrar.revoke("box-7")
+    for call in (lambda: steps.renew(folder, keys), lambda: fetch(site, folder)):
+        with refused("box-refused"):
+            call()
+    with pytest.raises(PrincipalRevoked):
+        site.registrar.directory.require("box-7", BOX)
+    crl = x509.load_pem_x509_crl(site.registrar.crl_pem())
+    assert crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
+    with pytest.raises(Exception, match="has been revoked"):
+        site.registrar.claim("box-7", [CAMERA])
+
+
+def test_a_swapped_box_keeps_its_cameras(site: EnrolmentSite) -> None:
+    old = site.enrol(site.claim())
+    with pytest.raises(Exception, match="camera 'door' is on box 'box-7'"):
+        site.registrar.claim("box-9", [CAMERA])
+    made = site.registrar.swap("box-7", "box-9")
+    path = site.boxes / "box-9.claim.toml"
+    made.write(path)
+    new = site.enrol(path, "box-9")
+    assert load_box(new.box_toml).cameras == load_box(old.box_toml).cameras
+    assert site.registrar.directory.box_of_camera("door").name == "box-9"
+    with refused("box-refused"):
+        fetch(site, old)
+
+
+def test_a_swap_that_cannot_be_done_revokes_nobody(site: EnrolmentSite) -> None:
+    site.enrol(site.claim())
+    with pytest.raises(Exception, match="not free"):
+        site.registrar.swap("box-7", "aggregator")
+    assert site.registrar.revoke("box-7")
+
+
+def test_a_configuration_that_was_altered_or_is_for_another_box_is_refused(
+    site: EnrolmentSite,
+) -> None:
+    folder = site.enrol(site.claim())
+    second = site.enrol(
+        site.claim("box-8", [{"name": "yard", "source": "rtsp://10.0.0.8/s1"}]), "box-8"
+    )
+    claim, keys = folder.read_claim(), FileKeys(folder.path)
+    identity, _ = keys.load("box-7")
+    genuine = fetch(site, folder)
+    text = folder.box_toml.read_bytes()
+    forged = bytearray(genuine)
+    forged[len(forged) // 2] ^= 1
+    for data in (bytes(forged), fetch(site, second), genuine[:-1]):
+        with pytest.raises(InstallRefused):
+            install(folder, data, claim=claim, identity=identity, keys=keys)
+    foreign = claim.model_copy(update={"authority": "11" * 32})
+    with pytest.raises(InstallRefused, match="not this site's"):
+        install(folder, genuine, claim=foreign, identity=identity, keys=keys)
+    older = fetch(site, folder)
+    site.clock.advance(minutes=5)
+    install(folder, fetch(site, folder), claim=claim, identity=identity, keys=keys)
+    with pytest.raises(InstallRefused, match="older"):
+        install(folder, older, claim=claim, identity=identity, keys=keys)
+    assert folder.box_toml.read_bytes() == text
+
+
+def test_a_registrar_cannot_decide_whom_a_box_believes(site: EnrolmentSite) -> None:
+    folder = site.enrol(site.claim())
+    claim, keys = folder.read_claim(), FileKeys(folder.path)
+    identity, _ = keys.load("box-7")
+    site.registrar.claim("box-7", [CAMERA], settings={"authority": "22" * 32, "site": "south"})
+    install(folder, fetch(site, folder), claim=claim, identity=identity, keys=keys)
+    config = load_box(folder.box_toml)
+    assert (config.site, config.authority) == ("demo", site.config.authority)
+    site.registrar.claim("box-7", [CAMERA], settings={"bundle_keys": ["22" * 32]})
+    with pytest.raises(InstallRefused, match="bundle_keys"):
+        install(folder, fetch(site, folder), claim=claim, identity=identity, keys=keys)
+
+
+def test_changed_settings_reach_the_box_with_its_next_renewal(site: EnrolmentSite) -> None:
+    folder = site.enrol(site.claim())
+    moved = replace_source(CAMERA, "rtsp://10.0.0.99/s1")
+    site.registrar.claim("box-7", [moved], settings={"outbox": {"max_mb": 500.0}})
+    done, _ = steps.renew(folder, FileKeys(folder.path), if_due=True)
+    assert done.changed
+    config = load_box(folder.box_toml)
+    assert (config.cameras[0].source, config.outbox.max_mb) == ("rtsp://10.0.0.99/s1", 500)
+
+
+def replace_source(camera: dict[str, str], source: str) -> dict[str, object]:
+    return {**camera, "source": source}
+
+
+def test_a_box_of_the_authority_renews_too(site: EnrolmentSite) -> None:
+    """Its certificate comes from the offline issuing CA, its key from its own folder."""
+    box = site.paths.box("box-1").parent
+    config = load_box(box / "box.toml")
+    assert config.mqtt.tls is not None
+    key = pki.load_key((box / "tls/private-key.pem").read_bytes(), what="key")
+    claim = load_claim(site.claim()).model_copy(update={"box": "box-1", "claim": ""})
+    certificate, _ = est_client.renew(claim, load_board_key(config), key, config.mqtt.tls)
+    assert pki.common_name(certificate) == "box-1"
+
+
+def test_two_registrars_on_one_database_agree(site: EnrolmentSite) -> None:
+    """A command beside the running service: each sees at once what the other has done."""
+    folder = site.enrol(site.claim())
+    beside = site.open()
+    assert beside.revoke("box-7")
+    beside.close()
+    with refused("box-refused"):
+        fetch(site, folder)
+    assert site.registrar.directory.principals["box-7"].revoked_at_ms is not None
