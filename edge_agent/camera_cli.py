@@ -40,6 +40,8 @@ app = typer.Typer(
 
 _DEFAULT = Path("box.toml")
 _COLOURS = {"good": "green", "note": "yellow", "poor": "red"}
+_GRID_S = 4.0
+"""How long to watch for a picture of the ground: who walks through is taken out of it."""
 _NO_BUNDLE = "no model bundle here: faces are not looked for"
 
 ConfigOption = Annotated[
@@ -424,11 +426,13 @@ def _grid(
     finder = _finder(settings, bundle, trusted, _vision(settings, camera))
     if finder is None and not show_faces:
         _refuse_still()
-    seen = _look(camera.source, 1.0, finder)
+    seen = _look(camera.source, _GRID_S, None)
+    view = stills.without_passers_by(seen.pictures)
+    seen.wipe()
     try:
-        drawn = stills.hidden(seen.picture, finder, show_faces=show_faces)
+        drawn = stills.hidden(view, finder, show_faces=show_faces)
     finally:
-        seen.wipe()
+        view.fill(0)
     try:
         stills.draw_grid(drawn, [(each.px, each.py) for each in given])
         stills.save(still, drawn, force=force)

@@ -12,10 +12,10 @@ from edge_agent.vision.config import VisionConfig
 
 Level = Literal["good", "note", "poor"]
 
-GOOD_EYES_PX = 20.0
+GOOD_EYES_PX = 16.0
 """Distance between the eyes from which a face's size limits its quality little: see
 `edge_agent.vision.quality`."""
-GOOD_FACE_PX = 40
+GOOD_FACE_PX = 50
 """What to aim for, as an installer can see it: the height of a face in the picture."""
 MASKED_FACE_PX = 40.0
 """Height at the agent's working size from which faces with masks are found."""
@@ -57,7 +57,7 @@ def _stream(result: ProbeResult, vision: VisionConfig) -> Iterator[Advice]:
             "radio, or a lower bit rate",
         )
     if result.bad:
-        yield Advice("note", f"{result.bad} files were no images and were skipped")
+        yield Advice("note", f"files that are no images were skipped: {result.bad}")
     if result.truncated:
         yield Advice("note", "the recording breaks off before its stated end")
     if result.longest_gap_s > 2.0 and result.live:

@@ -1,7 +1,7 @@
 """Ground points measured on site: read, fitted, and judged so that slips of the tape show.
 
-Four points fit a plane exactly whatever they are, so their error says nothing; from five on each
-point is also predicted from the others, which does. The scale across the picture, in centimetres
+Four points fit a plane exactly whatever they are, so their error says nothing. A fifth shows that
+something is wrong, a sixth what: then each point is also predicted from the others. The scale across the picture, in centimetres
 a pixel, shows what the eye can judge: a paving stone is not two metres wide.
 """
 
@@ -26,6 +26,7 @@ MAX_CSV_BYTES = 256 * 1024
 _NUMBER = r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?)\s*"
 _POINT = re.compile(rf"{_NUMBER},{_NUMBER}={_NUMBER},{_NUMBER}", re.ASCII)
 _SMALL_AREA = 0.08  # part of the ground's picture that points should span
+_DOUBTFUL_CM = 10.0  # a tape and a pixel or two explain so much
 _COARSE_CM = 10.0  # a pixel that is wider on the ground measures no distance between people
 
 
@@ -45,7 +46,7 @@ class GroundPoint:
 
 @dataclass(frozen=True, slots=True)
 class PointError:
-    """How far, in cm, the plane misses a point, and that of the other points (None with four)."""
+    """How far, in cm, the plane misses a point, and that of the others (None: fewer than six)."""
 
     point: GroundPoint
     error_cm: float
@@ -169,7 +170,7 @@ def calibrate(
     )
     scales = _scales(plane, points, frame_size)
     warnings = (
-        *_warn_of_errors(errors),
+        *_warn_of_errors(points, 100 * (plane.rms_error_m or 0.0)),
         *_warn_of_spread(points, frame_size),
         *_warn_of_scales(scales),
     )
@@ -193,7 +194,7 @@ def _missed_m(plane: GroundPlane, point: GroundPoint) -> float:
 
 def _left_out_cm(points: tuple[GroundPoint, ...], row: int) -> float | None:
     """How far the plane of all other points misses this one; None when they fit none."""
-    if len(points) < 5:
+    if len(points) < 6:
         return None
     try:
         missed = 100 * _missed_m(_fit(points[:row] + points[row + 1 :]), points[row])
@@ -238,18 +239,35 @@ def _scales(
     return tuple(scales)
 
 
-def _warn_of_errors(errors: tuple[PointError, ...]) -> list[str]:
-    if len(errors) == 4:
+def _warn_of_errors(points: tuple[GroundPoint, ...], rms_cm: float) -> list[str]:
+    if len(points) == 4:
         return ["four points always fit exactly: give a fifth, and a slip of the tape shows"]
-    judged = [e for e in errors if e.left_out_cm is not None and e.left_out_cm > 30]
-    if not judged:
+    if rms_cm <= _DOUBTFUL_CM:
         return []
-    worst = max(judged, key=lambda error: error.left_out_cm or 0.0)
-    number = errors.index(worst) + 1
+    if len(points) == 5:
+        return [
+            f"the points miss one another by {rms_cm:.0f} cm: one is measured wrongly; measure "
+            "again, or give a sixth, and it shows which"
+        ]
+    # The wrong point is the one without which the others agree.
+    rest = [_rms_cm_without(points, row) for row in range(len(points))]
+    worst = int(np.argmin(rest))
+    if rest[worst] > rms_cm / 2:
+        return [
+            f"the points miss one another by {rms_cm:.0f} cm, and no single one is to blame: is "
+            "the ground flat, is the lens a fisheye, are picture and tape of the same camera?"
+        ]
     return [
-        f"point {number} is {worst.left_out_cm:.0f} cm off where the other points put it: measure "
-        "it again, in the picture and on the ground"
+        f"without point {worst + 1} the others agree ({rest[worst]:.0f} cm instead of "
+        f"{rms_cm:.0f}): measure it again, in the picture and on the ground"
     ]
+
+
+def _rms_cm_without(points: tuple[GroundPoint, ...], row: int) -> float:
+    try:
+        return 100 * (_fit(points[:row] + points[row + 1 :]).rms_error_m or 0.0)
+    except HomographyError:
+        return math.inf
 
 
 def _warn_of_spread(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from edge_agent.vision.arrays import Detections, Image
@@ -18,7 +19,8 @@ from runtime.bundle import MANIFEST_NAME, Role, load_bundle
 HIDE_SCORE = 0.15
 """Score from which something is hidden in a picture that is kept: rather a lamp than no face."""
 _ROLES: tuple[Role, ...] = ("face_detector",)
-_HIDE_SIZE = 1920  # px, the longer side at which faces to be hidden are looked for
+_HUGE = 0.3  # height of a face, in heights of the picture
+_HIDE_SIZES = (1920, 640)  # px, the longer sides at which faces to be hidden are looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +58,42 @@ class FaceFinder:
             score_threshold=vision.begin_score,
             nms_threshold=nms_threshold,
         )
-        self._wary: FaceDetector | None = None
+        self._wary: list[FaceDetector] = []
 
     def find(self, image: Image) -> Detections:
         """The faces that the agent would begin to follow."""
         return self._agent.detect(image)
 
     def find_to_hide(self, image: Image) -> Detections:
-        """Whatever may be a face, found at two sizes; boxes may overlap."""
-        if self._wary is None:
-            self._wary = FaceDetector(
-                self._model,
-                width=_HIDE_SIZE,
-                height=_HIDE_SIZE,
-                score_threshold=HIDE_SCORE,
-                nms_threshold=self._nms,
-            )
-        found = [self._wary.detect(image), self.find(image)]
-        return Detections(
-            np.concatenate([each.boxes for each in found]),
-            np.concatenate([each.landmarks for each in found]),
+        """Whatever may be a face, also one that the picture's edge cuts; boxes may overlap."""
+        if not self._wary:
+            self._wary = [
+                FaceDetector(
+                    self._model,
+                    width=size,
+                    height=size,
+                    score_threshold=HIDE_SCORE,
+                    nms_threshold=self._nms,
+                )
+                for size in _HIDE_SIZES
+            ]
+        # Mirrored beyond its edges, since the detector sees no half faces.
+        margin = max(1, max(image.shape[:2]) // 8)
+        mirrored = cv2.copyMakeBorder(image, margin, margin, margin, margin, cv2.BORDER_REFLECT)
+        padded = np.asarray(mirrored, np.uint8)
+        try:
+            found = [each.detect(padded) for each in self._wary]
+        finally:
+            padded.fill(0)
+        corner = np.array([margin, margin, 0, 0], np.float32)
+        every = Detections(
+            np.concatenate([each.boxes for each in found]) - corner,
+            np.concatenate([each.landmarks for each in found]) - np.float32(margin),
             np.concatenate([each.scores for each in found]),
         )
+        # A face that fills the view is found for certain; an uncertain one is the view itself.
+        huge = every.boxes[:, 3] > image.shape[0] * _HUGE
+        return every.take(~huge | (every.scores >= self.vision.begin_score))
 
     def survey(self, pictures: Sequence[Image]) -> FaceSurvey:
         """Count and measure the faces in pictures (H, W, 3) uint8 BGR."""

@@ -76,14 +76,24 @@ class ProbeResult:
 
 @dataclass(slots=True)
 class Probe:
-    """A result, and the picture with the most faces for the caller to use and then `wipe`."""
+    """A result, and the pictures looked at, for the caller to use and then `wipe`.
+
+    Of the `pictures` (each (H, W, 3) uint8 BGR), number `best` shows the most faces.
+    """
 
     result: ProbeResult
-    picture: Image
+    pictures: list[Image]
+    best: int
+
+    @property
+    def picture(self) -> Image:
+        """The picture with the most faces."""
+        return self.pictures[self.best]
 
     def wipe(self) -> None:
-        """Overwrite the picture."""
-        self.picture.fill(0)
+        """Overwrite the pictures."""
+        for picture in self.pictures:
+            picture.fill(0)
 
 
 @dataclass(slots=True)
@@ -123,10 +133,10 @@ def probe(
         opened = time.monotonic()
         facts = reader.facts()
         _read(reader, source, seconds, reading, on_progress)
-        if not reading.samples:
-            raise _nothing_came(source, reader)
+        _require_pictures(source, reader, reading)
         faces = None if finder is None else finder.survey(reading.samples)
-        picture = _best(reading.samples, finder)
+        best = _best(reading.samples, finder)
+        picture = reading.samples[best]
         result = ProbeResult(
             address=str(source),
             live=source.live,
@@ -147,11 +157,13 @@ def probe(
             light=measure_light(reading.samples),
             faces=faces,
         )
-        return Probe(result, picture.copy())
-    finally:
-        reader.close()
+        return Probe(result, reading.samples, best)
+    except BaseException:
         for sample in reading.samples:
             sample.fill(0)
+        raise
+    finally:
+        reader.close()
 
 
 def _knock(source: SourceUrl) -> str:
@@ -177,7 +189,6 @@ def _read(
     on_progress: Callable[[float], None],
 ) -> None:
     """Note when frames arrive and keep a few, evenly spread; looking at them has to wait."""
-    wanted = max(1, round(seconds * reader.fps))  # of a recording
     spacing_s = seconds / SAMPLES
     while (image := reader.read()) is not None:
         reading.arrivals.append(time.monotonic())
@@ -191,27 +202,29 @@ def _read(
         else:
             image.fill(0)
         on_progress(min(seconds, passed_s))
-        if passed_s >= seconds or (not source.live and count >= wanted):
+        if passed_s >= seconds:
             return
     reading.ended = True
 
 
-def _nothing_came(source: SourceUrl, reader: Reader) -> NoVideo:
+def _require_pictures(source: SourceUrl, reader: Reader, reading: _Reading) -> None:
+    if reading.samples:
+        return
     if source.live:
-        return NoVideo(
+        raise NoVideo(
             f"{source} opens, but no picture came. Restart the camera, try its second stream, or "
             "set its codec to H.264."
         )
     tried = f" ({reader.bad} files were tried)" if reader.bad else ""
-    return NoVideo(f"{source} holds no image that can be decoded{tried}.")
+    raise NoVideo(f"{source} holds no image that can be decoded{tried}.")
 
 
-def _best(samples: Sequence[Image], finder: FaceFinder | None) -> Image:
+def _best(samples: Sequence[Image], finder: FaceFinder | None) -> int:
     """The picture with the most faces; without a finder the last, which is the least smeared."""
     if finder is None:
-        return samples[-1]
+        return len(samples) - 1
     counts = [len(finder.find(sample)) for sample in samples]
-    return samples[len(counts) - 1 - int(np.argmax(counts[::-1]))]
+    return len(counts) - 1 - int(np.argmax(counts[::-1]))
 
 
 def _rate(arrivals: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ encoded.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -114,6 +115,21 @@ def hidden(image: Image, finder: FaceFinder | None, *, show_faces: bool) -> Imag
     for left, top, width, height in finder.find_to_hide(image).boxes.tolist():
         hide_box(copy, left, top, width, height)
     return copy
+
+
+def without_passers_by(pictures: Sequence[Image]) -> Image:
+    """Return what most of some pictures of one view show: who walks through is in none of it.
+
+    The median of each pixel; the last picture if their sizes differ or there are fewer than three.
+    """
+    if len(pictures) < 3 or any(each.shape != pictures[0].shape for each in pictures):
+        return pictures[-1].copy()
+    view = np.empty_like(pictures[0])
+    for top in range(0, view.shape[0], 64):  # in strips, since a median needs them side by side
+        strip = np.stack([each[top : top + 64] for each in pictures])
+        view[top : top + 64] = np.median(strip, axis=0).astype(np.uint8)
+        strip.fill(0)
+    return view
 
 
 def hide_box(image: Image, left: float, top: float, width: float, height: float) -> None:
