@@ -19,8 +19,9 @@ from aggregator.ingest.boxes import statuses
 from aggregator.ingest.checks import Rejected
 from aggregator.ingest.intake import Intake
 from aggregator.matching.calibration import Calibration
-from aggregator.queries import QueryConflict, QueryDesk, QueryRecord, QueryUnknown
+from aggregator.queries import QueryConflict, QueryDesk, QueryUnknown
 from aggregator.store import Store
+from aggregator.store.queries import QueryRecord
 from aggregator.views import box_view, query_view
 from protocol.directory import AGGREGATOR, BOX, Principal
 from protocol.encoding import encode

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from aggregator.queries import QueryRecord
 from aggregator.store import Store, StoredAnnouncement
+from aggregator.store.queries import QueryRecord
 from protocol import hpke
 from protocol.directory import CUSTODIAN, Principal
 from protocol.encoding import encode

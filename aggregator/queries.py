@@ -7,16 +7,24 @@ until the investigator seals the templates anew (`QueryDesk.matcher_key`).
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from aggregator.matching.probes import Probes, probes_of
 from aggregator.store import Store
+from aggregator.store.queries import (
+    AWAITING_APPROVALS,
+    AWAITING_TEMPLATES,
+    ENDED,
+    INTERRUPTED,
+    RUNNABLE,
+    QueryBook,
+    QueryRecord,
+)
 from protocol import hpke
 from protocol.authorization import (
     check_approval,
@@ -28,7 +36,7 @@ from protocol.authorization import (
 from protocol.directory import INVESTIGATOR
 from protocol.errors import NotAuthorized
 from protocol.policy import Policy
-from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey, Query
+from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey
 from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed, SigningKey
 from protocol.templates import Template, open_templates
@@ -38,15 +46,6 @@ from runtime.trust import Trust
 
 _log = structlog.get_logger()
 
-AWAITING_TEMPLATES = "awaiting-templates"
-AWAITING_APPROVALS = "awaiting-approvals"
-RUNNING = "running"
-STANDING = "standing"
-BLOCKED = "blocked"
-INTERRUPTED = "interrupted"
-COMPLETE, WITHDRAWN, EXPIRED, FAILED = "complete", "withdrawn", "expired", "failed"
-ENDED = frozenset({COMPLETE, WITHDRAWN, EXPIRED, FAILED})
-RUNNABLE = frozenset({AWAITING_APPROVALS, RUNNING, STANDING, BLOCKED})
 MAX_OPEN_QUERIES = 1000
 
 
@@ -56,26 +55,6 @@ class QueryUnknown(OperationError):
 
 class QueryConflict(OperationError):
     """What was sent does not fit where the query stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryRecord:
-    """A query as the store has it. ``state`` is one of this module's; ``reason`` explains it."""
-
-    progress: Mapping[str, int]
-    query_id: bytes
-    digest: bytes
-    requester: str
-    signed: bytes
-    state: str
-    reason: str
-    filed_ms: int
-    changed_ms: int
-
-    @property
-    def query(self) -> Query:
-        """The query's content; its signature was checked when it was filed."""
-        return Query.parse(parse_signed_query(self.signed).payload)
 
 
 @dataclass(slots=True)
@@ -100,7 +79,7 @@ class QueryDesk:
     def __init__(
         self, store: Store, trust: Trust, policy: Policy, log: AuditLog, key: SigningKey
     ) -> None:
-        self._store = store
+        self._book = QueryBook(store)
         self._trust = trust
         self._policy = policy
         self._log = log
@@ -125,33 +104,15 @@ class QueryDesk:
         now_ms = _now_ms()
         check_policy(query, self._policy, now_ms=now_ms)
         with self._lock:
-            known = self._find(query.query_id)
+            known = self._book.find(query.query_id)
             if known is not None:
                 if known.digest == signed.digest:
                     return known
                 raise QueryConflict("another query has this id; file it anew with a fresh id")
-            if self._count_open() >= MAX_OPEN_QUERIES:
+            if self._book.count_open() >= MAX_OPEN_QUERIES:
                 raise QueryConflict(f"{MAX_OPEN_QUERIES} queries are open; wait or withdraw some")
             self._append("query-filed", query.query_id, {"query": data})
-            with self._store.writing() as database:
-                database.conn.execute(
-                    "INSERT INTO queries (query_id, digest, requester, signed, state, live,"
-                    " window_from_ms, window_to_ms, not_after_ms, filed_ms, changed_ms)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        query.query_id,
-                        signed.digest,
-                        requester,
-                        data,
-                        AWAITING_TEMPLATES,
-                        int(query.live),
-                        query.window_from_ms,
-                        query.window_to_ms,
-                        query.not_after_ms,
-                        now_ms,
-                        now_ms,
-                    ],
-                )
+            self._book.add(query, signed, now_ms=now_ms)
         _log.info("query_filed", query=query.query_id.hex(), requester=requester)
         self.changed.set()
         return self.get(query.query_id)
@@ -204,7 +165,7 @@ class QueryDesk:
         approval = Signed.parse(data, kind=APPROVAL_KIND)
         directory = self._trust.directory
         check_approval(approval, record.digest, record.requester, directory, self._policy)
-        return self._keep(record, approval, "approval")
+        return self._keep(record, approval)
 
     def withdraw(self, query_id: bytes, data: bytes) -> QueryRecord:
         """Take in a withdrawal by an approver or by the requester.
@@ -225,7 +186,7 @@ class QueryDesk:
             raise NotAuthorized(
                 f"'{withdrawal.signer}' neither asked for this query nor approved it"
             )
-        return self._keep(record, withdrawal, "withdrawal")
+        return self._keep(record, withdrawal)
 
     def decide(self, query_id: bytes, data: bytes) -> None:
         """Take in an investigator's decision on a candidate; a later one replaces it.
@@ -242,27 +203,16 @@ class QueryDesk:
             raise NotAuthorized(
                 "only the investigator who asked decides on this query's candidates"
             )
-        known = self._store.reading().conn.execute(
-            "SELECT 1 FROM results WHERE query_digest = ? AND candidate_id = ?",
-            [record.digest, decision.candidate_id],
-        )
-        if known.fetchone() is None:
+        if not self._book.has_result(record.digest, decision.candidate_id):
             raise QueryUnknown("the query has no such candidate")
         with self._lock:
             self._append("decision", query_id, {"decision": data})
-            with self._store.writing() as database:
-                database.conn.execute(
-                    "INSERT OR REPLACE INTO decisions"
-                    " (query_digest, candidate_id, investigator, signed, decided_ms)"
-                    " VALUES (?, ?, ?, ?, ?)",
-                    [
-                        record.digest,
-                        decision.candidate_id,
-                        signed.signer,
-                        data,
-                        decision.decided_at_ms,
-                    ],
-                )
+            self._book.put_decision(
+                record.digest,
+                decision.candidate_id,
+                signed,
+                decided_ms=decision.decided_at_ms,
+            )
 
     # ------------------------------------------------------------------ reading
 
@@ -272,27 +222,26 @@ class QueryDesk:
         Raises:
             QueryUnknown: there is none of that id.
         """
-        record = self._find(query_id)
+        record = self._book.find(query_id)
         if record is None:
             raise QueryUnknown(f"there is no query {query_id.hex()[:32]}")
         return record
 
     def everything(self) -> list[QueryRecord]:
         """Return all queries, newest first."""
-        return self._select("ORDER BY filed_ms DESC, query_id", [])
+        return self._book.everything()
 
     def runnable(self) -> list[QueryRecord]:
         """Return the queries that may have something to do."""
-        marks = ", ".join("?" * len(RUNNABLE))
-        return self._select(f"WHERE state IN ({marks}) ORDER BY filed_ms", sorted(RUNNABLE))
+        return self._book.in_states(RUNNABLE)
 
     def approvals(self, digest: bytes) -> list[Signed]:
         """Return the approvals of a query as they came."""
-        return self._messages("approvals", APPROVAL_KIND, digest)
+        return self._book.messages(APPROVAL_KIND, digest)
 
     def withdrawals(self, digest: bytes) -> list[Signed]:
         """Return the withdrawals of a query as they came."""
-        return self._messages("withdrawals", WITHDRAWAL_KIND, digest)
+        return self._book.messages(WITHDRAWAL_KIND, digest)
 
     def results(
         self, record: QueryRecord, *, reader: str
@@ -303,20 +252,11 @@ class QueryDesk:
         """
         body = {"query_digest": record.digest, "reader": reader}
         self._append("result-read", record.query_id, body)
-        rows = self._store.reading().conn.execute(
-            "SELECT r.candidate_id, r.sealed, d.signed FROM results r LEFT JOIN decisions d"
-            " ON d.query_digest = r.query_digest AND d.candidate_id = r.candidate_id"
-            " WHERE r.query_digest = ? ORDER BY r.number",
-            [record.digest],
-        )
-        return [(row[0], row[1], row[2]) for row in rows]
+        return self._book.results(record.digest)
 
     def count_results(self, digest: bytes) -> int:
         """Return how many candidates a query has."""
-        row = self._store.reading().conn.execute(
-            "SELECT count(*) FROM results WHERE query_digest = ?", [digest]
-        )
-        return int(row.fetchone()[0])
+        return self._book.count_results(digest)
 
     # ------------------------------------------------------------------ for the runner
 
@@ -346,30 +286,15 @@ class QueryDesk:
     def set_state(self, digest: bytes, state: str, reason: str = "") -> None:
         """Put a query into another state; one that has ended forgets its keys and stays ended."""
         with self._lock:
-            marks = ", ".join("?" * len(ENDED))
-            with self._store.writing() as database:
-                cursor = database.conn.execute(
-                    "UPDATE queries SET state = ?, reason = ?, changed_ms = ? WHERE digest = ?"  # noqa: S608 - marks only
-                    f" AND (state != ? OR reason != ?) AND state NOT IN ({marks})",
-                    [state, reason, _now_ms(), digest, state, reason, *sorted(ENDED)],
-                )
+            changed = self._book.set_state(digest, state, reason)
             if state in ENDED:
                 self._secrets.pop(digest, None)
-        if cursor.rowcount:
+        if changed:
             _log.info("query_state", digest=digest.hex()[:16], state=state, reason=reason)
 
     def add_progress(self, digest: bytes, figures: Mapping[str, int]) -> None:
         """Add to a query's figures (segments, sightings, altered, ...)."""
-        with self._store.writing() as database:
-            row = database.conn.execute(
-                "SELECT progress FROM queries WHERE digest = ?", [digest]
-            ).fetchone()
-            total = json.loads(row[0])
-            for name, value in figures.items():
-                total[name] = total.get(name, 0) + value
-            database.conn.execute(
-                "UPDATE queries SET progress = ? WHERE digest = ?", [json.dumps(total), digest]
-            )
+        self._book.add_progress(digest, figures)
 
     # ------------------------------------------------------------------ inside
 
@@ -378,7 +303,7 @@ class QueryDesk:
 
     def _interrupt_open_queries(self) -> None:
         """Queries that a previous process left open have lost their matcher keys."""
-        for record in self._select("", []):
+        for record in self._book.everything():
             if record.state not in ENDED:
                 self.set_state(
                     record.digest,
@@ -393,53 +318,15 @@ class QueryDesk:
             raise QueryConflict(f"the query is {record.state}: {record.reason or 'it has ended'}")
         return record
 
-    def _keep(self, record: QueryRecord, signed: Signed, kind: str) -> QueryRecord:
-        table, column = (
-            ("approvals", "approver") if kind == "approval" else ("withdrawals", "officer")
-        )
-        data = signed.to_bytes()
+    def _keep(self, record: QueryRecord, signed: Signed) -> QueryRecord:
+        """Log and keep an approval or withdrawal; the same signer's again changes nothing."""
         with self._lock:
-            known = self._store.reading().conn.execute(
-                f"SELECT 1 FROM {table} WHERE query_digest = ? AND {column} = ?",  # noqa: S608 - our own words
-                [record.digest, signed.signer],
-            )
-            if known.fetchone() is None:
-                self._append(kind, record.query_id, {kind: data})
-                with self._store.writing() as database:
-                    database.conn.execute(
-                        f"INSERT INTO {table} (query_digest, {column}, signed, received_ms)"  # noqa: S608 - our own words
-                        " VALUES (?, ?, ?, ?)",
-                        [record.digest, signed.signer, data, _now_ms()],
-                    )
+            known = {kept.signer for kept in self._book.messages(signed.kind, record.digest)}
+            if signed.signer not in known:
+                self._append(signed.kind, record.query_id, {signed.kind: signed.to_bytes()})
+                self._book.add_message(record.digest, signed, now_ms=_now_ms())
         self.changed.set()
         return self.get(record.query_id)
-
-    def _messages(self, table: str, kind: str, digest: bytes) -> list[Signed]:
-        rows = self._store.reading().conn.execute(
-            f"SELECT signed FROM {table} WHERE query_digest = ? ORDER BY received_ms",  # noqa: S608 - our own words
-            [digest],
-        )
-        return [Signed.parse(row[0], kind=kind) for row in rows]
-
-    def _count_open(self) -> int:
-        marks = ", ".join("?" * len(ENDED))
-        row = self._store.reading().conn.execute(
-            f"SELECT count(*) FROM queries WHERE state NOT IN ({marks})",  # noqa: S608 - marks only
-            sorted(ENDED),
-        )
-        return int(row.fetchone()[0])
-
-    def _find(self, query_id: bytes) -> QueryRecord | None:
-        found = self._select("WHERE query_id = ?", [query_id])
-        return found[0] if found else None
-
-    def _select(self, clause: str, values: Sequence[object]) -> list[QueryRecord]:
-        rows = self._store.reading().conn.execute(
-            "SELECT progress, query_id, digest, requester, signed, state, reason, filed_ms,"  # noqa: S608 - our own words
-            f" changed_ms FROM queries {clause}",
-            values,
-        )
-        return [QueryRecord(json.loads(progress), *rest) for progress, *rest in rows]
 
 
 def _open(

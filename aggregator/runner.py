@@ -16,7 +16,9 @@ import structlog
 from aggregator.grants import Custodians, EpochName, Granted, TooFewGrants
 from aggregator.matching.pool import Matcher
 from aggregator.matching.scopes import MatchReport
-from aggregator.queries import (
+from aggregator.queries import QueryDesk
+from aggregator.store import Store, StoredAnnouncement
+from aggregator.store.queries import (
     AWAITING_APPROVALS,
     BLOCKED,
     COMPLETE,
@@ -26,10 +28,8 @@ from aggregator.queries import (
     RUNNING,
     STANDING,
     WITHDRAWN,
-    QueryDesk,
     QueryRecord,
 )
-from aggregator.store import Store, StoredAnnouncement
 from protocol.authorization import AuthorizedQuery, authorize, parse_signed_query
 from protocol.errors import (
     ApprovalsMissing,

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from aggregator.ingest.boxes import BoxStatus
-from aggregator.queries import QueryDesk, QueryRecord
+from aggregator.queries import QueryDesk
+from aggregator.store.queries import QueryRecord
 from protocol.policy import Policy
 from protocol.query import Approval, Withdrawal
 
