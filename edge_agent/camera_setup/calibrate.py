@@ -1,8 +1,8 @@
 """Ground points measured on site: read, fitted, and judged so that slips of the tape show.
 
-Four points fit a plane exactly whatever they are, so their error says nothing. A fifth shows that
-something is wrong, a sixth what: then each point is also predicted from the others. The scale across the picture, in centimetres
-a pixel, shows what the eye can judge: a paving stone is not two metres wide.
+Four points fit a plane exactly whatever they are, so their error says nothing. A fifth may show
+that something is wrong, a sixth also what: then each point is predicted from the others. The scale
+across the picture shows what the eye can judge: a paving stone is not two metres wide.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ MAX_CSV_BYTES = 256 * 1024
 _NUMBER = r"\s*([+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,3})?)\s*"
 _POINT = re.compile(rf"{_NUMBER},{_NUMBER}={_NUMBER},{_NUMBER}", re.ASCII)
 _SMALL_AREA = 0.08  # part of the ground's picture that points should span
-_DOUBTFUL_CM = 10.0  # a tape and a pixel or two explain so much
+_DOUBTFUL_CM = 5.0  # a tape and a pixel or two explain so much, on average
+_SLIP_CM = 25.0  # and so much at one point
 _COARSE_CM = 10.0  # a pixel that is wider on the ground measures no distance between people
 
 
@@ -170,7 +171,7 @@ def calibrate(
     )
     scales = _scales(plane, points, frame_size)
     warnings = (
-        *_warn_of_errors(points, 100 * (plane.rms_error_m or 0.0)),
+        *_warn_of_errors(points, errors, 100 * (plane.rms_error_m or 0.0)),
         *_warn_of_spread(points, frame_size),
         *_warn_of_scales(scales),
     )
@@ -239,12 +240,14 @@ def _scales(
     return tuple(scales)
 
 
-def _warn_of_errors(points: tuple[GroundPoint, ...], rms_cm: float) -> list[str]:
+def _warn_of_errors(
+    points: tuple[GroundPoint, ...], errors: tuple[PointError, ...], rms_cm: float
+) -> list[str]:
     if len(points) == 4:
-        return ["four points always fit exactly: give a fifth, and a slip of the tape shows"]
-    if rms_cm <= _DOUBTFUL_CM:
-        return []
+        return ["four points always fit exactly: give six or more, and a slip of the tape shows"]
     if len(points) == 5:
+        if rms_cm <= _DOUBTFUL_CM:
+            return []
         return [
             f"the points miss one another by {rms_cm:.0f} cm: one is measured wrongly; measure "
             "again, or give a sixth, and it shows which"
@@ -252,14 +255,17 @@ def _warn_of_errors(points: tuple[GroundPoint, ...], rms_cm: float) -> list[str]
     # The wrong point is the one without which the others agree.
     rest = [_rms_cm_without(points, row) for row in range(len(points))]
     worst = int(np.argmin(rest))
-    if rest[worst] > rms_cm / 2:
+    off_cm = errors[worst].left_out_cm or 0.0
+    if rest[worst] < rms_cm / 3 and off_cm > _SLIP_CM:
         return [
-            f"the points miss one another by {rms_cm:.0f} cm, and no single one is to blame: is "
-            "the ground flat, is the lens a fisheye, are picture and tape of the same camera?"
+            f"point {worst + 1} is {off_cm:.0f} cm off where the others, which agree, put it: "
+            "measure it again, in the picture and on the ground"
         ]
+    if rms_cm <= 2 * _DOUBTFUL_CM:
+        return []
     return [
-        f"without point {worst + 1} the others agree ({rest[worst]:.0f} cm instead of "
-        f"{rms_cm:.0f}): measure it again, in the picture and on the ground"
+        f"the points miss one another by {rms_cm:.0f} cm, and no single one is to blame: is the "
+        "ground flat, is the lens a fisheye, are picture and tape of the same camera?"
     ]
 
 
