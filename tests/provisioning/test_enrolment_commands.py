@@ -1,0 +1,186 @@
+"""`sealtrace box` and `sealtrace enrolment`: claim, enrol, the USB stick, renew, revoke, list."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from enrolment_site import EnrolmentSite, make_site, served
+from typer.testing import CliRunner, Result
+
+from edge_agent.config import load_box
+from provisioning import box_cli, enrolment_cli
+from provisioning.enrolment.claimfile import load_claim
+from provisioning.firstboot import units
+from provisioning.site import SitePlan
+
+Run = Callable[..., Result]
+CAMERA = "door=rtsp://user:secret@10.0.0.7/s1"
+
+
+@pytest.fixture
+def run(passphrase: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.delenv("SEALTRACE_TPM", raising=False)
+    monkeypatch.setattr("provisioning.firstboot.tpm.DEVICE", tmp_path / "no-tpm")
+    monkeypatch.chdir(tmp_path)
+
+    def ran(*arguments: object, app: object = box_cli.app, given: bytes = passphrase) -> Result:
+        monkeypatch.setenv("SEALTRACE_PASSPHRASE", given.decode())
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])  # type: ignore[arg-type]
+
+    return ran
+
+
+@pytest.fixture
+def site(
+    make_plan: Callable[..., SitePlan],
+    tmp_path: Path,
+    passphrase: bytes,
+    free_port: Callable[[], int],
+) -> EnrolmentSite:
+    return make_site(make_plan, tmp_path, passphrase, port=free_port())
+
+
+def said(result: Result, code: int = 0) -> str:
+    assert result.exit_code == code, result.output
+    return " ".join(result.output.split())
+
+
+def listed(run: Run, site: EnrolmentSite) -> dict[str, dict[str, object]]:
+    rows = json.loads(said(run("list", site.paths.root, "--json")))
+    return {row["box"]: row for row in rows}
+
+
+def test_from_claim_to_swap_over_the_network(run: Run, site: EnrolmentSite) -> None:
+    root, box = site.paths.root, Path("at-the-camera")
+    assert "would claim" in said(run("claim", root, "box-7", "--camera", CAMERA, "--dry-run"))
+    assert not Path("box-7.claim.toml").exists()
+    text = said(run("claim", root, "box-7", "--camera", CAMERA, given=b""))
+    assert "box-7.claim.toml" in text
+    assert "secret" not in text
+    assert Path("box-7.claim.toml").stat().st_mode & 0o777 == 0o600
+    assert "has not enrolled yet until" in str(listed(run, site)["box-7"]["trouble"])
+    claim = ("--claim-file", "box-7.claim.toml", "--folder", box)
+    assert "would enrol" in said(run("enrol", *claim, "--dry-run"))
+    text = said(run("enrol", *claim), 1)
+    assert "cannot be reached" in text  # the service does not run yet
+    with served(site.registrar):
+        assert "box-7 is enrolled" in said(run("enrol", *claim))
+        assert load_box(box / "box.toml").cameras[0].name == "door"
+        again = said(run("enrol", *claim))  # the claim is used: what is there is used
+        assert "box-7 is enrolled" in again
+        assert "not due yet" in said(run("renew", "--folder", box, "--if-due"))
+        assert "renewed" in said(run("renew", "--folder", box))
+        assert "keys are in" in said(run("unseal", "--folder", box))
+        assert listed(run, site)["box-7"]["certificate_days"] == 30
+        text = said(run("swap", root, "box-7", "box-8"))
+        assert "box-7 is revoked" in text
+        assert "✗ c1" in text  # nobody runs here
+        assert "box-7 was revoked before" in said(run("revoke", root, "box-7"))
+        assert "has been revoked" in said(run("renew", "--folder", box), 1)
+        said(run("enrol", "--claim-file", "box-8.claim.toml", "--folder", "second"))
+    rows = listed(run, site)
+    assert rows["box-7"]["revoked_at"] is not None
+    assert rows["box-8"]["cameras"] == ["door"]
+    assert "site has no box 'box-99'" in said(
+        run("revoke", site.paths.enrolment.parent, "box-99"), 1
+    )
+
+
+def test_a_box_without_a_network_comes_in_by_usb_stick(run: Run, site: EnrolmentSite) -> None:
+    root, box, stick = site.paths.root, Path("at-the-camera"), Path("usb")
+    stick.mkdir()
+    said(run("claim", root, "box-7", "--camera", CAMERA))
+    side = ("--claim-file", "box-7.claim.toml", "--folder", box)
+    assert "would enrol" in said(run("request", *side, "--out", stick, "--dry-run"))
+    assert "box-7.request" in said(run("request", *side, "--out", stick))
+    ask = (root, stick / "box-7.request", "--out", stick)
+    assert "would admit box-7" in said(run("admit", *ask, "--dry-run"))
+    assert not (stick / "box-7.admission").exists()
+    assert "box-7 is admitted" in said(run("admit", *ask))
+    assert "box-7 is admitted" in said(run("admit", *ask))  # the stick was lost: once more
+    answer = stick / "box-7.admission"
+    sources = Path("cameras.json")
+    sources.write_text(json.dumps([{"name": "door", "source": "rtsp://10.9.9.9/s2"}]))
+    install = ("install", answer, "--folder", box)
+    assert "would install" in said(run(*install, "--dry-run"))
+    assert "box-7 is enrolled" in said(run(*install, "--cameras-file", sources))
+    assert load_box(box / "box.toml").cameras[0].source == "rtsp://10.9.9.9/s2"
+    assert "box-7 is enrolled" in said(run(*install))
+    assert load_box(box / "box.toml").cameras[0].source == "rtsp://10.9.9.9/s2"  # stays
+    other = Path("elsewhere")
+    said(run("claim", root, "box-8", "--camera", "yard=rtsp://10.0.0.8/s1"))
+    said(run("request", "--claim-file", "box-8.claim.toml", "--folder", other, "--out", stick))
+    assert "this is 'box-8'" in said(run("install", answer, "--folder", other), 1)
+    answer.write_bytes(b"no")
+    assert "is not headquarters' answer" in said(run(*install), 1)
+    assert "is not a box's request" in said(run("admit", root, answer, "--out", stick), 1)
+
+
+def test_wrong_use_is_explained(run: Run, site: EnrolmentSite, tmp_path: Path) -> None:
+    root = site.paths.root
+    assert "needs a camera" in said(run("claim", root, "box-7"), 1)
+    assert "is on box 'box-1'" in said(run("claim", root, "x", "--camera", "cam-1=rtsp://h/s"), 1)
+    assert "in the site already" in said(run("claim", root, "box-1", "--camera", CAMERA), 1)
+    assert "not free" in said(run("claim", root, "registrar", "--camera", CAMERA), 1)
+    assert run("claim", root, "box-7", "--camera", "door").exit_code == 2
+    assert "no enrolment service" in said(run("claim", tmp_path, "b", "--camera", CAMERA), 1)
+    assert "not an enrolled box" in said(run("renew", "--folder", tmp_path / "none"), 1)
+    said(run("claim", root, "box-7", "--camera", CAMERA))
+    said(run("claim", root, "box-8", "--camera", "yard=rtsp://h/s"))
+    taken = said(run("claim", root, "box-9", "--camera", CAMERA), 1)
+    assert "claimed for box 'box-7'" in taken
+    folder = ("--folder", "box")
+    said(run("request", "--claim-file", "box-7.claim.toml", *folder, "--out", "r"))
+    mixed = said(run("request", "--claim-file", "box-8.claim.toml", *folder, "--out", "r"), 1)
+    assert "use an empty folder" in mixed
+    wrong = said(run("revoke", root, "box-7", given=b"not the passphrase"), 1)
+    assert "passphrase does not open" in wrong
+
+
+def test_cameras_with_all_their_settings_come_from_a_file(run: Run, site: EnrolmentSite) -> None:
+    file = Path("cameras.toml")
+    file.write_text('[[cameras]]\nname = "door"\nsource = "rtsp://h/s"\ndetect_fps = 4.0\n')
+    said(run("claim", site.paths.root, "box-7", "--cameras-file", file))
+    with served(site.registrar):
+        said(run("enrol", "--claim-file", "box-7.claim.toml", "--folder", "box"))
+    assert load_box(Path("box/box.toml")).cameras[0].detect_fps == 4.0
+    file.write_text("cameras = 3")
+    assert "lists no cameras" in said(run("claim", site.paths.root, "b", "--cameras-file", file), 1)
+
+
+def test_the_service_checks_and_prints_its_configuration(run: Run, site: EnrolmentSite) -> None:
+    config = ("--config", site.paths.enrolment)
+    assert "is in order" in said(run("serve", *config, "--check", app=enrolment_cli.app))
+    assert "[claims]" in said(run("serve", *config, "--print-config", app=enrolment_cli.app))
+    wrong = run("serve", *config, "--check", app=enrolment_cli.app, given=b"not the passphrase")
+    assert "passphrase does not open" in said(wrong, 1)
+
+
+def test_the_claim_of_an_image_is_what_the_box_reads(run: Run, site: EnrolmentSite) -> None:
+    said(run("claim", site.paths.root, "box-7", "--camera", CAMERA, "--out", "c.toml"))
+    claim = load_claim(Path("c.toml"))
+    assert (claim.site, claim.box, claim.url) == ("demo", "box-7", site.config.url)
+    assert len(claim.secret) == 32
+    assert claim.used().secret == b""
+
+
+def test_the_units_are_what_systemd_takes(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "units"
+    said(run("units", "--out", out, "--command", "/usr/bin/true", "--folder", "/var/lib/box"))
+    assert {path.name for path in out.iterdir()} == set(units.units())
+    try:
+        checked = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", *map(str, out.iterdir())],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        pytest.skip("systemd-analyze is not installed")
+    complaints = [line for line in checked.stderr.splitlines() if "sealtrace" in line]
+    assert not [line for line in complaints if "sealtrace-edge.service" not in line], complaints
