@@ -12,6 +12,7 @@ from query_desk import QueryDesk
 from running_site import SERVERS, RunningSite, plan_with_dan
 
 from provisioning.demo.clips import compose
+from provisioning.demo.local_site import Broker
 from provisioning.demo.scenario import ClipTruth, Scenario, Scene, Step, Walker, demo_scenario
 
 _STATE = Path(__file__).resolve().parents[2] / ".sealtrace"
@@ -128,7 +129,14 @@ def fetched_logs(film_set: FilmSet, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
+def broker() -> Broker:
+    """Which broker the looping site has; a module may ask for both."""
+    return "embedded"
+
+
+@pytest.fixture(scope="module")
 def looping_site(
+    broker: Broker,
     tmp_path_factory: pytest.TempPathFactory,
     short_clip: ClipTruth,
     model_bundle_path: Path,
@@ -141,6 +149,7 @@ def looping_site(
     plan = plan_with_dan(
         {"cam-1": {"source": source, "loop": True}, "cam-2": {"source": "file:none.mp4"}},
         bundle=model_bundle_path,
+        broker=broker,
         box_settings={
             "sealing": {"batch": 1, "live_after_s": 0.5},
             "outbox": {"resend_after_s": 4},

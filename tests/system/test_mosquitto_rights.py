@@ -132,6 +132,11 @@ def test_an_officers_certificate_is_no_box(site: RunningSite) -> None:
             session.publish_and_wait(topic, b"anything")
 
 
+def test_a_boxs_certificate_opens_no_http_door(site: RunningSite) -> None:
+    assert site.problem("box-1", "aggregator", "/v1/queries", b"\x00") == "not-an-officer"
+    assert site.problem("box-1", "c1", "/v1/grants", b"\x00") == "duty-required"
+
+
 def test_a_revoked_box_is_out_of_the_broker_at_once(site: RunningSite) -> None:
     with PuppetBox(site, "box-4") as box:
         box.report()
