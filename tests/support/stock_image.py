@@ -12,9 +12,13 @@ import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backports import zstd
+from throwaway_ca import ThrowawayCa
+
+from provisioning.enrolment.claimfile import ClaimFile, new_claim
 
 SECTOR = 512
 MIB = 1 << 20
@@ -142,7 +146,9 @@ def packed(image: Path, ending: str) -> Path:
     """Return a packed copy of an image: ``.xz``, ``.zst`` or ``.gz``."""
     pack = {
         ".xz": lambda data: lzma.compress(data, preset=0),
-        ".zst": zstd.compress,
+        ".zst": lambda data: zstd.compress(
+            data, options={zstd.CompressionParameter.checksum_flag: 1}
+        ),
         ".gz": lambda data: gzip.compress(data, 1),
     }[ending]
     target = image.with_name(image.name + ending)
@@ -242,3 +248,23 @@ def _make_root(path: Path, offset: int, size: int) -> None:
         target.seek(offset)
         shutil.copyfileobj(source, target, 1 << 20)
     root.unlink()
+
+
+def make_claim(
+    folder: Path, *, box: str = "box-7", hours: float = 72, authority: str = "ab" * 32
+) -> Path:
+    """Write a claim file as `sealtrace box claim` does; return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ThrowawayCa(folder)
+    claim = ClaimFile(
+        site="north",
+        box=box,
+        url="https://enrolment.example:8445",
+        authority=authority,
+        claim=new_claim().hex(),
+        expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours),
+        ca=(folder / "ca.pem").read_text(),
+    )
+    path = folder / f"{box}.claim"
+    claim.write(path)
+    return path
