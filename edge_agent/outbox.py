@@ -228,6 +228,7 @@ class Outbox:
                 self._count_drop(victim)
 
     def _store_waiting(self) -> None:
+        waited = bool(self._waiting)
         while self._waiting:
             row = self._waiting[0]
             try:
@@ -237,7 +238,12 @@ class Outbox:
             except OutboxFull:
                 self._count_drop(row)
             self._waiting.popleft()
-        if self._disk_full:
+        if waited:
+            self._note_room()
+
+    def _note_room(self) -> None:
+        """Note that a writing has succeeded and nothing waits: the disk is not full any more."""
+        if self._disk_full and not self._waiting:
             self._disk_full = False
             _log.info("disk_has_room_again")
 
@@ -371,6 +377,7 @@ class Outbox:
                     changed = {name: self._counters[name] for name in self._unsaved}
                     self._store.save(cameras={}, counters=changed)
                     self._unsaved.clear()
+                    self._note_room()
                 self._store.shrink()
             except StorageFull:
                 self._disk_full = True
