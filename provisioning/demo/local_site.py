@@ -64,7 +64,7 @@ def plan_of(
         box_settings: keys and sections for every ``box.toml``.
         aggregator_settings: the same for ``aggregator.toml``.
     """
-    ports = iter(free_ports(len(CUSTODIANS) + 2))
+    ports = iter(free_ports(len(CUSTODIANS) + 3))
     return SitePlan.model_validate(
         {
             "site": "demo",
@@ -74,6 +74,7 @@ def plan_of(
             "officers": [{"name": n, "duties": duties} for n, duties in OFFICERS.items()],
             "aggregator": {"port": next(ports), "settings": dict(aggregator_settings or {})},
             "broker": {"kind": broker, "port": next(ports)},
+            "enrolment": {"port": next(ports)},
             "boxes": [
                 {
                     "name": camera.replace("cam-", "box-"),
@@ -192,6 +193,9 @@ class LocalSite:
         folder = root / "aggregator"
         serve = sealtrace("aggregator", "serve", "--config", str(folder / "aggregator.toml"))
         self._add("aggregator", serve, folder)
+        if plan.enrolment is not None:
+            serve = sealtrace("enrolment", "serve", "--config", str(self.paths.enrolment))
+            self._add("enrolment", serve, self.paths.enrolment.parent)
         for box in plan.boxes:
             folder = root / "boxes" / box.name
             run = sealtrace("edge", "run", "--config", str(folder / "box.toml"))
