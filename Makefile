@@ -15,6 +15,9 @@ PHOTOS := $(STATE)/photos/.complete
 MODEL_SOURCES := provisioning/models.py provisioning/registries.py \
 	provisioning/calibration/mobilefacenet.json edge_agent/mask_classifier/mask_status.onnx
 
+LOCK = $(STATE)/lock-tools/bin/uv pip compile --no-config --universal --python-version 3.11 \
+	--upgrade --generate-hashes --no-emit-index-url --quiet --custom-compile-command "make lock"
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
@@ -45,13 +48,13 @@ lint: $(INSTALLED) ## Check format, lint, types and import rules.
 bench: setup ## Measure what the README claims, and print it.
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
-lock: ## Choose newer versions of all dependencies: writes requirements.lock.
+lock: ## Choose newer versions of all dependencies: writes the lock files.
 	@mkdir -p $(STATE)
 	$(PYTHON) -m venv $(STATE)/lock-tools
 	$(STATE)/lock-tools/bin/pip install --quiet --upgrade uv
-	$(STATE)/lock-tools/bin/uv pip compile --no-config --universal --python-version 3.11 --upgrade \
-		--generate-hashes --extra dev --no-emit-index-url --quiet \
-		--constraint requirements.constraints --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	$(LOCK) --extra dev --constraint requirements.constraints pyproject.toml -o requirements.lock
+	$(LOCK) --extra tpm --constraint requirements.constraints --constraint requirements.lock \
+		pyproject.toml -o requirements-tpm.lock
 
 clean: ## Remove what runs left behind; keeps the environment, models and photographs.
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(STATE)/demo
@@ -60,7 +63,7 @@ clean: ## Remove what runs left behind; keeps the environment, models and photog
 distclean: clean ## Remove the environment, models and photographs as well.
 	rm -rf $(VENV) $(STATE) *.egg-info
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock requirements-tpm.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { \
 		echo "error: '$(PYTHON)' is not there; install Python 3.11 or newer, or name one: make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -69,6 +72,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 		$(PYTHON) -m venv --clear $(VENV) || { \
 		echo "error: cannot make an environment in $(VENV); Debian and Ubuntu need the package python3-venv" >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
+	@if pkg-config --exists tss2-esys 2>/dev/null; then \
+		echo "TPM 2.0 software stack found: installing its binding"; \
+		$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-tpm.lock || \
+		echo "warning: it could not be built; boxes keep their keys in files, TPM tests are skipped"; fi
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
