@@ -17,7 +17,7 @@ def test_a_revoked_box_is_refused_by_the_aggregator_and_by_every_custodian(
 ) -> None:
     thief = person(66)
     slot_ms = slots_ago(3)
-    with PuppetBox(quiet_site, "box-6") as box:
+    with PuppetBox(quiet_site, "box-6", clock_ahead_ms=-60_000) as box:  # a minute before
         box.show(slot_ms, thief)
         before = quiet_site.wait_stored("cam-6", 2)
 
@@ -29,6 +29,7 @@ def test_a_revoked_box_is_refused_by_the_aggregator_and_by_every_custodian(
         assert quiet_site.boxes()["box-6"]["revoked"] is True
 
         # The thief goes on with the box's key: envelopes, and keys of its own making.
+        box.clock_ahead_ms = 0
         box.restart()
         announcement = box.announcement(epoch_of(slot_ms))
         box.publish(announcement, EPOCH)
@@ -45,3 +46,7 @@ def test_a_revoked_box_is_refused_by_the_aggregator_and_by_every_custodian(
     approvals = [desk.approval(case, name) for name in ("bo", "cy")]
     answers = Intruder(quiet_site.local).ask(case.signed, approvals, [announcement])
     assert {a.problem for a in answers} == {"principal-revoked"}
+
+    # What it saw while it was ours is no less true: that can still be traced, by the rules.
+    found = desk.run(desk.draft(templates, ["cam-6"], slot_ms, slot_ms + SLOT_MS))
+    assert [c.address.box for c in found] == ["box-6"]
