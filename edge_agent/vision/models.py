@@ -16,7 +16,9 @@ from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
 from runtime.bundle import Bundle, ModelEntry
 
-_DEFAULT_AGREEMENT = 0.45
+_UNCALIBRATED_AGREEMENT = 0.7
+"""For a model whose bundle tells nothing of its scores: better a photo refused than two people
+fused into one template. Strangers' scores are known to pass 0.35 in 3 pairs of a hundred."""
 _AGREEMENT_FMR = 0.01
 
 
@@ -27,14 +29,14 @@ class VisionModels:
     `detector_file` is the detector's content: each pipeline makes its own detector from it.
     `agreement_threshold` is the cosine below which two photos said to show one person are refused
     at enrolment: strangers reach it once in a hundred pairs, by the bundle's calibration. It is
-    far below the threshold at which a whole city is searched.
+    far below the threshold at which a whole city is searched. Without a calibration it is high.
     """
 
     embedder: Embedder
     mask: MaskClassifier
     detector_file: bytes = field(repr=False)
     detector_nms: float = 0.3
-    agreement_threshold: float = _DEFAULT_AGREEMENT
+    agreement_threshold: float = _UNCALIBRATED_AGREEMENT
 
     @property
     def model_id(self) -> str:
@@ -100,12 +102,12 @@ def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:
 def _agreement_threshold(embedders: tuple[ModelEntry, ...]) -> float:
     """The lowest calibrated threshold at which strangers agree in one pair of a hundred or less."""
     if len(embedders) != 1:  # an ensemble's scores are those of none of its members
-        return _DEFAULT_AGREEMENT
+        return _UNCALIBRATED_AGREEMENT
     thresholds = _numbers(embedders[0], "calibration.fmr.thresholds")
     rates = _numbers(embedders[0], "calibration.fmr.rates")
     pairs = zip(thresholds, rates, strict=False)
     low = [threshold for threshold, rate in pairs if rate <= _AGREEMENT_FMR]
-    return min(low, default=_DEFAULT_AGREEMENT)
+    return min(low, default=_UNCALIBRATED_AGREEMENT)
 
 
 def _numbers(entry: ModelEntry, name: str) -> list[float]:
