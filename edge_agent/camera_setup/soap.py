@@ -70,7 +70,7 @@ class Element:
 
 
 def parse_xml(data: bytes) -> Element:
-    """Parse a document in UTF-8 and return its root.
+    """Parse a document (UTF-8 or UTF-16) and return its root.
 
     Raises:
         XmlRefused: too large or deep, with a document type declaration, or not well-formed.

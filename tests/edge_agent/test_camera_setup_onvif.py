@@ -1,0 +1,252 @@
+"""Stream addresses from one ONVIF camera: its login, its lies, its faults."""
+
+from __future__ import annotations
+
+import base64
+import re
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.camera_setup import onvif
+from edge_agent.camera_setup.errors import (
+    CameraProblem,
+    CameraRefused,
+    HostUnknown,
+    PasswordNeeded,
+    WrongPassword,
+)
+from edge_agent.camera_setup.onvif import OnvifCamera, Stream, password_digest, service_address
+
+SOAP = "http://www.w3.org/2003/05/soap-envelope"
+FAULT = (
+    "<s:Fault><s:Code><s:Value>s:Sender</s:Value><s:Subcode><s:Value>ter:{}</s:Value></s:Subcode>"
+    "</s:Code><s:Reason><s:Text>{}</s:Text></s:Reason></s:Fault>"
+)
+
+
+class OnvifServer:
+    """A camera on loopback, its clock an hour slow; keep what it is asked."""
+
+    user, password = "viewer", "hunt er2"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.clock = datetime.now(UTC) - timedelta(hours=1)
+        self.login = True
+        self.media_host = "10.99.99.99:1"
+        self.uri = "rtsp://viewer:hunter2@10.0.0.11:554/Streaming/Channels/{}?transportmode=unicast"
+        self.raw: Callable[[str], tuple[int, bytes]] | None = None
+        camera = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                camera.asked.append((self.path, body))
+                status, data = camera.answer(body)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, body: str) -> tuple[int, bytes]:
+        if self.raw is not None:
+            return self.raw(body)
+        status, inner = self._inner(body)
+        text = f'<s:Envelope xmlns:s="{SOAP}"><s:Body>{inner}</s:Body></s:Envelope>'
+        return status, text.encode()
+
+    def _inner(self, body: str) -> tuple[int, str]:
+        if "GetSystemDateAndTime" in body:
+            at = self.clock
+            return 200, (
+                "<GetSystemDateAndTimeResponse><SystemDateAndTime><UTCDateTime>"
+                f"<Time><Hour>{at.hour}</Hour><Minute>{at.minute}</Minute><Second>{at.second}"
+                f"</Second></Time><Date><Year>{at.year}</Year><Month>{at.month}</Month><Day>"
+                f"{at.day}</Day></Date></UTCDateTime></SystemDateAndTime>"
+                "</GetSystemDateAndTimeResponse>"
+            )
+        if self.login and not self._lets_in(body):
+            return 400, FAULT.format("NotAuthorized", "Sender not authorized")
+        if "GetCapabilities" in body:
+            return 200, (
+                "<GetCapabilitiesResponse><Capabilities><Media><XAddr>"
+                f"http://{self.media_host}/onvif/media_service</XAddr></Media></Capabilities>"
+                "</GetCapabilitiesResponse>"
+            )
+        if "GetProfiles" in body:
+            profile = (
+                '<Profiles token="{0}"><Name>{1}</Name><VideoEncoderConfiguration><Encoding>H264'
+                "</Encoding><Resolution><Width>{2}</Width><Height>1080</Height></Resolution>"
+                "<RateControl><FrameRateLimit>25</FrameRateLimit></RateControl>"
+                "</VideoEncoderConfiguration></Profiles>"
+            )
+            return 200, (
+                "<GetProfilesResponse>"
+                + profile.format("p&amp;1", "main", 1920)
+                + '<Profiles token="audio"><Name>sound</Name></Profiles>'
+                + profile.format("p2", "sub\x7f", "wide")
+                + "</GetProfilesResponse>"
+            )
+        token = re.search("<m:ProfileToken>(.*?)</m:ProfileToken>", body)
+        assert token is not None
+        return 200, (
+            f"<GetStreamUriResponse><MediaUri><Uri>{self.uri.format(token[1])}</Uri></MediaUri></GetStreamUriResponse>"
+        )
+
+    def _lets_in(self, body: str) -> bool:
+        given_values = [
+            re.search(f"<{tag}(?: [^>]*)?>(.*?)</", body)
+            for tag in ("w:Username", "w:Password", "w:Nonce", "u:Created")
+        ]
+        if not all(given_values):
+            return False
+        user, digest, nonce, created = [found[1] for found in given_values if found]
+        at = datetime.strptime(created, "%Y-%m-%dT%H:%M:%S.000Z").replace(tzinfo=UTC)
+        fresh = abs(at - self.clock) < timedelta(minutes=5)
+        right = password_digest(base64.b64decode(nonce), created, self.password)
+        return fresh and user == self.user and digest == right
+
+
+@pytest.fixture
+def server() -> Iterator[OnvifServer]:
+    camera = OnvifServer()
+    yield camera
+    camera.close()
+
+
+def ask(server: OnvifServer, password: str = OnvifServer.password) -> list[Stream]:
+    with OnvifCamera(server.address, "viewer", password) as camera:
+        return camera.streams()
+
+
+def test_streams_come_without_their_password(server: OnvifServer) -> None:
+    url = "rtsp://10.0.0.11:554/Streaming/Channels/{}?transportmode=unicast"
+    assert ask(server) == [
+        Stream("main", "H264", 1920, 1080, 25.0, url.format("p&1")),
+        Stream("sub?", "H264", 0, 1080, 25.0, url.format("p2")),
+    ]
+    bodies = "".join(body for _, body in server.asked)
+    assert server.password not in bodies
+    assert "p&amp;1" in bodies
+    assert len(set(re.findall("<w:Nonce>(.*?)</w:Nonce>", bodies))) == 4
+    assert "<w:Nonce>" not in server.asked[0][1]
+
+
+def test_the_login_goes_to_the_machine_that_was_named_alone(server: OnvifServer) -> None:
+    ask(server)  # the camera gave 10.99.99.99 as its media service
+    assert [path for path, _ in server.asked[2:]] == ["/onvif/media_service"] * 3
+
+
+def test_a_wrong_or_missing_password_is_told(server: OnvifServer) -> None:
+    with pytest.raises(WrongPassword, match="users") as caught:
+        ask(server, "guess")
+    assert "guess" not in str(caught.value)
+    with OnvifCamera(server.address) as camera, pytest.raises(PasswordNeeded, match="--user"):
+        camera.streams()
+    server.raw = lambda _: (401, b"")
+    with pytest.raises(WrongPassword):
+        ask(server)
+
+
+def test_a_camera_without_a_login_needs_none(server: OnvifServer) -> None:
+    server.login = False
+    with OnvifCamera(f"http://{server.address}/") as camera:
+        assert len(camera.streams()) == 2
+    assert "<w:" not in "".join(body for _, body in server.asked)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["http://10.0.0.1/", "rtsp://", "rtsp://h:99999/", "file:///etc/passwd", "", "rtsp://a&#133;b"],
+)
+def test_what_is_no_stream_is_left_out(server: OnvifServer, uri: str) -> None:
+    server.uri = uri
+    with pytest.raises(CameraProblem, match="no video stream"):
+        ask(server)
+
+
+@pytest.mark.parametrize(
+    ("status", "data", "words"),
+    [
+        (404, b"<html><body>Not found</body></html>", "port and path"),
+        (200, b"not xml", "port and path"),
+        (200, b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", "document type"),
+        (200, b"<a>" + b"x" * (2 << 20), "does not answer as an ONVIF camera"),
+        (500, b'<s:Envelope xmlns:s="%s"><s:Body/></s:Envelope>' % SOAP.encode(), "HTTP 500"),
+        (
+            500,
+            f'<s:Envelope xmlns:s="{SOAP}"><s:Body>{FAULT.format("NoEntity", "gone")}</s:Body>'
+            "</s:Envelope>".encode(),
+            "refuses.*NoEntity.*gone",
+        ),
+    ],
+)
+def test_each_odd_answer_says_what_to_do(
+    server: OnvifServer, status: int, data: bytes, words: str
+) -> None:
+    server.raw = lambda _: (status, data)
+    with pytest.raises(CameraProblem, match=words):
+        ask(server)
+
+
+def test_nobody_there() -> None:
+    with OnvifCamera("127.0.0.1:9", "viewer", "x") as camera, pytest.raises(CameraRefused):
+        camera.streams()
+    with OnvifCamera("camera.invalid") as camera, pytest.raises(HostUnknown):
+        camera.streams()
+
+
+def test_the_digest_is_that_of_the_standard() -> None:
+    # The example of ONVIF's Application Programmer's Guide, section 6.1.1.3.
+    nonce = base64.b64decode("LKqI6G/AikKCQrN0zqZFlg==")
+    digest = password_digest(nonce, "2010-09-16T07:50:45Z", "userpassword")
+    assert digest == "tuOSpGlFlIXsozq4HFNeeGeFLEI="
+
+
+def test_addresses_are_completed() -> None:
+    assert service_address("10.0.0.1") == "http://10.0.0.1/onvif/device_service"
+    assert service_address("10.0.0.1:8000") == "http://10.0.0.1:8000/onvif/device_service"
+    assert service_address("https://cam/x?y#z") == "https://cam/x"
+    for wrong in ("", "ftp://x", "rtsp://x", "http://", "http://[x", "a b", "http://x:99999"):
+        with pytest.raises(CameraProblem, match="discover"):
+            service_address(wrong)
+    with pytest.raises(CameraProblem, match="--user") as caught:
+        service_address("http://me:hunter2@10.0.0.1")
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.text(max_size=60))
+def test_any_address_is_completed_or_refused(text: str) -> None:
+    try:
+        whole = service_address(text)
+    except CameraProblem as error:
+        assert str(error).isprintable()
+    else:
+        assert whole.startswith(("http://", "https://"))
+        assert "@" not in whole.split("/")[2]
+
+
+def test_a_camera_that_never_ends_is_cut_short(
+    server: OnvifServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onvif, "ANSWER_S", -1.0)
+    server.raw = lambda _: (200, b"<a>" + b"y" * 300_000 + b"</a>")
+    with pytest.raises(CameraProblem, match="does not answer as an ONVIF camera"):
+        ask(server)
