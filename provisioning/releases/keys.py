@@ -31,7 +31,7 @@ class Passphrases:
 
     files: Mapping[str, Path] = field(default_factory=dict)
     """Key name (an officer's, ``targets``, ``online``) to a file; ``""`` stands for all others."""
-    cost: Cost = keyfiles.DEFAULT_COST
+    cost: Cost = field(default_factory=lambda: keyfiles.DEFAULT_COST)
     _made: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     def make(self, name: str) -> bytes:

@@ -6,6 +6,7 @@ the timestamp; a box starts at the timestamp and so sees the old release or the 
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from tuf.api.serialization.json import JSONSerializer
 from provisioning.releases.errors import ReleaseError
 from provisioning.releases.keys import Passphrases, key_name, signer_from
 from provisioning.releases.layout import (
+    NAME_PATTERN,
     ROLLOUT_TARGET,
     Kind,
     ReleasePaths,
@@ -158,9 +160,13 @@ class ReleaseRepository:
         """Let the boxes of ``group`` run ``version``; return what was done, one line each.
 
         Raises:
-            ReleaseError: no such version has been added.
+            ReleaseError: no such version has been added, or the group's name is none.
         """
         root = self.root()
+        if re.fullmatch(NAME_PATTERN, group) is None:
+            raise ReleaseError(
+                f"{group!r} is not a name for a group: up to 32 small letters, digits, - and _"
+            )
         version = self._complete(kind, version)
         old = self.rollout()
         new = old.changed(kind, version, group)

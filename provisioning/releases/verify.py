@@ -13,7 +13,7 @@ from provisioning.releases.client import ReleaseClient, now_utc
 from provisioning.releases.errors import ReleaseError, UpdateError
 from provisioning.releases.layout import ReleasePaths
 from provisioning.releases.repository import MAX_METADATA_BYTES, ReleaseRepository
-from runtime.fsio import read_file
+from runtime.fsio import FileProblem, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,12 @@ def verify(folder: Path) -> Verified:
     repository = ReleaseRepository(folder)
     repository.root()
     paths = ReleasePaths(folder)
-    first = read_file(paths.versioned(Root.type, 1), MAX_METADATA_BYTES)
+    try:
+        first = read_file(paths.versioned(Root.type, 1), MAX_METADATA_BYTES)
+    except FileProblem as error:
+        raise ReleaseError(
+            f"the first root is gone, and old boxes start from it ({error}); restore it"
+        ) from error
     try:
         with tempfile.TemporaryDirectory() as scratch:
             client = ReleaseClient(paths.public.absolute().as_uri(), first, Path(scratch))
