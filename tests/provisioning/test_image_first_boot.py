@@ -1,0 +1,223 @@
+"""The script of a box's first boot: installs from the card, enrols, and can be run again."""
+
+from __future__ import annotations
+
+import ensurepip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from stock_image import make_claim
+
+from provisioning.enrolment.claimfile import load_claim
+from provisioning.image import cloudinit
+from provisioning.image.claim import read_claim
+from provisioning.image.firstboot_files import SCRIPT_PATH, SystemFile, system_files
+from provisioning.image.settings import Releases, SystemSettings, Wifi
+from provisioning.releases.update_config import load_updates
+
+# Stands for `sealtrace` on the box: writes down how it was called, enrols if the network is there.
+AGENT = """
+import os, pathlib, sys
+def main():
+    words = sys.argv[1:]
+    log = pathlib.Path(os.environ["SEALTRACE_VAR"], "calls")
+    with log.open("a") as stream:
+        stream.write(" ".join(words) + "\\n")
+    if words[:2] == ["box", "enrol"]:
+        if os.environ.get("NO_NETWORK"):
+            sys.exit("error: the enrolment service cannot be reached")
+        folder = pathlib.Path(words[words.index("--folder") + 1])
+        (folder / "box.toml").write_text("box = 1")
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, SystemFile]:
+    """The files of box-7's system."""
+    claim = read_claim(make_claim(tmp_path / "claims"))
+    found = system_files(claim, SystemSettings(hostname="box-7"), "0.1.0")
+    return {file.path: file for file in found}
+
+
+class Box:
+    """A box's system in a folder."""
+
+    def __init__(self, folder: Path, files: dict[str, SystemFile]) -> None:
+        self.etc, self.var, self.opt = folder / "etc", folder / "var", folder / "opt"
+        self.boot = folder / "boot"
+        self.script = folder / "first-boot"
+        self.script.write_text(files[SCRIPT_PATH].text)
+        self.systemctl = folder / "systemctl"
+        self.systemctl.write_text(f'#!/bin/sh\necho "$@" >> {folder}/units\n')
+        self.systemctl.chmod(0o755)
+        self.units = folder / "units"
+        self.etc.mkdir()
+        (self.etc / "claim.toml").write_text(files["/etc/sealtrace/claim.toml"].text)
+        card = self.boot / "sealtrace"
+        card.mkdir(parents=True)
+        (card / "image.json").write_text("{}")
+        self.fill("wheels", {"pip": bundled_pip().read_bytes(), "agent": agent_wheel(folder)})
+
+    def fill(self, kind: str, contents: dict[str, bytes]) -> None:
+        names = {"pip": bundled_pip().name, "agent": "sealtrace-0.1.0-py3-none-any.whl"}
+        folder = self.boot / "sealtrace" / kind
+        folder.mkdir()
+        lines = []
+        for key, data in contents.items():
+            name = names.get(key, key)
+            (folder / name).write_bytes(data)
+            lines.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
+        (folder.parent / f"{kind}.sha256").write_text("".join(lines))
+
+    def start(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", str(self.script)],
+            env={
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "SEALTRACE_ETC": str(self.etc),
+                "SEALTRACE_VAR": str(self.var),
+                "SEALTRACE_OPT": str(self.opt),
+                "SEALTRACE_BOOT": str(self.boot),
+                "SEALTRACE_USER": "",
+                "SEALTRACE_SYSTEMCTL": str(self.systemctl),
+                "SEALTRACE_CLOCK_WAIT_S": "0",
+                **environment,
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+def bundled_pip() -> Path:
+    folders = [Path(ensurepip.__file__).parent / "_bundled", Path("/usr/share/python-wheels")]
+    found = [path for folder in folders for path in folder.glob("pip-*.whl")]
+    if not found:
+        pytest.skip("this Python has no wheel of pip")
+    return found[0]
+
+
+def agent_wheel(folder: Path) -> bytes:
+    path = folder / "made.whl"
+    info = "sealtrace-0.1.0.dist-info"
+    members = {
+        "stand_in.py": AGENT,
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: sealtrace\nVersion: 0.1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": "[console_scripts]\nsealtrace = stand_in:main\n",
+    }
+    record = "".join(f"{name},,\n" for name in members) + f"{info}/RECORD,,\n"
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, text in {**members, f"{info}/RECORD": record}.items():
+            wheel.writestr(name, text)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def box(tmp_path: Path, files: dict[str, SystemFile]) -> Box:
+    """A box that is switched on for the first time."""
+    folder = tmp_path / "box"
+    folder.mkdir()
+    return Box(folder, files)
+
+
+def test_a_box_installs_itself_from_its_card_and_enrols(box: Box) -> None:
+    (box.etc / "cameras.json").write_text("[]")
+    box.fill("models", {"manifest.json": b"{}", "face.onnx": b"\x01" * 5000})
+    done = box.start()
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert (box.var / "calls").read_text().splitlines() == [
+        f"box enrol --folder {box.var}/box --claim-file {box.etc}/claim.toml"
+        f" --cameras-file {box.etc}/cameras.json"
+    ]
+    assert not list(box.etc.iterdir()), "neither claim nor cameras stay behind"
+    assert (box.var / "models" / "face.onnx").read_bytes() == b"\x01" * 5000
+    assert (box.var / "box").stat().st_mode & 0o777 == 0o700
+    units = box.units.read_text()
+    assert "enable --now sealtrace-edge.service" in units
+    assert "sealtrace-renew.timer" in units
+    again = box.start()
+    assert "enrolled already" in again.stdout
+    assert len((box.var / "calls").read_text().splitlines()) == 1
+
+
+def test_a_box_without_network_keeps_its_claim_and_tries_again(box: Box) -> None:
+    failed = box.start(NO_NETWORK="1")
+    assert failed.returncode != 0
+    assert "cannot be reached" in failed.stderr
+    assert (box.etc / "claim.toml").exists()
+    assert not box.units.exists()
+    assert box.start().returncode == 0
+    assert "installing" not in box.start().stdout
+
+
+def test_a_half_installed_box_begins_the_installation_afresh(box: Box) -> None:
+    box.opt.mkdir()
+    (box.opt / "half").write_text("a piece")
+    done = box.start()
+    assert done.returncode == 0, done.stderr
+    assert not (box.opt / "half").exists()
+
+
+def test_a_damaged_card_is_told_and_nothing_is_installed(box: Box) -> None:
+    wheel = box.boot / "sealtrace" / "wheels" / "sealtrace-0.1.0-py3-none-any.whl"
+    wheel.write_bytes(wheel.read_bytes()[:-1] + b"?")
+    done = box.start()
+    assert done.returncode != 0
+    assert "flash the card again" in done.stderr
+    assert not box.opt.exists()
+
+
+def test_units_and_updates_are_what_their_readers_understand(tmp_path: Path) -> None:
+    claim = read_claim(make_claim(tmp_path / "claims"))
+    releases = Releases("https://releases.example/repo", '{"signed": {"_type": "root"}}', "canary")
+    settings = SystemSettings(hostname="box-7", releases=releases, ntp=("10.0.0.1", "ntp.example"))
+    files = {file.path: file for file in system_files(claim, settings, "0.1.0")}
+    written = tmp_path / "updates.toml"
+    written.write_text(files["/etc/sealtrace/updates.toml"].text)
+    updates = load_updates(written)
+    assert updates.group == "canary"
+    assert updates.authority == claim.authority
+    assert updates.service.restart[-1] == "sealtrace-edge.service"
+    assert "NTP=10.0.0.1 ntp.example" in (
+        files["/etc/systemd/timesyncd.conf.d/sealtrace.conf"].text
+    )
+    for path, file in files.items():
+        if path.endswith((".service", ".timer")):
+            for line in filter(None, file.text.splitlines()):
+                assert line[0] in "[#" or "=" in line, f"{path}: {line}"
+    analyze = shutil.which("systemd-analyze")
+    if analyze is not None:
+        unit = tmp_path / "sealtrace-first-boot.service"
+        unit.write_text(
+            files[f"/etc/systemd/system/{unit.name}"].text.replace(SCRIPT_PATH, "/bin/sh")
+        )
+        checked = subprocess.run(
+            [analyze, "verify", str(unit)], capture_output=True, text=True, check=False
+        )
+        assert "Unknown" not in checked.stderr
+
+
+def test_documents_are_read_back_as_they_were_meant(
+    tmp_path: Path, files: dict[str, SystemFile]
+) -> None:
+    settings = SystemSettings(
+        hostname="box-7", wifi=Wifi.make("yes: [no] #1", "", "NZ"), timezone="Pacific/Auckland"
+    )
+    text = cloudinit.user_data(settings, list(files.values()), raspberry=True)
+    assert cloudinit.written_files(text.encode()) == {p: f.text for p, f in files.items()}
+    network = yaml.safe_load(cloudinit.network_config(settings, raspberry=True))
+    assert list(network["network"]["wifis"]["wlan0"]["access-points"]) == ["yes: [no] #1"]
+    meta = cloudinit.meta_data("sealtrace-box-7-1", settings)
+    assert cloudinit.read_instance_id(meta) == "sealtrace-box-7-1"
+    claim = tmp_path / "claim.toml"
+    claim.write_text(cloudinit.written_files(text.encode())["/etc/sealtrace/claim.toml"])
+    assert load_claim(claim).box == "box-7"
