@@ -73,7 +73,7 @@ class BrokerPlace:
             raise BrokerError(
                 f"the embedded broker does not listen on {self.host}: it accepts clients without "
                 "certificates, so it is for this machine only (127.0.0.1); for a site, use "
-                "Mosquitto with the configuration that `sealtrace site create` writes"
+                "Mosquitto with the configuration that `sealtrace site init` writes"
             )
 
 
