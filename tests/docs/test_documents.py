@@ -124,6 +124,17 @@ def test_every_command_line_can_be_typed(name: str) -> None:
     assert wrong == []
 
 
+def test_every_command_that_messages_name_can_be_typed() -> None:
+    wrong = []
+    for package in ("protocol", "runtime", "edge_agent", "custodian", "aggregator", "provisioning"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for text in re.findall(r"`sealtrace ([^`\n\"]+)`", path.read_text("utf-8")):
+                words = [word for word in text.split() if "{" not in word]
+                if told := complaint(words):
+                    wrong.append(f"{path.relative_to(ROOT)}: {told}")
+    assert wrong == []
+
+
 def test_a_wrong_command_line_would_be_noticed() -> None:
     assert complaint(["site", "create", "north"])
     assert complaint(["nothing"])
