@@ -149,7 +149,6 @@ def _ask(
             ) from error
         return
     channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
-    channel.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
     own = [interface] if interface is not None else list(own_addresses())
     reasons = []
     for each in own:

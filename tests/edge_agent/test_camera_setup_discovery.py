@@ -292,3 +292,29 @@ def test_whatever_is_shown_is_one_printable_line(text: str) -> None:
 
 def test_each_question_is_its_own() -> None:
     assert probe_message("urn:uuid:a") != probe_message("urn:uuid:b")
+
+
+def test_the_question_reaches_the_multicast_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as group:
+        group.bind(("", 0))
+        membership = socket.inet_aton(discovery.MULTICAST[0]) + socket.inet_aton("127.0.0.1")
+        group.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        group.settimeout(10)
+        monkeypatch.setattr(
+            discovery, "MULTICAST", (discovery.MULTICAST[0], group.getsockname()[1])
+        )
+        heard: list[bytes] = []
+
+        def camera() -> None:
+            data, asker = group.recvfrom(65536)
+            heard.append(data)
+            found = re.search(rb"<a:MessageID>([^<]+)<", data)
+            assert found is not None
+            group.sendto(answer(found[1].decode()), asker)
+
+        thread = threading.Thread(target=camera, daemon=True)
+        thread.start()
+        found = discover(timeout_s=0.6, interface="127.0.0.1")
+        thread.join(10)
+    assert len(heard) == 1
+    assert [each.name for each in found] == ["Door cam"]
