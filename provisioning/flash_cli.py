@@ -94,7 +94,7 @@ def write(
         raise typer.BadParameter(
             "give --image IMG, and --device /dev/sdX or --file FILE; --list shows the devices"
         )
-    with reported(_UNTOUCHED), opened_image(image) as source:
+    with reported(_UNTOUCHED), opened_image(image, bars) as source:
         if file is not None:
             _write_file(source, file, if_needed=if_needed, dry_run=dry_run)
             return

@@ -151,7 +151,7 @@ def opened(path: Path, *, file_bytes: int | None = None) -> Iterator[Medium]:
                 f"{path} is {'a device' if is_block else 'not a device'}; cards are named with "
                 "--device, files with --file"
             )
-        if file_bytes is not None:
+        if file_bytes is not None and os.fstat(descriptor).st_size != file_bytes:
             os.ftruncate(descriptor, file_bytes)
         medium = Medium(path, descriptor, _open_direct(path), _size(descriptor, file_bytes))
         yield medium
