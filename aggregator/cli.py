@@ -54,14 +54,14 @@ def serve(
         return
     settings = load(config, AggregatorConfig)
     identity = open_secret(settings.identity, "identity", passphrase_file)
-    from aggregator.service import Aggregator  # noqa: PLC0415 - loads the web framework
+    from aggregator.service import Aggregator, read_installed  # noqa: PLC0415 - loads the web framework
 
     logs.configure(settings.log, role="aggregator")
-    aggregator = Aggregator(settings, identity)
     if check:
-        aggregator.close()
+        read_installed(settings, identity, keep_state=False)
         _out.print("all right")
         return
+    aggregator = Aggregator(settings, identity)
     raise typer.Exit(aggregator.run())
 
 

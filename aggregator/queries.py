@@ -87,7 +87,6 @@ class QueryDesk:
         self._secrets: dict[bytes, _Secrets] = {}
         self._lock = threading.RLock()
         self.changed = threading.Event()
-        self._interrupt_open_queries()
 
     # ------------------------------------------------------------------ intake
 
@@ -301,8 +300,8 @@ class QueryDesk:
     def _append(self, kind: str, query_id: bytes, body: Mapping[str, object]) -> None:
         self._log.append(kind, _now_ms(), self._key.signer, query_id, body)
 
-    def _interrupt_open_queries(self) -> None:
-        """Queries that a previous process left open have lost their matcher keys."""
+    def interrupt_open_queries(self) -> None:
+        """Note, when the service starts, that a previous process took its matcher keys with it."""
         for record in self._book.everything():
             if record.state not in ENDED:
                 self.set_state(

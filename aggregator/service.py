@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 
 import structlog
@@ -33,13 +34,14 @@ from aggregator.witnessing import Witnessing
 from protocol import hpke
 from protocol.auditlog import origin_of
 from protocol.directory import AGGREGATOR, AUDITOR, Directory
+from protocol.policy import Policy
 from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog, Witness
 from runtime.bundle import Bundle, load_bundle
 from runtime.errors import OperationError
 from runtime.fsio import private_folder, read_file
 from runtime.http import Ready, peer_of, serve
-from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
+from runtime.lifecycle import FolderLock, Stop, Threads, signals, wait_until_stopped
 from runtime.log_api import log_router
 from runtime.trust import Trust, read_policy
 
@@ -51,36 +53,60 @@ class WrongIdentity(OperationError):
     """The directory does not know this aggregator by the key that it was given."""
 
 
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """What an aggregator was installed with, opened and verified."""
+
+    key: SigningKey
+    trust: Trust
+    policy: Policy
+    bundle: Bundle | None
+
+
+def read_installed(
+    config: AggregatorConfig, identity: bytes, *, keep_state: bool = True
+) -> Installed:
+    """Open what the configuration names; with ``keep_state`` false nothing is written.
+
+    Raises:
+        TrustError, WrongIdentity, BundleError: it does not fit together.
+    """
+    key = SigningKey(config.name, identity)
+    trust = Trust(
+        site=config.site,
+        authority=config.authority_key,
+        installed=config.directory,
+        state_dir=config.state_dir if keep_state else None,
+    )
+    if trust.directory.require(config.name, AGGREGATOR).verify_key != key.verify_key:
+        raise WrongIdentity(
+            f"the directory lists '{config.name}' with another key than {config.identity}; "
+            "install the identity and directory of one and the same site"
+        )
+    policy = read_policy(
+        config.policy,
+        config.policy_signature,
+        authority=config.authority_key,
+        site=config.site,
+    )
+    return Installed(key, trust, policy, _bundle_of(config))
+
+
 class Aggregator:
     """One aggregator, from its configuration and its opened identity.
 
     Raises:
         TrustError, WrongIdentity, BundleError, StorageError: it cannot work as installed.
+        FolderInUse: it runs already.
     """
 
     def __init__(self, config: AggregatorConfig, identity: bytes) -> None:
         self._config = config
-        self._key = SigningKey(config.name, identity)
         state = private_folder(config.state_dir)
-        self.trust = Trust(
-            site=config.site,
-            authority=config.authority_key,
-            installed=config.directory,
-            state_dir=state,
-        )
-        listed = self.trust.directory.require(config.name, AGGREGATOR)
-        if listed.verify_key != self._key.verify_key:
-            raise WrongIdentity(
-                f"the directory lists '{config.name}' with another key than {config.identity}; "
-                "install the identity and directory of one and the same site"
-            )
-        self.policy = read_policy(
-            config.policy,
-            config.policy_signature,
-            authority=config.authority_key,
-            site=config.site,
-        )
-        bundle = _bundle_of(config)
+        self._lock = FolderLock(state)
+        installed = read_installed(config, identity)
+        self._key, self.trust, self.policy = installed.key, installed.trust, installed.policy
+        bundle = installed.bundle
         self.calibrations: dict[str, Calibration] = (
             {} if bundle is None else calibrations_of(bundle.manifest)
         )
@@ -162,6 +188,7 @@ class Aggregator:
             now_ms=now_ms,
         )
         self._note_start()
+        self.desk.interrupt_open_queries()
         self.trust.on_change(lambda _: self._new_directory(relay))
         threads, ready = Threads(stop), Ready()
         with signals(stop, on_reload=self._reload):
@@ -186,6 +213,7 @@ class Aggregator:
         self.witness.close()
         self.log.close()
         self.store.close()
+        self._lock.close()
 
     # ------------------------------------------------------------------ inside
 

@@ -6,8 +6,6 @@ keys, ``watchdog`` tells systemd that all is well, ``signals`` reacts to SIGTERM
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +29,7 @@ from runtime.auditlog import AuditLog, Witness
 from runtime.errors import OperationError
 from runtime.fsio import private_folder
 from runtime.keyfiles import DEFAULT_COST, Cost, is_sealed, read_secret
-from runtime.lifecycle import Stop
+from runtime.lifecycle import FolderLock, Stop
 
 IDENTITY = "identity"
 _log = structlog.get_logger()
@@ -76,7 +74,7 @@ class Custodian:
         self.config = config
         self.key = read_identity(config.identity, config.name, passphrase)
         private_folder(config.state_dir)
-        self._lock = _hold(config.state_dir)
+        self._lock = FolderLock(config.state_dir)
         self.store = Store(config.database)
         self.clock = Clock(self.store, system=system)
         self.trust = Trust(config, self.store, self.key.verify_key)
@@ -117,7 +115,7 @@ class Custodian:
         self.witness.close()
         self.log.close()
         self.store.close()
-        os.close(self._lock)
+        self._lock.close()
 
     def accept_directory(self, data: bytes) -> bool:
         """Take in a newer signed directory; tell whether it changed anything."""
@@ -171,16 +169,3 @@ class Custodian:
             "log_entries": self.log.size,
             "withdrawals": self.store.count_withdrawals(),
         }
-
-
-def _hold(folder: Path) -> int:
-    """Take the lock that keeps a second process out of ``folder``; return its descriptor."""
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise CustodianError(
-            f"another process already uses {folder}; stop it, or give this one its own state_dir"
-        ) from error
-    return descriptor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -9,9 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import structlog
+
+from runtime.errors import OperationError
 
 _log = structlog.get_logger()
 
@@ -108,6 +112,34 @@ def _react_to(number: int, stop: Stop, on_reload: Callable[[], None] | None) -> 
             on_reload()
         except Exception:
             _log.exception("reload_failed")
+
+
+class FolderInUse(OperationError):
+    """Another process works in the folder already."""
+
+
+class FolderLock:
+    """Keeps a second process out of a state folder, until closed or until the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            FolderInUse: another process has it.
+        """
+        self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._descriptor)
+            raise FolderInUse(
+                f"another process already uses {folder}; stop it, or give this one its own "
+                "state_dir"
+            ) from error
+
+    def close(self) -> None:
+        """Let others in."""
+        os.close(self._descriptor)
 
 
 class Systemd:
