@@ -19,6 +19,8 @@ from edge_agent.epochs import BoardEpochs
 from edge_agent.publisher import Publisher
 from edge_agent.seal import CameraSealer
 from protocol import names
+from protocol.admissions import Admissions
+from protocol.directory import REGISTRAR, Principal
 from protocol.names import CameraAddress
 from protocol.signing import SigningKey
 
@@ -388,3 +390,22 @@ def test_what_the_broker_refuses_is_kept_and_tried_again(
     runner.stop()
     headquarters.stop()
     broker.stop()
+
+
+def test_a_box_that_the_registrar_revokes_hears_of_it_from_the_broker(
+    run: NewRunner, headquarters: Headquarters, site: Site
+) -> None:
+    runner = run()
+    registrar = SigningKey.generate("registrar")
+    listed = Principal("registrar", frozenset({REGISTRAR}), registrar.verify_key)
+    principals = {**site.directory.principals, "registrar": listed}
+    newer = site.directory.next_version(principals, at_ms=2)
+    headquarters.publish(names.directory_topic("demo"), site.signed_directory(newer))
+    topic = names.admissions_topic("demo")
+    for version, gone in ((1, {}), (2, {"box-1": 5})):
+        assert not runner.revoked
+        admissions = Admissions("demo", version, 5, {}, gone).sign(registrar)
+        headquarters.publish(topic, admissions.to_bytes())
+        wait_until(lambda version=version: runner.box.trust.admissions_version == version)
+    wait_until(lambda: runner.revoked)
+    assert "revoked" in runner.revoked[0]
