@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -87,7 +88,10 @@ def probe(
     ] = None,
     camera: CameraOption = None,
     user: Annotated[
-        str | None, typer.Option(help="User at the camera; you are asked for the password.")
+        str | None,
+        typer.Option(
+            help="User at the camera; you are asked for the password (or it is read from a pipe)."
+        ),
     ] = None,
     seconds: Annotated[
         float, typer.Option(min=0.5, max=120, help="How long to look, in seconds.")
@@ -291,7 +295,10 @@ def streams(
         str, typer.Argument(help="The camera's IP address, or its ONVIF address from `discover`.")
     ],
     user: Annotated[
-        str | None, typer.Option(help="User at the camera; you are asked for the password.")
+        str | None,
+        typer.Option(
+            help="User at the camera; you are asked for the password (or it is read from a pipe)."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -380,6 +387,8 @@ def _refuse_still() -> None:
 def _password(user: str | None) -> str:
     if user is None:
         return ""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
     answer: str = typer.prompt(f"Password of {user}", hide_input=True, err=True)
     return answer
 

@@ -11,6 +11,15 @@ from edge_agent.homography import fit_ground_plane
 from edge_agent.vision.config import GroundConfig
 from runtime.terminal import note, plain_table, say, show_table, warn
 
+_CODECS = {
+    **dict.fromkeys(("h264", "avc1", "x264"), "H.264"),
+    **dict.fromkeys(("hevc", "hvc1", "h265"), "H.265"),
+    **dict.fromkeys(("mjpg", "jpeg"), "Motion JPEG"),
+    **dict.fromkeys(("fmp4", "mp4v", "xvid"), "MPEG-4"),
+    "images": "images",
+}
+"""FourCCs, lower case, as people call them; others are shown as they are."""
+
 
 def ground_in_words(ground: GroundConfig | None) -> str:
     """How a camera's ground is known, in words."""
@@ -33,7 +42,7 @@ def show_result(result: ProbeResult) -> None:
     faces = result.faces
     rows = {
         "source": result.address,
-        "codec": facts.codec or "not stated",
+        "codec": _CODECS.get(facts.codec, facts.codec) or "not stated",
         "size": f"{result.width}x{result.height}",
         "frames a second": f"{stated} stated, {result.fps:.1f} {kind}",
         "frames": f"{result.frames} in {result.lasted_s:.1f} s, {lost}",
@@ -58,16 +67,14 @@ def show_result(result: ProbeResult) -> None:
 
 def show_calibration(found: Calibration) -> None:
     """Print how points fit, the scale across the picture, and warnings."""
-    table = plain_table("point", "picture (px)", "ground (m)", "missed by", "without it")
+    table = plain_table("point", "picture (px)", "ground (m)", "missed by")
     for number, each in enumerate(found.errors, start=1):
         at = each.point
-        alone = "" if each.left_out_cm is None else f"{each.left_out_cm:.1f} cm"
         table.add_row(
             str(number),
             f"{at.px:g}, {at.py:g}",
             f"{at.x:g}, {at.y:g}",
             f"{each.error_cm:.1f} cm",
-            alone,
         )
     show_table(table)
     table = plain_table("place in the picture", "px", "one pixel is", "and deep")

@@ -64,7 +64,7 @@ def said(result: Result) -> str:
 def test_a_probe_without_a_bundle_says_so(run: Callable[..., Result], film: Path) -> None:
     result = run("probe", film, "--seconds", 1)
     assert result.exit_code == 0, result.output
-    assert re.search(r"codec\s+mjpg", result.output)
+    assert re.search(r"codec\s+Motion JPEG", result.output)
     assert re.search(r"size\s+160x120", result.output)
     assert "10 stated" in result.output
     assert "faces were not looked for" in result.output
