@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from provisioning.releases.client import Offer
-from provisioning.releases.errors import ReleaseUnusable
-from provisioning.releases.packages import DISTRIBUTION, bundle_id, read_wheel, unpack
+from provisioning.releases.errors import ReleaseError, ReleaseUnusable
+from provisioning.releases.packages import DISTRIBUTION, bundle_id, unpack
 from provisioning.releases.slots import Slots
+from provisioning.releases.wheels import read_wheel, unpack_wheel
 from runtime.bundle import BundleError, load_bundle
-from runtime.errors import OperationError
 from runtime.fsio import FileProblem
 
-_PIP_TIMEOUT_S = 1800
-_CHECK_TIMEOUT_S = 120
+_CHECK_TIMEOUT_S = 600
 _AGENT_GROWTH = 4
-"""An installed wheel takes up to this many times its packed size."""
+"""An unpacked and compiled wheel takes up to this many times its packed size."""
 
 
 def require_space(slots: Slots, offer: Offer, *, max_bytes: int) -> None:
@@ -70,11 +70,13 @@ def install_models(
     slots.adopt(incoming, offer.version, sha256)
 
 
-def install_agent(slots: Slots, offer: Offer, archive: Path, python: Path, sha256: str) -> None:
-    """Install the wheels of an agent into a folder of its own, and see it start there.
+def install_agent(
+    slots: Slots, offer: Offer, archive: Path, python: Path, sha256: str, *, max_bytes: int
+) -> None:
+    """Unpack the wheels of an agent into a folder of its own, and see it start there.
 
-    Only wheels of the package are used, without any index, and nothing of them is run before their
-    hash was checked.
+    Nothing of them is run before their hash was checked. What they do not bring is taken from the
+    libraries that ``python`` has.
 
     Raises:
         ReleaseUnusable: the wheels do not fit this box, or the agent does not start.
@@ -85,24 +87,24 @@ def install_agent(slots: Slots, offer: Offer, archive: Path, python: Path, sha25
     unpack(archive, wheelhouse, max_bytes=offer.unpacked_bytes)
     try:
         wheels = [read_wheel(path) for path in sorted(wheelhouse.glob("*.whl"))]
-    except OperationError as error:
+    except ReleaseError as error:
         raise ReleaseUnusable(f"the agent {offer.version} cannot be used: {error}") from error
-    wanted = sorted({f"{wheel.distribution}=={wheel.version}" for wheel in wheels})
-    if f"{DISTRIBUTION}=={offer.version}" not in wanted:
+    chosen = {wheel.distribution: wheel for wheel in wheels if wheel.fits()}
+    if missing := sorted({wheel.distribution for wheel in wheels} - chosen.keys()):
+        raise ReleaseUnusable(
+            f"{offer.target.path} has no wheel of {', '.join(missing)} for this machine"
+            f" ({platform.machine()}, Python {platform.python_version()}); release it with one"
+        )
+    own = chosen.get(DISTRIBUTION)
+    if own is None or own.version != offer.version:
         raise ReleaseUnusable(
             f"{offer.target.path} has no wheel of {DISTRIBUTION} {offer.version}; release it again"
         )
-    _run(
-        [
-            *(str(python), "-m", "pip", "install", "--isolated", "--no-index", "--no-deps"),
-            *("--no-input", "--disable-pip-version-check", "--no-cache-dir", "--quiet"),
-            *("--only-binary", ":all:", "--find-links", str(wheelhouse)),
-            *("--target", str(incoming), *wanted),
-        ],
-        None,
-        f"the wheels of agent {offer.version} do not fit this box",
-        _PIP_TIMEOUT_S,
-    )
+    left = max_bytes
+    for wheel in chosen.values():
+        left -= unpack_wheel(wheel, incoming, max_bytes=left)
+    # The agent's user may not write here: without this each start would compile anew.
+    _run([str(python), "-m", "compileall", "-q", str(incoming)], None, "", _CHECK_TIMEOUT_S)
     started = _run(
         [str(python), "-m", "provisioning.command", "--version"],
         incoming,
@@ -118,8 +120,7 @@ def install_agent(slots: Slots, offer: Offer, archive: Path, python: Path, sha25
 
 
 def _run(command: list[str], python_path: Path | None, problem: str, timeout_s: float) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIP_"))}
-    environment["PIP_CONFIG_FILE"] = os.devnull
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
     if python_path is not None:
         environment["PYTHONPATH"] = str(python_path)
     try:
@@ -136,7 +137,7 @@ def _run(command: list[str], python_path: Path | None, problem: str, timeout_s: 
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ReleaseUnusable(f"{problem}: {command[0]}: {error}") from error
-    if ended.returncode != 0:
+    if problem and ended.returncode != 0:
         lines = [line.strip() for line in ended.stderr.splitlines() if line.strip()]
         raise ReleaseUnusable(
             f"{problem}: {lines[-1] if lines else f'exit code {ended.returncode}'}; release one"

@@ -11,23 +11,19 @@ import os
 import re
 import shutil
 import tarfile
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from provisioning.releases.errors import ReleaseError, ReleaseUnusable
 from provisioning.releases.layout import Kind
+from provisioning.releases.wheels import read_wheel
 from runtime.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, SIGNATURE_NAME, load_bundle
 from runtime.fsio import FileProblem, fsync_folder, read_file
 
 DISTRIBUTION = "sealtrace"
 MAX_MEMBERS = 2000
 _MEMBER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+!-]{0,254}")
-_WHEEL = re.compile(
-    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._]*[A-Za-z0-9])?)-(?P<version>[A-Za-z0-9._+!]+)"
-    r"(?:-[0-9][A-Za-z0-9._]*)?-[A-Za-z0-9._]+-[A-Za-z0-9._]+-[A-Za-z0-9._]+\.whl"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +39,6 @@ class Package:
     def unpacked_bytes(self) -> int:
         """Size of all files together."""
         return sum(path.stat().st_size for path in self.files.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Wheel:
-    """A wheel's file and what its name says (PEP 427)."""
-
-    path: Path
-    distribution: str
-    version: str
 
 
 def bundle_id(folder: Path) -> str:
@@ -96,24 +83,6 @@ def agent_package(wheels: Sequence[Path]) -> Package:
         if any(w.distribution == wheel.distribution and w.version != wheel.version for w in known):
             raise ReleaseError(f"two versions of {wheel.distribution} are given; give one")
     return Package("agent", own[0].version, files)
-
-
-def read_wheel(path: Path) -> Wheel:
-    """Return what a wheel is.
-
-    Raises:
-        ReleaseError: it is not one.
-    """
-    match = _WHEEL.fullmatch(path.name)
-    if match is None:
-        raise ReleaseError(
-            f"{path.name} is not the name of a wheel (NAME-VERSION-TAGS.whl); build one with"
-            " `python -m build --wheel`"
-        )
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise ReleaseError(f"{path} is missing or not a wheel (a zip file); build it again")
-    distribution = re.sub(r"[-_.]+", "-", match["name"]).lower()
-    return Wheel(path, distribution, match["version"])
 
 
 def write_package(package: Package, path: Path) -> None:

@@ -188,7 +188,8 @@ class BoxUpdater:
         if offer.kind == "models":
             install.install_models(slots, offer, archive, self._config.model_keys, sha256)
         else:
-            install.install_agent(slots, offer, archive, self._config.python, sha256)
+            python = self._config.python
+            install.install_agent(slots, offer, archive, python, sha256, max_bytes=limit)
         archive.unlink()
 
     def _start(self, step: Step, outcome: _Outcome) -> None:
@@ -211,8 +212,14 @@ class BoxUpdater:
         outcome.add("updated", f"{step.kind} {step.version} runs and is well")
 
     def _undo(self, step: Step, outcome: _Outcome) -> None:
-        """Go back to the version before, and never try this one again."""
+        """Go back to the version before, and never try this one again if that one is well."""
         slots = self._slots[step.kind]
+        what = f"{step.kind} {step.version}"
+        if step.previous is None and step.kind == "models":
+            self._keep_step(None)
+            _log.error("first_models_not_well", version=step.version, reason=step.reason)
+            outcome.add("unhealthy", f"{what} stays, as there were none before: {step.reason}")
+            return
         step = step.model_copy(update={"phase": "rolling-back"})
         self._keep_step(step)
         self._on_step(f"rolling-back {step.kind}")
@@ -220,16 +227,17 @@ class BoxUpdater:
         self._on_step(f"rolled-back {step.kind}")
         problem = restart_and_wait(self._config.service)
         self._on_step(f"restarted {step.kind}")
-        state = self._state.with_bad(step.kind, step.version, step.reason)
-        self._keep(state.model_copy(update={"step": None}))
-        self._on_step(f"undone {step.kind}")
-        before = step.previous or "none"
-        _log.error("release_rolled_back", kind=step.kind, version=step.version, reason=step.reason)
-        message = f"{step.kind} {step.version} was rolled back to {before}: {step.reason}"
+        state = self._state.model_copy(update={"step": None})
+        before = step.previous or "what the box came with"
+        message = f"{what} was rolled back to {before}: {step.reason}"
         if problem is None:
+            self._keep(state.with_bad(step.kind, step.version, step.reason))
             outcome.add("rolled-back", message)
-        else:
-            outcome.add("unhealthy", f"{message}; and {before} is not well either: {problem}")
+        else:  # then the version is not to blame: it will be tried again
+            self._keep(state)
+            outcome.add("unhealthy", f"{message}; but {before} is not well either: {problem}")
+        self._on_step(f"undone {step.kind}")
+        _log.error("release_rolled_back", kind=step.kind, version=step.version, reason=step.reason)
 
     def _resume(self, outcome: _Outcome) -> None:
         """Finish or undo what a kill or a power cut left."""

@@ -35,17 +35,17 @@ class MirrorTls(Section):
 class ServiceConfig(Section):
     """How the agent is restarted, and what it takes to call it healthy again."""
 
-    restart: Command = ("systemctl", "restart", "sealtrace-box")
+    restart: Command = ("systemctl", "restart", "sealtrace-edge")
     """Command that restarts the agent."""
-    health: Command = ("systemctl", "is-active", "--quiet", "sealtrace-box")
+    health: Command = ("systemctl", "is-active", "--quiet", "sealtrace-edge")
     """Command that exits with 0 while the agent is well."""
     status_file: Path | None = None
     """File that a healthy agent keeps rewriting; its time must advance after the restart."""
     deadline_s: Annotated[float, Field(gt=0, le=3600)] = 180.0
     """Seconds within which health must come back; else the version before returns."""
-    interval_s: Annotated[float, Field(gt=0, le=60)] = 2.0
+    interval_s: Annotated[float, Field(gt=0, le=60)] = 3.0
     """Seconds between two looks."""
-    times: Annotated[int, Field(ge=1, le=100)] = 5
+    times: Annotated[int, Field(ge=1, le=100)] = 10
     """How many looks in a row must find it well."""
 
 
@@ -71,7 +71,7 @@ class UpdatesConfig(RoleConfig):
     agents: Path = Path("agents")
     """Folder of agents; ``current`` in it is the one that runs (PYTHONPATH of its unit)."""
     python: Path = Path(sys.executable)
-    """The Python, with pip, that agents are installed for."""
+    """The Python that runs the agent; it has the libraries that an agent's package lacks."""
     max_package_mb: Annotated[int, Field(ge=1, le=1 << 16)] = 2048
     """Larger packages are refused, whoever signed them."""
     tls: MirrorTls | None = None

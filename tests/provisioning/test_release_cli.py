@@ -70,12 +70,13 @@ def test_from_an_empty_folder_to_a_box_that_runs_it(tmp_path: Path) -> None:
 
 def test_a_roll_back_is_exit_code_1_and_told_again_by_status(tmp_path: Path) -> None:
     releases = _init(tmp_path / "releases")
-    bundle = make_bundle(tmp_path / "bundle", b"good")
-    version = _run("add-models", releases, bundle, "--trusted", AUTHORITY.hex()).output.split()[-1]
-    _run("rollout", releases, "--kind", "models", "--version", version, "--group", "all")
-    config = _updates(tmp_path / "box", releases, health="false")
+    wheel = make_wheel(tmp_path / "dist", "0.9.1")
+    _run("add-agent", releases, wheel)
+    _run("rollout", releases, "--kind", "agent", "--version", "0.9.1", "--group", "all")
+    agents = tmp_path / "box" / "agents" / "current"
+    config = _updates(tmp_path / "box", releases, health=f'test", "!", "-e", "{agents}')
     assert "rolled back" in _run("update", "--config", config, code=1).output
-    assert f"failed here: models {version}" in _run("status", "--config", config).output
+    assert "failed here: agent 0.9.1" in _run("status", "--config", config).output
     assert "held-back" in _run("update", "--config", config).output
 
 

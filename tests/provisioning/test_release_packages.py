@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import platform
+import sys
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +18,10 @@ from hypothesis import strategies as st
 
 from provisioning.releases.errors import ReleaseError, ReleaseUnusable
 from provisioning.releases.keys import read_public
-from provisioning.releases.packages import Package, read_wheel, unpack, write_package
+from provisioning.releases.packages import Package, unpack, write_package
 from provisioning.releases.rollout import Rollout, RolloutInvalid, parse_rollout
 from provisioning.releases.state import State, StateFile
+from provisioning.releases.wheels import read_wheel, unpack_wheel
 from runtime.errors import OperationError
 
 _NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,20}", fullmatch=True)
@@ -189,3 +193,80 @@ def test_only_the_last_failures_are_remembered() -> None:
     assert len(state.bad["models"]) == 32
     assert "99" in state.bad["models"]
     assert "0" not in state.bad["models"]
+
+
+def _wheel(folder: Path, tags: str, names: tuple[str, ...] = ("a/b.py",)) -> Path:
+    path = folder / f"lib_x-1.0-{tags}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "content of " + name)
+    return path
+
+
+_OURS = f"cp{sys.version_info.major}{sys.version_info.minor}"
+_MACHINE = platform.machine()
+
+
+@pytest.mark.parametrize(
+    ("tags", "fits"),
+    [
+        ("py3-none-any", True),
+        ("py2.py3-none-any", True),
+        ("py2-none-any", False),
+        ("py39-none-any", True),
+        ("py399-none-any", False),
+        (f"{_OURS}-{_OURS}-manylinux_2_17_{_MACHINE}.manylinux2014_{_MACHINE}", True),
+        (f"{_OURS}-{_OURS}-linux_{_MACHINE}", True),
+        (f"cp38-abi3-manylinux_2_28_{_MACHINE}", True),
+        (f"cp38-cp38-manylinux_2_28_{_MACHINE}", False),
+        (f"cp399-abi3-manylinux_2_28_{_MACHINE}", False),
+        (f"{_OURS}-{_OURS}-manylinux_2_17_s390", False),
+        (f"{_OURS}-{_OURS}-musllinux_1_2_{_MACHINE}", False),
+        (f"{_OURS}-{_OURS}-win_amd64", False),
+        ("pp310-pypy310_pp73-any", False),
+    ],
+)
+def test_only_wheels_for_this_machine_fit(tmp_path: Path, tags: str, fits: bool) -> None:
+    wheel = read_wheel(_wheel(tmp_path, tags))
+    assert wheel.fits() is fits
+    assert (wheel.distribution, wheel.version) == ("lib-x", "1.0")
+
+
+def test_a_wheels_libraries_are_unpacked_and_its_scripts_left_out(tmp_path: Path) -> None:
+    names = ("a/b.py", "c-1.0.data/purelib/d.py", "c-1.0.data/scripts/run", "c-1.0.data/data/e")
+    wheel = read_wheel(_wheel(tmp_path, "py3-none-any", names))
+    unpack_wheel(wheel, tmp_path / "out", max_bytes=1000)
+    found = sorted(p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*.*"))
+    assert found == [Path("a/b.py"), Path("d.py")]
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/evil.py", "a/../../evil.py", "a\\..\\evil.py"])
+def test_a_wheel_cannot_leave_its_folder(tmp_path: Path, name: str) -> None:
+    wheel = read_wheel(_wheel(tmp_path, "py3-none-any", ("good.py", name)))
+    with pytest.raises(ReleaseUnusable, match="leave its folder"):
+        unpack_wheel(wheel, tmp_path / "in" / "out", max_bytes=1000)
+    assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_wheel_that_is_too_much_is_refused(tmp_path: Path) -> None:
+    wheel = read_wheel(_wheel(tmp_path, "py3-none-any"))
+    with pytest.raises(ReleaseUnusable, match="more than"):
+        unpack_wheel(wheel, tmp_path / "out", max_bytes=5)
+    assert unpack_wheel(wheel, tmp_path / "out", max_bytes=500) < 500
+    with pytest.raises(ReleaseUnusable, match="there already"):
+        unpack_wheel(wheel, tmp_path / "out", max_bytes=500)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 200), st.integers(0, 255))
+def test_a_damaged_wheel_is_refused_or_whole(place: int, value: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = _wheel(Path(name), "py3-none-any")
+        data = bytearray(path.read_bytes())
+        data[place % len(data)] = value
+        path.write_bytes(data)
+        try:
+            unpack_wheel(read_wheel(path), Path(name) / "out", max_bytes=1000)
+        except OperationError:
+            return
+        assert sum(p.is_file() for p in (Path(name) / "out").rglob("*")) <= 1

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 
 import pytest
-from release_desk import Box, Desk
+from release_desk import Box, Desk, make_wheel
 
+from provisioning.releases import packages
 from provisioning.releases.errors import ReleaseForged
 from provisioning.releases.state import StateFile, UpdateRunning
 from provisioning.releases.update import MAX_ATTEMPTS
@@ -97,50 +98,68 @@ def test_a_newer_version_is_tried_after_one_that_failed(desk: Desk, box: Box) ->
 
 
 def test_a_failed_version_is_tried_again_when_asked(desk: Desk, box: Box) -> None:
-    desk.models("bad 1")
+    desk.agent("0.9.1", state="bad")
     assert box.updater().run().result == "rolled-back"
     (box.folder / "health.sh").write_text("exit 0\n")
     assert box.updater().run().result == "held-back"
     assert box.updater().run(retry=True).result == "updated"
 
 
-def test_a_first_version_that_fails_leaves_the_box_as_it_was(desk: Desk, box: Box) -> None:
-    desk.models("bad 1")
+def test_a_first_agent_that_fails_leaves_the_box_with_what_it_came_with(
+    desk: Desk, box: Box
+) -> None:
+    desk.agent("0.9.1", state="bad")
     report = box.updater().run()
     assert report.result == "rolled-back"
-    assert not (box.folder / "bundles" / "current").is_symlink()
+    assert not (box.folder / "agents" / "current").is_symlink()
 
 
-def test_a_box_that_is_ill_before_and_after_says_so(desk: Desk, box: Box) -> None:
+def test_first_models_stay_even_if_the_box_is_not_well_yet(desk: Desk, box: Box) -> None:
+    version = desk.models("bad 1")
+    report = box.updater().run()
+    assert report.result == "unhealthy"
+    assert report.running["models"] == version
+    assert box.updater().run().result == "current"
+    desk.models("good 2")
+    assert box.updater().run().result == "updated"
+
+
+def test_a_version_is_not_blamed_when_the_one_before_is_not_well_either(
+    desk: Desk, box: Box
+) -> None:
     desk.models("good 1")
-    (box.folder / "health.sh").write_text("echo no camera; exit 1\n")
+    box.updater().run()
+    desk.models("good 2")
+    health = box.folder / "health.sh"
+    healthy = health.read_text()
+    health.write_text("echo no camera; exit 1\n")
     report = box.updater().run()
     assert report.result == "unhealthy"
     assert "no camera" in report.message
+    assert box.runs == "good 1"
+    health.write_text(healthy)
+    assert box.updater().run().result == "updated"
+    assert box.runs == "good 2"
 
 
 def test_a_restart_that_fails_is_a_failure_of_the_version(desk: Desk, box: Box) -> None:
     desk.models("good 1")
     (box.folder / "restart.sh").write_text("echo unit is masked; exit 5\n")
     report = box.updater().run()
+    assert report.result == "unhealthy"
     assert "unit is masked" in report.message
-    assert box.runs is None
 
 
 def test_a_status_file_that_stands_still_is_no_health(desk: Desk, tmp_path: Path) -> None:
     status = tmp_path / "status.json"
     status.write_text("{}")
-    service = {"status_file": status}
-    box = Box(tmp_path / "box", desk, desk.trusted_root, service=service)
-    desk.models("good 1")
+    box = Box(tmp_path / "box", desk, desk.trusted_root, service={"status_file": status})
+    desk.agent("0.9.1")
     report = box.updater().run()
     assert report.result == "unhealthy"
     assert "was not written again" in report.message
-    health = box.folder / "health.sh"
-    health.write_text(
-        f'n=$(cat {status}x 2>/dev/null); echo "$n." > {status}x; cp {status}x {status}'
-    )
-    assert box.updater().run(retry=True).result == "updated"
+    (box.folder / "health.sh").write_text(f"date +%N > {status}")
+    assert box.updater().run().result == "updated"
 
 
 def test_a_bundle_that_the_site_does_not_vouch_for_is_refused(desk: Desk, box: Box) -> None:
@@ -161,6 +180,17 @@ def test_an_agent_is_installed_from_its_wheels(desk: Desk, box: Box) -> None:
     assert (current / "provisioning" / "command.py").is_file()
     mode = (current / "agent_state.txt").stat().st_mode
     assert mode & 0o444 == 0o444
+
+
+def test_an_agent_for_another_machine_is_refused(desk: Desk, box: Box, tmp_path: Path) -> None:
+    own = make_wheel(tmp_path / "dist", "0.9.1")
+    library = own.with_name("lib-1.0-cp311-cp311-manylinux_2_17_s390.whl")
+    library.write_bytes(own.read_bytes())
+    desk.repository.add(packages.agent_package([own, library]))
+    desk.repository.roll_out("agent", "0.9.1", "all")
+    report = box.updater().run()
+    assert report.result == "unusable"
+    assert "no wheel of lib for this machine" in report.message
 
 
 def test_an_agent_that_does_not_start_never_becomes_current(desk: Desk, box: Box) -> None:
@@ -225,7 +255,7 @@ def test_a_version_larger_than_the_box_takes_is_refused(desk: Desk, tmp_path: Pa
 
 
 def test_what_the_state_file_says_can_be_read_by_others(desk: Desk, box: Box) -> None:
-    desk.models("bad 1")
+    desk.agent("0.9.1", state="bad")
     box.updater().run()
     path = box.config.state_dir / "state.json"
     assert path.stat().st_mode & 0o777 == 0o644
