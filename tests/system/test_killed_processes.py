@@ -144,3 +144,22 @@ def test_a_query_that_the_restart_interrupted_is_resumed_without_new_approvals(
     assert shown["state"] in {"running", "standing"}
     ids = [(c.address.camera, c.sighting_id) for c, _ in hits(site, standing)]
     assert len(ids) == len(set(ids))  # what was found before is not found twice
+
+
+def test_a_standing_query_that_is_revoked_finds_nothing_more(
+    site: RunningSite, standing: str
+) -> None:
+    site.local.run("bo", "query", "revoke", standing, "--reason", "consent withdrawn", "--yes")
+    shown = wait_for(
+        lambda: (
+            s
+            if (s := site.local.run_json("ana", "query", "show", standing)["status"])["state"]
+            == "withdrawn"
+            else {}
+        ),
+        "the query to be withdrawn",
+    )
+    found = len(hits(site, standing))
+    wait_more(site, 4)  # both people have walked past twice more
+    assert len(hits(site, standing)) == found
+    assert [w["officer"] for w in shown["withdrawals"]] == ["bo"]
