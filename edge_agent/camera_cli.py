@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -318,8 +319,8 @@ def streams(
             fps = f"{each.fps:g}" if each.fps else ""
             table.add_row(*(each.profile, each.codec, f"{each.width}x{each.height}", fps, each.url))
         show_table(table)
-        login = f" --user {user}" if user else ""
-        note(f"next: sealtrace camera probe '{found[0].url}'{login}")
+        login = f" --user {shlex.quote(user)}" if user else ""
+        note(f"next: sealtrace camera probe {shlex.quote(found[0].url)}{login}")
 
 
 # -- what the commands share ----------------------------------------------------------------------
