@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import stat
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from onvif_camera import OnvifServer
 from rtsp_camera import RtspCamera
 from typer.testing import CliRunner, Result
 
@@ -274,6 +276,26 @@ def test_nobody_answers_a_discovery(run: Callable[..., Result]) -> None:
     assert "no camera answered" in said(result)
     quiet = run("discover", "--address", "127.0.0.1:9", "--timeout", 0.2, "--json")
     assert json.loads(quiet.stdout) == []
+
+
+def test_streams_are_listed_and_the_next_step_is_safe_to_copy(run: Callable[..., Result]) -> None:
+    camera = OnvifServer()
+    camera.uri = "rtsp://viewer:hunter2@10.0.0.11/{}';reboot;'"
+    try:
+        result = run("streams", camera.address, "--user", "viewer", input=f"{camera.password}\n")
+        table = run(
+            *("streams", camera.address, "--user", "viewer", "--json"), input=f"{camera.password}\n"
+        )
+    finally:
+        camera.close()
+    assert result.exit_code == 0, result.output
+    assert "1920x1080" in result.output
+    next_step = next(line for line in result.output.splitlines() if line.startswith("next: "))
+    assert shlex.split(next_step)[1:] == [
+        *("sealtrace", "camera", "probe", "rtsp://10.0.0.11/p&1';reboot;'", "--user", "viewer")
+    ]
+    assert "hunt" not in result.output + table.output
+    assert [row["profile"] for row in json.loads(table.stdout)] == ["main", "sub?"]
 
 
 def test_streams_of_what_is_no_camera(run: Callable[..., Result]) -> None:
