@@ -108,5 +108,5 @@ class OnvifServer:
         at = datetime.strptime(created, "%Y-%m-%dT%H:%M:%S.000Z").replace(tzinfo=UTC)
         fresh = abs(at - self.clock) < timedelta(minutes=5)
         content = base64.b64decode(nonce) + created.encode() + self.password.encode()
-        right = base64.b64encode(hashlib.sha1(content).digest()).decode()
+        right = base64.b64encode(hashlib.sha1(content, usedforsecurity=False).digest()).decode()
         return fresh and user == self.user and digest == right
