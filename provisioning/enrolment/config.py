@@ -50,7 +50,10 @@ class BrokerSection(Section):
     """The aggregator's name in its access list."""
     folder: Path | None = None
     """The broker's folder when it runs on this machine: revocations are written there, and it is
-    signalled. Without, they are written to ``state_dir/broker`` for somebody to carry over."""
+    signalled. Without, they are written to ``state_dir/broker``."""
+    push: tuple[str, ...] = ()
+    """Without ``folder``: a command that brings ``acl`` and ``certs/crl.pem`` from the folder it is
+    started in to the broker's machine and signals the broker; run again until it succeeds."""
 
 
 class EnrolmentConfig(RoleConfig):

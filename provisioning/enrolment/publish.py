@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from runtime.fsio import atomic_write, private_folder, read_file
 from runtime.lifecycle import Stop
 
 _TIMEOUT_S = 5.0
+_PUSH_TIMEOUT_S = 20.0
 _AT_ONCE = 16
 _POLL_S = 0.5
 _BACKOFF_S = (1.0, 10.0)
@@ -31,10 +33,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What became of telling one party; ``problem`` is empty when it knows the newest."""
+    """What became of telling one party; ``problem`` is empty when it knows the newest.
+
+    :param again: whether trying again may help; else somebody has to do what ``problem`` says.
+    """
 
     name: str
     problem: str = ""
+    again: bool = True
 
 
 def services(directory: Directory) -> list[Principal]:
@@ -74,16 +80,37 @@ def write_broker(registrar: Registrar) -> Told:
         if not here:
             if not broker.tls:
                 return Told("broker")
-            return Told(
-                "broker",
-                f"is not on this machine: carry {folder}/acl and {folder}/certs/crl.pem to its"
-                " folder and send it SIGHUP",
-            )
+            return _push_lists(folder, broker.push)
         mosquitto.give_to_mosquitto(folder)
         if changed and not mosquitto.signal_mosquitto(folder):
-            return Told("broker", f"does not run in {folder}; it reads the lists when it starts")
+            why = f"does not run in {folder}; it reads the lists when it starts"
+            return Told("broker", why, again=False)
     except OperationError as error:
         return Told("broker", str(error))
+    return Told("broker")
+
+
+def _push_lists(folder: Path, command: tuple[str, ...]) -> Told:
+    if not command:
+        why = (
+            f"is not on this machine: carry {folder}/acl and {folder}/certs/crl.pem to its folder"
+            " and send it SIGHUP, or set broker.push in enrolment.toml"
+        )
+        return Told("broker", why, again=False)
+    try:
+        ended = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PUSH_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Told("broker", f"{command[0]} cannot be run, or hangs: {error}")
+    if ended.returncode:
+        said = ended.stderr.decode("utf-8", "replace").strip()[-200:]
+        return Told("broker", f"{command[0]} ended with {ended.returncode}: {said}")
     return Told("broker")
 
 
@@ -131,6 +158,11 @@ class _Target:
     pause_s: float = _BACKOFF_S[0]
     next_s: float = field(default_factory=time.monotonic)
 
+    def wait(self) -> None:
+        """Try again after a pause, a longer one each time."""
+        self.next_s = time.monotonic() + self.pause_s
+        self.pause_s = min(self.pause_s * 2, _BACKOFF_S[1])
+
 
 class Publisher:
     """Watches the database for changes and tells everybody until all have them."""
@@ -141,8 +173,7 @@ class Publisher:
         self._registrar = registrar
         self._write = write
         self._targets: dict[str, _Target] = {}
-        self._broker: tuple[bytes, ...] = ()
-        self._broker_problem = ""
+        self._broker = _Target()
 
     def run(self, stop: Stop) -> None:
         """Publish until ``stop``; the body of the thread ``publish``."""
@@ -155,8 +186,8 @@ class Publisher:
         """Tell whoever lacks the newest and is due; return whether everybody has it."""
         registrar = self._registrar
         documents = documents_of(registrar)
-        if self._broker != (*documents, registrar.crl_pem()):
-            self._tell_broker(documents)
+        if self._broker.next_s <= time.monotonic():
+            self._tell_broker((*documents, registrar.crl_pem()))
         found = {service.name: service for service in services(registrar.directory)}
         for gone in set(self._targets) - set(found):
             del self._targets[gone]
@@ -172,20 +203,24 @@ class Publisher:
         return all(target.has == documents for target in self._targets.values())
 
     def _tell_broker(self, documents: tuple[bytes, ...]) -> None:
-        crl = self._registrar.crl_pem()
+        broker = self._broker
+        if broker.has == documents:
+            return
         told = self._write(self._registrar)
-        if told.problem != self._broker_problem and told.problem:
+        if told.problem and told.problem != broker.problem:
             _log.warning("broker_not_told", reason=told.problem)
-        self._broker_problem = told.problem
-        self._broker = (*documents, crl)
+        broker.problem = told.problem
+        if told.problem and told.again:
+            broker.wait()
+        else:
+            broker.has, broker.pause_s = documents, _BACKOFF_S[0]
 
     def _note(self, target: _Target, told: Told, documents: tuple[bytes, ...]) -> None:
         if told.problem:
             if told.problem != target.problem:
                 _log.warning("admissions_not_delivered", to=told.name, reason=told.problem)
             target.problem = told.problem
-            target.next_s = time.monotonic() + target.pause_s
-            target.pause_s = min(target.pause_s * 2, _BACKOFF_S[1])
+            target.wait()
             return
         target.has, target.problem, target.pause_s = documents, "", _BACKOFF_S[0]
         _log.info(

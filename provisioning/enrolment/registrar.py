@@ -244,7 +244,8 @@ class Registrar:
         :raises EnrolmentRefused: with what is wrong and what to do.
         """
         principal = self.require_box(box)
-        if any(c.fingerprint == fingerprint and c.revoked_ms for c in self.store.certificates()):
+        held = self.store.certificates(box)
+        if any(one.fingerprint == fingerprint and one.revoked_ms is not None for one in held):
             raise BoxRefused(f"this certificate of '{box}' has been revoked")
         request_key = est.read_request(request, box=box)
         if self._proven(box, request, proof) != principal.verify_key:

@@ -62,6 +62,13 @@ _MIGRATIONS = (
 )
 
 
+_BOXES = (
+    "SELECT name, cameras, settings, verify_key, claimed_ms, admitted_ms,"
+    " (SELECT at_ms FROM revocations r WHERE r.name = boxes.name) FROM boxes"
+)
+_KEPT_MS = 90 * 24 * 3600 * 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """A claim; ``bound`` and ``certificate`` are the keys that used it, and what they got."""
@@ -197,18 +204,12 @@ class Store:
 
     def box(self, name: str) -> BoxRecord | None:
         """Return a box that was claimed here."""
-        return next((box for box in self.boxes() if box.name == name), None)
+        rows = self._all(f"{_BOXES} WHERE name = ?", name)
+        return _record(rows[0]) if rows else None
 
     def boxes(self) -> list[BoxRecord]:
         """Return every box that was claimed here, by name."""
-        rows = self._all(
-            "SELECT name, cameras, settings, verify_key, claimed_ms, admitted_ms,"
-            " (SELECT at_ms FROM revocations r WHERE r.name = boxes.name) FROM boxes ORDER BY name"
-        )
-        return [
-            BoxRecord(name, tuple(json.loads(cameras)), json.loads(settings), *rest)
-            for name, cameras, settings, *rest in rows
-        ]
+        return [_record(row) for row in self._all(f"{_BOXES} ORDER BY name")]
 
     def revoke(self, name: str, *, at_ms: int) -> bool:
         """Revoke a box and its certificates, and void its claims; tell whether that was new."""
@@ -229,7 +230,8 @@ class Store:
     # ------------------------------------------------------------------ certificates
 
     def put_certificate(self, certificate: Certificate, *, issued_ms: int) -> None:
-        """Keep an issued certificate."""
+        """Keep an issued certificate; those that ran out a season ago are forgotten."""
+        self._do("DELETE FROM certificates WHERE not_after_ms < ?", issued_ms - _KEPT_MS)
         self._do(
             "INSERT INTO certificates (serial, name, fingerprint, issued_ms, not_after_ms)"
             " VALUES (?, ?, ?, ?, ?)",
@@ -240,11 +242,13 @@ class Store:
             certificate.not_after_ms,
         )
 
-    def certificates(self) -> list[Certificate]:
-        """Return every certificate, in order of issue."""
+    def certificates(self, name: str | None = None) -> list[Certificate]:
+        """Return every certificate, or those of one box, in order of issue."""
         rows = self._all(
             "SELECT serial, name, fingerprint, not_after_ms, revoked_ms FROM certificates"
-            " ORDER BY issued_ms, serial"
+            " WHERE ? IS NULL OR name = ? ORDER BY issued_ms, serial",
+            name,
+            name,
         )
         return [Certificate(int(serial, 16), *rest) for serial, *rest in rows]
 
@@ -279,3 +283,8 @@ class Store:
     def _all(self, sql: str, *values: object) -> list[Any]:
         with self._lock:
             return list(self._db.conn.execute(sql, values).fetchall())
+
+
+def _record(row: Any) -> BoxRecord:
+    name, cameras, settings, *rest = row
+    return BoxRecord(name, tuple(json.loads(cameras)), json.loads(settings), *rest)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from enrolment_site import EnrolmentSite, make_site, served
 from typer.testing import CliRunner, Result
+from waiting import wait_for
 
 from edge_agent.config import load_box
 from provisioning import box_cli, enrolment_cli
 from provisioning.enrolment.claimfile import load_claim
+from provisioning.enrolment.publish import Publisher, publish_now
 from provisioning.firstboot import units
 from provisioning.site import SitePlan
 
@@ -184,3 +187,34 @@ def test_the_units_are_what_systemd_takes(run: Run, tmp_path: Path) -> None:
         pytest.skip("systemd-analyze is not installed")
     complaints = [line for line in checked.stderr.splitlines() if "sealtrace" in line]
     assert not [line for line in complaints if "sealtrace-edge.service" not in line], complaints
+
+
+def test_lists_reach_a_broker_on_another_machine_by_a_command(
+    site: EnrolmentSite, tmp_path: Path
+) -> None:
+    """The command is run again until it succeeds; without one, somebody is told what to carry."""
+    there = tmp_path / "there"
+    text = site.paths.enrolment.read_text().replace(
+        'folder = "../broker"',
+        f'push = ["sh", "-c", "test -d {there} && cp -r acl certs {there}"]',
+    )
+    site.paths.enrolment.write_text(text)
+    site.registrar.close()
+    site.registrar = site.open()
+    site.claim()
+    site.registrar.revoke("box-7")
+    publisher = Publisher(site.registrar)
+    with ThreadPoolExecutor(4) as pool:
+        publisher.step(pool)
+        assert not (there / "acl").exists()
+        there.mkdir()
+
+        def arrived() -> bool:
+            publisher.step(pool)
+            return (there / "acl").exists()
+
+        wait_for(arrived, "the lists to be pushed")
+    assert "user box-7\ntopic deny #" in (there / "acl").read_text()
+    assert b"BEGIN X509 CRL" in (there / "certs" / "crl.pem").read_bytes()
+    broker, *_ = publish_now(site.registrar)
+    assert (broker.name, broker.problem) == ("broker", "")

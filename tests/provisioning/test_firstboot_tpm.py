@@ -10,10 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from enrolment_site import make_site, served
 from waiting import wait_for
 
+from edge_agent.config import load_box
+from edge_agent.identity import load_board_key
+from provisioning.firstboot import steps
 from provisioning.firstboot.errors import FirstBootError, TpmError
 from provisioning.firstboot.keys import FileKeys, TpmKeys, give_to_owner, open_keys
+from provisioning.site import SitePlan
 from runtime.errors import OperationError
 
 _HERE = shutil.which("swtpm") is not None and importlib.util.find_spec("tpm2_pytss") is not None
@@ -43,11 +48,20 @@ class SoftwareTpm:
             ]
         )
         # The control port only: the server's takes one client, and ends with it.
-        wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", port + 1)) == 0, "swtpm")
+        wait_for(lambda: self.ended or _listens(port + 1), "swtpm")
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
 
     def stop(self) -> None:
         self._process.terminate()
         self._process.wait(10)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 Start = Callable[[str], SoftwareTpm]
@@ -59,8 +73,11 @@ def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Start]:
     running: list[SoftwareTpm] = []
 
     def begin(name: str) -> SoftwareTpm:
-        running.append(SoftwareTpm(tmp_path / name, free_port()))
-        return running[-1]
+        for _ in range(5):  # it takes two ports in a row, and one may be another's
+            running.append(SoftwareTpm(tmp_path / name, free_port()))
+            if not running[-1].ended:
+                return running[-1]
+        pytest.fail("swtpm does not start")
 
     yield begin
     for each in running:
@@ -148,3 +165,27 @@ def test_without_a_tpm_keys_go_into_files(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     with pytest.raises(OperationError, match=r"identity\.key"):
         open_keys(tmp_path / "box", "file").load("box-7")
+
+
+@needs_swtpm
+def test_a_box_enrols_with_keys_that_its_tpm_holds(
+    start: Start,
+    tmp_path: Path,
+    make_plan: Callable[..., SitePlan],
+    passphrase: bytes,
+    free_port: Callable[[], int],
+) -> None:
+    site = make_site(make_plan, tmp_path, passphrase, port=free_port())
+    keys = tpm_keys(tmp_path, start("ours"))
+    with served(site.registrar):
+        folder, claim = steps.begin(tmp_path / "box", site.claim())
+        steps.enrol(folder, claim, keys)
+        shutil.rmtree(tmp_path / "run")  # a reboot
+        keys.load("box-7")
+        config = load_box(folder.box_toml)
+        assert config.identity == tmp_path / "run" / "identity.key"
+        listed = site.registrar.directory.principals["box-7"].verify_key
+        assert load_board_key(config).verify_key == listed
+        _, renewed = steps.renew(folder, keys)
+        assert renewed
+    site.registrar.close()
