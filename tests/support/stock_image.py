@@ -268,3 +268,9 @@ def make_claim(
     path = folder / f"{box}.claim"
     claim.write(path)
     return path
+
+
+def unpack_fat_folder(image: Path, offset: int, name: str, target: Path) -> None:
+    """Copy a folder of the FAT file system at ``offset`` to ``target/NAME``."""
+    target.mkdir(parents=True, exist_ok=True)
+    _mtools("mcopy", "-s", "-n", "-i", f"{image}@@{offset}", f"::/{name}", str(target))

@@ -1,0 +1,196 @@
+"""A card from a stock image: flashed, started, enrolled, believed; once revoked, refused by all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from running_site import SERVERS, RunningSite
+from stock_image import make_stock_image, packed, read_fat_file, unpack_fat_folder
+from waiting import wait_for
+
+from edge_agent.config import load_box
+from provisioning.demo.local_site import plan_of
+from provisioning.demo.processes import Service, sealtrace
+from provisioning.demo.scenario import ClipTruth
+
+BOX, CAMERA = "box-7", "door"
+REVOKED = 3
+WITHIN_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, model_bundle_path: Path, mosquitto_program: str
+) -> Iterator[RunningSite]:
+    """Headquarters: Mosquitto, custodians, aggregator, enrolment service."""
+    assert mosquitto_program
+    plan = plan_of(
+        {"cam-1": {"source": "file:none.mp4"}}, bundle=model_bundle_path, broker="mosquitto"
+    )
+    made = RunningSite(plan, tmp_path_factory.mktemp("flashed"))
+    with made.local.paths.enrolment.open("a") as settings:
+        settings.write("\n[box.sealing]\nbatch = 1\nlive_after_s = 0.5\n")
+    try:
+        made.start(*SERVERS, "enrolment")
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+def card(site: RunningSite, short_clip: ClipTruth) -> Path:
+    """What the installer makes: claim, image, card (a file)."""
+    folder = site.local.folder
+    cameras = folder / "cameras.toml"
+    cameras.write_text(f'[[cameras]]\nname = "{CAMERA}"\nsource = "file:elsewhere"\nloop = true\n')
+    root = str(site.local.paths.root)
+    site.command("box", "claim", root, BOX, "--cameras-file", str(cameras))
+    stock = packed(make_stock_image(folder / "raspios.img").path, ".xz")
+    site.command(
+        "image", "build", "--base", str(stock), "--box", BOX,
+        "--sha256", hashlib.sha256(stock.read_bytes()).hexdigest(),
+        "--claim", str(folder / f"{BOX}.claim.toml"),
+        "--camera", f"{CAMERA}=file:{short_clip.path.resolve()}",
+        "--models", str(site.local.paths.models), "--out", str(folder / "box-7.img"),
+    )  # fmt: skip
+    told = site.command(
+        "flash", "--image", str(folder / "box-7.img"), "--file", str(folder / "card")
+    )
+    assert "written and verified" in told
+    return folder / "card"
+
+
+class StartedBox:
+    """A box in a folder: what cloud-init and systemd do with its card, done by hand."""
+
+    def __init__(self, card: Path, folder: Path, environment: dict[str, str]) -> None:
+        self.folder, self._environment = folder, environment
+        folder.mkdir()
+        self.boot = folder / "boot"
+        unpack_fat_folder(card, 1 << 20, "sealtrace", self.boot)
+        self._user_data: dict[str, Any] = yaml.safe_load(read_fat_file(card, 1 << 20, "user-data"))
+        for entry in self._user_data["write_files"]:
+            path = self.path(entry["path"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(entry["content"])
+            path.chmod(int(entry["permissions"], 8))
+        command = folder / "sealtrace"
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m provisioning.command "$@"\n')
+        systemctl = folder / "systemctl"
+        systemctl.write_text(f'#!/bin/sh\necho "$@" >> {folder}/units\n')
+        for program in (command, systemctl):
+            program.chmod(0o755)
+
+    def path(self, there: str) -> Path:
+        return self.folder / "root" / there.lstrip("/")
+
+    @property
+    def config(self) -> Path:
+        return self.path("/var/lib/sealtrace/box/box.toml")
+
+    def first_boot(self) -> str:
+        script = self.path("/usr/local/sbin/sealtrace-first-boot")
+        done = subprocess.run(
+            [str(script)],
+            env={
+                **self._environment,
+                "SEALTRACE_ETC": str(self.path("/etc/sealtrace")),
+                "SEALTRACE_VAR": str(self.path("/var/lib/sealtrace")),
+                "SEALTRACE_BOOT": str(self.boot),
+                "SEALTRACE_COMMAND": str(self.folder / "sealtrace"),
+                "SEALTRACE_SYSTEMCTL": str(self.folder / "systemctl"),
+                "SEALTRACE_USER": "",
+                "SEALTRACE_CLOCK_WAIT_S": "0",
+            },
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def agent(self) -> Service:
+        """The agent as its unit starts it."""
+        unit = self.path("/etc/systemd/system/sealtrace-edge.service").read_text()
+        line = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+        words = line.removeprefix("ExecStart=").split()
+        assert words[0] == "/opt/sealtrace/bin/sealtrace"
+        arguments = [str(self.path(w)) if w.startswith("/") else w for w in words[1:]]
+        return Service(
+            BOX,
+            sealtrace(*arguments),
+            self.config.parent,
+            self.folder / "agent.log",
+            self._environment,
+        )
+
+
+def test_from_a_stock_image_to_sightings_to_a_stolen_box(
+    site: RunningSite, card: Path, tmp_path: Path
+) -> None:
+    environment = {
+        key: value
+        for key, value in site.local.environment.items()
+        if not key.startswith("SEALTRACE")
+    } | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    box = StartedBox(card, tmp_path / "box", environment)
+    assert f"{BOX} is enrolled" in box.first_boot()
+    assert "enrolled already" in box.first_boot()
+    assert not box.path("/etc/sealtrace/claim.toml").exists()
+    config = load_box(box.config)
+    assert [(camera.name, camera.loop) for camera in config.cameras] == [(CAMERA, True)]
+    assert config.cameras[0].source.endswith(".mp4"), "the source is the card's, not headquarters'"
+    lists = {path: path.read_bytes() for path in config.state_dir.glob("*.cbor")}
+    assert lists
+
+    agent = box.agent()
+    agent.start()
+    try:
+        agent.wait_ready()
+        before = site.wait_stored(CAMERA, 2, timeout_s=WITHIN_S)
+        assert site.boxes()[BOX]["rejects"] == []
+
+        told = site.command("box", "revoke", str(site.local.paths.root), BOX)
+        assert f"{BOX} is revoked" in told
+        assert agent.wait(WITHIN_S) == REVOKED, agent.tail()
+    finally:
+        agent.kill()
+    wait_for(lambda: site.boxes()[BOX]["revoked"], "the aggregator to know", timeout_s=WITHIN_S)
+
+    stored = len(site.stored(CAMERA))
+    assert stored >= len(before)
+    refused = subprocess.run(
+        [str(box.folder / "sealtrace"), "box", "renew", "--folder", str(box.config.parent)],
+        env=environment, cwd=box.folder, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "revoked" in refused.stderr
+
+    # A thief who starts it again, with the lists of before the theft, is refused at the door.
+    for path, content in lists.items():
+        path.write_bytes(content)
+    again = box.agent()
+    again.start()
+    try:
+        wait_for(
+            lambda: again.events("mqtt_unreachable"),
+            "the broker to refuse it",
+            timeout_s=WITHIN_S,
+        )
+        assert not again.events("mqtt_connected")
+    finally:
+        again.kill()
+    assert len(site.stored(CAMERA)) == stored
+    assert json.loads((box.boot / "sealtrace" / "image.json").read_text())["box"] == BOX
+    assert os.access(box.config, os.R_OK)
