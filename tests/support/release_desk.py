@@ -160,7 +160,7 @@ class Box:
         service = {
             "restart": ("sh", str(folder / "restart.sh")),
             "health": ("sh", str(folder / "health.sh")),
-            "deadline_s": 1.0,
+            "deadline_s": 0.7,
             "interval_s": 0.01,
             "times": 1,
         } | changed.pop("service", {})
