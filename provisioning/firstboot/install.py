@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from provisioning.enrolment.messages import CONFIGURATION_KIND, BoxConfiguration
 from provisioning.firstboot.errors import FirstBootError, InstallRefused
 from provisioning.firstboot.keys import BoxKeys
 from provisioning.site import layout, pki, tomltext
-from runtime.config import TlsConfig
+from runtime.config import MAX_CONFIG_BYTES, TlsConfig
 from runtime.fsio import atomic_write, private_folder, read_file
 from runtime.trust import Trust
 
@@ -199,6 +200,7 @@ def _box_toml(
     rest = {
         key: value for key, value in told.settings.items() if key not in _OURS and key != "cameras"
     }
+    ground = _ground_measured_here(folder)
     content = {
         "site": claim.site,
         "box": claim.box,
@@ -209,10 +211,11 @@ def _box_toml(
         "bundle": DEFAULT_MODELS,
         **rest,
         "mqtt": mqtt,
-        "cameras": [_with_source(camera, sources) for camera in cameras],
+        "cameras": [_with_ground(_with_source(camera, sources), ground) for camera in cameras],
     }
     head = (
-        "# Written by `sealtrace box` from what headquarters signed; changes are overwritten.\n\n"
+        "# Written by `sealtrace box` from what headquarters signed. Changes are overwritten, but\n"
+        "# for the ground measured by `sealtrace camera calibrate`.\n\n"
     )
     try:
         return head + tomltext.table(content)
@@ -225,6 +228,22 @@ def _with_source(camera: Any, sources: Mapping[str, str]) -> dict[str, Any]:
         raise InstallRefused("the configuration has a camera without a name")
     source = sources.get(camera["name"])
     return dict(camera) if source is None else {**camera, "source": source}
+
+
+def _ground_measured_here(folder: Folder) -> dict[str, Any]:
+    """Return the ground planes, by camera, that `sealtrace camera calibrate` put into box.toml."""
+    if not folder.box_toml.exists():
+        return {}
+    try:
+        cameras = tomllib.loads(read_file(folder.box_toml, MAX_CONFIG_BYTES).decode())["cameras"]
+        return {c["name"]: c["homography"] for c in cameras if c.get("homography")}
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError):
+        return {}  # damaged: it is about to be written anew
+
+
+def _with_ground(camera: dict[str, Any], ground: Mapping[str, Any]) -> dict[str, Any]:
+    measured = ground.get(camera["name"])
+    return camera if measured is None else {"homography": measured, **camera}
 
 
 def _relative(path: Path, folder: Folder) -> str:

@@ -351,6 +351,29 @@ def replace_source(camera: dict[str, str], source: str) -> dict[str, object]:
     return {**camera, "source": source}
 
 
+def test_the_ground_measured_at_a_camera_outlives_renewals(site: EnrolmentSite) -> None:
+    folder = site.enrol(site.claim())
+    ground = {"image_points_px": [[1.5, 2]] * 4, "ground_points_m": [[0, 0.25]] * 4}
+    text = folder.box_toml.read_text()
+    lines = "".join(f"{key} = {value}\n" for key, value in ground.items())
+    folder.box_toml.write_text(f"{text}\n[cameras.homography]\n{lines}")
+    steps.renew(folder, FileKeys(folder.path))
+    kept = load_box(folder.box_toml).cameras[0].homography
+    assert kept is not None
+    assert kept.model_dump(exclude_none=True) == {
+        "image_points_px": ((1.5, 2),) * 4,
+        "ground_points_m": ((0, 0.25),) * 4,
+    }
+    done, _ = steps.renew(folder, FileKeys(folder.path))
+    assert not done.changed
+    level = {"matrix": [[1, 0, 0], [0, 1, 0], [0, 0, 1]]}
+    site.registrar.claim("box-7", [{**CAMERA, "homography": level}])
+    steps.renew(folder, FileKeys(folder.path))
+    told = load_box(folder.box_toml).cameras[0].homography
+    assert told is not None
+    assert told.matrix is not None  # what headquarters says goes first
+
+
 def test_a_box_of_the_authority_renews_too(site: EnrolmentSite) -> None:
     """Its certificate comes from the offline issuing CA, its key from its own folder."""
     box = site.paths.box("box-1").parent
