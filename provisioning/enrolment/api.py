@@ -52,7 +52,7 @@ def _add_errors(app: FastAPI) -> None:
     async def on_refusal(request: Request, error: EnrolmentRefused) -> JSONResponse:
         kind = problem_type(type(error))
         _log.warning("refused", path=request.url.path, problem=kind, reason=str(error))
-        title = (type(error).__doc__ or kind).splitlines()[0].rstrip(".")
+        title = "The enrolment service refuses"
         response = problem_response(Problem(error.status, kind, title, str(error)))
         if error.status == 401:
             response.headers["www-authenticate"] = 'Basic realm="enrolment claim"'

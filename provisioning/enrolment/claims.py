@@ -43,7 +43,7 @@ def check_claim(
     if found is None or not hmac.compare_digest(found.box.encode(), box.encode()):
         raise ClaimUnknown(
             f"this is not a claim of box '{box}' (or a newer one replaced it); make a new one at"
-            f" headquarters with `sealtrace box claim {box}`, and give it to the box"
+            f" headquarters with `sealtrace box claim DIR {box}`, and give it to the box"
         )
     if found.used_ms is not None and found.bound is not None:
         again = now_ms - found.used_ms <= retry_ms and hmac.compare_digest(found.bound, bound)
@@ -51,12 +51,12 @@ def check_claim(
             return found
         raise ClaimUsed(
             f"a box has enrolled as '{box}' with this claim already; if it was not this one, revoke"
-            f" it at once (`sealtrace box revoke {box}`) and make a claim under a new name"
+            f" it at once (`sealtrace box revoke DIR {box}`) and make a claim under a new name"
         )
     if now_ms >= found.expires_ms:
         raise ClaimExpired(
             f"the claim of box '{box}' has expired; make a new one at headquarters with"
-            f" `sealtrace box claim {box}`, and give it to the box"
+            f" `sealtrace box claim DIR {box}`, and give it to the box"
         )
     return found
 
@@ -67,7 +67,7 @@ def check_box(record: BoxRecord | None, box: str, key: VerifyKey, directory: Dir
     :raises BoxRefused: it is revoked, or the name, the key or a camera is another's.
     """
     if record is None:
-        raise BoxRefused(f"no box '{box}' was announced; `sealtrace box claim {box}` does")
+        raise BoxRefused(f"no box '{box}' was announced; `sealtrace box claim DIR {box}` does")
     if record.revoked_ms is not None:
         raise BoxRefused(f"box '{box}' has been revoked; claim its replacement under a new name")
     principal = directory.principals.get(box)
@@ -79,7 +79,7 @@ def check_box(record: BoxRecord | None, box: str, key: VerifyKey, directory: Dir
     if known is not None and not hmac.compare_digest(known, key.raw):
         raise BoxRefused(
             f"box '{box}' is in the site with another key; if its disk was lost, put a new box in"
-            f" its place: sealtrace box swap {box} NEWNAME"
+            f" its place: sealtrace box swap DIR {box} NEWNAME"
         )
     for name, other in directory.principals.items():
         if name != box and hmac.compare_digest(other.verify_key.raw, key.raw):
@@ -97,7 +97,7 @@ def check_cameras(box: str, cameras: tuple[str, ...], directory: Directory) -> N
         if other.name != box and taken:
             raise BoxRefused(
                 f"camera '{taken[0]}' is on box '{other.name}'; to move it to a new box use"
-                f" `sealtrace box swap {other.name} {box}`, or choose another name"
+                f" `sealtrace box swap DIR {other.name} {box}`, or choose another name"
             )
 
 
@@ -118,5 +118,5 @@ def check_name(box: str, directory: Directory, record: BoxRecord | None) -> None
     if principal is not None and record is None:
         raise EnrolmentError(
             f"'{box}' is in the site already, added by the authority; to replace it use"
-            f" `sealtrace box swap {box} NEWNAME`"
+            f" `sealtrace box swap DIR {box} NEWNAME`"
         )

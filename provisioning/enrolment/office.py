@@ -87,8 +87,8 @@ def overview(registrar: Registrar, *, now: datetime | None = None) -> list[BoxSt
         trouble: tuple[str, ...] = ()
         waiting = registrar.store.open_claim(name)
         if record is not None and record.verify_key is None and revoked_ms is None:
-            until = f" until {moment(waiting.expires_ms):%Y-%m-%d %H:%M} UTC" if waiting else ""
-            trouble = (f"has not enrolled yet{until}",)
+            until = f"{moment(waiting.expires_ms):%Y-%m-%d %H:%M} UTC" if waiting else ""
+            trouble = (f"not enrolled yet; its claim ends {until}" if waiting else "not enrolled",)
         cameras = record.cameras if record else ()
         states.append(
             BoxState(

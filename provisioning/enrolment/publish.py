@@ -117,7 +117,7 @@ def _push_lists(folder: Path, command: tuple[str, ...]) -> Told:
 def _broker_folder(config: EnrolmentConfig) -> tuple[Path, bool]:
     folder = config.broker.folder
     if folder is not None and (folder / mosquitto.CONFIG_FILE).exists():
-        return folder, True
+        return folder.resolve(), True
     return private_folder(config.state_dir / "broker"), False
 
 

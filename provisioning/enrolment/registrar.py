@@ -361,7 +361,7 @@ class Registrar:
             return False
         self._sign_admissions()
         self._sign_crl()
-        _log.warning("box_revoked", box=box)
+        _log.info("box_revoked", box=box)
         return True
 
     def crl_pem(self) -> bytes:

@@ -50,7 +50,7 @@ The enrolment service of the site '{name}': gives new boxes their certificate an
 renews certificates, revokes boxes. Its secret files open with the passphrase.
 
   start       sealtrace enrolment serve --config enrolment.toml
-  a new box   sealtrace box claim box-7 --camera door=rtsp://10.0.0.7/s1 --config enrolment.toml
+  a new box   sealtrace box claim . box-7 --camera door=rtsp://10.0.0.7/stream1
 """,
     "broker": """\
 The MQTT broker of the site '{name}': Mosquitto 2, ready to run.

@@ -66,7 +66,7 @@ def test_from_claim_to_swap_over_the_network(run: Run, site: EnrolmentSite) -> N
     assert "box-7.claim.toml" in text
     assert "secret" not in text
     assert Path("box-7.claim.toml").stat().st_mode & 0o777 == 0o600
-    assert "has not enrolled yet until" in str(listed(run, site)["box-7"]["trouble"])
+    assert "not enrolled yet; its claim ends" in str(listed(run, site)["box-7"]["trouble"])
     claim = ("--claim-file", "box-7.claim.toml", "--folder", box)
     assert "would enrol" in said(run("enrol", *claim, "--dry-run"))
     text = said(run("enrol", *claim), 1)
