@@ -340,6 +340,8 @@ def _served(handler: type[BaseHTTPRequestHandler], context: Any = None) -> Itera
 
 def _mirror_handler(mirror: Path, endless: str = "") -> type[BaseHTTPRequestHandler]:
     class Handler(SimpleHTTPRequestHandler):
+        sent = 0
+
         def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(mirror))
 
@@ -352,6 +354,7 @@ def _mirror_handler(mirror: Path, endless: str = "") -> type[BaseHTTPRequestHand
             try:
                 while True:
                     self.wfile.write(b" " * 65536)
+                    Handler.sent += 65536
             except OSError:
                 self.close_connection = True
 
@@ -363,10 +366,12 @@ def _mirror_handler(mirror: Path, endless: str = "") -> type[BaseHTTPRequestHand
 
 @pytest.mark.parametrize("what", ["timestamp.json", "snapshot.json", "targets.json", "/models/"])
 def test_endless_data_is_cut_off(desk: Desk, mirror: Path, tmp_path: Path, what: str) -> None:
-    with _served(_mirror_handler(mirror, endless=what)) as url:
+    handler: Any = _mirror_handler(mirror, endless=what)
+    with _served(handler) as url:
         box = Box(tmp_path / "box", url, desk.trusted_root)
         with pytest.raises(ReleaseForged, match="goes on after"):
             box.updater().run()
+    assert 0 < handler.sent < 32 << 20  # what the sockets hold, not what the mirror would send
     assert box.runs is None
     assert list((box.config.state_dir / "downloads").iterdir()) == []
 
