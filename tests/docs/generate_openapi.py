@@ -1,4 +1,4 @@
-"""Writes docs/openapi: the HTTP interfaces of aggregator and custodian as OpenAPI.
+"""Writes docs/openapi: the HTTP interfaces of aggregator, custodian and enrolment as OpenAPI.
 
 python tests/docs/generate_openapi.py          writes them
 python tests/docs/generate_openapi.py --check  fails when one is stale
@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from aggregator.api import create_app
 from custodian.api import make_app
+from provisioning.enrolment.api import make_app as make_enrolment_app
 from runtime.http import peer_of
 from runtime.log_api import log_router
 
@@ -44,7 +45,11 @@ def applications() -> dict[str, FastAPI]:
     """The applications with their routes; nothing is there that could answer a request."""
     absent = cast("Any", Absent())
     router = log_router(absent, absent, directory=absent, allow=peer_of)
-    return {"aggregator": create_app(absent, router), "custodian": make_app(absent)}
+    return {
+        "aggregator": create_app(absent, router),
+        "custodian": make_app(absent),
+        "enrolment": make_enrolment_app(absent),
+    }
 
 
 def rendered() -> dict[Path, str]:
