@@ -82,7 +82,7 @@ def write_broker(registrar: Registrar) -> Told:
                 return Told("broker")
             return _push_lists(folder, broker.push)
         mosquitto.give_to_mosquitto(folder)
-        if changed and broker.push:
+        if broker.push:
             return _push_lists(folder, broker.push)
         if changed and not mosquitto.signal_mosquitto(folder):
             why = f"does not run in {folder}; it reads the lists when it starts"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from datetime import UTC, datetime
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,6 +23,7 @@ from provisioning.enrolment.messages import (
     OfflineRequest,
 )
 from provisioning.firstboot.keys import make_request
+from provisioning.site import pki
 from provisioning.site.pki import CertificateError, merged_crls
 
 KEY = SigningKey("box-7", bytes(range(32)))
@@ -102,3 +104,17 @@ def test_revocation_lists_that_are_none(data: bytes) -> None:
     damaged = b"-----BEGIN X509 CRL-----\n" + data + b"\n-----END X509 CRL-----\n"
     with pytest.raises(CertificateError):
         merged_crls(damaged)
+
+
+def test_of_each_ca_the_newest_revocation_list_is_kept_in_any_order() -> None:
+    now = datetime(2026, 11, 1, tzinfo=UTC)
+    root = pki.new_root("demo", now=now, years=1)
+    issuing = pki.new_issuing(root, "demo", now=now, years=1)
+
+    def crl(ca: pki.Authority, number: int) -> bytes:
+        revoked = [(100 + number, now)]
+        return pki.pem(pki.revocation_list(ca, revoked, number=number, now=now))
+
+    ours, old, new = crl(root, 3), crl(issuing, 9), crl(issuing, 12)
+    assert merged_crls(ours, old, new) == ours + new
+    assert merged_crls(ours + new, crl(root, 1) + old) == ours + new

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from protocol.errors import PrincipalRevoked
 from protocol.signing import SigningKey
 from provisioning.enrolment import est
 from provisioning.enrolment.claimfile import load_claim
+from provisioning.enrolment.errors import ClaimUsed
 from provisioning.enrolment.messages import BoxIdentity
 from provisioning.firstboot import est_client, steps
 from provisioning.firstboot.errors import FirstBootError, InstallRefused
@@ -394,3 +396,27 @@ def test_two_registrars_on_one_database_agree(site: EnrolmentSite) -> None:
     with refused("box-refused"):
         fetch(site, folder)
     assert site.registrar.directory.principals["box-7"].revoked_at_ms is not None
+
+
+def test_of_many_boxes_with_one_claim_exactly_one_gets_in(site: EnrolmentSite) -> None:
+    """All at once, over two processes' worth of connections to the database."""
+    claim = load_claim(site.claim())
+    beside = site.open()
+
+    def try_once(number: int) -> str:
+        identity, key = SigningKey.generate("box-7"), ec.generate_private_key(ec.SECP256R1())
+        request = make_request("box-7", key)
+        proof = BoxIdentity.of("demo", identity, request).to_bytes()
+        try:
+            desk = site.registrar if number % 2 else beside
+            desk.enrol("box-7", claim.secret, request, proof)
+        except ClaimUsed:
+            return "refused"
+        return identity.verify_key.fingerprint
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(try_once, range(16)))
+    beside.close()
+    admitted = [outcome for outcome in outcomes if outcome != "refused"]
+    listed = site.registrar.directory.require("box-7", BOX).verify_key
+    assert admitted == [listed.fingerprint]
