@@ -59,6 +59,7 @@ ServerTls = TlsConfig
 
 _log = structlog.get_logger()
 _GRACE_S = 5
+_DRAIN_TIMES = 4
 
 
 class HttpError(OperationError):
@@ -279,6 +280,7 @@ class _BodyLimit:
         detail = f"The body may have at most {self._limit} bytes."
         declared = dict(scope["headers"]).get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self._limit:
+            await _drain(receive, _DRAIN_TIMES * self._limit)
             problem = Problem(413, "body-too-large", "The request is too large", detail)
             response = problem_response(problem)
             response.headers["connection"] = "close"
@@ -296,6 +298,16 @@ class _BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+
+async def _drain(receive: Receive, most_bytes: int) -> None:
+    """Read on for a while, so that the client has sent all of it and hears why it is refused."""
+    drained = 0
+    while drained < most_bytes:
+        message = await receive()
+        drained += len(message.get("body", b""))
+        if message["type"] != "http.request" or not message.get("more_body", False):
+            return
 
 
 def _is_loopback(host: str) -> bool:

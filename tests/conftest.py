@@ -1,10 +1,14 @@
-"""What `make setup` fetched, for tests that need it (marker `models`): missing means failing."""
+"""For all tests: what `make setup` fetched (missing means failing); no test has a deadline."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no-deadline", deadline=None)  # no test asserts a time
+settings.load_profile("no-deadline")
 
 _STATE = Path(__file__).resolve().parent.parent / ".sealtrace"
 

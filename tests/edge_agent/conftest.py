@@ -10,15 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from edge_agent.capture import Frame
 from edge_agent.vision.arrays import Image
 from edge_agent.vision.models import VisionModels, load_models
 from runtime.bundle import Bundle, load_bundle
-
-settings.register_profile("no-deadline", deadline=None)  # no test asserts a time
-settings.load_profile("no-deadline")
 
 
 @pytest.fixture(scope="session")
