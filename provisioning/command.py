@@ -118,13 +118,14 @@ def load(point: EntryPoint) -> typer.Typer:
 def _dispatch(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
     from typer.main import get_command  # noqa: PLC0415 - not needed for the overview
 
+    from provisioning.help_layout import laid_out  # noqa: PLC0415 - not needed for the overview
     from runtime import logs  # noqa: PLC0415 - not needed for the overview
     from runtime.config import LogConfig  # noqa: PLC0415 - not needed for the overview
 
     # Until a service sets up its own: nothing on standard output, no variables in tracebacks.
     logs.configure(LogConfig(level="warning"), role=name)
     try:
-        get_command(app).main(args=list(arguments), prog_name=f"sealtrace {name}")
+        laid_out(get_command(app)).main(args=list(arguments), prog_name=f"sealtrace {name}")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILURE if end.code else OK
     return OK

@@ -27,6 +27,19 @@ def works(count: int = 1) -> None:
     typer.echo(f"worked {count}")
 
 
+@app.command(epilog="Examples:  sealtrace probe lists   |   "
+             "sealtrace probe lists --file boxes.toml")
+def lists(file: str = typer.Option("", help="TOML with [[cameras]], as in box.toml.")) -> None:
+    """List what is there.
+
+    This paragraph was written in lines of the width that its
+    author liked.
+
+      but this one is
+      a list
+    """
+
+
 @app.command()
 def explained() -> None:
     raise OperationError("the disk is full; free space on it")
@@ -226,3 +239,21 @@ def test_logs_of_a_command_go_to_standard_error_from_warning_on(
     assert shown.out == ""
     assert "careful" in shown.err
     assert "chatter" not in shown.err
+
+
+def test_help_wraps_at_the_reader_s_width_and_keeps_brackets(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERMINAL_WIDTH", "100")
+    assert run(["probe", "--help"]) == OK
+    assert "completion" not in capsys.readouterr().out
+    assert run(["probe", "lists", "--help"]) == OK
+    shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert any("in lines of the width that its author liked." in line for line in shown)
+    assert any("TOML with [[cameras]], as in box.toml." in line for line in shown)
+    assert shown.index("a list") == shown.index("but this one is") + 1
+    assert shown[shown.index("Examples:") + 1 :][:2] == [
+        "sealtrace probe lists",
+        "sealtrace probe lists --file boxes.toml",
+    ]
