@@ -1,19 +1,13 @@
-"""Real brokers on loopback, and what headquarters does towards boxes."""
+"""What headquarters does towards boxes, over a real broker."""
 
 from __future__ import annotations
 
-import shutil
-import signal
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from edge_site import DEADLINE_S, Site, wait_until
-from iotcore import Broker
 
 from protocol import names
 from protocol.directory import BOX
@@ -23,101 +17,6 @@ from protocol.signing import Signed, SigningKey
 from protocol.telemetry import HEALTH_KIND, Health, Receipt
 from runtime.config import MqttConfig
 from runtime.mqtt import Delivery, Session
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as sock:
-        sock.settimeout(1)
-        return sock.connect_ex(("127.0.0.1", port)) == 0
-
-
-class EmbeddedBroker:
-    """The broker of the iotcore package: forgets sessions when it stops."""
-
-    keeps_sessions = False
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._config = folder / "rumqttd.toml"
-        self._config.write_text(
-            f"""
-            id = 0
-            [router]
-            id = 0
-            max_connections = 100
-            max_outgoing_packet_count = 200
-            max_segment_size = 16777216
-            max_segment_count = 16
-            [v5.1]
-            name = "v5"
-            listen = "127.0.0.1:{self.port}"
-            next_connection_delay_ms = 1
-            [v5.1.connections]
-            connection_timeout_ms = 10000
-            max_payload_size = 8454144
-            max_inflight_count = 100
-            dynamic_filters = true
-            """
-        )
-        self._broker: Broker | None = None
-
-    def start(self) -> None:
-        self._broker = Broker(config_path=str(self._config)).start()
-
-    def stop(self) -> None:
-        if self._broker is not None:
-            self._broker.stop()
-            self._broker = None
-
-
-class Mosquitto:
-    """Mosquitto: keeps sessions and retained messages on disk."""
-
-    keeps_sessions = True
-
-    def __init__(self, folder: Path, extra: str = "") -> None:
-        self.port = free_port()
-        self._log = folder / "mosquitto.log"
-        self._config = folder / "mosquitto.conf"
-        self._config.write_text(
-            f"per_listener_settings false\nuser root\npersistence true\n"
-            f"persistence_location {folder}/\nmax_queued_messages 0\n"
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\n{extra}\n"
-        )
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(mosquitto()), "-c", str(self._config)],
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-            )
-        wait_until(lambda: listens(self.port), "Mosquitto listening")
-
-    def reload(self) -> None:
-        """Have it read its access list again."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
-
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(DEADLINE_S)
-            self._process = None
-
-
-def mosquitto() -> str | None:
-    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-
-
-AnyBroker = EmbeddedBroker | Mosquitto
 
 
 class Headquarters:

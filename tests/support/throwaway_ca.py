@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from runtime.config import TlsConfig
 
@@ -27,15 +27,22 @@ class ThrowawayCa:
         )
         self._write("ca.pem", ca.sign(self._key, hashes.SHA256()))
 
-    def issue(self, common_name: str) -> TlsConfig:
-        """Write ``NAME.pem`` and ``NAME.key``; return the configuration that uses them."""
+    def issue(self, *common_names: str) -> TlsConfig:
+        """Write ``NAME.pem`` and ``NAME.key``; return the configuration that uses them.
+
+        More than one name makes a certificate that says two things at once.
+        """
+        file = "-".join(common_names)
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        certificate = self._builder(_name(common_name), key).add_extension(
-            x509.SubjectAlternativeName(names), critical=False
+        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+        certificate = (
+            self._builder(_name(*common_names), key)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         )
-        self._write(f"{common_name}.pem", certificate.sign(self._key, hashes.SHA256()))
-        (self.folder / f"{common_name}.key").write_bytes(
+        self._write(f"{file}.pem", certificate.sign(self._key, hashes.SHA256()))
+        (self.folder / f"{file}.key").write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,
                 serialization.PrivateFormat.PKCS8,
@@ -44,8 +51,8 @@ class ThrowawayCa:
         )
         return TlsConfig(
             ca=self.folder / "ca.pem",
-            certificate=self.folder / f"{common_name}.pem",
-            private_key=self.folder / f"{common_name}.key",
+            certificate=self.folder / f"{file}.pem",
+            private_key=self.folder / f"{file}.key",
         )
 
     def _write(self, name: str, certificate: x509.Certificate) -> None:
@@ -66,5 +73,5 @@ class ThrowawayCa:
         )
 
 
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _name(*common_names: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common_names])

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_brokers import AnyBroker, EmbeddedBroker, Headquarters, Mosquitto, mosquitto
+from brokers import AnyBroker, Embedded, Mosquitto, mosquitto
+from edge_brokers import Headquarters
 from edge_site import Box, Site
 
 from edge_agent.config import BoxConfig
@@ -42,8 +43,8 @@ def new_box(site: Site, tmp_path: Path) -> Iterator[Callable[..., Box]]:
 
 
 @pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[EmbeddedBroker]:
-    one = EmbeddedBroker(tmp_path)
+def embedded(tmp_path: Path) -> Iterator[Embedded]:
+    one = Embedded(tmp_path)
     one.start()
     yield one
     one.stop()
@@ -58,7 +59,7 @@ def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyBroker
             pytest.skip("Mosquitto is not installed")
         one = Mosquitto(tmp_path)
     else:
-        one = EmbeddedBroker(tmp_path)
+        one = Embedded(tmp_path)
     one.start()
     yield one
     one.stop()

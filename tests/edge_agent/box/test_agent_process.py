@@ -17,7 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from edge_brokers import EmbeddedBroker, Headquarters
+from brokers import Embedded
+from edge_brokers import Headquarters
 from edge_site import DEADLINE_S, Opened, Site, wait_until
 
 from protocol import names
@@ -87,7 +88,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, face: Callable[[str, int], Im
 
 
 @pytest.fixture
-def headquarters(site: Site, embedded: EmbeddedBroker) -> Iterator[Headquarters]:
+def headquarters(site: Site, embedded: Embedded) -> Iterator[Headquarters]:
     one = Headquarters(site, embedded.port)
     one.publish_day_keys()
     yield one
@@ -100,7 +101,7 @@ class Field:
 
     site: Site
     headquarters: Headquarters
-    broker: EmbeddedBroker
+    broker: Embedded
     clip: Path
     folder: Path
     bundle: str
@@ -151,15 +152,15 @@ def identity(site: Site, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def surroundings(
-    site: Site, headquarters: Headquarters, embedded: EmbeddedBroker, tmp_path: Path, identity: Path
-) -> tuple[Site, Headquarters, EmbeddedBroker, Path]:
+    site: Site, headquarters: Headquarters, embedded: Embedded, tmp_path: Path, identity: Path
+) -> tuple[Site, Headquarters, Embedded, Path]:
     assert identity.exists()
     return site, headquarters, embedded, tmp_path
 
 
 @pytest.fixture
 def field(
-    surroundings: tuple[Site, Headquarters, EmbeddedBroker, Path], clip: Path, bundle_keys: str
+    surroundings: tuple[Site, Headquarters, Embedded, Path], clip: Path, bundle_keys: str
 ) -> Field:
     site, headquarters, broker, folder = surroundings
     return Field(site, headquarters, broker, clip, folder, bundle_keys)

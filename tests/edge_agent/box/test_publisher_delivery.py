@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_brokers import AnyBroker, EmbeddedBroker, Headquarters, Mosquitto, mosquitto
+from brokers import AnyBroker, Embedded, Mosquitto, mosquitto
+from edge_brokers import Headquarters
 from edge_site import Box, Site, make_sighting, seed_of, wait_until
 
 from edge_agent.config import BoxConfig, SealingConfig
@@ -343,7 +344,7 @@ def test_the_network_carries_no_plain_template(
 def test_a_message_over_the_brokers_limit_does_not_hold_up_the_others(
     new_box: Callable[..., Box],
     box_config: Callable[..., BoxConfig],
-    embedded: EmbeddedBroker,
+    embedded: Embedded,
     site: Site,
 ) -> None:
     headquarters = Headquarters(site, embedded.port)
@@ -374,7 +375,7 @@ def test_what_the_broker_refuses_is_kept_and_tried_again(
         pytest.skip("Mosquitto is not installed")
     rules = tmp_path / "acl"
     rules.write_text("topic readwrite #\ntopic deny st/v1/demo/box-1/cam-1/envelope\n")
-    broker = Mosquitto(tmp_path, f"acl_file {rules}")
+    broker = Mosquitto(tmp_path, f"allow_anonymous true\nacl_file {rules}")
     broker.start()
     headquarters = Headquarters(site, broker.port)
     headquarters.publish_day_keys()
