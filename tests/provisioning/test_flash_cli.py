@@ -118,6 +118,25 @@ def test_a_card_that_is_too_small_is_refused(tmp_path: Path, loop: str) -> None:
     assert "too small" in listed
 
 
+def test_another_card_that_was_put_in_during_the_question_is_not_overwritten(
+    image: Path, tmp_path: Path, loop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.write_bytes(secrets.token_bytes(8 * MIB))
+    before = other.read_bytes()
+
+    def exchanged(_question: str, **_options: Any) -> str:
+        tool = shutil.which("losetup") or "/usr/sbin/losetup"
+        subprocess.run([tool, "--detach", loop], check=True)
+        subprocess.run([tool, loop, str(other)], check=True)
+        return loop
+
+    monkeypatch.setattr(flash_cli.typer, "prompt", exchanged)
+    told = run("--image", image, "--device", loop, "--loop-devices", code=1)
+    assert "no longer the device that was chosen" in told
+    assert other.read_bytes() == before
+
+
 class Stopped(Bars):
     """Somebody presses Ctrl-C during a stage."""
 

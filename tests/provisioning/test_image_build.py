@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ from typer.testing import CliRunner
 
 from provisioning.enrolment.claimfile import load_claim
 from provisioning.image.blockmap import BlockMap, map_image
+from provisioning.image.build import BuildRequest, build_image
+from provisioning.image.claim import read_claim
+from provisioning.image.errors import ImageError
+from provisioning.image.progress import Bars
+from provisioning.image.settings import CardFile, SystemSettings
 from provisioning.image_cli import app
 
 pytestmark = pytest.mark.skipif(shutil.which("mcopy") is None, reason="needs mtools")
@@ -85,6 +91,19 @@ def user_data(image: Path, offset: int = MIB) -> dict[str, Any]:
     values = yaml.safe_load(text)
     assert isinstance(values, dict)
     return values
+
+
+def fat_dates(image: Path) -> set[str]:
+    """Return the dates of the files that were written for the first boot."""
+    environment = {"PATH": os.environ["PATH"], "TZ": "UTC", "MTOOLSRC": os.devnull,
+                   "MTOOLS_SKIP_CHECK": "1", "MTOOLS_DATE_STRING": "yyyy-mm-dd",
+                   "MTOOLS_TWENTY_FOUR_HOUR_CLOCK": "1"}  # fmt: skip
+    names = ["::/user-data", "::/meta-data", "::/sealtrace/image.json"]
+    listing = subprocess.run(
+        ["mdir", "-i", f"{image}@@{MIB}", *names], env=environment, capture_output=True, text=True,
+        check=True,
+    ).stdout  # fmt: skip
+    return {" ".join(found) for found in re.findall(r"(\d{4}-\d\d-\d\d) +(\d\d:\d\d)", listing)}
 
 
 def written(values: dict[str, Any]) -> dict[str, str]:
@@ -161,6 +180,9 @@ def test_the_same_inputs_give_the_same_bytes(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")
     build(base, out="three.img")
     assert (tmp_path / "three.img").read_bytes() != one.read_bytes()
+    if not ending:
+        assert fat_dates(one) == {"2025-11-24 16:00"}, "that of the base's newest file"
+        assert fat_dates(tmp_path / "three.img") == {"2020-09-13 12:26"}
 
 
 def test_checksum_and_block_map_are_those_of_the_image(
@@ -327,6 +349,23 @@ def test_wheels_go_onto_the_card_with_their_sums(
 def user_data_without_wheels(build: Build, stock: StockImage, tmp_path: Path) -> dict[str, Any]:
     build(stock.path, out="plain.img")
     return user_data(tmp_path / "plain.img")
+
+
+def test_a_wheel_that_changed_since_it_was_read_stops_the_build(
+    stock: StockImage, tmp_path: Path, claim: Path
+) -> None:
+    wheel = CardFile(tmp_path / "pip-25.0-py3-none-any.whl", "0" * 64)
+    wheel.path.write_bytes(b"other")
+    request = BuildRequest(
+        base=stock.path,
+        checksum=None,
+        claim=read_claim(claim),
+        settings=SystemSettings(hostname="box-7", wheels=(wheel,)),
+        out=tmp_path / "box-7.img",
+    )
+    with pytest.raises(ImageError, match="changed while they were copied"):
+        build_image(request, Bars(None))
+    assert not request.out.exists()
 
 
 def test_show_finds_a_wheel_that_was_changed(
