@@ -149,7 +149,10 @@ class GrantedKeys:
             scope = Scope.from_value(value[0])  # type: ignore[index]
             nodes = {
                 label: {
-                    root: tuple(Node(level, index, key) for level, index, key in listed)
+                    _whole(root): tuple(
+                        Node(_whole(level), _whole(index), _raw(key))
+                        for level, index, key in listed
+                    )
                     for root, listed in by_root
                 }
                 for label, by_root in value[1].items()  # type: ignore[index]
@@ -164,6 +167,18 @@ class GrantedKeys:
                 if [(node.level, node.index) for node in listed] != wanted:
                     raise ScopeExceeded("a grant's nodes are not those of its scope")
         return cls(scope, nodes)
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("not a whole number")
+    return value
+
+
+def _raw(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError("not a byte string")
+    return value
 
 
 def release(roots: Mapping[int, bytes], scope: Scope, labels: Sequence[str]) -> GrantedKeys:

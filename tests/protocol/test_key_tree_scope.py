@@ -161,6 +161,20 @@ def test_a_grant_with_more_than_its_scope_is_refused() -> None:
         GrantedKeys.from_value(too_much.to_value())
 
 
+@pytest.mark.parametrize(
+    "node",
+    [[7, 3, list(b"k" * 32)], [7, 3, "k" * 32], [7, 3.0, b"k" * 32], [7.0, 3, b"k" * 32]],
+)
+def test_a_grant_with_nodes_of_other_types_is_refused(node: list[object]) -> None:
+    scope = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 3, 3)
+    genuine = [scope.to_value(), {"face": [[0, [[7, 3, b"k" * 32]]]]}]
+    assert GrantedKeys.from_value(genuine)
+    with pytest.raises(MalformedMessage):
+        GrantedKeys.from_value([scope.to_value(), {"face": [[0, [node]]]}])
+    with pytest.raises(MalformedMessage):
+        GrantedKeys.from_value([scope.to_value(), {"face": [[0.0, [[7, 3, b"k" * 32]]]]}])
+
+
 def test_a_share_that_does_not_fit_its_commitment_is_refused() -> None:
     poisoned = announce(
         [b"p" * 32, *s.roots()[1:]],
