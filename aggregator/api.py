@@ -125,9 +125,17 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         """Return the signed directory."""
         return CborResponse(parts.trust.signed)
 
+    @app.get("/v1/admissions", dependencies=[known_caller], response_class=CborResponse)
+    def admissions() -> Response:
+        """Return the registrar's signed admissions; 404 while there are none."""
+        signed = parts.trust.signed_admissions
+        if signed is None:
+            raise Problem(404, "no-admissions", "There are no admissions", "None has come yet.")
+        return CborResponse(signed)
+
     @app.put("/v1/directory", dependencies=[known_caller])
     def put_directory(body: Body) -> dict[str, Any]:
-        """Take a newer signed directory."""
+        """Take a newer signed directory, or newer admissions."""
         changed = parts.trust.accept(body)
         return {"changed": changed, "version": parts.trust.directory.version}
 

@@ -131,6 +131,11 @@ class AggregatorClient:
         """Return the signed directory that the aggregator holds."""
         return self._get("/v1/directory").content
 
+    def admissions(self) -> bytes | None:
+        """Return the signed admissions that the aggregator holds; None when it holds none."""
+        response = self._http.get("/v1/admissions")
+        return None if response.status_code == 404 else raise_for_problem(response).content
+
     def estimate(
         self,
         cameras: Sequence[str],

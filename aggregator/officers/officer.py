@@ -159,14 +159,14 @@ class Officer:
         return self.directory.with_duty(CUSTODIAN)
 
     def take_directory(self, data: bytes) -> bool:
-        """Take in the directory that the aggregator holds; tell whether it was newer.
+        """Take in a directory, or admissions, that a role holds; tell whether they were newer.
 
-        An older one is no harm here: what is known stays in force.
+        Older ones are no harm here: what is known stays in force.
 
         Raises:
-            SignatureInvalid, MalformedMessage: it is not a directory of this site.
+            SignatureInvalid, MalformedMessage: they are not of this site.
         """
-        if data == self.trust.signed:
+        if data in (self.trust.signed, self.trust.signed_admissions):
             return False
         private_folder(self.config.state_dir)
         try:

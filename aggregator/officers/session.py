@@ -119,13 +119,16 @@ def open_session(officer_file: Path | None, passphrase_file: Path | None) -> Ite
 
 
 def refresh_directory(officer: Officer, client: AggregatorClient) -> None:
-    """Take in the aggregator's directory if it is newer than ours; keep ours if it is not usable.
+    """Take in the aggregator's directory and admissions if newer than ours; keep ours if unusable.
 
     Raises:
         PeerUnreachable: the aggregator does not answer.
     """
     try:
         officer.take_directory(client.directory())
+        admissions = client.admissions()
+        if admissions is not None:
+            officer.take_directory(admissions)
     except PeerUnreachable:
         raise
     except (OperationError, ProtocolError) as error:
