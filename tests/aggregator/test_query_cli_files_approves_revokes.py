@@ -289,7 +289,7 @@ def test_who_has_no_part_in_a_query_has_nothing_to_withdraw(site: OfficerSite) -
 def test_a_query_is_resumed_with_the_same_subject_file(site: OfficerSite) -> None:
     path = str(site.subject_file("P-17"))
     query_id = filed(site, subject=path)
-    site.aggregator.desk._interrupt_open_queries()
+    site.aggregator.desk.interrupt_open_queries()
     assert site.record(query_id).state == "interrupted"
     other = str(site.subject_file("P-17", template="somebody else"))
     explained(site.run(app, "ana", "resume", query_id, "--subject", other), "not the one")
