@@ -96,13 +96,19 @@ pid_file {PID_FILE}
 
 
 def mosquitto_acl(site: str, *, aggregator: str, revoked: Collection[str] = ()) -> str:
-    """Return the access list; ``revoked`` names are denied everything, connected or not."""
+    """Return the access list; ``revoked`` names may not speak any more, connected or not.
+
+    A box that is connected goes on reading who is in the site: so its agent hears that it is out.
+    """
     base = f"{TOPIC_ROOT}/{site}"
-    denied = "".join(f"\nuser {name}\ntopic deny #\n" for name in sorted(set(revoked)))
+    denied = ""
+    for name in sorted(set(revoked)):
+        topics = ["#"] if name == aggregator else [f"{base}/{name}/#", f"{base}/custodians/#"]
+        denied += f"\nuser {name}\n" + "".join(f"topic deny {topic}\n" for topic in topics)
     return f"""\
 # Rights at the broker, by certificate name (%u). Made by `sealtrace site`; changes are overwritten.
 
-# Revoked: nothing any more, connected or not.
+# Revoked: who is still connected may say nothing, and reads only who is in the site.
 {denied}
 # The aggregator reads everything of the site, answers with receipts, and relays.
 user {aggregator}

@@ -41,7 +41,13 @@ def test_the_key_and_the_rights_are_private(tmp_path: Path) -> None:
 
 
 def test_revoked_names_are_denied_before_anything_is_granted() -> None:
-    lines = mosquitto_acl("demo", aggregator="aggregator", revoked=["box-2", "box-1"]).splitlines()
-    denied = [i for i, line in enumerate(lines) if line == "topic deny #"]
+    revoked = ["box-2", "box-1"]
+    lines = mosquitto_acl("demo", aggregator="aggregator", revoked=revoked).splitlines()
+    denied = [lines.index(f"topic deny st/v1/demo/{name}/#") for name in sorted(revoked)]
     assert [lines[i - 1] for i in denied] == ["user box-1", "user box-2"]
     assert max(denied) < lines.index("user aggregator")
+
+
+def test_a_revoked_aggregator_is_denied_everything() -> None:
+    text = mosquitto_acl("demo", aggregator="aggregator", revoked=["aggregator"])
+    assert text.index("user aggregator\ntopic deny #\n") < text.index("topic read st/v1/demo/#")

@@ -33,7 +33,7 @@ def test_revoking_reaches_directory_crl_rights_and_copies(
         opened.directory.require("c1", CUSTODIAN)
     crl = x509.load_pem_x509_crl((site.broker / "certs/crl.pem").read_bytes())
     assert crl.get_revoked_certificate_by_serial_number(serial) is not None
-    assert "user c1\ntopic deny #" in (site.broker / "acl").read_text()
+    assert "user c1\ntopic deny st/v1/" in (site.broker / "acl").read_text()
     for folder in site.role_folders():
         copy = open_directory((folder / "directory.cbor").read_bytes(), opened.authority)
         assert copy.version == 2
