@@ -152,11 +152,14 @@ def camera_tables(options: list[str] | None, file: Path | None) -> list[dict[str
                 param_hint="--camera",
             )
         values.append({"name": name, "source": source})
+    cameras = TypeAdapter(list[CameraPlan])
     try:
-        found = TypeAdapter(list[CameraPlan]).validate_python(values)
+        found = cameras.validate_python(values)
     except ValidationError as error:
         raise OperationError(f"a camera cannot be used: {error.errors()[0]['msg']}") from None
-    return [camera.table() for camera in found]
+    # As JSON has them: TOML knows dates, and configurations are kept and signed without.
+    tables: list[dict[str, Any]] = cameras.dump_python(found, mode="json")
+    return tables
 
 
 def write_claim(made: ClaimFile, target: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -147,11 +148,16 @@ def test_wrong_use_is_explained(run: Run, site: EnrolmentSite, tmp_path: Path) -
 
 def test_cameras_with_all_their_settings_come_from_a_file(run: Run, site: EnrolmentSite) -> None:
     file = Path("cameras.toml")
-    file.write_text('[[cameras]]\nname = "door"\nsource = "rtsp://h/s"\ndetect_fps = 4.0\n')
+    file.write_text(
+        '[[cameras]]\nname = "door"\nsource = "file:door.mp4"\ndetect_fps = 4.0\n'
+        'pace = "fast"\nrecorded_at = 2026-11-20T08:00:00Z\n'
+    )
     said(run("claim", site.paths.root, "box-7", "--cameras-file", file))
     with served(site.registrar):
         said(run("enrol", "--claim-file", "box-7.claim.toml", "--folder", "box"))
-    assert load_box(Path("box/box.toml")).cameras[0].detect_fps == 4.0
+    (camera,) = load_box(Path("box/box.toml")).cameras
+    assert camera.detect_fps == 4.0
+    assert camera.recorded_at == datetime(2026, 11, 20, 8, tzinfo=UTC)
     file.write_text("cameras = 3")
     assert "lists no cameras" in said(run("claim", site.paths.root, "b", "--cameras-file", file), 1)
 
@@ -214,7 +220,7 @@ def test_lists_reach_a_broker_on_another_machine_by_a_command(
             return (there / "acl").exists()
 
         wait_for(arrived, "the lists to be pushed")
-    assert "user box-7\ntopic deny #" in (there / "acl").read_text()
+    assert "user box-7\ntopic deny st/v1/" in (there / "acl").read_text()
     assert b"BEGIN X509 CRL" in (there / "certs" / "crl.pem").read_bytes()
     broker, *_ = publish_now(site.registrar)
     assert (broker.name, broker.problem) == ("broker", "")
