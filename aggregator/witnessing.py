@@ -10,20 +10,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 import structlog
 
 from protocol.auditlog import origin_of, parse_checkpoint
 from protocol.directory import CUSTODIAN
-from protocol.errors import LogInconsistent, ProtocolError
+from protocol.errors import LogInconsistent, MalformedMessage, ProtocolError
 from runtime.auditlog import AuditLog, Witness
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.http import CBOR, ProblemError, client, raise_for_problem
 from runtime.lifecycle import Stop
-from runtime.log_api import encode_witness_request, keeper_key, witness_checkpoint
+from runtime.log_api import (
+    cosigner_of,
+    encode_witness_request,
+    keeper_key,
+    witness_checkpoint,
+)
 from runtime.trust import Trust
 
 _log = structlog.get_logger()
@@ -55,11 +60,17 @@ class _Remote:
         return self._get("/v1/log/checkpoint").text
 
     def consistency(self, earlier: int, later: int) -> Proof:
-        proof: Proof = self._get(f"/v1/log/consistency?from={earlier}&to={later}").json()
+        proof = self._json(f"/v1/log/consistency?from={earlier}&to={later}")
+        if proof is not None and not isinstance(proof, dict):
+            raise MalformedMessage(f"'{self.origin}' answered with something that is no proof")
         return proof
 
     def last_seen(self, origin: str) -> int:
-        return int(self._get(f"/v1/witness?origin={origin}").json()["size"])
+        answer = self._json(f"/v1/witness?origin={origin}")
+        size = answer.get("size") if isinstance(answer, dict) else None
+        if not isinstance(size, int) or not 0 <= size < 2**62:
+            raise MalformedMessage(f"'{self.origin}' does not say how much it has seen")
+        return size
 
     def cosign(self, text: str, proof: Proof) -> str:
         body = encode_witness_request(text, proof)
@@ -70,6 +81,12 @@ class _Remote:
     def keep(self, size: int, line: str) -> None:
         url = f"/v1/log/cosignatures?size={size}"
         raise_for_problem(self._http.post(url, content=line.encode()))
+
+    def _json(self, path: str) -> Any:
+        try:
+            return self._get(path).json()
+        except (ValueError, RecursionError) as error:
+            raise MalformedMessage(f"'{self.origin}' answered with what is no JSON") from error
 
     def _get(self, path: str) -> httpx.Response:
         response = self._http.get(path)
@@ -105,9 +122,9 @@ class _Local:
         )
 
     def keep(self, size: int, line: str) -> None:
-        origin = line.split(" ")[1]
+        origin = cosigner_of(line)
         key = keeper_key(self._trust.directory, origin)
-        self._audit.add_cosignature(size, line, witness=origin, key=key)
+        self._audit.add_cosignature(size, line.rstrip("\n") + "\n", witness=origin, key=key)
 
 
 class Witnessing:

@@ -52,6 +52,17 @@ def keeper_key(directory: Directory, origin: str) -> VerifyKey:
     return directory.require(actor, duty).verify_key
 
 
+def cosigner_of(line: str) -> str:
+    """Return the origin of whoever says to have made one line of a signature; not verified.
+
+    :raises CheckpointInvalid: it is no such line.
+    """
+    match = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
+    if match is None:
+        raise CheckpointInvalid("that is not a line of a signature")
+    return match[1]
+
+
 def witness_checkpoint(
     witness: Witness,
     text: str,
@@ -155,14 +166,12 @@ def log_router(
     async def add_cosignature(request: Request, size: _Index) -> None:
         """Keep a witness's line on the checkpoint of ``size``, once verified."""
         line = (await request.body()).decode("utf-8", "replace")
-        match = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
-        if match is None:
-            raise CheckpointInvalid("that is not a line of a signature")
-        key = keeper_key(directory(), match[1])
-        if match[1] == log.origin:
+        origin = cosigner_of(line)
+        key = keeper_key(directory(), origin)
+        if origin == log.origin:
             raise CheckpointInvalid("a log cannot witness itself")
         await run_in_threadpool(
-            log.add_cosignature, size, line.rstrip("\n") + "\n", witness=match[1], key=key
+            log.add_cosignature, size, line.rstrip("\n") + "\n", witness=origin, key=key
         )
 
     @router.get("/witness")
