@@ -57,6 +57,7 @@ class Trust:
         self._installed = installed
         self._state_dir = state_dir
         self._lock = threading.Lock()
+        self._keeping = threading.Lock()
         self._listeners: list[Callable[[Directory], None]] = []
         self._signed, self._listed = self._read(installed)
         self._admissions: Admissions | None = None
@@ -108,9 +109,7 @@ class Trust:
         _log.info("directory_accepted", version=directory.version, admissions=version)
         for tell in self._listeners:
             tell(directory)
-        if self._state_dir is not None:
-            name = _ADMISSIONS_FILE if is_admissions else _DIRECTORY_FILE
-            atomic_write(self._state_dir / name, data)
+        self._keep(_ADMISSIONS_FILE if is_admissions else _DIRECTORY_FILE)
         return True
 
     def on_change(self, tell: Callable[[Directory], None]) -> None:
@@ -128,6 +127,15 @@ class Trust:
             return self.accept(signed)
         except DirectoryRollback as error:
             raise TrustError(f"{self._installed}: {error}") from error
+
+    def _keep(self, name: str) -> None:
+        """Write what is in force **now**: a newer one may have come in another thread."""
+        if self._state_dir is None:
+            return
+        with self._keeping:
+            newest = self.signed_admissions if name == _ADMISSIONS_FILE else self.signed
+            if newest is not None:
+                atomic_write(self._state_dir / name, newest)
 
     def _accept_directory(self, data: bytes) -> bool:
         directory = open_directory(data, self.authority, site=self.site, newest=self._listed)
