@@ -24,6 +24,7 @@ from protocol.directory import AGGREGATOR, Directory
 from protocol.errors import MalformedMessage, PolicyMismatch, ProtocolError, QueryWithdrawn
 from protocol.findings import FindingKind, Severity
 from protocol.grant import Scope
+from protocol.names import epoch_of
 from protocol.policy import Policy
 from protocol.query import APPROVAL_KIND, QUERY_KIND, Query
 from protocol.signing import Signed
@@ -200,11 +201,20 @@ class GrantAudit:
     ) -> None:
         cameras = set(authorized.query.cameras)
         extra = labels - set(authorized.labels())
+        policy = self._policies[authorized.query.policy_digest]
+        first_kept = epoch_of(item.entry.time_ms) - policy.retention_days
         wrong = [f"the keys of {', '.join(sorted(extra))} were not asked for"] if extra else []
         for scope in scopes:
             allowed = authorized.grantable_slots(scope.epoch, now_ms=item.entry.time_ms)
             camera = scope.address.camera
             box = self._directory.principals.get(scope.address.box)
+            if scope.epoch < first_kept:
+                self._known.find(
+                    FindingKind.GRANT_AFTER_DESTRUCTION,
+                    item,
+                    f"the retention of epoch {scope.epoch} had ended: its day key should have "
+                    "been destroyed",
+                )
             if camera not in cameras or scope.address.site != self._directory.site:
                 wrong.append(f"camera '{camera}' is not in the query")
             elif scope.first_slot not in allowed or scope.last_slot not in allowed:

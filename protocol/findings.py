@@ -53,7 +53,8 @@ class FindingKind(StrEnum):
     GRANT_OUTSIDE_QUERY = "grant-outside-query"
     """A grant of a camera, slot or modality that the query does not cover."""
     GRANT_AFTER_DESTRUCTION = "grant-after-destruction"
-    """A grant of a day whose private key the same log says had been destroyed."""
+    """A grant of a day whose private key had been destroyed by the same log, or should have been
+    by the policy."""
     GRANT_NOT_LOGGED = "grant-not-logged"
     """The aggregator received a grant that the custodian's log does not hold."""
     GRANT_NOT_RECEIVED = "grant-not-received"

@@ -24,7 +24,7 @@ from protocol.auditlog import (
 )
 from protocol.directory import Directory
 from protocol.findings import FindingKind, Report, Severity
-from protocol.names import SLOT_MS
+from protocol.names import SLOT_MS, slot_start_ms
 from protocol.query import Withdrawal
 from protocol.results import Decision
 
@@ -449,6 +449,18 @@ def test_a_grant_of_a_destroyed_day() -> None:
     site.c1.add("day-key-destroyed", {"epoch": s.EPOCH}, query_id=None)
     site.grant("c1").receive("c1")
     assert wrong(site.signed().audit()) == {K.GRANT_AFTER_DESTRUCTION}
+
+
+@pytest.mark.parametrize(("days", "found"), [(14, set()), (15, {K.GRANT_AFTER_DESTRUCTION})])
+def test_a_grant_of_a_day_that_should_have_been_destroyed(
+    days: int, found: set[FindingKind]
+) -> None:
+    site = Site()
+    start_ms = slot_start_ms(s.EPOCH - days, 38)
+    site.case = s.case(window_from_ms=start_ms, window_to_ms=start_ms + 3 * SLOT_MS)
+    scopes = [replace(SCOPE, epoch=s.EPOCH - days).to_value()]
+    site.file().grant("c1", scopes=scopes).receive("c1", scopes=scopes)
+    assert wrong(site.signed().audit()) == found
 
 
 def test_a_received_grant_that_its_custodian_never_logged() -> None:
