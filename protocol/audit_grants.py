@@ -72,6 +72,7 @@ class GrantAudit:
         self._given: dict[bytes, _Given] = {}
         self._taken: dict[bytes, _Taken] = {}
         self._policy_of: dict[str, bytes] = {}
+        self._told_policy: set[str] = set()
         self._destroyed: dict[str, set[int]] = {}
 
     def run(self, opened: Sequence[OpenedEntry], *, opens_bodies: bool) -> None:
@@ -84,6 +85,8 @@ class GrantAudit:
             "match": self._check_match,
         }
         for item in opened:
+            if item.entry.kind == "policy":
+                self._told_policy.add(item.actor)
             check = checks.get(item.entry.kind)
             if check is None or item.body is None:
                 continue
@@ -145,6 +148,13 @@ class GrantAudit:
             )
             return None
         in_force = self._policy_of.get(item.actor)
+        if item.actor not in self._told_policy:
+            self._known.find(
+                FindingKind.POLICY_UNKNOWN,
+                item,
+                "the custodian's log had not said which policy was in force: it may have granted "
+                "under one that was over",
+            )
         time_ms = item.entry.time_ms
         standing = as_of(self._officers, time_ms)
 

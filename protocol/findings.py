@@ -45,7 +45,7 @@ class FindingKind(StrEnum):
     SIGNATURE_FALSE = "signature-false"
     """A query, approval, withdrawal or decision was logged that its officer did not sign."""
     POLICY_UNKNOWN = "policy-unknown"
-    """A grant was given under a policy that is not among those at hand."""
+    """A grant under a policy that is not among those at hand, or that its own log never named."""
     GRANT_UNAUTHORIZED = "grant-unauthorized"
     """A grant for a query that was not approved, had expired, or broke the policy."""
     GRANT_AFTER_WITHDRAWAL = "grant-after-withdrawal"

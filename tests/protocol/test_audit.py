@@ -514,6 +514,14 @@ def test_an_approval_that_its_officer_never_signed() -> None:
     assert wrong(site.signed().audit()) == {K.SIGNATURE_FALSE}
 
 
+def test_a_custodian_that_never_said_which_policy_was_in_force() -> None:
+    site = Site()
+    del site.c1.entries[1]
+    report = site.whole().signed().audit()
+    assert wrong(report) == {K.POLICY_UNKNOWN}
+    assert {f.origin for f in report.wrong} == {site.c1.origin}
+
+
 def test_a_grant_under_a_policy_that_is_not_at_hand() -> None:
     site = Site().whole().signed()
     site.policies = {}
