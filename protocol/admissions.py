@@ -102,17 +102,20 @@ class Admissions:
 
 
 def open_admissions(
-    data: bytes, directory: Directory, *, newest: Admissions | None = None
+    data: bytes, directory: Directory, *, newest: Admissions | None = None, kept: bool = False
 ) -> Admissions:
     """Verify and read a registrar's list.
 
     :param directory: the authority's own, which names the registrar.
     :param newest: the newest list seen so far, if any.
+    :param kept: it was believed before and kept by ourselves: then it counts although its registrar
+        has been revoked since, so that no revocation in it is forgotten at a restart.
     :raises SignatureInvalid: not signed by the registrar in force, or of another site.
     :raises DirectoryRollback: older than ``newest``.
     """
     signed = Signed.parse(data, kind=ADMISSIONS_KIND)
-    admissions = Admissions.parse(signed.verify(directory.resolver(REGISTRAR)))
+    resolve = directory.historic_resolver(REGISTRAR) if kept else directory.resolver(REGISTRAR)
+    admissions = Admissions.parse(signed.verify(resolve))
     if admissions.site != directory.site:
         raise SignatureInvalid(f"the admissions are of site '{admissions.site}'")
     if newest is not None and admissions.version < newest.version:

@@ -144,8 +144,8 @@ class Trust:
         self._signed, self._listed = data, directory
         return True
 
-    def _accept_admissions(self, data: bytes) -> bool:
-        admissions = open_admissions(data, self._listed, newest=self._admissions)
+    def _accept_admissions(self, data: bytes, *, kept: bool = False) -> bool:
+        admissions = open_admissions(data, self._listed, newest=self._admissions, kept=kept)
         if self._admissions is not None and admissions.version == self._admissions.version:
             return False
         self._signed_admissions, self._admissions = data, admissions
@@ -169,7 +169,7 @@ class Trust:
         kept = self._state_dir / _ADMISSIONS_FILE
         if kept.exists():
             try:
-                self._accept_admissions(read_file(kept, MAX_MESSAGE_BYTES))
+                self._accept_admissions(read_file(kept, MAX_MESSAGE_BYTES), kept=True)
             except (FileProblem, ProtocolError) as error:
                 _log.warning("received_admissions_unusable", reason=str(error))
 

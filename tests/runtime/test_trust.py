@@ -54,3 +54,17 @@ def test_overtaken_admissions_are_not_written_over_the_newer_ones(tmp_path: Path
     trust.on_change(overtake)
     assert trust.accept(lists[0].to_bytes())
     assert opened(tmp_path).admissions_version == 2
+
+
+def test_what_a_registrar_had_revoked_outlives_the_registrar(tmp_path: Path) -> None:
+    trust = opened(tmp_path)
+    registrar = s.signing_key("registrar")
+    revoking = Admissions(s.SITE, 1, s.NOW_MS, {}, {"box-1": s.NOW_MS}).sign(registrar)
+    trust.accept(revoking.to_bytes())
+    trust.accept(s.directory().revoke("registrar", at_ms=s.NOW_MS).sign(AUTHORITY).to_bytes())
+    for running in (trust, opened(tmp_path)):
+        assert running.admissions_version == 1
+        with pytest.raises(PrincipalRevoked):
+            running.directory.require("box-1", "box")
+        with pytest.raises(PrincipalRevoked, match="registrar"):
+            running.accept(Admissions(s.SITE, 2, s.NOW_MS, {}, {}).sign(registrar).to_bytes())
