@@ -41,6 +41,18 @@ _log = structlog.get_logger()
 MAX_SEGMENT_BYTES = 6 << 20
 
 
+def _salt(kind: str) -> bytes:
+    """Draw a salt whose first bit tells the kind.
+
+    A segment takes the numbers of live envelopes that nobody was handed, under the same keys. What
+    was deleted may still be found on a stolen disk, so the two must not share a nonce by chance
+    either.
+    """
+    drawn = bytearray(os.urandom(SALT_BYTES))
+    drawn[0] = drawn[0] & 0x7F | (0x80 if kind == SEGMENT else 0)
+    return bytes(drawn)
+
+
 @dataclass(frozen=True, slots=True)
 class SealerStats:
     """What a sealer holds: sightings in memory, keys' generation, and what it waits for, if so."""
@@ -373,7 +385,7 @@ class CameraSealer:
             count=len(sightings),
             models=self._models,
             sealed_at_ms=self._wall_ms(),
-            salt=os.urandom(SALT_BYTES),
+            salt=_salt(kind),
         )
         return sealed(header, sightings, self._keys.slot_keys(name.slot), self._board)
 

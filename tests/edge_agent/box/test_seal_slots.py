@@ -76,6 +76,23 @@ def test_a_slot_ends_as_one_segment_with_all_its_sightings(box: Box) -> None:
     assert [one.sequence for one in opened] == [1, 2, 3]
 
 
+def test_a_segment_in_a_live_envelopes_place_shares_no_nonce_with_it(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.urandom", lambda size: b"\x13" * size)  # the worst of luck
+    box.see(1)
+    box.live_now()
+    (number,) = [n for _, n in box.outbox._store.sequences() if n > 0]
+    found = box.outbox._store.read("cam-1", number)
+    assert found is not None
+    live = Envelope.parse(found[1])
+    box.to_next_slot()
+    segment = Envelope.parse(box.payloads()[-1])
+    assert (live.header.kind, segment.header.kind) == ("live", "segment")
+    assert live.header.sequence == segment.header.sequence, "it takes the number"
+    assert live.nonce != segment.nonce
+
+
 def test_a_slot_without_sightings_makes_no_segment(box: Box) -> None:
     for _ in range(3):
         box.to_next_slot()
