@@ -88,11 +88,14 @@ _Models = Annotated[
 def build(
     *,
     base: _Base,
-    box: Annotated[str, typer.Option(metavar="NAME", help="The box that the card is for.")],
     claim: Annotated[
-        Path, typer.Option(metavar="FILE", help="Its claim, from `sealtrace box claim`.")
+        Path, typer.Option(metavar="FILE", help="The claim of the box, from `sealtrace box claim`.")
     ],
     out: Annotated[Path, typer.Option(metavar="IMG", help="Where the image goes.")],
+    box: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The box that the card is for, as in its claim."),
+    ] = None,
     sha256: _Sha256 = None,
     checksums: _Checksums = None,
     no_checksum: Annotated[
@@ -163,7 +166,7 @@ def build(
             checksum=_checksum(base, sha256, checksums, unchecked=no_checksum),
             claim=claimed,
             settings=SystemSettings(
-                hostname=hostname or box,
+                hostname=hostname or claimed.box,
                 timezone=timezone,
                 ssh_keys=tuple(read_ssh_key(given) for given in ssh_key or ()),
                 wifi=_wifi(wifi, wifi_country, wifi_passphrase_file, is_open=wifi_open),

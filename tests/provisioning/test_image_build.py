@@ -310,6 +310,9 @@ def test_claims_of_other_boxes_and_old_ones_are_refused(
     used = tmp_path / "used.claim"
     load_claim(make_claim(tmp_path / "new")).used().write(used)
     assert "has been used" in build(stock.path, "--claim", used, check=1).output
+    bare = ["build", "--base", stock.path, "--no-checksum", "--claim", other, "--out"]
+    done = CliRunner().invoke(app, [*map(str, bare), str(tmp_path / "box-8.img")])
+    assert "box-8 must start" in done.output, "the box's name stands in the claim"
 
 
 def test_images_that_cannot_set_themselves_up_are_refused(build: Build, tmp_path: Path) -> None:
