@@ -173,10 +173,15 @@ def raise_for_problem(response: httpx.Response) -> httpx.Response:
     if response.headers.get("content-type", "").partition(";")[0] == PROBLEM:
         try:
             told = json.loads(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if isinstance(told, dict):
-            title = str(told.get("title", title))[:200]
-            detail = str(told.get("detail", ""))[:2000]
-            kind = str(told.get("type", "")).removeprefix(TYPE_PREFIX)[:200]
+            title = _told(told, "title", title)[:200]
+            detail = _told(told, "detail", "")[:2000]
+            kind = _told(told, "type", "").removeprefix(TYPE_PREFIX)[:200]
     raise ProblemError(title, detail, status, kind)
+
+
+def _told(problem: dict[str, Any], name: str, otherwise: str) -> str:
+    value = problem.get(name, otherwise)
+    return value if isinstance(value, str) else otherwise

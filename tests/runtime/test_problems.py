@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
 
 from protocol import errors
-from runtime.problems import problem_of, problem_type
+from runtime.problems import PROBLEM, ProblemError, problem_of, problem_type, raise_for_problem
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,12 @@ def test_every_refusal_has_a_name_of_its_own() -> None:
         if isinstance(value, type) and issubclass(value, errors.ProtocolError)
     ]
     assert len({problem_type(kind) for kind in kinds}) == len(kinds) > 20
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, "{", "[]", '{"title": [1], "detail": {}}', "\xff"])
+def test_a_problem_of_no_form_is_still_one(body: str) -> None:
+    response = httpx.Response(
+        503, content=body.encode("latin-1"), headers={"content-type": PROBLEM}
+    )
+    with pytest.raises(ProblemError, match="answered 503"):
+        raise_for_problem(response)
