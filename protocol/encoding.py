@@ -163,12 +163,14 @@ class Fields:
         return tuple(value)
 
     def mapping(self, name: str, *, max_items: int) -> dict[str, Any]:
-        """Take a map with text keys."""
+        """Take a map with printable text keys."""
         value = self._take(name)
         if not isinstance(value, Mapping) or len(value) > max_items:
             raise self._refuse(name, f"a map of at most {max_items} entries")
-        if not all(isinstance(key, str) and 0 < len(key) <= 256 for key in value):
-            raise self._refuse(name, "a map with text keys")
+        if not all(
+            isinstance(key, str) and 0 < len(key) <= 256 and key.isprintable() for key in value
+        ):
+            raise self._refuse(name, "a map with printable text keys")
         return dict(value)
 
     def optional(self, name: str, read: Callable[[str], T]) -> T | None:
@@ -181,5 +183,6 @@ class Fields:
     def done(self) -> None:
         """Refuse fields that nobody asked for."""
         if self._values:
-            extra = ", ".join(sorted(map(str, self._values)))
+            names = sorted(map(ascii, self._values))
+            extra = ", ".join(name[:40] for name in names[:8])
             raise MalformedMessage(f"{self._what} has unknown fields: {extra}")

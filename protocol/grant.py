@@ -236,7 +236,11 @@ class Grant:
         scopes = fields.array("scopes", max_items=MAX_ANNOUNCEMENTS)
         refused = fields.array("refused", max_items=MAX_ANNOUNCEMENTS)
         for item in refused:
-            if not isinstance(item, list) or [type(part) for part in item] != [str, int, str]:
+            if (
+                not isinstance(item, list)
+                or [type(part) for part in item] != [str, int, str]
+                or not (item[0] + item[2]).isprintable()
+            ):
                 raise MalformedMessage("a refusal is not [camera, epoch, reason]")
         grant = cls(
             grant_id=fields.raw("grant_id", size=GRANT_ID_BYTES),

@@ -110,8 +110,11 @@ def read_models(models: Mapping[str, object]) -> dict[str, str]:
     """
     if not set(models) <= {FACE, APPEARANCE}:
         raise MalformedMessage("models are given for another modality than face or appearance")
-    if not all(isinstance(model, str) and 0 < len(model) <= 256 for model in models.values()):
-        raise MalformedMessage("a model id is not a text")
+    if not all(
+        isinstance(model, str) and 0 < len(model) <= 256 and model.isprintable()
+        for model in models.values()
+    ):
+        raise MalformedMessage("a model id is not a printable text")
     return {modality: str(model) for modality, model in models.items()}
 
 
@@ -120,6 +123,8 @@ def model_dimension(model_id: str) -> int:
 
     :raises ModelMismatch: the id does not have that form.
     """
+    if len(model_id) > 256 or not model_id.isprintable():
+        raise ModelMismatch("a model id is not a printable text of at most 256 characters")
     try:
         total = sum(int(part.split("@")[0].rsplit("-", 1)[1]) for part in model_id.split("+"))
     except (IndexError, ValueError):

@@ -14,6 +14,7 @@ from uuid import UUID
 import structlog
 
 from runtime.config import LogConfig
+from runtime.text import harmless
 
 MAX_TEXT = 2000
 _MAX_DEPTH = 6
@@ -80,8 +81,9 @@ def configure(config: LogConfig | None = None, *, role: str, stream: TextIO | No
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace what may not be logged: byte strings, arrays, and objects that could hold them.
 
-    Numbers, times, paths and text up to ``MAX_TEXT`` characters pass; lists and dicts are
-    searched; anything else is shown as ``<type>`` or ``<type length>``.
+    Numbers, times, paths and text up to ``MAX_TEXT`` characters pass, text with what could steer a
+    terminal escaped; lists and dicts are searched; anything else is shown as ``<type>`` or
+    ``<type length>``.
     """
     for key, value in event.items():
         if key == "exc_info":  # the console prints the traceback itself, without local variables
@@ -96,7 +98,8 @@ def _safe(value: Any, depth: int) -> Any:  # noqa: PLR0911 - one line a kind of 
     if isinstance(value, Enum):
         return _safe(value.value, depth)
     if isinstance(value, str):
-        return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}... ({len(value)} chars)"
+        text = value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}... ({len(value)} chars)"
+        return harmless(text)
     if isinstance(value, _BUFFERS):
         return f"<{type(value).__name__} {len(value)}>"
     if hasattr(value, "__array__"):  # numpy arrays and scalars, and what behaves like them

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from protocol.errors import ProtocolError
 from runtime.errors import OperationError
+from runtime.text import harmless
 
 _PIPED_WIDTH = 160
 """Columns of a table that goes to a file or another program, where no window cuts it."""
@@ -25,7 +26,8 @@ def reported(on_interrupt: str = "stopped; nothing was changed") -> Iterator[Non
     try:
         yield
     except (OperationError, ProtocolError) as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        text = harmless(f"error: {error}")
+        err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         err.print(on_interrupt)
@@ -34,17 +36,18 @@ def reported(on_interrupt: str = "stopped; nothing was changed") -> Iterator[Non
 
 def say(text: str = "") -> None:
     """Print a line on standard output, whole, without markup."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
+    out.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
     """Print a line on standard error, whole, without markup."""
-    err.print(text, markup=False, highlight=False, soft_wrap=True)
+    err.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    err.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    text = harmless(f"warning: {text}")
+    err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def plain_table(*columns: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import cbor2
 import protocol_samples as s
@@ -14,7 +15,7 @@ from protocol.admissions import Admissions
 from protocol.auditlog import Entry, parse_checkpoint, seal_entry
 from protocol.daykeys import DayKeys
 from protocol.directory import Directory
-from protocol.encoding import decode, encode
+from protocol.encoding import Fields, decode, encode
 from protocol.epoch import Announcement
 from protocol.errors import MalformedMessage, MessageTooLarge, ProtocolError
 from protocol.grant import Grant, GrantedKeys, GrantRequest, Scope, release, seal_grant
@@ -22,7 +23,7 @@ from protocol.names import parse_camera_topic
 from protocol.policy import parse_policy
 from protocol.query import Approval, MatcherKey, Query, Withdrawal
 from protocol.results import Decision
-from protocol.sealing import Blocks, Envelope, Header
+from protocol.sealing import Blocks, Envelope, Header, model_dimension, read_models
 from protocol.sightings import decode_meta, encode_meta
 from protocol.signing import Signed
 from protocol.telemetry import Health, Receipt
@@ -204,6 +205,26 @@ def test_granted_keys_of_no_form_are_refused() -> None:
     for value in (None, [], [1], [[], {}], [SCOPE.to_value(), {"face": 3}], "text"):
         with pytest.raises(ProtocolError):
             GrantedKeys.from_value(value)
+
+
+CONTROL = "x\x1b[2J-192@00000000"
+
+
+@pytest.mark.parametrize(
+    "parse",
+    [
+        lambda: model_dimension(CONTROL),
+        lambda: read_models({"face": CONTROL}),
+        lambda: Fields({CONTROL: 1}, what="map").done(),
+        lambda: Fields({"figures": {CONTROL: 1}}, what="map").mapping("figures", max_items=1),
+    ],
+)
+def test_what_is_refused_for_its_control_characters_is_not_repeated(
+    parse: Callable[[], object],
+) -> None:
+    with pytest.raises(ProtocolError) as caught:
+        parse()
+    assert str(caught.value).isprintable()
 
 
 def test_templates_of_no_form_are_refused() -> None:

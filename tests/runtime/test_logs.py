@@ -51,6 +51,15 @@ def test_a_line_is_json_with_time_level_event_and_role(stream: io.StringIO) -> N
     assert stamp.utcoffset() == timedelta(0)
 
 
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_what_others_wrote_cannot_steer_a_terminal(stream: io.StringIO, form: str) -> None:
+    configure(LogConfig(format=form), role="edge", stream=stream)
+    structlog.get_logger().info("refused", reason="\x1b[2Jgone \x9b31m \u202e", names=["a\x1b]0;b"])
+    written = stream.getvalue()
+    assert "gone" in written
+    assert written.rstrip("\n").isprintable()
+
+
 def test_lower_levels_are_left_out(stream: io.StringIO) -> None:
     configure(LogConfig(level="warning"), role="edge", stream=stream)
     structlog.get_logger().info("quiet")

@@ -1,0 +1,25 @@
+"""Make text that others wrote fit for logs and terminals: it is read there and steers nothing."""
+
+from __future__ import annotations
+
+import unicodedata
+
+_KEPT = frozenset("\n\t")
+
+
+def harmless(text: str) -> str:
+    """Return ``text`` with control and formatting characters, but line feed and tab, escaped.
+
+    A terminal obeys some of them (C0, C1, ESC), and others turn around what a line seems to say.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(char) if _steers(char) else char for char in text)
+
+
+def _steers(char: str) -> bool:
+    return char not in _KEPT and unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
