@@ -5,21 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from running_site import SERVERS, RunningSite
-from stock_image import make_stock_image, packed, read_fat_file, unpack_fat_folder
+from started_box import StartedBox
+from stock_image import make_stock_image, packed
 from waiting import wait_for
 
 from edge_agent.config import load_box
 from provisioning.demo.local_site import plan_of
-from provisioning.demo.processes import Service, sealtrace
 from provisioning.demo.scenario import ClipTruth
 
 BOX, CAMERA = "box-7", "door"
@@ -69,82 +65,10 @@ def card(site: RunningSite, short_clip: ClipTruth) -> Path:
     return folder / "card"
 
 
-class StartedBox:
-    """A box in a folder: what cloud-init and systemd do with its card, done by hand."""
-
-    def __init__(self, card: Path, folder: Path, environment: dict[str, str]) -> None:
-        self.folder, self._environment = folder, environment
-        folder.mkdir()
-        self.boot = folder / "boot"
-        unpack_fat_folder(card, 1 << 20, "sealtrace", self.boot)
-        self._user_data: dict[str, Any] = yaml.safe_load(read_fat_file(card, 1 << 20, "user-data"))
-        for entry in self._user_data["write_files"]:
-            path = self.path(entry["path"])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(entry["content"])
-            path.chmod(int(entry["permissions"], 8))
-        command = folder / "sealtrace"
-        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m provisioning.command "$@"\n')
-        systemctl = folder / "systemctl"
-        systemctl.write_text(f'#!/bin/sh\necho "$@" >> {folder}/units\n')
-        for program in (command, systemctl):
-            program.chmod(0o755)
-
-    def path(self, there: str) -> Path:
-        return self.folder / "root" / there.lstrip("/")
-
-    @property
-    def config(self) -> Path:
-        return self.path("/var/lib/sealtrace/box/box.toml")
-
-    def first_boot(self) -> str:
-        script = self.path("/usr/local/sbin/sealtrace-first-boot")
-        done = subprocess.run(
-            [str(script)],
-            env={
-                **self._environment,
-                "SEALTRACE_ETC": str(self.path("/etc/sealtrace")),
-                "SEALTRACE_VAR": str(self.path("/var/lib/sealtrace")),
-                "SEALTRACE_BOOT": str(self.boot),
-                "SEALTRACE_COMMAND": str(self.folder / "sealtrace"),
-                "SEALTRACE_SYSTEMCTL": str(self.folder / "systemctl"),
-                "SEALTRACE_USER": "",
-                "SEALTRACE_CLOCK_WAIT_S": "0",
-            },
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def agent(self) -> Service:
-        """The agent as its unit starts it."""
-        unit = self.path("/etc/systemd/system/sealtrace-edge.service").read_text()
-        line = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
-        words = line.removeprefix("ExecStart=").split()
-        assert words[0] == "/opt/sealtrace/bin/sealtrace"
-        arguments = [str(self.path(w)) if w.startswith("/") else w for w in words[1:]]
-        return Service(
-            BOX,
-            sealtrace(*arguments),
-            self.config.parent,
-            self.folder / "agent.log",
-            self._environment,
-        )
-
-
 def test_from_a_stock_image_to_sightings_to_a_stolen_box(
     site: RunningSite, card: Path, tmp_path: Path
 ) -> None:
-    environment = {
-        key: value
-        for key, value in site.local.environment.items()
-        if not key.startswith("SEALTRACE")
-    } | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    box = StartedBox(card, tmp_path / "box", environment)
+    box = StartedBox(card, tmp_path / "box", site.local.environment, name=BOX)
     assert f"{BOX} is enrolled" in box.first_boot()
     assert "enrolled already" in box.first_boot()
     assert not box.path("/etc/sealtrace/claim.toml").exists()
@@ -170,12 +94,8 @@ def test_from_a_stock_image_to_sightings_to_a_stolen_box(
 
     stored = len(site.stored(CAMERA))
     assert stored >= len(before)
-    refused = subprocess.run(
-        [str(box.folder / "sealtrace"), "box", "renew", "--folder", str(box.config.parent)],
-        env=environment, cwd=box.folder, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert refused.returncode == 1
-    assert "revoked" in refused.stderr
+    refused = box.command("box", "renew", "--folder", str(box.config.parent), expect=1)
+    assert "revoked" in refused
 
     # A thief who starts it again, with the lists of before the theft, is refused at the door.
     for path, content in lists.items():
