@@ -159,18 +159,26 @@ class Custodians:
             answers = list(pool.map(lambda c: self._ask(c, record, request), custodians))
         grants = [answer for answer in answers if isinstance(answer, tuple)]
         refusals = [answer for answer in answers if isinstance(answer, Refusal)]
-        if len(grants) < directory.threshold:
-            raise TooFewGrants(len(grants), directory.threshold, refusals)
-        released: dict[EpochName, list[GrantedKeys]] = {}
+        released: dict[EpochName, dict[str, GrantedKeys]] = {}
         refused: dict[tuple[str, int], str] = {}
+        opened: list[Grant] = []
         for custodian, grant in grants:
             self._note(record, custodian, grant)
-            for keys in grant.open(matcher):
-                released.setdefault(_name(keys.scope), []).append(keys)
+            try:
+                granted = grant.open(matcher)
+            except ProtocolError as error:
+                _log.error("grant_does_not_open", custodian=custodian, reason=str(error))
+                refusals.append(Refusal(custodian, f"its grant does not open: {error}", False))
+                continue
+            opened.append(grant)
+            for keys in granted:
+                released.setdefault(_name(keys.scope), {})[custodian] = keys
             refused.update({(camera, epoch): why for camera, epoch, why in grant.refused})
+        if len(opened) < directory.threshold:
+            raise TooFewGrants(len(opened), directory.threshold, refusals)
         return Granted(
             keys=tuple(_combine_each(announcements, released, refused)),
-            grant_ids=tuple(grant.grant_id for _, grant in grants),
+            grant_ids=tuple(grant.grant_id for grant in opened),
             refused=refused,
             refusals=tuple(refusals),
         )
@@ -240,7 +248,7 @@ class Custodians:
 
 def _combine_each(
     announcements: Sequence[StoredAnnouncement],
-    released: Mapping[EpochName, Sequence[GrantedKeys]],
+    released: Mapping[EpochName, Mapping[str, GrantedKeys]],
     refused: dict[tuple[str, int], str],
 ) -> list[EpochKeys]:
     """Combine what was released; what too few custodians released joins ``refused``."""
@@ -252,14 +260,23 @@ def _combine_each(
             continue
         signed = Signed.parse(stored.signed, kind=EPOCH_KIND)
         announcement = Announcement.parse(signed.payload, box=signed.signer)
-        # Custodians whose clocks straddle a slot's beginning release different last slots.
-        last = min(keys.scope.last_slot for keys in mine)
-        agreed = [keys for keys in mine if keys.scope.last_slot == last]
         try:
-            combined.append(combine(announcement, agreed))
+            combined.append(combine(announcement, _agreed(mine)))
         except SharesMissing as error:
             refused.setdefault((address.camera, stored.epoch), str(error))
     return combined
+
+
+def _agreed(released: Mapping[str, GrantedKeys]) -> list[GrantedKeys]:
+    """Return what most custodians released alike, each of them counted once.
+
+    Those whose clocks straddle a slot's beginning release different last slots; and one that lies
+    about its scope does not keep closed what enough others have opened.
+    """
+    alike: dict[tuple[Scope, frozenset[str]], list[GrantedKeys]] = {}
+    for keys in released.values():
+        alike.setdefault((keys.scope, frozenset(keys.nodes)), []).append(keys)
+    return max(alike.values(), key=lambda group: (len(group), -group[0].scope.last_slot))
 
 
 def _name(scope: Scope) -> EpochName:
