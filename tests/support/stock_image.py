@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from backports import zstd
 from throwaway_ca import ThrowawayCa
 
@@ -162,6 +163,8 @@ def read_fat_file(image: Path, offset: int, name: str) -> bytes:
 
 
 def _mtools(*command: str) -> bytes:
+    if shutil.which(command[0]) is None:
+        pytest.skip("mtools is not installed (Debian: apt install mtools)")
     environment = {
         **os.environ,
         "MTOOLSRC": os.devnull,
