@@ -26,6 +26,7 @@ from runtime.trust import Trust
 _log = structlog.get_logger()
 _SOON_S = 2.0
 _TIMEOUT_S = 5.0
+_FROM_THE_FUTURE_MS = 24 * 3600 * 1000
 
 
 class Relay:
@@ -92,7 +93,9 @@ class Relay:
             if self._failing.pop(custodian.name, None) is not None:
                 _log.info("day_keys_fetched_again", custodian=custodian.name)
             known = self._newest.get(custodian.name)
-            if known is None or issued_at_ms >= known[0]:
+            # Dated by a clock that had leapt ahead, they would be relayed until that time comes.
+            wrong = known is not None and known[0] > time.time() * 1000 + _FROM_THE_FUTURE_MS
+            if known is None or wrong or issued_at_ms >= known[0]:
                 self._newest[custodian.name] = (issued_at_ms, data)
         names = {custodian.name for custodian in custodians}
         for gone in set(self._newest) - names:
