@@ -159,6 +159,8 @@ class Custodians:
             answers = list(pool.map(lambda c: self._ask(c, record, request), custodians))
         grants = [answer for answer in answers if isinstance(answer, tuple)]
         refusals = [answer for answer in answers if isinstance(answer, Refusal)]
+        if len(grants) < directory.threshold:
+            raise TooFewGrants(len(grants), directory.threshold, refusals)
         released: dict[EpochName, dict[str, GrantedKeys]] = {}
         refused: dict[tuple[str, int], str] = {}
         opened: list[Grant] = []
