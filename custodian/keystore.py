@@ -24,7 +24,7 @@ from runtime.keyfiles import DEFAULT_COST, Cost, read_secret, shred, write_secre
 
 PURPOSE = "custodian-keystore"
 SCHEMA = 1
-MAX_DAYS_HELD = 512
+MAX_DAYS_HELD = 8192  # far more than a clock that leaps to and fro can have made by mistake
 
 
 @dataclass(frozen=True, slots=True)

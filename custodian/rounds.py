@@ -49,6 +49,7 @@ class Rounds:
         self._key = key
         self._days_ahead = days_ahead
         self._published = b""
+        self._listed: list[int] = []
         self._lock = threading.Lock()
 
     @property
@@ -74,7 +75,7 @@ class Rounds:
             self._journal.write("day-keys-issued", {"epochs": made})
             _log.info("day_keys_made", first=made[0], last=made[-1])
         gone = self._destroy() if believed else []
-        if made or gone or not self._published:
+        if made or gone or self._listed != self._to_list():
             self._publish()
 
     def _destroy(self) -> list[int]:
@@ -100,9 +101,15 @@ class Rounds:
                 self._journal.write("day-key-destroyed", {"epoch": epoch})
         self._store.set_fact(_DESTROYING, "")
 
+    def _to_list(self) -> list[int]:
+        """Return the days whose keys are published: not those that a leap of the clock had made."""
+        last = epoch_of(self._clock.now_ms()) + self._days_ahead
+        return [epoch for epoch in self._ring.epochs() if epoch <= last][-MAX_DAYS:]
+
     def _publish(self) -> None:
         keys = self._ring.public_keys()
-        newest = dict(sorted(keys.items())[-MAX_DAYS:])
+        self._listed = self._to_list()
+        newest = {epoch: keys[epoch] for epoch in self._listed}
         site = self._trust.site.directory.site
         message = DayKeys(site, self._key.signer, self._clock.now_ms(), newest)
         self._published = message.sign(self._key).to_bytes()

@@ -57,6 +57,23 @@ def test_the_announcement_stays_the_same_until_the_keys_change(make: Make, time:
     assert max(day_keys_of(c1)) == TODAY + 8
 
 
+def test_a_clock_that_had_leapt_to_and_fro_pushes_no_present_day_out(
+    make: Make, time: Time
+) -> None:
+    c1 = make("c1")
+    before = c1.rounds.day_keys
+    for leap in range(1, 61):
+        time.ms += leap * 100 * DAY_MS
+        c1.rounds.go()
+        time.ms -= leap * 100 * DAY_MS
+    c1.rounds.go()
+    assert sorted(day_keys_of(c1)) == list(range(TODAY - 1, TODAY + 8))
+    assert c1.rounds.day_keys == before
+    assert len(c1.ring.epochs()) > 512
+    c1.close()
+    assert sorted(day_keys_of(make("c1", again=True))) == list(range(TODAY - 1, TODAY + 8))
+
+
 def test_keys_survive_a_restart(make: Make) -> None:
     c1 = make("c1")
     before = {epoch: key.raw for epoch, key in day_keys_of(c1).items()}
