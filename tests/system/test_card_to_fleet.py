@@ -307,10 +307,10 @@ def test_a_box_without_a_network_comes_in_by_usb_stick(hq: Headquarters, tmp_pat
     box = hq.start(image, "box-16", tmp_path)
     folder = box.config.parent
     here = ("--folder", str(folder))
-    claim = box.path("/etc/sealtrace/claim.toml")
     with site.without("enrolment"):
-        asked = ("box", "request", "--keys", "file", "--claim-file", str(claim), "--out")
-        box.command(*asked, str(stick), *here)
+        assert "cannot be reached" in box.first_boot(expect=1)
+        assert not box.config.exists()
+        box.command("box", "request", "--out", str(stick), *here)
         site.command("box", "admit", hq.root, str(stick / "box-16.request"), "--out", str(stick))
         answer = stick / "box-16.admission"
         told = box.command("box", "install", str(answer), *here)
@@ -321,7 +321,8 @@ def test_a_box_without_a_network_comes_in_by_usb_stick(hq: Headquarters, tmp_pat
         (stick / "altered.admission").write_bytes(altered)
         other = ("box", "install", str(stick / "altered.admission"), *here)
         assert "error" in box.command(*other, expect=1)
-    assert "is enrolled" in box.first_boot()  # with the models of the card, and no claim again
+    assert "its agent runs" in box.first_boot()  # it is tried again every minute
+    assert not box.path("/etc/sealtrace/claim.toml").exists()
     agent = box.agent()
     agent.start()
     try:
