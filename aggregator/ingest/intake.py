@@ -75,7 +75,7 @@ class _Open:
     slots: set[tuple[int, int, int, int]] = field(default_factory=set)
     closed: list[tuple[CameraAddress, Gap]] = field(default_factory=list)
     restarted: list[CameraAddress] = field(default_factory=list)
-    quarantine_bytes: int = 0
+    quarantine_counted: bool = False
 
 
 class Intake:
@@ -364,12 +364,8 @@ class Intake:
     ) -> None:
         """Keep a message aside; when there is no room the box has to keep it."""
         size = len(message.payload)
-        if self._quarantine_bytes + size > self._limits.quarantine_mb * 2**20:
-            if not self._quarantine_full:
-                _log.error("quarantine_full", limit_mb=self._limits.quarantine_mb)
-            self._quarantine_full = True
+        if not self._has_room(batch, size):
             raise Rejected("quarantine-full", f"no room in quarantine for a message {why}")
-        self._quarantine_full = False
         self._advance(batch, position, checked)
         self._remember(batch, position, checked, QUARANTINED, message.payload)
         quarantine.put(
@@ -384,6 +380,19 @@ class Intake:
         self._quarantine_bytes += size
         batch.result.quarantined += 1
         batch.result.changed.add(checked.address)
+
+    def _has_room(self, batch: _Open, size: int) -> bool:
+        """Tell whether quarantine has room for ``size`` bytes; say so once when it has not."""
+        limit = self._limits.quarantine_mb * 2**20
+        full = self._quarantine_bytes + size > limit
+        if full and not batch.quarantine_counted:  # an operator may have dropped messages since
+            batch.quarantine_counted = True
+            self._quarantine_bytes = quarantine.size_bytes(batch.connection)
+            full = self._quarantine_bytes + size > limit
+        if full and not self._quarantine_full:
+            _log.error("quarantine_full", limit_mb=self._limits.quarantine_mb)
+        self._quarantine_full = full
+        return not full
 
     def _remember(
         self, batch: _Open, position: Position, checked: Checked, outcome: int, payload: bytes
@@ -427,6 +436,11 @@ class Intake:
     def _set_aside(self, message: Incoming, bug: Exception) -> Batch:
         """Quarantine a message that our own code failed on, so that it stops nobody and is kept."""
         with self._writing() as batch:
+            if not self._has_room(batch, len(message.payload)):
+                batch.result.rejected += 1
+                why = f"no room in quarantine for what failed with {type(bug).__name__}"
+                self._rejects.add(UNKNOWN, "", "quarantine-full", why, now_ms=batch.now_ms)
+                return batch.result
             quarantine.put(
                 batch.connection,
                 stream=None,

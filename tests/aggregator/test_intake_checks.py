@@ -386,6 +386,32 @@ def test_a_full_quarantine_leaves_messages_to_their_box(tmp_path: Path, box: Tes
     assert through + 1 - len(missing) == batch.quarantined
 
 
+def test_dropping_messages_makes_room_in_a_full_quarantine(tmp_path: Path, box: TestBox) -> None:
+    desk = Desk(tmp_path / "a.db", [box], quarantine_mb=1)
+    ahead = {"sealed_at_ms": NOW_MS + HOUR_MS}
+    assert desk.take(*(box.live(some(1000) * 3, **ahead) for _ in range(7))).rejected
+    for item in quarantine.listed(desk.store):
+        quarantine.drop(desk.store, item.number)
+    assert desk.take(box.live(some(1000) * 3, **ahead)).quarantined == 1
+
+
+def test_what_our_own_code_fails_on_cannot_fill_the_disk(
+    tmp_path: Path, box: TestBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_envelope: Envelope) -> None:
+        raise ArithmeticError("a bug")
+
+    monkeypatch.setattr("aggregator.ingest.intake.segment_blocks", fail)
+    desk = Desk(tmp_path / "a.db", [box], quarantine_mb=1)
+    for _ in range(7):
+        desk.take(box.live(some(1000) * 3))
+    held = quarantine.listed(desk.store)
+    assert held
+    assert sum(item.size_bytes for item in held) <= 2**20
+    assert desk.rejects() == {"quarantine-full": 7 - len(held)}
+    assert desk.intake.position(box.address) is None  # the box keeps what was not stored
+
+
 def test_a_slot_that_had_not_begun_is_refused_and_accounted_for(desk: Desk, box: TestBox) -> None:
     desk.take(box.live(some(), slot=NOON_SLOT + 1, sealed_at_ms=NOW_MS))
     assert desk.rejects() == {"slot-ahead": 1}
