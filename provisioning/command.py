@@ -8,7 +8,9 @@ act on become one line; ``SEALTRACE_DEBUG=1`` shows where they arose.
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib.util
+import io
 import os
 import sys
 import traceback
@@ -51,8 +53,32 @@ class NotInstalled(Exception):
 
 
 def main() -> None:
-    """Run the command line of this process and exit."""
-    sys.exit(run(sys.argv[1:]))
+    """Run the command line of this process and exit.
+
+    What a terminal cannot show (`✓` where the locale is not UTF-8) becomes a question mark, a
+    reader that has gone (`| head`) ends the program quietly, a full disk behind standard output
+    is said.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        code = _without_output()
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        _complain("standard output cannot be written: the disk is full; free space on it")
+        code = _without_output()
+    sys.exit(code)
+
+
+def _without_output() -> int:
+    """Keep the interpreter from writing once more what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return FAILURE
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -257,3 +258,38 @@ def test_help_wraps_at_the_reader_s_width_and_keeps_brackets(
         "sealtrace probe lists",
         "sealtrace probe lists --file boxes.toml",
     ]
+
+
+def test_a_reader_that_has_gone_ends_it_quietly() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = _program(["--help"], stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (FAILURE, "")
+
+
+def test_a_full_disk_behind_standard_output_is_said() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = _program(["--help"], stdout=full.fileno())
+    assert done.returncode == FAILURE
+    assert "the disk is full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_utf_8_gets_question_marks() -> None:
+    done = _program(["caf\u00e9"], PYTHONIOENCODING="ascii")
+    assert done.returncode == USAGE
+    assert "no such command: caf?" in done.stderr
+
+
+def _program(
+    arguments: list[str], stdout: int = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "provisioning.command", *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
