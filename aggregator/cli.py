@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from aggregator.config import AggregatorConfig
 from runtime import logs
@@ -16,6 +17,7 @@ from runtime.config import load, render
 from runtime.errors import OperationError
 from runtime.http import client, raise_for_problem
 from runtime.keyfiles import open_secret
+from runtime.text import harmless
 
 app = typer.Typer(
     name="aggregator",
@@ -95,9 +97,7 @@ def quarantine(
         received = datetime.fromtimestamp(item["received_ms"] / 1000, UTC)
         table.add_row(
             str(item["number"]),
-            item["topic"],
-            item["reason"],
-            item["detail"],
+            *(Text(harmless(str(item[name]))) for name in ("topic", "reason", "detail")),
             received.strftime("%Y-%m-%d %H:%M:%S"),
             str(item["bytes"]),
         )

@@ -15,6 +15,7 @@ from protocol.keytree import APPEARANCE, FACE
 from protocol.names import SLOT_MS
 from protocol.policy import CONSENT, STATUTORY_ORDER, Policy
 from protocol.query import Query
+from runtime.text import harmless
 
 Fact = tuple[str, str]
 """What it is about, and the words."""
@@ -107,7 +108,7 @@ def facts_table(facts: Sequence[Fact]) -> Table:
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
     for about, words in facts:
-        table.add_row(Text(about), Text(words))
+        table.add_row(Text(about), Text(harmless(words)))
     return table
 
 
@@ -132,7 +133,7 @@ def queries_table(summaries: Sequence[QuerySummary]) -> Table:
             str(one.candidates),
             one.state,
         )
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(harmless(cell)) for cell in cells))
     return table
 
 
