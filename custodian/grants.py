@@ -14,7 +14,7 @@ import structlog
 
 from custodian.journal import Journal
 from custodian.keystore import KeyRing
-from custodian.trust import Trust
+from custodian.trust import Site, Trust
 from custodian.verification import (
     Decision,
     OpenedRequest,
@@ -91,12 +91,18 @@ class Granter:
             raise
 
     def _answer(self, opened: OpenedRequest) -> bytes:
+        while True:
+            answer = self._answer_by(self._trust.site, opened)
+            if answer is not None:
+                return answer
+
+    def _answer_by(self, site: Site, opened: OpenedRequest) -> bytes | None:
+        """Decide by ``site`` and answer; None if another came into force meanwhile: decide anew."""
+        self._trust.require_fit_to_grant()
         now_ms = self._now_ms()
         digest = opened.signed_query.digest
         known = self._withdrawals.known(digest)
-        decision = decide(
-            opened, known, self._trust.site, custodian=self._key.signer, now_ms=now_ms
-        )
+        decision = decide(opened, known, site, custodian=self._key.signer, now_ms=now_ms)
         granted, refused = self._release(decision)
         if not granted:
             raise nothing_left(refused)
@@ -104,6 +110,8 @@ class Granter:
         reasons = [(r.camera, r.epoch, reason_of(r.error)) for r in refused]
         grant_id = secrets.token_bytes(GRANT_ID_BYTES)
         with self._withdrawals.gate:
+            if self._trust.site is not site:
+                return None
             self._check_withdrawals_since(decision, known, now_ms)
             index = self._journal.write(
                 "grant",

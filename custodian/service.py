@@ -119,18 +119,20 @@ class Custodian:
 
     def accept_directory(self, data: bytes) -> bool:
         """Take in a newer signed directory; tell whether it changed anything."""
-        changed = self.trust.accept_directory(data)
-        if changed:
-            self.journal.note_site(self.trust.site)
+        with self.withdrawals.gate:  # no grant by the former one is written after this
+            changed = self.trust.accept_directory(data)
+            if changed:
+                self.journal.note_site(self.trust.site)
         return changed
 
     def reload(self) -> None:
         """Read directory and policy again (SIGHUP); what cannot be believed changes nothing."""
-        try:
-            self.trust.reload()
-        except OperationError as error:
-            _log.error("reload_refused", reason=str(error))
-        self.journal.note_site(self.trust.site)
+        with self.withdrawals.gate:
+            try:
+                self.trust.reload()
+            except OperationError as error:
+                _log.error("reload_refused", reason=str(error))
+            self.journal.note_site(self.trust.site)
         self.go_round()
 
     def go_round(self) -> None:

@@ -9,7 +9,13 @@ import protocol_samples as s
 import pytest
 from custodian_site import Asked, Make, approved, make_announcement, opened_log, read_grant
 
-from protocol.errors import MalformedMessage, QueryWithdrawn, SignatureInvalid, UnknownSigner
+from protocol.errors import (
+    ApprovalInvalid,
+    MalformedMessage,
+    QueryWithdrawn,
+    SignatureInvalid,
+    UnknownSigner,
+)
 from protocol.query import Withdrawal
 from protocol.signing import Signed, SigningKey
 
@@ -135,3 +141,36 @@ def test_no_grant_is_logged_after_a_withdrawal_however_they_race(ready) -> None:
         ]
         assert kinds.count("withdrawal") == 1
         assert "grant" not in kinds[kinds.index("withdrawal") :]
+
+
+def test_a_revocation_that_comes_while_a_grant_is_decided_stops_it(
+    ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c1, asked = ready
+    revoked = s.directory().revoke("bo", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
+    private = c1.ring.private
+
+    def meanwhile(epoch: int):
+        c1.accept_directory(revoked)
+        return private(epoch)
+
+    monkeypatch.setattr(c1.ring, "private", meanwhile)
+    with pytest.raises(ApprovalInvalid, match="revoked"):
+        c1.granter.grant(asked.to_bytes())
+    assert "grant" not in [kind for kind, _ in opened_log(c1)]
+
+
+def test_a_directory_that_changes_nothing_here_delays_a_grant_alone(
+    ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c1, asked = ready
+    newer = s.directory().revoke("box-2", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
+    private = c1.ring.private
+
+    def meanwhile(epoch: int):
+        c1.accept_directory(newer)
+        return private(epoch)
+
+    monkeypatch.setattr(c1.ring, "private", meanwhile)
+    assert read_grant(c1.granter.grant(asked.to_bytes()), "c1").scopes
+    assert [kind for kind, _ in opened_log(c1)].count("grant") == 1
