@@ -34,7 +34,8 @@ from edge_agent.vision.models import VisionModels, load_models
 from protocol.keytree import FACE
 from protocol.names import epoch_of
 from runtime.errors import OperationError
-from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
+from runtime.fsio import private_folder
+from runtime.lifecycle import FolderLock, Stop, Threads, signals, wait_until_stopped
 
 _log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ class Agent:
         stop: ends the process; given by tests that end it themselves.
 
     Raises:
+        FolderInUse: an agent works in its state folder already.
         OperationError: what is installed cannot be used.
     """
 
@@ -64,6 +66,7 @@ class Agent:
         quiet_opencv()
         installed = load_installed(config)
         self._board, self._trust = installed.board, installed.trust
+        self._lock = FolderLock(private_folder(config.state_dir))
         self._models: VisionModels = load_models(installed.bundle, num_threads=config.model_threads)
         self._keyring = DayKeyring(
             self._trust, site=config.site, folder=config.state_dir / DAY_KEYS_FOLDER
@@ -223,6 +226,7 @@ class Agent:
         self._threads.join(_FLUSH_S)
         kept = self._outbox.stats()
         self._outbox.close()
+        self._lock.close()
         _log.info(
             "stopped",
             reason=self._stop.reason,

@@ -221,6 +221,17 @@ def test_sigterm_seals_what_was_seen_and_delivers_it(start: Start, field: Field)
     assert set(lives) <= set(segments)
 
 
+def test_a_second_agent_is_refused_and_the_first_goes_on(start: Start, field: Field) -> None:
+    config = field.config(field.looping("cam-1"))
+    first = start("run", "--config", config)
+    first.wait_event("ready")
+    second = start("run", "--config", config)
+    assert second.end() == 1
+    assert any("another process already uses" in line for line in second.lines)
+    first.send(signal.SIGTERM)
+    assert first.end() == 0
+
+
 def test_a_bad_camera_does_not_disturb_the_others(start: Start, field: Field) -> None:
     (field.folder / "broken.mp4").write_bytes(b"not a video")
     config = field.config('name = "cam-1"\nsource = "file:broken.mp4"', field.recording("cam-2"))
