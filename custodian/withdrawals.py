@@ -2,7 +2,8 @@
 
 They come from the officers themselves, so that an aggregator cannot hide one, and with grant
 requests. `Withdrawals.gate` orders them against grants: a grant reads the withdrawals and writes
-its log entry inside it, so none can slip in between. A new directory comes into force inside it too.
+its log entry inside it, so none can slip in between. A new directory comes into force inside it,
+too.
 """
 
 from __future__ import annotations
