@@ -29,7 +29,6 @@ from provisioning.site.terminal import (
     SiteFolder,
     ago,
     days,
-    out,
     plain_table,
     reported,
     say,
@@ -37,6 +36,7 @@ from provisioning.site.terminal import (
 from provisioning.site_changes_cli import report_change, tell
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
+from runtime.terminal import show_table
 
 app = typer.Typer(
     name="box",
@@ -245,7 +245,7 @@ def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
         if "trouble" in told:
             row.append(escape("; ".join(entry.trouble)))
         table.add_row(*row)
-    out.print(table)
+    show_table(table)
 
 
 def _camera(entry: boxes.BoxState, name: str) -> str:
@@ -266,9 +266,7 @@ def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
         try:
             camera = CameraPlan(name=name, source=source)
         except ValidationError as error:
-            raise typer.BadParameter(
-                f"{name!r}: {error.errors()[0]['msg']}", param_hint="--camera"
-            ) from None
+            raise typer.BadParameter(f"{name!r}: {_reason(error)}", param_hint="--camera") from None
         found.append(anchored_camera(camera, Path.cwd()))
     return tuple(found)
 
@@ -277,4 +275,8 @@ def _box_plan(name: str, cameras: tuple[CameraPlan, ...]) -> BoxPlan:
     try:
         return BoxPlan(name=name, cameras=cameras)
     except ValidationError as error:
-        raise OperationError(f"'{name}' cannot be added: {error.errors()[0]['msg']}") from None
+        raise OperationError(f"'{name}' cannot be added: {_reason(error)}") from None
+
+
+def _reason(error: ValidationError) -> str:
+    return str(error.errors()[0]["msg"]).removeprefix("Value error, ")

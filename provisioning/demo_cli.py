@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -73,9 +76,11 @@ def run(
         try:
             tour.run()
             progress.update(task, completed=Tour.STEPS, description="done")
-        except BaseException:
+        except BaseException as error:
             progress.stop()
             tour.stop()
+            if isinstance(error, KeyboardInterrupt):
+                _out.print("interrupted: every process was stopped")
             if tour.checks.listed:
                 tour.checks.show(_out)
             _out.print(f"the processes' logs are in {folder / 'logs'}", highlight=False)
@@ -96,13 +101,15 @@ def run(
 
 
 def _wait_for_interrupt(folder: Path) -> None:
-    officer = folder / "site" / "officers" / "ana" / "officer.toml"
+    officer = folder.absolute() / "site" / "officers" / "ana" / "officer.toml"
+    program = "sealtrace" if shutil.which("sealtrace") else Path(sys.argv[0]).absolute()
     _out.print(
         f"Still running. Try, in another terminal:\n"
-        f"  export SEALTRACE_OFFICER={officer}\n"
+        f"  export SEALTRACE_OFFICER={shlex.quote(str(officer))}\n"
         f'  export SEALTRACE_PASSPHRASE="only for a demonstration"\n'
-        f"  sealtrace query list\n"
-        f"Ctrl-C stops everything.",
+        f"  {program} query list\n"
+        f"  {program} trace show ID      (an id of the list; its first digits will do)\n"
+        f"The others are bo and cy (approvers) and eve (auditor). Ctrl-C stops everything.",
         highlight=False,
         soft_wrap=True,
     )

@@ -35,6 +35,7 @@ from runtime import keyfiles
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
+from runtime.terminal import show_table
 
 app = typer.Typer(
     name="site",
@@ -224,7 +225,9 @@ def _next_steps(plan: SitePlan, folder: Path) -> None:
 def _show_site(site: Site, report: Report) -> None:
     directory, rules = site.directory, site.policy
     custodians = len(directory.custodians())
-    out.print(f"[bold]Site {site.plan.site}[/]   {site.paths.root}", highlight=False)
+    out.print(
+        f"[bold]Site {site.plan.site}[/]   {site.paths.root}", highlight=False, soft_wrap=True
+    )
     say(
         f"directory version {directory.version}, signed by {site.authority.fingerprint} ✓"
         f"   {directory.threshold} of {custodians} custodians must agree"
@@ -244,7 +247,7 @@ def _show_site(site: Site, report: Report) -> None:
         here = "here" if row.folder else "away"
         detail = row.detail.removeprefix("https://")
         table.add_row(row.name, row.duties, detail, row.fingerprint, state, here)
-    out.print(table)
+    show_table(table)
     for problem in report.problems:
         warn(problem)
 

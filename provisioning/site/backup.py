@@ -129,4 +129,9 @@ def _opened_key(head: bytes, passphrase: bytes, archive: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / archive.name
         path.write_bytes(head)
-        return keyfiles.read_secret(path, passphrase, _PURPOSE)
+        try:
+            return keyfiles.read_secret(path, passphrase, _PURPOSE)
+        except keyfiles.WrongPassphrase:
+            raise keyfiles.WrongPassphrase(
+                f"the passphrase does not open {archive} (or the file was altered); try again"
+            ) from None

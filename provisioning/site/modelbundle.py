@@ -11,7 +11,7 @@ from protocol.signing import SigningKey
 from provisioning.model_keys import SIGNER_PUBLIC_NAME, read_public_key
 from provisioning.site import layout
 from provisioning.site.layout import SitePaths
-from runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, load_bundle, sign_manifest
+from runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, BundleError, load_bundle, sign_manifest
 from runtime.fsio import FileProblem, atomic_write, read_file
 
 _MAX_MANIFEST = 1 << 20
@@ -28,6 +28,8 @@ def install_bundle(
     :param signer: public key file of who signed it; by default the key beside the bundle's folder.
     :raises BundleError: it is not whole, or not signed by ``signer``.
     """
+    if not bundle.is_dir():
+        raise BundleError(f"{bundle} is not there; `sealtrace models build` makes a model bundle")
     if signer is None:
         signer = bundle.absolute().parent / "keys" / SIGNER_PUBLIC_NAME
     trusted = [read_public_key(str(signer)), authority.verify_key.raw]

@@ -194,3 +194,19 @@ def test_a_secret_file_gets_its_owners_passphrase(
     with pytest.raises(WrongPassphrase):
         read_secret(path, passphrase, "identity")
     assert run("passphrase", site.plan).exit_code == 1
+
+
+def test_piped_tables_are_not_folded(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("init", "new", "--config", config).exit_code == 0
+    wide = run("show", "new").stdout
+    monkeypatch.setenv("COLUMNS", "40")
+    assert len(run("show", "new").stdout.splitlines()) == len(wide.splitlines())
+
+
+def test_a_bundle_that_is_not_there_is_named(run: Run, config: Path) -> None:
+    assert run("init", "new", "--config", config).exit_code == 0
+    done = run("models", "new", "nobundle")
+    assert done.exit_code == 1
+    assert "nobundle is not there" in done.stderr
