@@ -85,7 +85,8 @@ class Tour:
         self.checks.note(
             "every process is still up",
             not crashed,
-            ", ".join(crashed) or f"{len(site.services)} processes",
+            ", ".join(crashed)
+            or f"{sum(one.running for one in site.services.values())} processes; box-3 is out",
         )
 
     def stop(self) -> None:
