@@ -16,6 +16,7 @@ from protocol.signing import Signed, SigningKey, sign
 
 RECEIPT_KIND, HEALTH_KIND = "receipt", "health"
 MAX_MISSING = 1024
+MAX_STORED_THROUGH = 2**62  # so that a box can count on from it
 ONLINE, OFFLINE = "online", "offline"
 
 
@@ -53,7 +54,7 @@ class Receipt:
         fields = Fields(decode(payload, what="receipt"), what="receipt")
         fields.version()
         address = CameraAddress(fields.text("site"), fields.text("box"), fields.text("camera"))
-        stored_through = fields.integer("stored_through", low=-1)
+        stored_through = fields.integer("stored_through", low=-1, high=MAX_STORED_THROUGH)
         missing = fields.array("missing", max_items=MAX_MISSING)
         issued_at_ms = fields.integer("issued_at_ms")
         fields.done()

@@ -11,6 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.outbox import Outbox, OutboxFull, SlotName
+from protocol.errors import MalformedMessage
+from protocol.names import CameraAddress
+from protocol.signing import SigningKey
+from protocol.telemetry import Receipt
 
 NAME = SlotName(20_700, 1, 40)
 OTHER = SlotName(20_700, 1, 41)
@@ -195,6 +199,22 @@ def test_a_receipt_from_an_earlier_life_moves_the_sequence_on(
     live(again)
     assert numbers(again) == [42, 43]
     again.close()
+
+
+def test_no_receipt_ends_the_sequence(outbox: Outbox, tmp_path: Path) -> None:
+    key = SigningKey.generate("aggregator")
+
+    def receipt(through: int) -> Receipt:
+        address = CameraAddress("demo", "box-1", "cam-1")
+        return Receipt.parse(Receipt(address, through, (), 1).sign(key).payload)
+
+    with pytest.raises(MalformedMessage):
+        receipt(2**63 - 1)
+    last = receipt(2**62).stored_through
+    outbox.receipt("cam-1", stored_through=last, missing=(), issued_at_ms=1)
+    outbox.add_live("cam-1", NAME, 1, lambda n: n.to_bytes(8, "big"))
+    outbox.close()
+    assert opened(tmp_path).next_sequence("cam-1") == 2**62 + 2
 
 
 def test_when_full_live_envelopes_with_a_segment_go_first_without_loss(tmp_path: Path) -> None:
