@@ -29,6 +29,7 @@ from runtime.keyfiles import DEFAULT_COST
 BROKER_NAME = "broker"
 AGGREGATOR_NAME = "aggregator"
 REGISTRAR_NAME = "registrar"
+_SOURCE_KINDS = {"rtsp", "rtsps", "v4l2", "file", "folder"}
 _TOPICS = {"custodians", "directory", "admissions"}
 RESERVED_NAMES = frozenset({AUTHORITY, BROKER_NAME, AGGREGATOR_NAME, REGISTRAR_NAME, *_TOPICS})
 PROGRAMME_DAYS = 180
@@ -152,6 +153,17 @@ class CameraPlan(Section):
     """Name of the camera, unique in the site."""
     source: Annotated[str, Field(min_length=1)]
     """rtsp://..., v4l2:/dev/video0, a file, or folder:PATH?fps=5."""
+
+    @field_validator("source")
+    @classmethod
+    def _known_kind(cls, source: str) -> str:
+        kind, separator, _ = source.partition("://")
+        if separator and kind.lower() not in _SOURCE_KINDS:
+            raise ValueError(
+                f"a camera's address cannot begin with {kind}://; use rtsp://HOST/PATH, "
+                "v4l2:/dev/video0, a file or folder:PATH"
+            )
+        return source
 
     def table(self) -> dict[str, Any]:
         """Return the camera as its table in `box.toml`."""
