@@ -225,7 +225,7 @@ class _Client(httpx.Client):
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
         try:
             return super().send(request, **options)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             where = f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
             raise PeerUnreachable(f"{where} cannot be reached: {_why(error)}") from error
 
@@ -317,9 +317,11 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _why(error: httpx.TransportError) -> str:
+def _why(error: httpx.RequestError) -> str:
     if isinstance(error, httpx.TimeoutException):
         return "no answer in time"
+    if isinstance(error, httpx.DecodingError):
+        return "its answer is not encoded as it says"
     text = str(error) or type(error).__name__
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return f"its certificate is not acceptable ({text})"
