@@ -71,12 +71,13 @@ $(INSTALLED): requirements.lock requirements-tpm.lock pyproject.toml
 	@$(BIN)/python -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		$(PYTHON) -m venv --clear $(VENV) || { \
 		echo "error: cannot make an environment in $(VENV); Debian and Ubuntu need the package python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV), about 0.75 GB: this takes some minutes the first time."
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements.lock
 	@if pkg-config --exists tss2-esys 2>/dev/null; then \
 		echo "TPM 2.0 software stack found: installing its binding"; \
 		$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-tpm.lock || \
 		echo "warning: it could not be built; boxes keep their keys in files, TPM tests are skipped"; fi
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(MODELS): $(INSTALLED) $(MODEL_SOURCES)
