@@ -93,15 +93,13 @@ def cameras_of(directory: Directory, named: Sequence[str], *, every: bool) -> tu
     Raises:
         DraftInvalid: none is named, one is unknown, or both ways of naming are used.
     """
-    boxes = [p for p in directory.principals.values() if BOX in p.duties]
-    known = sorted({camera for box in boxes for camera in box.cameras})
+    known, in_force = _cameras(directory)
     if every and named:
         raise DraftInvalid("give either --camera or --all-cameras, not both")
     if every:
-        in_force = sorted(c for box in boxes if box.revoked_at_ms is None for c in box.cameras)
         if not in_force:
             raise DraftInvalid("the site has no cameras yet; add a box with `sealtrace box add`")
-        return tuple(in_force)
+        return in_force
     if not named:
         raise DraftInvalid(
             f"name the cameras with --camera, or all with --all-cameras ({_few(known)})"
@@ -112,6 +110,19 @@ def cameras_of(directory: Directory, named: Sequence[str], *, every: bool) -> tu
             hint = f"did you mean '{near[0]}'?" if near else f"known are {_few(known)}"
             raise DraftInvalid(f"the site has no camera '{camera}'; {hint}")
     return tuple(sorted(set(named)))
+
+
+def cameras_left_out(directory: Directory) -> tuple[str, ...]:
+    """Return the cameras that "all cameras" leaves out: no box in force watches them any more."""
+    known, in_force = _cameras(directory)
+    return tuple(camera for camera in known if camera not in in_force)
+
+
+def _cameras(directory: Directory) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    boxes = [p for p in directory.principals.values() if BOX in p.duties]
+    known = {camera for box in boxes for camera in box.cameras}
+    in_force = {c for box in boxes if box.revoked_at_ms is None for c in box.cameras}
+    return tuple(sorted(known)), tuple(sorted(in_force))
 
 
 def modalities_of(

@@ -43,7 +43,7 @@ from protocol.policy import CONSENT, LEGAL_BASES
 from protocol.query import Approval
 from runtime.errors import OperationError
 from runtime.officer import OfficerFile, PassphraseFile
-from runtime.terminal import reported, say, show_table
+from runtime.terminal import note, reported, say, show_table
 
 app = typer.Typer(
     name="query",
@@ -130,6 +130,11 @@ def file(
         now = datetime.now(UTC)
         from_ms, to_ms = steps.window_of(start, end, now)
         cameras = drafting.cameras_of(me.directory, camera or [], every=all_cameras)
+        if all_cameras and (left_out := drafting.cameras_left_out(me.directory)):
+            note(
+                f"left out, because their boxes are revoked: {', '.join(left_out)}; for what they "
+                "saw before, name them with --camera"
+            )
         with drafting.opened_subjects(subject, me.sealing()) as subjects:
             modalities = drafting.modalities_of(
                 subjects, modality or [], legal_basis=legal_basis, policy=policy

@@ -347,3 +347,17 @@ def test_an_officer_who_is_not_named_is_told_how(
     monkeypatch.delenv("SEALTRACE_OFFICER", raising=False)
     explained(CliRunner().invoke(app, ["list"]), "--officer", "SEALTRACE_OFFICER")
     explained(CliRunner().invoke(app, ["list", "--officer", "none.toml"]), "none.toml")
+
+
+def test_all_cameras_says_which_are_left_out(site: OfficerSite) -> None:
+    assert "left out" not in file_answering(site, "n\n").stderr
+    principals = dict(site.directory.principals)
+    name = next(name for name, held in principals.items() if held.cameras)
+    principals[name] = replace(principals[name], revoked_at_ms=s.NOW_MS)
+    kept = site.officer("ana").parent / "state" / "directory.cbor"
+    newer = site.directory.next_version(principals, at_ms=s.NOW_MS)
+    newer = newer.next_version(principals, at_ms=s.NOW_MS)
+    newer = newer.next_version(principals, at_ms=s.NOW_MS)
+    kept.write_bytes(newer.sign(s.authority()).to_bytes())
+    shown = file_answering(site, "n\n").stderr
+    assert f"left out, because their boxes are revoked: {principals[name].cameras[0]}" in shown
