@@ -78,8 +78,10 @@ class FilmSet:
                 explain=service.tail,
             )
             wait_for(
-                lambda b=box: not self.site.kept(b) and self.site.stored(b.replace("box", "cam")),
-                f"receipts for all that {box} has sealed",
+                lambda b=box: (
+                    not self.site.kept(b) and len(self.site.stored(b.replace("box", "cam"))) > 1
+                ),
+                f"receipts for the day's keys and all that {box} has sealed",
                 explain=service.tail,
             )
 
