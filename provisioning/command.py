@@ -7,6 +7,7 @@ act on become one line; ``SEALTRACE_DEBUG=1`` shows where they arose.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import errno
 import importlib.util
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 GROUP = "sealtrace.commands"
 DEBUG_VARIABLE = "SEALTRACE_DEBUG"
 OK, FAILURE, USAGE, INTERRUPTED = 0, 1, 2, 130
+_PLAIN_LETTERS = {"✓": "ok", "✗": "not ok", "…": "..."}
 _UNIX_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 
 # One line each, here, so that `sealtrace --help` need not load them.
@@ -55,13 +57,14 @@ class NotInstalled(Exception):
 def main() -> None:
     """Run the command line of this process and exit.
 
-    What a terminal cannot show (`✓` where the locale is not UTF-8) becomes a question mark, a
+    What a terminal cannot show (`✓` where the locale is not UTF-8) is written in plain letters, a
     reader that has gone (`| head`) ends the program quietly, a full disk behind standard output
     is said.
     """
+    codecs.register_error("sealtrace", _in_plain_letters)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="sealtrace")
     try:
         code = run(sys.argv[1:])
         sys.stdout.flush()
@@ -73,6 +76,13 @@ def main() -> None:
         _complain("standard output cannot be written: the disk is full; free space on it")
         code = _without_output()
     sys.exit(code)
+
+
+def _in_plain_letters(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    return "".join(_PLAIN_LETTERS.get(letter, "?") for letter in text), error.end
 
 
 def _without_output() -> int:
