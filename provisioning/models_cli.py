@@ -14,7 +14,7 @@ from rich.table import Table
 
 from provisioning import model_keys, models
 from provisioning.demo import photos
-from runtime.bundle import Bundle, load_bundle
+from runtime.bundle import Bundle, BundleError, load_bundle
 from runtime.errors import OperationError
 
 app = typer.Typer(
@@ -159,5 +159,7 @@ def _signing_seed(sign_key: Path | None, out: Path) -> bytes:
 
 
 def _load(folder: Path, trusted: list[str] | None) -> Bundle:
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a bundle's folder; `sealtrace models build` makes one")
     keys = trusted or [str(folder.resolve().parent / "keys" / model_keys.SIGNER_PUBLIC_NAME)]
     return load_bundle(folder, [model_keys.read_public_key(key) for key in keys])

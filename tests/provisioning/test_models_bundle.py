@@ -196,3 +196,9 @@ def test_the_calibration_is_consistent() -> None:
     assert at_default <= measured["default_threshold_fmr"] <= 1e-6
     assert min(measured["photographs"]["genuine"]) > measured["default_threshold"]
     assert max(measured["photographs"]["impostor"]) < measured["default_threshold"] - 0.3
+
+
+def test_a_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = _RUN.invoke(app, ["verify", str(tmp_path / "none")])
+    assert done.exit_code == 1
+    assert "is not a bundle's folder" in done.output
