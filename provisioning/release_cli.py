@@ -13,7 +13,7 @@ from tuf.api.metadata import Metadata
 from provisioning import model_keys
 from provisioning.releases import packages, root
 from provisioning.releases.errors import ReleaseError
-from provisioning.releases.keys import Passphrases, key_name, make_key
+from provisioning.releases.keys import Passphrases, key_name, make_key, refuse_key
 from provisioning.releases.layout import KINDS, ROLLOUT_TARGET, Kind
 from provisioning.releases.repository import ReleaseRepository
 from provisioning.releases.update_cli import status, update
@@ -105,9 +105,14 @@ def key(
     file: Annotated[Path, typer.Argument(help="Key file to write; FILE.pub goes beside it.")],
     *,
     passphrase_file: PassphraseFiles = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Make an officer's key on their own machine; hand over only the .pub file."""
     with reported(_STOPPED):
+        if dry_run:
+            refuse_key(file, name)
+            say(f"would make a key for {name}: {file}, and {file.with_suffix('.pub')}")
+            return
         passphrases = _passphrases(passphrase_file)
         make_key(file, name, passphrases.make(name), passphrases.cost)
         say(f"made {file}; hand {file.with_suffix('.pub')} to whoever runs `release init`")

@@ -145,10 +145,17 @@ def update(
         bool, typer.Option("--push", help="Also tell the custodians and the aggregator.")
     ] = False,
     officer: OfficerFile = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Bring directory, policy and revocations in the role folders up to date."""
     with reported():
         site = open_site(folder)
+        if dry_run:
+            say(
+                f"would bring {len(list(site.paths.role_folders()))} role folders to directory"
+                f" version {site.directory.version} and policy version {site.policy.version}"
+            )
+            return
         with changing(site.paths):
             change = changes.spread_changes(site, changed=False)
         report_change(change, "the role folders are up to date")

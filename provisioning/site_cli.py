@@ -9,12 +9,12 @@ import typer
 
 from provisioning import site_changes_cli
 from provisioning.site import create_site, load_plan, open_site
-from provisioning.site.backup import backup_site, restore_site
+from provisioning.site.backup import backup_site, check_restore, refuse_backup, restore_site
 from provisioning.site.create import refuse_existing
 from provisioning.site.example import example_toml
 from provisioning.site.guide import ask_plan
 from provisioning.site.inspect import Report, inspect_site
-from provisioning.site.modelbundle import install_bundle
+from provisioning.site.modelbundle import check_bundle, install_bundle
 from provisioning.site.opened import Site, changing
 from provisioning.site.plan import SitePlan
 from provisioning.site.secretfiles import PURPOSES, open_authority
@@ -116,6 +116,8 @@ def backup(
     folder: SiteFolder,
     out_file: Annotated[Path, typer.Option("--out", help="File to write; must not exist.")],
     passphrase_file: PassphraseFile = None,
+    *,
+    dry_run: DryRun = False,
 ) -> None:
     """Write the site's folder, without models and state, into one encrypted file.
 
@@ -123,6 +125,10 @@ def backup(
     """
     with reported():
         site = open_site(folder)
+        if dry_run:
+            refuse_backup(out_file)
+            say(f"would write the site '{site.plan.site}', without models and state, to {out_file}")
+            return
         passphrase = get_passphrase(passphrase_file, what="the backup", new=True)
         size = backup_site(site, out_file, passphrase)
         say(f"{out_file}: {size:,} bytes. Keep it on another medium, in another place.")
@@ -133,9 +139,15 @@ def restore(
     archive: Annotated[Path, typer.Argument(help="File made by `sealtrace site backup`.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the site.")],
     passphrase_file: PassphraseFile = None,
+    *,
+    dry_run: DryRun = False,
 ) -> None:
     """Unpack a backup into a new folder and verify it."""
     with reported():
+        if dry_run:
+            check_restore(archive, folder)
+            say(f"would unpack {archive} into the new folder {folder}")
+            return
         passphrase = get_passphrase(passphrase_file, what="the backup")
         paths = restore_site(archive, folder, passphrase)
         site = open_site(paths.root)
@@ -152,10 +164,17 @@ def models(
         typer.Option(help="Public key file of who signed it. Default: the one beside the bundle."),
     ] = None,
     passphrase_file: PassphraseFile = None,
+    *,
+    dry_run: DryRun = False,
 ) -> None:
     """Have the site's authority sign a model bundle, and put it into the folders that use one."""
     with reported():
         site = open_site(folder)
+        if dry_run:
+            loaded = check_bundle(bundle, site.authority, signer=signer)
+            models_in_it = ", ".join(entry.model_id for entry in loaded.manifest.models)
+            say(f"would sign {bundle} ({models_in_it}) and put it into the role folders")
+            return
         passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
         with changing(site.paths):
             authority = open_authority(site.paths, passphrase)
@@ -170,11 +189,16 @@ def passphrase(
     new_passphrase_file: Annotated[
         Path | None, typer.Option(help="File with the new passphrase. Default: it is asked.")
     ] = None,
+    *,
+    dry_run: DryRun = False,
 ) -> None:
     """Give a secret file another passphrase, for example when a custodian receives theirs."""
     with reported():
         old = get_passphrase(passphrase_file, what=str(file))
         purpose, secret = _open_any(file, old)
+        if dry_run:
+            say(f"{file} opens; it would be sealed under a new passphrase")
+            return
         new = get_passphrase(new_passphrase_file, what=f"{file} from now on", new=True)
         keyfiles.write_secret(file, secret, new, purpose, overwrite=True)
         say(f"{file} now opens with the new passphrase only (older copies and backups do not)")

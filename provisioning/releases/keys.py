@@ -17,7 +17,7 @@ from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 from provisioning.releases.errors import ReleaseError
 from provisioning.releases.layout import NAME_PATTERN
 from runtime import keyfiles
-from runtime.fsio import atomic_write, read_file
+from runtime.fsio import FileProblem, atomic_write, read_file
 from runtime.keyfiles import Cost
 
 PURPOSE = "release signing key"
@@ -60,6 +60,21 @@ class Passphrases:
         return self.files.get(name, self.files.get(""))
 
 
+def refuse_key(path: Path, name: str) -> None:
+    """Check that a key could be made.
+
+    Raises:
+        FileProblem: a file is there already.
+        ReleaseError: ``name`` is not one.
+    """
+    if re.fullmatch(NAME_PATTERN, name) is None:
+        raise ReleaseError(
+            f"{name!r} is not a name for a key: up to 32 small letters, digits, - and _"
+        )
+    if path.exists():
+        raise FileProblem(f"{path} exists already and is left as it is; choose another name")
+
+
 def make_key(path: Path, name: str, passphrase: bytes | None, cost: Cost) -> Key:
     """Make a key, write its file at ``path`` and its public line beside it (``.pub``).
 
@@ -67,10 +82,7 @@ def make_key(path: Path, name: str, passphrase: bytes | None, cost: Cost) -> Key
         FileProblem: the file exists already, or cannot be written.
         ReleaseError: ``name`` is not one.
     """
-    if re.fullmatch(NAME_PATTERN, name) is None:
-        raise ReleaseError(
-            f"{name!r} is not a name for a key: up to 32 small letters, digits, - and _"
-        )
+    refuse_key(path, name)
     private = Ed25519PrivateKey.generate()
     keyfiles.write_secret(path, private.private_bytes_raw(), passphrase, PURPOSE, cost=cost)
     public = private.public_key()

@@ -41,13 +41,21 @@ _MAX_BYTES = 512 << 20
 _NONCE = bytes(12)  # the key is used for this one archive only
 
 
+def refuse_backup(out: Path) -> None:
+    """Check that there is nothing at ``out`` that a backup would overwrite.
+
+    :raises FileProblem: there is.
+    """
+    if out.exists():
+        raise FileProblem(f"{out} exists already and is left as it is; choose another name")
+
+
 def backup_site(site: Site, out: Path, passphrase: bytes) -> int:
     """Write the site's folder to the encrypted file ``out``; return its size in bytes.
 
     :raises FileProblem: ``out`` exists, or a file cannot be read or written.
     """
-    if out.exists():
-        raise FileProblem(f"{out} exists already and is left as it is; choose another name")
+    refuse_backup(out)
     with changing(site.paths):
         archive = _pack(site.paths.root)
     cost = Cost(memory_kib=site.plan.security.argon2_memory_kib)
@@ -67,9 +75,7 @@ def restore_site(archive: Path, path: Path, passphrase: bytes) -> SitePaths:
     """
     path = path.absolute()
     refuse_existing(path)
-    head, separator, body = read_file(archive, _MAX_BYTES).partition(_SEPARATOR)
-    if not separator:
-        raise SiteError(f"{archive} is not a site backup; give a file of `sealtrace site backup`")
+    head, body = _split(archive)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -87,6 +93,22 @@ def restore_site(archive: Path, path: Path, passphrase: bytes) -> SitePaths:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return SitePaths(path)
+
+
+def check_restore(archive: Path, path: Path) -> None:
+    """Check that ``archive`` looks like a backup and that ``path`` is free, without a passphrase.
+
+    :raises SiteError: it does not, or it is not.
+    """
+    refuse_existing(path.absolute())
+    _split(archive)
+
+
+def _split(archive: Path) -> tuple[bytes, bytes]:
+    head, separator, body = read_file(archive, _MAX_BYTES).partition(_SEPARATOR)
+    if not separator:
+        raise SiteError(f"{archive} is not a site backup; give a file of `sealtrace site backup`")
+    return head, body
 
 
 def _pack(root: Path) -> bytes:

@@ -7,14 +7,33 @@ import shutil
 import tomllib
 from pathlib import Path
 
-from protocol.signing import SigningKey
+from protocol.signing import SigningKey, VerifyKey
 from provisioning.model_keys import SIGNER_PUBLIC_NAME, read_public_key
 from provisioning.site import layout
 from provisioning.site.layout import SitePaths
-from runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, BundleError, load_bundle, sign_manifest
+from runtime.bundle import (
+    MANIFEST_NAME,
+    SIGNATURE_NAME,
+    Bundle,
+    BundleError,
+    load_bundle,
+    sign_manifest,
+)
 from runtime.fsio import FileProblem, atomic_write, read_file
 
 _MAX_MANIFEST = 1 << 20
+
+
+def check_bundle(bundle: Path, authority: VerifyKey, *, signer: Path | None = None) -> Bundle:
+    """Open ``bundle`` and check all of it, as :func:`install_bundle` does first.
+
+    :raises BundleError: it is not whole, or not signed by ``signer``.
+    """
+    if not bundle.is_dir():
+        raise BundleError(f"{bundle} is not there; `sealtrace models build` makes a model bundle")
+    if signer is None:
+        signer = bundle.absolute().parent / "keys" / SIGNER_PUBLIC_NAME
+    return load_bundle(bundle, [read_public_key(str(signer)), authority.raw])
 
 
 def install_bundle(
@@ -28,12 +47,7 @@ def install_bundle(
     :param signer: public key file of who signed it; by default the key beside the bundle's folder.
     :raises BundleError: it is not whole, or not signed by ``signer``.
     """
-    if not bundle.is_dir():
-        raise BundleError(f"{bundle} is not there; `sealtrace models build` makes a model bundle")
-    if signer is None:
-        signer = bundle.absolute().parent / "keys" / SIGNER_PUBLIC_NAME
-    trusted = [read_public_key(str(signer)), authority.verify_key.raw]
-    loaded = load_bundle(bundle, trusted)
+    loaded = check_bundle(bundle, authority.verify_key, signer=signer)
     staging = paths.models.with_name(".models.new")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
