@@ -7,7 +7,6 @@ means that nothing opens, and the error says who answered what.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from protocol.grant import (
 from protocol.query import MatcherKey
 from protocol.signing import Signed, SigningKey
 from runtime.auditlog import AuditLog
+from runtime.clock import system_ms
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.http import CBOR, PeerUnreachable, ProblemError, client, raise_for_problem
@@ -125,7 +125,7 @@ class Custodians:
             TooFewGrants: fewer custodians than the threshold granted anything.
             ShareInvalid, ScopeExceeded: custodians contradict one another; nothing is used.
         """
-        statement = MatcherKey(record.digest, matcher.public, _now_ms()).sign(self._key)
+        statement = MatcherKey(record.digest, matcher.public, system_ms()).sign(self._key)
         collected: list[Granted] = []
         for start in range(0, len(announcements), ANNOUNCEMENTS_A_REQUEST):
             part = announcements[start : start + ANNOUNCEMENTS_A_REQUEST]
@@ -135,7 +135,7 @@ class Custodians:
                 withdrawals=tuple(withdrawal.to_bytes() for withdrawal in withdrawals),
                 matcher_key=statement.to_bytes(),
                 announcements=tuple(announcement.signed for announcement in part),
-                requested_at_ms=_now_ms(),
+                requested_at_ms=system_ms(),
             )
             signed = request.sign(self._key).to_bytes()
             collected.append(self._ask_all(record, signed, part, matcher))
@@ -228,7 +228,7 @@ class Custodians:
             "query_digest": record.digest,
             "scopes": scopes,
         }
-        self._log.append("grant-received", _now_ms(), self._key.signer, record.query_id, body)
+        self._log.append("grant-received", system_ms(), self._key.signer, record.query_id, body)
         with self._store.writing() as database:
             database.conn.execute(
                 "INSERT OR IGNORE INTO grants (grant_id, custodian, query_digest, labels, scopes,"
@@ -243,7 +243,7 @@ class Custodians:
                     json.dumps([list(item) for item in grant.refused]),
                     grant.entry_index,
                     grant.granted_at_ms,
-                    _now_ms(),
+                    system_ms(),
                 ],
             )
 
@@ -283,7 +283,3 @@ def _agreed(released: Mapping[str, GrantedKeys]) -> list[GrantedKeys]:
 
 def _name(scope: Scope) -> EpochName:
     return (scope.address.box, scope.address.camera, scope.epoch, scope.generation)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

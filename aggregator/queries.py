@@ -8,7 +8,6 @@ until the investigator seals the templates anew (`QueryDesk.matcher_key`).
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,6 +40,7 @@ from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed, SigningKey
 from protocol.templates import Template, open_templates
 from runtime.auditlog import AuditLog
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.trust import Trust
 
@@ -100,7 +100,7 @@ class QueryDesk:
         """
         signed = parse_signed_query(data)
         query, requester = open_query(signed, self._trust.directory)
-        now_ms = _now_ms()
+        now_ms = system_ms()
         check_policy(query, self._policy, now_ms=now_ms)
         with self._lock:
             known = self._book.find(query.query_id)
@@ -129,7 +129,7 @@ class QueryDesk:
             self.set_state(
                 record.digest, AWAITING_TEMPLATES, "the subjects' templates have to come"
             )
-        statement = MatcherKey(record.digest, secrets.matcher.public, _now_ms())
+        statement = MatcherKey(record.digest, secrets.matcher.public, system_ms())
         return statement.sign(self._key).to_bytes()
 
     def put_templates(self, query_id: bytes, sealed: bytes) -> QueryRecord:
@@ -298,7 +298,7 @@ class QueryDesk:
     # ------------------------------------------------------------------ inside
 
     def _append(self, kind: str, query_id: bytes, body: Mapping[str, object]) -> None:
-        self._log.append(kind, _now_ms(), self._key.signer, query_id, body)
+        self._log.append(kind, system_ms(), self._key.signer, query_id, body)
 
     def interrupt_open_queries(self) -> None:
         """Note, when the service starts, that a previous process took its matcher keys with it."""
@@ -323,7 +323,7 @@ class QueryDesk:
             known = {kept.signer for kept in self._book.messages(signed.kind, record.digest)}
             if signed.signer not in known:
                 self._append(signed.kind, record.query_id, {signed.kind: signed.to_bytes()})
-                self._book.add_message(record.digest, signed, now_ms=_now_ms())
+                self._book.add_message(record.digest, signed, now_ms=system_ms())
         self.changed.set()
         return self.get(record.query_id)
 
@@ -338,7 +338,3 @@ def _wipe(templates: Mapping[str, tuple[Template, ...]]) -> None:
     for listed in templates.values():
         for template in listed:
             template.row.fill(0)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

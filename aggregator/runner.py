@@ -43,6 +43,7 @@ from protocol.grant import EpochKeys
 from protocol.policy import Policy
 from protocol.results import Candidate
 from runtime.auditlog import AuditLog
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.lifecycle import Stop
 from runtime.trust import Trust
@@ -136,7 +137,7 @@ class QueryRunner:
             self._block(record, run, str(error))
 
     def _advance(self, record: QueryRecord, run: _Run) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = system_ms()
         authorized = self._authorize(record, now_ms)
         if record.state in {AWAITING_APPROVALS, BLOCKED}:
             self._desk.set_state(record.digest, RUNNING)
@@ -288,7 +289,7 @@ class QueryRunner:
             "sightings": report.sightings,
             "candidates": new,
         }
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = system_ms()
         self._log.append("match", now_ms, self._actor, record.query_id, body)
 
     def _store_candidates(
@@ -314,7 +315,7 @@ class QueryRunner:
                         record.digest,
                         candidate.candidate_id(record.digest),
                         sealed,
-                        time.time_ns() // 1_000_000,
+                        system_ms(),
                     ],
                 ).rowcount
         if new:

@@ -9,7 +9,6 @@ matching), ``witness`` (checkpoints between the roles), ``http`` (the interface 
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -31,13 +30,13 @@ from aggregator.runner import QueryRunner
 from aggregator.store import Store
 from aggregator.upkeep import Upkeep
 from aggregator.witnessing import Witnessing
-from protocol import hpke
 from protocol.auditlog import origin_of
-from protocol.directory import AGGREGATOR, AUDITOR, Directory
+from protocol.directory import AGGREGATOR
 from protocol.policy import Policy
 from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog, Witness
 from runtime.bundle import Bundle, load_bundle
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import private_folder, read_file
 from runtime.http import Ready, peer_of, serve
@@ -115,7 +114,7 @@ class Aggregator:
             state / "audit.db",
             origin_of(config.site, config.name),
             self._key,
-            auditors_of(self.trust.directory),
+            self.trust.directory.auditors(),
         )
         self.witness = Witness(state / "witness.db", origin_of(config.site, config.name), self._key)
         self.intake = Intake(
@@ -124,7 +123,7 @@ class Aggregator:
             directory=lambda: self.trust.directory,
             limits=config.limits,
             retention_days=lambda: self.policy.retention_days,
-            now_ms=now_ms,
+            now_ms=system_ms,
             audit=self._append,
         )
         self.desk = QueryDesk(self.store, self.trust, self.policy, self.log, self._key)
@@ -150,7 +149,7 @@ class Aggregator:
     def run(self) -> int:
         """Serve until a signal; return the exit code."""
         config, stop = self._config, Stop()
-        receipts = Receipts(self.intake, aggregator=self._key, now_ms=now_ms)
+        receipts = Receipts(self.intake, aggregator=self._key, now_ms=system_ms)
 
         def stored(batch: Batch) -> None:
             receipts.note(batch.changed)
@@ -169,7 +168,7 @@ class Aggregator:
             on_stored=stored,
             on_connected=connected,
             on_crash=lambda error: stop.set(f"mqtt: {error}", exit_code=1),
-            now_ms=now_ms,
+            now_ms=system_ms,
         )
         relay = Relay(
             site=config.site,
@@ -185,7 +184,7 @@ class Aggregator:
             session=subscriber.session,
             retention_days=lambda: self.policy.retention_days,
             receipt_interval_s=config.ingest.receipt_interval_ms / 1000,
-            now_ms=now_ms,
+            now_ms=system_ms,
         )
         self._note_start()
         self.desk.interrupt_open_queries()
@@ -246,7 +245,7 @@ class Aggregator:
         )
 
     def _append(self, kind: str, body: Mapping[str, object]) -> None:
-        self.log.append(kind, now_ms(), self._config.name, None, body)
+        self.log.append(kind, system_ms(), self._config.name, None, body)
 
     def _note_start(self) -> None:
         self._append("started", {"version": version("sealtrace")})
@@ -264,27 +263,13 @@ class Aggregator:
         self._append("directory", body)
 
     def _new_directory(self, relay: Relay) -> None:
-        self.log.auditors = auditors_of(self.trust.directory)
+        self.log.auditors = self.trust.directory.auditors()
         self._note_directory()
         relay.poke()
         self.desk.changed.set()
 
     def _reload(self) -> None:
         self.trust.reload()
-
-
-def auditors_of(directory: Directory) -> dict[str, hpke.PublicKey]:
-    """Return the auditors in force and the keys that log entries are sealed to."""
-    return {
-        principal.name: principal.seal_key
-        for principal in directory.with_duty(AUDITOR)
-        if principal.seal_key is not None
-    }
-
-
-def now_ms() -> int:
-    """Return our clock, in ms UTC."""
-    return time.time_ns() // 1_000_000
 
 
 def _wait_ready(ready: Ready, stop: Stop) -> int | None:

@@ -13,12 +13,13 @@ import structlog
 import typer
 from rich.table import Table
 
-from custodian.clock import confirm, system_ms
+from custodian.clock import confirm
 from custodian.config import CustodianConfig
 from custodian.store import Store
 from custodian.trust import Trust
 from protocol.names import EPOCH_MS
 from runtime import logs
+from runtime.clock import system_ms
 from runtime.config import load, render
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase

@@ -11,22 +11,17 @@ a request must be dated by the aggregator's clock to within ``limits.clock_skew_
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 import structlog
 
 from custodian.store import Store
+from runtime.clock import system_ms
 
 _log = structlog.get_logger()
 
 LARGEST_LEAP_MS = 2 * 24 * 3600 * 1000
 _KNOWN = "clock_known_ms"
-
-
-def system_ms() -> int:
-    """Return the machine's time in milliseconds since 1970-01-01 UTC."""
-    return time.time_ns() // 1_000_000
 
 
 class Clock:

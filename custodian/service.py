@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from custodian.clock import Clock, system_ms
+from custodian.clock import Clock
 from custodian.config import CustodianConfig
 from custodian.errors import CustodianError
 from custodian.grants import Granter
@@ -26,6 +26,7 @@ from protocol.auditlog import origin_of
 from protocol.errors import MalformedMessage
 from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog, Witness
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import private_folder
 from runtime.keyfiles import DEFAULT_COST, Cost, is_sealed, read_secret

@@ -19,7 +19,7 @@ from custodian.config import CustodianConfig
 from custodian.errors import TrustError
 from custodian.store import Store
 from protocol import hpke
-from protocol.directory import AUDITOR, CUSTODIAN, Directory
+from protocol.directory import CUSTODIAN, Directory
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import (
     DirectoryRollback,
@@ -50,7 +50,7 @@ class Site:
 
     def auditors(self) -> dict[str, hpke.PublicKey]:
         """Return the auditors in force, to whom log entries are sealed."""
-        return auditors_of(self.directory)
+        return self.directory.auditors()
 
 
 class Trust:
@@ -208,7 +208,7 @@ class Trust:
     def _joined(self, policy: Policy) -> Site:
         trust = self._trust
         directory, admissions = trust.directory, trust.signed_admissions
-        if not auditors_of(directory):
+        if not directory.auditors():
             _log.error("no_auditor_in_force", effect="nothing is granted until there is one")
         return Site(
             directory=directory,
@@ -233,11 +233,6 @@ def _as_ours() -> Iterator[None]:
         raise
     except runtime.trust.TrustError as error:
         raise TrustError(str(error)) from error
-
-
-def auditors_of(directory: Directory) -> dict[str, hpke.PublicKey]:
-    """Return the auditors in force, to whom log entries are sealed."""
-    return {p.name: p.seal_key for p in directory.with_duty(AUDITOR) if p.seal_key is not None}
 
 
 def _require_us(directory: Directory, name: str, key: VerifyKey) -> None:

@@ -179,6 +179,10 @@ class Directory:
                 return principal
         raise UnknownSigner(f"no box speaks for camera '{camera}'")
 
+    def auditors(self) -> dict[str, hpke.PublicKey]:
+        """Return the auditors in force and the keys that log entries are sealed to."""
+        return {p.name: p.seal_key for p in self.with_duty(AUDITOR) if p.seal_key is not None}
+
     def custodians(self) -> list[str]:
         """Return the names of the custodians in force, sorted."""
         return [principal.name for principal in self.with_duty(CUSTODIAN)]

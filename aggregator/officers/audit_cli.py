@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -34,6 +33,7 @@ from protocol.audit_queries import OpenedEntry
 from protocol.auditlog import KINDS
 from protocol.directory import AGGREGATOR, AUDITOR, CUSTODIAN
 from protocol.errors import ProtocolError
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.http import PeerUnreachable
@@ -110,7 +110,7 @@ def _fetch(officer: Officer, folder: Path) -> list[Fetched]:
         site,
         officer.trust.signed,
         officer.trust.signed_admissions,
-        fetched_ms=time.time_ns() // 1_000_000,
+        fetched_ms=system_ms(),
     )
     return fetched
 

@@ -28,19 +28,13 @@ from aggregator.officers.query_text import (
     query_facts,
     state_text,
 )
-from aggregator.officers.session import (
-    COMPLETE,
-    ENDED,
-    STANDING,
-    CaseId,
-    now_ms,
-    open_session,
-)
+from aggregator.officers.session import COMPLETE, ENDED, STANDING, CaseId, open_session
 from protocol.authorization import check_policy
 from protocol.directory import APPROVER, INVESTIGATOR
 from protocol.keytree import APPEARANCE, FACE
 from protocol.policy import CONSENT, LEGAL_BASES
 from protocol.query import Approval
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.officer import OfficerFile, PassphraseFile
 from runtime.terminal import note, reported, say, show_table
@@ -175,7 +169,7 @@ def file(
             steps.show_facts(
                 [
                     *query_facts(query, me.name, policy),
-                    *estimate_facts(query, estimate, now_ms=now_ms()),
+                    *estimate_facts(query, estimate, now_ms=system_ms()),
                     *policy_facts(query, policy, ""),
                 ],
                 quiet=as_json,
@@ -209,7 +203,7 @@ def show(
     with open_session(officer, passphrase_file) as session:
         case = session.case(session.full_id(query_id))
         summary = session.summary(case)
-        refusal = objection(case, session.officer.policy, now_ms=now_ms())
+        refusal = objection(case, session.officer.policy, now_ms=system_ms())
         if as_json:
             body = {"query": case_json(case, refusal), "status": summary.model_dump(mode="json")}
             say(json.dumps(body, indent=2))
@@ -235,7 +229,7 @@ def approve(
                 "this is your own query, and nobody approves their own; ask another approver"
             )
         summary = session.summary(case)
-        refusal = objection(case, me.policy, now_ms=now_ms())
+        refusal = objection(case, me.policy, now_ms=system_ms())
         steps.show_facts(steps.case_facts(session, case, summary, refusal))
         if refusal:
             raise OperationError(f"an approval would count for nothing: {refusal}")
@@ -245,7 +239,7 @@ def approve(
             say(f"\nyou have approved it already: {steps.approvals_text(summary)}")
             return
         steps.confirm(f"Approve this query as {me.name}?", yes=yes)
-        approval = Approval(case.digest, me.policy.digest, now_ms()).sign(me.identity())
+        approval = Approval(case.digest, me.policy.digest, system_ms()).sign(me.identity())
         me.keep_query(case.query.query_id, case.signed)
         summary = session.client.approve(case.id, approval.to_bytes())
         say(f"\napproved: {steps.approvals_text(summary)}")
@@ -270,7 +264,7 @@ def revoke(
         found = revocation.find(me, query_id)
         role = "the query" if found.case.requester == me.name else "your approval"
         steps.confirm(f"Withdraw {role} ({found.case.id[:12]}) as {me.name}, for good?", yes=yes)
-        outcome = revocation.withdraw(me, found, reason, now_ms=now_ms())
+        outcome = revocation.withdraw(me, found, reason, now_ms=system_ms())
         for delivery in outcome.deliveries:
             mark = "✗" if delivery.problem else "✓"
             say(f"  {mark} {delivery.name}: {delivery.problem or 'has the withdrawal'}")

@@ -20,10 +20,11 @@ from aggregator.officers.query_text import (
     query_facts,
     state_facts,
 )
-from aggregator.officers.session import Session, now_ms
+from aggregator.officers.session import Session
 from protocol.errors import ProtocolError
 from protocol.query import Query
 from protocol.templates import seal_templates
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.terminal import err, note, out, show_table, warn
 
@@ -122,7 +123,7 @@ def case_facts(session: Session, case: Case, summary: QuerySummary, refusal: str
             query.thresholds,
             templates=count,
         )
-        facts += estimate_facts(query, estimate, now_ms=now_ms())
+        facts += estimate_facts(query, estimate, now_ms=system_ms())
     except OperationError as error:
         facts.append(("in scope", f"the aggregator gives no estimate: {error}"))
     approvers, problems = standing_approvals(

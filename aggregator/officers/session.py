@@ -148,8 +148,3 @@ def check_id(text: str) -> str:
         f"{text!r} is not a query's id (32 hexadecimal digits, or the first 4 or more of them); "
         "`sealtrace query list` shows the ids"
     )
-
-
-def now_ms() -> int:
-    """Return the time, ms UTC."""
-    return time.time_ns() // 1_000_000

@@ -25,11 +25,12 @@ from aggregator.officers.exports import FORMATS, Report
 from aggregator.officers.moments import local_text
 from aggregator.officers.query_steps import confirm as confirm_signing
 from aggregator.officers.query_text import facts_table, state_text
-from aggregator.officers.session import ENDED, STANDING, CaseId, Session, now_ms, open_session
+from aggregator.officers.session import ENDED, STANDING, CaseId, Session, open_session
 from aggregator.officers.trace_text import stays_table, trace_line
 from aggregator.traces import UNDECIDED, Numbered, numbers_text, ranked, stays_of, traces_of
 from protocol.directory import INVESTIGATOR
 from protocol.results import CONFIRMED, REJECTED, Decision
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.officer import OfficerFile, PassphraseFile
 from runtime.terminal import err, out, say, show_table, warn
@@ -67,7 +68,7 @@ class Found:
             requester=self.case.requester,
             state=self.summary.state,
             traces=tuple(traces_of(subjects, self.candidates)),
-            exported_at_ms=now_ms(),
+            exported_at_ms=system_ms(),
         )
 
 
@@ -239,7 +240,7 @@ def _decide(
         confirm_signing(f"{word} {numbers} as {session.officer.name}?", yes=False)
     key = session.officer.identity()
     for item in changed:
-        decision = Decision(found.case.digest, item.candidate_id, verdict, now_ms())
+        decision = Decision(found.case.digest, item.candidate_id, verdict, system_ms())
         session.client.decide(found.case.id, decision.sign(key).to_bytes())
     say(f"{verdict}: {numbers}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from aggregator.store.store import Store
 from protocol.authorization import parse_signed_query
 from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Query
 from protocol.signing import Signed
+from runtime.clock import system_ms
 
 AWAITING_TEMPLATES = "awaiting-templates"
 AWAITING_APPROVALS = "awaiting-approvals"
@@ -169,7 +169,7 @@ class QueryBook:
                 [
                     state,
                     reason,
-                    time.time_ns() // 1_000_000,
+                    system_ms(),
                     digest,
                     state,
                     reason,

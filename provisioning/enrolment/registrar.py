@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,17 +25,13 @@ from provisioning.enrolment.messages import BoxConfiguration, BoxIdentity
 from provisioning.enrolment.store import ADMISSIONS, CRL, BoxRecord, Certificate, Store
 from provisioning.site import pki
 from provisioning.site.secretfiles import CA_KEY, IDENTITY
+from runtime.clock import system_ms
 from runtime.fsio import FileProblem, private_folder, read_file
 from runtime.keyfiles import is_sealed, read_secret
 from runtime.trust import Trust, TrustError
 
 _MAX_PEM = 1 << 20
 _log = structlog.get_logger()
-
-
-def system_ms() -> int:
-    """Return this machine's time, ms UTC."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

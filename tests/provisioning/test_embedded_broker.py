@@ -12,18 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from brokers import free_port
 
 from provisioning.broker import BrokerError, BrokerPlace, EmbeddedBroker
 from runtime.config import MqttConfig
 from runtime.mqtt import Delivery, Session
 
 DEADLINE_S = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def until(condition: Callable[[], object]) -> None:

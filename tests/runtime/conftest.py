@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from brokers import AnyBroker, Embedded, Mosquitto, mosquitto
+from brokers import BOTH, AnyBroker, Mosquitto, mosquitto, running
 from throwaway_ca import ThrowawayCa
 from waiting import wait_for
 
@@ -21,19 +21,11 @@ def other_authority(tmp_path_factory: pytest.TempPathFactory) -> ThrowawayCa:
     return ThrowawayCa(tmp_path_factory.mktemp("other-ca"))
 
 
-@pytest.fixture(params=["embedded", pytest.param("mosquitto", marks=pytest.mark.mosquitto)])
+@pytest.fixture(params=BOTH)
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyBroker]:
     """Each test with this fixture runs against both brokers."""
-    one: AnyBroker
-    if request.param == "mosquitto":
-        if mosquitto() is None:
-            pytest.skip("Mosquitto is not installed")
-        one = Mosquitto(tmp_path)
-    else:
-        one = Embedded(tmp_path)
-    one.start()
-    yield one
-    one.stop()
+    with running(request.param, tmp_path) as one:
+        yield one
 
 
 @pytest.fixture

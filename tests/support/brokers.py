@@ -6,8 +6,11 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from waiting import DEADLINE_S, wait_for
 
 from provisioning.broker import BrokerPlace, EmbeddedBroker
@@ -79,3 +82,16 @@ def mosquitto() -> str | None:
 
 
 AnyBroker = Embedded | Mosquitto
+BOTH = ["embedded", pytest.param("mosquitto", marks=pytest.mark.mosquitto)]
+"""The ``params`` of a fixture whose tests run against both brokers."""
+
+
+@contextmanager
+def running(kind: str, folder: Path) -> Iterator[AnyBroker]:
+    """Run one of ``BOTH`` in ``folder``; the test is skipped where Mosquitto is absent."""
+    if kind == "mosquitto" and mosquitto() is None:
+        pytest.skip("Mosquitto is not installed")
+    one: AnyBroker = Mosquitto(folder) if kind == "mosquitto" else Embedded(folder)
+    one.start()
+    yield one
+    one.stop()

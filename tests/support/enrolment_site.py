@@ -11,11 +11,12 @@ from pathlib import Path
 from provisioning.enrolment.api import make_app
 from provisioning.enrolment.claimfile import ClaimFile
 from provisioning.enrolment.config import EnrolmentConfig
-from provisioning.enrolment.registrar import Registrar, open_keys, system_ms
+from provisioning.enrolment.registrar import Registrar, open_keys
 from provisioning.firstboot import steps
 from provisioning.firstboot.install import Folder
 from provisioning.firstboot.keys import FileKeys
 from provisioning.site import SitePaths, SitePlan, create_site
+from runtime.clock import system_ms
 from runtime.config import load
 from runtime.http import Ready, serve
 from runtime.lifecycle import Stop

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import Any
 import custodian_site
 import protocol_samples as s
 import structlog
+from brokers import free_port
 from fastapi import FastAPI
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
@@ -39,12 +39,6 @@ from runtime.log_api import log_router
 PASSPHRASE = "four words make one"
 DOWN = "c3"
 """The custodian that nobody starts."""
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class Served:

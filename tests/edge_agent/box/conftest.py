@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brokers import AnyBroker, Embedded, Mosquitto, mosquitto
+from brokers import BOTH, AnyBroker, Embedded, running
 from edge_brokers import Headquarters
 from edge_site import Box, Site
 
@@ -50,19 +50,11 @@ def embedded(tmp_path: Path) -> Iterator[Embedded]:
     one.stop()
 
 
-@pytest.fixture(params=["embedded", pytest.param("mosquitto", marks=pytest.mark.mosquitto)])
+@pytest.fixture(params=BOTH)
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AnyBroker]:
     """Each test with this fixture runs against both brokers."""
-    one: AnyBroker
-    if request.param == "mosquitto":
-        if mosquitto() is None:
-            pytest.skip("Mosquitto is not installed")
-        one = Mosquitto(tmp_path)
-    else:
-        one = Embedded(tmp_path)
-    one.start()
-    yield one
-    one.stop()
+    with running(request.param, tmp_path) as one:
+        yield one
 
 
 @pytest.fixture
