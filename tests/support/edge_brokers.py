@@ -16,7 +16,7 @@ from protocol.sealing import Envelope
 from protocol.signing import Signed, SigningKey
 from protocol.telemetry import HEALTH_KIND, Health, Receipt
 from runtime.config import MqttConfig
-from runtime.mqtt import Delivery, Session
+from runtime.mqtt import Delivery, MqttError, Session
 
 
 class Headquarters:
@@ -29,6 +29,7 @@ class Headquarters:
         self.raw: list[tuple[str, bytes]] = []
         self.reports: list[Health] = []
         self.receipts = True
+        self._stopped = False
         self._lock = threading.Lock()
         self._session = Session(
             MqttConfig(port=port), client_id=client_id, backoff_s=(0.05, 0.2), window=64
@@ -38,6 +39,7 @@ class Headquarters:
         assert self._session.wait_connected(DEADLINE_S)
 
     def stop(self) -> None:
+        self._stopped = True
         self._session.stop(2)
 
     @property
@@ -82,6 +84,17 @@ class Headquarters:
         receipt = Receipt(**(values | changes)).sign(by or self.site.aggregator)
         self._session.publish(topic, receipt.to_bytes(), retain=True, timeout_s=1)
 
+    def _send_receipt_until_sent(self, camera: str) -> None:
+        """Keep a receipt due until it could be published, as the aggregator does."""
+        if self._stopped:
+            return
+        try:
+            self.send_receipt(camera)
+        except MqttError:
+            again = threading.Timer(0.1, self._send_receipt_until_sent, [camera])
+            again.daemon = True
+            again.start()
+
     def _take(self, delivery: Delivery) -> None:
         self.raw.append((delivery.topic, delivery.payload))
         leaf = delivery.topic.rsplit("/", 1)[1]
@@ -97,10 +110,7 @@ class Headquarters:
                 self.copies += sequence in known
                 known[sequence] = delivery.payload
             if self.receipts:
-                try:
-                    self.send_receipt(camera)
-                except Exception:
-                    self.missed_receipt = camera
+                self._send_receipt_until_sent(camera)
         elif delivery.topic == names.box_health_topic("demo", "box-1"):
             signed = Signed.parse(delivery.payload, kind=HEALTH_KIND)
             payload = signed.verify(self.site.directory.resolver(BOX))
