@@ -108,7 +108,7 @@ class LocalSite:
         site = cls(plan, folder)
         create_site(plan, site.paths.root, PASSPHRASE.encode(), notify=tell)
         (folder / "logs").mkdir(exist_ok=True)
-        site._list_services()
+        site.list_services()
         return site
 
     @property
@@ -173,7 +173,8 @@ class LocalSite:
         """Yield every file of the site, its processes' state and logs."""
         return (path for path in sorted(self.folder.rglob("*")) if path.is_file())
 
-    def _list_services(self) -> None:
+    def list_services(self) -> None:
+        """Note how each process of the plan is started."""
         root, plan = self.paths.root, self.plan
         self.paths.broker.mkdir(exist_ok=True)
         if plan.broker.kind == "embedded":
