@@ -14,25 +14,19 @@ from dataclasses import dataclass
 from pymerkle import InmemoryTree
 
 from protocol import hpke
+from protocol.audit_editions import EditionAudit, Editions
 from protocol.audit_grants import GrantAudit
 from protocol.audit_queries import OpenedEntry, QueryAudit
-from protocol.auditlog import (
-    Checkpoint,
-    Entry,
-    origin_of,
-    parse_checkpoint,
-    root_of,
-    verify_checkpoint,
-    verify_cosignature,
-)
-from protocol.directory import AGGREGATOR, CUSTODIAN, Directory
+from protocol.audit_witnesses import COSIGNING_DELAY_MS, Cosignature, WitnessAudit, keeper_key
+from protocol.auditlog import Checkpoint, Entry, origin_of, root_of, verify_checkpoint
+from protocol.directory import BOX, Directory
 from protocol.errors import CheckpointInvalid, ProtocolError, UnknownSigner
 from protocol.findings import Finding, FindingKind, LogSummary, Report, Severity
 from protocol.policy import Policy
+from protocol.quorum import log_keepers
 from protocol.signing import VerifyKey
 
 CLOCK_TOLERANCE_MS = 5 * 60_000
-COSIGNING_DELAY_MS = 15 * 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +50,6 @@ class AuditorKey:
     key: hpke.PrivateKey
 
 
-def log_keepers(directory: Directory) -> dict[str, str]:
-    """Return who must keep a log: origin to actor, for every role in force."""
-    keepers = [*directory.with_duty(CUSTODIAN), *directory.with_duty(AGGREGATOR)]
-    return {origin_of(directory.site, p.name): p.name for p in keepers}
-
-
 def audit(
     logs: Sequence[LogCopy],
     *,
@@ -69,19 +57,27 @@ def audit(
     policies: Mapping[bytes, Policy],
     now_ms: int,
     auditor: AuditorKey | None = None,
+    witnessed: Mapping[str, Sequence[str]] | None = None,
+    editions: Editions | None = None,
 ) -> Report:
     """Audit copies of the logs; never raises for what is wrong in them: that is the report.
 
     :param policies: every policy at hand, by digest; a grant is held against the one it names.
     :param now_ms: when the copies were taken: entries younger than a quarter of an hour need no
         cosignature yet.
+    :param witnessed: what each role says that it cosigned last, by role, asked of it directly:
+        checkpoints with the role's own cosignature. None: nobody was asked.
+    :param editions: the digests of the signed directory and admissions that are at hand.
     """
     findings: list[Finding] = []
     summaries: list[LogSummary] = []
     opened: list[OpenedEntry] = []
     keepers = log_keepers(directory)
+    _check_keys(directory, findings)
     for copy in logs:
-        summary, entries = _LogAudit(copy, directory, findings, now_ms, auditor).run()
+        summary, entries = _LogAudit(
+            copy, directory, findings, now_ms, auditor, witnessed=witnessed or {}
+        ).run()
         summaries.append(summary)
         opened.extend(entries)
     present = {copy.origin for copy in logs}
@@ -96,8 +92,20 @@ def audit(
                     "checked; fetch it when it can be reached",
                 )
             )
+    if witnessed is not None:
+        for actor in sorted(set(keepers.values()) - set(witnessed)):
+            findings.append(
+                Finding(
+                    FindingKind.WITNESS_SILENT,
+                    Severity.NOTE,
+                    origin_of(directory.site, actor),
+                    f"'{actor}' has not said what it saw of the other logs; fetch again when it can"
+                    " be reached",
+                )
+            )
     queries = QueryAudit(directory, findings)
     queries.run(opened)
+    EditionAudit(queries, policies, editions or {}).run(opened)
     grants = GrantAudit(queries, directory, policies, present=present)
     grants.run(opened, opens_bodies=auditor is not None)
     counts, officers = queries.counts()
@@ -111,6 +119,22 @@ def audit(
         officers=tuple(officers),
         findings=tuple(findings),
     )
+
+
+def _check_keys(directory: Directory, findings: list[Finding]) -> None:
+    """Two names with one key are one party: what counts heads must not be told otherwise."""
+    for names in directory.shared_keys():
+        told = ", ".join(f"'{name}'" for name in names)
+        only_boxes = all(directory.principals[name].duties <= {BOX} for name in names)
+        findings.append(
+            Finding(
+                FindingKind.KEY_SHARED,
+                Severity.WARNING if only_boxes else Severity.WRONG,
+                origin_of(directory.site, names[0]),
+                f"{told} have one and the same key: they are one party under several names; have "
+                "the authority revoke all but one",
+            )
+        )
 
 
 def open_entries(copy: LogCopy, auditor: AuditorKey | None) -> Iterable[OpenedEntry | None]:
@@ -141,6 +165,8 @@ class _LogAudit:
         findings: list[Finding],
         now_ms: int,
         auditor: AuditorKey | None,
+        *,
+        witnessed: Mapping[str, Sequence[str]],
     ) -> None:
         self._copy = copy
         self._directory = directory
@@ -148,19 +174,29 @@ class _LogAudit:
         self._now_ms = now_ms
         self._auditor = auditor
         self._actor = copy.origin.rpartition("/")[2]
+        self._witnessed = witnessed
+        self._tree = InmemoryTree(algorithm="sha256")
+        self._tree.append_entries(list(copy.entries))
 
     def run(self) -> tuple[LogSummary, list[OpenedEntry]]:
         """Check the log; return its summary and its entries."""
         try:
-            key = self._keeper_key(self._actor, self._copy.origin)
+            key = keeper_key(self._directory, self._copy.origin)
         except UnknownSigner as error:
             self._find(FindingKind.LOG_UNKNOWN, str(error))
             key = None
         verified = self._verified(key)
         genuine = self._check_history(verified)
         opened = self._read_entries()
-        cosigned = self._cosignatures(genuine)
-        self._check_witnesses(genuine, cosigned, opened)
+        witnesses = WitnessAudit(
+            self._copy.origin, self._directory, self._findings, root_at=self._root_at
+        )
+        cosigned = [
+            *witnesses.cosignatures(genuine),
+            *witnesses.statements(self._witnessed, key, held=len(self._copy.entries)),
+        ]
+        signed_size = max((c.size for c, _ in genuine), default=0)
+        cover = witnesses.check_cover(cosigned, opened, signed_size, now_ms=self._now_ms)
         self._check_times(opened, cosigned)
         newest_cosigned = max((size for size, _, _ in cosigned), default=0)
         summary = LogSummary(
@@ -170,9 +206,12 @@ class _LogAudit:
             first_ms=opened[0].entry.time_ms if opened else None,
             last_ms=opened[-1].entry.time_ms if opened else None,
             checkpoints=len({(c.size, c.root) for c, _ in verified}),
-            signed_size=max((c.size for c, _ in genuine), default=0),
+            signed_size=signed_size,
             cosigned_size=newest_cosigned,
             witnesses=tuple(sorted({w for size, w, _ in cosigned if size == newest_cosigned})),
+            quorum=cover.quorum,
+            covered_size=cover.size,
+            uncovered_since_ms=cover.since_ms,
         )
         return summary, opened
 
@@ -186,15 +225,9 @@ class _LogAudit:
     ) -> None:
         self._findings.append(Finding(kind, severity, self._copy.origin, message, index))
 
-    def _keeper_key(self, actor: str, origin: str) -> VerifyKey:
-        principal = self._directory.principals.get(actor)
-        if (
-            principal is None
-            or not principal.duties & {CUSTODIAN, AGGREGATOR}
-            or origin != origin_of(self._directory.site, actor)
-        ):
-            raise UnknownSigner(f"the directory knows nobody who keeps the log '{origin}'")
-        return principal.verify_key
+    def _root_at(self, size: int) -> bytes:
+        """Return the root over the first ``size`` entries that are held."""
+        return bytes(self._tree.get_root(size)) if size else root_of(())
 
     def _verified(self, key: VerifyKey | None) -> list[tuple[Checkpoint, str]]:
         """Return the checkpoints that the log really signed, by size."""
@@ -226,13 +259,7 @@ class _LogAudit:
                 "entries: somebody was shown another log",
             )
         held = len(self._copy.entries)
-        tree = InmemoryTree(algorithm="sha256")
-        tree.append_entries(list(self._copy.entries))
-        roots = {
-            size: bytes(tree.get_root(size)) if size else root_of(())
-            for size in by_size
-            if size <= held
-        }
+        roots = {size: self._root_at(size) for size in by_size if size <= held}
         genuine = [(c, text) for c, text in verified if roots.get(c.size) == c.root]
         good = max((c.size for c, _ in genuine), default=0)
         newest = max(by_size, default=0)
@@ -300,58 +327,16 @@ class _LogAudit:
             )
         return opened
 
-    def _cosignatures(self, genuine: list[tuple[Checkpoint, str]]) -> list[tuple[int, str, int]]:
-        """Return size, witness and time (ms) of every true cosignature on a true checkpoint."""
-        found = []
-        for checkpoint, text in genuine:
-            for name, _ in parse_checkpoint(text)[1]:
-                if name == self._copy.origin:
-                    continue
-                witness = name.rpartition("/")[2]
-                try:
-                    key = self._keeper_key(witness, name)
-                    time_s = verify_cosignature(text, witness=name, key=key)
-                except (CheckpointInvalid, UnknownSigner) as error:
-                    self._find(FindingKind.CHECKPOINT_INVALID, str(error))
-                    continue
-                found.append((checkpoint.size, witness, time_s * 1000))
-        return found
-
-    def _check_witnesses(
-        self,
-        genuine: list[tuple[Checkpoint, str]],
-        cosigned: list[tuple[int, str, int]],
-        opened: list[OpenedEntry],
-    ) -> None:
-        """As many witnesses as custodians must grant are enough; who else is missing is noted."""
-        others = {
-            actor for o, actor in log_keepers(self._directory).items() if actor != self._actor
-        }
-        needed = min(self._directory.threshold, len(others))
-        behind: dict[str, int] = dict.fromkeys(others, 0)
-        for size, witness, _ in cosigned:
-            behind[witness] = max(behind.get(witness, 0), size)
-        reach = sorted(behind.values(), reverse=True)
-        covered = reach[needed - 1] if needed else 0
-        last = max((c.size for c, _ in genuine), default=0)
-        due_ms = self._now_ms - COSIGNING_DELAY_MS
-        late = [o for o in opened if covered <= o.index < last and o.entry.time_ms < due_ms]
-        if needed and late:
-            self._find(
-                FindingKind.COSIGNATURES_MISSING,
-                f"from entry {late[0].index} on fewer than {needed} witnesses have cosigned: "
-                "another history may have been shown to somebody else",
-            )
-        for witness, size in sorted(behind.items()):
-            if size < last and not late:
-                self._find(
-                    FindingKind.COSIGNATURES_MISSING,
-                    f"'{witness}' has cosigned the first {size} of {last} entries",
-                    severity=Severity.NOTE,
-                )
-
-    def _check_times(self, opened: list[OpenedEntry], cosigned: list[tuple[int, str, int]]) -> None:
+    def _check_times(self, opened: list[OpenedEntry], cosigned: list[Cosignature]) -> None:
         """Entries follow in time; none is younger or older than its witnesses say it can be."""
+        ahead = [o for o in opened if o.entry.time_ms > self._now_ms + CLOCK_TOLERANCE_MS]
+        if ahead:
+            self._find(
+                FindingKind.TIME_WRONG,
+                f"{len(ahead)} entries are dated after the time at which they were fetched: their "
+                "keeper's clock is wrong, or yours was",
+                index=ahead[0].index,
+            )
         newest = 0
         for item in opened:
             if item.entry.time_ms < newest - CLOCK_TOLERANCE_MS:

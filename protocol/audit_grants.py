@@ -16,6 +16,7 @@ from protocol.audit_queries import (
     OpenedEntry,
     QueryAudit,
     as_of,
+    octets,
     officers_of,
 )
 from protocol.auditlog import origin_of
@@ -69,8 +70,9 @@ class GrantAudit:
         self._officers = officers_of(directory)
         self._policies = policies
         self._present = present
-        self._given: dict[bytes, _Given] = {}
-        self._taken: dict[bytes, _Taken] = {}
+        # By custodian and id: an id is what whoever wrote the entry says.
+        self._given: dict[tuple[str, bytes], _Given] = {}
+        self._taken: dict[tuple[str, bytes], _Taken] = {}
         self._policy_of: dict[str, bytes] = {}
         self._told_policy: set[str] = set()
         self._destroyed: dict[str, set[int]] = {}
@@ -100,7 +102,7 @@ class GrantAudit:
             self._count_matches(opened)
 
     def _note_policy(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
-        self._policy_of[item.actor] = bytes(body["digest"])
+        self._policy_of[item.actor] = octets(body, "digest")
 
     def _note_destroyed(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         self._destroyed.setdefault(item.actor, set()).add(int(body["epoch"]))
@@ -110,10 +112,13 @@ class GrantAudit:
         query = Query.parse(signed.payload)
         scopes = tuple(Scope.from_value(value) for value in body["scopes"])
         labels = {str(label) for label in body["labels"]}
-        self._given[bytes(body["grant_id"])] = _Given(item, signed.digest, scopes)
+        given = _Given(item, signed.digest, scopes)
+        earlier = self._given.setdefault((item.actor, octets(body, "grant_id")), given)
+        if (earlier.query_digest, earlier.scopes) != (given.query_digest, given.scopes):
+            self._find_reused(item, earlier.at)
         if item.entry.query_id != query.query_id:
             raise MalformedMessage("the entry names another query than the one that was granted")
-        count = self._known.query(query.query_id.hex())
+        count = self._known.query(signed.digest)
         if count.requester is None:
             self._known.describe(count, query, signed.signer)
         slots = sum(scope.last_slot - scope.first_slot + 1 for scope in scopes)
@@ -244,29 +249,41 @@ class GrantAudit:
             self._known.find(FindingKind.GRANT_OUTSIDE_QUERY, item, message)
 
     def _note_received(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
-        self._taken[bytes(body["grant_id"])] = _Taken(
+        custodian = str(body["custodian"])
+        taken = _Taken(
             item,
-            str(body["custodian"]),
-            bytes(body["query_digest"]),
+            custodian,
+            octets(body, "query_digest"),
             tuple(Scope.from_value(value) for value in body["scopes"]),
+        )
+        earlier = self._taken.setdefault((custodian, octets(body, "grant_id")), taken)
+        if (earlier.query_digest, earlier.scopes) != (taken.query_digest, taken.scopes):
+            self._find_reused(item, earlier.at)
+
+    def _find_reused(self, item: OpenedEntry, earlier: OpenedEntry) -> None:
+        self._known.find(
+            FindingKind.ID_REUSED,
+            item,
+            f"the grant has the id of another one, of another query or scope (entry {earlier.index}"
+            f" of the log of '{earlier.actor}'): whoever goes by the id sees one of them",
         )
 
     def _check_match(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
-        digest = bytes(body["query_digest"])
-        query_id = self._known.ids.get(digest)
-        if query_id is not None:
-            count = self._known.query(query_id)
+        digest = octets(body, "query_digest")
+        if digest in self._known.ids:
+            count = self._known.query(digest)
             count.sightings = (count.sightings or 0) + int(body["sightings"])
             count.candidates = (count.candidates or 0) + int(body["candidates"])
-        used = [self._taken.get(bytes(grant_id)) for grant_id in body["grant_ids"]]
+        named = set(body["grant_ids"])
+        used = {key: taken for key, taken in self._taken.items() if key[1] in named}
+        missing = named - {grant_id for _, grant_id in used}
         backing = {
             taken.custodian
-            for taken in used
-            if taken is not None
-            and taken.query_digest == digest
+            for taken in used.values()
+            if taken.query_digest == digest
             and (taken.at.origin != item.origin or taken.at.index < item.index)
         }
-        if None in used or len(backing) < self._directory.threshold:
+        if missing or len(backing) < self._directory.threshold:
             self._known.find(
                 FindingKind.MATCH_WITHOUT_GRANT,
                 item,
@@ -277,13 +294,12 @@ class GrantAudit:
     def _compare_grants(self) -> None:
         """Hold what custodians say they gave against what the aggregator says it took."""
         site = self._directory.site
-        for grant_id, taken in self._taken.items():
-            given = self._given.get(grant_id)
+        for (custodian, grant_id), taken in self._taken.items():
+            given = self._given.get((custodian, grant_id))
             if given is None and origin_of(site, taken.custodian) not in self._present:
                 continue  # the missing log is a finding of its own
             if (
                 given is None
-                or given.at.actor != taken.custodian
                 or given.query_digest != taken.query_digest
                 or given.scopes != taken.scopes
             ):
@@ -296,8 +312,8 @@ class GrantAudit:
         takers = {p.name for p in self._directory.with_duty(AGGREGATOR)}
         if not any(origin_of(site, name) in self._present for name in takers):
             return
-        for grant_id, given in self._given.items():
-            if grant_id not in self._taken:
+        for key, given in self._given.items():
+            if key not in self._taken:
                 self._known.find(
                     FindingKind.GRANT_NOT_RECEIVED,
                     given.at,
@@ -320,7 +336,7 @@ class GrantAudit:
         for item in opened:
             if item.entry.kind != "match":
                 continue
-            count = self._known.query(item.entry.query_id.hex() if item.entry.query_id else "")
+            count = self._known.query_of(item)
             granting = len(set(count.granting_custodians))
             if granting < self._directory.threshold:
                 self._known.find(

@@ -5,7 +5,7 @@ Part of :mod:`protocol.audit`, the pass before :mod:`protocol.audit_grants`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,6 +45,18 @@ class OpenedEntry:
     body: Mapping[str, Any] | None
 
 
+def octets(body: Mapping[str, Any], name: str) -> bytes:
+    """Return a byte string out of a body.
+
+    :raises LookupError, TypeError: there is none of that name (``bytes`` of a number would
+        allocate as many zeros as a dishonest role likes).
+    """
+    value = body[name]
+    if not isinstance(value, bytes):
+        raise TypeError(f"'{name}' is not a byte string")
+    return value
+
+
 def officers_of(directory: Directory) -> Directory:
     """Return the directory with its investigators and approvers alone."""
     officers = {
@@ -70,15 +82,18 @@ def as_of(officers: Directory, time_ms: int) -> Directory:
 class QueryAudit:
     """Reads queries, approvals, withdrawals and decisions; counts by query and by officer.
 
-    Public attributes are what the pass over the grants needs: ``ids`` (query digest to hex of the
-    query id), ``filed`` (digests that the aggregator logged), ``withdrawn``, ``policies_seen``.
+    A query is told by its digest: nothing but the aggregator's good will keeps an id from standing
+    for two. Public attributes are what the pass over the grants needs: ``ids`` (query digest to hex
+    of the query id), ``filed`` (digests that the aggregator logged), ``withdrawn``,
+    ``policies_seen``.
     """
 
     def __init__(self, directory: Directory, findings: list[Finding]) -> None:
         self._directory = directory
         self._officers_listed = officers_of(directory)
         self._findings = findings
-        self._queries: dict[str, QueryCount] = {}
+        self._queries: dict[bytes | str, QueryCount] = {}
+        self._of_id: dict[str, dict[bytes, OpenedEntry]] = {}
         self._officers: dict[str, OfficerCount] = {}
         self.ids: dict[bytes, str] = {}
         self.filed: set[bytes] = set()
@@ -88,8 +103,9 @@ class QueryAudit:
     def run(self, opened: Sequence[OpenedEntry]) -> None:
         """Read all entries of all logs."""
         for item in opened:
-            self._count(item)
             self._learn_id(item)
+        for item in opened:
+            self._count(item)
         checks = {
             "query-filed": self._check_filed,
             "approval": self._check_approval,
@@ -112,7 +128,9 @@ class QueryAudit:
             count.granting_custodians = tuple(sorted(set(count.granting_custodians)))
             count.approvers = tuple(sorted(set(count.approvers)))
             count.withdrawn_by = tuple(sorted(set(count.withdrawn_by)))
-        ordered = sorted(self._queries.values(), key=lambda q: (q.filed_ms or 0, q.query))
+        ordered = sorted(
+            self._queries.values(), key=lambda q: (q.filed_ms or 0, q.query, q.digest or "")
+        )
         return ordered, sorted(self._officers.values(), key=lambda o: o.name)
 
     def unreadable(self, item: OpenedEntry, error: Exception) -> None:
@@ -126,17 +144,37 @@ class QueryAudit:
     def find(
         self,
         kind: FindingKind,
-        item: OpenedEntry,
+        item: OpenedEntry | None,
         message: str,
         *,
         severity: Severity = Severity.WRONG,
     ) -> None:
-        """Report something about an entry."""
+        """Report something about an entry, or (None) about what the auditor brought along."""
+        if item is None:
+            self._findings.append(Finding(kind, severity, self._directory.site, message))
+            return
         query = item.entry.query_id.hex() if item.entry.query_id else None
         self._findings.append(Finding(kind, severity, item.origin, message, item.index, query))
 
-    def query(self, query_id: str) -> QueryCount:
-        """Return the count of one query, by the hex of its id."""
+    def query(self, digest: bytes, query_id: str = "") -> QueryCount:
+        """Return the count of the query of that digest."""
+        found = self._queries.get(digest)
+        if found is None:
+            found = QueryCount(self.ids.get(digest, query_id), digest.hex())
+            self._queries[digest] = found
+        return found
+
+    def query_of(self, item: OpenedEntry) -> QueryCount:
+        """Return the count of the query that an entry is about, by its body where that opens."""
+        query_id = item.entry.query_id.hex() if item.entry.query_id else ""
+        digest = _digest_in(item)
+        if digest:
+            if self.ids.get(digest, query_id) != query_id and item.entry.kind != "grant":
+                self.unreadable(item, ValueError("it is about another query than the entry names"))
+            return self.query(digest, query_id)
+        known = self._of_id.get(query_id, {})
+        if len(known) == 1:
+            return self.query(next(iter(known)))
         return self._queries.setdefault(query_id, QueryCount(query_id))
 
     def officer(self, name: str) -> OfficerCount:
@@ -148,7 +186,7 @@ class QueryAudit:
     def _count(self, item: OpenedEntry) -> None:
         if item.entry.query_id is None:
             return
-        count = self.query(item.entry.query_id.hex())
+        count = self.query_of(item)
         match item.entry.kind:
             case "query-filed":
                 count.filed_ms = count.filed_ms or item.entry.time_ms
@@ -176,12 +214,26 @@ class QueryAudit:
             return
         try:
             signed = parse_signed_query(item.body["query"])
-            self.ids[signed.digest] = Query.parse(signed.payload).query_id.hex()
+            query_id = Query.parse(signed.payload).query_id.hex()
         except BAD_BODY:
             return  # reported where the entry is checked
+        self.ids[signed.digest] = query_id
+        known = self._of_id.setdefault(query_id, {})
+        if signed.digest in known:
+            return
+        if known:
+            digest, first = next(iter(known.items()))
+            self.find(
+                FindingKind.ID_REUSED,
+                item,
+                f"the query {signed.digest.hex()[:16]} has the id of another one, "
+                f"{digest.hex()[:16]} (log of '{first.actor}', entry {first.index}): whoever goes "
+                "by the id sees one of them",
+            )
+        known[signed.digest] = item
 
     def _note_policy(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
-        self.policies_seen.add(bytes(body["digest"]))
+        self.policies_seen.add(octets(body, "digest"))
 
     def _check_filed(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         signed = parse_signed_query(body["query"])
@@ -189,7 +241,7 @@ class QueryAudit:
             return
         query = Query.parse(signed.payload)
         self.filed.add(signed.digest)
-        self.describe(self.query(query.query_id.hex()), query, signed.signer)
+        self.describe(self.query(signed.digest), query, signed.signer)
         self.officer(signed.signer).queries += 1
 
     @staticmethod
@@ -208,9 +260,8 @@ class QueryAudit:
             return
         approval = Approval.parse(signed.payload)
         self.officer(signed.signer).approvals += 1
-        query_id = self.ids.get(approval.query_digest)
-        if query_id is not None:
-            self.query(query_id).approvers += (signed.signer,)
+        if approval.query_digest in self.ids:
+            self.query(approval.query_digest).approvers += (signed.signer,)
 
     def _check_withdrawal(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         signed = Signed.parse(body["withdrawal"], kind=WITHDRAWAL_KIND)
@@ -221,9 +272,8 @@ class QueryAudit:
             return
         first = all(seen.digest != signed.digest for _, seen, _ in self.withdrawn)
         self.withdrawn.append((item, signed, withdrawal))
-        query_id = self.ids.get(withdrawal.query_digest)
-        if query_id is not None:
-            self.query(query_id).withdrawn_by += (signed.signer,)
+        if withdrawal.query_digest in self.ids:
+            self.query(withdrawal.query_digest).withdrawn_by += (signed.signer,)
         if first:
             self.officer(signed.signer).withdrawals += 1
 
@@ -240,3 +290,50 @@ class QueryAudit:
             self.find(FindingKind.SIGNATURE_FALSE, item, str(error))
             return False
         return True
+
+
+def _digest_in(item: OpenedEntry) -> bytes | None:
+    """Return the digest of the query that an entry's body is about, None if it does not tell."""
+    read = _DIGESTS.get(item.entry.kind)
+    if item.body is None or read is None:
+        return None
+    try:
+        return read(item.body)
+    except BAD_BODY:
+        return None  # reported where the entry is checked
+
+
+def _query_digest(body: Mapping[str, Any]) -> bytes:
+    return parse_signed_query(body["query"]).digest
+
+
+def _said_digest(body: Mapping[str, Any]) -> bytes:
+    return octets(body, "query_digest")
+
+
+def _approved_digest(body: Mapping[str, Any]) -> bytes:
+    signed = Signed.parse(body["approval"], kind=APPROVAL_KIND)
+    return Approval.parse(signed.payload).query_digest
+
+
+def _withdrawn_digest(body: Mapping[str, Any]) -> bytes:
+    signed = Signed.parse(body["withdrawal"], kind=WITHDRAWAL_KIND)
+    return Withdrawal.parse(signed.payload).query_digest
+
+
+def _decided_digest(body: Mapping[str, Any]) -> bytes:
+    signed = Signed.parse(body["decision"], kind=DECISION_KIND)
+    return Decision.parse(signed.payload).query_digest
+
+
+_DIGESTS: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
+    "query-filed": _query_digest,
+    "grant": _query_digest,
+    "approval": _approved_digest,
+    "withdrawal": _withdrawn_digest,
+    "decision": _decided_digest,
+    "grant-received": _said_digest,
+    "match": _said_digest,
+    "result-read": _said_digest,
+    "refusal": _said_digest,
+}

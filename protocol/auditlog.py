@@ -240,6 +240,20 @@ def verify_checkpoint(text: str, *, origin: str, key: VerifyKey) -> Checkpoint:
     raise CheckpointInvalid(f"the checkpoint carries no signature of '{origin}'")
 
 
+def signed_alone(text: str, *, origin: str, key: VerifyKey) -> str:
+    """Return a checkpoint with the log's own signature and none of the others that it carries.
+
+    :raises CheckpointInvalid: of another log, or not signed by it.
+    """
+    verify_checkpoint(text, origin=origin, key=key)
+    note, gap, signatures = text.partition("\n\n")
+    wanted = key_id(origin, _ED25519, key)
+    for line, (name, blob) in zip(signatures.splitlines(), parse_checkpoint(text)[1], strict=True):
+        if name == origin and blob[:4] == wanted:
+            return f"{note}{gap}{line}\n"
+    raise CheckpointInvalid(f"the checkpoint carries no signature of '{origin}'")
+
+
 def cosign(checkpoint: Checkpoint, *, witness: str, key: SigningKey, time_s: int) -> str:
     """Return the signature line (with line feed) by which ``witness`` cosigns a checkpoint."""
     signature = key.sign_bytes(_cosigned(checkpoint, time_s))

@@ -99,7 +99,11 @@ class Directory:
     principals: Mapping[str, Principal]
 
     def sign(self, authority: SigningKey) -> Signed:
-        """Sign as the site's authority."""
+        """Sign as the site's authority.
+
+        :raises MalformedMessage: two in force have one key (:meth:`shared_keys`).
+        """
+        self._require_keys_of_their_own()
         payload = {
             "v": PROTOCOL_VERSION,
             "site": self.site,
@@ -186,6 +190,27 @@ class Directory:
     def custodians(self) -> list[str]:
         """Return the names of the custodians in force, sorted."""
         return [principal.name for principal in self.with_duty(CUSTODIAN)]
+
+    def shared_keys(self) -> list[tuple[str, ...]]:
+        """Return the names in force that share a signing or sealing key, each such group sorted.
+
+        They are one party under several names: m of n, or two approvals, would be one person's.
+        """
+        names: dict[bytes, set[str]] = {}
+        for principal in self.principals.values():
+            if principal.revoked_at_ms is None:
+                names.setdefault(principal.verify_key.raw, set()).add(principal.name)
+                if principal.seal_key is not None:
+                    names.setdefault(principal.seal_key.raw, set()).add(principal.name)
+        return sorted({tuple(sorted(group)) for group in names.values() if len(group) > 1})
+
+    def _require_keys_of_their_own(self) -> None:
+        for group in self.shared_keys():
+            told = " and ".join(f"'{name}'" for name in group)
+            raise MalformedMessage(
+                f"the directory is not signed: {told} have one and the same key and would count as "
+                "several; revoke all but one of them, or give each a key of their own"
+            )
 
     def revoke(self, name: str, *, at_ms: int) -> Directory:
         """Return the next version of the directory with ``name`` revoked.

@@ -29,7 +29,19 @@ class FindingKind(StrEnum):
     CHECKPOINT_INVALID = "checkpoint-invalid"
     """A checkpoint is malformed, or not signed by the log that it names."""
     COSIGNATURES_MISSING = "cosignatures-missing"
-    """Too few witnesses stand behind the log's history."""
+    """Too few witnesses stand behind the log's history, and have not for too long."""
+    NOT_YET_COSIGNED = "not-yet-cosigned"
+    """The last entries lack witnesses that it takes to rule out a second history: a state."""
+    WITNESS_SILENT = "witness-silent"
+    """A role did not say what it has seen of the other logs."""
+    COPY_BEHIND = "copy-behind"
+    """A witness has seen more of a log than the copy holds."""
+    KEY_SHARED = "key-shared"
+    """Two names in the directory have one key: one party counts as several."""
+    EDITION_CONTRADICTED = "edition-contradicted"
+    """Two directories, admissions or policies of one version: roles were told different things."""
+    ID_REUSED = "id-reused"
+    """One id stands for two queries, or for two grants: whoever reads by id sees one of them."""
     NOT_YET_SIGNED = "not-yet-signed"
     """Entries at the end that no checkpoint covers yet."""
     LOG_MISSING = "log-missing"
@@ -84,7 +96,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class LogSummary:
-    """One log: how long, what kinds of entries, who stands behind it (names of witnesses)."""
+    """One log: how long, what kinds of entries, who stands behind it (names of witnesses).
+
+    ``quorum`` other roles must cosign it; the first ``covered_size`` of the ``signed_size`` entries
+    are, and the oldest of the rest is of ``uncovered_since_ms`` (None: there is no rest).
+    """
 
     origin: str
     entries: int
@@ -95,13 +111,21 @@ class LogSummary:
     signed_size: int
     cosigned_size: int
     witnesses: tuple[str, ...]
+    quorum: int
+    covered_size: int
+    uncovered_since_ms: int | None
 
 
 @dataclass(slots=True)
 class QueryCount:
-    """One query as the logs tell it. Fields that need the auditor's key stay empty without it."""
+    """One query as the logs tell it. Fields that need the auditor's key stay empty without it.
+
+    ``digest`` (hex) tells queries apart; ``query``, the id, is what the logs show in the clear.
+    Entries of an id whose bodies stay sealed count for its query if there is one alone.
+    """
 
     query: str
+    digest: str | None = None
     requester: str | None = None
     purpose: str | None = None
     legal_basis: str | None = None
@@ -149,6 +173,11 @@ class Report:
     queries: tuple[QueryCount, ...]
     officers: tuple[OfficerCount, ...]
     findings: tuple[Finding, ...]
+
+    @property
+    def uncovered(self) -> tuple[LogSummary, ...]:
+        """The logs whose last entries too few others stand behind to rule out a second history."""
+        return tuple(log for log in self.logs if log.covered_size < log.entries)
 
     @property
     def wrong(self) -> tuple[Finding, ...]:

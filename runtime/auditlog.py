@@ -24,6 +24,7 @@ from protocol.auditlog import (
     cosign,
     seal_entry,
     sign_checkpoint,
+    signed_alone,
     verify_checkpoint,
     verify_cosignature,
 )
@@ -58,7 +59,11 @@ _WITNESS_SCHEMA = [
         "last checkpoint seen of each log",
         "CREATE TABLE seen (origin TEXT PRIMARY KEY, size INTEGER NOT NULL, root BLOB NOT NULL)"
         " STRICT",
-    )
+    ),
+    Migration(
+        "what was cosigned, as it can be shown: the log's signature and ours",
+        "ALTER TABLE seen ADD COLUMN statement TEXT",
+    ),
 ]
 
 
@@ -315,6 +320,18 @@ class Witness:
             seen = self._seen(origin)
             return seen.size if seen is not None else 0
 
+    def statements(self) -> tuple[str, ...]:
+        """Return what was cosigned last of each log: its checkpoint under its signature and ours.
+
+        For auditors, who hold it against the logs that they were shown. A log that was last
+        cosigned by an older version of this program is left out until it is cosigned again.
+        """
+        with self._lock, storage_errors(self._path):
+            rows = self._database.conn.execute(
+                "SELECT statement FROM seen WHERE statement IS NOT NULL ORDER BY origin"
+            )
+            return tuple(str(row[0]) for row in rows.fetchall())
+
     def cosign(
         self,
         text: str,
@@ -325,6 +342,8 @@ class Witness:
         time_s: int,
     ) -> str:
         """Return our signature line under the checkpoint ``text``, remembering it durably first.
+
+        A checkpoint that was cosigned before gets the same line: its time is that of the first.
 
         Args:
             text: the signed checkpoint.
@@ -344,11 +363,25 @@ class Witness:
             seen = self._seen(origin)
             if seen is not None:
                 check_consistency(seen, checkpoint, proof)
+                if seen == checkpoint and (told := self._statement(origin)):
+                    return told.splitlines(keepends=True)[-1]
+            line = cosign(checkpoint, witness=self.name, key=self._key, time_s=time_s)
             self._database.conn.execute(
-                "INSERT OR REPLACE INTO seen (origin, size, root) VALUES (?, ?, ?)",
-                [origin, checkpoint.size, checkpoint.root],
+                "INSERT OR REPLACE INTO seen (origin, size, root, statement) VALUES (?, ?, ?, ?)",
+                [
+                    origin,
+                    checkpoint.size,
+                    checkpoint.root,
+                    signed_alone(text, origin=origin, key=key) + line,
+                ],
             )
-        return cosign(checkpoint, witness=self.name, key=self._key, time_s=time_s)
+        return line
+
+    def _statement(self, origin: str) -> str | None:
+        row = self._database.conn.execute(
+            "SELECT statement FROM seen WHERE origin = ?", [origin]
+        ).fetchone()
+        return None if row is None or row[0] is None else str(row[0])
 
     def _seen(self, origin: str) -> Checkpoint | None:
         row = self._database.conn.execute(

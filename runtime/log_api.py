@@ -125,7 +125,7 @@ def log_router(
     allow: Allow,
     time_s: Callable[[], int] = lambda: int(time.time()),
 ) -> APIRouter:
-    """Return the routes ``/v1/log/*`` and ``/v1/witness``.
+    """Return the routes ``/v1/log/*``, ``/v1/witness`` and ``/v1/witnessed``.
 
     :param directory: gives the directory in force.
     :param allow: raises for callers who may not read or witness; called with every request.
@@ -178,6 +178,11 @@ def log_router(
     def last_seen(origin: Annotated[str, Query(max_length=200)]) -> dict[str, int]:
         """The size of the checkpoint of ``origin`` cosigned last, from which to prove."""
         return {"size": witness.last_seen(origin)}
+
+    @router.get("/witnessed")
+    def witnessed() -> list[str]:
+        """What was cosigned last of each other log: checkpoints under its signature and ours."""
+        return list(witness.statements())
 
     @router.post("/witness", response_class=PlainTextResponse)
     async def cosign(request: Request) -> PlainTextResponse:

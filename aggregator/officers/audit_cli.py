@@ -168,6 +168,8 @@ def verify(
             policies=copy.policies,
             now_ms=copy.fetched_ms,
             auditor=auditor,
+            witnessed=copy.witnessed,
+            editions=copy.editions,
         )
     if as_json:
         value = report_json(report)

@@ -1,33 +1,45 @@
 """An auditor's folder: copies of all logs with what is needed to judge them offline, growing.
 
 ``site.json`` (site, authority's key, when fetched), ``directory.cbor`` and ``admissions.cbor``,
-``policies/DIGEST.toml`` with ``.sig``, and ``logs/ACTOR`` in the form of `runtime.logcopy`.
-Fetching again only adds: what was fetched before is the auditor's memory, against which every new
-answer is held.
+``policies/DIGEST.toml`` with ``.sig``, ``logs/ACTOR`` in the form of `runtime.logcopy`, and what
+each role says of the others' logs (`aggregator.officers.audit_witnessed`). Fetching again only
+adds: what was fetched before is the auditor's memory, against which every new answer is held.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from aggregator.officers.audit_witnessed import fetch_witnessed, read_witnessed, seen_of
 from protocol.admissions import open_admissions
-from protocol.audit import LogCopy, log_keepers
+from protocol.audit import LogCopy
+from protocol.audit_editions import ADMISSIONS, DIRECTORY
 from protocol.auditlog import Checkpoint, check_entries, parse_checkpoint, verify_checkpoint
 from protocol.directory import Directory, Principal, open_directory
 from protocol.encoding import MAX_MESSAGE_BYTES, decode
-from protocol.errors import CheckpointInvalid, LogError, MalformedMessage, ProtocolError
+from protocol.errors import (
+    CheckpointInvalid,
+    LogError,
+    LogForked,
+    LogInconsistent,
+    MalformedMessage,
+    ProtocolError,
+)
 from protocol.policy import Policy, open_policy
+from protocol.quorum import cosigning_quorum, log_keepers
 from protocol.signing import VerifyKey
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
-from runtime.http import client, raise_for_problem
+from runtime.http import PeerUnreachable, client, raise_for_problem
 from runtime.logcopy import LogCopyInvalid, read_copy, write_copy
+from runtime.terminal import warn
 
 SITE_FILE, DIRECTORY_FILE, ADMISSIONS_FILE = "site.json", "directory.cbor", "admissions.cbor"
 _POLICIES, _LOGS = "policies", "logs"
@@ -43,7 +55,9 @@ class AuditCopyError(OperationError):
 class AuditCopy:
     """Everything in an auditor's folder, signatures of directory and policies verified.
 
-    ``damaged`` names the logs whose files cannot be read at all, with the reason.
+    ``witnessed`` is what each role said of the others' logs, ``editions`` the digests of the signed
+    directory and admissions; ``damaged`` names the logs whose files cannot be read at all, with the
+    reason.
     """
 
     authority: VerifyKey
@@ -51,6 +65,8 @@ class AuditCopy:
     directory: Directory
     policies: dict[bytes, Policy]
     logs: tuple[LogCopy, ...]
+    witnessed: Mapping[str, list[str]]
+    editions: Mapping[tuple[str, int], bytes]
     damaged: tuple[tuple[str, str], ...]
 
 
@@ -89,9 +105,12 @@ def read_audit_copy(folder: Path, authority: VerifyKey | None = None) -> AuditCo
     try:
         raw = read_file(folder / DIRECTORY_FILE, MAX_MESSAGE_BYTES)
         directory = open_directory(raw, noted, site=site)
+        editions = {(DIRECTORY, directory.version): hashlib.sha256(raw).digest()}
         if (folder / ADMISSIONS_FILE).exists():
             admitted = read_file(folder / ADMISSIONS_FILE, MAX_MESSAGE_BYTES)
-            directory = open_admissions(admitted, directory).apply(directory)
+            admissions = open_admissions(admitted, directory)
+            editions[ADMISSIONS, admissions.version] = hashlib.sha256(admitted).digest()
+            directory = admissions.apply(directory)
         policies = {}
         for path in sorted((folder / _POLICIES).glob("*.toml")):
             signature = read_file(path.with_suffix(".sig"), 4096)
@@ -105,7 +124,16 @@ def read_audit_copy(folder: Path, authority: VerifyKey | None = None) -> AuditCo
             logs.append(read_copy(path))
         except (LogCopyInvalid, FileProblem) as error:
             damaged.append((path.name, str(error)))
-    return AuditCopy(noted, fetched_ms, directory, policies, tuple(logs), tuple(damaged))
+    return AuditCopy(
+        noted,
+        fetched_ms,
+        directory,
+        policies,
+        tuple(logs),
+        read_witnessed(folder),
+        editions,
+        tuple(damaged),
+    )
 
 
 class Fetcher:
@@ -199,9 +227,11 @@ class Fetcher:
     ) -> list[Fetched]:
         """Fetch every log of the site; a role that fails does not keep the others from it.
 
-        The aggregator's comes first: so each grant that it says it received is in the custodians'
-        logs by the time these are fetched.
+        What each role has seen of the others' logs is asked before any log: whatever was cosigned
+        is in them by then. The aggregator's comes first of the logs: so each grant that it says it
+        received is in the custodians' logs by the time these are fetched.
         """
+        witnessed = self._fetch_witnessed(directory, notify)
         keepers = sorted(
             log_keepers(directory).items(),
             key=lambda item: (directory.principals[item[1]].duties == {"custodian"}, item[1]),
@@ -209,10 +239,33 @@ class Fetcher:
         fetched = []
         for origin, actor in keepers:
             notify(actor)
-            fetched.append(self._fetch_log(origin, directory.principals[actor], directory))
+            fetched.append(
+                self._fetch_log(origin, directory.principals[actor], directory, witnessed)
+            )
         return fetched
 
-    def _fetch_log(self, origin: str, principal: Principal, directory: Directory) -> Fetched:
+    def _fetch_witnessed(
+        self, directory: Directory, notify: Callable[[str], None]
+    ) -> dict[str, list[str]]:
+        witnessed = {}
+        for actor in sorted(log_keepers(directory).values()):
+            notify(f"what {actor} has seen")
+            principal = directory.principals[actor]
+            try:
+                witnessed[actor] = fetch_witnessed(self._folder, principal, directory, self._tls)
+            except PeerUnreachable:
+                continue  # said when its log is fetched
+            except (OperationError, ProtocolError) as error:
+                warn(f"'{actor}' does not say what it has seen of the others' logs: {error}")
+        return witnessed
+
+    def _fetch_log(
+        self,
+        origin: str,
+        principal: Principal,
+        directory: Directory,
+        witnessed: Mapping[str, list[str]],
+    ) -> Fetched:
         folder = self._folder / _LOGS / principal.name
         try:
             held = read_copy(folder) if folder.exists() else LogCopy(origin, (), ())
@@ -229,7 +282,8 @@ class Fetcher:
                 head = verify_checkpoint(text, origin=origin, key=principal.verify_key)
                 texts.append(text)
                 entries = [*held.entries, *_new_entries(http, count, head.size)]
-                texts.extend(_checkpoints(http, held, head.size, directory.threshold))
+                needed = cosigning_quorum(directory, principal.name).needed
+                texts.extend(_checkpoints(http, held, head.size, needed))
             check_entries(entries, head)
         except LogError as error:
             # What was held stays; the checkpoints that contradict it are kept as evidence.
@@ -243,8 +297,32 @@ class Fetcher:
             )
         except (OperationError, ProtocolError) as error:
             return Fetched(principal.name, count, 0, str(error), unreachable=True)
+        problem = ""
+        for witness, text, seen in seen_of(witnessed, origin):
+            try:
+                _hold_against(witness, seen, entries)
+            except LogError as error:
+                problem = f"{error}; what it says is kept as evidence: tell the other auditors"
+                texts.append(text)
         write_copy(folder, LogCopy(origin, tuple(entries), tuple(filter(_reads, texts))))
-        return Fetched(principal.name, len(entries), len(entries) - count)
+        return Fetched(principal.name, len(entries), len(entries) - count, problem)
+
+
+def _hold_against(witness: str, seen: Checkpoint, entries: Sequence[bytes]) -> None:
+    """Check that a log, as it was just handed out, holds what a witness has cosigned of it.
+
+    :raises LogInconsistent: it does not (``LogForked``: two histories of one length).
+    """
+    if seen.size > len(entries):
+        raise LogInconsistent(
+            f"it shows {len(entries)} entries, and '{witness}' has cosigned {seen.size} of it"
+        )
+    try:
+        check_entries(entries, seen)
+    except LogError as error:
+        raise LogForked(
+            f"'{witness}' was shown another history of its first {seen.size} entries"
+        ) from error
 
 
 def _read_site(folder: Path) -> tuple[str, VerifyKey, int]:
@@ -277,9 +355,9 @@ def _new_entries(http: httpx.Client, start: int, stop: int) -> Iterator[bytes]:
         start += len(page)
 
 
-def _checkpoints(http: httpx.Client, held: LogCopy, size: int, threshold: int) -> Iterator[str]:
+def _checkpoints(http: httpx.Client, held: LogCopy, size: int, needed: int) -> Iterator[str]:
     """Yield the checkpoints published since the newest one that we hold well cosigned."""
-    since = _well_cosigned(held, threshold)
+    since = _well_cosigned(held, needed)
     while since <= size:
         answer = raise_for_problem(http.get("/v1/log/checkpoints", params={"since": since}))
         page = answer.json()
@@ -292,7 +370,7 @@ def _checkpoints(http: httpx.Client, held: LogCopy, size: int, threshold: int) -
         since = max(sizes) + 1
 
 
-def _well_cosigned(held: LogCopy, threshold: int) -> int:
+def _well_cosigned(held: LogCopy, needed: int) -> int:
     """Return the size of the newest checkpoint held that enough witnesses signed, else 0."""
     best = 0
     for text in held.checkpoints:
@@ -300,7 +378,7 @@ def _well_cosigned(held: LogCopy, threshold: int) -> int:
             checkpoint, signatures = parse_checkpoint(text)
         except CheckpointInvalid:
             continue
-        if len(signatures) - 1 >= threshold:
+        if len(signatures) - 1 >= needed:
             best = max(best, checkpoint.size)
     return best
 

@@ -23,19 +23,24 @@ _STYLES = {Severity.WRONG: "bold red", Severity.WARNING: "yellow", Severity.NOTE
 
 
 def report_json(report: Report) -> dict[str, object]:
-    """Return a report as JSON values; ``sound`` says whether nothing is wrong."""
-    return {"sound": not report.wrong, **asdict(report)}
+    """Return a report as JSON values.
+
+    ``sound`` says whether nothing is wrong, ``covered`` whether enough others stand behind the last
+    entry of every log to rule out that somebody else was shown another history.
+    """
+    return {"sound": not report.wrong, "covered": not report.uncovered, **asdict(report)}
 
 
 def logs_table(report: Report) -> Table:
     """Return the logs: lengths, signatures, witnesses."""
-    table = plain_table("log", "entries", "signed", "cosigned", "witnesses", "from", "to")
+    table = plain_table("log", "entries", "signed", "cosigned", "by", "witnesses", "from", "to")
     for log in report.logs:
         table.add_row(
             actor_of(log.origin),
             str(log.entries),
             str(log.signed_size),
-            str(log.cosigned_size),
+            str(log.covered_size),
+            f"{log.quorum} others",
             ", ".join(log.witnesses) or "none",
             moment(log.first_ms),
             moment(log.last_ms),
@@ -45,7 +50,9 @@ def logs_table(report: Report) -> Table:
 
 def query_lines(query: QueryCount) -> list[str]:
     """Tell one query in a few lines: who asked what, who agreed, what was granted and found."""
-    lines = [f"query {query.query[:SHORT]}, filed {moment(query.filed_ms) or 'nowhere'}"]
+    digest = f" (digest {query.digest[:SHORT]})" if query.digest else ""
+    filed = moment(query.filed_ms) or "nowhere"
+    lines = [f"query {query.query[:SHORT] or 'without an id'}{digest}, filed {filed}"]
     if query.requester is not None:
         start, end = query.window_ms or (None, None)
         consent = ", ".join(query.consent_references)
@@ -126,8 +133,13 @@ def verdict(report: Report, damaged: int) -> str:
     wrong = len(report.wrong) + damaged
     if wrong:
         return f"NOT sound: {_many(wrong, 'thing')} wrong ({checked}{depth})"
+    reach = "sound"
+    if report.uncovered:
+        rest = sum(log.entries - log.covered_size for log in report.uncovered)
+        names = ", ".join(actor_of(log.origin) for log in report.uncovered)
+        reach = f"sound but for {_many(rest, 'entry', 'entries')} not yet cosigned ({names})"
     return (
-        f"sound: {checked}; {_many(lesser[Severity.WARNING], 'warning')}, "
+        f"{reach}: {checked}; {_many(lesser[Severity.WARNING], 'warning')}, "
         f"{_many(lesser[Severity.NOTE], 'note')}{depth}"
     )
 
@@ -163,7 +175,8 @@ def _query_text(body: Mapping[str, Any]) -> str:
     return (
         f"{signed.signer} asks: {query.purpose}; {query.legal_basis}, "
         f"{_many(len(query.subjects), 'subject')}, {_many(len(query.cameras), 'camera')}, "
-        f"{moment(query.window_from_ms)} to {moment(query.window_to_ms)}"
+        f"{moment(query.window_from_ms)} to {moment(query.window_to_ms)}; "
+        f"digest {signed.digest.hex()[:SHORT]}"
     )
 
 

@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 
 from aggregator.officers.api_client import AggregatorClient, QuerySummary
-from aggregator.officers.casework import Case, open_case
+from aggregator.officers.casework import Case, CaseInvalid, open_case
 from aggregator.officers.officer import Officer
 from aggregator.officers.query_text import state_text
+from protocol.authorization import parse_signed_query
 from protocol.errors import ProtocolError
 from runtime.errors import OperationError
 from runtime.http import PeerUnreachable
@@ -62,13 +63,20 @@ class Session:
         )
 
     def case(self, query_id: str) -> Case:
-        """Fetch a query and verify it.
+        """Fetch a query and verify it, also against the copy kept here of what one signed.
 
         Raises:
             SignatureInvalid, MalformedMessage, CaseInvalid: it is not what it should be.
         """
         data = self.client.signed_query(query_id)
-        return open_case(data, query_id, self.officer.directory)
+        case = open_case(data, query_id, self.officer.directory)
+        kept = self.officer.kept_query(case.query.query_id)
+        if kept is not None and parse_signed_query(kept).digest != case.digest:
+            raise CaseInvalid(
+                f"the aggregator hands out another query as {case.id[:12]} than the one that you "
+                "signed or approved under this id: do not go on, tell the auditors"
+            )
+        return case
 
     def summary(self, case: Case) -> QuerySummary:
         """Return where a query stands, said of the very query that was verified.

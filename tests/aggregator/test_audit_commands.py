@@ -31,6 +31,7 @@ from protocol.names import CameraAddress
 from protocol.policy import sign_policy
 from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog, Witness
+from runtime.clock import system_ms
 from runtime.http import CborResponse, Problem, Ready, install_problem_handlers, peer_of, serve
 from runtime.keyfiles import Cost, write_secret
 from runtime.lifecycle import Stop
@@ -380,6 +381,81 @@ def test_a_role_with_another_certificate_or_key_is_not_believed(site: Site) -> N
     forged.close()
     c1.restart()
     assert "log-missing" in site.verify().stdout or site.verify().exit_code == 1
+
+
+def other_history(site: Site, keeper: str, witness: str, *, entries: int) -> None:
+    """Show ``witness`` another history of ``keeper``'s log, under that role's own key."""
+    role, shown = site.roles[keeper], site.roles[witness]
+    with AuditLog(
+        site.folder / f"{keeper}-other.db", role.origin, s.signing_key(keeper), role.log.auditors
+    ) as log:
+        for _ in range(entries):
+            log.append("started", s.NOW_MS, keeper, None, {"version": "another"})
+        shown.witness.close()
+        shown.witness = Witness(
+            site.folder / f"{witness}-new.db", shown.origin, s.signing_key(witness)
+        )
+        witness_checkpoint(
+            shown.witness,
+            log.checkpoint(),
+            None,
+            directory=s.directory(),
+            time_s=site.time_ms // 1000,
+        )
+    shown.restart()
+
+
+def test_a_witness_that_was_shown_another_history_is_asked_and_tells(site: Site) -> None:
+    other_history(site, "c1", "c3", entries=3)
+    done = site.fetch()
+    assert done.exit_code == 1
+    assert "'c3' was shown another history of its first 3 entries" in done.stdout
+    assert site.kinds_found() == {"log-forked"}
+    for arguments in ([], ["--without-key"]):
+        told = site.verify(*arguments)
+        assert told.exit_code == 1
+        assert "under the signature of 'c1': the log has two" in told.stdout
+
+
+def test_a_log_that_is_shown_shorter_than_witnesses_saw_it_is_found_out(site: Site) -> None:
+    other_history(site, "c1", "c3", entries=5)
+    done = site.fetch()
+    assert done.exit_code == 1
+    assert "it shows 3 entries, and 'c3' has cosigned 5 of it" in done.stdout
+    assert "log-inconsistent" in site.kinds_found()
+
+
+def test_a_role_that_does_not_tell_what_it_saw_is_noted_and_the_logs_are_fetched(
+    site: Site,
+) -> None:
+    c2 = site.roles["c2"]
+    c2.witness.close()  # every question to it fails now
+    done = site.fetch()
+    assert "'c2' does not say what it has seen" in done.stderr
+    assert done.exit_code == 0, done.output
+    verified = site.verify()
+    assert verified.exit_code == 0, verified.output
+    assert "witness-silent" in verified.stdout
+
+
+def test_what_is_not_covered_yet_is_said_in_the_last_line(site: Site) -> None:
+    site.time_ms = system_ms()
+    site.roles["c2"].add("refusal", {"query_digest": b"", "reason": "none"})
+    site.fetch()
+    done = site.verify()
+    assert done.exit_code == 0, done.output
+    assert "sound but for 1 entry not yet cosigned (c2)" in last_line(done)
+    report = json.loads(site.verify("--json").stdout)
+    assert (report["sound"], report["covered"]) == (True, False)
+    (c2,) = (log for log in report["logs"] if log["origin"].endswith("/c2"))
+    assert (c2["quorum"], c2["covered_size"], c2["entries"]) == (3, 2, 3)
+
+
+def test_a_folder_fetched_before_witnesses_were_asked_still_verifies(desk: Desk) -> None:
+    shutil.rmtree(desk.out / "witnessed")
+    done = desk.verify()
+    assert done.exit_code == 0, done.output
+    assert "witness-silent" in done.stdout
 
 
 def test_entries_are_shown_opened_and_filtered(desk: Desk) -> None:

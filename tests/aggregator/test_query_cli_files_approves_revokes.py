@@ -275,6 +275,40 @@ def test_an_aggregator_that_hides_a_query_cannot_hide_its_withdrawal(site: Offic
         assert [w.signer for w in custodian.withdrawals.known(digest)] == ["ana"]
 
 
+def swapped(site: OfficerSite, query_id: str) -> bytes:
+    """Put another, wider query of ana's in the place of one; return the digest of the first."""
+    record = site.record(query_id)
+    with site.aggregator.store.writing() as database:
+        database.conn.execute(
+            "UPDATE queries SET query_id = ? WHERE digest = ?", [os.urandom(16), record.digest]
+        )
+    wider = replace(record.query, purpose="everybody, everywhere")
+    site.aggregator.desk.file(wider.sign(s.signing_key("ana")).to_bytes())
+    assert site.record(query_id).digest != record.digest
+    return record.digest  # type: ignore[no-any-return]
+
+
+def test_a_second_query_under_one_id_does_not_draw_the_withdrawal_away(site: OfficerSite) -> None:
+    query_id = filed(site)
+    site.run(app, "bo", "approve", query_id, "--yes")
+    digest = swapped(site, query_id)
+    result = site.run(app, "bo", "revoke", query_id, "--reason", "not that one", "--yes")
+    explained(result, "hands out another query", "copy kept here", "✓ c1")
+    for custodian in site.custodians:
+        assert [w.signer for w in custodian.withdrawals.known(digest)] == ["bo"]
+
+
+@pytest.mark.parametrize("command", [("show",), ("approve", "--yes")])
+def test_a_second_query_under_one_id_is_not_taken_for_the_one_that_was_signed(
+    site: OfficerSite, command: tuple[str, ...]
+) -> None:
+    query_id = filed(site)
+    site.run(app, "bo", "approve", query_id, "--yes")
+    swapped(site, query_id)
+    result = site.run(app, "bo", command[0], query_id, *command[1:])
+    explained(result, "hands out another query", "tell the auditors")
+
+
 def test_who_has_no_part_in_a_query_has_nothing_to_withdraw(site: OfficerSite) -> None:
     query_id = filed(site)
     for officer in ("cy", "dan"):

@@ -252,17 +252,67 @@ def test_entries_that_no_witness_saw_are_excused_for_a_quarter_of_an_hour() -> N
         log.sign(witnesses=())
     early = site.audit()
     assert not early.wrong
-    assert lesser(early) == {K.COSIGNATURES_MISSING}
+    assert lesser(early) == {K.NOT_YET_COSIGNED}
+    assert {f.severity for f in early.findings} == {Severity.NOTE}
     assert wrong(site.audit(late=True)) == {K.COSIGNATURES_MISSING}
 
 
-def test_one_witness_less_than_all_is_a_note() -> None:
+def test_one_role_that_is_away_leaves_entries_uncovered_which_is_no_violation_at_first() -> None:
     site = Site().whole()
     for log in site.logs.values():
         log.sign(witnesses=("c1", "c2", "aggregator"))
     report = site.audit(late=True)
     assert not report.wrong
+    (of_c1,) = (f for f in report.findings if f.origin == site.c1.origin)
+    assert (of_c1.kind, of_c1.severity) == (K.NOT_YET_COSIGNED, Severity.WARNING)
+    assert "by 2 of the 3 others that it takes, for 24 h now (not by 'c3')" in of_c1.message
+    assert [log.covered_size for log in report.uncovered] == [0, 0, 0]  # c3's log has its three
+
+
+def test_one_role_that_stays_away_fails_the_audit_after_three_days() -> None:
+    site = Site().whole()
+    for log in site.logs.values():
+        log.sign(witnesses=("c1", "c2", "aggregator"))
+    report = audit(
+        [log.copy() for log in site.logs.values()],
+        directory=site.directory,
+        policies=site.policies,
+        now_ms=s.NOW_MS + 300 * SLOT_MS,
+        auditor=EVE,
+    )
+    assert wrong(report) == {K.COSIGNATURES_MISSING}
+
+
+def test_a_witness_that_lags_behind_a_quorum_is_a_note() -> None:
+    site = Site().whole()
+    more = s.principal("c4", "custodian")
+    site.directory = replace(site.directory, principals={**site.directory.principals, "c4": more})
+    site.logs["c4"] = Log("c4")
+    site.logs["c4"].add("policy", {"version": 1, "digest": s.POLICY.digest}, query_id=None)
+    report = site.signed().audit(late=True)
+    assert not report.wrong
+    assert {f.severity for f in report.findings} == {Severity.NOTE}
     assert lesser(report) == {K.COSIGNATURES_MISSING}
+    assert not report.uncovered
+
+
+def test_the_cosignatures_of_a_revoked_role_count_no_longer() -> None:
+    site = Site().whole()
+    for log in site.logs.values():
+        log.sign(witnesses=("c3", "aggregator"))
+    site.directory = site.directory.revoke("c3", at_ms=s.NOW_MS + SLOT_MS)
+    report = site.audit(late=True)
+    assert {f.kind for f in report.wrong if f.origin == site.c1.origin} == {K.COSIGNATURES_MISSING}
+
+
+def test_an_entry_dated_after_the_fetch_cannot_put_off_its_witnesses() -> None:
+    site = Site().whole()
+    site.c1.add(
+        "refusal", {"query_digest": b"", "reason": "x"}, time_ms=s.NOW_MS + 10_000 * SLOT_MS
+    )
+    for log in site.logs.values():
+        log.sign(witnesses=("c1", "c2"))
+    assert K.TIME_WRONG in wrong(site.audit())
 
 
 def test_a_false_cosignature() -> None:

@@ -26,8 +26,9 @@ from protocol.auditlog import (
     verify_cosignature,
 )
 from protocol.encoding import encode
-from protocol.errors import MalformedMessage, UnknownSigner
-from runtime.auditlog import AuditLog, Witness
+from protocol.errors import LogInconsistent, MalformedMessage, UnknownSigner
+from runtime.auditlog import _WITNESS_SCHEMA, AuditLog, Witness
+from runtime.database import open_database
 from runtime.http import CBOR, Problem
 from runtime.log_api import (
     MAX_ENTRIES,
@@ -228,6 +229,62 @@ def test_a_witness_follows_a_log_as_it_grows(served: Served) -> None:
     assert served.ask_witness(other.text(3)).status_code == 200
 
 
+def test_a_witness_shows_what_it_cosigned_last_under_both_signatures(served: Served) -> None:
+    other = Other([b"a", b"b", b"c"])
+    assert served.http.get("/v1/witnessed").json() == []
+    checkpoint = parse_checkpoint(other.text(2))[0]
+    more = cosign(
+        checkpoint, witness=origin_of(s.SITE, "c3"), key=s.signing_key("c3"), time_s=TIME_S
+    )
+    line = served.ask_witness(other.text(2) + more).text
+    (told,) = served.http.get("/v1/witnessed").json()
+    assert told == other.text(2) + line
+    assert verify_checkpoint(told, origin=C2, key=s.signing_key("c2").verify_key).size == 2
+    served.ask_witness(other.text(3), other.proof(2, 3))
+    (told,) = served.http.get("/v1/witnessed").json()
+    assert verify_cosignature(told, witness=C1, key=s.signing_key("c1").verify_key) == TIME_S
+    assert parse_checkpoint(told)[0].size == 3
+
+
+def test_a_checkpoint_shown_again_later_keeps_the_time_of_the_first(tmp_path: Path) -> None:
+    """Else whoever shows an old head anew makes honest entries look written after their time."""
+    witness = Witness(tmp_path / "witness.db", C1, s.signing_key("c1"))
+    text = Other([b"a", b"b"]).text()
+    lines = {
+        witness.cosign(
+            text, origin=C2, key=s.signing_key("c2").verify_key, proof=None, time_s=time_s
+        )
+        for time_s in (TIME_S, TIME_S + 100_000)
+    }
+    witness.close()
+    assert len(lines) == 1
+    assert (
+        verify_cosignature(text + lines.pop(), witness=C1, key=s.signing_key("c1").verify_key)
+        == TIME_S
+    )
+
+
+def test_a_witness_of_the_former_version_goes_on_and_tells_once_it_cosigns_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "witness.db"
+    other = Other([b"a", b"b"])
+    first = _WITNESS_SCHEMA[:1]
+    with open_database(path, first, synchronous="FULL") as database:
+        database.conn.execute(
+            "INSERT INTO seen (origin, size, root) VALUES (?, ?, ?)",
+            [C2, 1, root_of(other.entries[:1])],
+        )
+    witness = Witness(path, C1, s.signing_key("c1"))
+    assert (witness.last_seen(C2), witness.statements()) == (1, ())
+    key = s.signing_key("c2").verify_key
+    witness.cosign(other.text(1), origin=C2, key=key, proof=None, time_s=TIME_S)
+    assert len(witness.statements()) == 1
+    with pytest.raises(LogInconsistent):
+        witness.cosign(Other([b"x"]).text(), origin=C2, key=key, proof=None, time_s=TIME_S)
+    witness.close()
+
+
 @pytest.mark.parametrize("case", ["fork", "shrunk", "no proof", "rewritten", "another's proof"])
 def test_a_witness_refuses_a_second_history(served: Served, case: str) -> None:
     other, rewritten = Other([b"a", b"b", b"c", b"d"]), Other([b"a", b"x", b"c", b"d", b"e"])
@@ -267,7 +324,7 @@ def test_a_revoked_role_is_not_witnessed_any_more(served: Served) -> None:
 
 def test_callers_who_may_not_get_nothing(served: Served) -> None:
     served.allowed = False
-    for path in ("log/checkpoint", "log/entries", "witness?origin=x"):
+    for path in ("log/checkpoint", "log/entries", "witness?origin=x", "witnessed"):
         assert served.http.get(f"/v1/{path}").status_code == 403
     assert served.ask_witness(Other([b"a"]).text()).status_code == 403
     assert served.http.post("/v1/log/cosignatures?size=0").status_code == 403
