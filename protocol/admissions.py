@@ -77,7 +77,8 @@ class Admissions:
         """Return ``directory`` with these boxes in it and the revoked ones revoked.
 
         What the authority listed stays as it is: a box of the same name, or a camera that a box in
-        force speaks for already, is not taken from the registrar. Only boxes are revoked.
+        force speaks for already, is not taken from the registrar. Only boxes are revoked. A box in
+        force has a key that nobody else has or had: neither an officer's, nor a revoked box's.
         """
         principals = dict(directory.principals)
         for name, at_ms in self.revoked_at_ms.items():
@@ -91,14 +92,22 @@ class Admissions:
             if principal.revoked_at_ms is None
             for camera in principal.cameras
         }
+        keys = {principal.verify_key for principal in principals.values()}
+        keys |= {box.verify_key for box in self.boxes.values() if self._revoked(box) is not None}
         for name, box in sorted(self.boxes.items()):
-            revoked_at_ms = self.revoked_at_ms.get(name, box.revoked_at_ms)
-            if name in principals or (revoked_at_ms is None and taken & set(box.cameras)):
+            revoked_at_ms = self._revoked(box)
+            if name in principals:
                 continue
+            if revoked_at_ms is None and (taken & set(box.cameras) or box.verify_key in keys):
+                continue
+            keys.add(box.verify_key)
             principals[name] = replace(box, revoked_at_ms=revoked_at_ms)
             if revoked_at_ms is None:
                 taken |= set(box.cameras)
         return replace(directory, principals=principals)
+
+    def _revoked(self, box: Principal) -> int | None:
+        return self.revoked_at_ms.get(box.name, box.revoked_at_ms)
 
 
 def open_admissions(

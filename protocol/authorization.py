@@ -21,6 +21,7 @@ from protocol.errors import (
     ProtocolError,
     QueryExpired,
     QueryWithdrawn,
+    UnknownSigner,
 )
 from protocol.keytree import FACE, LIVE, META
 from protocol.names import (
@@ -143,13 +144,13 @@ def authorize(
     check_policy(query, policy, now_ms=now_ms)
     digest = signed_query.digest
     withdrawn = {w.signer for w in withdrawals if _concerns(w, digest, directory)}
-    if requester in withdrawn:
+    if _key(directory, requester) in {_key(directory, name) for name in withdrawn}:
         raise QueryWithdrawn(f"the requester '{requester}' has withdrawn the query")
     approvers: set[str] = set()
     for approval in approvals:
         approvers.add(check_approval(approval, digest, requester, directory, policy))
     needed = policy.approvals_for(query.legal_basis)
-    standing = approvers - withdrawn
+    standing = _one_a_key(approvers - withdrawn, withdrawn, directory)
     if len(standing) < needed and approvers & withdrawn:
         names = ", ".join(sorted(approvers & withdrawn))
         raise QueryWithdrawn(
@@ -179,7 +180,9 @@ def check_approval(
         raise ApprovalInvalid(f"the approval of '{approval.signer}' is for another query")
     if not hmac.compare_digest(content.policy_digest, policy.digest):
         raise PolicyMismatch(f"the approval of '{approval.signer}' was given under another policy")
-    if approval.signer == requester:
+    if approval.signer == requester or _key(directory, approval.signer) == _key(
+        directory, requester
+    ):
         raise ApprovalInvalid(f"'{requester}' cannot approve a query of their own")
     return approval.signer
 
@@ -207,6 +210,20 @@ def parse_signed_query(data: bytes) -> Signed:
 def _has_duty(directory: Directory, name: str, duty: str) -> bool:
     principal = directory.principals.get(name)
     return principal is not None and duty in principal.duties
+
+
+def _key(directory: Directory, name: str) -> bytes:
+    principal = directory.principals.get(name)
+    if principal is None:
+        raise UnknownSigner(f"the directory does not list '{name}'")
+    return principal.verify_key.raw
+
+
+def _one_a_key(names: set[str], withdrawn: set[str], directory: Directory) -> set[str]:
+    """Return one name for each key: who signs under two names has approved, or withdrawn, once."""
+    gone = {_key(directory, name) for name in withdrawn}
+    by_key = {_key(directory, name): name for name in sorted(names, reverse=True)}
+    return {name for key, name in by_key.items() if key not in gone}
 
 
 def _concerns(withdrawal: Signed, digest: bytes, directory: Directory) -> bool:
