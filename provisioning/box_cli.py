@@ -33,7 +33,7 @@ from provisioning.site.terminal import (
     reported,
     say,
 )
-from provisioning.site_changes_cli import report_change, tell
+from provisioning.site_changes_cli import report_change, say_consequences, tell
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.terminal import show_table
@@ -147,6 +147,7 @@ def revoke(
             return
         site = open_site(folder)
         boxes.require_box(site, name)
+        say_consequences(changes.check_revocation(site, name))
         if dry_run:
             say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
             return

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 
+from protocol.quorum import site_quorum
 from provisioning import mosquitto
 from provisioning.site import changes, open_site
+from provisioning.site.consequences import Consequence, Weight, of_adding
 from provisioning.site.inspect import SOON_DAYS
-from provisioning.site.opened import changing
+from provisioning.site.opened import Site, changing
 from provisioning.site.plan import OfficerPlan
 from provisioning.site.push import officer_tls, push_directory
 from provisioning.site.terminal import (
@@ -19,6 +24,7 @@ from provisioning.site.terminal import (
     OfficerFile,
     PassphraseFile,
     SiteFolder,
+    note,
     reported,
     say,
     show_pushed,
@@ -30,6 +36,7 @@ from runtime.keyfiles import get_passphrase
 
 app = typer.Typer()
 _MAX_POLICY = 1 << 20
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 
 
 @app.command(epilog="Examples:  sealtrace site renew north   |   sealtrace site renew north box-1")
@@ -71,22 +78,34 @@ def revoke(
     ] = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
+    yes: Yes = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also if the site cannot go on without it.")
+        bool, typer.Option("--force", help="Also if the site cannot go on without it; no question.")
     ] = False,
     dry_run: DryRun = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --dry-run: say it as JSON, for programs.")
+    ] = False,
 ) -> None:
-    """Put anyone out of the site: certificate, rights at the broker, entry in the directory."""
+    """Put anyone out of the site: certificate, rights at the broker, entry in the directory.
+
+    Says first what that will mean, and asks where it cannot simply be made good again.
+    """
+    if as_json and not dry_run:
+        raise typer.BadParameter("goes with --dry-run", param_hint="--json")
     with reported():
         site = open_site(folder)
         effects = changes.check_revocation(site, name)
-        for line in effects:
-            warn(line)
+        if as_json:
+            typer.echo(json.dumps(_revocation_json(site, name, effects), indent=2))
+            return
+        say_consequences(effects)
         if dry_run:
             say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
             return
-        if effects and not force:
+        if any(one.weight is Weight.REFUSED for one in effects) and not force:
             raise OperationError(f"'{name}' was not revoked; add --force if that is what you want")
+        agree(f"Revoke {name}, for good?", effects, yes=yes or force)
         passphrase = b""
         if not changes.is_revoked(site, name):
             passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
@@ -124,6 +143,7 @@ def add_officer(
     with reported():
         site = open_site(folder)
         present = changes.check_officer(site, plan)
+        say_consequences(of_adding(duty, name))
         if dry_run:
             say(f"{name} {'is there already' if present else 'would be added'}: {', '.join(duty)}")
             return
@@ -166,6 +186,8 @@ def update(
 def policy(
     folder: SiteFolder,
     file: Annotated[Path, typer.Argument(help="The changed policy.toml, with a higher version.")],
+    *,
+    yes: Yes = False,
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -176,15 +198,54 @@ def policy(
     with reported():
         site = open_site(folder)
         text = read_file(file, _MAX_POLICY)
-        changes.check_policy(site, text)
+        effects = changes.check_policy_change(site, text)
+        say_consequences(effects)
         if dry_run:
             say(f"{file} can be signed; the policy in force is version {site.policy.version}")
             return
+        agree(f"Sign {file} as the site's policy?", effects, yes=yes)
         passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
         changed = changes.change_policy(folder, text, passphrase)
         version = open_site(folder).policy.version
         say(f"policy version {version} is {'signed' if changed else 'in force already'}")
         say("Copy policy.toml and policy.toml.sig to every custodian, officer and the aggregator.")
+
+
+def say_consequences(effects: Sequence[Consequence]) -> None:
+    """Say what a change will mean, before it is done."""
+    for one in effects:
+        (note if one.weight is Weight.SAID else warn)(one.text)
+
+
+def agree(question: str, effects: Sequence[Consequence], *, yes: bool) -> None:
+    """Ask where a consequence needs a yes.
+
+    :raises OperationError: the answer was not yes, or there was nobody to ask.
+    """
+    if yes or all(one.weight is Weight.SAID for one in effects):
+        return
+    try:
+        agreed = typer.confirm(question, default=False, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise OperationError("nothing was changed (answer y, or give --yes)")
+
+
+def _revocation_json(site: Site, name: str, effects: Sequence[Consequence]) -> dict[str, object]:
+    left = site.directory
+    if name in left.principals:
+        left = left.revoke(name, at_ms=0)
+    custodians = len(left.custodians())
+    return {
+        "name": name,
+        "directory_version": site.directory.version + 1,
+        "custodians": custodians,
+        "threshold": left.threshold,
+        "cosigners_needed": site_quorum(custodians, left.threshold),
+        "refused": any(one.weight is Weight.REFUSED for one in effects),
+        "consequences": [asdict(one) for one in effects],
+    }
 
 
 def report_change(change: changes.Change, done: str) -> None:

@@ -10,6 +10,7 @@ import typer
 from provisioning import site_changes_cli
 from provisioning.site import create_site, load_plan, open_site
 from provisioning.site.backup import backup_site, check_restore, refuse_backup, restore_site
+from provisioning.site.consequences import agreement
 from provisioning.site.create import refuse_existing
 from provisioning.site.example import example_toml
 from provisioning.site.guide import ask_plan
@@ -222,7 +223,7 @@ def _role_passphrases(plan: SitePlan, options: list[str]) -> dict[str, bytes]:
 
 def _show_plan(plan: SitePlan, folder: Path) -> None:
     say(f"would make the site '{plan.site}' in {folder}:")
-    say(f"  custodians  {plan.threshold} of {len(plan.custodians)} must agree")
+    say(f"  custodians  {agreement(len(plan.custodians), plan.threshold)}")
     for custodian in plan.custodians:
         say(f"    {custodian.name}  {custodian.url}")
     say(f"  aggregator  {plan.aggregator.url}")
@@ -254,7 +255,7 @@ def _show_site(site: Site, report: Report) -> None:
     )
     say(
         f"directory version {directory.version}, signed by {site.authority.fingerprint} ✓"
-        f"   {directory.threshold} of {custodians} custodians must agree"
+        f"   {agreement(custodians, directory.threshold)}"
     )
     say(
         f"policy version {rules.version} ✓   {rules.approvals} approvals, at most"

@@ -260,6 +260,7 @@ def revoke(
     Goes to every custodian directly, so that it holds whatever the aggregator does.
     """
     with reported():
+        revocation.check_reason(reason)
         me = Officer.load(officer, passphrase_file)
         found = revocation.find(me, query_id)
         role = "the query" if found.case.requester == me.name else "your approval"

@@ -78,6 +78,18 @@ def find(officer: Officer, text: str) -> Found:
     return Found(case)
 
 
+def check_reason(reason: str) -> str:
+    """Return a withdrawal's reason as it is signed.
+
+    Raises:
+        RevocationError: it is empty or too long.
+    """
+    words = " ".join(reason.split())
+    if not 0 < len(words) <= _MAX_REASON or not words.isprintable():
+        raise RevocationError(f"--reason must be a text of 1 to {_MAX_REASON} characters")
+    return words
+
+
 def withdraw(officer: Officer, found: Found, reason: str, *, now_ms: int) -> Outcome:
     """Sign the withdrawal and hand it to the aggregator and to every custodian in force.
 
@@ -85,9 +97,7 @@ def withdraw(officer: Officer, found: Found, reason: str, *, now_ms: int) -> Out
         RevocationError: the reason is empty or too long.
         KeyFileError: the signing key cannot be opened.
     """
-    words = " ".join(reason.split())
-    if not 0 < len(words) <= _MAX_REASON or not words.isprintable():
-        raise RevocationError(f"--reason must be a text of 1 to {_MAX_REASON} characters")
+    words = check_reason(reason)
     case = found.case
     if case.requester != officer.name:
         officer.require(APPROVER)

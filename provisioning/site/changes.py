@@ -16,11 +16,9 @@ from pathlib import Path
 
 from protocol.directory import (
     AGGREGATOR,
-    AUDITOR,
     BOX,
     CUSTODIAN,
     REGISTRAR,
-    Directory,
     Principal,
 )
 from protocol.errors import MalformedMessage, ProtocolError
@@ -28,6 +26,7 @@ from protocol.policy import open_policy, parse_policy, sign_policy
 from protocol.signing import SigningKey
 from provisioning import mosquitto
 from provisioning.site import layout
+from provisioning.site.consequences import Consequence, Weight, of_policy, of_revocation
 from provisioning.site.create import make_officer, making_in
 from provisioning.site.layout import SitePaths
 from provisioning.site.ledger import Ledger
@@ -128,33 +127,21 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def check_revocation(site: Site, name: str) -> list[str]:
-    """Return what revoking ``name`` will stop, one line each; empty for most principals.
+def check_revocation(site: Site, name: str) -> list[Consequence]:
+    """Return what revoking ``name`` will mean; nothing for who has been revoked already.
 
     :raises SiteError: nobody is called that.
     """
     principal = site.directory.principals.get(name)
     if principal is None:
         if name == BROKER_NAME:
-            return ["the broker's certificate is revoked: boxes are not told, renew it at once"]
+            text = "the broker's certificate is revoked: boxes are not told, renew it at once"
+            return [Consequence(Weight.ASKED, text)]
         known = ", ".join(sorted(site.directory.principals))
         raise SiteError(f"the site has no '{name}'; it has: {known}")
     if principal.revoked_at_ms is not None:
         return []
-    left = Directory.revoke(site.directory, name, at_ms=0)
-    effects = []
-    if CUSTODIAN in principal.duties and len(left.custodians()) < left.threshold:
-        effects.append(
-            f"only {len(left.custodians())} custodians are left of the {left.threshold} that must"
-            " grant: nothing can be opened any more, and boxes cannot seal"
-        )
-    if AGGREGATOR in principal.duties:
-        effects.append("the site has no aggregator any more: nothing is taken in or searched")
-    if REGISTRAR in principal.duties:
-        effects.append("boxes that the enrolment service admitted are unknown at the next restart")
-    if AUDITOR in principal.duties and not left.with_duty(AUDITOR):
-        effects.append("no auditor is left that log entries could be sealed to")
-    return effects
+    return of_revocation(site.directory, site.policy, name)
 
 
 def is_revoked(site: Site, name: str) -> bool:
@@ -247,6 +234,16 @@ def check_policy(site: Site, text: bytes) -> bool:
             f" of site '{site.plan.site}' and above version {site.policy.version}"
         )
     return True
+
+
+def check_policy_change(site: Site, text: bytes) -> list[Consequence]:
+    """Return what putting ``text`` in force as the policy will mean; nothing if it is already.
+
+    :raises SiteError: it is not a policy, of another site, or its version did not go up.
+    """
+    if not check_policy(site, text):
+        return []
+    return of_policy(site.directory, site.policy, parse_policy(text))
 
 
 def change_policy(path: Path, text: bytes, passphrase: bytes) -> bool:

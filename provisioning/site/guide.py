@@ -11,6 +11,7 @@ from rich.console import Console
 
 from protocol.errors import MalformedMessage
 from protocol.names import require_name
+from provisioning.site.consequences import agreement
 from provisioning.site.plan import BROKER_NAME, RESERVED_NAMES, SitePlan
 from runtime import config
 
@@ -32,6 +33,7 @@ def ask_plan(console: Console) -> SitePlan:
     console.print("\n[bold]Custodians[/] hold the keys; each should be under another authority.")
     count = _ask("How many custodians", "3", _whole(1, 9))
     values["threshold"] = _ask("How many must agree", str(count // 2 + 1), _whole(1, count))
+    console.print(agreement(count, values["threshold"]), highlight=False)
     values["custodians"] = [_custodian(number) for number in range(1, count + 1)]
     console.print("\n[bold]Headquarters[/]")
     host, port = _ask("Aggregator, host:port", "localhost:8440", _address)

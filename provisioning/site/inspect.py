@@ -6,9 +6,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, REGISTRAR, Principal, open_directory
+from protocol.directory import (
+    AGGREGATOR,
+    AUDITOR,
+    BOX,
+    CUSTODIAN,
+    INVESTIGATOR,
+    REGISTRAR,
+    Principal,
+    open_directory,
+)
 from protocol.errors import ProtocolError
 from provisioning.site import layout, pki
+from provisioning.site.consequences import too_few_approvers
 from provisioning.site.ledger import Ledger
 from provisioning.site.office import days_left, read_certificate
 from provisioning.site.opened import Site
@@ -58,6 +68,7 @@ def inspect_site(site: Site, *, now: datetime | None = None) -> Report:
     )
     problems = [
         *_policy_problems(site, now),
+        *_missing_roles(site),
         *_due(rows, ledger, site, now),
         *(problem for row in rows if row.folder for problem in _folder_problems(site, row)),
     ]
@@ -107,6 +118,31 @@ def _policy_problems(site: Site, now: datetime) -> list[str]:
     if left <= SOON_DAYS:
         return [f"the programme ends in {left} days: nothing is granted after that"]
     return []
+
+
+def _missing_roles(site: Site) -> list[str]:
+    """Return what the site lacks so that it can open, or show, nothing; and who counts twice."""
+    directory = site.directory
+    found = [
+        f"{' and '.join(names)} have one and the same key: they count as one; revoke all but one"
+        for names in directory.shared_keys()
+    ]
+    custodians = len(directory.custodians())
+    if custodians < directory.threshold:
+        found.append(
+            f"{custodians} custodians are in force of the {directory.threshold} that must agree:"
+            " nothing can be opened"
+        )
+    if not directory.with_duty(AGGREGATOR):
+        found.append("the site has no aggregator in force: nothing is taken in or searched")
+    add = f"run `sealtrace site add-officer {site.paths.root} NAME --duty"
+    for duty, effect in ((AUDITOR, "nothing is granted"), (INVESTIGATOR, "nobody can ask")):
+        if not directory.with_duty(duty):
+            found.append(f"no {duty} is in force: {effect}; {add} {duty}`")
+    short = too_few_approvers(directory, site.policy)
+    if short and len(short) == len(site.policy.bases) * len(directory.with_duty(INVESTIGATOR)):
+        found.append(f"too few approvers are in force for any query; {add} approver`")
+    return found
 
 
 def _due(rows: tuple[Row, ...], ledger: Ledger, site: Site, now: datetime) -> list[str]:

@@ -81,6 +81,11 @@ def warn(text: str) -> None:
     err.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """Print something good to know on standard error."""
+    err.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
 def days(left: int | None) -> str:
     """Return days left as a coloured cell."""
     if left is None:

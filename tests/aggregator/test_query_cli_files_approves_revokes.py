@@ -317,6 +317,14 @@ def test_who_has_no_part_in_a_query_has_nothing_to_withdraw(site: OfficerSite) -
     explained(site.run(app, "ana", "revoke", query_id, "--reason", " ", "--yes"), "--reason")
 
 
+def test_a_withdrawal_without_a_reason_is_refused_before_anything_is_asked(
+    site: OfficerSite,
+) -> None:
+    result = site.run(app, "ana", "revoke", filed(site), "--reason", "", answer="y\n")
+    explained(result, "--reason must be a text")
+    assert "for good?" not in result.output
+
+
 # ---------------------------------------------------------------------- the rest
 
 

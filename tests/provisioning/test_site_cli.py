@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,19 +114,117 @@ def test_short_passphrases_are_refused(run: Run, config: Path, tmp_path: Path) -
     assert not (tmp_path / "new").exists()
 
 
-def test_revoking_what_the_site_needs_takes_force(run: Run, site: SitePaths) -> None:
-    done = run("revoke", site.root, "eve")
-    assert done.exit_code == 1
-    assert "no auditor" in done.stderr
+def test_revoking_a_custodian_says_the_new_quorum_and_asks(run: Run, site: SitePaths) -> None:
+    for answers in ("", "n\n"):
+        done = run("revoke", site.root, "c1", answers=answers)
+        assert done.exit_code == 1
+        for words in (
+            "2 of 3 custodians must agree now; afterwards 2 of 2 custodians must agree",
+            "each log must be cosigned by 2 of the 2 other roles",
+            "if one is lost, what is stored is lost",
+            "nothing was changed",
+        ):
+            assert words in done.stderr
     assert open_site(site.root).directory.version == 1
-    assert run("revoke", site.root, "bo", "--dry-run").exit_code == 0
-    assert open_site(site.root).directory.version == 1
-    done = run("revoke", site.root, "eve", "--force")
+    done = run("revoke", site.root, "c1", answers="y\n")
     assert done.exit_code == 0, done.output
-    assert "directory version 2" in done.stdout
+    assert "2 of 2 custodians must agree" in run("show", site.root).stdout
+
+
+def test_too_few_custodians_are_refused_whatever_the_answer(run: Run, site: SitePaths) -> None:
+    assert run("revoke", site.root, "c1", "--yes").exit_code == 0
+    done = run("revoke", site.root, "c2", "--yes", answers="y\n")
+    assert done.exit_code == 1
+    assert "only 1 custodians are left of the 2" in done.stderr
+    assert "add --force" in done.stderr
+    assert open_site(site.root).directory.version == 2
+    assert run("revoke", site.root, "c2", "--force").exit_code == 0
+    shown = run("show", site.root)
+    assert shown.exit_code == 1
+    assert "1 custodians are in force of the 2 that must agree: nothing can be opened" in (
+        shown.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "refused"),
+    [
+        ("eve", "no auditor is left", False),
+        ("ana", "no investigator is left", False),
+        ("bo", "need 2 approvals, and 1 other approvers are there", False),
+        ("aggregator", "no aggregator any more", True),
+        ("registrar", "no box can enrol", False),
+        ("broker", "renew it at once", False),
+    ],
+)
+def test_revoking_what_the_site_needs_is_said_and_asked(
+    run: Run, site: SitePaths, name: str, words: str, *, refused: bool
+) -> None:
+    asked = run("revoke", site.root, name)
+    assert asked.exit_code == 1
+    assert words in asked.stderr
+    assert open_site(site.root).directory.version == 1
+    dry = run("revoke", site.root, name, "--dry-run", passphrase_given=b"")
+    assert dry.exit_code == 0
+    assert words in dry.stderr
+    done = run("revoke", site.root, name, "--yes")
+    assert done.exit_code == int(refused), done.output
+    again = run("revoke", site.root, name, "--force")
+    assert again.exit_code == 0, again.output
+
+
+def test_a_revocation_in_the_dry_as_json(run: Run, site: SitePaths) -> None:
+    told = json.loads(run("revoke", site.root, "c1", "--dry-run", "--json").stdout)
+    assert (told["custodians"], told["threshold"], told["cosigners_needed"]) == (2, 2, 2)
+    assert (told["refused"], told["directory_version"]) == (False, 2)
+    assert [one["weight"] for one in told["consequences"]] == ["asked"]
+    assert run("revoke", site.root, "c1", "--json").exit_code == 2
+    assert open_site(site.root).directory.version == 1
+
+
+def test_revoking_again_asks_nothing(run: Run, site: SitePaths) -> None:
+    assert run("revoke", site.root, "eve", "--yes").exit_code == 0
     again = run("revoke", site.root, "eve", passphrase_given=b"")
     assert again.exit_code == 0, again.output
     assert "nothing had to be changed" in again.stdout
+
+
+def test_a_plan_and_a_site_say_how_many_must_cosign(run: Run, config: Path) -> None:
+    words = "each log must be cosigned by 3 of the 3 other roles: while one is away"
+    assert words in run("init", "new", "--config", config, "--dry-run").stdout
+    assert run("init", "new", "--config", config).exit_code == 0
+    assert words in run("show", "new").stdout
+
+
+def test_an_officer_who_would_audit_themselves_is_told_of(run: Run, site: SitePaths) -> None:
+    done = run(
+        "add-officer", site.root, "fay", "--duty", "approver", "--duty", "auditor", "--dry-run"
+    )
+    assert "audits their own approvals" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "retention_days = 14",
+            "retention_days = 3",
+            "falls from 14 to 3 days: custodians destroy",
+        ),
+        ("approvals = 2", "approvals = 4", "need 4 approvals, and 2 other approvers are there"),
+    ],
+)
+def test_a_policy_that_destroys_or_stops_is_said_and_asked(
+    run: Run, site: SitePaths, tmp_path: Path, *, old: str, new: str, words: str
+) -> None:
+    text = site.policy.read_text().replace("version = 1", "version = 2").replace(old, new)
+    (tmp_path / "p.toml").write_text(text)
+    done = run("policy", site.root, "p.toml")
+    assert done.exit_code == 1
+    assert words in done.stderr
+    assert open_site(site.root).policy.version == 1
+    assert run("policy", site.root, "p.toml", "--yes").exit_code == 0
+    assert open_site(site.root).policy.version == 2
 
 
 def test_an_officer_is_added(run: Run, site: SitePaths) -> None:
@@ -140,10 +239,11 @@ def test_an_officer_is_added(run: Run, site: SitePaths) -> None:
 
 
 def test_the_wrong_passphrase_is_one_line(run: Run, site: SitePaths) -> None:
-    done = run("revoke", site.root, "bo", passphrase_given=b"not this one")
+    done = run("revoke", site.root, "box-1", passphrase_given=b"not this one")
     assert done.exit_code == 1
-    assert done.stderr.startswith("error: the passphrase does not open")
-    assert len(done.stderr.splitlines()) == 1
+    noted, said = done.stderr.splitlines()
+    assert noted == "note: nobody sees cam-1 until a box takes them over"
+    assert said.startswith("error: the passphrase does not open")
 
 
 def test_those_who_cannot_be_told_are_named(run: Run, site: SitePaths) -> None:

@@ -1,0 +1,163 @@
+"""What a change will mean for a site, in words that are said before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from protocol.directory import (
+    AGGREGATOR,
+    APPROVER,
+    AUDITOR,
+    CUSTODIAN,
+    INVESTIGATOR,
+    REGISTRAR,
+    Directory,
+    Principal,
+)
+from protocol.policy import Policy
+from protocol.quorum import site_quorum
+
+
+class Weight(StrEnum):
+    """What a consequence asks of who makes the change."""
+
+    SAID = "said"
+    """To be known; nothing is asked."""
+    ASKED = "asked"
+    """Done only after a yes."""
+    REFUSED = "refused"
+    """The site could never open anything again, or not go on: only with force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """One consequence, as a sentence."""
+
+    weight: Weight
+    text: str
+
+
+def agreement(custodians: int, threshold: int) -> str:
+    """Say how many custodians must agree, and how many roles must cosign a log."""
+    if custodians < threshold:
+        return f"{custodians} custodians, of whom {threshold} would have to agree"
+    needed = site_quorum(custodians, threshold)
+    return (
+        f"{threshold} of {custodians} custodians must agree; each log must be cosigned by {needed} "
+        f"of the {custodians} other roles"
+        + ("" if needed < custodians else ": while one is away, nothing new is covered")
+    )
+
+
+def of_revocation(directory: Directory, policy: Policy, name: str) -> list[Consequence]:
+    """Return what putting ``name``, a principal in force, out of the site will mean."""
+    principal = directory.principals[name]
+    left = directory.revoke(name, at_ms=0)
+    found = []
+    if CUSTODIAN in principal.duties:
+        found.append(_custodian(directory, left))
+    if AGGREGATOR in principal.duties and not left.with_duty(AGGREGATOR):
+        text = "the site has no aggregator any more: nothing is taken in or searched, for good"
+        found.append(Consequence(Weight.REFUSED, text))
+    if REGISTRAR in principal.duties:
+        text = (
+            "no box can enrol, or be revoked through the enrolment service, any more; boxes that it"
+            " admitted are unknown at the next restart"
+        )
+        found.append(Consequence(Weight.ASKED, text))
+    found.extend(_officer(principal, directory, left, policy))
+    if principal.cameras:
+        text = f"nobody sees {', '.join(principal.cameras)} until a box takes them over"
+        found.append(Consequence(Weight.SAID, text))
+    return found
+
+
+def _custodian(before: Directory, left: Directory) -> Consequence:
+    count, needed = len(left.custodians()), left.threshold
+    if count < needed:
+        return Consequence(
+            Weight.REFUSED,
+            f"only {count} custodians are left of the {needed} that must grant: nothing can be"
+            " opened any more, not even what is stored, and boxes cannot seal",
+        )
+    every = " (every one that is left: if one is lost, what is stored is lost)"
+    return Consequence(
+        Weight.ASKED,
+        f"{needed} of {len(before.custodians())} custodians must agree now; afterwards"
+        f" {agreement(count, needed)}{every if count == needed else ''}",
+    )
+
+
+def _officer(
+    principal: Principal, before: Directory, left: Directory, policy: Policy
+) -> Iterable[Consequence]:
+    duties, add = principal.duties, "`sealtrace site add-officer` adds one"
+    if AUDITOR in duties and not left.with_duty(AUDITOR):
+        yield Consequence(
+            Weight.ASKED,
+            "no auditor is left that log entries could be sealed to: custodians grant nothing until"
+            f" there is one; {add}",
+        )
+    if INVESTIGATOR in duties:
+        if not left.with_duty(INVESTIGATOR):
+            text = f"no investigator is left: nobody can ask for a trace; {add}"
+            yield Consequence(Weight.ASKED, text)
+        text = f"what was found for queries of '{principal.name}' is sealed to them alone"
+        yield Consequence(Weight.SAID, text)
+    if APPROVER in duties:
+        known = set(too_few_approvers(before, policy))
+        for text in too_few_approvers(left, policy):
+            if text not in known:
+                yield Consequence(Weight.ASKED, f"{text}; {add}")
+        text = f"queries that '{principal.name}' approved are granted no longer on that approval"
+        yield Consequence(Weight.SAID, text)
+
+
+def too_few_approvers(directory: Directory, policy: Policy) -> list[str]:
+    """Return for which queries there are fewer approvers in force than the policy demands."""
+    approvers = {p.verify_key.raw for p in directory.with_duty(APPROVER)}
+    found = []
+    for basis in sorted(policy.bases):
+        needed = policy.approvals_for(basis)
+        for investigator in directory.with_duty(INVESTIGATOR):
+            others = len(approvers - {investigator.verify_key.raw})
+            if others < needed:
+                found.append(
+                    f"queries of '{investigator.name}' on the basis '{basis}' need {needed}"
+                    f" approvals, and {others} other approvers are there: none can be approved"
+                )
+    return found
+
+
+def of_policy(directory: Directory, before: Policy, after: Policy) -> list[Consequence]:
+    """Return what putting another policy in force will mean."""
+    text = "every query signed under the former policy is refused: open ones must be filed anew"
+    found = [Consequence(Weight.SAID, text)]
+    if after.retention_days < before.retention_days:
+        found.append(
+            Consequence(
+                Weight.ASKED,
+                f"what is kept falls from {before.retention_days} to {after.retention_days} days:"
+                " custodians destroy the keys of older days as soon as they have it, for good",
+            )
+        )
+    if after.programme_ends_ms < before.programme_ends_ms:
+        text = "the programme ends earlier than it did: nothing is granted after that"
+        found.append(Consequence(Weight.SAID, text))
+    known = set(too_few_approvers(directory, before))
+    found.extend(
+        Consequence(Weight.ASKED, text)
+        for text in too_few_approvers(directory, after)
+        if text not in known
+    )
+    return found
+
+
+def of_adding(duties: Iterable[str], name: str) -> list[Consequence]:
+    """Return what adding an officer with these duties will mean."""
+    if {APPROVER, AUDITOR} <= set(duties):
+        text = f"'{name}' approves and audits, so audits their own approvals"
+        return [Consequence(Weight.SAID, text)]
+    return []
