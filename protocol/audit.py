@@ -17,9 +17,22 @@ from protocol import hpke
 from protocol.audit_editions import EditionAudit, Editions
 from protocol.audit_grants import GrantAudit
 from protocol.audit_queries import OpenedEntry, QueryAudit
-from protocol.audit_witnesses import COSIGNING_DELAY_MS, Cosignature, WitnessAudit, keeper_key
-from protocol.auditlog import Checkpoint, Entry, origin_of, root_of, verify_checkpoint
-from protocol.directory import BOX, Directory
+from protocol.audit_witnesses import (
+    COSIGNING_DELAY_MS,
+    Cosignature,
+    WitnessAudit,
+    historic_keeper_key,
+)
+from protocol.auditlog import (
+    AGGREGATOR_KINDS,
+    CUSTODIAN_KINDS,
+    Checkpoint,
+    Entry,
+    origin_of,
+    root_of,
+    verify_checkpoint,
+)
+from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory
 from protocol.errors import CheckpointInvalid, ProtocolError, UnknownSigner
 from protocol.findings import Finding, FindingKind, LogSummary, Report, Severity
 from protocol.policy import Policy
@@ -175,13 +188,18 @@ class _LogAudit:
         self._auditor = auditor
         self._actor = copy.origin.rpartition("/")[2]
         self._witnessed = witnessed
+        keeper = directory.principals.get(self._actor)
+        duties = keeper.duties if keeper is not None else frozenset()
+        self._foreign = (frozenset() if CUSTODIAN in duties else CUSTODIAN_KINDS) | (
+            frozenset() if AGGREGATOR in duties else AGGREGATOR_KINDS
+        )
         self._tree = InmemoryTree(algorithm="sha256")
         self._tree.append_entries(list(copy.entries))
 
     def run(self) -> tuple[LogSummary, list[OpenedEntry]]:
         """Check the log; return its summary and its entries."""
         try:
-            key = keeper_key(self._directory, self._copy.origin)
+            key = historic_keeper_key(self._directory, self._copy.origin)
         except UnknownSigner as error:
             self._find(FindingKind.LOG_UNKNOWN, str(error))
             key = None
@@ -305,6 +323,12 @@ class _LogAudit:
                 self._find(
                     FindingKind.ACTOR_FALSE,
                     f"the entry speaks for '{item.entry.actor}'",
+                    index=index,
+                )
+            if item.entry.kind in self._foreign:
+                self._find(
+                    FindingKind.ACTOR_FALSE,
+                    f"'{self._actor}' has no business to log a {item.entry.kind}",
                     index=index,
                 )
             if self._auditor is not None and item.body is None:

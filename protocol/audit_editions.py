@@ -50,8 +50,8 @@ class EditionAudit:
         if item.entry.kind == DIRECTORY and "admissions_digest" in body:
             told.append((ADMISSIONS, body["admissions_version"], octets(body, "admissions_digest")))
         for kind, version, digest in told:
-            if not isinstance(version, int):
-                raise TypeError("a version is a number")
+            if not isinstance(version, int) or not 0 <= version < 1 << 63:
+                raise TypeError("a version is a number of at most 63 bits")
             self._note(kind, version, digest, f"the log of '{item.actor}'")
             self._first.setdefault((kind, version, digest), item)
 

@@ -6,7 +6,7 @@ the decision is taken again here, as of the entry's time, trusting no role's wor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from protocol.audit_queries import (
 )
 from protocol.auditlog import origin_of
 from protocol.authorization import AuthorizedQuery, authorize
-from protocol.directory import AGGREGATOR, Directory
+from protocol.directory import AGGREGATOR, CUSTODIAN, Directory
 from protocol.errors import MalformedMessage, PolicyMismatch, ProtocolError, QueryWithdrawn
 from protocol.findings import FindingKind, Severity
 from protocol.grant import Scope
@@ -73,6 +73,7 @@ class GrantAudit:
         # By custodian and id: an id is what whoever wrote the entry says.
         self._given: dict[tuple[str, bytes], _Given] = {}
         self._taken: dict[tuple[str, bytes], _Taken] = {}
+        self._taken_as: dict[bytes, dict[str, _Taken]] = {}
         self._policy_of: dict[str, bytes] = {}
         self._told_policy: set[str] = set()
         self._destroyed: dict[str, set[int]] = {}
@@ -256,9 +257,20 @@ class GrantAudit:
             octets(body, "query_digest"),
             tuple(Scope.from_value(value) for value in body["scopes"]),
         )
-        earlier = self._taken.setdefault((custodian, octets(body, "grant_id")), taken)
+        grant_id = octets(body, "grant_id")
+        earlier = self._taken.setdefault((custodian, grant_id), taken)
+        self._taken_as.setdefault(grant_id, {}).setdefault(custodian, taken)
         if (earlier.query_digest, earlier.scopes) != (taken.query_digest, taken.scopes):
             self._find_reused(item, earlier.at)
+
+    def _parties(self, names: Iterable[str]) -> set[bytes]:
+        """Return the keys of the custodians among ``names``: each party counts once."""
+        return {
+            principal.verify_key.raw
+            for name in names
+            if (principal := self._directory.principals.get(name)) is not None
+            and CUSTODIAN in principal.duties
+        }
 
     def _find_reused(self, item: OpenedEntry, earlier: OpenedEntry) -> None:
         self._known.find(
@@ -274,16 +286,15 @@ class GrantAudit:
             count = self._known.query(digest)
             count.sightings = (count.sightings or 0) + int(body["sightings"])
             count.candidates = (count.candidates or 0) + int(body["candidates"])
-        named = set(body["grant_ids"])
-        used = {key: taken for key, taken in self._taken.items() if key[1] in named}
-        missing = named - {grant_id for _, grant_id in used}
-        backing = {
+        used = [self._taken_as.get(grant_id, {}) for grant_id in body["grant_ids"]]
+        backing = self._parties(
             taken.custodian
-            for taken in used.values()
+            for by_custodian in used
+            for taken in by_custodian.values()
             if taken.query_digest == digest
             and (taken.at.origin != item.origin or taken.at.index < item.index)
-        }
-        if missing or len(backing) < self._directory.threshold:
+        )
+        if {} in used or len(backing) < self._directory.threshold:
             self._known.find(
                 FindingKind.MATCH_WITHOUT_GRANT,
                 item,
@@ -296,6 +307,13 @@ class GrantAudit:
         site = self._directory.site
         for (custodian, grant_id), taken in self._taken.items():
             given = self._given.get((custodian, grant_id))
+            if not self._parties([custodian]):
+                self._known.find(
+                    FindingKind.GRANT_NOT_LOGGED,
+                    taken.at,
+                    f"the directory lists no custodian '{custodian}' that could have granted",
+                )
+                continue
             if given is None and origin_of(site, taken.custodian) not in self._present:
                 continue  # the missing log is a finding of its own
             if (
@@ -337,7 +355,7 @@ class GrantAudit:
             if item.entry.kind != "match":
                 continue
             count = self._known.query_of(item)
-            granting = len(set(count.granting_custodians))
+            granting = len(self._parties(count.granting_custodians))
             if granting < self._directory.threshold:
                 self._known.find(
                     FindingKind.MATCH_WITHOUT_GRANT,

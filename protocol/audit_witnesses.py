@@ -40,7 +40,7 @@ class Cover:
     since_ms: int | None
 
 
-def keeper_key(directory: Directory, origin: str) -> VerifyKey:
+def historic_keeper_key(directory: Directory, origin: str) -> VerifyKey:
     """Return the key of whoever keeps the log ``origin``, in force or revoked.
 
     :raises UnknownSigner: the directory knows no such role.
@@ -83,7 +83,7 @@ class WitnessAudit:
                 if name == self._origin:
                     continue
                 try:
-                    key = keeper_key(self._directory, name)
+                    key = historic_keeper_key(self._directory, name)
                     time_s = verify_cosignature(text, witness=name, key=key)
                 except (CheckpointInvalid, UnknownSigner) as error:
                     self._find(FindingKind.CHECKPOINT_INVALID, Severity.WRONG, str(error))
@@ -106,7 +106,7 @@ class WitnessAudit:
                 try:
                     checkpoint = verify_checkpoint(text, origin=self._origin, key=key)
                     name = origin_of(self._directory.site, witness)
-                    known = keeper_key(self._directory, name)
+                    known = historic_keeper_key(self._directory, name)
                     time_s = verify_cosignature(text, witness=name, key=known)
                 except (CheckpointInvalid, UnknownSigner) as error:
                     message = f"what '{witness}' says that it saw does not verify: {error}"

@@ -72,6 +72,20 @@ KINDS = frozenset(
         "gap",
     }
 )
+CUSTODIAN_KINDS = frozenset({"day-keys-issued", "day-key-destroyed", "grant"})
+AGGREGATOR_KINDS = frozenset(
+    {
+        "query-filed",
+        "approval",
+        "grant-received",
+        "match",
+        "decision",
+        "result-read",
+        "rejected",
+        "gap",
+    }
+)
+"""Kinds that only logs of that duty hold; the others stand in any."""
 MAX_AUDITORS = 16
 _ENTRY = "audit-entry"
 _ED25519, _COSIGNATURE = b"\x01", b"\x04"

@@ -32,8 +32,9 @@ from provisioning.site.terminal import (
     plain_table,
     reported,
     say,
+    say_consequences,
 )
-from provisioning.site_changes_cli import report_change, say_consequences, tell
+from provisioning.site_changes_cli import report_change, tell
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.terminal import show_table

@@ -15,8 +15,15 @@ from provisioning.enrolment.claimfile import ClaimFile
 from provisioning.enrolment.publish import Told, publish_now
 from provisioning.enrolment.registrar import Registrar
 from provisioning.firstboot.steps import read_request, write_exchange
+from provisioning.site.consequences import of_darkness
 from provisioning.site.plan import CameraPlan, redacted_source
-from provisioning.site.terminal import DryRun, PassphraseFile, reported, say
+from provisioning.site.terminal import (
+    DryRun,
+    PassphraseFile,
+    reported,
+    say,
+    say_consequences,
+)
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 
@@ -100,6 +107,10 @@ def admit(
 
 def revoke_here(folder: Path, name: str, passphrase_file: Path | None, *, dry_run: bool) -> None:
     """Revoke a box as the registrar, and tell everybody at once."""
+    with office.opened(folder) as registrar:
+        principal = registrar.directory.principals.get(name)
+    if principal is not None:
+        say_consequences(of_darkness(principal))
     if dry_run:
         say(f"would revoke {name}, its certificates and claims")
         return

@@ -24,11 +24,10 @@ from provisioning.site.terminal import (
     OfficerFile,
     PassphraseFile,
     SiteFolder,
-    note,
     reported,
     say,
+    say_consequences,
     show_pushed,
-    warn,
 )
 from runtime.errors import OperationError
 from runtime.fsio import read_file
@@ -209,12 +208,6 @@ def policy(
         version = open_site(folder).policy.version
         say(f"policy version {version} is {'signed' if changed else 'in force already'}")
         say("Copy policy.toml and policy.toml.sig to every custodian, officer and the aggregator.")
-
-
-def say_consequences(effects: Sequence[Consequence]) -> None:
-    """Say what a change will mean, before it is done."""
-    for one in effects:
-        (note if one.weight is Weight.SAID else warn)(one.text)
 
 
 def agree(question: str, effects: Sequence[Consequence], *, yes: bool) -> None:

@@ -68,10 +68,16 @@ def of_revocation(directory: Directory, policy: Policy, name: str) -> list[Conse
         )
         found.append(Consequence(Weight.ASKED, text))
     found.extend(_officer(principal, directory, left, policy))
-    if principal.cameras:
-        text = f"nobody sees {', '.join(principal.cameras)} until a box takes them over"
-        found.append(Consequence(Weight.SAID, text))
+    found.extend(of_darkness(principal))
     return found
+
+
+def of_darkness(box: Principal) -> list[Consequence]:
+    """Return what it means that a box in force goes: its cameras are nobody's."""
+    if not box.cameras or box.revoked_at_ms is not None:
+        return []
+    text = f"nobody sees {', '.join(box.cameras)} until a box takes them over"
+    return [Consequence(Weight.SAID, text)]
 
 
 def _custodian(before: Directory, left: Directory) -> Consequence:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from protocol.errors import ProtocolError
+from provisioning.site.consequences import Consequence, Weight
 from provisioning.site.push import Pushed
 from runtime.errors import OperationError
 from runtime.officer import OFFICER_ENVIRONMENT
@@ -84,6 +85,12 @@ def warn(text: str) -> None:
 def note(text: str) -> None:
     """Print something good to know on standard error."""
     err.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def say_consequences(effects: Sequence[Consequence]) -> None:
+    """Say what a change will mean, before it is done."""
+    for one in effects:
+        (note if one.weight is Weight.SAID else warn)(one.text)
 
 
 def days(left: int | None) -> str:

@@ -176,6 +176,35 @@ def test_a_custodian_cannot_hide_its_grant_behind_the_id_of_anothers() -> None:
     assert not of_kind(report, K.GRANT_NOT_LOGGED)
 
 
+def test_grants_of_custodians_that_the_aggregator_made_up_back_nothing() -> None:
+    logs, case = Logs(), s.case()
+    logs.add("aggregator", "query-filed", {"query": case.query.to_bytes()})
+    invented = ("north", "south")
+    for name in invented:
+        logs.add("aggregator", "grant-received", received_body(case, name))
+    logs.add("aggregator", "match", match_body(case, invented))
+    report = logs.audit()
+    assert {f.kind for f in report.wrong} == {K.GRANT_NOT_LOGGED, K.MATCH_WITHOUT_GRANT}
+    assert "lists no custodian 'north'" in of_kind(report, K.GRANT_NOT_LOGGED)[0].message
+
+
+@pytest.mark.parametrize(
+    ("role", "kind"), [("c1", "query-filed"), ("c1", "grant-received"), ("aggregator", "grant")]
+)
+def test_an_entry_that_only_another_duty_writes_is_named(role: str, kind: str) -> None:
+    """Else a custodian files, in its own log, the query that the aggregator keeps quiet about."""
+    logs, case = Logs(), s.case()
+    body = {
+        "query-filed": {"query": case.query.to_bytes()},
+        "grant-received": received_body(case, "c1"),
+        "grant": grant_body(case, "c1"),
+    }[kind]
+    logs.add(role, kind, body)
+    finding = of_kind(logs.audit(), K.ACTOR_FALSE)[0]
+    assert (finding.origin, finding.index) == (origin_of(s.SITE, role), 1)
+    assert of_kind(logs.audit(sealed=True), K.ACTOR_FALSE)
+
+
 @pytest.mark.parametrize("kind", ["directory", "policy"])
 def test_different_lists_of_one_version_in_the_logs_contradict_each_other(kind: str) -> None:
     logs = Logs()
@@ -218,6 +247,8 @@ def test_a_number_in_the_place_of_a_digest_takes_no_memory() -> None:
     logs.run(s.case(), "1")
     logs.add("c2", "policy", {"version": 2, "digest": huge}, None)
     logs.add("c2", "directory", {"version": 2, "digest": huge}, None)
+    logs.add("c2", "directory", {"version": 10**5000, "digest": bytes(32)}, None)
+    logs.add("c2", "directory", {"version": 10**5000, "digest": bytes(31)}, None)
     logs.add("c2", "grant", grant_body(s.case(), "c2", grant_id=huge))
     logs.add("aggregator", "grant-received", received_body(s.case(), "c2", query_digest=huge))
     logs.add("aggregator", "match", match_body(s.case()) | {"grant_ids": [huge]})

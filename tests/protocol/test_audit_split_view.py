@@ -7,6 +7,8 @@ from itertools import combinations
 
 import protocol_samples as s
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from split_views import LATE_MS, SplitLog, cosigned, judged, site_of
 
 from protocol.audit import LogCopy
@@ -85,6 +87,18 @@ def test_who_was_asked_and_said_nothing_is_noted() -> None:
     report = judged(directory, log.shown(0, ("aggregator", "c2", "c3")), witnessed={"c2": []})
     silent = {f.origin for f in report.findings if f.kind is K.WITNESS_SILENT}
     assert silent == {origin_of(s.SITE, name) for name in ("aggregator", "c1", "c3")}
+
+
+@given(st.dictionaries(st.sampled_from(["c1", "c2", "mallory"]), st.lists(st.text(), max_size=3)))
+@settings(max_examples=80, deadline=None)
+def test_whatever_a_role_says_that_it_saw_is_reported_and_never_raises(
+    said: dict[str, list[str]],
+) -> None:
+    directory, log = site_of(3, 2), SplitLog("c1")
+    shown = log.shown(0, ("aggregator", "c2", "c3"))
+    report = judged(directory, shown, witnessed=said)
+    assert {f.kind for f in report.wrong} <= {K.CHECKPOINT_INVALID}
+    assert not report.uncovered
 
 
 @pytest.mark.parametrize("said", ["", "x\n\n", "another's", "unsigned", "alone"])
