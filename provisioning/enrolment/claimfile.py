@@ -48,6 +48,13 @@ class ClaimFile(Section):
     """After this moment the service refuses it."""
     ca: Annotated[str, Field(min_length=1, max_length=16_384)]
     """The site's root CA certificate (PEM)."""
+    directory_version: Annotated[int, Field(ge=0)] = 0
+    """The site's directory when the claim was made: the box takes no older one, whoever shows it.
+    0: the claim is of a version that did not say, and lasts for hours; then any that is signed."""
+    directory_digest: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """SHA-256 of that signed directory: another one of the same version is refused."""
+    admissions_version: Annotated[int, Field(ge=0)] = 0
+    """The registrar's list of boxes at that moment: the box takes no older one. 0: none yet."""
 
     @property
     def secret(self) -> bytes:

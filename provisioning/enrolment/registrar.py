@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -191,6 +192,9 @@ class Registrar:
             claim=claim.hex(),
             expires_at=moment(expires_ms),
             ca=self._root_pem(),
+            directory_version=self.trust.directory.version,
+            directory_digest=hashlib.sha256(self.trust.signed).hexdigest(),
+            admissions_version=self.trust.admissions_version,
         )
 
     # ------------------------------------------------------------------ enrolment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from cryptography import x509
 
+from protocol.admissions import open_admissions
 from protocol.directory import BOX, REGISTRAR, Directory, open_directory
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import DirectoryRollback, ProtocolError
@@ -117,6 +119,41 @@ def verify_configuration(
     return told, directory
 
 
+def _check_not_older(told: BoxConfiguration, directory: Directory, claim: ClaimFile) -> None:
+    """Check the configuration's directory and admissions against those in force at the claim.
+
+    A blank box has seen no directory yet, and its clock may be wrong: without this it would take
+    an old one, which lists whoever has been revoked since, from anybody who had kept it.
+
+    :raises InstallRefused: one of them is older, or another of the same version.
+    """
+    why = (
+        "somebody may be replaying it; ask headquarters, and make a new claim if all is well there"
+    )
+    if directory.version < claim.directory_version:
+        raise InstallRefused(
+            f"the configuration brings directory version {directory.version}, but version"
+            f" {claim.directory_version} was in force when the claim was made: {why}"
+        )
+    digest = hashlib.sha256(told.directory).hexdigest()
+    if directory.version == claim.directory_version and claim.directory_digest not in {"", digest}:
+        raise InstallRefused(
+            f"the configuration brings another directory of version {directory.version} than was"
+            f" in force when the claim was made: {why}"
+        )
+    if not claim.admissions_version:
+        return
+    try:
+        listed = open_admissions(told.admissions or b"", directory).version
+    except ProtocolError as error:
+        raise InstallRefused(f"the configuration's list of boxes: {error}") from error
+    if listed < claim.admissions_version:
+        raise InstallRefused(
+            f"the configuration brings version {listed} of the list of boxes, but version"
+            f" {claim.admissions_version} was in force when the claim was made: {why}"
+        )
+
+
 def install(
     folder: Folder,
     data: bytes,
@@ -129,10 +166,12 @@ def install(
     """Verify a configuration and write the box's folder; tell whether the agent must be restarted.
 
     :param sources: camera name to source, instead of those that headquarters has.
-    :raises InstallRefused: it is not for this box, not signed properly, or older than before.
+    :raises InstallRefused: it is not for this box, not signed properly, or older than before or
+        than the claim.
     :raises OperationError: a file cannot be written.
     """
-    told, _ = verify_configuration(data, claim, identity)
+    told, directory = verify_configuration(data, claim, identity)
+    _check_not_older(told, directory, claim)
     known = folder.path / CONFIGURATION_FILE
     if known.exists():
         before, _ = verify_configuration(read_file(known, MAX_MESSAGE_BYTES), claim, identity)

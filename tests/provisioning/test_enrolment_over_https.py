@@ -6,6 +6,7 @@ import base64
 import ssl
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,18 +18,20 @@ from enrolment_site import CAMERA, EnrolmentSite, make_site, served
 
 from edge_agent.config import load_box
 from edge_agent.identity import load_board_key, require_box
-from protocol.directory import BOX
+from protocol.directory import BOX, CUSTODIAN
 from protocol.errors import PrincipalRevoked
-from protocol.signing import SigningKey
+from protocol.signing import Signed, SigningKey
 from provisioning.enrolment import est
 from provisioning.enrolment.claimfile import load_claim
 from provisioning.enrolment.errors import ClaimUsed
-from provisioning.enrolment.messages import BoxIdentity
+from provisioning.enrolment.messages import CONFIGURATION_KIND, BoxConfiguration, BoxIdentity
+from provisioning.enrolment.registrar import open_keys
 from provisioning.firstboot import est_client, steps
 from provisioning.firstboot.errors import FirstBootError, InstallRefused
-from provisioning.firstboot.install import Folder, install
+from provisioning.firstboot.install import Folder, install, write_certificate
 from provisioning.firstboot.keys import FileKeys, make_request
-from provisioning.site import SitePlan, pki
+from provisioning.site import SitePlan, changes, pki
+from provisioning.site.secretfiles import open_authority
 from runtime.http import PeerUnreachable, ProblemError, client
 from runtime.trust import Trust
 
@@ -324,6 +327,103 @@ def test_a_configuration_that_was_altered_or_is_for_another_box_is_refused(
     with pytest.raises(InstallRefused, match="older"):
         install(folder, older, claim=claim, identity=identity, keys=keys)
     assert folder.box_toml.read_bytes() == text
+
+
+def before_a_claim(site: EnrolmentSite, box: str) -> tuple[Folder, FileKeys]:
+    """A new box with keys and an admission, whose configuration has not come yet."""
+    folder, read, keys = site.begin(site.claim(box, [{"name": box, "source": "none.mp4"}]), box)
+    keys.make()
+    identity, key = keys.load(box)
+    certificate, chain = est_client.enrol(read, identity, key)
+    write_certificate(folder, certificate, chain, read.ca)
+    return folder, keys
+
+
+def test_a_new_box_takes_no_directory_from_before_its_claim(
+    site: EnrolmentSite, passphrase: bytes
+) -> None:
+    old = site.registrar.trust.signed
+    changes.revoke(site.paths.root, "c3", passphrase)  # the custodian whose machine was stolen
+    folder, keys = before_a_claim(site, "box-7")
+    claim = folder.read_claim()
+    identity, _ = keys.load("box-7")
+    genuine = BoxConfiguration.parse(
+        Signed.parse(fetch(site, folder), kind=CONFIGURATION_KIND).payload
+    )
+    registrar = open_keys(site.config, passphrase).identity
+    replayed = replace(genuine, directory=old).sign(registrar).to_bytes()
+    with pytest.raises(InstallRefused, match="version 1, but version 2"):
+        install(folder, replayed, claim=claim, identity=identity, keys=keys)
+    assert not (folder.path / "directory.cbor").exists()
+    assert not folder.box_toml.exists()
+    install(folder, fetch(site, folder), claim=claim, identity=identity, keys=keys)
+    trust = Trust(
+        site="demo",
+        authority=claim.authority_key,
+        installed=folder.path / "directory.cbor",
+        state_dir=None,
+    )
+    with pytest.raises(PrincipalRevoked):
+        trust.directory.require("c3", CUSTODIAN)
+
+
+def test_a_new_box_takes_no_other_directory_of_its_claims_version(
+    site: EnrolmentSite, passphrase: bytes
+) -> None:
+    folder, keys = before_a_claim(site, "box-7")
+    claim = folder.read_claim()
+    identity, _ = keys.load("box-7")
+    genuine = BoxConfiguration.parse(
+        Signed.parse(fetch(site, folder), kind=CONFIGURATION_KIND).payload
+    )
+    listed = site.registrar.trust.directory
+    without = {name: p for name, p in listed.principals.items() if name not in {"c3", "box-7"}}
+    authority = open_authority(site.paths, passphrase)
+    other = replace(listed, principals=without).sign(authority).to_bytes()
+    shown = replace(genuine, directory=other).sign(open_keys(site.config, passphrase).identity)
+    with pytest.raises(InstallRefused, match="another directory of version 1"):
+        install(folder, shown.to_bytes(), claim=claim, identity=identity, keys=keys)
+
+
+def test_a_new_box_takes_no_list_of_boxes_from_before_its_claim(
+    site: EnrolmentSite, passphrase: bytes
+) -> None:
+    site.enrol(site.claim("box-8", [{"name": "yard", "source": "none.mp4"}]), "box-8")
+    old = site.registrar.trust.signed_admissions
+    site.registrar.revoke("box-8")
+    folder, keys = before_a_claim(site, "box-7")
+    claim = folder.read_claim()
+    identity, _ = keys.load("box-7")
+    genuine = BoxConfiguration.parse(
+        Signed.parse(fetch(site, folder), kind=CONFIGURATION_KIND).payload
+    )
+    registrar = open_keys(site.config, passphrase).identity
+    for admissions in (old, None):
+        replayed = replace(genuine, admissions=admissions).sign(registrar).to_bytes()
+        with pytest.raises(InstallRefused, match="list of boxes"):
+            install(folder, replayed, claim=claim, identity=identity, keys=keys)
+
+
+def test_a_claim_of_an_earlier_version_still_enrols(site: EnrolmentSite) -> None:
+    path = site.claim()
+    kept = [
+        line
+        for line in path.read_text().splitlines()
+        if not line.startswith(("directory_", "admissions_"))
+    ]
+    path.write_text("\n".join(kept) + "\n")
+    assert load_claim(path).directory_version == 0
+    assert site.enrol(path).box_toml.exists()
+
+
+def test_a_new_claim_for_an_enrolled_box_does_not_trip_over_what_it_has_kept(
+    site: EnrolmentSite, passphrase: bytes
+) -> None:
+    site.enrol(site.claim())
+    changes.revoke(site.paths.root, "c3", passphrase)
+    folder = site.enrol(site.claim())
+    assert folder.read_claim().directory_version == 2
+    steps.renew(folder, FileKeys(folder.path))
 
 
 def test_a_registrar_cannot_decide_whom_a_box_believes(site: EnrolmentSite) -> None:
