@@ -33,6 +33,7 @@ PassphraseOption = Annotated[
     typer.Option(help="File with the identity's passphrase; else SEALTRACE_PASSPHRASE, or asked."),
 ]
 _DEFAULT = Path("aggregator.toml")
+_MAX_LIST_BYTES = 64 << 20
 
 
 @app.command(
@@ -82,7 +83,9 @@ def quarantine(
     if settings.http.port == 0:
         raise OperationError("[http] port is 0 in the configuration: give the port that is used")
     host = "127.0.0.1" if settings.http.host in {"0.0.0.0", "::"} else settings.http.host  # noqa: S104 - not bound here
-    with client(f"https://{host}:{settings.http.port}", settings.tls) as http:
+    with client(
+        f"https://{host}:{settings.http.port}", settings.tls, max_answer_bytes=_MAX_LIST_BYTES
+    ) as http:
         for number in admit or []:
             raise_for_problem(http.post(f"/v1/quarantine/{number}/admit"))
             _out.print(f"admitted {number}")

@@ -9,16 +9,14 @@ from pydantic import Field
 
 from protocol.sealing import MAX_ENVELOPE_BYTES
 from protocol.signing import VerifyKey
-from runtime.config import MqttConfig, RoleConfig, Section, TlsConfig
+from runtime.config import HttpConfig, MqttConfig, RoleConfig, Section, TlsConfig
 
 _HEX_KEY = r"^[0-9a-f]{64}$"
 
 
-class HttpSection(Section):
+class HttpSection(HttpConfig):
     """Where the HTTP interface listens."""
 
-    host: str = "127.0.0.1"
-    """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8443
     """TCP port; 0 takes a free one, which the log line ``ready`` names."""
 

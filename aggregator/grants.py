@@ -17,7 +17,7 @@ from aggregator.store import Store, StoredAnnouncement
 from aggregator.store.queries import QueryRecord
 from protocol import hpke
 from protocol.directory import CUSTODIAN, Principal
-from protocol.encoding import encode
+from protocol.encoding import MAX_MESSAGE_BYTES, encode
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.errors import ProtocolError, SharesMissing
 from protocol.grant import (
@@ -211,7 +211,9 @@ class Custodians:
         """
         if custodian.url is None:
             raise PeerUnreachable("the directory gives no address for it")
-        with client(custodian.url, self._tls, _TIMEOUT_S) as http:
+        with client(
+            custodian.url, self._tls, _TIMEOUT_S, max_answer_bytes=MAX_MESSAGE_BYTES
+        ) as http:
             response = http.post("/v1/grants", content=request, headers={"content-type": CBOR})
             raise_for_problem(response)
         signed = Signed.parse(response.content, kind=GRANT_KIND)

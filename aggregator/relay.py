@@ -138,7 +138,7 @@ class Relay:
     def _fetch(self, custodian: Principal) -> bytes:
         if custodian.url is None:
             raise OperationError(f"the directory gives no address for '{custodian.name}'")
-        with client(custodian.url, self._tls, timeout_s=_TIMEOUT_S) as http:
+        with client(custodian.url, self._tls, _TIMEOUT_S) as http:
             return raise_for_problem(http.get("/v1/day-keys")).content
 
 

@@ -242,6 +242,7 @@ class Aggregator:
             stop,
             ready=ready,
             max_body_bytes=MAX_BODY_BYTES,
+            limits=config.http,
         )
 
     def _append(self, kind: str, body: Mapping[str, object]) -> None:

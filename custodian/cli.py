@@ -128,6 +128,7 @@ def run(settings: CustodianConfig, passphrase: bytes) -> int:
                     stop,
                     ready=ready,
                     max_body_bytes=settings.limits.max_request_bytes,
+                    limits=settings.http,
                 )
             finally:
                 stop.set("serving has ended")

@@ -9,14 +9,12 @@ from pydantic import Field
 
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.signing import VerifyKey
-from runtime.config import RoleConfig, Section, TlsConfig
+from runtime.config import HttpConfig, RoleConfig, Section, TlsConfig
 
 
-class HttpSection(Section):
+class HttpSection(HttpConfig):
     """Where the HTTP interface listens (mutual TLS, always)."""
 
-    host: str = "127.0.0.1"
-    """Address to listen on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8444
     """TCP port; 0 takes a free one, which the log line ``ready`` names."""
 

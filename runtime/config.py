@@ -53,6 +53,35 @@ class TlsConfig(Section):
     """PEM file of our private key; leave out when it stands in the certificate's file."""
 
 
+class HttpConfig(Section):
+    """Where an HTTP interface listens, and how much of it others may hold at once."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """TCP port; 0 takes a free one, which the log line ``ready`` names."""
+    max_connections: Annotated[int, Field(ge=8, le=768)] = 512
+    """Connections open at once, from everywhere; never more than half of the descriptors that the
+    system gives the process. When all are taken, whoever waits longest without a certificate makes
+    way, then whoever idles longest."""
+    max_strangers_per_address: Annotated[int, Field(ge=1, le=768)] = 128
+    """Of these, connections from one address (IPv6: one /64) that have shown no certificate. Those
+    that have are not counted by address, so that many may come through one."""
+    max_connections_per_peer: Annotated[int, Field(ge=1, le=768)] = 64
+    """Connections with one certificate's name."""
+    handshake_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """Seconds within which TLS must be agreed."""
+    request_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """Seconds within which the head of a request must be here, and which a body or the taking of
+    an answer may stand still."""
+    min_bytes_per_s: Annotated[int, Field(ge=1, le=1 << 20)] = 1024
+    """Bodies must come, and answers be taken, at this rate at least, on average."""
+    max_requests: Annotated[int, Field(ge=2, le=1024)] = 64
+    """Requests worked at at once; of one caller, half as many. More are told to ask again."""
+    max_bodies_mb: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Room for the bodies of all of them together (at least two of the largest size)."""
+
+
 class MqttConfig(Section):
     """Where the MQTT broker is and how a session with it is kept."""
 

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import Generator
-from typing import Any
 
 import httpx
 import structlog
 import uvicorn
 from fastapi import Request
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from starlette.types import ASGIApp
 
-from runtime.config import TlsConfig
+from runtime._http_bounds import Bounds
+from runtime._http_client import MAX_ANSWER_BYTES, BoundedClient, PeerUnreachable
+from runtime._http_connection import Connection
+from runtime._http_doors import Doors, Visit, now_s, raise_descriptor_limit
+from runtime.config import HttpConfig, TlsConfig
 from runtime.errors import OperationError
 from runtime.lifecycle import Stop
 from runtime.problems import (
@@ -32,10 +33,9 @@ from runtime.problems import (
     Problem,
     ProblemError,
     install_problem_handlers,
-    problem_response,
     raise_for_problem,
 )
-from runtime.tls import client_context, common_name, server_context
+from runtime.tls import client_context, server_context
 
 __all__ = [
     "CBOR",
@@ -59,15 +59,13 @@ ServerTls = TlsConfig
 
 _log = structlog.get_logger()
 _GRACE_S = 5
-_DRAIN_TIMES = 4
+_IDLE_S = 30
+_MAX_HEAD_BYTES = 16 << 10
+_SWEEP_TICKS = 2
 
 
 class HttpError(OperationError):
     """The server cannot be started as configured."""
-
-
-class PeerUnreachable(OperationError):
-    """The other side could not be reached, or did not answer in time."""
 
 
 class CborResponse(Response):
@@ -113,6 +111,7 @@ def serve(
     ready: Ready | None = None,
     max_body_bytes: int = 1 << 20,
     clients_may_be_unknown: bool = False,
+    limits: HttpConfig | None = None,
 ) -> None:
     """Serve ``app`` until ``stop`` is set, then let requests under way finish (5 s at most).
 
@@ -129,6 +128,7 @@ def serve(
         max_body_bytes: larger requests get 413.
         clients_may_be_unknown: also let in clients that show no certificate; their requests have
             no peer, so that `peer_of` refuses them. For a service that certificates are got from.
+        limits: on connections, their patience and their number; host and port are not looked at.
 
     Raises:
         HttpError: the port is taken, or plain serving was asked for beyond loopback.
@@ -150,20 +150,21 @@ def serve(
             f"cannot listen on {host}:{port}: {error.strerror}; is it running already, or is the "
             "address not this machine's?"
         ) from error
+    limits = limits or HttpConfig()
+    raise_descriptor_limit()
     with listener:
         config = uvicorn.Config(
-            _BodyLimit(app, max_body_bytes),
-            http=_PeerProtocol,
+            Bounds(app, max_body_bytes, limits),
             ws="none",
             log_config=None,
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=30,
+            timeout_keep_alive=_IDLE_S,
             timeout_graceful_shutdown=_GRACE_S,
-            ssl_context_factory=(lambda _config, _default: context) if context else None,
+            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         )
-        server = _Server(config, stop, ready, int(listener.getsockname()[1]))
+        server = _Server(config, listener, context, limits, stop=stop, ready=ready)
         asyncio.run(server.serve(sockets=[listener]))
 
 
@@ -201,49 +202,75 @@ async def cbor_body(request: Request) -> bytes:
     return await request.body()
 
 
-def client(base_url: str, tls: TlsConfig | None, timeout_s: float = 10.0) -> httpx.Client:
+def client(
+    base_url: str,
+    tls: TlsConfig | ssl.SSLContext | None,
+    timeout_s: float = 10.0,
+    *,
+    max_answer_bytes: int = MAX_ANSWER_BYTES,
+    within_s: float | None = None,
+) -> httpx.Client:
     """Return an HTTP client for one server; close it, or use it in a ``with`` block.
 
-    It follows no redirects and no proxy settings of the environment. A request raises
-    `PeerUnreachable` when there is no connection or no answer within ``timeout_s`` (to connect, to
-    send, and between parts of the answer); pass responses through `raise_for_problem`.
+    It follows no redirects, no proxy settings of the environment, and takes no compressed answers.
+    A request raises `PeerUnreachable` when there is no connection, when nothing comes within
+    ``timeout_s`` (to connect, to send, and between parts of the answer), when the whole takes
+    longer than ``within_s`` (six times as long), and when the answer has more than
+    ``max_answer_bytes``. Pass responses through `raise_for_problem`.
 
     Raises:
         TlsError: the certificates cannot be used.
     """
-    return _Client(
-        base_url=base_url,
-        verify=client_context(tls) if tls is not None else True,
-        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
-        trust_env=False,
-        follow_redirects=False,
-        limits=httpx.Limits(max_connections=16, max_keepalive_connections=8),
+    context = client_context(tls) if isinstance(tls, TlsConfig) else tls
+    return BoundedClient(
+        base_url, context, timeout_s, max_answer_bytes=max_answer_bytes, within_s=within_s
     )
 
 
-class _Client(httpx.Client):
-    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        try:
-            return super().send(request, **options)
-        except httpx.RequestError as error:
-            where = f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
-            raise PeerUnreachable(f"{where} cannot be reached: {_why(error)}") from error
-
-
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, stop: Stop, ready: Ready | None, port: int) -> None:
+    """Uvicorn's server behind doors of our own."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listener: socket.socket,
+        context: ssl.SSLContext | None,
+        limits: HttpConfig,
+        *,
+        stop: Stop,
+        ready: Ready | None,
+    ) -> None:
         super().__init__(config)
+        self._limits = limits
         self._stop = stop
         self._ready = ready
-        self._port = port
+        self._port = int(listener.getsockname()[1])
+        self._doors = Doors(listener, context, limits, self._welcome)
+
+    def _welcome(self, visit: Visit) -> asyncio.Protocol:
+        return Connection(
+            self.config,
+            self.server_state,
+            self.lifespan.state,
+            doors=self._doors,
+            visit=visit,
+            limits=self._limits,
+        )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            raise HttpError("the HTTP interface could not be started; see the log")
+        self.servers = [self._doors]  # type: ignore[list-item]  # closed and waited for, no more
+        self._doors.open()
+        self.started = True
         _log.info("http_listening", port=self._port)
         if self._ready is not None:
             self._ready.set(self._port)
 
     async def on_tick(self, counter: int) -> bool:
+        if counter % _SWEEP_TICKS == 0:
+            self._doors.sweep(now_s())
         return self._stop.is_set() or await super().on_tick(counter)
 
     @contextlib.contextmanager
@@ -252,77 +279,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _PeerProtocol(H11Protocol):
-    """Puts the verified certificate's name into the state that each request gets a copy of."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        super().connection_made(transport)
-        tls = transport.get_extra_info("ssl_object")
-        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
-        self.app_state = {
-            **self.app_state,
-            "peer": common_name(tls.getpeercert()) if certificate else None,
-            "peer_fingerprint": hashlib.sha256(certificate).hexdigest() if certificate else None,
-        }
-
-
-class _BodyLimit:
-    """Refuses bodies over a size: at once if it is declared, else as soon as it is exceeded."""
-
-    def __init__(self, app: ASGIApp, limit: int) -> None:
-        self._app = app
-        self._limit = limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        detail = f"The body may have at most {self._limit} bytes."
-        declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self._limit:
-            await _drain(receive, _DRAIN_TIMES * self._limit)
-            problem = Problem(413, "body-too-large", "The request is too large", detail)
-            response = problem_response(problem)
-            response.headers["connection"] = "close"
-            await response(scope, receive, send)
-            return
-        received = 0
-
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                # An HTTPException, because FastAPI lets only those through while it reads a body.
-                raise HTTPException(413, detail, headers={"connection": "close"})
-            return message
-
-        await self._app(scope, counted, send)
-
-
-async def _drain(receive: Receive, most_bytes: int) -> None:
-    """Read on for a while, so that the client has sent all of it and hears why it is refused."""
-    drained = 0
-    while drained < most_bytes:
-        message = await receive()
-        drained += len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            return
-
-
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _why(error: httpx.RequestError) -> str:
-    if isinstance(error, httpx.TimeoutException):
-        return "no answer in time"
-    if isinstance(error, httpx.DecodingError):
-        return "its answer is not encoded as it says"
-    text = str(error) or type(error).__name__
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"its certificate is not acceptable ({text})"
-    return text

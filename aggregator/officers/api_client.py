@@ -24,6 +24,7 @@ from runtime.http import CBOR, client, raise_for_problem
 
 _TIMEOUT_S = 30.0
 _CUSTODIAN_TIMEOUT_S = 10.0
+_MAX_ANSWER_BYTES = 256 << 20  # results, lists of boxes and cameras of a whole city
 _MAX_RESULTS_BYTES = 1 << 30
 SomeModel = TypeVar("SomeModel", bound=BaseModel)
 
@@ -114,7 +115,7 @@ class AggregatorClient:
     """
 
     def __init__(self, url: str, tls: TlsConfig | None, *, timeout_s: float = _TIMEOUT_S) -> None:
-        self._http = client(url, tls, timeout_s)
+        self._http = client(url, tls, timeout_s, max_answer_bytes=_MAX_ANSWER_BYTES)
 
     def __enter__(self) -> Self:
         return self

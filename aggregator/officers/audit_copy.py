@@ -203,7 +203,7 @@ class Fetcher:
         Raises:
             PeerUnreachable, ProblemError: it does not give the directory.
         """
-        with client(url, self._tls, _TIMEOUT_S) as http:
+        with client(url, self._tls, _TIMEOUT_S, max_answer_bytes=_MAX_PAGE) as http:
             lists = [raise_for_problem(http.get("/v1/directory")).content]
             admissions = http.get("/v1/admissions")
             if admissions.is_success:
@@ -277,7 +277,7 @@ class Fetcher:
             return Fetched(principal.name, count, 0, problem, unreachable=True)
         texts: list[str] = []
         try:
-            with client(principal.url, self._tls, _TIMEOUT_S) as http:
+            with client(principal.url, self._tls, _TIMEOUT_S, max_answer_bytes=_MAX_PAGE) as http:
                 text = raise_for_problem(http.get("/v1/log/checkpoint")).text
                 head = verify_checkpoint(text, origin=origin, key=principal.verify_key)
                 texts.append(text)

@@ -138,4 +138,4 @@ class Officers:
 
     def _http(self) -> httpx.Client:
         folder = self.site.officer("ana").parent
-        return client(self.site.plan.aggregator.url, tls_of(folder))
+        return client(self.site.plan.aggregator.url, tls_of(folder), max_answer_bytes=16 << 20)

@@ -54,6 +54,7 @@ def run(config: EnrolmentConfig, passphrase: bytes) -> int:
                     stop,
                     ready=ready,
                     max_body_bytes=MAX_BODY_BYTES,
+                    limits=config.http,
                     clients_may_be_unknown=True,
                 )
             finally:

@@ -25,6 +25,7 @@ from runtime.config import TlsConfig
 from runtime.http import PeerUnreachable, raise_for_problem
 
 _TIMEOUT_S = 20.0
+_MAX_BYTES = 8 << 20  # a configuration carries the directory
 
 
 def enrol(
@@ -56,7 +57,7 @@ def configuration(claim: ClaimFile, tls: TlsConfig) -> bytes:
 
     :raises PeerUnreachable, ProblemError: it cannot be had.
     """
-    with http.client(claim.url, tls, _TIMEOUT_S) as client:
+    with http.client(claim.url, tls, _TIMEOUT_S, max_answer_bytes=_MAX_BYTES) as client:
         return raise_for_problem(client.get("/v1/box/configuration")).content
 
 
@@ -146,18 +147,10 @@ def _connected(claim: ClaimFile) -> Iterator[httpx.Client]:
         context.load_verify_locations(cadata=claim.ca)
     except (ssl.SSLError, ValueError) as error:
         raise FirstBootError("the claim file holds no usable CA certificate") from error
-    client = httpx.Client(
-        base_url=claim.url,
-        verify=context,
-        timeout=_TIMEOUT_S,
-        trust_env=False,
-        follow_redirects=False,
-    )
-    with client:
+    with http.client(claim.url, context, _TIMEOUT_S, max_answer_bytes=_MAX_BYTES) as client:
         try:
             yield client
-        except httpx.TransportError as error:
+        except PeerUnreachable as error:
             raise PeerUnreachable(
-                f"{claim.url} cannot be reached: {error or type(error).__name__}; is the network"
-                " up, the clock right, and the service running?"
+                f"{error}; is the network up, the clock right, and the service running?"
             ) from error

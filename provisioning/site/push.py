@@ -19,6 +19,7 @@ from runtime.officer import OFFICER_ENVIRONMENT, load_officer
 
 _MAX_BYTES = 64 << 20
 _TIMEOUT_S = 10.0
+_MAX_BOXES_BYTES = 64 << 20
 _AT_ONCE = 8
 
 
@@ -66,7 +67,7 @@ def aggregator_boxes(
     url = url or (found[0] if found else None)
     if not url:
         raise SiteError("the site has no aggregator in force")
-    with http.client(url, tls, _TIMEOUT_S) as client:
+    with http.client(url, tls, _TIMEOUT_S, max_answer_bytes=_MAX_BOXES_BYTES) as client:
         answer = http.raise_for_problem(client.get("/v1/boxes")).json()
     rows = answer.get("boxes", []) if isinstance(answer, dict) else answer
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []

@@ -297,27 +297,3 @@ def test_nobody_there_is_a_clear_error() -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with client(url, None, 5) as one, pytest.raises(PeerUnreachable, match="refused"):
             one.get("/")
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_an_answer_that_is_not_encoded_as_it_says_is_no_answer(encoding: str) -> None:
-    body = b"neither gzip nor deflate"
-    answer = b"HTTP/1.1 200 OK\r\ncontent-encoding: %s\r\ncontent-length: %d\r\n\r\n%s" % (
-        encoding.encode(),
-        len(body),
-        body,
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve_one() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve_one)
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with client(url, None) as http, pytest.raises(PeerUnreachable, match="not encoded"):
-            http.get("/")
-        thread.join(10)
