@@ -13,6 +13,7 @@ from uuid import UUID
 
 import structlog
 
+from runtime._log_folding import FoldingHandler
 from runtime.config import LogConfig
 from runtime.text import harmless
 
@@ -26,7 +27,8 @@ def configure(config: LogConfig | None = None, *, role: str, stream: TextIO | No
     """Send every log of this process, the libraries' too, to ``stream`` (standard error).
 
     Each line carries ``timestamp`` (ISO 8601, UTC), ``level``, ``event`` and ``role``. Values that
-    could hold a template, a key or a photo are replaced by their type and length (`redact`).
+    could hold a template, a key or a photo are replaced by their type and length (`redact`). Lines
+    that repeat are counted (`runtime._log_folding`).
     """
     config = config or LogConfig()
     target = stream or sys.stderr
@@ -51,7 +53,7 @@ def configure(config: LogConfig | None = None, *, role: str, stream: TextIO | No
                 colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback
             ),
         ]
-    handler = logging.StreamHandler(target)
+    handler = FoldingHandler(target, role=role)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],

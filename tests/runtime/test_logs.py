@@ -128,3 +128,68 @@ def test_overlong_text_is_cut(stream: io.StringIO) -> None:
     configure(LogConfig(), role="edge", stream=stream)
     structlog.get_logger().info("odd", text="x" * 100_000)
     assert len(stream.getvalue()) < 3000
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def folding(stream: io.StringIO, clock: Clock) -> None:
+    """Configure as a service does, with a clock in the hands of the test."""
+    configure(LogConfig(), role="edge", stream=stream)
+    (handler,) = logging.getLogger().handlers
+    vars(handler)["_now_s"] = clock
+
+
+def test_a_line_that_repeats_is_written_at_once_and_then_counted(stream: io.StringIO) -> None:
+    clock = Clock()
+    folding(stream, clock)
+    log = structlog.get_logger()
+    for _ in range(1000):
+        log.warning("refused", reason="too many")
+    assert 1 <= len(lines(stream)) <= 5
+    clock.now_s += 61
+    log.info("another")
+    told = [line for line in lines(stream) if line["event"] == "lines_folded"]
+    assert [(line["of"], line["role"], line["level"]) for line in told] == [
+        ("refused", "edge", "warning")
+    ]
+    written = sum(line["event"] == "refused" for line in lines(stream))
+    assert told[0]["lines"] + written == 1000
+    log.warning("refused", reason="too many")
+    assert lines(stream)[-1]["event"] == "refused"
+
+
+def test_an_event_that_differs_each_time_cannot_fill_a_disk(stream: io.StringIO) -> None:
+    clock = Clock()
+    folding(stream, clock)
+    for number in range(20_000):
+        clock.now_s += 0.001
+        structlog.get_logger().warning("refused", address=f"127.0.0.{number}")
+        logging.getLogger("uvicorn.error").warning("Invalid HTTP request %d", number)
+    assert len(stream.getvalue()) < 50_000
+    logging.getLogger().handlers[0].close()
+    told = [line for line in lines(stream) if line["event"] == "lines_folded"]
+    written = [line for line in lines(stream) if line["event"] != "lines_folded"]
+    assert sum(line["lines"] for line in told) + len(written) == 40_000
+
+
+def test_different_critical_lines_are_all_written(stream: io.StringIO) -> None:
+    folding(stream, Clock())
+    for number in range(500):
+        structlog.get_logger().critical("log_not_append_only", origin=f"c{number}")
+    assert [line["origin"] for line in lines(stream)] == [f"c{number}" for number in range(500)]
+
+
+def test_tracebacks_that_repeat_are_counted_too(stream: io.StringIO) -> None:
+    folding(stream, Clock())
+    for _ in range(300):
+        try:
+            open("/nowhere/at/all").close()  # noqa: PTH123 - it fails
+        except OSError:
+            logging.getLogger("asyncio").exception("socket.accept() out of system resource")
+    assert len(lines(stream)) <= 5
