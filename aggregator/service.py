@@ -2,7 +2,8 @@
 
 Threads: ``mqtt`` (the broker's connection), ``ingest`` (stores what comes), ``upkeep`` (receipts,
 gaps, retention), ``relay`` (day keys and the directory to the boxes), ``queries`` (grants and
-matching), ``witness`` (checkpoints between the roles), ``http`` (the interface ``/v1``), and
+matching), ``witness`` (checkpoints between the roles), ``http`` (the interface ``/v1``),
+``integrity`` (reads the databases through, daily), and
 ``signals``. Large scopes are matched in worker processes ``matcher-N``.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
@@ -40,6 +42,7 @@ from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import private_folder, read_file
 from runtime.http import Ready, peer_of, serve
+from runtime.integrity import DatabaseWatch
 from runtime.lifecycle import FolderLock, Stop, Threads, signals, wait_until_stopped
 from runtime.log_api import log_router
 from runtime.trust import Trust, read_policy
@@ -196,6 +199,7 @@ class Aggregator:
             threads.start("relay", lambda: relay.run(stop))
             threads.start("queries", lambda: self.runner.run(stop))
             threads.start("witness", lambda: self.witnessing.run(stop))
+            threads.start("integrity", lambda: DatabaseWatch(self._databases()).run(stop))
             threads.start("http", lambda: self._serve(stop, ready))
             port = _wait_ready(ready, stop)
             if port is not None:
@@ -244,6 +248,10 @@ class Aggregator:
             max_body_bytes=MAX_BODY_BYTES,
             limits=config.http,
         )
+
+    def _databases(self) -> tuple[Path, ...]:
+        state = self._config.state_dir
+        return self._config.database, state / "audit.db", state / "witness.db"
 
     def _append(self, kind: str, body: Mapping[str, object]) -> None:
         self.log.append(kind, system_ms(), self._config.name, None, body)

@@ -100,6 +100,7 @@ def run(settings: CustodianConfig, passphrase: bytes) -> int:
     from custodian.api import make_app  # noqa: PLC0415
     from custodian.service import Custodian  # noqa: PLC0415
     from runtime.http import HttpError, Ready, serve  # noqa: PLC0415
+    from runtime.integrity import DatabaseWatch  # noqa: PLC0415
 
     stop = Stop()
     threads = Threads(stop)
@@ -118,6 +119,7 @@ def run(settings: CustodianConfig, passphrase: bytes) -> int:
     try:
         with signals(stop, on_reload=custodian.reload):
             threads.start("rounds", lambda: custodian.keep_going_round(stop))
+            threads.start("integrity", lambda: DatabaseWatch(custodian.databases).run(stop))
             threads.start("watchdog", watch)
             try:
                 serve(

@@ -118,6 +118,12 @@ class Custodian:
         self.store.close()
         self._lock.close()
 
+    @property
+    def databases(self) -> tuple[Path, ...]:
+        """The database files that must be whole."""
+        state = self.config.state_dir
+        return self.config.database, state / "audit.db", state / "witness.db"
+
     def accept_directory(self, data: bytes) -> bool:
         """Take in a newer signed directory; tell whether it changed anything."""
         with self.withdrawals.gate:  # no grant by the former one is written after this

@@ -26,15 +26,17 @@ from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.health import ClockWatch, figures
 from edge_agent.identity import load_installed
 from edge_agent.opencv import quiet_opencv
-from edge_agent.outbox import open_outbox
+from edge_agent.outbox import mark_damaged, open_outbox
 from edge_agent.publisher import Publisher
 from edge_agent.seal import MAX_SEGMENT_BYTES, CameraSealer
 from edge_agent.sources import wall_clock_ms
 from edge_agent.vision.models import VisionModels, load_models
 from protocol.keytree import FACE
 from protocol.names import epoch_of
+from runtime.database import damaged_files
 from runtime.errors import OperationError
 from runtime.fsio import private_folder
+from runtime.integrity import DatabaseWatch
 from runtime.lifecycle import FolderLock, Stop, Threads, signals, wait_until_stopped
 
 _log = structlog.get_logger()
@@ -126,6 +128,7 @@ class Agent:
             for worker in self._workers:
                 self._threads.start(f"camera-{worker.name}", worker.run)
             self._threads.start("sealer", self._let_time_pass)
+            self._threads.start("integrity", self._watch_outbox)
             names = [worker.name for worker in self._workers]
             _log.info("ready", box=self._config.box, cameras=names, model=self._models.model_id)
             wait_until_stopped(
@@ -173,6 +176,13 @@ class Agent:
                 self._outbox.upkeep()
             if self._config.exit_when_done:
                 self._see_whether_done()
+
+    def _watch_outbox(self) -> None:
+        path = self._config.state_dir / OUTBOX_FILE
+        DatabaseWatch([path]).run(self._stop)
+        if str(path) in damaged_files():
+            # The next start puts it aside, however long it would take to find out again.
+            mark_damaged(path)
 
     def _see_whether_done(self) -> None:
         if not all(worker.ended for worker in self._workers):

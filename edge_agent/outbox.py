@@ -12,7 +12,8 @@ so that a crash cannot give a sequence number two meanings.
 
 from __future__ import annotations
 
-import sqlite3
+import contextlib
+import sys
 import threading
 import time
 from collections import deque
@@ -23,8 +24,9 @@ from pathlib import Path
 import structlog
 
 from edge_agent.outbox_queue import CameraQueue
+from edge_agent.outbox_salvage import salvage
 from edge_agent.outbox_store import EPOCH, LIVE, SEGMENT, OutboxFull, Row, SlotName, Store
-from runtime.database import StorageError, StorageFull
+from runtime.database import StorageDamaged, StorageFull, forget_damage
 
 __all__ = [
     "EPOCH",
@@ -426,22 +428,39 @@ class Outbox:
 def open_outbox(path: Path, *, max_bytes: int, memory_bytes: int) -> Outbox:
     """Open the outbox; a damaged file is put aside and a new one begun, so that the box goes on.
 
-    A new one begins where the aggregator's receipts say that the old one was.
+    What can be read of the damaged one is in the new one, under the same numbers; beyond it, the
+    new one begins where the aggregator's receipts say that the old one was.
 
     Raises:
         StorageError: it cannot be opened for another reason (permissions, a newer version).
     """
+    mark = _mark_of(path)
     try:
+        if mark.exists():
+            raise StorageDamaged.of(path, "this was found when it was last read through")
         return Outbox(path, max_bytes=max_bytes, memory_bytes=memory_bytes)
-    except StorageError as error:
-        code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
-        if code not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            raise
+    except StorageDamaged as error:
         aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
         _log.critical("outbox_damaged", reason=str(error), put_aside=str(aside))
-        path.rename(aside)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        outbox = Outbox(path, max_bytes=max_bytes, memory_bytes=memory_bytes)
-        outbox.count("outboxes_damaged")
-        return outbox
+        for suffix in ("-wal", "-shm", ""):  # what the log holds belongs to the file
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        forget_damage(path)
+        mark.unlink(missing_ok=True)
+    with contextlib.closing(Store(path, max_bytes=sys.maxsize)) as store:
+        saved = salvage(aside, store)
+    _log.critical("outbox_salvaged", messages=saved, kept=str(aside))
+    outbox = Outbox(path, max_bytes=max_bytes, memory_bytes=memory_bytes)
+    outbox.count("outboxes_damaged")
+    outbox.count("salvaged_messages", saved)
+    return outbox
+
+
+def mark_damaged(path: Path) -> None:
+    """Have the next `open_outbox` put the file aside; it goes on being used until then."""
+    with contextlib.suppress(OSError):
+        _mark_of(path).touch(mode=0o600)
+
+
+def _mark_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.spoilt")

@@ -199,26 +199,38 @@ class Store:
             over = self._kept - replaced_bytes + row.size - self._max_bytes
             if over > 0 and row.kind != EPOCH:  # without its announcement nothing can be opened
                 self._make_room(row, over, removed, spare)
-            database.conn.execute(
-                "INSERT INTO message (camera, sequence, kind, epoch, generation, slot, sightings,"
-                " size, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    row.camera,
-                    row.sequence,
-                    row.kind,
-                    row.name.epoch,
-                    row.name.generation,
-                    row.name.slot,
-                    row.sightings,
-                    row.size,
-                    row.payload,
-                ),
-            )
+            self._put_message("INSERT", row)
             self._put_camera(row.camera, camera)
             for name, amount in removed.counts.items():
                 self._put_counter(name, counters.get(name, 0) + amount)
         self._kept += row.size - replaced_bytes - removed.bytes
         return removed
+
+    def adopt(self, rows: Sequence[Row]) -> int:
+        """Store messages of another outbox under their own numbers; return how many were new."""
+        with write_transaction(self._database):
+            new = [row for row in rows if self._put_message("INSERT OR IGNORE", row)]
+        self._kept += sum(row.size for row in new)
+        return len(new)
+
+    def _put_message(self, insert: str, row: Row) -> bool:
+        values = (
+            row.camera,
+            row.sequence,
+            row.kind,
+            row.name.epoch,
+            row.name.generation,
+            row.name.slot,
+            row.sightings,
+            row.size,
+            row.payload,
+        )
+        cursor = self._database.conn.execute(
+            f"{insert} INTO message (camera, sequence, kind, epoch, generation, slot, sightings,"
+            " size, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            values,
+        )
+        return bool(cursor.rowcount == 1)
 
     def _make_room(
         self, row: Row, over: int, removed: Removed, spare: Collection[tuple[str, int]]

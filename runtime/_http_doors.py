@@ -112,7 +112,7 @@ class Doors:
         self._limits = limits
         self._welcome = welcome
         self._visits: dict[Visit, None] = {}  # in the order in which they came
-        self._most = most_connections(limits.max_connections)
+        self._limit = self._most = most_connections(limits.max_connections)
         self._open = False
 
     def open(self) -> None:
@@ -148,7 +148,8 @@ class Doors:
         self._visits.pop(visit, None)
 
     def sweep(self, now_s: float) -> None:
-        """Hang up on whoever is too slow."""
+        """Hang up on whoever is too slow; let in more again after descriptors had run out."""
+        self._most = min(self._limit, self._most + 1)
         for visit in list(self._visits):
             if visit.guest is not None and (reason := visit.guest.overdue(now_s)):
                 _log.info("connection_cut", peer=visit.peer, address=visit.address, reason=reason)
@@ -177,7 +178,10 @@ class Doors:
         """Wait a moment: the listener stays readable, and asking on would be all that we do."""
         _log.error("connection_not_accepted", reason=error.strerror)
         if error.errno in _NO_DESCRIPTOR:
-            self._drop_first(list(self._visits))
+            # Fewer from now on, so that the rest of the process gets what it needs.
+            self._most = max(_FEWEST, len(self._visits) * 3 // 4)
+            while len(self._visits) > self._most and self._drop_first(list(self._visits)):
+                pass
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._listener)
         loop.call_later(_PAUSE_S, self._resume)

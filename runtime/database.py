@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from sqlite_utils import Database
 
 from runtime.errors import OperationError
 
 BUSY_TIMEOUT_MS = 10_000
+CHECKED_AT_ONCE_BYTES = 32 << 20
+"""Larger files are not read through while everybody waits (see `runtime.integrity`)."""
+_MAX_NOTED = 100
+_damaged: dict[str, str] = {}
+_noting = threading.Lock()
 
 
 class StorageError(OperationError):
@@ -23,6 +29,25 @@ class StorageError(OperationError):
 
 class StorageFull(StorageError):
     """The disk (or the page limit set for the file) is full; nothing of the last write was kept."""
+
+
+class StorageDamaged(StorageError):
+    """The file holds pages that are not what was written, or is no database."""
+
+    exit_code = 4
+
+    @classmethod
+    def of(cls, what: Path | str, reason: str) -> StorageDamaged:
+        """Say that ``what`` is damaged, and what to do; note it for `damaged_files`."""
+        reason = " ".join(reason.replace("*** in database main ***", "").split())
+        error = cls(
+            f"{what} is damaged or not a database: {reason}; "
+            "put it aside and restore it from a backup"
+        )
+        with _noting:
+            if len(_damaged) < _MAX_NOTED:
+                _damaged.setdefault(str(what), str(error))
+        return error
 
 
 class SchemaTooNew(StorageError):
@@ -68,7 +93,8 @@ def open_database(
     Raises:
         SchemaTooNew: the file has more migrations than this program knows.
         StorageFull: no room to migrate.
-        StorageError: not a database, damaged, unreadable, or a migration failed (and was undone).
+        StorageDamaged: not a database, or damaged; each page is looked at if there are few.
+        StorageError: unreadable, or a migration failed (and was undone).
     """
     _create_private(path)
     with storage_errors(path):
@@ -77,9 +103,12 @@ def open_database(
             timeout=BUSY_TIMEOUT_MS / 1000,
             isolation_level=None,
             check_same_thread=not across_threads,
+            factory=connection_to(path),
         )
     try:
         with storage_errors(path):
+            if path.stat().st_size <= CHECKED_AT_ONCE_BYTES:
+                require_whole(connection, path)
             if page_size is not None:
                 connection.execute(f"PRAGMA page_size = {int(page_size)}")
             connection.execute("PRAGMA journal_mode = WAL")
@@ -136,16 +165,89 @@ def storage_errors(what: Path | str) -> Iterator[None]:
                 f"no room left to write {what}; free space on its disk, then go on"
             ) from error
         if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-            raise StorageError(
-                f"{what} is damaged or not a database: {error}; "
-                "put it aside and restore it from a backup"
-            ) from error
+            raise StorageDamaged.of(what, str(error)) from error
         if primary == sqlite3.SQLITE_ERROR:
             raise
         raise StorageError(
             f"cannot use {what}: {error}; check the disk, the folder's permissions, "
             "and that no other program holds it"
         ) from error
+
+
+def connection_to(path: Path) -> type[sqlite3.Connection]:
+    """Return a class of connections whose statements raise `storage_errors` about ``path``.
+
+    So that nobody who reads a row has to think of it, and none is met by an error of SQLite's own.
+    """
+
+    class Cursor(sqlite3.Cursor):
+        def execute(self, *arguments: Any) -> Self:
+            with storage_errors(path):
+                return super().execute(*arguments)
+
+        def executemany(self, *arguments: Any) -> Self:
+            with storage_errors(path):
+                return super().executemany(*arguments)
+
+        def fetchone(self) -> Any:
+            with storage_errors(path):
+                return super().fetchone()
+
+        def fetchall(self) -> list[Any]:
+            with storage_errors(path):
+                return super().fetchall()
+
+        def fetchmany(self, *arguments: Any) -> list[Any]:
+            with storage_errors(path):
+                return super().fetchmany(*arguments)
+
+        def __next__(self) -> Any:
+            try:
+                return super().__next__()
+            except sqlite3.DatabaseError as error:
+                with storage_errors(path):
+                    raise error from None
+                raise
+
+    class Connection(sqlite3.Connection):
+        def cursor(self, *_: Any) -> sqlite3.Cursor:
+            return super().cursor(Cursor)
+
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            return self.cursor().execute(*arguments)
+
+        def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+            return self.cursor().executemany(*arguments)
+
+        def executescript(self, *arguments: Any) -> sqlite3.Cursor:
+            with storage_errors(path):
+                return super().executescript(*arguments)
+
+    return Connection
+
+
+def require_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Read every page (SQLite's ``quick_check``).
+
+    Raises:
+        StorageDamaged: one is not what it should be.
+    """
+    with storage_errors(path):
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found is None or found[0] != "ok":
+        raise StorageDamaged.of(path, str(found[0]) if found else "nothing can be read")
+
+
+def damaged_files() -> dict[str, str]:
+    """Return the files that this process has met as damaged, each with what was said of it."""
+    with _noting:
+        return dict(_damaged)
+
+
+def forget_damage(path: Path) -> None:
+    """Take ``path`` for whole again: another file is there now."""
+    with _noting:
+        _damaged.pop(str(path), None)
 
 
 def schema_version(database: Database) -> int:

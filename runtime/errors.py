@@ -7,5 +7,7 @@ class OperationError(Exception):
     """Something outside the program is not as it should be: a file, a setting, a disk, a peer.
 
     The message is the whole story for its reader: what happened, to what, and what to do next.
-    Commands print it as ``error: <message>`` and exit with 1; services log it and stop.
+    Commands print it as ``error: <message>`` and exit with ``exit_code``; services log it and stop.
     """
+
+    exit_code = 1

@@ -28,7 +28,7 @@ def reported(on_interrupt: str = "stopped; nothing was changed") -> Iterator[Non
     except (OperationError, ProtocolError) as error:
         text = harmless(f"error: {error}")
         err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(getattr(error, "exit_code", 1)) from None
     except KeyboardInterrupt:
         err.print(on_interrupt)
         raise typer.Exit(130) from None

@@ -16,7 +16,7 @@ from aggregator.store.envelopes import read_envelope
 from aggregator.store.schema import MIGRATIONS, PAGE_BYTES
 from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
 from protocol.sealing import Envelope
-from runtime.database import open_database, storage_errors, write_transaction
+from runtime.database import connection_to, open_database, storage_errors, write_transaction
 
 _WRITER_CACHE_KIB = 32 * 1024
 _READER_CACHE_KIB = 8 * 1024
@@ -242,6 +242,7 @@ def open_for_reading(path: Path) -> Database:
             timeout=10.0,
             isolation_level=None,
             check_same_thread=False,
+            factory=connection_to(path),
         )
         connection.execute("PRAGMA query_only = ON")
         connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")

@@ -181,7 +181,12 @@ class Publisher:
         """Publish until ``stop``; the body of the thread ``publish``."""
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tell") as pool:
             while not stop.is_set():
-                self.step(pool)
+                try:
+                    self.step(pool)
+                except (OperationError, OSError) as error:
+                    # No descriptor, a full disk: nothing is lost by telling them a little later.
+                    _log.error("not_published", reason=str(error))
+                    stop.wait(_BACKOFF_S[0])
                 stop.wait(_POLL_S)
 
     def step(self, pool: ThreadPoolExecutor) -> bool:

@@ -10,6 +10,7 @@ from provisioning.enrolment.publish import Publisher
 from provisioning.enrolment.registrar import Registrar, open_keys
 from runtime.errors import OperationError
 from runtime.http import HttpError, Ready, serve
+from runtime.integrity import DatabaseWatch
 from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
 
 MAX_BODY_BYTES = 8 << 20
@@ -44,6 +45,7 @@ def run(config: EnrolmentConfig, passphrase: bytes) -> int:
     try:
         with signals(stop, on_reload=reload):
             threads.start("publish", lambda: Publisher(registrar).run(stop))
+            threads.start("integrity", lambda: DatabaseWatch([config.database]).run(stop))
             threads.start("watchdog", watch)
             try:
                 serve(

@@ -49,7 +49,7 @@ def reported() -> Iterator[None]:
         yield
     except (OperationError, ProtocolError) as error:
         err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(getattr(error, "exit_code", 1)) from None
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to go on")
         raise typer.Exit(130) from None

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from edge_site import DIMENSION, Box, Site, make_sighting
 
-from edge_agent.outbox import Outbox, SlotName, open_outbox
+from edge_agent.outbox import Outbox, SlotName, mark_damaged, open_outbox
 
 _WRITER = """
 import sys
@@ -167,6 +169,56 @@ def test_a_damaged_file_is_put_aside_and_the_box_goes_on(tmp_path: Path) -> None
         path.unlink()
     aside = list(tmp_path.glob("outbox.sqlite.damaged-*"))
     assert [one.read_bytes()[:3] for one in aside] == [b"not"]
+
+
+def spoil(path: Path, pages: Sequence[int], content: bytes) -> None:
+    """Write over pages (counted from 0) of a database that nobody has open."""
+    with closing(sqlite3.connect(path)) as file:
+        size = int(file.execute("PRAGMA page_size").fetchone()[0])
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as raw:
+        for page in pages:
+            raw.seek(page * size)
+            raw.write((content * size)[:size])
+
+
+@pytest.mark.parametrize("content", [bytes(1), b"\x5a\xa5garbage"], ids=["zeros", "garbage"])
+@pytest.mark.parametrize("where", [0.2, 0.5, 0.8])
+def test_what_can_be_read_of_a_spoilt_outbox_is_still_delivered(
+    tmp_path: Path, where: float, content: bytes
+) -> None:
+    path = tmp_path / "outbox.sqlite"
+    with closing(Outbox(path, max_bytes=1 << 30, memory_bytes=1 << 20)) as outbox:
+        outbox.begin_camera("cam-1")
+        for slot in range(300):
+            add(outbox, slot)
+    pages = path.stat().st_size // 4096
+    spoil(path, [int(pages * where), int(pages * where) + 1], content)
+    outbox = open_outbox(path, max_bytes=1 << 30, memory_bytes=1 << 20)
+    outbox.begin_camera("cam-1")
+    assert outbox.next_sequence("cam-1") == 300
+    taken = [message.sequence for message in outbox.take(1000)]
+    assert taken == sorted(set(taken))
+    assert 280 <= len(taken) <= 300
+    counters = outbox.stats().counters
+    assert (counters["outboxes_damaged"], counters["salvaged_messages"]) == (1, len(taken))
+    outbox.close()
+    assert list(tmp_path.glob("outbox.sqlite.damaged-*"))
+
+
+def test_an_outbox_found_spoilt_while_running_is_put_aside_at_the_next_start(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "outbox.sqlite"
+    with closing(Outbox(path, max_bytes=1 << 30, memory_bytes=1 << 20)) as outbox:
+        outbox.begin_camera("cam-1")
+        add(outbox, 1)
+    mark_damaged(path)
+    for _ in range(2):
+        with closing(open_outbox(path, max_bytes=1 << 30, memory_bytes=1 << 20)) as outbox:
+            outbox.begin_camera("cam-1")
+            assert outbox.stats().counters["outboxes_damaged"] == 1
+            assert outbox.next_sequence("cam-1") == 1
 
 
 def test_the_file_shrinks_after_a_backlog_has_been_delivered(tmp_path: Path) -> None:
