@@ -38,6 +38,7 @@ from protocol.names import CameraAddress, epoch_of, slot_start_ms
 from protocol.policy import parse_policy, sign_policy
 from protocol.query import Approval, MatcherKey, Query, Subject, TemplateReference
 from protocol.signing import Signed, SigningKey
+from runtime.clock import MachineClocks
 from runtime.config import load
 from runtime.keyfiles import Cost, write_secret
 
@@ -146,7 +147,9 @@ def make_scene(folder: Path, cameras: int) -> Scene:
         '[tls]\nca = "none"\ncertificate = "none"\n'
     )
     config = load(folder / "custodian.toml", CustodianConfig)
-    custodian = Custodian(config, PASSPHRASE, system=lambda: NOW_MS, cost=CHEAP)
+    custodian = Custodian(
+        config, PASSPHRASE, machine=MachineClocks(wall_ms=lambda: NOW_MS), cost=CHEAP
+    )
     day_keys = {name: hpke.PrivateKey.generate().public for name in CUSTODIANS}
     day_keys["c1"] = custodian.ring.public_keys()[EPOCH]
     announcements = tuple(

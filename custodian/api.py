@@ -125,6 +125,7 @@ def make_app(custodian: Custodian) -> FastAPI:
             directory=lambda: custodian.trust.site.directory,
             allow=callers.known,
             time_s=lambda: custodian.clock.now_ms() // 1000,
+            on_cosigned=custodian.cosigned,
         )
     )
     return app

@@ -70,8 +70,9 @@ def serve(
     The day keys are made at the first start, in state_dir/day-keys.secret, sealed under the
     passphrase. There is no way back to a lost passphrase: the other custodians go on without.
 
-    If the clock has leapt more than two days ahead since the last run, keys go on being granted
-    and made, but none is destroyed until `sealtrace custodian confirm-clock`.
+    If the machine's clock is ahead of the time that this custodian can believe, keys go on being
+    granted and made, but none is destroyed by it until two other parties have vouched for that time
+    after a restart of the machine, or until `sealtrace custodian confirm-clock`.
 
     Examples:
 
@@ -197,6 +198,7 @@ def _show(told: dict[str, Any]) -> None:
         ("directory", f"version {told['directory_version']}, {told['threshold']} must grant"),
         ("policy", f"version {told['policy_version']}, {told['policy_digest'][:16]}"),
         ("programme ends", _moment(told["programme_ends_ms"])),
+        ("to be destroyed", _to_be_destroyed(told["to_be_destroyed"])),
         ("audit log", f"{told['log_entries']} entries"),
         ("withdrawals", str(told["withdrawals"])),
     ):
@@ -204,8 +206,9 @@ def _show(told: dict[str, Any]) -> None:
     out.print(table)
     if told["clock_in_doubt"]:
         warn(
-            f"the clock has leapt ahead since {_moment(told['clock_known_ms'])}; no day key is "
-            "destroyed until you confirm it: sealtrace custodian confirm-clock"
+            f"the clock has leapt ahead; this custodian believes {_moment(told['clock_known_ms'])} "
+            "and destroys no day key by a later time until you confirm it: "
+            "sealtrace custodian confirm-clock"
         )
 
 
@@ -214,7 +217,7 @@ def confirm_clock(
     config: _Config = _DEFAULT,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Say that this machine's clock is right, after it has leapt (a long power cut, a repair).
+    """Say that this machine's clock is right, after it has leapt (a long power cut, a pause).
 
     Days whose retention has ended by this clock are destroyed within a minute, for good. Compare
     the time that is shown with another clock first. Run it on the custodian's machine; the service
@@ -247,6 +250,14 @@ def confirm_clock(
 
 def _moment(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _to_be_destroyed(keys: list[dict[str, int]]) -> str:
+    if not keys:
+        return "none within a day"
+    soonest = -(-min(key["in_ms"] for key in keys) // 3_600_000)
+    days = f"{_day(keys[0]['epoch'])} to {_day(keys[-1]['epoch'])}"
+    return f"{len(keys)}: {days}, the first after {soonest} h of running"
 
 
 def _day(epoch: int) -> str:

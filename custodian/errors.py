@@ -16,3 +16,7 @@ class TrustError(CustodianError, _TrustError):
 
 class KeyStoreError(CustodianError):
     """The day keys cannot be read: another custodian's, damaged, or of a newer version."""
+
+
+class GrantFailed(CustodianError):
+    """A grant request could not be judged because of a fault here; nothing left."""

@@ -1,17 +1,20 @@
-"""Grant what a verified request covers: the log entry first, then the keys of exactly those slots.
+"""Grant what a verified request covers: seal the keys of exactly those slots, log that, answer.
 
-PROTOCOL.md, "Keys of a camera's day", point 5, and "Audit log". An announcement that cannot be
-opened is listed with its reason; a request of which nothing can be opened is refused, and the
-refusal is logged.
+PROTOCOL.md, "Keys of a camera's day", point 5, and "Audit log". Whatever can fail comes before the
+log entry, so that the log tells of no grant that never left; and no grant leaves that the log does
+not tell of. An announcement that cannot be opened is listed with its reason; a request of which
+nothing can be opened is refused, and the refusal is logged, whatever went wrong.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
+from custodian.errors import GrantFailed
 from custodian.journal import Journal
 from custodian.keystore import KeyRing
 from custodian.trust import Site, Trust
@@ -25,6 +28,7 @@ from custodian.verification import (
 )
 from custodian.withdrawals import Withdrawals
 from protocol.authorization import authorize
+from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import MessageTooLarge, ProtocolError
 from protocol.grant import (
     GRANT_ID_BYTES,
@@ -36,11 +40,13 @@ from protocol.grant import (
 )
 from protocol.query import APPROVAL_KIND, Query
 from protocol.signing import Signed, SigningKey
+from runtime.errors import OperationError
 from runtime.problems import problem_type
 
 NODE_BYTES = 48
 MAX_GRANT_BYTES = 6 << 20
 MAX_REASON = 300
+_LAST_INDEX = 2**63 - 1
 _log = structlog.get_logger()
 
 
@@ -57,7 +63,9 @@ class Granter:
         withdrawals: Withdrawals,
         now_ms: Callable[[], int],
         clock_skew_ms: int,
+        heard: Callable[[str, int], object],
     ) -> None:
+        """Wire it up; ``heard`` is told who has signed which time."""
         self._key = key
         self._trust = trust
         self._ring = ring
@@ -65,12 +73,14 @@ class Granter:
         self._withdrawals = withdrawals
         self._now_ms = now_ms
         self._clock_skew_ms = clock_skew_ms
+        self._heard = heard
 
     def grant(self, data: bytes) -> bytes:
         """Return the signed grant for an encoded, signed grant request.
 
         Raises:
             ProtocolError: nothing is granted; the class says why. The refusal has been logged.
+            GrantFailed: something else went wrong, so nothing was granted. That has been logged.
             StorageError: it could not be logged, so nothing was granted.
         """
         opened: OpenedRequest | None = None
@@ -83,12 +93,22 @@ class Granter:
                 now_ms=self._now_ms(),
                 clock_skew_ms=self._clock_skew_ms,
             )
+            self._heard(opened.aggregator, opened.request.requested_at_ms)
             for withdrawal, content in opened.withdrawals:
                 self._withdrawals.take(withdrawal, content)
             return self._answer(opened)
         except ProtocolError as error:
-            self._log_refusal(opened, error)
+            self._log_refusal(opened, reason_of(error))
             raise
+        except OperationError as error:
+            self._log_refusal(opened, f"custodian-unable: {error}"[:MAX_REASON])
+            raise
+        except Exception as error:  # whatever it is, nothing has left: say so where it counts
+            _log.critical("grant_failed", exc_info=True)
+            self._log_refusal(opened, f"custodian-failed: {type(error).__name__}")
+            raise GrantFailed(
+                f"the request could not be judged ({type(error).__name__}); nothing was granted"
+            ) from error
 
     def _answer(self, opened: OpenedRequest) -> bytes:
         while True:
@@ -109,6 +129,17 @@ class Granter:
         labels = decision.authorized.labels()
         reasons = [(r.camera, r.epoch, reason_of(r.error)) for r in refused]
         grant_id = secrets.token_bytes(GRANT_ID_BYTES)
+        draft = Grant(
+            grant_id=grant_id,
+            query_digest=digest,
+            labels=labels,
+            scopes=tuple(keys.scope for keys in granted),
+            refused=tuple(reasons),
+            entry_index=_LAST_INDEX,
+            granted_at_ms=now_ms,
+            sealed=seal_grant(granted, decision.matcher, grant_id=grant_id, query_digest=digest),
+        )
+        _check_answer(draft.sign(self._key))
         with self._withdrawals.gate:
             if self._trust.site is not site:
                 return None
@@ -127,16 +158,7 @@ class Granter:
                 query_id=decision.authorized.query.query_id,
                 time_ms=now_ms,
             )
-        grant = Grant(
-            grant_id=grant_id,
-            query_digest=digest,
-            labels=labels,
-            scopes=tuple(keys.scope for keys in granted),
-            refused=tuple(reasons),
-            entry_index=index,
-            granted_at_ms=now_ms,
-            sealed=seal_grant(granted, decision.matcher, grant_id=grant_id, query_digest=digest),
-        )
+        grant = replace(draft, entry_index=index)
         _log.info(
             "granted",
             query_id=decision.authorized.query.query_id.hex(),
@@ -187,8 +209,7 @@ class Granter:
             now_ms=now_ms,
         )
 
-    def _log_refusal(self, opened: OpenedRequest | None, error: ProtocolError) -> None:
-        reason = reason_of(error)
+    def _log_refusal(self, opened: OpenedRequest | None, reason: str) -> None:
         query_id = _query_id(opened)
         _log.warning("grant_refused", query_id=query_id.hex() if query_id else None, reason=reason)
         self._journal.write(
@@ -203,11 +224,21 @@ def reason_of(error: ProtocolError) -> str:
     return f"{problem_type(type(error))}: {error}"[:MAX_REASON]
 
 
+def _check_answer(signed: Signed) -> None:
+    """Check that an answer can be sent.
+
+    :raises MessageTooLarge: nobody would take it.
+    """
+    size = len(signed.to_bytes())
+    if size > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(f"the grant would have {size} bytes; ask for less in one request")
+
+
 def _query_id(opened: OpenedRequest | None) -> bytes | None:
     """Return the id of the query of a request, if it can be read at all."""
     if opened is None:
         return None
     try:
         return Query.parse(opened.signed_query.payload).query_id
-    except ProtocolError:
+    except Exception:  # a refusal is logged whatever the query is
         return None

@@ -131,11 +131,17 @@ class KeyRing:
         """Make the keys that are missing among ``epochs``; return which were made.
 
         Raises:
+            KeyStoreError: more keys are held than the file may hold.
             FileProblem: they cannot be kept; then none of them counts.
         """
         with self._lock:
             old = self._content
             new = [e for e in epochs if e >= old.destroyed_before and e not in old.seeds]
+            if len(old.seeds) + len(new) > MAX_DAYS_HELD:
+                raise KeyStoreError(
+                    f"day keys of {len(old.seeds)} days are held, so no more are made: this "
+                    "machine's clock has leapt over and over; set it right"
+                )
             if new:
                 drawn = {epoch: hpke.PrivateKey.generate().seed for epoch in new}
                 self._write(
@@ -159,6 +165,19 @@ class KeyRing:
                 for held in gone:
                     self._keys.pop(held, None)
             return gone
+
+    def forget_after(self, epoch: int) -> None:
+        """Drop the keys of days after ``epoch``, which only a clock that leaps can have made.
+
+        Raises:
+            FileProblem: the file cannot be written anew; then nothing has been dropped.
+        """
+        with self._lock:
+            old = self._content
+            kept = {held: seed for held, seed in old.seeds.items() if held <= epoch}
+            if len(kept) < len(old.seeds):
+                self._write(_Content(old.site, old.custodian, old.destroyed_before, kept))
+                self._keys = {held: key for held, key in self._keys.items() if held <= epoch}
 
     def private(self, epoch: int) -> hpke.PrivateKey:
         """Return the day key of ``epoch``.

@@ -2,7 +2,8 @@
 
 Order of a destruction: the epochs are noted in the database, then the key file is written anew
 without them, then the log says so. A crash in between is made good at the next round, so the log
-neither misses a destruction nor tells of one that did not happen.
+neither misses a destruction nor tells of one that did not happen. What is due, and when, is
+`custodian.destruction`'s.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import threading
 import structlog
 
 from custodian.clock import Clock
+from custodian.destruction import Destruction
+from custodian.errors import KeyStoreError
 from custodian.journal import Journal
 from custodian.keystore import KeyRing
 from custodian.store import Store
 from custodian.trust import Trust
-from custodian.verification import first_retained
 from protocol.daykeys import MAX_DAYS, DayKeys
 from protocol.names import epoch_of
 from protocol.signing import SigningKey
 
 TICK_S = 60.0
+MANY_DAYS = 1024
 _DESTROYING = "destroying"
 _log = structlog.get_logger()
 
@@ -48,6 +51,8 @@ class Rounds:
         self._trust = trust
         self._key = key
         self._days_ahead = days_ahead
+        self._destruction = Destruction(store, clock)
+        self._waiting: dict[int, int] = {}
         self._published = b""
         self._listed: list[int] = []
         self._lock = threading.Lock()
@@ -56,6 +61,11 @@ class Rounds:
     def day_keys(self) -> bytes:
         """The signed public day keys; the same bytes until the keys change."""
         return self._published
+
+    @property
+    def waiting(self) -> dict[int, int]:
+        """The day keys destined for destruction: epoch to ms of running that are left at least."""
+        return dict(self._waiting)
 
     def go(self) -> None:
         """Go round once.
@@ -67,28 +77,37 @@ class Rounds:
             self._go()
 
     def _go(self) -> None:
-        believed = self._clock.tick()
+        self._clock.tick()
         self._log_destroyed()
         today = epoch_of(self._clock.now_ms())
-        made = self._ring.make(range(today - 1, today + self._days_ahead + 1))
+        if not self._clock.in_doubt and len(self._ring.epochs()) > MANY_DAYS:
+            self._ring.forget_after(today + MANY_DAYS)  # made when the clock had leapt
+        made = self._make(range(today - 1, today + self._days_ahead + 1))
         if made:
             self._journal.write("day-keys-issued", {"epochs": made})
             _log.info("day_keys_made", first=made[0], last=made[-1])
-        gone = self._destroy() if believed else []
+        gone = self._destroy()
         if made or gone or self._listed != self._to_list():
             self._publish()
 
-    def _destroy(self) -> list[int]:
-        before = first_retained(
-            retention_days=self._trust.site.policy.retention_days, now_ms=self._clock.now_ms()
+    def _make(self, epochs: range) -> list[int]:
+        try:
+            return self._ring.make(epochs)
+        except KeyStoreError as error:  # destruction goes on, and so do the keys held
+            _log.critical("day_keys_not_made", reason=str(error))
+            return []
+
+    def _destroy(self) -> tuple[int, ...]:
+        due = self._destruction.review(
+            self._ring.epochs(), retention_days=self._trust.site.policy.retention_days
         )
-        ended = [epoch for epoch in self._ring.epochs() if epoch < before]
-        if ended:
-            self._store.set_fact(_DESTROYING, json.dumps(ended))
-            self._ring.destroy_before(before)
+        self._waiting = due.waiting
+        if due.now:
+            self._store.set_fact(_DESTROYING, json.dumps(due.now))
+            self._ring.destroy_before(due.now[-1] + 1)
             self._log_destroyed()
-            _log.info("day_keys_destroyed", first=ended[0], last=ended[-1])
-        return ended
+            _log.info("day_keys_destroyed", first=due.now[0], last=due.now[-1])
+        return due.now
 
     def _log_destroyed(self) -> None:
         """Log the destructions that were noted and have happened."""

@@ -6,7 +6,6 @@ keys, ``watchdog`` tells systemd that all is well, ``signals`` reacts to SIGTERM
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,10 +22,12 @@ from custodian.store import Store
 from custodian.trust import Trust
 from custodian.withdrawals import Withdrawals
 from protocol.auditlog import origin_of
+from protocol.directory import AUTHORITY
 from protocol.errors import MalformedMessage
+from protocol.names import EPOCH_MS
 from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog, Witness
-from runtime.clock import system_ms
+from runtime.clock import MachineClocks
 from runtime.errors import OperationError
 from runtime.fsio import private_folder
 from runtime.keyfiles import DEFAULT_COST, Cost, is_sealed, read_secret
@@ -58,7 +59,7 @@ class Custodian:
         config: CustodianConfig,
         passphrase: bytes,
         *,
-        system: Callable[[], int] = system_ms,
+        machine: MachineClocks | None = None,
         cost: Cost = DEFAULT_COST,
     ) -> None:
         """Open identity, state, directory and policy; make the first day keys.
@@ -66,7 +67,7 @@ class Custodian:
         Args:
             config: as read from custodian.toml.
             passphrase: of the identity and of the day keys.
-            system: the machine's time in milliseconds.
+            machine: the machine's clocks; None: this one's.
             cost: of sealing the day keys (lower in tests only).
 
         Raises:
@@ -77,16 +78,19 @@ class Custodian:
         private_folder(config.state_dir)
         self._lock = FolderLock(config.state_dir)
         self.store = Store(config.database)
-        self.clock = Clock(self.store, system=system)
+        self.ring = KeyRing.open(
+            config.key_file, passphrase, site=config.site, custodian=config.name, cost=cost
+        )
+        held = self.ring.epochs()
+        self.clock = Clock(
+            self.store, machine=machine, unknown_ms=held[0] * EPOCH_MS if held else None
+        )
         self.trust = Trust(config, self.store, self.key.verify_key)
         origin = origin_of(config.site, config.name)
         site = self.trust.site
         self.log = AuditLog(config.state_dir / "audit.db", origin, self.key, site.auditors())
         self.witness = Witness(config.state_dir / "witness.db", origin, self.key)
         self.journal = Journal(self.log, self.store, actor=config.name, now_ms=self.clock.now_ms)
-        self.ring = KeyRing.open(
-            config.key_file, passphrase, site=config.site, custodian=config.name, cost=cost
-        )
         self.withdrawals = Withdrawals(self.store, self.journal, now_ms=self.clock.now_ms)
         self.granter = Granter(
             key=self.key,
@@ -96,6 +100,7 @@ class Custodian:
             withdrawals=self.withdrawals,
             now_ms=self.clock.now_ms,
             clock_skew_ms=config.limits.clock_skew_s * 1000,
+            heard=self.clock.heard,
         )
         self.rounds = Rounds(
             clock=self.clock,
@@ -130,7 +135,12 @@ class Custodian:
             changed = self.trust.accept_directory(data)
             if changed:
                 self.journal.note_site(self.trust.site)
+                self.clock.heard(AUTHORITY, self.trust.site.directory.issued_at_ms)
         return changed
+
+    def cosigned(self, witness: str, time_s: int) -> None:
+        """Note at which time another role says that it cosigned our log."""
+        self.clock.heard(witness, time_s * 1000)
 
     def reload(self) -> None:
         """Read directory and policy again (SIGHUP); what cannot be believed changes nothing."""
@@ -145,6 +155,9 @@ class Custodian:
     def go_round(self) -> None:
         """Go round once; what fails is logged and tried again at the next round."""
         try:
+            with self.withdrawals.gate:  # what the log should have told when its disk was full
+                self.journal.note_site(self.trust.site)
+                self.withdrawals.log_pending()
             self.rounds.go()
         except OperationError as error:
             _log.error("round_failed", reason=str(error))
@@ -164,7 +177,10 @@ class Custodian:
             "version": version("sealtrace"),
             "time_ms": self.clock.now_ms(),
             "clock_in_doubt": self.clock.in_doubt,
-            "clock_known_ms": self.clock.known_ms,
+            "clock_known_ms": self.clock.believed_ms,
+            "to_be_destroyed": [
+                {"epoch": epoch, "in_ms": left} for epoch, left in self.rounds.waiting.items()
+            ],
             "directory_version": site.directory.version,
             "threshold": site.directory.threshold,
             "policy_version": site.policy.version,

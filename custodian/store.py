@@ -7,6 +7,7 @@ stays.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from protocol.signing import Signed
@@ -98,9 +99,16 @@ class Store:
 
     def set_fact(self, name: str, value: str) -> None:
         """Remember a fact."""
+        self.change_facts((), lambda _kept: {name: value})
+
+    def change_facts(
+        self, names: Sequence[str], change: Callable[[dict[str, str | None]], Mapping[str, str]]
+    ) -> None:
+        """Remember what ``change`` makes of the facts ``names``; nobody changes them meanwhile."""
         with self._lock, write_transaction(self._db):
-            self._db.conn.execute(
+            kept = {name: self.fact(name) for name in names}
+            self._db.conn.executemany(
                 "INSERT INTO facts (name, value) VALUES (?, ?)"
                 " ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                (name, value),
+                list(change(kept).items()),
             )

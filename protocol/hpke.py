@@ -60,8 +60,16 @@ class PublicKey:
         return hashlib.sha256(self.raw).digest()[:16]
 
     def seal(self, plaintext: bytes, *, purpose: str, context: list[object]) -> bytes:
-        """Seal ``plaintext`` to this key; it opens only with the same purpose and context."""
-        return SUITE.encrypt(plaintext, self._key, info=_info(purpose, context))
+        """Seal ``plaintext`` to this key; it opens only with the same purpose and context.
+
+        :raises MalformedMessage: nothing can be sealed to it: its X25519 half has a small order.
+        """
+        try:
+            return SUITE.encrypt(plaintext, self._key, info=_info(purpose, context))
+        except ValueError as error:
+            raise MalformedMessage(
+                f"nothing can be sealed to the key {self.key_id.hex()} for a {purpose}"
+            ) from error
 
 
 class PrivateKey:

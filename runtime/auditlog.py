@@ -200,19 +200,22 @@ class AuditLog:
             )
             return tuple(self.checkpoint(int(row[0])) for row in rows.fetchall())
 
-    def add_cosignature(self, size: int, line: str, *, witness: str, key: VerifyKey) -> None:
+    def add_cosignature(self, size: int, line: str, *, witness: str, key: VerifyKey) -> int:
         """Keep the line by which ``witness`` cosigned the checkpoint of ``size``.
+
+        Returns the time at which it says that it did, in seconds since 1970.
 
         Raises:
             CheckpointInvalid: no such checkpoint, or the line is not that witness's.
         """
         with self._lock, storage_errors(self._path):
             text = self.checkpoint(size).partition("\n\n")[0] + "\n\n" + line
-            verify_cosignature(text, witness=witness, key=key)
+            time_s = verify_cosignature(text, witness=witness, key=key)
             self._database.conn.execute(
                 "INSERT OR REPLACE INTO cosignature (size, witness, line) VALUES (?, ?, ?)",
                 [size, witness, line],
             )
+            return time_s
 
     def prove_inclusion(self, index: int, size: int | None = None) -> dict[str, object]:
         """Return the proof that entry ``index`` (from 0) is in the log of ``size`` (default: now).

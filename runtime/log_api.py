@@ -124,12 +124,14 @@ def log_router(
     directory: Callable[[], Directory],
     allow: Allow,
     time_s: Callable[[], int] = lambda: int(time.time()),
+    on_cosigned: Callable[[str, int], object] | None = None,
 ) -> APIRouter:
     """Return the routes ``/v1/log/*``, ``/v1/witness`` and ``/v1/witnessed``.
 
     :param directory: gives the directory in force.
     :param allow: raises for callers who may not read or witness; called with every request.
     :param time_s: gives the time for cosignatures.
+    :param on_cosigned: told who has cosigned this log, and at which time (seconds) by its own word.
     """
     router = APIRouter(prefix="/v1", tags=["audit log"], dependencies=[Depends(_checked(allow))])
 
@@ -170,9 +172,11 @@ def log_router(
         key = keeper_key(directory(), origin)
         if origin == log.origin:
             raise CheckpointInvalid("a log cannot witness itself")
-        await run_in_threadpool(
+        at_s = await run_in_threadpool(
             log.add_cosignature, size, line.rstrip("\n") + "\n", witness=origin, key=key
         )
+        if on_cosigned is not None:
+            on_cosigned(origin.rpartition("/")[2], at_s)
 
     @router.get("/witness")
     def last_seen(origin: Annotated[str, Query(max_length=200)]) -> dict[str, int]:

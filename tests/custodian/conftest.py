@@ -33,7 +33,7 @@ def make(tmp_path: Path, ca: ThrowawayCa, time: Time) -> Iterator[Make]:
         path = tmp_path / name / "custodian.toml"
         if not again:
             path = write_config(tmp_path / name, name, ca, **how)  # type: ignore[arg-type]
-        made = Custodian(load(path, CustodianConfig), PASSPHRASE, system=time, cost=CHEAP)
+        made = Custodian(load(path, CustodianConfig), PASSPHRASE, machine=time.clocks, cost=CHEAP)
         running.append(made)
         return made
 

@@ -9,8 +9,10 @@ import httpx
 import protocol_samples as s
 import pytest
 from custodian_site import (
+    DAY_MS,
     Asked,
     Make,
+    Time,
     approved,
     day_keys_of,
     make_announcement,
@@ -21,7 +23,7 @@ from throwaway_ca import ThrowawayCa
 
 from custodian.api import RateLimit, make_app
 from custodian.service import Custodian
-from protocol.auditlog import verify_checkpoint
+from protocol.auditlog import cosign, origin_of, parse_checkpoint, verify_checkpoint
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.query import Withdrawal
 from protocol.signing import Signed
@@ -160,6 +162,31 @@ def test_status_tells_how_it_is(served: Served) -> None:
     told = served.call("eve", "GET", "/v1/status").json()
     assert (told["name"], told["site"], told["clock_in_doubt"]) == ("c1", s.SITE, False)
     assert told["day_keys"]["count"] == 9
+
+
+def test_those_who_cosign_its_log_vouch_for_the_time_after_the_machine_was_off(
+    make: Make, ca: ThrowawayCa, time: Time
+) -> None:
+    make("c1").close()
+    time.restart(off_ms=21 * DAY_MS)
+    served = Served(make("c1", again=True), ca)
+    try:
+        assert served.call("eve", "GET", "/v1/status").json()["clock_in_doubt"]
+        text = served.call("aggregator", "GET", "/v1/log/checkpoint").text
+        checkpoint = parse_checkpoint(text)[0]
+        for name, in_doubt in (("c2", True), ("aggregator", False)):
+            witness = origin_of(s.SITE, name)
+            line = cosign(
+                checkpoint, witness=witness, key=s.signing_key(name), time_s=time.ms // 1000
+            )
+            path = f"/v1/log/cosignatures?size={checkpoint.size}"
+            for _ in range(2):  # one that says it twice is still one
+                assert served.call("aggregator", "POST", path, line.encode()).is_success
+            served.custodian.rounds.go()
+            told = served.call("eve", "GET", "/v1/status").json()
+            assert told["clock_in_doubt"] is in_doubt
+    finally:
+        served.stop()
 
 
 def test_the_log_is_served_and_signed(served: Served) -> None:

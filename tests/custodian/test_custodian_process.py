@@ -32,11 +32,13 @@ from custodian.config import CustodianConfig
 from custodian.service import Custodian
 from protocol.policy import sign_policy
 from protocol.signing import SigningKey
+from runtime.clock import MachineClocks
 from runtime.config import load
 from runtime.http import client
 from runtime.keyfiles import write_secret
 
 DEADLINE_S = 60.0
+STILL = MachineClocks(wall_ms=lambda: s.NOW_MS)
 COMMAND = "from custodian.cli import app; app()"
 
 
@@ -142,14 +144,15 @@ from pathlib import Path
 import custodian.grants
 from custodian.config import CustodianConfig
 from custodian.service import Custodian
+from runtime.clock import MachineClocks
 from runtime.config import load
 
 def die(*_args, **_more):
     os.kill(os.getpid(), signal.SIGKILL)
 
-custodian.grants.seal_grant = die
+custodian.grants.replace = die  # as it sets the number that the log gave
 made = Custodian(load(Path(sys.argv[1]), CustodianConfig), sys.argv[3].encode(),
-                 system=lambda: int(sys.argv[4]))
+                 machine=MachineClocks(wall_ms=lambda: int(sys.argv[4])))
 made.granter.grant(Path(sys.argv[2]).read_bytes())
 print("a grant left")
 """
@@ -157,7 +160,7 @@ print("a grant left")
 
 def test_a_kill_between_log_and_answer_leaves_the_entry(config: Path, tmp_path: Path) -> None:
     settings = load(config, CustodianConfig)
-    first = Custodian(settings, PASSPHRASE, system=lambda: s.NOW_MS, cost=CHEAP)
+    first = Custodian(settings, PASSPHRASE, machine=STILL, cost=CHEAP)
     _, message = make_announcement([first])
     first.close()
     request = tmp_path / "request"
@@ -171,7 +174,7 @@ def test_a_kill_between_log_and_answer_leaves_the_entry(config: Path, tmp_path: 
     )
     assert died.returncode == -signal.SIGKILL, died.stderr
     assert died.stdout == b""
-    again = Custodian(settings, PASSPHRASE, system=lambda: s.NOW_MS, cost=CHEAP)
+    again = Custodian(settings, PASSPHRASE, machine=STILL, cost=CHEAP)
     grants = [body for kind, body in opened_log(again) if kind == "grant"]
     again.close()
     assert [body["query"] for body in grants] == [asked.case.query.to_bytes()]
@@ -179,7 +182,7 @@ def test_a_kill_between_log_and_answer_leaves_the_entry(config: Path, tmp_path: 
 
 def start(config: Path, passphrase: bytes = PASSPHRASE) -> Custodian:
     settings = load(config, CustodianConfig)
-    return Custodian(settings, passphrase, system=lambda: s.NOW_MS, cost=CHEAP)
+    return Custodian(settings, passphrase, machine=STILL, cost=CHEAP)
 
 
 def refused(config: Path, *arguments: str) -> str:

@@ -21,12 +21,15 @@ from custodian_site import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from custodian.errors import GrantFailed
+from custodian.service import Custodian
 from protocol import errors
 from protocol.encoding import decode, encode
 from protocol.errors import ProtocolError
 from protocol.grant import GRANT_REQUEST_KIND
-from protocol.query import MatcherKey, Withdrawal
+from protocol.query import MATCHER_KEY_KIND, QUERY_KIND, MatcherKey, Withdrawal
 from protocol.signing import Signed, SigningKey, sign
+from runtime.errors import OperationError
 
 Change = Callable[[Asked], Asked]
 
@@ -264,15 +267,86 @@ def test_a_custodian_that_was_revoked_grants_nothing(make: Make) -> None:
 
 def test_after_the_programme_has_ended_nothing_is_granted(make: Make, time: Time) -> None:
     c1 = make("c1")
-    time.ms = s.POLICY.programme_ends_ms - 1000
+    time.set_by = s.POLICY.programme_ends_ms - 1000 - time.ms
     c1.rounds.go()
     assert c1.clock.in_doubt  # years have passed at once: destruction waits, grants do not
-    _, message = make_announcement([c1], now_ms=time.ms)
-    day_ms = time.ms // DAY_MS * DAY_MS
+    now_ms = c1.clock.now_ms()
+    _, message = make_announcement([c1], now_ms=now_ms)
+    day_ms = now_ms // DAY_MS * DAY_MS
     window = {"window_from_ms": day_ms, "window_to_ms": day_ms + 4 * HOUR_MS, "live": False}
-    asked = Asked(approved(time.ms, **window), [message], time.ms)
+    asked = Asked(approved(now_ms, **window), [message], now_ms)
     assert read_grant(c1.granter.grant(asked.to_bytes()), "c1").scopes
-    time.ms = s.POLICY.programme_ends_ms
-    later = Asked(approved(s.POLICY.programme_ends_ms - 1000, **window), [message], time.ms)
+    time.ms += 1000
+    later = Asked(approved(now_ms, **window), [message], c1.clock.now_ms())
     with pytest.raises(errors.ProgrammeEnded):
         c1.granter.grant(later.to_bytes())
+
+
+def raw_matcher_key(asked: Asked, key: bytes) -> bytes:
+    """A matcher's key that the aggregator signed, with any bytes for a key."""
+    payload = {
+        "v": 1,
+        "query_digest": asked.case.query.digest,
+        "key": key,
+        "created_at_ms": s.NOW_MS,
+    }
+    return sign(MATCHER_KEY_KIND, encode(payload), s.signing_key("aggregator")).to_bytes()
+
+
+@pytest.mark.parametrize("point", [bytes(32), b"\1" + bytes(31)], ids=["zero", "one"])
+def test_a_matcher_key_that_nothing_can_be_sealed_to_leaves_no_grant_in_the_log(
+    ready: tuple[Custodian, Asked], point: bytes
+) -> None:
+    c1, asked = ready
+    key = raw_matcher_key(asked, asked.matcher.public.raw[:-32] + point)
+    before = c1.log.size
+    with pytest.raises(ProtocolError):
+        c1.granter.grant(replace(asked, matcher_key=key).to_bytes())
+    assert [kind for kind, _ in opened_log(c1)[before:]] == ["refusal"]
+
+
+def test_a_grant_too_large_to_send_is_not_logged_as_one(
+    ready: tuple[Custodian, Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c1, asked = ready
+    monkeypatch.setattr("custodian.grants.MAX_MESSAGE_BYTES", 1000)
+    before = c1.log.size
+    with pytest.raises(errors.MessageTooLarge):
+        c1.granter.grant(asked.to_bytes())
+    assert [kind for kind, _ in opened_log(c1)[before:]] == ["refusal"]
+
+
+def test_a_query_of_a_modality_that_is_no_word_is_refused_and_that_is_logged(
+    ready: tuple[Custodian, Asked],
+) -> None:
+    c1, asked = ready
+    values = decode(asked.case.query.payload, what="query")
+    values["subjects"][0]["templates"][0][0] = ["face"]
+    odd = sign(QUERY_KIND, encode(values), s.signing_key("ana"))
+    before = c1.log.size
+    with pytest.raises((ProtocolError, OperationError)):
+        c1.granter.grant(replace(asked, case=s.Case(odd, asked.case.approvals)).to_bytes())
+    assert [kind for kind, _ in opened_log(c1)[before:]] == ["refusal"]
+
+
+def test_a_fault_of_its_own_is_refused_and_logged_too(
+    ready: tuple[Custodian, Asked], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c1, asked = ready
+
+    def broken(_epoch: int) -> None:
+        raise ZeroDivisionError("a fault that nobody has foreseen")
+
+    monkeypatch.setattr(c1.ring, "private", broken)
+    before = c1.log.size
+    with pytest.raises(GrantFailed, match="ZeroDivisionError"):
+        c1.granter.grant(asked.to_bytes())
+    assert opened_log(c1)[before:] == [
+        (
+            "refusal",
+            {
+                "query_digest": asked.case.query.digest,
+                "reason": "custodian-failed: ZeroDivisionError",
+            },
+        )
+    ]

@@ -21,6 +21,7 @@ from protocol.names import CameraAddress, epoch_of
 from protocol.policy import sign_policy
 from protocol.query import Approval, MatcherKey
 from protocol.signing import Signed, SigningKey
+from runtime.clock import MachineClocks
 from runtime.keyfiles import Cost, write_secret
 
 PASSPHRASE = b"correct horse battery"
@@ -31,12 +32,35 @@ DAY_MS = 24 * HOUR_MS
 
 @dataclass
 class Time:
-    """The machine's clock, in the hands of a test."""
+    """A machine's clocks in the hands of a test: ``ms`` is the true time, which only passes.
+
+    ``set_by`` is by how much somebody has set the machine's clock wrong; ``restart`` is a restart
+    of the machine, after which its other clocks begin anew; ``paused`` is time that passed while
+    the whole virtual machine stood still.
+    """
 
     ms: int = s.NOW_MS
+    set_by: int = 0
+    started_ms: int = s.NOW_MS - HOUR_MS
+    boots: int = 1
 
-    def __call__(self) -> int:
-        return self.ms
+    def restart(self, *, off_ms: int = 0) -> None:
+        self.ms += off_ms
+        self.started_ms = self.ms
+        self.boots += 1
+
+    def pause(self, ms: int) -> None:
+        self.ms += ms
+        self.started_ms += ms
+
+    @property
+    def clocks(self) -> MachineClocks:
+        return MachineClocks(
+            wall_ms=lambda: self.ms + self.set_by,
+            since_boot_ms=lambda: self.ms - self.started_ms,
+            running_ms=lambda: self.ms - self.started_ms,
+            boot_id=lambda: f"boot-{self.boots}",
+        )
 
 
 def write_config(
