@@ -1,12 +1,15 @@
 """Deterministic CBOR (RFC 8949 section 4.2) and strict reading of what others encoded.
 
 A message is accepted only if it is the one deterministic encoding of its value, so that a signed
-byte string has exactly one meaning and one spelling.
+byte string has exactly one meaning and one spelling. :func:`decode` reads the small part of CBOR
+that our messages use, in one pass, and refuses everything else at the byte where it stands: what a
+message can cost is bounded by its own size, whoever sent it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import cbor2
@@ -15,10 +18,19 @@ from protocol.errors import MalformedMessage, MessageTooLarge, UnsupportedVersio
 from protocol.names import require_name
 
 PROTOCOL_VERSION = 1
-MAX_DEPTH = 12
+MAX_DEPTH = 8
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+MAX_ITEMS = 1 << 20
+"""No message has more items, whatever its size: each costs up to about 100 bytes of memory."""
+
+FREE_ITEMS, BYTES_AN_ITEM = 4096, 4
 _MISSING = object()
 T = TypeVar("T")
+
+_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG = range(7)  # major types; 7: the rest
+_SIMPLE = {20: False, 21: True, 22: None}
+_FLOATS = {25: ">e", 26: ">f", 27: ">d"}
+_NAN = b"\x7e\x00"  # the one spelling of it: half precision, quiet, no payload
 
 
 def encode(value: object) -> bytes:
@@ -26,29 +38,202 @@ def encode(value: object) -> bytes:
     return cbor2.dumps(value, canonical=True)
 
 
-def decode(data: bytes, *, what: str, max_bytes: int = MAX_MESSAGE_BYTES) -> Any:
+def decode(
+    data: bytes,
+    *,
+    what: str,
+    max_bytes: int = MAX_MESSAGE_BYTES,
+    max_items: int = MAX_ITEMS,
+) -> Any:
     """Decode one deterministic CBOR item.
 
+    Read are unsigned and negative integers of 64 bits, byte and text strings, arrays, maps with
+    text keys, floats, false, true and null. Refused where they are met, before anything is built
+    of them: every tag (so no big numbers, no shared values, no references), indefinite lengths, any
+    longer spelling than needed, keys out of order or twice, other simple values, more than
+    ``MAX_DEPTH`` arrays and maps within one another, and more items than ``max_items`` or than the
+    size allows: ``FREE_ITEMS`` and one more for every ``BYTES_AN_ITEM`` bytes.
+
     :param what: what the bytes should be, for the error text.
+    :param max_items: how many items (keys counted) the schema can have at most; a parser that
+        reads what nobody has signed yet says it as tightly as it can.
     :raises MessageTooLarge: over ``max_bytes``; nothing has been parsed.
-    :raises MalformedMessage: not CBOR, not deterministic, too deep, or followed by more bytes.
+    :raises MalformedMessage: not CBOR, not deterministic, too deep, too many items, or followed by
+        more bytes.
     """
     if len(data) > max_bytes:
         raise MessageTooLarge(f"{what} has {len(data)} bytes; the limit is {max_bytes}")
+    most = min(max_items, MAX_ITEMS, FREE_ITEMS + len(data) // BYTES_AN_ITEM)
     try:
-        value = cbor2.loads(
-            data,
-            max_depth=MAX_DEPTH,
-            allow_indefinite=False,
-            allow_duplicate_keys=False,
-            strict_hashable_types=True,
-        )
-        canonical = encode(value)
-    except Exception as error:  # cbor2 lets errors of many types out for hostile input
+        return _read(bytes(data), most)
+    except IndexError:
+        raise MalformedMessage(f"{what} is not valid CBOR: it is cut short") from None
+    except (_Refused, UnicodeDecodeError) as error:
         raise MalformedMessage(f"{what} is not valid CBOR: {error}") from error
-    if canonical != bytes(data):
-        raise MalformedMessage(f"{what} is not in deterministic encoding, or bytes follow it")
-    return value
+
+
+def byte_strings(data: bytes, *, what: str) -> Iterator[bytes]:
+    """Yield the byte strings of a CBOR sequence (RFC 8742), one after the other.
+
+    :raises MalformedMessage: something else is met, or the last one is cut short.
+    """
+    at = 0
+    while at < len(data):
+        try:
+            begins, at = _string_at(data, at)
+        except IndexError:
+            raise MalformedMessage(f"{what} is not a CBOR sequence: it is cut short") from None
+        except _Refused as error:
+            raise MalformedMessage(f"{what} is not a CBOR sequence: {error}") from error
+        yield data[begins:at]
+
+
+def _string_at(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the byte string whose head is ``at`` begins and ends."""
+    head = data[at]
+    if head >> 5 != _BYTES:
+        raise _Refused("an item is not a byte string")
+    size, begins = (head & 31, at + 1) if head < 0x58 else _argument(data, head & 31, at + 1)
+    if begins + size > len(data):
+        raise IndexError
+    return begins, begins + size
+
+
+class _Refused(Exception):
+    """What is wrong, in words that repeat nothing of the message."""
+
+
+def _read(data: bytes, most: int) -> Any:  # noqa: PLR0912, PLR0915 - flat: it is fast so
+    """Return the value of ``data``; ``most`` is how many items it may have.
+
+    :raises _Refused, IndexError, UnicodeDecodeError: see :func:`decode`.
+    """
+    size = len(data)
+    at = 0
+    room = most - 1  # items that may yet be announced; the outermost is one
+    outer: list[Any] = []
+    frames: list[tuple[Any, int, Any, bytes]] = []
+    container: Any = outer
+    left = 1  # values still to come in this container
+    key: str | None = None
+    last = b""  # encoded form of the last key of this map
+    in_map = False
+    while True:
+        if left == 0:
+            if not frames:
+                break
+            container, left, key, last = frames.pop()
+            in_map = key is not None
+            continue
+        if in_map:
+            begins = at
+            head = data[at]
+            if head >> 5 != _TEXT:
+                raise _Refused("a map has a key that is not a text")
+            length, at = (head & 31, at + 1) if head < 0x78 else _argument(data, head & 31, at + 1)
+            ends = at + length
+            if ends > size:
+                raise IndexError
+            key, at = data[at:ends].decode(), ends
+            spelt = data[begins:ends]
+            if spelt <= last:
+                raise _Refused("a map has a key twice, or its keys out of order")
+            last = spelt
+        head = data[at]
+        at += 1
+        major, argument = head >> 5, head & 31
+        value: Any
+        if major == 7:
+            value, at = _simple(data, argument, at)
+        else:
+            if argument >= 24:
+                argument, at = _argument(data, argument, at)
+            if major == _UNSIGNED:
+                value = argument
+            elif major in (_TEXT, _BYTES):
+                ends = at + argument
+                if ends > size:
+                    raise IndexError
+                value, at = data[at:ends], ends
+                if major == _TEXT:
+                    value = value.decode()
+            elif major == _NEGATIVE:
+                value = -1 - argument
+            elif major == _TAG:
+                raise _Refused("it holds a tag, which no message does")
+            else:
+                needs = argument if major == _ARRAY else 2 * argument
+                if needs > size - at:
+                    raise IndexError
+                room -= needs
+                if room < 0:
+                    raise _Refused(f"it has more items than the {most} that it may have")
+                if len(frames) >= MAX_DEPTH:
+                    raise _Refused(f"it is more than {MAX_DEPTH} arrays and maps deep")
+                value = [] if major == _ARRAY else {}
+                if in_map:
+                    container[key] = value
+                else:
+                    container.append(value)
+                frames.append((container, left - 1, key if in_map else None, last))
+                container, left, key, last = value, argument, None, b""
+                in_map = major == _MAP
+                continue
+        if in_map:
+            container[key] = value
+        else:
+            container.append(value)
+        left -= 1
+    if at != size:
+        raise _Refused("more bytes follow it")
+    return outer[0]
+
+
+def _argument(data: bytes, info: int, at: int) -> tuple[int, int]:
+    """Return the argument that follows a head, and where the head ends."""
+    if info == 24:
+        value = data[at]
+        if value < 24:
+            raise _Refused("a number is spelt longer than needed")
+        return value, at + 1
+    if info > 27:
+        raise _Refused("it holds an indefinite or reserved length")
+    width = 1 << (info - 24)
+    ends = at + width
+    if ends > len(data):
+        raise IndexError
+    value = int.from_bytes(data[at:ends], "big")
+    if value >> (4 * width) == 0:
+        raise _Refused("a number is spelt longer than needed")
+    return value, ends
+
+
+def _simple(data: bytes, info: int, at: int) -> tuple[Any, int]:
+    """Return the simple value or float that follows a head of major type 7, and where it ends."""
+    if info in _SIMPLE:
+        return _SIMPLE[info], at
+    form = _FLOATS.get(info)
+    if form is None:
+        raise _Refused("it holds a simple value other than false, true and null")
+    ends = at + (1 << (info - 24))
+    if ends > len(data):
+        raise IndexError
+    spelt = data[at:ends]
+    value = struct.unpack(form, spelt)[0]
+    if value != value:  # noqa: PLR0124 - only a NaN differs from itself
+        if spelt != _NAN:
+            raise _Refused("it holds a second spelling of not-a-number")
+    elif info > 25 and _fits(_FLOATS[info - 1], value):
+        raise _Refused("a number is spelt longer than needed")
+    return value, ends
+
+
+def _fits(form: str, value: float) -> bool:
+    """Tell whether a float of half the width holds the very same number."""
+    try:
+        return bool(struct.unpack(form, struct.pack(form, value))[0] == value)
+    except OverflowError:
+        return False
 
 
 class Fields:

@@ -76,7 +76,7 @@ def open_policy(
     :raises SignatureInvalid: altered, or not signed by the site's authority.
     :raises PolicyMismatch: of another site.
     """
-    value = decode(signature, what="policy signature", max_bytes=1024)
+    value = decode(signature, what="policy signature", max_bytes=1024, max_items=3)
     if (
         not isinstance(value, list)
         or len(value) != 2

@@ -37,6 +37,9 @@ COMMITMENT_BYTES = 32
 TAG_BYTES = 16
 SEAL_OVERHEAD = COMMITMENT_BYTES + TAG_BYTES
 MAX_ENVELOPE_BYTES = MAX_MESSAGE_BYTES
+_PARTS = 4  # items: an array and its three members
+_HEADER_ITEMS = 31  # a map of 13 entries, one of them a map of at most two
+_MAX_HEADER_BYTES = 4096
 _KINDS = frozenset({LIVE_ENVELOPE, SEGMENT})
 
 
@@ -85,7 +88,10 @@ class Header:
 
         :raises MalformedMessage: it is not one.
         """
-        fields = Fields(decode(data, what="envelope header", max_bytes=4096), what="header")
+        value = decode(
+            data, what="envelope header", max_bytes=_MAX_HEADER_BYTES, max_items=_HEADER_ITEMS
+        )
+        fields = Fields(value, what="header")
         fields.version()
         header = cls(
             kind=fields.choice("kind", _KINDS),
@@ -152,7 +158,7 @@ class Blocks:
 
         :raises MalformedMessage: it is not ``[face, appearance / null, meta]``.
         """
-        value = decode(data, what="envelope blocks")
+        value = decode(data, what="envelope blocks", max_items=_PARTS)
         if (
             not isinstance(value, list)
             or len(value) != 3
@@ -245,7 +251,7 @@ class Envelope:
 
         :raises MalformedMessage, MessageTooLarge: it is not an envelope.
         """
-        value = decode(data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES)
+        value = decode(data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES, max_items=_PARTS)
         if (
             not isinstance(value, list)
             or len(value) != 3

@@ -20,6 +20,7 @@ from protocol.names import require_name
 CONTEXT = "sealtrace/v1"
 SEED_BYTES = 32
 SIGNATURE_BYTES = 64
+_ITEMS = 5  # the array and its four members
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class Signed:
 
         :raises MalformedMessage: not a signed message of ``kind``.
         """
-        value = decode(data, what=f"signed {kind}", max_bytes=max_bytes)
+        value = decode(data, what=f"signed {kind}", max_bytes=max_bytes, max_items=_ITEMS)
         if not isinstance(value, list) or len(value) != 4 or value[0] != kind:
             raise MalformedMessage(f"not a signed {kind}")
         _, signer, payload, signature = value
@@ -150,7 +151,7 @@ def signed_kind(data: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES) -> str:
 
     :raises MalformedMessage: it is not a signed message at all.
     """
-    value = decode(data, what="signed message", max_bytes=max_bytes)
+    value = decode(data, what="signed message", max_bytes=max_bytes, max_items=_ITEMS)
     if not isinstance(value, list) or len(value) != 4 or not isinstance(value[0], str):
         raise MalformedMessage("not a signed message")
     return value[0]

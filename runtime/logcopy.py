@@ -7,15 +7,12 @@ cosignatures). Nothing in it is secret: bodies are sealed to the auditors.
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
 from pathlib import Path
-
-import cbor2
 
 from protocol.audit import LogCopy
 from protocol.auditlog import parse_checkpoint
-from protocol.errors import CheckpointInvalid
+from protocol.encoding import byte_strings, encode
+from protocol.errors import CheckpointInvalid, MalformedMessage
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
 
@@ -42,7 +39,7 @@ def write_copy(folder: Path, copy: LogCopy) -> None:
     except OSError as error:
         raise FileProblem(f"cannot create {checkpoints}: {error.strerror}") from error
     atomic_write(folder / _ORIGIN, f"{copy.origin}\n".encode())
-    atomic_write(folder / _ENTRIES, b"".join(cbor2.dumps(entry) for entry in copy.entries))
+    atomic_write(folder / _ENTRIES, b"".join(encode(entry) for entry in copy.entries))
     for text in copy.checkpoints:
         size = parse_checkpoint(text)[0].size
         _write_checkpoint(checkpoints, size, text)
@@ -58,11 +55,9 @@ def read_copy(folder: Path) -> LogCopy:
     origin = read_file(folder / _ORIGIN, 1024).decode("utf-8", "replace").strip()
     data = read_file(folder / _ENTRIES, MAX_ENTRIES_BYTES)
     try:
-        entries = tuple(_sequence(data))
-    except (cbor2.CBORDecodeError, EOFError, TypeError, ValueError) as error:
-        raise LogCopyInvalid(
-            f"{folder / _ENTRIES} is damaged: {error}; fetch or export the log again"
-        ) from error
+        entries = tuple(byte_strings(data, what=str(folder / _ENTRIES)))
+    except MalformedMessage as error:
+        raise LogCopyInvalid(f"{error}: fetch or export the log again") from error
     texts = tuple(
         read_file(path, MAX_CHECKPOINT_BYTES).decode("utf-8", "replace")
         for path in sorted((folder / _CHECKPOINTS).glob("*.txt"))
@@ -95,12 +90,3 @@ def _merged(first: str, second: str) -> str:
     more = second.partition("\n\n")[2].splitlines()
     every = list(dict.fromkeys([*lines.splitlines(), *more]))
     return note + "\n\n" + "\n".join(every) + "\n"
-
-
-def _sequence(data: bytes) -> Iterator[bytes]:
-    stream = io.BytesIO(data)
-    while stream.tell() < len(data):
-        item = cbor2.load(stream)
-        if not isinstance(item, bytes):
-            raise TypeError("an entry is not a byte string")
-        yield item
