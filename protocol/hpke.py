@@ -29,6 +29,17 @@ SEED_BYTES = 96
 PUBLIC_BYTES = 1216
 _MLKEM_SEED = 64
 _MLKEM_PUBLIC = 1184
+_P = 2**255 - 19
+_LOW_ORDER_U = frozenset(
+    {
+        0,
+        1,
+        _P - 1,
+        0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+        0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+    }
+)
+"""The X25519 coordinates whose multiples are all zero: nothing can be agreed on with them."""
 
 
 class PublicKey:
@@ -39,6 +50,9 @@ class PublicKey:
     def __init__(self, raw: bytes) -> None:
         if len(raw) != PUBLIC_BYTES:
             raise MalformedMessage(f"a sealing public key has {PUBLIC_BYTES} bytes")
+        u = int.from_bytes(raw[_MLKEM_PUBLIC:], "little") % 2**255 % _P  # RFC 7748, section 5
+        if u in _LOW_ORDER_U:
+            raise MalformedMessage("a sealing public key of low order: it would seal to nobody")
         try:
             self._key = MLKEM768X25519PublicKey(
                 MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC]),
