@@ -23,15 +23,29 @@ SIGNATURE_BYTES = 64
 _ITEMS = 5  # the array and its four members
 
 
+_P = 2**255 - 19
+_SIGN_BIT = 1 << 255
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset({0, 1, _P - 1, _ORDER_8, _P - _ORDER_8})
+"""The y coordinates of the eight points of order 1, 2, 4 and 8 (RFC 8032, section 5.1)."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerifyKey:
-    """An Ed25519 public key, 32 raw bytes."""
+    """An Ed25519 public key, 32 raw bytes.
+
+    Refused are the points of small order, under which one signature verifies for many messages, so
+    that nobody's word is bound to it, and coordinates that are not reduced: second spellings.
+    """
 
     raw: bytes
 
     def __post_init__(self) -> None:
         if len(self.raw) != 32:
             raise MalformedMessage("an Ed25519 public key has 32 bytes")
+        y = int.from_bytes(self.raw, "little") & ~_SIGN_BIT
+        if y >= _P or y in _SMALL_ORDER:
+            raise MalformedMessage("an Ed25519 public key is of small order, or not canonical")
 
     @property
     def fingerprint(self) -> str:
