@@ -42,12 +42,13 @@ from typing import Any
 from pymerkle import InmemoryTree, InvalidProof, MerkleProof, verify_consistency, verify_inclusion
 
 from protocol import hpke
-from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
+from protocol.encoding import PROTOCOL_VERSION, Fields, decode, decode_base64, encode
 from protocol.errors import (
     CheckpointInvalid,
     EntryAltered,
     LogForked,
     LogInconsistent,
+    MalformedMessage,
     SignatureInvalid,
 )
 from protocol.signing import SigningKey, VerifyKey
@@ -140,16 +141,22 @@ class Entry:
             body=fields.mapping("body", max_items=MAX_AUDITORS),
         )
         fields.done()
+        if not all(isinstance(sealed, bytes) for sealed in entry.body.values()):
+            raise MalformedMessage("a log entry's body is not sealed to each auditor")
         return entry
 
     def open(self, auditor: str, key: hpke.PrivateKey) -> dict[str, Any]:
         """Open the body as ``auditor``.
 
         :raises AuthenticationFailed: not sealed to this auditor, or altered.
+        :raises MalformedMessage: what was sealed is not a map.
         """
         sealed = self.body.get(auditor, b"")
         context = [self.kind, self.time_ms, self.actor, self.query_id]
-        return dict(decode(key.open(sealed, purpose=_ENTRY, context=context), what="entry body"))
+        body = decode(key.open(sealed, purpose=_ENTRY, context=context), what="entry body")
+        if not isinstance(body, dict):
+            raise MalformedMessage("a log entry's body is not a map")
+        return body
 
 
 def seal_entry(
@@ -216,19 +223,25 @@ def parse_checkpoint(text: str) -> tuple[Checkpoint, list[tuple[str, bytes]]]:
     """
     note, gap, signatures = text.partition("\n\n")
     lines = note.split("\n")
-    if not gap or len(lines) != 3 or not _ORIGIN.fullmatch(lines[0]) or len(text) > 65_536:
+    if (
+        not gap
+        or not text.endswith("\n")
+        or len(lines) != 3
+        or not _ORIGIN.fullmatch(lines[0])
+        or len(text) > 65_536
+    ):
         raise CheckpointInvalid("not a checkpoint: three lines, an empty line, signatures")
     if not re.fullmatch(r"0|[1-9][0-9]{0,17}", lines[1]):
         raise CheckpointInvalid("a checkpoint's size is not a number")
     found: list[tuple[str, bytes]] = []
     try:
-        root = base64.b64decode(lines[2], validate=True)
-        for line in signatures.splitlines():
+        root = decode_base64(lines[2], what="a checkpoint's root")
+        for line in signatures.removesuffix("\n").split("\n"):
             match = _SIGNATURE_LINE.fullmatch(line)
             if match is None:
                 raise CheckpointInvalid("a checkpoint has a line that is not a signature")
-            found.append((match[1], base64.b64decode(match[2], validate=True)))
-    except ValueError as error:
+            found.append((match[1], decode_base64(match[2], what="a signature")))
+    except MalformedMessage as error:
         raise CheckpointInvalid("a checkpoint holds bad base64") from error
     if len(root) != 32 or not found:
         raise CheckpointInvalid("a checkpoint has no SHA-256 root or no signature")

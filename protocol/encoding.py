@@ -8,6 +8,8 @@ message can cost is bounded by its own size, whoever sent it.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -234,6 +236,23 @@ def _fits(form: str, value: float) -> bool:
         return bool(struct.unpack(form, struct.pack(form, value))[0] == value)
     except OverflowError:
         return False
+
+
+def decode_base64(text: str | bytes, *, what: str) -> bytes:
+    """Return the bytes of the one base64 (RFC 4648 section 4, padded) that spells them.
+
+    The last character of other readings has bits to spare: one value would have several spellings.
+
+    :raises MalformedMessage: it is not base64, or not as an encoder writes it.
+    """
+    spelt = text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
+    try:
+        data = base64.b64decode(spelt, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise MalformedMessage(f"{what} is not base64") from error
+    if base64.b64encode(data) != spelt:
+        raise MalformedMessage(f"{what} is not base64 as an encoder writes it")
+    return data
 
 
 class Fields:

@@ -20,7 +20,6 @@ must start unattended; such a file is as safe as its disk.
 from __future__ import annotations
 
 import base64
-import binascii
 import getpass
 import os
 import re
@@ -33,6 +32,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from protocol.encoding import decode_base64
+from protocol.errors import MalformedMessage
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, read_file
 
@@ -291,8 +292,8 @@ def _parse(path: Path) -> tuple[dict[str, str], str, bytes]:
         raise _damaged(path)
     fields = dict(line.split(": ", 1) for line in match["header"].splitlines())
     try:
-        body = base64.b64decode(match["body"].replace("\n", ""), validate=True)
-    except binascii.Error:
+        body = decode_base64(match["body"].replace("\n", ""), what=str(path))
+    except MalformedMessage:
         raise _damaged(path) from None
     if fields["version"] != "1":
         raise KeyFileError(f"{path} was made by a newer version of this program; use that one")

@@ -6,8 +6,6 @@ everything else takes a client certificate of a principal in force.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Annotated
 
 import structlog
@@ -15,6 +13,8 @@ from fastapi import FastAPI, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
+from protocol.encoding import decode_base64
+from protocol.errors import MalformedMessage
 from provisioning.enrolment import est
 from provisioning.enrolment.errors import ClaimUnknown, EnrolmentRefused, RequestInvalid
 from provisioning.enrolment.registrar import Registrar
@@ -146,9 +146,9 @@ def _credentials(request: Request) -> tuple[str, bytes]:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     try:
         value = value if scheme.lower() == "basic" else "-"
-        box, _, claim = base64.b64decode(value, validate=True).decode().partition(":")
+        box, _, claim = decode_base64(value, what="the claim").decode().partition(":")
         return box, bytes.fromhex(claim)
-    except (binascii.Error, ValueError):
+    except (MalformedMessage, ValueError):
         raise ClaimUnknown(
             "enrolling takes a claim: HTTP Basic with the box's name and the claim in hex"
         ) from None
@@ -168,8 +168,8 @@ async def _request_body(request: Request) -> bytes:
 
 def _proof(header: str) -> bytes:
     try:
-        return base64.b64decode(header, validate=True)
-    except binascii.Error:
+        return decode_base64(header, what="the proof")
+    except MalformedMessage:
         raise RequestInvalid(f"the header {est.IDENTITY_HEADER} is not base64") from None
 
 

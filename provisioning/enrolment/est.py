@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Sequence
 
 from cryptography import x509
@@ -11,6 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import NameOID
 
+from protocol.encoding import decode_base64
+from protocol.errors import MalformedMessage
 from provisioning.enrolment.errors import RequestInvalid
 from provisioning.enrolment.messages import MAX_REQUEST_BYTES
 
@@ -38,8 +39,8 @@ def decode_body(body: bytes) -> bytes:
     if len(body) > 2 * MAX_REQUEST_BYTES:
         raise RequestInvalid("the request is larger than a certificate request can be")
     try:
-        return base64.b64decode(b"".join(body.split()), validate=True)
-    except binascii.Error as error:
+        return decode_base64(b"".join(body.split()), what="the request")
+    except MalformedMessage as error:
         raise RequestInvalid("the request is not base64 (RFC 7030, section 4.2.1)") from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import protocol_samples as s
@@ -24,12 +25,14 @@ from protocol.auditlog import (
     verify_checkpoint,
     verify_cosignature,
 )
+from protocol.encoding import decode_base64
 from protocol.errors import (
     AuthenticationFailed,
     CheckpointInvalid,
     EntryAltered,
     LogForked,
     LogInconsistent,
+    MalformedMessage,
 )
 
 ORIGIN = "sealtrace/vectors/c1"
@@ -132,10 +135,46 @@ def test_checkpoints_are_signed_and_cosigned() -> None:
 def test_an_altered_checkpoint_does_not_verify(data: st.DataObject) -> None:
     note = sign_checkpoint(head([b"a", b"b"]), s.signing_key("c1"))
     position = data.draw(st.integers(0, len(note) - 2))
-    other = data.draw(st.characters(codec="ascii", exclude_characters=note[position] + "\r"))
+    other = data.draw(st.characters(codec="ascii", exclude_characters=note[position]))
     altered = note[:position] + other + note[position + 1 :]
     with pytest.raises(CheckpointInvalid):
         verify_checkpoint(altered, origin=ORIGIN, key=s.signing_key("c1").verify_key)
+
+
+def test_no_checkpoint_has_a_second_spelling() -> None:
+    key = s.signing_key("c1")
+    note = sign_checkpoint(head([b"a", b"b"]), key)
+    verify_checkpoint(note, origin=ORIGIN, key=key.verify_key)
+    alphabet = (
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/= \t\r\x0b\x0c\x1c\x85"
+    )
+    for position in range(len(note)):
+        for other in set(alphabet) - {note[position]}:
+            for altered in (
+                note[:position] + other + note[position + 1 :],
+                note[:position] + other + note[position:],
+            ):
+                with pytest.raises(CheckpointInvalid):
+                    verify_checkpoint(altered, origin=ORIGIN, key=key.verify_key)
+    for altered in (note[:-1], note[:-1] + "\r\n", note + "\n", note + "=", " " + note):
+        with pytest.raises(CheckpointInvalid):
+            verify_checkpoint(altered, origin=ORIGIN, key=key.verify_key)
+
+
+@given(st.binary(max_size=80), st.data())
+def test_base64_is_read_in_its_one_spelling_alone(data: bytes, draw: st.DataObject) -> None:
+    spelt = base64.b64encode(data).decode()
+    assert decode_base64(spelt, what="data") == data
+    if spelt:
+        place = draw.draw(st.integers(0, len(spelt) - 1))
+        other = spelt[:place] + draw.draw(st.characters()) + spelt[place + 1 :]
+        try:
+            assert (decode_base64(other, what="data") == data) == (other == spelt)
+        except MalformedMessage:
+            assert other != spelt
+    for wrong in (spelt + "=", spelt + "\n", " " + spelt):
+        with pytest.raises(MalformedMessage):
+            decode_base64(wrong, what="data")
 
 
 def test_a_cosignature_does_not_pass_to_another_checkpoint() -> None:
