@@ -14,7 +14,13 @@ from dataclasses import dataclass, replace
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.epoch import Announcement, excluded_subsets
-from protocol.errors import MalformedMessage, ScopeExceeded, ShareInvalid, SharesMissing
+from protocol.errors import (
+    KeyCommitmentMismatch,
+    MalformedMessage,
+    ScopeExceeded,
+    ShareInvalid,
+    SharesMissing,
+)
 from protocol.keytree import LABELS, ModalityKey, Node, cover, expand, modality_key, window_nodes
 from protocol.names import SLOTS_PER_EPOCH, CameraAddress
 from protocol.signing import Signed, SigningKey, sign
@@ -287,6 +293,14 @@ def seal_grant(
     return matcher.seal(value, purpose=_GRANT, context=[grant_id, query_digest])
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The key that opens a block, and the custodians that released something else in its place."""
+
+    key: ModalityKey
+    liars: frozenset[str] = frozenset()
+
+
 class EpochKeys:
     """The keys of one scope, put together from the grants of at least m custodians.
 
@@ -317,20 +331,37 @@ class EpochKeys:
             label=label,
         )
 
+    def opening(
+        self, slot: int, label: str, commitment: bytes, *, doubted: frozenset[str] = frozenset()
+    ) -> Opening:
+        """Return the key that ``commitment`` (32 bytes) commits to.
+
+        :param doubted: custodians known to have lied; of no concern where all agree.
+        :raises ScopeExceeded: not granted.
+        :raises KeyCommitmentMismatch: what the custodians released is another key.
+        """
+        key = self.key(slot, label)
+        if not hmac.compare_digest(key.commitment, commitment):
+            raise KeyCommitmentMismatch(f"the {label} block was sealed under another key")
+        return Opening(key)
+
     def narrowed(self, slots: range) -> EpochKeys:
         """Return the keys of some consecutive slots of this scope.
 
         :raises ScopeExceeded: a slot among them was not granted.
         """
-        granted = self.slots()
-        if not slots or slots.start not in granted or slots.stop - 1 not in granted:
-            raise ScopeExceeded(f"slots {slots.start} to {slots.stop - 1} were not granted")
-        scope = replace(self.scope, first_slot=slots.start, last_slot=slots.stop - 1)
+        scope = self._narrow(slots)
         leaves = {
             label: {slot: by_slot[slot] for slot in slots}
             for label, by_slot in self._leaves.items()
         }
         return EpochKeys(scope, leaves)
+
+    def _narrow(self, slots: range) -> Scope:
+        granted = self.slots()
+        if not slots or slots.start not in granted or slots.stop - 1 not in granted:
+            raise ScopeExceeded(f"slots {slots.start} to {slots.stop - 1} were not granted")
+        return replace(self.scope, first_slot=slots.start, last_slot=slots.stop - 1)
 
     def slots(self) -> range:
         """Return the slots that were granted."""
