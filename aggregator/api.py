@@ -22,7 +22,7 @@ from aggregator.matching.calibration import Calibration
 from aggregator.queries import QueryConflict, QueryDesk, QueryUnknown
 from aggregator.store import Store
 from aggregator.store.queries import QueryRecord
-from aggregator.views import box_view, query_view
+from aggregator.views import box_view, false_grants_view, query_view
 from protocol.directory import AGGREGATOR, BOX, Principal
 from protocol.encoding import encode
 from protocol.names import SLOT_MS
@@ -118,6 +118,7 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
             "policy_version": parts.policy.version,
             "policy_digest": parts.policy.digest.hex(),
             "newest_envelope": parts.store.newest_envelope(),
+            "false_grants": false_grants_view(parts.desk),
         }
 
     @app.get("/v1/directory", dependencies=[known_caller], response_class=CborResponse)

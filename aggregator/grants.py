@@ -1,35 +1,33 @@
 """Ask the custodians for the keys of an authorized query, and put together what they release.
 
 All custodians are asked at once; each decides for itself. Fewer than the site's threshold of them
-means that nothing opens, and the error says who answered what.
+means that nothing opens, and the error says who answered what. One that answers falsely keeps
+nothing closed that enough others opened, and is named: what shows at once here (slots, cameras or
+keys that were not asked for, a seal that does not open, an old grant), a false key when something
+is opened with it (`protocol.reconcile`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
+from aggregator.asking import Panel, Patience
 from aggregator.store import Store, StoredAnnouncement
 from aggregator.store.queries import QueryRecord
 from protocol import hpke
+from protocol.authorization import AuthorizedQuery
 from protocol.directory import CUSTODIAN, Principal
 from protocol.encoding import MAX_MESSAGE_BYTES, encode
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.errors import ProtocolError, SharesMissing
-from protocol.grant import (
-    GRANT_KIND,
-    EpochKeys,
-    Grant,
-    GrantedKeys,
-    GrantRequest,
-    Scope,
-    combine,
-)
+from protocol.grant import GRANT_KIND, EpochKeys, Grant, GrantedKeys, GrantRequest, Scope
 from protocol.query import MatcherKey
+from protocol.reconcile import check_released, reconcile
 from protocol.signing import Signed, SigningKey
 from runtime.auditlog import AuditLog
 from runtime.clock import system_ms
@@ -48,11 +46,17 @@ EpochName = tuple[str, str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one custodian released nothing; ``final`` when asking again would not change it."""
+    """Why one custodian released nothing that counts.
+
+    Args:
+        final: asking again would not change it.
+        false: it signed an answer that no custodian gives who goes by the protocol.
+    """
 
     custodian: str
     reason: str
-    final: bool
+    final: bool = False
+    false: bool = False
 
 
 class GrantRejected(OperationError):
@@ -81,12 +85,14 @@ class Granted:
     Args:
         keys: the keys, one a scope.
         grant_ids: the grants that they came from.
+        answered: whose keys went into each scope: with another's it might come out otherwise.
         refused: camera and epoch to why it stayed closed although the query was granted.
-        refusals: custodians that released nothing at all.
+        refusals: custodians that released nothing that counts.
     """
 
     keys: tuple[EpochKeys, ...]
     grant_ids: tuple[bytes, ...]
+    answered: Mapping[EpochName, frozenset[str]]
     refused: Mapping[tuple[str, int], str]
     refusals: tuple[Refusal, ...]
 
@@ -100,104 +106,147 @@ class Custodians:
         log: the aggregator's audit log.
         key: the aggregator's identity.
         tls: its client certificate.
+        patience: how long custodians are waited for.
     """
 
     def __init__(
-        self, store: Store, trust: Trust, log: AuditLog, key: SigningKey, tls: TlsConfig | None
+        self,
+        store: Store,
+        trust: Trust,
+        log: AuditLog,
+        key: SigningKey,
+        tls: TlsConfig | None,
+        *,
+        patience: Patience | None = None,
     ) -> None:
         self._store = store
         self._trust = trust
         self._log = log
         self._key = key
         self._tls = tls
+        self._panel: Panel[Grant | Refusal] = Panel(patience or Patience())
 
     def grant(
         self,
         record: QueryRecord,
+        authorized: AuthorizedQuery,
         approvals: Sequence[Signed],
         withdrawals: Sequence[Signed],
         matcher: hpke.PrivateKey,
+        *,
         announcements: Sequence[StoredAnnouncement],
+        wait_for_all: bool = False,
     ) -> Granted:
         """Ask for the keys of ``announcements``, as far as the query covers them by now.
 
+        Args:
+            record, authorized: the query as it is kept, and as it was authorized.
+            approvals, withdrawals: what is known of either.
+            matcher: to whose public half the keys are to be sealed.
+            announcements: of the days and cameras to be opened.
+            wait_for_all: wait for slow custodians although enough others have answered.
+
         Raises:
             TooFewGrants: fewer custodians than the threshold granted anything.
-            ShareInvalid, ScopeExceeded: custodians contradict one another; nothing is used.
         """
         statement = MatcherKey(record.digest, matcher.public, system_ms()).sign(self._key)
         collected: list[Granted] = []
-        for start in range(0, len(announcements), ANNOUNCEMENTS_A_REQUEST):
-            part = announcements[start : start + ANNOUNCEMENTS_A_REQUEST]
+        readable, unreadable = _readable(announcements)
+        for start in range(0, len(readable), ANNOUNCEMENTS_A_REQUEST):
+            part = readable[start : start + ANNOUNCEMENTS_A_REQUEST]
             request = GrantRequest(
                 query=record.signed,
                 approvals=tuple(approval.to_bytes() for approval in approvals),
                 withdrawals=tuple(withdrawal.to_bytes() for withdrawal in withdrawals),
                 matcher_key=statement.to_bytes(),
-                announcements=tuple(announcement.signed for announcement in part),
+                announcements=tuple(stored.signed for stored, _ in part),
                 requested_at_ms=system_ms(),
             )
             signed = request.sign(self._key).to_bytes()
-            collected.append(self._ask_all(record, signed, part, matcher))
+            asked = _Asked(authorized, {name_of(stored): stated for stored, stated in part})
+            answers = self._ask_all(record, signed, wait_for_all)
+            collected.append(self._take_in(record, asked, answers, matcher))
         return Granted(
             keys=tuple(keys for granted in collected for keys in granted.keys),
             grant_ids=tuple(g for granted in collected for g in granted.grant_ids),
-            refused={k: v for granted in collected for k, v in granted.refused.items()},
-            refusals=collected[-1].refusals if collected else (),
+            answered={k: v for granted in collected for k, v in granted.answered.items()},
+            refused=unreadable
+            | {k: v for granted in collected for k, v in granted.refused.items()},
+            refusals=tuple({r: None for granted in collected for r in granted.refusals}),
         )
 
     def _ask_all(
-        self,
-        record: QueryRecord,
-        request: bytes,
-        announcements: Sequence[StoredAnnouncement],
-        matcher: hpke.PrivateKey,
-    ) -> Granted:
+        self, record: QueryRecord, request: bytes, wait_for_all: bool
+    ) -> dict[str, Grant | Refusal]:
+        """Return what each custodian says, for those that say nothing a refusal."""
         directory = self._trust.directory
         custodians = directory.with_duty(CUSTODIAN)
-        with ThreadPoolExecutor(len(custodians) or 1, thread_name_prefix="grant") as pool:
-            answers = list(pool.map(lambda c: self._ask(c, record, request), custodians))
-        grants = [answer for answer in answers if isinstance(answer, tuple)]
-        refusals = [answer for answer in answers if isinstance(answer, Refusal)]
-        if len(grants) < directory.threshold:
-            raise TooFewGrants(len(grants), directory.threshold, refusals)
+
+        def enough(answers: Mapping[str, Grant | Refusal]) -> bool:
+            granted = sum(isinstance(answer, Grant) for answer in answers.values())
+            return granted >= directory.threshold
+
+        answers = self._panel.ask(
+            {one.name: partial(self._ask, one, record, request) for one in custodians},
+            enough=enough,
+            wait_for_all=wait_for_all,
+        )
+        silent = "it has not answered in time"
+        return {one.name: answers.get(one.name, Refusal(one.name, silent)) for one in custodians}
+
+    def _take_in(
+        self,
+        record: QueryRecord,
+        asked: _Asked,
+        answers: Mapping[str, Grant | Refusal],
+        matcher: hpke.PrivateKey,
+    ) -> Granted:
+        """Open and check what came, note it, put it together."""
+        threshold = self._trust.directory.threshold
+        refusals = [answer for answer in answers.values() if isinstance(answer, Refusal)]
         released: dict[EpochName, dict[str, GrantedKeys]] = {}
         refused: dict[tuple[str, int], str] = {}
-        opened: list[Grant] = []
-        for custodian, grant in grants:
-            self._note(record, custodian, grant)
-            try:
-                granted = grant.open(matcher)
-            except ProtocolError as error:
-                _log.error("grant_does_not_open", custodian=custodian, reason=str(error))
-                refusals.append(Refusal(custodian, f"its grant does not open: {error}", False))
+        counted: list[Grant] = []
+        for custodian, grant in answers.items():
+            if not isinstance(grant, Grant):
                 continue
-            opened.append(grant)
-            for keys in granted:
-                released.setdefault(_name(keys.scope), {})[custodian] = keys
+            try:
+                self._note(record, custodian, grant)
+                granted = asked.check(custodian, grant, grant.open(matcher))
+            except (GrantRejected, ProtocolError) as error:
+                _log.error("grant_is_false", custodian=custodian, reason=str(error))
+                refusals.append(Refusal(custodian, f"its grant is false: {error}", false=True))
+                continue
+            counted.append(grant)
+            for name, keys in granted.items():
+                released.setdefault(name, {})[custodian] = keys
             refused.update({(camera, epoch): why for camera, epoch, why in grant.refused})
-        if len(opened) < directory.threshold:
-            raise TooFewGrants(len(opened), directory.threshold, refusals)
+        if len(counted) < threshold:
+            raise TooFewGrants(len(counted), threshold, refusals)
+        combined: dict[EpochName, EpochKeys] = {}
+        for name, keys_of in released.items():
+            try:
+                combined[name] = reconcile(asked.announcements[name], keys_of)
+            except SharesMissing as error:
+                refused.setdefault((name[1], name[2]), str(error))
+        opened = {(camera, epoch) for _box, camera, epoch, _generation in combined}
         return Granted(
-            keys=tuple(_combine_each(announcements, released, refused)),
-            grant_ids=tuple(grant.grant_id for grant in opened),
-            refused=refused,
+            keys=tuple(combined.values()),
+            grant_ids=tuple(grant.grant_id for grant in counted),
+            answered={name: frozenset(released[name]) for name in combined},
+            refused={place: why for place, why in refused.items() if place not in opened},
             refusals=tuple(refusals),
         )
 
-    def _ask(
-        self, custodian: Principal, record: QueryRecord, request: bytes
-    ) -> tuple[str, Grant] | Refusal:
+    def _ask(self, custodian: Principal, record: QueryRecord, request: bytes) -> Grant | Refusal:
         """Return the custodian's verified grant, or why there is none."""
         name = custodian.name
         try:
-            grant = self._fetch(custodian, record, request)
+            return self._fetch(custodian, record, request)
         except ProblemError as error:
             refusal = Refusal(name, str(error), final=error.status in _FINAL)
         except (OperationError, ProtocolError) as error:
-            refusal = Refusal(name, str(error), final=False)
-        else:
-            return name, grant
+            refusal = Refusal(name, str(error), false=isinstance(error, GrantRejected))
         _log.warning("not_granted", custodian=name, reason=refusal.reason, final=refusal.final)
         return refusal
 
@@ -223,12 +272,23 @@ class Custodians:
         return grant
 
     def _note(self, record: QueryRecord, custodian: str, grant: Grant) -> None:
+        """Write a grant down before it is used.
+
+        Raises:
+            GrantRejected: it came before, so this is an old one.
+        """
+        known = self._store.reading().conn.execute(
+            "SELECT custodian FROM grants WHERE grant_id = ?", [grant.grant_id]
+        )
+        if known.fetchone() is not None:
+            raise GrantRejected("it is a grant that came before")
         scopes = [scope.to_value() for scope in grant.scopes]
         body = {
             "custodian": custodian,
             "grant_id": grant.grant_id,
             "query_digest": record.digest,
             "scopes": scopes,
+            "labels": list(grant.labels),
         }
         self._log.append("grant-received", system_ms(), self._key.signer, record.query_id, body)
         with self._store.writing() as database:
@@ -250,38 +310,71 @@ class Custodians:
             )
 
 
-def _combine_each(
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What custodians were asked for."""
+
+    authorized: AuthorizedQuery
+    announcements: Mapping[EpochName, Announcement]
+
+    def check(
+        self, custodian: str, grant: Grant, released: Sequence[GrantedKeys]
+    ) -> dict[EpochName, GrantedKeys]:
+        """Hold an opened grant against what was asked; return its keys by announcement.
+
+        A custodian states its time, and grants what the query covers at that time. So what an
+        honest one releases is known exactly, but for the keys themselves.
+
+        Raises:
+            GrantRejected, ScopeExceeded, ShareInvalid: it is something else.
+        """
+        wanted = set(self.authorized.labels())
+        if set(grant.labels) != wanted:
+            raise GrantRejected(
+                f"it releases keys for {', '.join(sorted(grant.labels)) or 'nothing'}; "
+                f"{', '.join(sorted(wanted))} were asked for"
+            )
+        found: dict[EpochName, GrantedKeys] = {}
+        for keys in released:
+            scope, name = keys.scope, name_in(keys.scope)
+            announcement = self.announcements.get(name)
+            if announcement is None:
+                raise GrantRejected(f"nobody asked for keys of camera '{name[1]}', epoch {name[2]}")
+            if name in found:
+                raise GrantRejected(f"it releases camera '{name[1]}', epoch {name[2]} twice")
+            check_released(announcement, custodian, keys)
+            slots = self.authorized.grantable_slots(scope.epoch, now_ms=grant.granted_at_ms)
+            if range(scope.first_slot, scope.last_slot + 1) != slots:
+                raise GrantRejected(
+                    f"it releases slots {scope.first_slot} to {scope.last_slot} of camera "
+                    f"'{name[1]}', epoch {name[2]}, which is not what the query covers at the time "
+                    "that it states"
+                )
+            found[name] = keys
+        return found
+
+
+def _readable(
     announcements: Sequence[StoredAnnouncement],
-    released: Mapping[EpochName, Mapping[str, GrantedKeys]],
-    refused: dict[tuple[str, int], str],
-) -> list[EpochKeys]:
-    """Combine what was released; what too few custodians released joins ``refused``."""
-    combined = []
+) -> tuple[list[tuple[StoredAnnouncement, Announcement]], dict[tuple[str, int], str]]:
+    """Read announcements; one that is spoilt in the store is left out, or it would spoil all."""
+    readable: list[tuple[StoredAnnouncement, Announcement]] = []
+    refused: dict[tuple[str, int], str] = {}
     for stored in announcements:
-        address = stored.address
-        mine = released.get((address.box, address.camera, stored.epoch, stored.generation))
-        if not mine:
-            continue
-        signed = Signed.parse(stored.signed, kind=EPOCH_KIND)
-        announcement = Announcement.parse(signed.payload, box=signed.signer)
         try:
-            combined.append(combine(announcement, _agreed(mine)))
-        except SharesMissing as error:
-            refused.setdefault((address.camera, stored.epoch), str(error))
-    return combined
+            signed = Signed.parse(stored.signed, kind=EPOCH_KIND)
+            readable.append((stored, Announcement.parse(signed.payload, box=signed.signer)))
+        except ProtocolError as error:
+            _log.error("announcement_altered", camera=stored.address.camera, reason=str(error))
+            refused[stored.address.camera, stored.epoch] = f"its announcement is spoilt: {error}"
+    return readable, refused
 
 
-def _agreed(released: Mapping[str, GrantedKeys]) -> list[GrantedKeys]:
-    """Return what most custodians released alike, each of them counted once.
-
-    Those whose clocks straddle a slot's beginning release different last slots; and one that lies
-    about its scope does not keep closed what enough others have opened.
-    """
-    alike: dict[tuple[Scope, frozenset[str]], list[GrantedKeys]] = {}
-    for keys in released.values():
-        alike.setdefault((keys.scope, frozenset(keys.nodes)), []).append(keys)
-    return max(alike.values(), key=lambda group: (len(group), -group[0].scope.last_slot))
+def name_of(stored: StoredAnnouncement) -> EpochName:
+    """Return which announcement that is."""
+    return (stored.address.box, stored.address.camera, stored.epoch, stored.generation)
 
 
-def _name(scope: Scope) -> EpochName:
+def name_in(scope: Scope) -> EpochName:
+    """Return of which announcement a scope is part."""
     return (scope.address.box, scope.address.camera, scope.epoch, scope.generation)

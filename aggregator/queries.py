@@ -21,6 +21,7 @@ from aggregator.store.queries import (
     ENDED,
     INTERRUPTED,
     RUNNABLE,
+    FalseGrant,
     QueryBook,
     QueryRecord,
 )
@@ -257,7 +258,32 @@ class QueryDesk:
         """Return how many candidates a query has."""
         return self._book.count_results(digest)
 
+    def false_grants(self, digest: bytes | None = None) -> list[FalseGrant]:
+        """Return which custodians answered falsely, to one query or to any; the oldest first."""
+        return self._book.false_grants(digest)
+
     # ------------------------------------------------------------------ for the runner
+
+    def accuse(self, record: QueryRecord, custodian: str, reason: str) -> None:
+        """Log and keep that a custodian answered this query falsely; once a query."""
+        with self._lock:
+            known = {found.custodian for found in self._book.false_grants(record.digest)}
+            if custodian in known:
+                return
+            body = {
+                "query_digest": record.digest,
+                "reason": f"{custodian}: {reason}",
+                "custodian": custodian,
+            }
+            self._append("refusal", record.query_id, body)
+            found = FalseGrant(record.digest, custodian, reason, system_ms())
+            self._book.add_false_grant(found)
+        _log.error(
+            "custodian_granted_falsely",
+            custodian=custodian,
+            query=record.query_id.hex(),
+            reason=reason,
+        )
 
     def matcher(self, digest: bytes) -> hpke.PrivateKey | None:
         """Return the private half of a query's matcher key, if this process has it."""

@@ -13,9 +13,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from aggregator.grants import Custodians, EpochName, Granted, TooFewGrants
+from aggregator.doubts import Doubts, Judgement, is_genuine, judge, listed
+from aggregator.grants import (
+    Custodians,
+    EpochName,
+    Granted,
+    Refusal,
+    TooFewGrants,
+    name_in,
+    name_of,
+)
 from aggregator.matching.pool import Matcher
-from aggregator.matching.scopes import MatchReport
+from aggregator.matching.scopes import Altered, MatchReport
 from aggregator.queries import QueryDesk
 from aggregator.store import Store, StoredAnnouncement
 from aggregator.store.queries import (
@@ -31,6 +40,7 @@ from aggregator.store.queries import (
     QueryRecord,
 )
 from protocol.authorization import AuthorizedQuery, authorize, parse_signed_query
+from protocol.directory import CUSTODIAN
 from protocol.errors import (
     ApprovalsMissing,
     NotAuthorized,
@@ -61,6 +71,8 @@ class _Run:
 
     keys: dict[EpochName, EpochKeys] = field(default_factory=dict)
     refused: dict[EpochName, range] = field(default_factory=dict)
+    answered: dict[EpochName, frozenset[str]] = field(default_factory=dict)
+    doubts: Doubts = field(default_factory=Doubts)
     grant_ids: set[bytes] = field(default_factory=set)
     cursor: int = 0
     retry_at_s: float = 0.0
@@ -127,6 +139,7 @@ class QueryRunner:
         except (QueryExpired, ProgrammeEnded) as error:
             self._end(record, EXPIRED, str(error))
         except TooFewGrants as error:
+            self._accuse(record, error.refusals)
             if error.final:
                 self._end(record, FAILED, str(error))
             else:
@@ -144,7 +157,7 @@ class QueryRunner:
         held = dict(run.keys)
         fresh = self._fetch_keys(record, authorized, run, now_ms)
         self._match(record, authorized, run, held, fresh)
-        self._settle(record, authorized, now_ms)
+        self._settle(record, authorized, run, now_ms)
 
     # ------------------------------------------------------------------ steps
 
@@ -162,14 +175,17 @@ class QueryRunner:
         self, record: QueryRecord, authorized: AuthorizedQuery, run: _Run, now_ms: int
     ) -> list[EpochKeys]:
         """Ask for what has become grantable since; return the keys that are new."""
-        query = authorized.query
+        query, now_s = authorized.query, time.monotonic()
         wanted: list[StoredAnnouncement] = []
         for stored in self._store.announcements(
             query.cameras, from_ms=query.window_from_ms, to_ms=query.window_to_ms
         ):
+            name = name_of(stored)
+            if run.doubts.must_wait(name, now_s=now_s):
+                continue
             slots = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
-            held = run.keys.get(_name_of(stored))
-            closed = run.refused.get(_name_of(stored), range(0))
+            held = run.keys.get(name)
+            closed = run.refused.get(name, range(0))
             if slots and (held is None or held.slots() != slots) and closed != slots:
                 wanted.append(stored)
         if not wanted:
@@ -177,19 +193,24 @@ class QueryRunner:
         matcher_key = self._desk.matcher(record.digest)
         if matcher_key is None:
             return []
+        for stored in wanted:
+            run.doubts.postpone(name_of(stored), now_s=now_s)
         granted = self._custodians.grant(
             record,
+            authorized,
             self._desk.approvals(record.digest),
             self._desk.withdrawals(record.digest),
             matcher_key,
-            wanted,
+            announcements=wanted,
+            wait_for_all=any(name_of(stored) in run.doubts for stored in wanted),
         )
+        self._accuse(record, granted.refusals)
         run.grant_ids |= set(granted.grant_ids)
         fresh = self._hold(run, granted)
         for stored in wanted:
-            if _name_of(stored) not in run.keys:
+            if name_of(stored) not in run.keys and name_of(stored) not in run.doubts:
                 slots = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
-                run.refused[_name_of(stored)] = slots
+                run.refused[name_of(stored)] = slots
         figures = {"scopes": len(fresh), "refused": len(granted.refused)}
         self._desk.add_progress(record.digest, figures)
         return fresh
@@ -199,10 +220,11 @@ class QueryRunner:
         fresh = []
         for keys in granted.keys:
             scope = keys.scope
-            name = (scope.address.box, scope.address.camera, scope.epoch, scope.generation)
+            name = name_in(scope)
             held = run.keys.get(name)
             run.keys[name] = keys
             run.refused.pop(name, None)
+            run.answered[name] = granted.answered[name]
             new = keys.slots()
             if held is not None and held.slots().start == new.start:
                 new = range(held.slots().stop, new.stop)
@@ -241,8 +263,13 @@ class QueryRunner:
             for group in probes:
                 group.wipe()
         run.cursor = cursor
+        doubted: set[EpochName] = set()
         for report in reports:
-            self._keep(record, authorized, run, report)
+            judgement = self._judge(record, run, report)
+            doubted |= judgement.doubted
+            self._keep(record, authorized, run, report, judgement.altered)
+        run.doubts.settle({name_in(keys.scope) for keys in fresh} - doubted)
+        run.doubts.note(doubted, now_s=time.monotonic())
 
     def _arrived(
         self, held: Mapping[EpochName, EpochKeys], after: int, newest: int
@@ -257,15 +284,42 @@ class QueryRunner:
         )
         return [held[name] for name in map(tuple, rows) if name in held]
 
+    def _judge(self, record: QueryRecord, run: _Run, report: MatchReport) -> Judgement:
+        """Name who granted falsely, and give up scopes whose keys open nothing."""
+        for custodian, scopes in report.liars.items():
+            cameras = listed(sorted({scope.address.camera for scope in scopes}))
+            reason = (
+                f"it released keys of {cameras} that do not open what was sealed there; what "
+                "others released does"
+            )
+            self._accuse(record, [Refusal(custodian, reason, false=True)])
+        directory = self._trust.directory
+        judgement = judge(
+            report,
+            run.answered,
+            everybody=frozenset(one.name for one in directory.with_duty(CUSTODIAN)),
+            is_genuine=lambda number: is_genuine(self._store, directory, number),
+        )
+        for name in judgement.doubted:
+            run.keys.pop(name, None)
+            _log.error("keys_open_nothing", camera=name[1], released_by=sorted(run.answered[name]))
+        return judgement
+
+    def _accuse(self, record: QueryRecord, refusals: Sequence[Refusal]) -> None:
+        for refusal in refusals:
+            if refusal.false:
+                self._desk.accuse(record, refusal.custodian, refusal.reason)
+
     def _keep(
         self,
         record: QueryRecord,
         authorized: AuthorizedQuery,
         run: _Run,
         report: MatchReport,
+        altered: Sequence[Altered],
     ) -> None:
         """Seal the candidates to the investigator; write down what was compared."""
-        if not report.segments and not report.live_envelopes and not report.altered:
+        if not report.segments and not report.live_envelopes and not altered:
             return
         new = self._store_candidates(record, authorized, report.candidates)
         self._desk.add_progress(
@@ -275,13 +329,13 @@ class QueryRunner:
                 "live_envelopes": report.live_envelopes,
                 "sightings": report.sightings,
                 "candidates": new,
-                "altered": len(report.altered),
+                "altered": len(altered),
                 "other_models": sum(report.skipped_models.values()),
                 "dropped": report.dropped,
             },
         )
-        for altered in report.altered:
-            _log.error("envelope_altered", camera=altered.camera, reason=altered.reason)
+        for one in altered:
+            _log.error("envelope_altered", camera=one.camera, reason=one.reason)
         body = {
             "query_digest": record.digest,
             "grant_ids": sorted(run.grant_ids),
@@ -322,11 +376,20 @@ class QueryRunner:
             _log.info("candidates_found", query=record.query_id.hex(), count=new)
         return new
 
-    def _settle(self, record: QueryRecord, authorized: AuthorizedQuery, now_ms: int) -> None:
+    def _settle(
+        self, record: QueryRecord, authorized: AuthorizedQuery, run: _Run, now_ms: int
+    ) -> None:
         """Complete a query whose window is wholly behind it; a live one stands until then."""
         query = authorized.query
         reason = self._closed_reason(record.digest)
-        if now_ms < query.window_to_ms + (LATE_MS if query.live else 0):
+        doubted = run.doubts.cameras()
+        if doubted:
+            doubt = (
+                f"the keys of {listed(doubted)} do not open what was sealed there, so one of the "
+                "custodians that answered released false ones; the silent ones are asked again"
+            )
+            self._desk.set_state(record.digest, STANDING, doubt)
+        elif now_ms < query.window_to_ms + (LATE_MS if query.live else 0):
             waiting = "live" if query.live else "the window has not ended"
             self._desk.set_state(record.digest, STANDING, reason or waiting)
         else:
@@ -347,7 +410,3 @@ class QueryRunner:
             raise ValueError(state)
         self._runs.pop(record.digest, None)
         self._desk.set_state(record.digest, state, reason)
-
-
-def _name_of(stored: StoredAnnouncement) -> EpochName:
-    return (stored.address.box, stored.address.camera, stored.epoch, stored.generation)

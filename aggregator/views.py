@@ -38,6 +38,10 @@ def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str
             }
             for signed in desk.withdrawals(record.digest)
         ],
+        "false_grants": [
+            {"custodian": found.custodian, "reason": found.reason, "at_ms": found.found_ms}
+            for found in desk.false_grants(record.digest)
+        ],
         "candidates": desk.count_results(record.digest),
         "query": {
             "pseudonyms": [subject.pseudonym for subject in query.subjects],
@@ -55,6 +59,15 @@ def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str
             "not_after_ms": query.not_after_ms,
         },
     }
+
+
+def false_grants_view(desk: QueryDesk) -> dict[str, Any]:
+    """Return the custodians that ever answered falsely: to how many queries, last when and how."""
+    listed: dict[str, dict[str, Any]] = {}
+    for found in desk.false_grants():
+        known = listed.setdefault(found.custodian, {"queries": 0})
+        known.update(queries=known["queries"] + 1, last_ms=found.found_ms, last_reason=found.reason)
+    return listed
 
 
 def box_view(status: BoxStatus) -> Mapping[str, Any]:

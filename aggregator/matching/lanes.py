@@ -10,29 +10,46 @@ import numpy.typing as npt
 
 from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import Probes
-from protocol.errors import MalformedMessage
-from protocol.grant import EpochKeys
+from protocol.errors import KeyCommitmentMismatch, MalformedMessage
+from protocol.grant import EpochKeys, Scope
 from protocol.keytree import ModalityKey
-from protocol.sealing import open_block_into, opened_size
+from protocol.sealing import COMMITMENT_BYTES, open_block_into, opened_size
 
 
 @dataclass(slots=True)
 class ScopeKeys:
-    """One scope's keys, each derived once."""
+    """One scope's keys, each derived once.
+
+    ``liars`` is shared by the scopes of a pass, and added to: custodian to the scopes of which it
+    released other keys than those that open.
+    """
 
     keys: EpochKeys
+    liars: dict[str, set[Scope]] = field(default_factory=dict)
     _derived: dict[tuple[int, str], ModalityKey] = field(default_factory=dict)
 
-    def key(self, slot: int, label: str) -> ModalityKey:
-        """Return a slot's key.
+    def key(self, slot: int, label: str, block: bytes) -> ModalityKey:
+        """Return a slot's key, by the first block that is to be opened with it.
 
         Raises:
             ScopeExceeded: not granted.
+            KeyNotReleased: no key that enough custodians released is that of the block.
         """
         found = self._derived.get((slot, label))
         if found is None:
-            found = self._derived[slot, label] = self.keys.key(slot, label)
+            commitment = bytes(block[:COMMITMENT_BYTES])
+            try:
+                opening = self.keys.opening(slot, label, commitment, doubted=frozenset(self.liars))
+            except KeyCommitmentMismatch as error:
+                raise KeyNotReleased(str(error)) from error
+            for custodian in opening.liars:
+                self.liars.setdefault(custodian, set()).add(self.keys.scope)
+            found = self._derived[slot, label] = opening.key
         return found
+
+
+class KeyNotReleased(KeyCommitmentMismatch):
+    """What the custodians released is not what the block says that it was sealed under."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,10 @@ from typing import Any
 from sqlite_utils import Database
 
 from aggregator.matching.calibration import Calibration
-from aggregator.matching.lanes import Best, Hit, Lane, ScopeKeys, Source
+from aggregator.matching.lanes import Best, Hit, KeyNotReleased, Lane, ScopeKeys, Source
 from aggregator.matching.probes import Probes
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
-from protocol.grant import EpochKeys
+from protocol.grant import EpochKeys, Scope
 from protocol.keytree import FACE, LIVE, META
 from protocol.names import CameraAddress
 from protocol.results import Candidate
@@ -33,11 +33,16 @@ from protocol.sightings import BatchMeta, decode_meta
 
 @dataclass(frozen=True, slots=True)
 class Altered:
-    """An envelope in store that does not open, or not to what its header says; others went on."""
+    """An envelope in store that does not open, or not to what its header says; others went on.
+
+    ``keyless`` is the scope whose keys are not those of the envelope: then it may be as it came,
+    and the keys false.
+    """
 
     number: int
     camera: str
     reason: str
+    keyless: Scope | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class MatchReport:
         skipped_models: model ids met in scope for which the query has no template, with the
             number of envelopes of each: they were not compared (ModelMismatch).
         altered: envelopes that could not be opened.
+        liars: custodian to the scopes of which it released other keys than those that opened.
         malformed: rows whose template has not unit length although they "reached" a threshold.
         not_granted: envelopes whose slot or kind the keys at hand do not open.
         dropped: candidates left out because there were more than the query may bring.
@@ -64,6 +70,7 @@ class MatchReport:
     sightings: int = 0
     skipped_models: Mapping[str, int] = field(default_factory=dict)
     altered: tuple[Altered, ...] = ()
+    liars: Mapping[str, frozenset[Scope]] = field(default_factory=dict)
     malformed: int = 0
     not_granted: int = 0
     dropped: int = 0
@@ -110,6 +117,10 @@ def merge_reports(reports: Sequence[MatchReport], *, max_candidates: int) -> Mat
     for report in reports:
         for model, count in report.skipped_models.items():
             skipped[model] = skipped.get(model, 0) + count
+    liars: dict[str, frozenset[Scope]] = {}
+    for report in reports:
+        for custodian, scopes in report.liars.items():
+            liars[custodian] = liars.get(custodian, frozenset()) | scopes
     best = _best_of_each([c for report in reports for c in report.candidates])
     return MatchReport(
         candidates=best[:max_candidates],
@@ -118,6 +129,7 @@ def merge_reports(reports: Sequence[MatchReport], *, max_candidates: int) -> Mat
         sightings=sum(report.sightings for report in reports),
         skipped_models=skipped,
         altered=tuple(item for report in reports for item in report.altered),
+        liars=liars,
         malformed=sum(report.malformed for report in reports),
         not_granted=sum(report.not_granted for report in reports),
         dropped=sum(r.dropped for r in reports) + max(0, len(best) - max_candidates),
@@ -174,6 +186,7 @@ class _Matching:
         self._segments = self._live = self._not_granted = 0
         self._skipped: dict[str, int] = {}
         self._altered: list[Altered] = []
+        self._liars: dict[str, set[Scope]] = {}
 
     def scan(self, keys: EpochKeys, after: int) -> None:
         """Open and compare what is in store for one scope."""
@@ -185,7 +198,7 @@ class _Matching:
         ).fetchone()
         if stream is None:
             return
-        held = ScopeKeys(keys)
+        held = ScopeKeys(keys, self._liars)
         rows = self._connection.execute(
             self._select,
             (
@@ -202,6 +215,8 @@ class _Matching:
                 self._take(held, row)
             except ScopeExceeded:
                 self._not_granted += 1
+            except KeyNotReleased as error:
+                self._altered.append(Altered(row[0], address.camera, str(error), scope))
             except (SealError, MalformedMessage) as error:
                 self._altered.append(Altered(row[0], address.camera, str(error)))
             except (TypeError, ValueError, OverflowError) as error:
@@ -218,7 +233,7 @@ class _Matching:
         meta = None
         if not segment:
             opened = open_block(
-                held.key(slot, LIVE),
+                held.key(slot, LIVE, face),
                 face,
                 header=header,
                 label=LIVE,
@@ -231,7 +246,7 @@ class _Matching:
             block = face if lane.probes.modality == FACE else appearance
             if block is None:
                 raise MalformedMessage(f"there is no {lane.probes.modality} block")
-            lane.add(held.key(slot, lane.probes.modality), block, source)
+            lane.add(held.key(slot, lane.probes.modality, block), block, source)
         if segment:
             self._segments += 1
         else:
@@ -265,6 +280,7 @@ class _Matching:
             sightings=sum(lane.sightings for lane in self._lanes),
             skipped_models=self._skipped,
             altered=tuple(self._altered),
+            liars={name: frozenset(scopes) for name, scopes in self._liars.items()},
             malformed=sum(lane.malformed for lane in self._lanes),
             not_granted=self._not_granted,
             dropped=self._best.dropped + len(candidates) - len(kept),
@@ -286,6 +302,9 @@ class _Matching:
                 meta = self._meta(source, {hit.probes for hit in hits})
             except ScopeExceeded:
                 self._not_granted += 1
+            except KeyNotReleased as error:
+                scope = source.scope.keys.scope
+                self._altered.append(Altered(source.number, address.camera, str(error), scope))
             except (SealError, MalformedMessage) as error:
                 self._altered.append(Altered(source.number, address.camera, str(error)))
             else:
@@ -312,7 +331,7 @@ class _Matching:
                 return None
             block = row[0]
         opened = open_block(
-            source.scope.key(source.slot, META),
+            source.scope.key(source.slot, META, block),
             block,
             header=source.header,
             label=META,

@@ -52,6 +52,14 @@ class WithdrawalNote(_Answer):
     at_ms: int
 
 
+class FalseGrantNote(_Answer):
+    """That a custodian answered the query falsely, according to the aggregator."""
+
+    custodian: str
+    reason: str
+    at_ms: int
+
+
 class QueryContent(_Answer):
     """What a query asks for, according to the aggregator (the signed query is what counts)."""
 
@@ -78,6 +86,7 @@ class QuerySummary(_Answer):
     approvals_needed: int
     approvals: tuple[ApprovalNote, ...] = ()
     withdrawals: tuple[WithdrawalNote, ...] = ()
+    false_grants: tuple[FalseGrantNote, ...] = ()
     candidates: int = 0
     query: QueryContent
 

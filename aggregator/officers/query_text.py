@@ -93,6 +93,10 @@ def state_facts(summary: QuerySummary) -> list[Fact]:
         facts.append(("compared", f"{summary.progress['sightings']:,} sightings"))
     if summary.progress.get("altered"):
         facts.append(("altered", f"{summary.progress['altered']} envelopes fail authentication"))
+    facts += [
+        ("false grant", f"{found.custodian}, {local_text(found.at_ms)}: {found.reason}")
+        for found in summary.false_grants
+    ]
     facts.append(("found", f"{summary.candidates} candidates"))
     return facts
 

@@ -48,8 +48,20 @@ class QueryRecord:
         return Query.parse(parse_signed_query(self.signed).payload)
 
 
+@dataclass(frozen=True, slots=True)
+class FalseGrant:
+    """That a custodian answered a query falsely, and how that showed."""
+
+    query_digest: bytes
+    custodian: str
+    reason: str
+    found_ms: int
+
+
 class QueryBook:
-    """The tables ``queries``, ``approvals``, ``withdrawals``, ``results`` and ``decisions``."""
+    """The tables ``queries``, ``approvals``, ``withdrawals``, ``results``, ``decisions`` and
+    ``false_grants``.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -113,7 +125,25 @@ class QueryBook:
         )
         return row.fetchone() is not None
 
+    def false_grants(self, digest: bytes | None = None) -> list[FalseGrant]:
+        """Return which custodians answered falsely, to one query or to any; the oldest first."""
+        rows = self._store.reading().conn.execute(
+            "SELECT query_digest, custodian, reason, found_ms FROM false_grants"
+            " WHERE ?1 IS NULL OR query_digest = ?1 ORDER BY found_ms, custodian",
+            [digest],
+        )
+        return [FalseGrant(*row) for row in rows]
+
     # ------------------------------------------------------------------ writing
+
+    def add_false_grant(self, found: FalseGrant) -> None:
+        """Keep that a custodian answered falsely; once a query and custodian."""
+        with self._store.writing() as database:
+            database.conn.execute(
+                "INSERT OR IGNORE INTO false_grants (query_digest, custodian, reason, found_ms)"
+                " VALUES (?, ?, ?, ?)",
+                [found.query_digest, found.custodian, found.reason, found.found_ms],
+            )
 
     def add(self, query: Query, signed: Signed, *, now_ms: int) -> None:
         """Add a query that was just filed."""

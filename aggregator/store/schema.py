@@ -194,7 +194,19 @@ CREATE TABLE decisions (
 ) STRICT, WITHOUT ROWID;
 """
 
+_FALSE_GRANTS = """
+-- Custodians that answered a query falsely: what was granted did not open, the others' did.
+CREATE TABLE false_grants (
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    custodian TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    found_ms INTEGER NOT NULL,
+    PRIMARY KEY (query_digest, custodian)
+) STRICT, WITHOUT ROWID;
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
     Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
+    Migration("custodians that granted falsely", _FALSE_GRANTS),
 )

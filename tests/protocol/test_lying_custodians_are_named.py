@@ -1,4 +1,4 @@
-"""With at most n - m liars among n custodians the right keys come out, and exactly they are named."""
+"""With at most n - m liars among n custodians the right keys come out; exactly they are named."""
 
 from __future__ import annotations
 

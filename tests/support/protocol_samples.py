@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -173,7 +174,13 @@ def sighting(name: str) -> Sighting:
     )
 
 
-def envelope(kind: str = SEGMENT, *, count: int = 3, sequence: int = 1) -> Envelope:
+def envelope(
+    kind: str = SEGMENT,
+    *,
+    count: int = 3,
+    sequence: int = 1,
+    keys: Mapping[str, ModalityKey] | None = None,
+) -> Envelope:
     seen = [sighting(f"person {number}") for number in range(count)]
     header = Header(
         kind, ADDRESS, EPOCH, GENERATION, SLOT, sequence, count, {"face": MODEL}, NOW_MS,
@@ -183,7 +190,7 @@ def envelope(kind: str = SEGMENT, *, count: int = 3, sequence: int = 1) -> Envel
         header,
         face=encode_template_block(seen, DIMENSION),
         meta=encode_meta(seen),
-        keys=slot_keys(),
+        keys=keys or slot_keys(),
         board=signing_key("box-1"),
     )
 
