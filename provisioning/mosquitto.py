@@ -2,6 +2,11 @@
 
 The broker is trusted with nothing but delivery: what it carries is sealed and signed. Its rules
 keep one box from speaking for, drowning or listening to another.
+
+It has two listeners. Boxes' certificates come from a CA whose key is on the network, so a name in
+them proves a box and nothing more; on the boxes' listener nobody has any right but a box. Who
+speaks for headquarters connects to the other, where certificates of that CA are refused: that
+listener has no revocation list of it, and Mosquitto takes no certificate whose CA's list it lacks.
 """
 
 from __future__ import annotations
@@ -10,73 +15,93 @@ import os
 import pwd
 import shutil
 import signal
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from protocol.names import (
-    ENVELOPE,
-    EPOCH,
-    HEALTH,
-    RECEIPT,
-    TOPIC_ROOT,
-    admissions_topic,
-    day_keys_topic,
-    directory_topic,
-)
+from provisioning.broker_rights import ACL_FILE, BOXES_ACL, HEADQUARTERS_ACL, Rights
 from runtime.errors import OperationError
-from runtime.fsio import atomic_write, private_folder
+from runtime.fsio import atomic_write, private_folder, write_if_new
 
-CONFIG_FILE, ACL_FILE, PID_FILE = "mosquitto.conf", "acl", "mosquitto.pid"
+CONFIG_FILE, PID_FILE = "mosquitto.conf", "mosquitto.pid"
 CERTIFICATES, DATA = "certs", "data"
+CRL_FILE, HEADQUARTERS_CRL_FILE = "crl.pem", "crl-headquarters.pem"
 _OVERHEAD_BYTES = 64 << 10
 _USER = "mosquitto"
 
 
 @dataclass(frozen=True, slots=True)
 class BrokerLimits:
-    """What the broker will carry and keep for others."""
+    """What the broker will carry and keep for others.
+
+    Boxes keep whatever no receipt covers, so the broker needs to hold little.
+
+    :param max_queued_bytes: of messages that wait for one client, such as an absent aggregator.
+    :param memory_bytes: all its messages together; beyond, it refuses rather than fill the machine.
+    :param connections: at the boxes' listener; silent ones count.
+    """
 
     max_message_bytes: int = 8 << 20
     max_inflight: int = 64
+    max_inflight_bytes: int = 64 << 20
     max_queued: int = 10_000
-    max_queued_bytes: int = 1 << 30
+    max_queued_bytes: int = 256 << 20
+    memory_bytes: int = 1 << 30
+    connections: int = 4096
+    headquarters_connections: int = 1024
     session_days: int = 14
 
 
-def mosquitto_config(host: str, port: int, *, site: str, limits: BrokerLimits) -> str:
+def mosquitto_config(
+    host: str, port: int, headquarters_port: int, *, site: str, limits: BrokerLimits
+) -> str:
     """Return ``mosquitto.conf``; its paths count from the folder in which Mosquitto is started."""
-    return f"""\
-# Mosquitto 2 for the site '{site}'. Start it in this folder:
-#
-#     mosquitto -c {CONFIG_FILE}
-#
-# After a change of {ACL_FILE} or {CERTIFICATES}/ (a revocation, too) send it SIGHUP; after one
-# here, restart it: boxes keep what they have not delivered.
-
-listener {port} {host}
-
-# Both sides show a certificate of the site's CA; its name is the user name and the client id, so
-# that nobody can take over another one's session.
+    both = f"""\
 cafile {CERTIFICATES}/ca.pem
 certfile {CERTIFICATES}/certificate.pem
 keyfile {CERTIFICATES}/private-key.pem
-crlfile {CERTIFICATES}/crl.pem
 tls_version tlsv1.3
 require_certificate true
 use_identity_as_username true
 use_username_as_clientid true
 allow_anonymous false
+max_qos 1"""
+    return f"""\
+# Mosquitto 2 for the site '{site}'. Start it in this folder:
+#
+#     mosquitto -c {CONFIG_FILE}
+#
+# After a change of acl* or {CERTIFICATES}/ (a revocation, too) send it SIGHUP; after one here,
+# restart it: boxes keep what they have not delivered.
 
-# Who may publish and read what, by that name.
-acl_file {ACL_FILE}
+per_listener_settings true
 
-# Limits.
+# Both sides show a certificate of the site's CA; its name is the user name and the client id, so
+# that nobody can take over another one's session. Who may publish and read what goes by that name.
+
+# Boxes.
+listener {port} {host}
+{both}
+crlfile {CERTIFICATES}/{CRL_FILE}
+acl_file {BOXES_ACL}
+max_connections {limits.connections}
+
+# The aggregator. Certificates of the boxes' CA are refused here: its revocation list is not there.
+listener {headquarters_port} {host}
+{both}
+crlfile {CERTIFICATES}/{HEADQUARTERS_CRL_FILE}
+acl_file {HEADQUARTERS_ACL}
+max_connections {limits.headquarters_connections}
+
+# Limits. What is retained has no setting: it is one message for each topic that somebody may write
+# (counted in {BOXES_ACL}), each as large as any message.
 max_packet_size {limits.max_message_bytes + _OVERHEAD_BYTES}
 message_size_limit {limits.max_message_bytes}
 max_inflight_messages {limits.max_inflight}
+max_inflight_bytes {limits.max_inflight_bytes}
 max_queued_messages {limits.max_queued}
 max_queued_bytes {limits.max_queued_bytes}
+memory_limit {limits.memory_bytes}
 persistent_client_expiration {limits.session_days}d
 
 # Retained announcements and waiting messages outlive a restart.
@@ -95,89 +120,61 @@ pid_file {PID_FILE}
 """
 
 
-def mosquitto_acl(site: str, *, aggregator: str, revoked: Collection[str] = ()) -> str:
-    """Return the access list; ``revoked`` names may not speak any more, connected or not.
-
-    A box that is connected goes on reading who is in the site: so its agent hears that it is out.
-    """
-    base = f"{TOPIC_ROOT}/{site}"
-    denied = ""
-    for name in sorted(set(revoked)):
-        topics = ["#"] if name == aggregator else [f"{base}/{name}/#", f"{base}/custodians/#"]
-        denied += f"\nuser {name}\n" + "".join(f"topic deny {topic}\n" for topic in topics)
-    return f"""\
-# Rights at the broker, by certificate name (%u). Made by `sealtrace site`; changes are overwritten.
-
-# Revoked: who is still connected may say nothing, and reads only who is in the site.
-{denied}
-# The aggregator reads everything of the site, answers with receipts, and relays.
-user {aggregator}
-topic read {base}/#
-topic write {base}/+/+/{RECEIPT}
-topic write {day_keys_topic(site, "+")}
-topic write {directory_topic(site)}
-topic write {admissions_topic(site)}
-
-# A box speaks for itself alone, and reads its receipts, the custodians' day keys, who is in the
-# site.
-pattern write {base}/%u/+/{ENVELOPE}
-pattern write {base}/%u/+/{EPOCH}
-pattern write {base}/%u/+/{HEALTH}
-pattern write {base}/%u/{HEALTH}
-pattern read {base}/%u/+/{RECEIPT}
-pattern read {day_keys_topic(site, "+")}
-pattern read {directory_topic(site)}
-pattern read {admissions_topic(site)}
-"""
-
-
-def write_mosquitto(
-    folder: Path,
-    *,
-    site: str,
-    host: str,
-    port: int,
-    ca_pem: bytes,
-    certificate_pem: bytes,
-    key_pem: bytes,
-    crl_pem: bytes,
-    aggregator: str = "aggregator",
-    limits: BrokerLimits | None = None,
-) -> Path:
-    """Write a ready-to-run broker folder and return its ``mosquitto.conf``.
-
-    :param host: address or name to listen on.
-    :raises FileProblem: a file cannot be written.
-    """
-    config = write_config(
-        folder, site=site, host=host, port=port, aggregator=aggregator, limits=limits
-    )
-    write_certificates(folder, ca_pem=ca_pem, certificate_pem=certificate_pem, key_pem=key_pem)
-    atomic_write(folder / CERTIFICATES / "crl.pem", crl_pem)
-    give_to_mosquitto(folder)
-    return config
-
-
 def write_config(
     folder: Path,
     *,
     site: str,
     host: str,
     port: int,
+    headquarters_port: int,
     aggregator: str,
     limits: BrokerLimits | None = None,
 ) -> Path:
-    """Write ``mosquitto.conf``, the access list, and the folders that they name.
+    """Write ``mosquitto.conf``, access lists that let no box in yet, and the folders.
 
     :raises FileProblem: a file cannot be written.
     """
     for path in (folder, folder / CERTIFICATES, folder / DATA):
         private_folder(path)
-    text = mosquitto_config(host, port, site=site, limits=limits or BrokerLimits())
+    text = mosquitto_config(
+        host, port, headquarters_port, site=site, limits=limits or BrokerLimits()
+    )
     atomic_write(folder / CONFIG_FILE, text.encode())
-    acl = mosquitto_acl(site, aggregator=aggregator)
-    atomic_write(folder / ACL_FILE, acl.encode(), 0o600)
+    write_rights(folder, Rights(site, aggregator))
     return folder / CONFIG_FILE
+
+
+def write_rights(folder: Path, rights: Rights) -> list[Path]:
+    """Write the access lists; return those that changed.
+
+    :raises FileProblem: a file cannot be written.
+    """
+    texts = {
+        BOXES_ACL: rights.boxes_acl(),
+        HEADQUARTERS_ACL: rights.headquarters_acl(),
+        ACL_FILE: rights.acl(),
+    }
+    return [
+        folder / name
+        for name, text in texts.items()
+        if write_if_new(folder / name, text.encode(), 0o600)
+    ]
+
+
+def write_revocations(folder: Path, crls: bytes, headquarters: bytes) -> list[Path]:
+    """Write the revocation lists of both listeners; return the files that changed.
+
+    :param crls: the newest list of every CA (PEM).
+    :param headquarters: the same without that of the boxes' CA.
+    :raises FileProblem: a file cannot be written.
+    """
+    certificates = private_folder(folder / CERTIFICATES)
+    files = {CRL_FILE: crls, HEADQUARTERS_CRL_FILE: headquarters}
+    return [
+        certificates / name
+        for name, data in files.items()
+        if write_if_new(certificates / name, data)
+    ]
 
 
 def write_certificates(

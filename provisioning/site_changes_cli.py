@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from protocol.quorum import site_quorum
 from provisioning import mosquitto
 from provisioning.site import changes, open_site
+from provisioning.site.brokerfiles import broker_change, change_broker
 from provisioning.site.consequences import Consequence, Weight, of_adding
 from provisioning.site.inspect import SOON_DAYS
 from provisioning.site.opened import Site, changing
@@ -241,6 +242,34 @@ def _revocation_json(site: Site, name: str, effects: Sequence[Consequence]) -> d
     }
 
 
+@app.command(epilog="Example:  sealtrace site broker north --dry-run")
+def broker(folder: SiteFolder, dry_run: DryRun = False) -> None:
+    """Write the broker's configuration anew, as this version makes it, and its rights.
+
+    For a site that an earlier version made, and after a change of the broker in site.toml. What was
+    there before is kept beside it as *.before; changes of your own are not carried over.
+    """
+    with reported():
+        site = open_site(folder)
+        change = broker_change(site)
+        if not change.any:
+            say("the broker's configuration is the one that this version makes")
+            return
+        if dry_run:
+            if change.config is not None:
+                say(f"would write {site.paths.broker_config}")
+            if change.aggregator is not None:
+                port = site.plan.broker.headquarters
+                say(f"would have the aggregator use port {port} of the broker")
+            return
+        with changing(site.paths):
+            for path in change_broker(site, change):
+                say(f"wrote {path}")
+        say("Copy broker/ and aggregator/aggregator.toml to their machines if they run elsewhere.")
+        say(f"Let the aggregator reach the broker's port {site.plan.broker.headquarters}, then")
+        say("restart the broker, and after it the aggregator. Boxes connect again by themselves.")
+
+
 def report_change(change: changes.Change, done: str) -> None:
     """Say what a change did to the site's own files."""
     version = change.site.directory.version
@@ -259,8 +288,8 @@ def tell(change: changes.Change, *, push: bool, officer: Path | None) -> None:
         if mosquitto.signal_mosquitto(site.paths.broker):
             say("  ✓ broker: has read its rights and revocations anew")
         else:
-            say("  - broker: not run from here; copy broker/acl and broker/certs/crl.pem to it and")
-            say("    send it SIGHUP (systemctl reload mosquitto)")
+            say("  - broker: not run from here; copy broker/acl* and broker/certs/crl*.pem to it")
+            say("    and send it SIGHUP (systemctl reload mosquitto)")
     if not push:
         say(f"Tell the running services: sealtrace site update {site.paths.root} --push")
         return

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 
 from runtime._http_doors import Doors, Visit, now_s
 from runtime.config import HttpConfig
-from runtime.tls import common_name
+from runtime.tls import common_name, from_boxes_ca
 
 _log = structlog.get_logger()
 
@@ -56,6 +56,7 @@ class Connection(H11Protocol):
         self.app_state = {
             **self.app_state,
             "peer": self.peer,
+            "peer_is_box": certificate is not None and from_boxes_ca(tls.getpeercert()),
             "peer_fingerprint": hashlib.sha256(certificate).hexdigest() if certificate else None,
         }
         self._head_since_s = now_s()

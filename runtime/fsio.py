@@ -66,6 +66,21 @@ def atomic_write(path: Path, data: bytes, mode: int = 0o644, *, overwrite: bool 
         raise
 
 
+def write_if_new(path: Path, data: bytes, mode: int = 0o644) -> bool:
+    """Write ``data`` with `atomic_write` unless ``path`` holds just that; tell whether it did not.
+
+    Raises:
+        FileProblem: it cannot be written.
+    """
+    try:
+        if path.exists() and read_file(path, max(1, len(data))) == data:
+            return False
+    except FileProblem:
+        pass
+    atomic_write(path, data, mode)
+    return True
+
+
 def read_file(path: Path, max_bytes: int) -> bytes:
     """Read a whole file of at most ``max_bytes`` bytes.
 

@@ -168,11 +168,16 @@ def serve(
         asyncio.run(server.serve(sockets=[listener]))
 
 
-def peer_of(request: Request) -> str:
+def peer_of(request: Request, *, boxes: bool = False) -> str:
     """Return who calls: the common name in the client certificate that TLS verified.
 
+    Args:
+        request: the request.
+        boxes: whether a certificate of the boxes' CA counts: only where boxes alone have any
+            rights, since whoever has that CA's key can put any name into one.
+
     Raises:
-        Problem: 401, when the connection has no such certificate.
+        Problem: 401, when the connection has no such certificate; 403, when it is a box's.
     """
     peer = getattr(request.state, "peer", None)
     if not isinstance(peer, str):
@@ -181,6 +186,13 @@ def peer_of(request: Request) -> str:
             "certificate-required",
             "A client certificate is required",
             "Call over TLS with a certificate of this site that has one common name.",
+        )
+    if request.state.peer_is_box and not boxes:
+        raise Problem(
+            403,
+            "box-certificate",
+            "A box's certificate opens nothing here",
+            "Call with the certificate that `sealtrace site` made for your role.",
         )
     return peer
 

@@ -10,7 +10,7 @@ from runtime.process import silence_libraries
 
 silence_libraries()
 
-import onnxruntime  # noqa: E402, TID251 - only once it has been told to keep to itself
+import onnxruntime  # noqa: E402 - only once it has been told to keep to itself
 
 InferenceSession = onnxruntime.InferenceSession
 """A model that is loaded."""

@@ -10,6 +10,10 @@ from typing import Any
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 
+BOXES_CA = "enrolment CA"
+"""Common name of the CA under the site's root whose certificates prove a box, and nobody else. Its
+key is on the network, at the enrolment service; the root alone can sign a CA of this name."""
+
 
 class TlsError(OperationError):
     """A certificate, key or authority file cannot be used."""
@@ -21,7 +25,9 @@ def client_context(tls: TlsConfig) -> ssl.SSLContext:
     Raises:
         TlsError: one of the files is missing, unreadable or does not fit the others.
     """
-    return _context(ssl.PROTOCOL_TLS_CLIENT, tls)
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, tls)
+    context.sslsocket_class = ServerChecked
+    return context
 
 
 def server_context(tls: TlsConfig, *, clients_may_be_unknown: bool = False) -> ssl.SSLContext:
@@ -40,17 +46,44 @@ def server_context(tls: TlsConfig, *, clients_may_be_unknown: bool = False) -> s
     return context
 
 
-def common_name(certificate: Mapping[str, Any] | None) -> str | None:
-    """Return the common name in ``SSLSocket.getpeercert()``'s answer, None if not exactly one."""
+def common_name(certificate: Mapping[str, Any] | None, of: str = "subject") -> str | None:
+    """Return the common name in ``SSLSocket.getpeercert()``'s answer, None if not exactly one.
+
+    Args:
+        certificate: the answer.
+        of: "subject" or "issuer".
+    """
     if not certificate:
         return None
     names = [
-        value
-        for part in certificate.get("subject", ())
-        for key, value in part
-        if key == "commonName"
+        value for part in certificate.get(of, ()) for key, value in part if key == "commonName"
     ]
     return names[0] if len(names) == 1 and isinstance(names[0], str) else None
+
+
+def from_boxes_ca(certificate: Mapping[str, Any] | None) -> bool:
+    """Tell whether the boxes' CA issued a verified certificate (``getpeercert()``'s answer).
+
+    An issuer's name is as good as its signature: verification looks the CA up by that name.
+    """
+    return common_name(certificate, "issuer") == BOXES_CA
+
+
+class ServerChecked(ssl.SSLSocket):
+    """A client's socket to which no certificate of the boxes' CA is a server's.
+
+    That CA says which box somebody is. With its key one could else be the broker, the aggregator or
+    a custodian to everybody, under any host name.
+    """
+
+    def do_handshake(self, block: bool = False) -> None:
+        """As in `ssl.SSLSocket`; raises SSLCertVerificationError for such a server."""
+        super().do_handshake(block)
+        if not self.server_side and from_boxes_ca(self.getpeercert()):
+            why = "a box's certificate is not a server's"
+            error = ssl.SSLCertVerificationError(1, f"CERTIFICATE_VERIFY_FAILED: {why}")
+            error.verify_code, error.verify_message = 26, why  # X509_V_ERR_INVALID_PURPOSE
+            raise error
 
 
 def _context(protocol: int, tls: TlsConfig) -> ssl.SSLContext:

@@ -64,7 +64,7 @@ def plan_of(
         box_settings: keys and sections for every ``box.toml``.
         aggregator_settings: the same for ``aggregator.toml``.
     """
-    ports = iter(free_ports(len(CUSTODIANS) + 3))
+    ports = iter(free_ports(len(CUSTODIANS) + 4))
     return SitePlan.model_validate(
         {
             "site": "demo",
@@ -73,7 +73,7 @@ def plan_of(
             "custodians": [{"name": name, "port": next(ports)} for name in CUSTODIANS],
             "officers": [{"name": n, "duties": duties} for n, duties in OFFICERS.items()],
             "aggregator": {"port": next(ports), "settings": dict(aggregator_settings or {})},
-            "broker": {"kind": broker, "port": next(ports)},
+            "broker": {"kind": broker, "port": next(ports), "headquarters_port": next(ports)},
             "enrolment": {"port": next(ports)},
             "boxes": [
                 {

@@ -13,6 +13,7 @@ from fastapi import FastAPI, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
+from protocol.directory import BOX
 from protocol.encoding import decode_base64
 from protocol.errors import MalformedMessage
 from provisioning.enrolment import est
@@ -92,7 +93,7 @@ def _add_est(app: FastAPI, registrar: Registrar) -> None:
         request: Request, sealtrace_identity: Annotated[str, Header(max_length=4096)] = ""
     ) -> Response:
         """Renew the certificate that the connection was made with."""
-        box, fingerprint = peer_of(request), str(request.state.peer_fingerprint)
+        box, fingerprint = peer_of(request, boxes=True), str(request.state.peer_fingerprint)
         body, proof = await _request_body(request), _proof(sealtrace_identity)
         certificate = await run_in_threadpool(registrar.renew, box, fingerprint, body, proof)
         return _certificates(est.certs_only([certificate]))
@@ -102,7 +103,7 @@ def _add_boxes(app: FastAPI, registrar: Registrar) -> None:
     @app.get("/v1/box/configuration")
     def configuration(request: Request) -> CborResponse:
         """The calling box's configuration, signed by the registrar (CBOR)."""
-        return CborResponse(registrar.configuration(peer_of(request)))
+        return CborResponse(registrar.configuration(peer_of(request, boxes=True)))
 
     @app.get("/v1/admissions")
     def admissions(request: Request) -> CborResponse:
@@ -136,8 +137,10 @@ def _add_boxes(app: FastAPI, registrar: Registrar) -> None:
         }
 
     def _listed(request: Request) -> None:
-        name = peer_of(request)
+        name = peer_of(request, boxes=True)
         principal = registrar.directory.principals.get(name)
+        if principal is not None and principal.duties != {BOX}:
+            peer_of(request)
         if principal is None or principal.revoked_at_ms is not None:
             raise Problem(403, "not-listed", "The directory lists no such principal in force", name)
 

@@ -50,8 +50,8 @@ class BrokerSection(Section):
     """The broker's folder when it runs on this machine: revocations are written there, and it is
     signalled. Without, they are written to ``state_dir/broker``."""
     push: tuple[str, ...] = ()
-    """A command, started in the folder with ``acl`` and ``certs/crl.pem``, that brings them to the
-    broker's machine and has the broker read them; run again until it succeeds."""
+    """A command, started in the folder with ``acl*`` and ``certs/crl*.pem``, that brings them to
+    the broker's machine and has the broker read them; run again until it succeeds."""
 
 
 class EnrolmentConfig(RoleConfig):

@@ -13,13 +13,14 @@ import structlog
 
 from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
 from provisioning import mosquitto
+from provisioning.broker_rights import Rights
 from provisioning.enrolment.config import BrokerSection, EnrolmentConfig
 from provisioning.enrolment.registrar import Registrar
 from provisioning.site import layout, pki
 from runtime import http
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
-from runtime.fsio import atomic_write, private_folder, read_file
+from runtime.fsio import private_folder, read_file
 from runtime.lifecycle import Stop
 
 _TIMEOUT_S = 5.0
@@ -95,8 +96,8 @@ def write_broker(registrar: Registrar) -> Told:
 def _push_lists(folder: Path, command: tuple[str, ...]) -> Told:
     if not command:
         why = (
-            f"is not on this machine: carry {folder}/acl and {folder}/certs/crl.pem to its folder"
-            " and send it SIGHUP, or set broker.push in enrolment.toml"
+            f"is not on this machine: carry {folder}/acl* and {folder}/certs/crl*.pem to its"
+            " folder and send it SIGHUP, or set broker.push in enrolment.toml"
         )
         return Told("broker", why, again=False)
     try:
@@ -124,24 +125,15 @@ def _broker_folder(config: EnrolmentConfig) -> tuple[Path, bool]:
 
 
 def _write_lists(registrar: Registrar, folder: Path, broker: BrokerSection) -> bool:
-    directory = registrar.directory
-    revoked = {p.name for p in directory.principals.values() if p.revoked_at_ms is not None}
-    revoked |= set(registrar.store.revocations())
-    acl = mosquitto.mosquitto_acl(
-        registrar.config.site, aggregator=broker.aggregator, revoked=revoked
+    rights = Rights.of(
+        registrar.directory, aggregator=broker.aggregator, revoked=registrar.store.revocations()
     )
+    changed = mosquitto.write_rights(folder, rights)
     crl_file = private_folder(folder / mosquitto.CERTIFICATES) / layout.CRL_FILE
     known = read_file(crl_file, _MAX_BYTES) if crl_file.exists() else b""
-    crl = pki.merged_crls(known, registrar.crl_pem())
-    changed = False
-    for path, data, mode in (
-        (folder / mosquitto.ACL_FILE, acl.encode(), 0o600),
-        (crl_file, crl, 0o644),
-    ):
-        if not path.exists() or read_file(path, _MAX_BYTES) != data:
-            atomic_write(path, data, mode)
-            changed = True
-    return changed
+    crls = pki.merged_crls(known, registrar.crl_pem())
+    changed += mosquitto.write_revocations(folder, crls, pki.without_boxes(crls))
+    return bool(changed)
 
 
 def publish_now(registrar: Registrar) -> list[Told]:

@@ -23,6 +23,7 @@ from provisioning.site import pki
 from runtime import http
 from runtime.config import TlsConfig
 from runtime.http import PeerUnreachable, raise_for_problem
+from runtime.tls import ServerChecked
 
 _TIMEOUT_S = 20.0
 _MAX_BYTES = 8 << 20  # a configuration carries the directory
@@ -143,6 +144,7 @@ def _connected(claim: ClaimFile) -> Iterator[httpx.Client]:
     """Give a connection to the service, which must be of this site; we have no certificate yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.sslsocket_class = ServerChecked
     try:
         context.load_verify_locations(cadata=claim.ca)
     except (ssl.SSLError, ValueError) as error:

@@ -222,6 +222,7 @@ def _make_broker(making: Making) -> None:
         site=making.plan.site,
         host=broker.listen_address,
         port=broker.port,
+        headquarters_port=broker.headquarters,
         aggregator=AGGREGATOR_NAME,
         limits=mosquitto.BrokerLimits(max_message_bytes=broker.max_message_bytes),
     )

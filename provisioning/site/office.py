@@ -17,6 +17,7 @@ from provisioning.site.plan import BROKER_NAME, REGISTRAR_NAME, ServicePlan, Sit
 from provisioning.site.secretfiles import CA_KEY, Secrets
 from runtime import keyfiles
 from runtime.fsio import atomic_write, read_file
+from runtime.tls import BOXES_CA
 
 _MAX_PEM = 64 << 20
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -177,8 +178,10 @@ def _found_enrolment(
     A CA of its own, not a copy of the offline one: its keeper, which is on the network, signs a
     revocation list that nobody else writes, and the root can take this CA back alone.
     """
-    years, title = plan.certificates.ca_years, "enrolment CA"
-    enrolment = pki.new_issuing(root, plan.site, now=now, years=years, title=title)
+    years, usages = plan.certificates.ca_years, (pki.CLIENT,)
+    enrolment = pki.new_issuing(
+        root, plan.site, now=now, years=years, title=BOXES_CA, usages=usages
+    )
     files = paths.enrolment_ca
     files.folder.mkdir(mode=0o700, parents=True)
     files.folder.parent.chmod(0o700)

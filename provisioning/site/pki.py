@@ -3,7 +3,8 @@
 Certificates only say who is at the other end of a connection. What anyone may do is decided by the
 signed directory and by signatures, so the keys of leaves rest as plain 0600 files and services can
 start without a person. The name constraints of RFC 5280, 4.2.1.10, are not used: hosts are whatever
-the site's networks call them, and the CA serves nothing but the site.
+the site's networks call them, and the CA serves nothing but the site. What the boxes' CA certifies
+is told apart by its issuer (docs/decisions/certificates-of-boxes.md).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from runtime.errors import OperationError
+from runtime.tls import BOXES_CA
 
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 _BACKDATED = timedelta(minutes=5)
@@ -73,13 +75,24 @@ def new_root(site: str, *, now: datetime, years: int) -> Authority:
 
 
 def new_issuing(
-    root: Authority, site: str, *, now: datetime, years: int, title: str = "issuing CA"
+    root: Authority,
+    site: str,
+    *,
+    now: datetime,
+    years: int,
+    title: str = "issuing CA",
+    usages: Sequence[x509.ObjectIdentifier] = (),
 ) -> Authority:
-    """Make a CA that issues leaves, signed by ``root``."""
+    """Make a CA that issues leaves, signed by ``root``.
+
+    :param usages: what its leaves can be used for, whatever they say themselves; all, when empty.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = root.certificate.subject
     builder = _ca_builder(_ca_name(site, title), issuer, key, now, years, path_length=0)
     builder = builder.add_extension(_authority_key_id(root), critical=False)
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(list(usages)), critical=False)
     certificate = builder.sign(root.key, hashes.SHA256())
     return Authority(certificate, key, (root.certificate, *root.parents))
 
@@ -196,6 +209,22 @@ def merged_crls(*files: bytes) -> bytes:
             if known is None or _crl_number(crl) > _crl_number(known):
                 newest[crl.issuer] = crl
     return b"".join(pem(crl) for crl in newest.values())
+
+
+def without_boxes(crls: bytes) -> bytes:
+    """Return a PEM file of revocation lists without that of the boxes' CA.
+
+    A verifier that demands a list of each certificate's CA refuses that CA's certificates then.
+
+    :raises CertificateError: it is not a PEM file of revocation lists.
+    """
+    kept = []
+    for part in merged_crls(crls).split(_CRL_END)[:-1]:
+        crl = x509.load_pem_x509_crl(part + _CRL_END)
+        names = crl.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+        if not any(name.value == BOXES_CA for name in names):
+            kept.append(pem(crl))
+    return b"".join(kept)
 
 
 def _crl_number(crl: x509.CertificateRevocationList) -> int:

@@ -119,12 +119,24 @@ class BrokerPlan(ServicePlan):
     kind: Literal["embedded", "mosquitto"] = "mosquitto"
     """`mosquitto`: Mosquitto 2 with client certificates. `embedded`: plain, on loopback only."""
     port: Port = 8883
-    """TCP port."""
+    """TCP port for boxes."""
+    headquarters_port: Port | None = None
+    """TCP port for the aggregator; certificates of the boxes' CA are refused there. Default: the
+    next one."""
     max_message_bytes: Annotated[int, Field(ge=64 << 10, le=256 << 20)] = 8 << 20
     """Largest message that the broker takes."""
 
+    @property
+    def headquarters(self) -> int:
+        """The TCP port for the aggregator: the embedded broker has one for everybody."""
+        if self.kind == "embedded":
+            return self.port
+        return self.port + 1 if self.headquarters_port is None else self.headquarters_port
+
     @model_validator(mode="after")
     def _embedded_on_loopback(self) -> BrokerPlan:
+        if self.kind == "mosquitto" and not self.port != self.headquarters <= 65535:
+            raise ValueError("headquarters_port needs a TCP port of its own: set another one")
         if self.kind == "embedded" and not _is_loopback(self.listen_address):
             raise ValueError(
                 'the embedded broker is not encrypted and stays on loopback: set host = "localhost"'

@@ -59,7 +59,7 @@ The MQTT broker of the site '{name}': Mosquitto 2, ready to run.
 
 Started by root it changes to the user `mosquitto`, which must own the folder:
 chown -R mosquitto: .
-After a revocation: put the new acl and certs/crl.pem here and send it SIGHUP.
+After a revocation: put the new acl* and certs/crl*.pem here and send it SIGHUP.
 """,
 }
 

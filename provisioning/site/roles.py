@@ -74,7 +74,7 @@ def aggregator_toml(plan: SitePlan, authority: str, *, bundle: bool) -> str:
         "state_dir": "state",
         "http": {"host": plan.aggregator.listen_address, "port": plan.aggregator.port},
         "tls": _TLS,
-        "mqtt": mqtt_table(plan),
+        "mqtt": mqtt_table(plan, plan.broker.headquarters),
     }
     return _text("The aggregator.", "aggregator serve", content, plan.aggregator.settings)
 
@@ -134,15 +134,15 @@ def box_toml(plan: SitePlan, box: BoxPlan, authority: str) -> str:
         "directory": layout.DIRECTORY_FILE,
         "bundle": layout.MODELS_FOLDER,
         "state_dir": "state",
-        "mqtt": mqtt_table(plan),
+        "mqtt": mqtt_table(plan, plan.broker.port),
         "cameras": [camera.table() for camera in box.cameras],
     }
     return _text(f"The edge box '{box.name}'.", "edge run", content, box.settings)
 
 
-def mqtt_table(plan: SitePlan) -> dict[str, Any]:
-    """Return ``[mqtt]`` of those who speak to the broker."""
-    table: dict[str, Any] = {"host": plan.broker.host, "port": plan.broker.port}
+def mqtt_table(plan: SitePlan, port: int) -> dict[str, Any]:
+    """Return ``[mqtt]`` of those who speak to the broker at ``port``."""
+    table: dict[str, Any] = {"host": plan.broker.host, "port": port}
     if plan.broker.kind == "mosquitto":
         table["tls"] = _TLS
     return table

@@ -8,10 +8,11 @@ from protocol.admissions import ADMISSIONS_KIND, Admissions
 from protocol.directory import DIRECTORY_KIND, Directory
 from protocol.signing import Signed
 from provisioning import mosquitto
+from provisioning.broker_rights import Rights
 from provisioning.site import layout, pki
 from provisioning.site.layout import SitePaths
 from provisioning.site.plan import AGGREGATOR_NAME, SitePlan
-from runtime.fsio import FileProblem, atomic_write, read_file
+from runtime.fsio import read_file, write_if_new
 
 _MAX_BYTES = 64 << 20
 
@@ -33,7 +34,7 @@ def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
         if folder.parent != boxes and folder != enrolment:
             files |= policy
         for name, data in files.items():
-            if _write_if_new(folder / name, data):
+            if write_if_new(folder / name, data):
                 changed.append(folder / name)
     if paths.broker_config.exists():
         changed += _spread_to_broker(paths, plan, directory)
@@ -42,32 +43,20 @@ def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
 
 def _spread_to_broker(paths: SitePaths, plan: SitePlan, directory: bytes) -> list[Path]:
     payload = Signed.parse(directory, kind=DIRECTORY_KIND).payload  # our own file: not verified
-    principals = Directory.parse(payload).principals.values()
-    revoked = [principal.name for principal in principals if principal.revoked_at_ms is not None]
+    listed = Directory.parse(payload)
+    revoked: list[str] = []
     if paths.enrolment_admissions.exists():
         admissions = Signed.parse(
             read_file(paths.enrolment_admissions, _MAX_BYTES), kind=ADMISSIONS_KIND
         )
-        revoked += sorted(Admissions.parse(admissions.payload).revoked_at_ms)
-    acl = mosquitto.mosquitto_acl(plan.site, aggregator=AGGREGATOR_NAME, revoked=revoked)
-    acl_file = paths.broker / mosquitto.ACL_FILE
+        admitted = Admissions.parse(admissions.payload)
+        listed, revoked = admitted.apply(listed), sorted(admitted.revoked_at_ms)
+    rights = Rights.of(listed, aggregator=AGGREGATOR_NAME, revoked=revoked)
+    changed = mosquitto.write_rights(paths.broker, rights)
     crl_file = paths.broker / mosquitto.CERTIFICATES / layout.CRL_FILE
-    changed = []
-    if _write_if_new(acl_file, acl.encode(), 0o600):
-        changed.append(acl_file)
-    crls = [paths.crl, paths.enrolment_ca.first_crl, crl_file]
-    lists = [read_file(path, _MAX_BYTES) for path in crls if path.exists()]
-    if _write_if_new(crl_file, pki.merged_crls(*lists)):
-        changed.append(crl_file)
+    files = [paths.crl, paths.enrolment_ca.first_crl, crl_file]
+    lists = [read_file(path, _MAX_BYTES) for path in files if path.exists()]
+    crls = pki.merged_crls(*lists)
+    changed += mosquitto.write_revocations(paths.broker, crls, pki.without_boxes(crls))
     mosquitto.give_to_mosquitto(paths.broker)
     return changed
-
-
-def _write_if_new(path: Path, data: bytes, mode: int = 0o644) -> bool:
-    try:
-        if path.exists() and read_file(path, _MAX_BYTES) == data:
-            return False
-    except FileProblem:
-        pass
-    atomic_write(path, data, mode)
-    return True

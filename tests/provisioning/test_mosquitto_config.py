@@ -2,52 +2,109 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import pytest
 
-from provisioning.mosquitto import mosquitto_acl, write_mosquitto
+from provisioning.broker_rights import Rights
+from provisioning.site import SitePaths
+from provisioning.site.plan import BrokerPlan
 
-
-def _write(folder: Path) -> Path:
-    return write_mosquitto(
-        folder,
-        site="demo",
-        host="127.0.0.1",
-        port=8883,
-        ca_pem=b"ca",
-        certificate_pem=b"certificate",
-        key_pem=b"key",
-        crl_pem=b"crl",
-    )
+BOXES = {"box-1": ("cam-1",), "box-2": ("cam-2", "cam-3")}
 
 
-def test_the_configuration_asks_for_certificates_and_names_files_that_exist(tmp_path: Path) -> None:
-    config = _write(tmp_path / "broker")
-    lines = [line for line in config.read_text().splitlines() if line and line[0] != "#"]
-    settings = dict(line.split(" ", 1) for line in lines)
-    assert settings["listener"] == "8883 127.0.0.1"
-    assert settings["require_certificate"] == "true"
-    assert settings["use_identity_as_username"] == "true"
-    assert settings["allow_anonymous"] == "false"
-    assert settings["tls_version"] == "tlsv1.3"
-    for name in ("cafile", "certfile", "keyfile", "crlfile", "acl_file", "persistence_location"):
-        assert (config.parent / settings[name]).exists(), name
+def _listeners(text: str) -> list[dict[str, str]]:
+    """The settings of each listener, what stands before the first one left out."""
+    parts = text.split("\nlistener ")[1:]
+    lines = [("listener " + part).splitlines() for part in parts]
+    return [dict(s.split(" ", 1) for s in part if s and s[0] != "#") for part in lines]
 
 
-def test_the_key_and_the_rights_are_private(tmp_path: Path) -> None:
-    folder = _write(tmp_path / "broker").parent
-    for name in ("certs/private-key.pem", "acl"):
-        assert (folder / name).stat().st_mode & 0o777 == 0o600
-    assert folder.stat().st_mode & 0o777 == 0o700
+def test_each_listener_asks_for_certificates_and_names_files_that_exist(
+    made_site: SitePaths,
+) -> None:
+    boxes, headquarters = _listeners(made_site.broker_config.read_text())
+    assert (boxes["listener"], headquarters["listener"]) == ("8883 127.0.0.1", "8884 127.0.0.1")
+    for settings in (boxes, headquarters):
+        assert settings["require_certificate"] == "true"
+        assert settings["use_identity_as_username"] == "true"
+        assert settings["use_username_as_clientid"] == "true"
+        assert settings["allow_anonymous"] == "false"
+        assert settings["tls_version"] == "tlsv1.3"
+        assert settings["max_qos"] == "1"
+        assert int(settings["max_connections"]) > 0
+        for name in ("cafile", "certfile", "keyfile", "crlfile", "acl_file"):
+            assert (made_site.broker / settings[name]).exists(), name
+    assert boxes["acl_file"] != headquarters["acl_file"]
+    assert boxes["crlfile"] != headquarters["crlfile"]
+
+
+def test_everything_that_the_broker_keeps_for_others_has_a_limit(made_site: SitePaths) -> None:
+    *_, last = _listeners(made_site.broker_config.read_text())
+    limits = {
+        name: int(last[name])
+        for name in (
+            "max_packet_size",
+            "message_size_limit",
+            "max_inflight_messages",
+            "max_inflight_bytes",
+            "max_queued_messages",
+            "max_queued_bytes",
+            "memory_limit",
+        )
+    }
+    assert all(limits.values())  # zero is "no limit"
+    assert limits["message_size_limit"] < limits["max_queued_bytes"] < limits["memory_limit"]
+
+
+def test_the_key_and_the_rights_are_private(made_site: SitePaths) -> None:
+    for name in ("certs/private-key.pem", "acl", "acl-boxes", "acl-headquarters"):
+        assert (made_site.broker / name).stat().st_mode & 0o777 == 0o600
+    assert made_site.broker.stat().st_mode & 0o777 == 0o700
+
+
+def test_nobody_may_write_a_topic_of_which_they_choose_a_part() -> None:
+    rights = Rights("demo", "aggregator", BOXES)
+    written = [
+        line for line in rights.boxes_acl().splitlines() if " write " in line and line[0] != "#"
+    ]
+    assert written
+    assert not [line for line in written if set("%+#") & set(line)]
+    assert rights.topics_of("box-2") == [
+        "st/v1/demo/box-2/cam-2/envelope",
+        "st/v1/demo/box-2/cam-2/epoch",
+        "st/v1/demo/box-2/cam-3/envelope",
+        "st/v1/demo/box-2/cam-3/epoch",
+        "st/v1/demo/box-2/health",
+    ]
+    assert Rights("demo", "aggregator", BOXES, custodians=3).retained_topics == 3 + 5 + 3 + 5
+
+
+def test_the_boxes_listener_knows_no_aggregator_and_the_other_no_box() -> None:
+    rights = Rights("demo", "aggregator", BOXES)
+    assert "user aggregator" not in rights.boxes_acl()
+    assert "box" not in rights.headquarters_acl().replace("Rights at the broker", "")
+    assert "pattern" not in rights.headquarters_acl()
+    for text in (rights.boxes_acl(), rights.headquarters_acl()):
+        assert {line for line in text.splitlines() if line[:5] in {"topic", "user "}} <= set(
+            rights.acl().splitlines()
+        )
 
 
 def test_revoked_names_are_denied_before_anything_is_granted() -> None:
-    revoked = ["box-2", "box-1"]
-    lines = mosquitto_acl("demo", aggregator="aggregator", revoked=revoked).splitlines()
-    denied = [lines.index(f"topic deny st/v1/demo/{name}/#") for name in sorted(revoked)]
-    assert [lines[i - 1] for i in denied] == ["user box-1", "user box-2"]
-    assert max(denied) < lines.index("user aggregator")
+    rights = Rights("demo", "aggregator", {}, revoked=["box-2", "box-1"])
+    for text in (rights.acl(), rights.boxes_acl(), rights.headquarters_acl()):
+        lines = text.splitlines()
+        denied = [lines.index(f"topic deny st/v1/demo/{n}/#") for n in ("box-1", "box-2")]
+        assert [lines[i - 1] for i in denied] == ["user box-1", "user box-2"]
+        granted = [i for i, line in enumerate(lines) if " read " in line or " write " in line]
+        assert max(denied) < min(granted)
 
 
 def test_a_revoked_aggregator_is_denied_everything() -> None:
-    text = mosquitto_acl("demo", aggregator="aggregator", revoked=["aggregator"])
+    text = Rights("demo", "aggregator", {}, revoked=["aggregator"]).headquarters_acl()
     assert text.index("user aggregator\ntopic deny #\n") < text.index("topic read st/v1/demo/#")
+
+
+@pytest.mark.parametrize("port", [{"headquarters_port": 8883}, {"port": 65535}])
+def test_the_listeners_cannot_share_a_port(port: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="headquarters_port"):
+        BrokerPlan.model_validate(port)

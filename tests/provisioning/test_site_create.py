@@ -50,7 +50,7 @@ def test_every_role_reads_its_own_file(made_site: SitePaths) -> None:
     officer = load(made_site.officer("ana"), OfficerConfig)
     box = load(made_site.box("box-1"), BoxConfig)
     assert (custodian.name, custodian.http.port) == ("c1", 8441)
-    assert (aggregator.http.host, aggregator.mqtt.port) == ("127.0.0.1", 8883)
+    assert (aggregator.http.host, aggregator.mqtt.port) == ("127.0.0.1", 8884)
     assert [(c.name, c.source) for c in box.cameras] == [("cam-1", "/clips/1.mp4")]
     for config in (custodian, aggregator, officer, box):
         assert config.authority_key == authority

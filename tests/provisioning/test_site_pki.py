@@ -10,8 +10,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from provisioning.site import pki
+from provisioning.site import SitePaths, pki
 from provisioning.site.ledger import Ledger, LedgerError
+from runtime.tls import BOXES_CA
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -53,6 +54,28 @@ def test_openssl_accepts_a_leaf_until_it_is_revoked(
     assert "certificate revoked" in _openssl(tmp_path, trust, revoked, chain, "sslclient")
     other = pki.issue(issuing, "box-2", usages=[pki.CLIENT], now=NOW, days=30)
     assert "leaf: OK" in _openssl(tmp_path, trust, revoked, other.chain_pem, "sslclient")
+
+
+def test_what_the_boxes_ca_signs_is_no_servers_certificate(
+    tmp_path: Path, root: pki.Authority
+) -> None:
+    boxes = pki.new_issuing(root, "demo", now=NOW, years=10, title=BOXES_CA, usages=(pki.CLIENT,))
+    leaf = pki.issue(boxes, "c1", usages=[pki.CLIENT, pki.SERVER], now=NOW, days=30)
+    said = {
+        purpose: _openssl(tmp_path, boxes.trust_pem, _crls(root, boxes), leaf.chain_pem, purpose)
+        for purpose in ("sslclient", "sslserver")
+    }
+    assert "leaf: OK" in said["sslclient"]
+    assert "OK" not in said["sslserver"]
+
+
+def test_a_new_sites_boxes_ca_is_for_clients_alone(made_site: SitePaths) -> None:
+    certificate = pki.load_certificates(
+        made_site.enrolment_ca.certificate.read_bytes(), what="the boxes' CA"
+    )[0]
+    usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert list(usages) == [pki.CLIENT]
+    assert pki.common_name(certificate) == BOXES_CA
 
 
 def test_a_leaf_says_who_where_and_what_for(issuing: pki.Authority) -> None:

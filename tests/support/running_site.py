@@ -23,7 +23,7 @@ from protocol.signing import Signed, SigningKey, VerifyKey
 from provisioning.demo.local_site import CUSTODIANS, PASSPHRASE, LocalSite, plan_of
 from provisioning.demo.processes import run_command, sealtrace
 from provisioning.demo.wiretap import Wiretap
-from provisioning.site.plan import OfficerPlan, SitePlan
+from provisioning.site.plan import AGGREGATOR_NAME, OfficerPlan, SitePlan
 from runtime.config import MqttConfig, TlsConfig
 from runtime.http import ProblemError, client, raise_for_problem
 from runtime.keyfiles import read_secret
@@ -187,7 +187,9 @@ class RunningSite:
     def mqtt(self, name: str, **changes: Any) -> MqttConfig:
         """How ``name`` connects to the broker: with its certificate where the broker wants one."""
         tls = self.tls(name) if self.plan.broker.kind == "mosquitto" else None
-        return MqttConfig(host="localhost", port=self.plan.broker.port, tls=tls, **changes)
+        broker = self.plan.broker
+        port = broker.headquarters if name == AGGREGATOR_NAME else broker.port
+        return MqttConfig(host="localhost", port=port, tls=tls, **changes)
 
     @contextmanager
     def tapped(self, name: str = "wiretap") -> Iterator[Wiretap]:

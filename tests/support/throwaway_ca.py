@@ -17,11 +17,11 @@ from runtime.config import TlsConfig
 class ThrowawayCa:
     """Issues certificates into a folder; each is good for a client and a loopback server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "throw-away ca") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = _name("throw-away ca")
+        self._name = _name(name)
         ca = self._builder(self._name, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )

@@ -101,8 +101,8 @@ def _update(folder: Path, environment: dict[str, str]) -> None:
         f'repository = "{written.repository}"\nroot = "{written.root}"\n'
         f'authority = "{written.authority}"\nstate_dir = "{written.state_dir}"\n'
         f'bundles = "{written.bundles}"\nagents = "{written.agents}"\n'
-        f'[service]\nrestart = {json.dumps(list(written.service.restart))}\n'
-        f'health = {json.dumps(list(written.service.health))}\n'
+        f"[service]\nrestart = {json.dumps(list(written.service.restart))}\n"
+        f"health = {json.dumps(list(written.service.health))}\n"
         "deadline_s = 30\ninterval_s = 0.1\ntimes = 1\n"
     )
     run_command(

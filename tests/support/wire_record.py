@@ -13,7 +13,10 @@ TRACED = "execve,clone,clone3,fork,vfork,connect,sendto,sendmsg,sendmmsg"
 _CALL = re.compile(r"(?P<pid>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?: resumed>|\()(?P<rest>.*)")
 _COMMAND = re.compile(r'"provisioning\.command", "([a-z-]+)"(?:, "([a-z-]+)")?')
 _ADDRESS = re.compile(r"\{sa_family=(?P<family>AF_\w+)(?P<rest>[^{}]*)")
-_PORT, _HOST = re.compile(r"port=htons\((\d+)\)"), re.compile(r'(?:inet_addr\(|AF_INET6, )"([^"]+)"')
+_PORT, _HOST = (
+    re.compile(r"port=htons\((\d+)\)"),
+    re.compile(r'(?:inet_addr\(|AF_INET6, )"([^"]+)"'),
+)
 _CLONES = frozenset({"clone", "clone3", "fork", "vfork"})
 LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 

@@ -1,0 +1,138 @@
+"""Who may publish and read what at the site's broker, topic by topic, as Mosquitto's access lists.
+
+A right to write a topic is a right to have its last message kept (retained) by the broker, and
+Mosquitto can limit neither their number nor, by topic, their size. So a box gets exactly the topics
+of its own cameras by name, never a pattern in which it chooses a part: then what it can make the
+broker keep is `Rights.retained_topics` times the largest message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from protocol.directory import BOX, CUSTODIAN, Directory
+from protocol.names import (
+    ENVELOPE,
+    EPOCH,
+    RECEIPT,
+    TOPIC_ROOT,
+    CameraAddress,
+    admissions_topic,
+    box_health_topic,
+    day_keys_topic,
+    directory_topic,
+)
+
+BOXES_ACL, HEADQUARTERS_ACL, ACL_FILE = "acl-boxes", "acl-headquarters", "acl"
+"""Access lists of the two listeners; ``acl`` is both, for configurations with one listener."""
+
+_WRITTEN_OF_A_CAMERA = (ENVELOPE, EPOCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The rights of everybody who may connect.
+
+    :param boxes: camera names of each box in force, by its name.
+    :param revoked: names that may not speak any more, connected or not.
+    """
+
+    site: str
+    aggregator: str
+    boxes: Mapping[str, Collection[str]] = field(default_factory=dict)
+    revoked: Collection[str] = ()
+    custodians: int = 0
+
+    @classmethod
+    def of(cls, directory: Directory, *, aggregator: str, revoked: Iterable[str] = ()) -> Rights:
+        """Return the rights under ``directory``, with the registrar's admissions applied to it."""
+        out = {p.name for p in directory.principals.values() if p.revoked_at_ms is not None}
+        out |= set(revoked)
+        return cls(
+            site=directory.site,
+            aggregator=aggregator,
+            boxes={
+                box.name: box.cameras for box in directory.with_duty(BOX) if box.name not in out
+            },
+            revoked=frozenset(out),
+            custodians=len(directory.with_duty(CUSTODIAN)),
+        )
+
+    def topics_of(self, box: str) -> list[str]:
+        """Return the topics that ``box`` may write: those of its cameras, and its own health."""
+        topics = [
+            CameraAddress(self.site, box, camera).topic(leaf)
+            for camera in sorted(self.boxes.get(box, ()))
+            for leaf in _WRITTEN_OF_A_CAMERA
+        ]
+        return [*topics, box_health_topic(self.site, box)] if box in self.boxes else []
+
+    @property
+    def retained_topics(self) -> int:
+        """Return how many messages the broker can be made to keep, by everybody together."""
+        cameras = sum(len(names) for names in self.boxes.values())
+        ours = cameras + self.custodians + 2  # receipts, day keys, directory, admissions
+        return sum(len(self.topics_of(box)) for box in self.boxes) + ours
+
+    def boxes_acl(self) -> str:
+        """Return the access list of the boxes' listener: nobody there has rights but boxes."""
+        return f"{_HEAD}{self._denied()}{self._boxes()}"
+
+    def headquarters_acl(self) -> str:
+        """Return the access list of headquarters' listener: for the aggregator alone."""
+        return f"{_HEAD}{self._denied()}{self._headquarters()}"
+
+    def acl(self) -> str:
+        """Return both in one, for a broker whose configuration has one listener still."""
+        return f"{_HEAD}{self._denied()}{self._headquarters()}{self._boxes()}"
+
+    @property
+    def _base(self) -> str:
+        return f"{TOPIC_ROOT}/{self.site}"
+
+    def _denied(self) -> str:
+        base, text = self._base, ""
+        for name in sorted(self.revoked):
+            own = [f"{base}/{name}/#", f"{base}/custodians/#"]
+            topics = ["#"] if name == self.aggregator else own
+            text += f"\nuser {name}\n" + "".join(f"topic deny {topic}\n" for topic in topics)
+        if text:
+            text = (
+                "\n# Revoked: who is still connected may say nothing, and reads only who is in the"
+                f" site.\n{text}"
+            )
+        return text
+
+    def _headquarters(self) -> str:
+        base, site = self._base, self.site
+        return f"""
+# The aggregator reads everything of the site, answers with receipts, and relays.
+user {self.aggregator}
+topic read {base}/#
+topic write {base}/+/+/{RECEIPT}
+topic write {day_keys_topic(site, "+")}
+topic write {directory_topic(site)}
+topic write {admissions_topic(site)}
+"""
+
+    def _boxes(self) -> str:
+        base, site = self._base, self.site
+        written = ""
+        for box in sorted(self.boxes):
+            written += f"\nuser {box}\n"
+            written += "".join(f"topic write {topic}\n" for topic in self.topics_of(box))
+        return f"""
+# A box reads its receipts, the custodians' day keys, and who is in the site.
+pattern read {base}/%u/+/{RECEIPT}
+pattern read {day_keys_topic(site, "+")}
+pattern read {directory_topic(site)}
+pattern read {admissions_topic(site)}
+
+# It writes of its own cameras alone, by name.
+{written}"""
+
+
+_HEAD = """\
+# Rights at the broker, by certificate name (%u). Made by `sealtrace`; changes are overwritten.
+"""
