@@ -5,6 +5,7 @@ VENV ?= .venv
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+FAULTS_ARGS ?=
 
 SHELL := /bin/sh
 BIN := $(VENV)/bin
@@ -22,14 +23,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench lock clean distclean
+.PHONY: help setup demo test lint bench faults lock clean distclean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | \
 		awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 	@echo
 	@echo "  PYTHON=python3.12 picks another Python (3.11 or newer);"
-	@echo "  DEMO_ARGS, TEST_ARGS and BENCH_ARGS are passed on."
+	@echo "  DEMO_ARGS, TEST_ARGS, BENCH_ARGS and FAULTS_ARGS are passed on."
 
 setup: $(INSTALLED) $(MODELS) $(PHOTOS) ## Make the environment, the model bundle and the photographs.
 
@@ -47,6 +48,9 @@ lint: $(INSTALLED) ## Check format, lint, types and import rules.
 
 bench: setup ## Measure what the README claims, and print it.
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+faults: setup ## Shake a running site: kills, full disks, wrong clocks; print what became of it.
+	PYTHONPATH=tests/support $(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
 
 lock: ## Choose newer versions of all dependencies: writes the lock files.
 	@mkdir -p $(STATE)

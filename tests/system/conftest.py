@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 from film_set import FilmSet
+from looping import compose_short_clip, looping_plan
 from query_desk import QueryDesk
 from running_site import SERVERS, RunningSite, plan_with_dan
 
 from provisioning.demo.clips import compose
 from provisioning.demo.local_site import Broker
-from provisioning.demo.scenario import ClipTruth, Scenario, Scene, Step, Walker, demo_scenario
+from provisioning.demo.scenario import ClipTruth, demo_scenario
 
 _STATE = Path(__file__).resolve().parents[2] / ".sealtrace"
 
@@ -43,20 +44,7 @@ def clips(photos_path: Path) -> list[ClipTruth]:
 @pytest.fixture(scope="session")
 def short_clip(photos_path: Path) -> ClipTruth:
     """Four seconds in which two people walk past, one after the other; to be played in a loop."""
-
-    def crossing(start_s: float, y: float) -> tuple[Step, ...]:
-        return (Step(start_s, -110, y, 150), Step(start_s + 2.4, 1390, y + 8, 150))
-
-    scene = Scene(
-        camera="cam-1",
-        duration_s=4.0,
-        walkers=(
-            Walker("biden.jpg", False, crossing(0.1, 470)),
-            Walker("obama2.jpg", False, crossing(0.9, 190)),
-        ),
-    )
-    scenario = Scenario(subject="obama", enrolment_photo="obama.jpg", scenes=(scene,))
-    return compose(scenario, photos_path, _STATE / "demo" / "short-clip")[0]
+    return compose_short_clip(photos_path, _STATE / "demo" / "short-clip")
 
 
 @pytest.fixture(scope="session")
@@ -145,18 +133,7 @@ def looping_site(
     """One box that sees two people walk past again and again, in real time; every sighting is an
     envelope at once. Camera 2 has no process: it is for tests to speak for.
     """
-    source = f"file:{short_clip.path.resolve()}"
-    plan = plan_with_dan(
-        {"cam-1": {"source": source, "loop": True}, "cam-2": {"source": "file:none.mp4"}},
-        bundle=model_bundle_path,
-        broker=broker,
-        box_settings={
-            "sealing": {"batch": 1, "live_after_s": 0.5},
-            "outbox": {"resend_after_s": 4},
-            "mqtt": {"keepalive_s": 5},
-        },
-        aggregator_settings={"mqtt": {"keepalive_s": 5}},
-    )
+    plan = looping_plan(short_clip, model_bundle_path, broker)
     site = RunningSite(plan, tmp_path_factory.mktemp("looping"))
     try:
         site.start(*SERVERS, "box-1")

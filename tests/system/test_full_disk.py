@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from puppet_box import PuppetBox, person, seen, slots_ago
 from running_site import SERVERS, RunningSite, is_whole, plan_with_dan
+from small_disk import CannotMount, fill, mounted
 from waiting import wait_for
 
 from provisioning.demo.scenario import ClipTruth
@@ -18,34 +17,13 @@ from provisioning.demo.scenario import ClipTruth
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Mount a file system of a few megabytes in memory at ``folder``; skip where not permitted."""
-    folder.mkdir(mode=0o700, exist_ok=True)
-    options = f"size={megabytes}m,mode=0700"
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
-    try:
+    """Mount a small disk at ``folder``; skip where not permitted."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(mounted(folder, megabytes))
+        except CannotMount as error:
+            pytest.skip(str(error))
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def fill(folder: Path) -> Path:
-    """Write a file until the disk is full; deleting it makes room again."""
-    filler = folder / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (1 << 16, 4096):
-            try:
-                while True:
-                    file.write(os.urandom(size))
-            except OSError:
-                continue
-    return filler
 
 
 @pytest.fixture(scope="module")

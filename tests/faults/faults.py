@@ -1,0 +1,240 @@
+"""The faults of the campaign: each does something to the running site and then leaves it alone."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from shaken_site import FAKED, PROCESSES, ShakenSite
+from small_disk import fill
+
+from provisioning.mosquitto import DATA
+
+DATABASES = {
+    "aggregator": ("aggregator.db", "audit.db"),
+    "c1": ("custodian.db", "audit.db"),
+    "box-1": ("outbox.sqlite",),
+    "enrolment": ("enrolment.db",),
+}
+SILENT = 40
+"""Connections that say nothing, against a limit a few descriptors above those in use."""
+
+
+class Skipped(Exception):
+    """The fault cannot be tried on this machine; says why."""
+
+
+class Unnoticed(Exception):
+    """A process goes on over something that it must not go on over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One row: ``act`` returns what happened, in a few words, with the fault over.
+
+    :param process: to whom; "" for the network.
+    """
+
+    kind: str
+    process: str
+    act: Callable[[ShakenSite], str]
+
+    @property
+    def name(self) -> str:
+        """How ``--only`` finds it."""
+        return f"{self.kind} {self.process}".strip()
+
+
+def all_faults(*, stop_s: float, hold_s: float) -> Iterator[Fault]:
+    """Yield every fault, the gentle ones first."""
+    for name in PROCESSES:
+        yield Fault("kill -9", name, lambda site, n=name: _kill(site, n))
+    for name in PROCESSES:
+        yield Fault(f"stop {stop_s:g} s", name, lambda site, n=name: _freeze(site, n, stop_s))
+    for kind, change in _NETWORK.items():
+        yield Fault(kind, "", lambda site, c=change: _network(site, c, hold_s))
+    yield Fault("delete state", "broker", _forget)
+    for name in ("aggregator", "box-1", "c1", "enrolment"):
+        yield Fault("disk full", name, lambda site, n=name: _full(site, n, hold_s))
+    for name in ("c1", "aggregator", "enrolment", "broker"):
+        yield Fault("descriptors", name, lambda site, n=name: _descriptors(site, n, hold_s))
+    for name in FAKED:
+        for step_s in (3600, -3600):
+            yield Fault(
+                f"clock {step_s:+d} s", name, lambda site, n=name, s=step_s: _clock(site, n, s)
+            )
+    for name, files in DATABASES.items():
+        for file in files:
+            yield Fault(f"spoil {file}", name, lambda site, n=name, f=file: _spoil(site, n, f))
+
+
+def _kill(site: ShakenSite, name: str) -> str:
+    site.kill(name)
+    return "killed"
+
+
+def _freeze(site: ShakenSite, name: str, seconds: float) -> str:
+    site.signal(name, signal.SIGSTOP)
+    try:
+        time.sleep(seconds)
+    finally:
+        site.signal(name, signal.SIGCONT)
+    return f"stood still for {seconds:g} s"
+
+
+def _cutting(site: ShakenSite) -> None:
+    site.proxy.cut = 0.3
+
+
+def _late(site: ShakenSite) -> None:
+    site.proxy.cut, site.proxy.late = 0.3, True
+
+
+def _slow(site: ShakenSite) -> None:
+    site.proxy.delay_s = 1.0
+
+
+def _stalled(site: ShakenSite) -> None:
+    site.proxy.stalled = True
+
+
+_NETWORK: dict[str, Callable[[ShakenSite], None]] = {
+    "network cut mid-packet": _cutting,
+    "network out of order": _late,
+    "network slow": _slow,
+    "network stalled": _stalled,
+}
+
+
+def _network(site: ShakenSite, change: Callable[[ShakenSite], None], seconds: float) -> str:
+    before = site.proxy.cuts
+    change(site)
+    try:
+        time.sleep(seconds)
+    finally:
+        site.proxy.calm()
+    return f"{seconds:g} s, {site.proxy.cuts - before} connections cut"
+
+
+def _forget(site: ShakenSite) -> str:
+    with site.supervisor.holding("broker"):
+        site.kill("broker")
+        data = site.folder("broker") / DATA
+        count = 0
+        for path in data.iterdir() if data.is_dir() else ():
+            path.unlink()
+            count += 1
+        site.start("broker")
+    return f"killed, {count} files of its state deleted"
+
+
+def _full(site: ShakenSite, name: str, seconds: float) -> str:
+    if name not in site.disks:
+        raise Skipped("no small file system can be mounted here")
+    filler = fill(site.folder(name) / "state")
+    try:
+        time.sleep(seconds)
+    finally:
+        filler.unlink()
+    return f"no room for {seconds:g} s"
+
+
+def _descriptors(site: ShakenSite, name: str, seconds: float) -> str:
+    if shutil.which("prlimit") is None:
+        raise Skipped("there is no prlimit here")
+    process = site.local.services[name].process
+    assert process is not None
+    children = subprocess.run(
+        ["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    pids = [int(pid) for pid in children] or [process.pid]
+    before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
+    with ExitStack() as stack:
+        for pid in pids:
+            used = max(int(p.name) for p in Path(f"/proc/{pid}/fd").iterdir()) + 1
+            limit = (used + SILENT // 4, before[pid][1])
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+        refused = 0
+        for _ in range(SILENT):
+            sock = stack.enter_context(socket.socket())
+            sock.settimeout(1)
+            refused += sock.connect_ex(("127.0.0.1", _port(site, name))) != 0
+        time.sleep(seconds)
+    for pid, limits in before.items():
+        if Path(f"/proc/{pid}").exists():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    return f"{SILENT} silent connections at a limit of {SILENT // 4} more"
+
+
+def _port(site: ShakenSite, name: str) -> int:
+    if name == "broker":
+        return site.plan.broker.port
+    if name == "enrolment":
+        assert site.plan.enrolment is not None
+        return site.plan.enrolment.port
+    return int(urlsplit(site.url(name)).port or 0)
+
+
+def _clock(site: ShakenSite, name: str, step_s: int) -> str:
+    clock = site.clocks.get(name)
+    if clock is None:
+        raise Skipped("there is no libfaketime here (Debian: apt install faketime)")
+    before = len(site.sealed)
+    clock.write_text(f"{step_s:+d}\n")
+    time.sleep(20)
+    wrong = len(site.sealed) - before
+    clock.write_text("+0\n")
+    before = len(site.sealed)
+    if name == "box-1":
+        site.wait(lambda: len(site.sealed) > before + 1, "the box to see people again", 60)
+    return f"for 20 s, and back; {wrong} sealed meanwhile"
+
+
+def _spoil(site: ShakenSite, name: str, file: str) -> str:
+    """Overwrite pages of a database; a clear stop, and a start from the copy, is coming back."""
+    path = site.folder(name) / "state" / file
+    service = site.local.services[name]
+    with site.supervisor.holding(name):
+        site.kill(name)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        copy = path.read_bytes()
+        pages = range(1, len(copy) // 4096, 2)
+        with path.open("r+b") as spoilt:
+            for page in pages:
+                spoilt.seek(page * 4096)
+                spoilt.write(b"\xa5" * 4096)
+        try:
+            service.start()
+            ended = _ends_within(site, name, 25)
+            said = service.tail()
+        finally:
+            site.kill(name)
+            for leftover in path.parent.glob(f"{file}*"):
+                leftover.unlink()
+            path.write_bytes(copy)
+            service.start()
+    if not ended:
+        raise Unnoticed(f"it went on over {len(pages)} spoilt pages")
+    clear = any(word in said for word in ("damaged", "malformed", "quick_check", "backup"))
+    if not clear:
+        raise Unnoticed("it stopped without saying that its database is damaged")
+    return f"{len(pages)} pages; it stopped and said so, the copy was put back"
+
+
+def _ends_within(site: ShakenSite, name: str, seconds: float) -> bool:
+    service = site.local.services[name]
+    deadline = time.monotonic() + seconds
+    while service.running and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not service.running

@@ -1,0 +1,196 @@
+"""Shake a running site, print what became of it, end with 1 if anything was lost (`make faults`).
+
+A site of real processes runs throughout, its box seeing people all the time; faults are done to it
+one after the other. After each, everything must work again without a person's help within a minute
+or so, and in the end no message that was ever sealed may be missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from faults import Fault, Skipped, Unnoticed, all_faults
+from looping import compose_short_clip
+from rich.console import Console
+from rich.table import Table
+from shaken_site import PROCESSES, ShakenSite
+
+from provisioning.demo.local_site import Broker
+
+ROOT = Path(__file__).resolve().parents[2]
+STATE = ROOT / ".sealtrace"
+BACK_WITHIN_S = 90.0
+
+
+@dataclass(slots=True)
+class Row:
+    """What became of one fault."""
+
+    broker: str
+    fault: str
+    happened: str = ""
+    back_s: float | None = None
+    restarts: str = ""
+    before: int = 0
+    after: int = 0
+    lost: int = 0
+    verdict: str = "ok"
+
+
+def shake(site: ShakenSite, fault: Fault) -> Row:
+    """Do one fault to the site; never raises for what the site does."""
+    row = Row(site.plan.broker.kind, fault.name, before=len(site.sealed))
+    restarts = dict(site.supervisor.restarts)
+    missing = set(site.lost())
+    try:
+        row.happened = fault.act(site)
+    except Skipped as reason:
+        row.happened, row.verdict = str(reason), "skipped"
+        return row
+    except Unnoticed as reason:
+        row.happened, row.verdict = str(reason), "UNNOTICED"
+    except (TimeoutError, OSError, ValueError, AssertionError) as error:
+        row.happened, row.verdict = f"{type(error).__name__}: {error}"[:120], "FAILED"
+    begin = time.monotonic()
+    try:
+        site.wait_back(BACK_WITHIN_S)
+        row.back_s = time.monotonic() - begin
+    except Exception as error:
+        row.verdict = "NOT BACK"
+        row.happened = f"{row.happened}; {error}"[:160]
+        revive(site)
+    counts = site.supervisor.restarts
+    again = {n: counts[n] - restarts.get(n, 0) for n in counts if counts[n] > restarts.get(n, 0)}
+    row.restarts = ", ".join(f"{name} x{count}" for name, count in again.items())
+    row.after = len(site.sealed)
+    try:
+        new = set(site.lost()) - missing
+        if new:  # one more look: the two stores are not read at one moment
+            time.sleep(2)
+            new = set(site.lost()) - missing
+        row.lost = len(new)
+    except Exception as error:
+        row.happened += f"; cannot be counted: {error}"
+        row.verdict = "FAILED"
+    if row.lost:
+        row.verdict = "LOST"
+    return row
+
+
+def revive(site: ShakenSite) -> None:
+    """Start anew what did not come back, so that the faults after this one can be tried."""
+    for name in PROCESSES:
+        if not site.answers(name):
+            with site.supervisor.holding(name):
+                site.kill(name)
+                site.local.services[name].start()
+    try:
+        site.wait_back(BACK_WITHIN_S)
+    except Exception as error:
+        Console(stderr=True).print(f"the site does not recover: {error}", style="red")
+
+
+def campaign(broker: Broker, faults: Iterable[Fault], console: Console) -> list[Row]:
+    """Run a site and shake it; return the rows."""
+    folder = Path(tempfile.mkdtemp(prefix="sealtrace-faults-"))
+    clip = compose_short_clip(STATE / "photos", STATE / "demo" / "short-clip")
+    site = ShakenSite(clip, STATE / "models", broker, folder)
+    rows: list[Row] = []
+    try:
+        site.begin()
+        for fault in faults:
+            rows.append(shake(site, fault))
+            row = rows[-1]
+            console.print(
+                f"{row.broker}: {row.fault}: {row.verdict} ({row.happened})",
+                markup=False,
+                soft_wrap=True,
+            )
+        final = site.lost()
+        rows.append(
+            Row(
+                broker,
+                "everything together",
+                "neither stored nor kept: " + (", ".join(map(str, final[:8])) or "none"),
+                before=0,
+                after=len(site.sealed),
+                lost=len(final),
+                verdict="LOST" if final else "ok",
+            )
+        )
+    finally:
+        site.end()
+        if any(row.verdict not in {"ok", "skipped"} for row in rows):
+            console.print(f"logs and files of the site are in {folder}", soft_wrap=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return rows
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Return the rows as a table."""
+    made = Table(title="Faults", caption="back: seconds until everything worked again")
+    for column in ("broker", "fault", "what happened", "restarted", "back", "sealed", "lost", ""):
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        back = "" if row.back_s is None else f"{row.back_s:.0f} s"
+        sealed = f"{row.before} > {row.after}"
+        made.add_row(
+            row.broker, row.fault, row.happened, row.restarts, back, sealed, str(row.lost),
+            row.verdict,
+        )  # fmt: skip
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the campaign; return 1 if anything was lost, did not come back or went unnoticed."""
+    parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT",
+                        help="only faults whose name holds this; may be repeated")  # fmt: skip
+    parser.add_argument("--broker", choices=("mosquitto", "embedded", "both"), default="both")
+    parser.add_argument("--stop-s", type=float, default=30.0, help="how long processes stand still")
+    parser.add_argument("--hold-s", type=float, default=12.0, help="how long other faults last")
+    parser.add_argument("--list", action="store_true", help="list the faults")
+    options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupted)
+    console = Console() if sys.stdout.isatty() else Console(width=140)
+    faults = [
+        fault
+        for fault in all_faults(stop_s=options.stop_s, hold_s=options.hold_s)
+        if not options.only or any(text in fault.name for text in options.only)
+    ]
+    if options.list:
+        for fault in faults:
+            console.print(fault.name, highlight=False)
+        return 0
+    installed = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin") is not None
+    rows: list[Row] = []
+    if options.broker in {"mosquitto", "both"} and installed:
+        rows += campaign("mosquitto", faults, console)
+    if options.broker in {"embedded", "both"}:
+        second = options.broker == "both" and installed
+        concerns = [fault for fault in faults if fault.process in {"", "broker"}]
+        if chosen := concerns if second else faults:
+            rows += campaign("embedded", chosen, console)
+    console.print(table(rows))
+    bad = [row for row in rows if row.verdict not in {"ok", "skipped"}]
+    skipped = sum(row.verdict == "skipped" for row in rows)
+    console.print(f"{len(rows) - len(bad) - skipped} of {len(rows)} well, {skipped} skipped")
+    return 1 if bad or not rows else 0
+
+
+def _interrupted(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

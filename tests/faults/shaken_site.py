@@ -1,0 +1,165 @@
+"""The site that the campaign shakes, and what it knows of every message that was ever sealed."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import tomlkit
+from looping import looping_plan
+from rough_proxy import RoughProxy
+from running_site import SERVERS, RunningSite
+from shaken import digests_kept, digests_stored
+from small_disk import CannotMount, mounted
+from supervisor import Supervisor
+
+from provisioning.demo.local_site import CUSTODIANS, Broker
+from provisioning.demo.scenario import ClipTruth
+from runtime.errors import OperationError
+from runtime.http import ProblemError
+
+PROCESSES = (*SERVERS, "enrolment", "box-1")
+DISK_MB = {"aggregator": 48, "box-1": 24, "c1": 24, "enrolment": 24}
+FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+FAKED = ("c1", "aggregator", "box-1")
+
+
+class ShakenSite(RunningSite):
+    """A running site with a rough network before its box, small disks and clocks to be set."""
+
+    def __init__(self, clip: ClipTruth, bundle: Path, broker: Broker, folder: Path) -> None:
+        super().__init__(looping_plan(clip, bundle, broker), folder)
+        self.proxy = RoughProxy(self.plan.broker.port)
+        self.sealed: set[int] = set()
+        self.clocks: dict[str, Path] = {}
+        self.disks: set[str] = set()
+        self.supervisor = Supervisor(self.local.services)
+        self._stack = ExitStack()
+        self._stop = threading.Event()
+        self._watch = threading.Thread(target=self._sample, name="sealed", daemon=True)
+
+    # ------------------------------------------------------------------ life
+
+    def begin(self) -> None:
+        """Start everything and wait until the box delivers."""
+        self._through_the_proxy()
+        for name, megabytes in DISK_MB.items():
+            try:
+                self._stack.enter_context(mounted(self.folder(name) / "state", megabytes))
+            except CannotMount:
+                break
+            self.disks.add(name)
+        if FAKETIME is not None:
+            for name in FAKED:
+                self._fake_clock(name, FAKETIME)
+        self.start(*SERVERS, "enrolment", "box-1")
+        self.supervisor.start()
+        self._watch.start()
+        self.wait(lambda: len(self.stored("cam-1")) > 2, "the first messages stored", 90)
+
+    def end(self) -> None:
+        """Stop everything."""
+        self._stop.set()
+        self.supervisor.stop()
+        self.proxy.stop()
+        self.stop()
+        self._stack.close()
+
+    def _through_the_proxy(self) -> None:
+        path = self.local.paths.box("box-1")
+        document = tomlkit.parse(path.read_text())
+        document["mqtt"]["port"] = self.proxy.port
+        path.write_text(tomlkit.dumps(document))
+
+    def _fake_clock(self, name: str, library: Path) -> None:
+        clock = self.local.folder / f"{name}.clock"
+        clock.write_text("+0\n")
+        service = self.local.services[name]
+        service.environment = {
+            **service.environment,
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(clock),
+            "FAKETIME_NO_CACHE": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+        self.clocks[name] = clock
+
+    # ------------------------------------------------------------------ sealed, kept, stored
+
+    def kept_now(self) -> set[int]:
+        """Sequence numbers in the box's outbox."""
+        return set(digests_kept(self))
+
+    def stored_now(self) -> set[int]:
+        """Sequence numbers that the aggregator has stored."""
+        return set(digests_stored(self))
+
+    def _sample(self) -> None:
+        while not self._stop.wait(0.2):
+            for look in (self.kept_now, self.stored_now):
+                try:
+                    self.sealed |= look()
+                except (sqlite3.Error, OSError, ValueError):
+                    continue  # it is down, or its disk is being shaken
+
+    def lost(self) -> list[int]:
+        """Return the sealed messages that are neither stored nor on the box any more."""
+        there = self.kept_now() | self.stored_now()
+        expected = self.sealed | set(range(max(there, default=-1) + 1))
+        return sorted(expected - there)
+
+    # ------------------------------------------------------------------ whether it is back
+
+    def answers(self, name: str) -> bool:
+        """Whether a process does its work: it serves, or (the box) is ready."""
+        service = self.local.services[name]
+        if not service.running:
+            return False
+        if name in {*CUSTODIANS, "aggregator"}:
+            try:
+                self.call("eve", name, "GET", "/v1/status")
+            except ProblemError:
+                return False
+            except OperationError:
+                return False
+            return True
+        try:
+            return service._says_ready()
+        except OSError:
+            return False
+
+    def wait(self, probe: Callable[[], bool], what: str, within_s: float) -> None:
+        """Wait for a condition.
+
+        :raises TimeoutError: it does not come.
+        """
+        deadline = time.monotonic() + within_s
+        while True:
+            try:
+                if probe():
+                    return
+            except (sqlite3.Error, OSError, ValueError, OperationError):
+                pass
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"waited {within_s:g} s for {what}")
+            time.sleep(0.2)
+
+    def wait_back(self, within_s: float) -> None:
+        """Wait until every process works and the box's messages arrive again.
+
+        :raises TimeoutError: one does not, with its name.
+        """
+        deadline = time.monotonic() + within_s
+        for name in PROCESSES:
+            left = max(5.0, deadline - time.monotonic())
+            self.wait(lambda name=name: self.answers(name), f"{name} to work", left)
+        kept = self.kept_now()
+        before = len(self.stored_now())
+        left = max(10.0, deadline - time.monotonic())
+        self.wait(lambda: kept <= self.stored_now(), "what the box kept to be stored", left)
+        self.wait(lambda: len(self.stored_now()) > before, "a new message to be stored", left)
