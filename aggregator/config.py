@@ -41,6 +41,8 @@ class LimitsSection(Section):
     """Room for quarantined messages; when it is used up, boxes have to keep theirs."""
     gap_grace_s: Annotated[int, Field(ge=0, le=86_400)] = 60
     """Seconds after which missing messages are reported as a gap; they may be on the way before."""
+    box_mb_per_minute: Annotated[int, Field(ge=1, le=65_536)] = 64
+    """A box that sends more is reported (`box_floods`); what it sends is checked as ever."""
 
 
 class IngestSection(Section):

@@ -20,6 +20,7 @@ import structlog
 from aggregator.api import MAX_BODY_BYTES, Parts, create_app
 from aggregator.config import AggregatorConfig
 from aggregator.grants import Custodians
+from aggregator.ingest.floods import Floods
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Batch
 from aggregator.ingest.receipts import Receipts
@@ -167,6 +168,7 @@ class Aggregator:
             site=config.site,
             client_id=config.name,
             intake=self.intake,
+            floods=Floods(config.limits.box_mb_per_minute << 20),
             settings=config.ingest,
             on_stored=stored,
             on_connected=connected,

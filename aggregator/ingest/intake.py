@@ -167,6 +167,16 @@ class Intake:
             batch.result.changed.add(checked.address)
         _log.info("quarantined_message_admitted", number=number, topic=topic)
 
+    def report(self, box: str, reason: str, detail: str) -> None:
+        """Count and audit something against a box that no single message shows.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        with self._writing() as batch:
+            known = box if box in batch.directory.principals else UNKNOWN
+            self._rejects.add(known, "", reason, detail, now_ms=batch.now_ms)
+
     def positions(self) -> list[tuple[CameraAddress, int, tuple[int, ...]]]:
         """Return, for every camera stream: stored through, and what is missing (for receipts)."""
         with self._lock:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from aggregator.config import IngestSection
+from aggregator.ingest.checks import Rejected, topic_box
+from aggregator.ingest.floods import REASON, Floods
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Batch, Incoming
 from protocol.names import ENVELOPE, EPOCH, HEALTH, TOPIC_ROOT
@@ -48,6 +50,7 @@ class Subscriber:
         site: the site's name.
         client_id: the aggregator's, unless the configuration names one.
         intake: where messages go.
+        floods: counts what comes from each box.
         settings: sizes of batches.
         on_stored: called in the thread ``ingest`` after each batch, with what it came to.
         on_connected: called at each connection, in the thread ``mqtt``.
@@ -62,13 +65,16 @@ class Subscriber:
         site: str,
         client_id: str,
         intake: Intake,
+        floods: Floods,
         settings: IngestSection,
         on_stored: Callable[[Batch], None],
         on_connected: Callable[[], None],
         on_crash: Callable[[BaseException], None],
         now_ms: Callable[[], int],
     ) -> None:
+        self._site = site
         self._intake = intake
+        self._floods = floods
         self._settings = settings
         self._on_stored = on_stored
         self._now_ms = now_ms
@@ -135,4 +141,21 @@ class Subscriber:
             self.failing = ""
         for delivery in deliveries:
             delivery.ack()
+        self._watch(messages)
         self._on_stored(batch)
+
+    def _watch(self, messages: Sequence[Incoming]) -> None:
+        """Say loudly which box floods us: the broker keeps what it sends under its own topics."""
+        for message in messages:
+            try:
+                box, _, _ = topic_box(message.topic, self._site)
+            except Rejected:
+                continue
+            told = self._floods.note(box, len(message.payload), now_ms=message.received_ms)
+            if not told:
+                continue
+            _log.critical("box_floods", box=box, detail=told)
+            try:
+                self._intake.report(box, REASON, told)
+            except StorageError as error:
+                _log.error("storage_failing", reason=str(error), waiting=0)

@@ -27,6 +27,7 @@ from sealed_boxes import (
 )
 
 from aggregator.config import IngestSection, LimitsSection
+from aggregator.ingest.floods import Floods
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.receipts import Receipts
 from aggregator.ingest.subscriber import Subscriber
@@ -89,6 +90,7 @@ class Headquarters:
             site=SITE,
             client_id="aggregator",
             intake=self.intake,
+            floods=Floods(1 << 20),
             settings=IngestSection(batch_messages=16),
             on_stored=lambda batch: receipts.note(batch.changed),
             on_connected=receipts.note_all,
@@ -111,6 +113,12 @@ class Headquarters:
     def stored(self) -> int:
         row = self.store.reading().conn.execute("SELECT count(*) FROM envelopes").fetchone()
         return int(row[0])
+
+    def floods(self) -> list[tuple[str, int]]:
+        rows = self.store.reading().conn.execute(
+            "SELECT box, count FROM rejects WHERE reason = 'box-floods'"
+        )
+        return [(box, count) for box, count in rows]
 
     def end(self) -> None:
         self.stop.set("test over")
@@ -200,6 +208,19 @@ def test_garbage_from_the_broker_stops_nobody(
     )
     wait_until(lambda: headquarters.stored() == 1, "the good one stored")
     board.session.stop()
+
+
+def test_a_box_that_floods_is_named_and_everybody_elses_messages_are_taken(
+    headquarters: Headquarters, broker: MqttConfig, box: TestBox
+) -> None:
+    flood = Listener(broker, "box-1")
+    flood.say(*((f"st/v1/{SITE}/box-1/health", b"x" * 100_000) for _ in range(30)))
+    flood.say(*((f"st/v1/{SITE}/nobody/health", b"x" * 100_000) for _ in range(30)))
+    wait_until(lambda: len(headquarters.floods()) == 2, "both floods told")
+    assert sorted(headquarters.floods()) == [("box-1", 1), ("unknown", 1)]
+    flood.say(box.live(some()))
+    wait_until(lambda: headquarters.stored() == 1, "a good one stored")
+    flood.session.stop()
 
 
 def test_with_a_full_disk_nothing_is_acknowledged_and_nothing_lost(

@@ -291,6 +291,28 @@ def test_a_message_over_the_limit_ends_the_connection_and_costs_nothing(
     assert 1024 * (kilobytes(broker, "VmRSS") - before) < 32 << 20
 
 
+def test_a_box_that_fills_the_brokers_memory_is_put_out_and_the_others_go_on(
+    broker: Running, mqtt_client: Connect
+) -> None:
+    config = broker.paths.broker_config
+    text, limit = config.read_text(), 24 << 20
+    assert f"memory_limit {1 << 30}\n" in text
+    config.write_text(text.replace(f"memory_limit {1 << 30}", f"memory_limit {limit}"))
+    broker.restart()
+    with mqtt_client(broker.headquarters, broker.aggregator) as aggregator:
+        aggregator.subscribe("st/v1/demo/#")
+        with (
+            pytest.raises(ConnectionError),
+            mqtt_client(broker.port, broker.box("box-1")) as box,
+        ):
+            for n in range(2000):  # nothing but memory bounds how many filters one may name
+                box.subscribe("/".join([f"{n}" + "a" * 5000] + ["b" * 5000] * 10))
+        assert kilobytes(broker, "VmRSS") << 10 < 2 * limit
+        with mqtt_client(broker.port, broker.box("box-2")) as other:
+            assert other.publish("st/v1/demo/box-2/health", b"x" * 100_000) == "Success"
+        assert aggregator.wait_for("message").topic == "st/v1/demo/box-2/health"
+
+
 # ------------------------------------------------------------------ what the boxes' CA can certify
 
 
