@@ -117,13 +117,16 @@ _NETWORK: dict[str, Callable[[ShakenSite], None]] = {
 
 
 def _network(site: ShakenSite, change: Callable[[ShakenSite], None], seconds: float) -> str:
-    before = site.proxy.cuts
+    before, begin = site.proxy.cuts, time.monotonic()
     change(site)
     try:
         time.sleep(seconds)
+        if site.proxy.cut:  # connections are cut by chance: until it has happened
+            site.wait(lambda: site.proxy.cuts - before >= 3, "three connections to be cut", 60)
     finally:
         site.proxy.calm()
-    return f"{seconds:g} s, {site.proxy.cuts - before} connections cut"
+    passed = time.monotonic() - begin
+    return f"{passed:.0f} s, {site.proxy.cuts - before} connections cut"
 
 
 def _forget(site: ShakenSite) -> str:
@@ -230,6 +233,22 @@ def _spoil(site: ShakenSite, name: str, file: str) -> str:
     if not clear:
         raise Unnoticed("it stopped without saying that its database is damaged")
     return f"{len(pages)} pages; it stopped and said so, the copy was put back"
+
+
+PLANTED = "planted loss"
+
+
+def plant_loss(site: ShakenSite) -> str:
+    """Take one sealed message out of the box's outbox, as no fault may: the count must find it."""
+    with site.supervisor.holding("broker"), site.supervisor.holding("box-1"):
+        site.kill("broker")
+        site.wait(lambda: bool(site.kept_now() - site.stored_now()), "a message only here", 60)
+        site.kill("box-1")
+        number = max(site.kept_now() - site.stored_now())
+        path = site.folder("box-1") / "state" / "outbox.sqlite"
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("DELETE FROM message WHERE sequence = ?", (number,))
+    return "one message taken out of the outbox"
 
 
 def _ends_within(site: ShakenSite, name: str, seconds: float) -> bool:

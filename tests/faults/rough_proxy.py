@@ -83,7 +83,7 @@ class RoughProxy:
                 if self.delay_s:
                     self._stop.wait(self._random.uniform(0, self.delay_s))
                 passed += len(data)
-                if passed > 16_000 and self._random.random() < self.cut:
+                if passed > 6000 and self._random.random() < self.cut:
                     self.cuts += 1
                     if self.late and upwards:
                         # The broker sees this one only after the client has begun the next.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from faults import Fault, Skipped, Unnoticed, all_faults
+from faults import PLANTED, Fault, Skipped, Unnoticed, all_faults, plant_loss
 from looping import compose_short_clip
 from rich.console import Console
 from rich.table import Table
@@ -99,6 +100,22 @@ def revive(site: ShakenSite) -> None:
         Console(stderr=True).print(f"the site does not recover: {error}", style="red")
 
 
+def prove(site: ShakenSite) -> Row:
+    """Lose a message on purpose, last of all; only if the count finds it, it can be believed."""
+    row = Row(site.plan.broker.kind, PLANTED, before=len(site.sealed))
+    missing = set(site.lost())
+    try:
+        row.happened = plant_loss(site)
+        found = set(site.lost()) - missing
+    except (TimeoutError, OSError, ValueError, sqlite3.Error) as error:
+        row.happened, row.verdict = f"{type(error).__name__}: {error}"[:120], "FAILED"
+        return row
+    row.after = len(site.sealed)
+    row.happened += f"; the count found {len(found)}"
+    row.verdict = "ok" if len(found) == 1 else "NOT FOUND"
+    return row
+
+
 def campaign(broker: Broker, faults: Iterable[Fault], console: Console) -> list[Row]:
     """Run a site and shake it; return the rows."""
     folder = Path(tempfile.mkdtemp(prefix="sealtrace-faults-"))
@@ -127,6 +144,7 @@ def campaign(broker: Broker, faults: Iterable[Fault], console: Console) -> list[
                 verdict="LOST" if final else "ok",
             )
         )
+        rows.append(prove(site))
     finally:
         site.end()
         if any(row.verdict not in {"ok", "skipped"} for row in rows):
