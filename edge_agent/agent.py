@@ -46,7 +46,12 @@ EXIT_REVOKED = 3  # the same in edge_agent.cli, which must load fast
 _TICK_S = 0.2
 _UPKEEP_S = 1.0
 _STUCK_S = 60.0
+_SEALING_FAILS_S = 600.0
 _FLUSH_S = 3.0
+
+
+class SealingFails(OperationError):
+    """Nothing could be sealed for long, for a reason that nobody foresaw."""
 
 
 class Agent:
@@ -126,7 +131,7 @@ class Agent:
         with signals(self._stop, on_reload=self._reload):
             self._threads.start("publisher", self._publisher.run)
             for worker in self._workers:
-                self._threads.start(f"camera-{worker.name}", worker.run)
+                self._threads.start(f"camera-{worker.name}", worker.run, may_end=True)
             self._threads.start("sealer", self._let_time_pass)
             self._threads.start("integrity", self._watch_outbox)
             names = [worker.name for worker in self._workers]
@@ -155,8 +160,17 @@ class Agent:
                 "clock_jumps": self._clock.jumps,
                 "clock_jump_s": self._clock.last_jump_s,
                 "mqtt_connections": self._publisher.connections,
+                **self._trouble(),
             },
         )
+
+    def _trouble(self) -> dict[str, float]:
+        """Return what somebody has to look at, by name."""
+        found = {f"trouble.day_keys.{name}": 1.0 for name in self._keyring.unusable()}
+        for worker in self._workers:
+            if worker.sealer.stats().failing_s:
+                found[f"trouble.camera.{worker.name}"] = 1.0
+        return found
 
     # ------------------------------------------------------------------ the thread `sealer`
 
@@ -171,6 +185,7 @@ class Agent:
                         worker.sealer.discard()
                 elif (time_ms := worker.time_ms()) is not None:
                     worker.sealer.tick(time_ms)
+                self._see_whether_it_seals(worker)
             if time.monotonic() >= upkeep_s:
                 upkeep_s = time.monotonic() + _UPKEEP_S
                 self._outbox.upkeep()
@@ -183,6 +198,13 @@ class Agent:
         if str(path) in damaged_files():
             # The next start puts it aside, however long it would take to find out again.
             mark_damaged(path)
+
+    @staticmethod
+    def _see_whether_it_seals(worker: CameraWorker) -> None:
+        """End the process when sealing has failed for so long that only a new start may help."""
+        stats = worker.sealer.stats()
+        if stats.failing_s > _SEALING_FAILS_S:
+            raise SealingFails(f"{worker.name}: {stats.waiting_for}")
 
     def _see_whether_done(self) -> None:
         if not all(worker.ended for worker in self._workers):

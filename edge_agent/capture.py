@@ -209,14 +209,17 @@ class FrameSource:
             else:
                 self._run_recorded(*first)
         except Exception as error:  # a decoder's own failure must end in a log line, not in silence
-            log.error(  # noqa: TRY400 - a traceback could quote the address
-                "capture.failed", camera=self._name, source=str(self.source), kind=str(type(error))
-            )
+            self._say_failed(error)
         finally:
             with self._changed:
                 self._ended = True
                 self._connected = False
                 self._changed.notify_all()
+
+    def _say_failed(self, error: Exception) -> None:
+        log.error(  # no traceback: it could quote the address
+            "capture.failed", camera=self._name, source=str(self.source), kind=str(type(error))
+        )
 
     def _open_recorded(self) -> tuple[Reader, Image]:
         reader = open_reader(self.source)
@@ -262,11 +265,13 @@ class FrameSource:
         while not self._stop.is_set():
             try:
                 reader = open_reader(self.source)
-            except SourceError as error:
-                log.warning("capture.unreachable", camera=self._name, reason=str(error))
-            else:
                 if self._read_live(reader):
                     ceiling_s = self._backoff_first_s
+            except SourceError as error:
+                log.warning("capture.unreachable", camera=self._name, reason=str(error))
+            except Exception as error:  # a camera is a stranger: its stream ends no thread
+                self._say_failed(error)
+            else:
                 if self._stop.is_set():
                     return
                 log.warning("capture.disconnected", camera=self._name, source=str(self.source))

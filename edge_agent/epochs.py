@@ -22,7 +22,7 @@ from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.epoch import announce, excluded_subsets
-from protocol.errors import EnvelopeRejected, ProtocolError, ScopeExceeded
+from protocol.errors import EnvelopeRejected, MalformedMessage, ProtocolError, ScopeExceeded
 from protocol.keytree import (
     FACE,
     KEY_BYTES,
@@ -73,6 +73,7 @@ class DayKeyring:
         self._now_ms = now_ms
         self._lock = threading.Lock()
         self._newest: dict[str, DayKeys] = {}
+        self._unusable: dict[str, str] = {}
         for path in sorted(self._folder.glob("*.cbor")):
             try:
                 self._take(read_file(path, MAX_MESSAGE_BYTES))
@@ -84,7 +85,7 @@ class DayKeyring:
 
         Raises:
             SignatureInvalid: not signed by a custodian in force.
-            MalformedMessage: not day keys.
+            MalformedMessage: not day keys, or one to which nothing can be sealed: see `unusable`.
             EnvelopeRejected: of another site, or older than what is known.
             FileProblem: they cannot be kept on disk (they are used all the same).
         """
@@ -98,7 +99,11 @@ class DayKeyring:
     def _take(self, data: bytes) -> DayKeys | None:
         signed = Signed.parse(data, kind=DAY_KEYS_KIND)
         payload = signed.verify(self._trust.directory.resolver(CUSTODIAN))
-        keys = DayKeys.parse(payload, custodian=signed.signer)
+        try:
+            keys = DayKeys.parse(payload, custodian=signed.signer)
+        except MalformedMessage as error:
+            self._note_unusable(signed.signer, str(error))
+            raise
         if keys.site != self._site:
             raise EnvelopeRejected(f"day keys of site '{keys.site}', not '{self._site}'")
         with self._lock:
@@ -110,7 +115,30 @@ class DayKeyring:
             if known is not None and known.issued_at_ms == keys.issued_at_ms:
                 return None
             self._newest[keys.custodian] = keys
+            self._unusable.pop(keys.custodian, None)
         return keys
+
+    def _note_unusable(self, custodian: str, reason: str) -> None:
+        with self._lock:
+            news = self._unusable.get(custodian) != reason
+            self._unusable[custodian] = reason
+        if news:
+            _log.error(
+                "day_keys_unusable",
+                custodian=custodian,
+                reason=reason,
+                effect="sealed to the other custodians alone, if they are enough",
+                remedy=f"tell whoever runs {custodian}",
+            )
+
+    def unusable(self) -> dict[str, str]:
+        """Return the custodians in force whose latest day keys cannot be used, and why.
+
+        What was known of them before stays in use.
+        """
+        custodians = self._trust.directory.custodians()
+        with self._lock:
+            return {name: why for name, why in self._unusable.items() if name in custodians}
 
     def for_epoch(self, epoch: int) -> dict[str, hpke.PublicKey]:
         """Return the day keys of the custodians in force, by name."""
@@ -299,9 +327,12 @@ class BoardEpochs:
         sharing = self.sharing(epoch)
         have, wanted = len(sharing.keys), len(sharing.custodians)
         if have < sharing.threshold:
+            bad = ", ".join(sorted(self._keyring.unusable()))
             raise CannotAnnounce(
                 f"day keys of {have} of {wanted} custodians are known for epoch {epoch} and "
-                f"{sharing.threshold} are needed; are the custodians and the aggregator running?"
+                f"{sharing.threshold} are needed; "
+                + (f"those of {bad} cannot be used; " if bad else "")
+                + "are the custodians and the aggregator running?"
             )
         since = self._enough_since.setdefault(epoch, time.monotonic())
         if have < wanted and time.monotonic() - since < self._wait_s:

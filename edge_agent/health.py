@@ -2,8 +2,9 @@
 
 Names: ``outbox.*`` (messages and bytes kept), ``count.*`` (totals since the box was set up, such as
 ``count.dropped_live``), ``camera.<name>.*``, ``model.face.<model id>`` (always 1: the name is the
-news), ``day_keys.*`` (custodians whose key of today is known, and how many there are) and the rest,
-about the machine. ``camera.<name>.state`` is 0 failed, 1 no frames now, 2 working, 3 ended.
+news), ``day_keys.*`` (custodians whose key of today is known, and how many there are),
+``trouble.day_keys.<custodian>`` (1: its day keys cannot be used), ``trouble.camera.<name>`` (1:
+sealing fails there) and the rest, about the machine. ``camera.<name>.state`` is 0 failed, 1 no frames now, 2 working, 3 ended.
 """
 
 from __future__ import annotations

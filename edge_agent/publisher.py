@@ -290,6 +290,9 @@ class Publisher:
             except (FileProblem, StorageError) as error:
                 _log.error("state_not_written", topic=delivery.topic, reason=str(error))
                 self._outbox.count("storage_failures")
+            except Exception:  # what somebody sent must not end the thread, nor come back for ever
+                _log.exception("message_failed", topic=delivery.topic)
+                self._outbox.count("messages_failed")
             delivery.ack()
 
     def _deal_with(self, delivery: Delivery) -> None:

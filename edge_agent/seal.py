@@ -55,12 +55,16 @@ def _salt(kind: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class SealerStats:
-    """What a sealer holds: sightings in memory, keys' generation, and what it waits for, if so."""
+    """What a sealer holds: sightings in memory, keys' generation, and what it waits for, if so.
+
+    ``failing_s`` is for how long sealing has failed for a reason that nobody foresaw, 0 if not.
+    """
 
     held: int
     generation: int
     sharing: int
     waiting_for: str
+    failing_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -113,6 +117,7 @@ class CameraSealer:
         self._keys: EpochKeys | None = None
         self._floor = 0  # slots before this number are sealed and forgotten
         self._waiting_for = ""
+        self._failing_since_s: float | None = None
 
     # ------------------------------------------------------------------ in
 
@@ -180,22 +185,32 @@ class CameraSealer:
     # ------------------------------------------------------------------ as time goes by
 
     def tick(self, now_ms: int) -> None:
-        """Seal what is due by ``now_ms``: ended slots' segments, then live envelopes."""
-        now_ms = self._not_ahead(now_ms)
+        """Seal what is due by ``now_ms``: ended slots' segments, then live envelopes.
+
+        Whatever goes wrong, what is held stays held (at most ``max_held``) and is tried again.
+        """
         with self._lock:
-            open_from = (now_ms - round(self._config.grace_s * 1000)) // SLOT_MS
-            while self._buckets:
-                number = min(self._buckets)
-                if number < open_from:
-                    if not self._try_close(number) and not self._give_up(number, now_ms):
-                        return
-                else:
-                    self._seal_live(number)
+            try:
+                self._seal_due(self._not_ahead(now_ms))
+            except Exception as error:  # a key, a disk or a library: no reason to end a thread
+                self._stumbled(error)
+            else:
+                self._recovered()
+
+    def _seal_due(self, now_ms: int) -> None:
+        open_from = (now_ms - round(self._config.grace_s * 1000)) // SLOT_MS
+        while self._buckets:
+            number = min(self._buckets)
+            if number < open_from:
+                if not self._try_close(number) and not self._give_up(number, now_ms):
                     return
-            if now_ms // SLOT_MS < self._floor:
-                self._begin_again(now_ms // SLOT_MS)
-            self._forget_before(open_from)
-            self._keys_for(max(self._floor, open_from))
+            else:
+                self._seal_live(number)
+                return
+        if now_ms // SLOT_MS < self._floor:
+            self._begin_again(now_ms // SLOT_MS)
+        self._forget_before(open_from)
+        self._keys_for(max(self._floor, open_from))
 
     def _give_up(self, number: int, now_ms: int) -> bool:
         """Drop a slot of a past day that nobody has day keys for, when the present has some."""
@@ -217,10 +232,31 @@ class CameraSealer:
         For the end of a recording and of the process. Call again later if it was not.
         """
         with self._lock:
-            while self._buckets:
-                if not self._try_close(min(self._buckets)):
-                    return False
+            try:
+                while self._buckets:
+                    if not self._try_close(min(self._buckets)):
+                        return False
+            except Exception as error:  # as in `tick`
+                self._stumbled(error)
+                return False
+            self._recovered()
             return True
+
+    def _stumbled(self, error: Exception) -> None:
+        """Note that sealing failed in a way that nobody foresaw; say so once for each reason."""
+        reason = f"sealing fails: {type(error).__name__}: {error}"
+        self._outbox.count("sealing_failures")
+        if self._failing_since_s is None:
+            self._failing_since_s = time.monotonic()
+        if reason != self._waiting_for:
+            _log.error("sealing_failed", camera=self.address.camera, exc_info=error)
+        self._waiting_for = reason
+
+    def _recovered(self) -> None:
+        if self._failing_since_s is not None:
+            self._failing_since_s = None
+            self._waiting_for = ""
+            _log.info("sealing_works_again", camera=self.address.camera)
 
     def discard(self) -> int:
         """Wipe what is still held and count it as dropped; return how many sightings that were."""
@@ -242,6 +278,9 @@ class CameraSealer:
                 generation=self._keys.generation if self._keys else 0,
                 sharing=len(self._keys.sharing.keys) if self._keys else 0,
                 waiting_for=self._waiting_for,
+                failing_s=time.monotonic() - self._failing_since_s
+                if self._failing_since_s is not None
+                else 0.0,
             )
 
     # ------------------------------------------------------------------ keys

@@ -40,10 +40,17 @@ _LOW_ORDER_U = frozenset(
     }
 )
 """The X25519 coordinates whose multiples are all zero: nothing can be agreed on with them."""
+_TRIAL = b"sealtrace/v1/trial"
 
 
 class PublicKey:
-    """A sealing key's public half, 1,216 bytes."""
+    """A sealing key's public half, 1,216 bytes, that has been sealed to once.
+
+    Whoever gives out a point of small order (RFC 7748, 6.1) gives out a key that no library seals
+    to: found out only when there is something to seal, that would be too late.
+
+    :raises MalformedMessage: it is none, or nothing can be sealed to it.
+    """
 
     __slots__ = ("_key", "raw")
 
@@ -58,8 +65,11 @@ class PublicKey:
                 MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC]),
                 X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC:]),
             )
+            SUITE.encrypt(b"", self._key, info=_TRIAL)
         except ValueError as error:
-            raise MalformedMessage("not a sealing public key") from error
+            raise MalformedMessage(
+                "not a sealing public key: nothing can be sealed to it"
+            ) from error
         self.raw = raw
 
     def __eq__(self, other: object) -> bool:

@@ -16,13 +16,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from runtime.config import MqttConfig
+
+_log = structlog.get_logger()
 
 PACKET_OVERHEAD_BYTES = 64 << 10
 _PROTOCOL_MAX_PACKET = 268_435_455
@@ -86,6 +89,27 @@ class LinkFailed(Exception):
     """No connection could be made; the message says why."""
 
 
+class _Client(paho.Client):
+    """A client whose network thread tells when it dies: paho's own dies without a word.
+
+    A broker can bring that about with one packet that paho stumbles over, and the session would
+    wait for ever on a connection that nobody reads.
+    """
+
+    on_death: Callable[[Exception], None] | None = None
+
+    def loop_forever(
+        self, timeout: float = 1.0, retry_first_connection: bool = False
+    ) -> MQTTErrorCode:
+        try:
+            return super().loop_forever(timeout, retry_first_connection)
+        except Exception as error:
+            _log.exception("mqtt_network_failed")
+            if self.on_death is not None:
+                self.on_death(error)
+            return MQTTErrorCode.MQTT_ERR_UNKNOWN
+
+
 class InOrder:
     """Sends acknowledgements in the order in which the messages came (MQTT 5, 4.6)."""
 
@@ -132,7 +156,7 @@ class Link:
         self._on_message = on_message
         self._order = InOrder(self._send_ack)
         self._answered = False
-        client = paho.Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=paho.MQTTv5,
@@ -153,6 +177,7 @@ class Link:
         client.on_publish = self._published
         client.on_subscribe = self._subscribed
         client.on_message = self._message
+        client.on_death = self._died
         self._client = client
 
     def open(self) -> None:
@@ -261,6 +286,9 @@ class Link:
         else:
             why = "the broker hung up before it let us in (is our certificate from its CA?)"
         self._put(Lost(why))
+
+    def _died(self, error: Exception) -> None:
+        self._put(Lost(f"the connection failed: {type(error).__name__}: {error}"))
 
     def _published(
         self,

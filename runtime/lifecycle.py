@@ -56,13 +56,40 @@ class Stop:
         return self._exit_code
 
 
+EXIT_THREAD_DIED = 1
+"""What a process exits with after one of its threads has died; its unit starts it again."""
+
+
+@contextmanager
+def no_thread_dies_unseen(stop: Stop) -> Iterator[None]:
+    """Have an exception that ends any thread in the block, a library's too, stop the process.
+
+    Python only prints it, and the process would live on without what that thread did.
+    """
+
+    def died(what: threading.ExceptHookArgs) -> None:
+        if what.exc_type is SystemExit:
+            return
+        name = what.thread.name if what.thread is not None else "unknown"
+        _log.critical("thread_crashed", thread=name, exc_info=what.exc_value or True)
+        stop.set(f"thread {name} crashed: {what.exc_type.__name__}", exit_code=EXIT_THREAD_DIED)
+
+    before = threading.excepthook
+    threading.excepthook = died
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 @contextmanager
 def signals(stop: Stop, *, on_reload: Callable[[], None] | None = None) -> Iterator[None]:
     """Turn SIGTERM and SIGINT into ``stop``, and SIGHUP into a call of ``on_reload``, in the block.
 
     A second SIGINT ends the process at once (exit code 130). The callback runs in the thread
     ``signals``, never inside a signal handler, so it may take locks. Only the main thread may
-    enter the block. The earlier handlers come back at its end.
+    enter the block. The earlier handlers come back at its end. In the block no thread dies unseen
+    (`no_thread_dies_unseen`).
     """
     # A Python handler waits until the main thread runs bytecode, then interrupts it while it may
     # hold the very lock that Event.set needs. The wakeup descriptor has neither fault: the kernel's
@@ -86,7 +113,8 @@ def signals(stop: Stop, *, on_reload: Callable[[], None] | None = None) -> Itera
     old_descriptor = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     before = {number: signal.signal(number, _noted) for number in numbers}
     try:
-        yield
+        with no_thread_dies_unseen(stop):
+            yield
     finally:
         for number, old in before.items():
             signal.signal(number, old)
@@ -181,21 +209,38 @@ class Systemd:
 
 
 class Threads:
-    """The named threads of a process; one that crashes stops the whole process with exit code 1."""
+    """The named threads of a process; one that dies stops the whole process with exit code 1.
+
+    To die is to raise, or to return before the process was asked to stop: a process that lives on
+    without one of its duties looks well from outside, and its unit would not start it again.
+    """
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self._threads: list[threading.Thread] = []
 
-    def start(self, name: str, target: Callable[[], None]) -> threading.Thread:
-        """Run ``target`` in a thread called ``name``; if it raises, log it and stop the process."""
+    def start(
+        self, name: str, target: Callable[[], None], *, may_end: bool = False
+    ) -> threading.Thread:
+        """Run ``target`` in a thread called ``name``; if it dies, log it and stop the process.
+
+        Args:
+            name: stands in the log.
+            target: what it does, until the process is to stop.
+            may_end: its work may be done before that (a recording that has been watched).
+        """
 
         def run() -> None:
             try:
                 target()
             except BaseException as error:
                 _log.critical("thread_crashed", thread=name, exc_info=True)
-                self._stop.set(f"thread {name} crashed: {type(error).__name__}", exit_code=1)
+                why = f"thread {name} crashed: {type(error).__name__}"
+                self._stop.set(why, exit_code=EXIT_THREAD_DIED)
+                return
+            if not may_end and not self._stop.is_set():
+                _log.critical("thread_ended", thread=name)
+                self._stop.set(f"thread {name} ended", exit_code=EXIT_THREAD_DIED)
 
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()

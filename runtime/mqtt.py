@@ -337,30 +337,38 @@ class Session:
     def _run(self) -> None:
         pause_s = self._backoff_s[0]
         while not self._stopping.is_set():
-            link = Link(
-                self._config,
-                client_id=self.client_id,
-                tls=self._renewed_tls(),
-                will=self._will,
-                receive_maximum=self._receive_maximum,
-                connect_timeout_s=self._connect_timeout_s,
-                clean_start=self._fresh and not self._connections,
-                on_message=self._deliver,
-                events=self._events,
-            )
             began = time.monotonic()
             try:
-                link.open()
-                reason, was_up = self._serve(link)
-            except LinkFailed as error:
-                reason, was_up = str(error), False
-            finally:
-                link.close()
+                reason, was_up = self._connect_once()
+            except Exception as error:  # no thread left, a library's bug: a new link is a new start
+                _log.exception("mqtt_link_failed", broker=self._where())
+                reason, was_up = f"{type(error).__name__}: {error}", self._link is not None
             self._gone(reason, was_up=was_up)
             if was_up and time.monotonic() - began > _STABLE_S:
                 pause_s = self._backoff_s[0]
             self._stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
             pause_s = min(pause_s * 2, self._backoff_s[1])
+
+    def _connect_once(self) -> tuple[str, bool]:
+        """Connect and serve the link until it is lost; return why, and whether it was ever up."""
+        link = Link(
+            self._config,
+            client_id=self.client_id,
+            tls=self._renewed_tls(),
+            will=self._will,
+            receive_maximum=self._receive_maximum,
+            connect_timeout_s=self._connect_timeout_s,
+            clean_start=self._fresh and not self._connections,
+            on_message=self._deliver,
+            events=self._events,
+        )
+        try:
+            link.open()
+            return self._serve(link)
+        except LinkFailed as error:
+            return str(error), False
+        finally:
+            link.close()
 
     def _serve(self, link: Link) -> tuple[str, bool]:
         """Handle the link's events until it is lost; return why, and whether it was ever up."""

@@ -73,3 +73,22 @@ def test_stop_does_not_wait_for_the_backoff(wait_until: Wait) -> None:
     source.stop(timeout_s=30)
     names = [thread.name for thread in threading.enumerate()]
     assert "capture-camera" not in names
+
+
+def test_a_stream_that_a_library_stumbles_over_is_opened_again(
+    rtsp_camera: RtspCamera, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stumbles: list[str] = []
+
+    def stumble(capture: object) -> None:
+        stumbles.append("read")
+        raise RuntimeError(f"assertion failed in {capture}")
+
+    url = f"rtsp://admin:hunter2@127.0.0.1:{rtsp_camera.port}/ch1"
+    with monkeypatch.context() as broken:
+        broken.setattr("edge_agent.sources._grab", stumble)
+        with FrameSource(url, backoff_first_s=0.01, backoff_max_s=0.02) as source:
+            wait_until(lambda: len(stumbles) >= 2)
+            assert not source.ended
+            broken.undo()
+            assert source.next_frame(30) is not None

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from runtime.lifecycle import Stop, Systemd, Threads, signals, wait_until_stopped
+from runtime.lifecycle import (
+    EXIT_THREAD_DIED,
+    Stop,
+    Systemd,
+    Threads,
+    signals,
+    wait_until_stopped,
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -148,3 +155,29 @@ def test_without_systemd_nothing_happens(tmp_path: Path, monkeypatch: pytest.Mon
     assert systemd.watchdog_s is None
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody-listens"))
     Systemd().ready()
+
+
+def test_a_thread_that_ends_before_its_time_is_a_dead_thread() -> None:
+    stop = Stop()
+    threads = Threads(stop)
+    threads.start("recording", lambda: None, may_end=True)
+    threads.join(10)
+    assert not stop.is_set()
+    threads.start("quitter", lambda: None)
+    assert stop.wait(10)
+    threads.join(10)
+    assert stop.exit_code == EXIT_THREAD_DIED
+    assert "quitter" in stop.reason
+
+
+def test_a_thread_of_a_library_that_dies_stops_the_process_too() -> None:
+    stop = Stop()
+    before = threading.excepthook
+    with signals(stop):
+        thread = threading.Thread(target=lambda: [][0], name="from-a-library")
+        thread.start()
+        assert stop.wait(10)
+        thread.join(10)
+    assert stop.exit_code == EXIT_THREAD_DIED
+    assert "from-a-library" in stop.reason
+    assert threading.excepthook is before
