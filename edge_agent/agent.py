@@ -20,19 +20,20 @@ from functools import partial
 import cv2
 import structlog
 
-from edge_agent.camera import CameraWorker
+from edge_agent.camera import CameraWorker, has_own_time
 from edge_agent.config import BoxConfig
 from edge_agent.epochs import BoardEpochs, DayKeyring
-from edge_agent.health import ClockWatch, figures
+from edge_agent.health import figures
 from edge_agent.identity import load_installed
 from edge_agent.opencv import quiet_opencv
 from edge_agent.outbox import mark_damaged, open_outbox
 from edge_agent.publisher import Publisher
 from edge_agent.seal import MAX_SEGMENT_BYTES, CameraSealer
-from edge_agent.sources import wall_clock_ms
 from edge_agent.vision.models import VisionModels, load_models
 from protocol.keytree import FACE
 from protocol.names import epoch_of
+from runtime.clock import system_ms
+from runtime.clocksteps import StepWatch, read_moment
 from runtime.database import damaged_files
 from runtime.errors import OperationError
 from runtime.fsio import private_folder
@@ -95,7 +96,7 @@ class Agent:
             on_crash=lambda error: self._stop.set(f"callback failed: {error}", exit_code=1),
         )
         self._workers = [self._worker(camera.name) for camera in config.cameras]
-        self._clock = ClockWatch(wall_clock_ms)
+        self._clock = StepWatch()
         self._started_s = time.monotonic()
         self._last_tick_s = time.monotonic()
         self._ended_s: float | None = None
@@ -118,6 +119,7 @@ class Agent:
             board=self._board,
             model_id=self._models.model_id,
             config=self._config.sealing,
+            own_time=has_own_time(camera),
             max_segment_bytes=min(MAX_SEGMENT_BYTES, self._config.mqtt.max_payload_bytes * 3 // 4),
         )
         return CameraWorker(camera, vision=self._config.vision, models=self._models, sealer=sealer)
@@ -144,7 +146,7 @@ class Agent:
 
     def figures(self) -> dict[str, float]:
         """Return the figures of a health report."""
-        today = epoch_of(wall_clock_ms())
+        today = epoch_of(system_ms())
         directory = self._trust.directory
         return figures(
             outbox=self._outbox.stats(),
@@ -157,8 +159,8 @@ class Agent:
                 "day_keys.custodians": len(directory.custodians()),
                 "day_keys.needed": directory.threshold,
                 "directory_version": directory.version,
-                "clock_jumps": self._clock.jumps,
-                "clock_jump_s": self._clock.last_jump_s,
+                "clock_jumps": self._clock.steps,
+                "clock_jump_s": round(self._clock.last_step_ms / 1000, 1),
                 "mqtt_connections": self._publisher.connections,
                 **self._trouble(),
             },
@@ -178,7 +180,8 @@ class Agent:
         upkeep_s = 0.0
         while not self._stop.wait(_TICK_S):
             self._last_tick_s = time.monotonic()
-            self._clock.check()
+            if step_ms := self._clock.step_ms(read_moment()):
+                _log.warning("clock_jump", seconds=round(step_ms / 1000, 1))
             for worker in self._workers:
                 if worker.ended:
                     if worker.sealer.finish():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from protocol.errors import MalformedMessage
 from protocol.keytree import ModalityKey
@@ -59,6 +60,18 @@ def sealed(
     finally:
         face[:] = bytes(len(face))
         meta[:] = bytes(len(meta))
+
+
+def moved(sighting: Sighting, by_ms: int) -> Sighting:
+    """Return a sighting as a clock that is ``by_ms`` ahead would have stamped it.
+
+    It keeps its id and shares its template's memory, so that wiping either wipes both.
+    """
+    if not by_ms:
+        return sighting
+    first = max(0, sighting.first_seen_ms + by_ms)
+    last = max(first, sighting.last_seen_ms + by_ms)
+    return replace(sighting, first_seen_ms=first, last_seen_ms=last)
 
 
 def wipe(sightings: Sequence[Sighting]) -> None:

@@ -11,20 +11,26 @@ from edge_agent.capture import CaptureStats, FrameSource
 from edge_agent.config import CameraConfig, start_ms
 from edge_agent.health import ENDED, FAILED, SILENT, WORKING, CameraFigures
 from edge_agent.seal import CameraSealer
-from edge_agent.sources import wall_clock_ms
+from edge_agent.sources import parse_source_url
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.pipeline import CameraPipeline
+from protocol.sightings import Sighting
+from runtime.clock import system_ms
+from runtime.clocksteps import Moment, read_moment, step_between
 from runtime.errors import OperationError
 
 _log = structlog.get_logger()
 
 _WAIT_S = 0.5
 _MAX_ERRORS = 50
+_AGAIN_S = (5.0, 300.0)
 
 
 class CameraWorker:
     """Watches one camera until its source ends or `stop` is called.
+
+    A live camera that fails is begun again, ever more rarely; a recording is not.
 
     Args:
         config: of the camera.
@@ -32,6 +38,7 @@ class CameraWorker:
         models: shared by all cameras.
         sealer: takes the sightings.
         now_ms: the wall clock.
+        again_s: first and longest pause before a live camera that failed is begun again.
 
     Raises:
         SourceError: the source has none of the known forms.
@@ -44,48 +51,57 @@ class CameraWorker:
         vision: VisionConfig,
         models: VisionModels,
         sealer: CameraSealer,
-        now_ms: Callable[[], int] = wall_clock_ms,
+        now_ms: Callable[[], int] = system_ms,
+        again_s: tuple[float, float] = _AGAIN_S,
     ) -> None:
         self.name = config.name
         self.sealer = sealer
+        self._config = config
         self._vision = config.vision(vision)
         self._models = models
         self._now_ms = now_ms
-        self._source = FrameSource(
-            config.source,
-            pace=config.pace,
-            loop=config.loop,
-            start_ms=start_ms(config.recorded_at),
-            name=config.name,
-        )
-        self._own_time = config.pace == "fast" and not self._source.source.live
+        self._again_s = again_s
+        self._source = self._new_source()
+        self._own_time = has_own_time(config)
         self._time_ms: int | None = None  # of the last frame
+        self._origin_ms: int | None = None  # of the clock by which the open tracks are stamped
         self._pipeline: CameraPipeline | None = None
-        self._stopping = False
+        self._stopping = threading.Event()
         self._starting = threading.Lock()
         self._errors = 0
         self.failure = ""
-        """Why this camera cannot work; empty while it can."""
+        """Why this camera cannot work now; empty while it can."""
         self.ended = False
         """Whether no more sightings will come."""
 
     def run(self) -> None:
         """Work until the end; the target of the thread ``camera-<name>``."""
+        pause_s = self._again_s[0]
         try:
-            self._pipeline = CameraPipeline(self._vision, self._models, camera=self.name)
-            with self._starting:
-                if not self._stopping:
-                    self._source.start()
-            self._watch(self._pipeline)
-        except OperationError as error:
-            self._fail(str(error))
+            while True:
+                try:
+                    self._work()
+                except OperationError as error:
+                    self._fail(str(error))
+                except Exception as error:
+                    if not self._source.source.live:
+                        raise
+                    self._fail(f"{type(error).__name__}: {error}", error)
+                finally:
+                    self._source.stop()
+                if self._stopping.is_set() or not self._source.source.live:
+                    return
+                if self._stopping.wait(pause_s):
+                    return
+                pause_s = min(2 * pause_s, self._again_s[1])
+                with self._starting:
+                    self._source = self._new_source()
         finally:
-            self._source.stop()
             self.ended = True
 
     def stop(self) -> None:
         """Ask the thread to end; it closes its tracks and hands over their sightings first."""
-        self._stopping = True
+        self._stopping.set()
         with self._starting:  # a source cannot be stopped while it starts
             self._source.stop(0.0)
 
@@ -113,20 +129,46 @@ class CameraWorker:
             generation=held.generation,
         )
 
+    def _new_source(self) -> FrameSource:
+        config = self._config
+        return FrameSource(
+            config.source,
+            pace=config.pace,
+            loop=config.loop,
+            start_ms=start_ms(config.recorded_at),
+            name=config.name,
+            now_ms=self._now_ms,
+        )
+
+    def _work(self) -> None:
+        """Watch the source to its end; what is in view then, or at a failure, is handed over."""
+        pipeline = self._pipeline = CameraPipeline(self._vision, self._models, camera=self.name)
+        with self._starting:
+            if not self._stopping.is_set():
+                self._source.start()
+        try:
+            self._watch(pipeline)
+        finally:
+            self._hand_over(pipeline.flush())
+        if not self._stopping.is_set():
+            _log.info("source_ended", camera=self.name, sightings=pipeline.stats.sightings)
+
     def _watch(self, pipeline: CameraPipeline) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             frame = self._source.next_frame(_WAIT_S)
             if frame is None:
                 if self._source.ended:
-                    break
+                    return
                 if not self._own_time:
-                    now_ms = self._now_ms()
-                    self.sealer.add(pipeline.expire(now_ms), now_ms)
+                    now = read_moment(self._now_ms)
+                    self._see_clock(pipeline, now.origin_ms)
+                    self._hand_over(pipeline.expire(now.wall_ms))
                 continue
             self._time_ms = frame.captured_at_ms
+            self._see_clock(pipeline, frame.origin_ms)
             try:
                 sightings = pipeline.process(frame)
-                self._errors = 0
+                self._errors, self.failure = 0, ""
             except OperationError:
                 raise
             except Exception as error:  # one frame that a library stumbles over is not the end
@@ -134,14 +176,18 @@ class CameraWorker:
                 continue
             finally:
                 frame.wipe()
-            self.sealer.add(sightings, self._now())
-        self.sealer.add(pipeline.flush(), self._now())
-        if not self._stopping:
-            _log.info("source_ended", camera=self.name, sightings=pipeline.stats.sightings)
+            self._hand_over(sightings)
 
-    def _now(self) -> int:
+    def _see_clock(self, pipeline: CameraPipeline, origin_ms: int | None) -> None:
+        """When the clock has been set, end the tracks that were stamped by what it was before."""
+        if origin_ms is not None and step_between(self._origin_ms, Moment(origin_ms, 0)):
+            self._hand_over(pipeline.flush())
+        self._origin_ms = origin_ms
+
+    def _hand_over(self, sightings: list[Sighting]) -> None:
         time_ms = self.time_ms()
-        return self._now_ms() if time_ms is None else time_ms
+        now_ms = self._now_ms() if time_ms is None else time_ms
+        self.sealer.add(sightings, now_ms, origin_ms=self._origin_ms)
 
     def _stumbled(self, error: Exception) -> None:
         self._errors += 1
@@ -151,6 +197,13 @@ class CameraWorker:
                 f"{self._errors} frames in a row could not be processed; the last: {error}"
             ) from error
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, error: Exception | None = None) -> None:
+        news = reason != self.failure
         self.failure = reason
-        _log.error("camera_failed", camera=self.name, reason=reason)
+        if news:
+            _log.error("camera_failed", camera=self.name, reason=reason, exc_info=error)
+
+
+def has_own_time(config: CameraConfig) -> bool:
+    """Tell whether a camera is a recording stamped by its own time, not by this machine's clock."""
+    return config.pace == "fast" and not parse_source_url(config.source).live

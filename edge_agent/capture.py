@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from secrets import SystemRandom
 from types import TracebackType
@@ -24,8 +24,9 @@ from edge_agent.sources import (
     SourceUrl,
     open_reader,
     parse_source_url,
-    wall_clock_ms,
 )
+from runtime.clock import system_ms
+from runtime.clocksteps import read_moment
 
 __all__ = ["CaptureStats", "Frame", "FrameSource", "Pace", "SourceError"]
 
@@ -38,11 +39,16 @@ BACKOFF_MAX_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One image (H, W, 3) uint8 BGR, when it was captured (ms since 1970) and its number."""
+    """One image (H, W, 3) uint8 BGR, when it was captured (ms since 1970) and its number.
+
+    `origin_ms` tells by which wall clock (`runtime.clocksteps.Moment`); None for a recording's own
+    time.
+    """
 
     image: Image
     captured_at_ms: int
     index: int
+    origin_ms: int | None = None
 
     def wipe(self) -> None:
         """Overwrite the pixels with zeros."""
@@ -86,6 +92,7 @@ class FrameSource:
         name: str = "camera",
         backoff_first_s: float = BACKOFF_FIRST_S,
         backoff_max_s: float = BACKOFF_MAX_S,
+        now_ms: Callable[[], int] = system_ms,
     ) -> None:
         """Describe the source; nothing is opened before `start`.
 
@@ -99,6 +106,7 @@ class FrameSource:
             name: the camera's name, for the thread and the logs.
             backoff_first_s: longest wait before the first reconnection of a live source.
             backoff_max_s: longest wait before any reconnection.
+            now_ms: the wall clock.
 
         Raises:
             SourceError: the url has none of the known forms.
@@ -110,6 +118,7 @@ class FrameSource:
         self._name = name
         self._backoff_first_s = backoff_first_s
         self._backoff_max_s = backoff_max_s
+        self._now_ms = now_ms
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._slot: Frame | None = None
@@ -233,7 +242,7 @@ class FrameSource:
         return reader, image
 
     def _run_recorded(self, reader: Reader, image: Image) -> None:
-        start_ms = self._start_ms if self._start_ms is not None else wall_clock_ms()
+        start_ms = self._start_ms if self._start_ms is not None else self._now_ms()
         start = time.monotonic()
         due_s = 0.0  # when the next frame is to be shown, since the start
         current: Image | None = image
@@ -248,11 +257,12 @@ class FrameSource:
                     log.warning("capture.lost", camera=self._name, reason=str(error))
                     return
             if self._fast:
-                self._put(current, start_ms + round(due_s * 1000), wait=True)
+                self._put(current, start_ms + round(due_s * 1000), None, wait=True)
             else:
                 if self._stop.wait(max(0.0, start + due_s - time.monotonic())):
                     break
-                self._put(current, wall_clock_ms(), wait=False)
+                now = read_moment(self._now_ms)
+                self._put(current, now.wall_ms, now.origin_ms, wait=False)
             due_s += 1.0 / reader.fps
             current = reader.read()
         if current is not None:
@@ -290,14 +300,15 @@ class FrameSource:
                 if not came:
                     log.info("capture.connected", camera=self._name, source=str(self.source))
                     came = True
-                self._put(image, wall_clock_ms(), wait=False)
+                now = read_moment(self._now_ms)
+                self._put(image, now.wall_ms, now.origin_ms, wait=False)
         finally:
             with self._changed:
                 self._connected = False
             reader.close()
         return came
 
-    def _put(self, image: Image, at_ms: int, *, wait: bool) -> None:
+    def _put(self, image: Image, at_ms: int, origin_ms: int | None, *, wait: bool) -> None:
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._slot is None or self._stop.is_set())
@@ -309,7 +320,7 @@ class FrameSource:
                 image.fill(0)
                 self._slot = None
             else:
-                self._slot = Frame(image, at_ms, self._read)
+                self._slot = Frame(image, at_ms, self._read, origin_ms)
             self._read += 1
             self._changed.notify_all()
 

@@ -16,7 +16,6 @@ from pathlib import Path
 import structlog
 
 from edge_agent.outbox import Outbox
-from edge_agent.sources import wall_clock_ms
 from protocol import hpke
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN
@@ -34,6 +33,7 @@ from protocol.keytree import (
 )
 from protocol.names import SLOTS_PER_EPOCH, CameraAddress
 from protocol.signing import Signed, SigningKey
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
 from runtime.trust import Trust
@@ -65,7 +65,7 @@ class DayKeyring:
         *,
         site: str,
         folder: Path,
-        now_ms: Callable[[], int] = wall_clock_ms,
+        now_ms: Callable[[], int] = system_ms,
     ) -> None:
         self._trust = trust
         self._site = site
@@ -234,7 +234,7 @@ class BoardEpochs:
         outbox: Outbox,
         day_keys_wait_s: float = 0.0,
         may_begin: Callable[[], bool] = lambda: True,
-        now_ms: Callable[[], int] = wall_clock_ms,
+        now_ms: Callable[[], int] = system_ms,
     ) -> None:
         self.address = address
         self._trust = trust

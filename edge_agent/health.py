@@ -4,26 +4,21 @@ Names: ``outbox.*`` (messages and bytes kept), ``count.*`` (totals since the box
 ``count.dropped_live``), ``camera.<name>.*``, ``model.face.<model id>`` (always 1: the name is the
 news), ``day_keys.*`` (custodians whose key of today is known, and how many there are),
 ``trouble.day_keys.<custodian>`` (1: its day keys cannot be used), ``trouble.camera.<name>`` (1:
-sealing fails there) and the rest, about the machine. ``camera.<name>.state`` is 0 failed, 1 no frames now, 2 working, 3 ended.
+sealing fails there) and the rest, about the machine. ``camera.<name>.state`` is 0 failed, 1 no
+frames now, 2 working, 3 ended.
 """
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import structlog
-
 from edge_agent.outbox import OutboxStats
 
-_log = structlog.get_logger()
-
 FAILED, SILENT, WORKING, ENDED = 0, 1, 2, 3
-CLOCK_JUMP_MS = 5_000
 _THERMAL = Path("/sys/class/thermal")
 
 
@@ -101,31 +96,3 @@ def software_version() -> str:
         return version("sealtrace")
     except PackageNotFoundError:
         return "0"
-
-
-class ClockWatch:
-    """Notices when the wall clock jumps against the monotonic one (a wrong battery clock, NTP)."""
-
-    def __init__(
-        self, wall_ms: Callable[[], int], monotonic_s: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._wall_ms = wall_ms
-        self._monotonic_s = monotonic_s
-        self._before = (wall_ms(), monotonic_s())
-        self.jumps = 0
-        """How many there were."""
-        self.last_jump_s = 0.0
-        """The last one; negative when the clock was set back."""
-
-    def check(self) -> float:
-        """Compare the clocks; return by how many seconds the wall clock has jumped, mostly 0."""
-        now = (self._wall_ms(), self._monotonic_s())
-        passed_ms = (now[1] - self._before[1]) * 1000
-        jump_ms = now[0] - self._before[0] - passed_ms
-        self._before = now
-        if abs(jump_ms) <= CLOCK_JUMP_MS:
-            return 0.0
-        self.jumps += 1
-        self.last_jump_s = round(jump_ms / 1000, 1)
-        _log.warning("clock_jump", seconds=self.last_jump_s)
-        return self.last_jump_s

@@ -19,12 +19,12 @@ from edge_agent.epochs import DayKeyring
 from edge_agent.health import software_version
 from edge_agent.identity import BoxRevoked, NotOurBox, require_box
 from edge_agent.outbox import EPOCH, Message, Outbox
-from edge_agent.sources import wall_clock_ms
 from protocol import names
 from protocol.directory import AGGREGATOR
 from protocol.errors import EnvelopeRejected, ProtocolError
 from protocol.signing import Signed, SigningKey
 from protocol.telemetry import OFFLINE, ONLINE, RECEIPT_KIND, Health, Receipt
+from runtime.clock import system_ms
 from runtime.database import StorageError
 from runtime.fsio import FileProblem
 from runtime.mqtt import Delivery, MqttError, Outcome, PayloadTooLarge, Session, Will
@@ -259,7 +259,7 @@ class Publisher:
             site=self._config.site,
             box=self._config.box,
             state=state,
-            reported_at_ms=wall_clock_ms(),
+            reported_at_ms=system_ms(),
             version=software_version(),
             figures=figures,
         )

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from edge_agent.batch import sealed, sealed_size, why_unusable, wipe
+from edge_agent.batch import moved, sealed, sealed_size, why_unusable, wipe
 from edge_agent.config import SealingConfig
 from edge_agent.epochs import BoardEpochs, CannotAnnounce, EpochKeys
 from edge_agent.outbox import Outbox, OutboxFull, SlotName
-from edge_agent.sources import wall_clock_ms
 from protocol.errors import ScopeExceeded
 from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH
 from protocol.sealing import (
@@ -34,6 +33,8 @@ from protocol.sightings import (
     Sighting,
 )
 from protocol.signing import SigningKey
+from runtime.clock import since_boot_ms, system_ms
+from runtime.clocksteps import Moment, StepWatch, read_moment, step_between
 from runtime.database import StorageError
 
 _log = structlog.get_logger()
@@ -89,7 +90,9 @@ class CameraSealer:
         model_id: of the face templates.
         config: when to seal.
         max_segment_bytes: largest segment; a slot with more gets a second generation.
+        own_time: the camera is a recording whose times do not come from this machine's clock.
         wall_ms: the wall clock, for the time of sealing.
+        boot_ms: the clock that nobody sets, against which steps of the first are noticed.
     """
 
     def __init__(
@@ -101,7 +104,9 @@ class CameraSealer:
         model_id: str,
         config: SealingConfig,
         max_segment_bytes: int = MAX_SEGMENT_BYTES,
-        wall_ms: Callable[[], int] = wall_clock_ms,
+        own_time: bool = False,
+        wall_ms: Callable[[], int] = system_ms,
+        boot_ms: Callable[[], int] = since_boot_ms,
     ) -> None:
         self.address = epochs.address
         self._epochs = epochs
@@ -111,7 +116,10 @@ class CameraSealer:
         self._dimension = model_dimension(model_id)
         self._config = config
         self._max_bytes = max_segment_bytes
+        self._own_time = own_time
         self._wall_ms = wall_ms
+        self._boot_ms = boot_ms
+        self._steps = StepWatch()
         self._lock = threading.RLock()
         self._buckets: dict[int, _Bucket] = {}  # by slot number since 1970
         self._keys: EpochKeys | None = None
@@ -121,11 +129,23 @@ class CameraSealer:
 
     # ------------------------------------------------------------------ in
 
-    def add(self, sightings: Sequence[Sighting], now_ms: int) -> None:
-        """Take over sightings that have ended by ``now_ms``; then seal what is due."""
+    def add(
+        self, sightings: Sequence[Sighting], now_ms: int, *, origin_ms: int | None = None
+    ) -> None:
+        """Take over sightings that have ended by ``now_ms``; then seal what is due.
+
+        Args:
+            sightings: to seal; wiped here once they are.
+            now_ms: the camera's time.
+            origin_ms: by which wall clock they were stamped (`runtime.clocksteps.Moment`): if it
+                has been set since, their times are corrected. None: they need no correction.
+        """
         with self._lock:
+            now = read_moment(self._wall_ms, self._boot_ms)
+            self._look_at_clock(now)
             for sighting in sightings:
-                self._put(sighting, self._not_ahead(now_ms))
+                stamped = moved(sighting, step_between(origin_ms, now))
+                self._put(stamped, self._not_ahead(now_ms))
             self.tick(now_ms)
 
     def _put(self, sighting: Sighting, now_ms: int) -> None:
@@ -136,7 +156,7 @@ class CameraSealer:
         current = now_ms // SLOT_MS
         number = min(sighting.last_seen_ms, now_ms) // SLOT_MS
         if current < self._floor:
-            self._begin_again(current)
+            self._begin_again(current, at_once=True)
         if number < self._floor:
             if now_ms - sighting.last_seen_ms >= self._config.late_s * 1000:
                 self._outbox.count("late_sightings_dropped")
@@ -144,15 +164,52 @@ class CameraSealer:
                 return
             self._outbox.count("late_sightings_restamped")
             number = current
-        size = sealed_size(sighting, self._dimension)
-        if self._is_over(number, size):
+        if self._is_over(number, sealed_size(sighting, self._dimension)):
             self._begin_again(number)
+        self._append(number, sighting)
+        self._drop_excess()
+
+    def _append(self, number: int, sighting: Sighting) -> None:
+        """Put a sighting into the bucket of its slot, which it must not outlast.
+
+        Whoever opens it takes a sighting that ends after its slot for a lie.
+        """
+        last_ms = (number + 1) * SLOT_MS - 1
+        sighting = moved(sighting, min(0, last_ms - sighting.last_seen_ms))
         bucket = self._buckets.setdefault(number, _Bucket())
         if len(bucket.sightings) == bucket.live:
             bucket.oldest_s = time.monotonic()
         bucket.sightings.append(sighting)
-        bucket.size += size
-        self._drop_excess()
+        bucket.size += sealed_size(sighting, self._dimension)
+
+    def _look_at_clock(self, now: Moment) -> None:
+        """After the clock was set, correct the times of all that is held, and draw keys anew.
+
+        What is sealed keeps its times; what is held would else lie in slots that are forgotten,
+        have not begun, or never were (a board without a battery starts in 1970). An announcement
+        by a clock that was ahead waits in quarantine at the aggregator, so that nothing sealed
+        under its keys could be opened: after a step back there is a new one.
+        """
+        step_ms = self._steps.step_ms(now)
+        if not step_ms:
+            return
+        held, self._buckets = self._buckets, {}
+        present = now.wall_ms // SLOT_MS
+        if step_ms < 0:
+            self._drop_keys()
+            self._floor = min(self._floor, present)
+        for bucket in held.values():
+            for sighting in bucket.sightings:
+                corrected = moved(sighting, 0 if self._own_time else step_ms)
+                number = min(corrected.last_seen_ms // SLOT_MS, present)
+                if number < self._floor:
+                    self._drop_keys()
+                    self._floor = number
+                self._append(number, corrected)
+        self._outbox.count("clock_steps")
+        _log.warning(
+            "clock_set", camera=self.address.camera, seconds=step_ms / 1000, held=self._held()
+        )
 
     def _not_ahead(self, now_ms: int) -> int:
         """Return the camera's time, or the wall clock's if a fast recording has run ahead of it.
@@ -191,6 +248,7 @@ class CameraSealer:
         """
         with self._lock:
             try:
+                self._look_at_clock(read_moment(self._wall_ms, self._boot_ms))
                 self._seal_due(self._not_ahead(now_ms))
             except Exception as error:  # a key, a disk or a library: no reason to end a thread
                 self._stumbled(error)
@@ -208,7 +266,7 @@ class CameraSealer:
                 self._seal_live(number)
                 return
         if now_ms // SLOT_MS < self._floor:
-            self._begin_again(now_ms // SLOT_MS)
+            self._begin_again(now_ms // SLOT_MS, at_once=True)
         self._forget_before(open_from)
         self._keys_for(max(self._floor, open_from))
 
@@ -233,6 +291,7 @@ class CameraSealer:
         """
         with self._lock:
             try:
+                self._look_at_clock(read_moment(self._wall_ms, self._boot_ms))
                 while self._buckets:
                     if not self._try_close(min(self._buckets)):
                         return False
@@ -323,12 +382,13 @@ class CameraSealer:
             self._keys.forget_before(SLOTS_PER_EPOCH)
             self._keys = None
 
-    def _begin_again(self, number: int) -> None:
+    def _begin_again(self, number: int, *, at_once: bool = False) -> None:
         """Go back to a slot that has been forgotten, under a new generation.
 
-        After the clock was set back, and when a slot has more sightings than fit a segment.
+        When time went back (``at_once``: whether or not what is held can be sealed before), and
+        when a slot has more sightings than fit a segment.
         """
-        if not self.finish():
+        if not self.finish() and not at_once:
             return
         self._drop_keys()
         self._floor = number

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -318,11 +317,6 @@ def decode_image(data: bytes) -> Image | None:
     except cv2.error:
         return None
     return None if image is None else np.asarray(image, np.uint8)
-
-
-def wall_clock_ms() -> int:
-    """Milliseconds since 1970 (UTC) of the system's clock."""
-    return time.time_ns() // 1_000_000
 
 
 def _facts(capture: cv2.VideoCapture) -> StreamFacts:

@@ -56,7 +56,7 @@ class _Track:
 
 
 class CameraPipeline:
-    """Turns one camera's frames into sightings. For one thread; frames in order of time."""
+    """Turns one camera's frames into sightings. For one thread; begins anew when time goes back."""
 
     def __init__(self, config: VisionConfig, models: VisionModels, *, camera: str = "") -> None:
         """Set up for one camera, named for the logs.
@@ -85,6 +85,7 @@ class CameraPipeline:
         self._tracks: dict[int, _Track] = {}
         self._closed: dict[int, _Track] = {}  # ended, but met a track that has not: id and vote
         self._due_ms: float | None = None
+        self._last_ms: int | None = None
         self._clock = StageClock()
         self._frames = self._processed = self._faces = 0
         self._discarded = self._sightings = self._without_face = 0
@@ -99,8 +100,9 @@ class CameraPipeline:
             ModelError: the detector failed.
         """
         self._frames += 1
+        before = self._flush_if_back(frame.captured_at_ms)
         if not self._is_due(frame.captured_at_ms):
-            return []
+            return before
         self._fit_frame(frame)
         with self._clock.stage(Stage.DETECT):
             detections = self._detector.detect(frame.image)
@@ -108,7 +110,7 @@ class CameraPipeline:
         with self._clock.stage(Stage.TRACK):
             step = self._tracker.update(detections, frame.captured_at_ms)
         # Encounters of this frame belong to the tracks that go on; ended ones were not in it.
-        sightings = self._finish(step.ended)
+        sightings = before + self._finish(step.ended)
         self._note_tracks(step, detections, frame.captured_at_ms)
         self._collect_crops(frame, detections, step)
         with self._clock.stage(Stage.ENCOUNTERS):
@@ -119,10 +121,14 @@ class CameraPipeline:
 
     def expire(self, now_ms: int) -> list[Sighting]:
         """Close tracks by the clock alone: call it when no frame has come for a while."""
-        return self._finish(self._tracker.expire(now_ms))
+        return self._flush_if_back(now_ms) or self._finish(self._tracker.expire(now_ms))
 
     def flush(self) -> list[Sighting]:
-        """Close all tracks, at the end of the source or of the programme."""
+        """Close all tracks: at the end of the source or programme, and when the clock was set.
+
+        Who is in view then gives two sightings; times may go on from anywhere.
+        """
+        self._due_ms = self._last_ms = None
         return self._finish(self._tracker.flush())
 
     @property
@@ -156,6 +162,13 @@ class CameraPipeline:
         late = self._due_ms is None or abs(at_ms - self._due_ms) > interval_ms
         self._due_ms = (at_ms if late or self._due_ms is None else self._due_ms) + interval_ms
         return True
+
+    def _flush_if_back(self, at_ms: int) -> list[Sighting]:
+        """Close all tracks when time has gone back: none of them could ever end otherwise."""
+        back = self._last_ms is not None and at_ms < self._last_ms
+        sightings = self.flush() if back else []
+        self._last_ms = at_ms
+        return sightings
 
     def _fit_frame(self, frame: Frame) -> None:
         size = (frame.image.shape[0], frame.image.shape[1])

@@ -62,7 +62,7 @@ class TrackStep:
 
 
 class Tracker:
-    """The tracks of one camera. Times given must not run backwards."""
+    """The tracks of one camera. Times given must not run backwards, but after a `flush`."""
 
     def __init__(self, config: TrackerConfig | None = None) -> None:
         self._config = config or TrackerConfig()
@@ -131,7 +131,8 @@ class Tracker:
         return ended
 
     def flush(self) -> tuple[TrackSpan, ...]:
-        """Close all tracks."""
+        """Close all tracks; the next frame may be of any time."""
+        self._at_ms = None
         ended = self._spans(np.arange(len(self._ids)))
         self._keep(np.zeros(0, np.int64))
         return ended

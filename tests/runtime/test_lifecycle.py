@@ -174,7 +174,7 @@ def test_a_thread_of_a_library_that_dies_stops_the_process_too() -> None:
     stop = Stop()
     before = threading.excepthook
     with signals(stop):
-        thread = threading.Thread(target=lambda: [][0], name="from-a-library")
+        thread = threading.Thread(target=lambda: int("no number"), name="from-a-library")
         thread.start()
         assert stop.wait(10)
         thread.join(10)

@@ -76,16 +76,27 @@ def seed_of(sighting: Sighting) -> int:
 
 @dataclass
 class Clock:
-    """A wall clock that tests set."""
+    """A wall clock that tests set, and the clock that nobody can set, which only `pass_s` moves."""
 
     now_ms: int = NOON_MS
+    boot_ms: int = 1_000_000
 
     def __call__(self) -> int:
         return self.now_ms
 
     def pass_s(self, seconds: float) -> int:
         self.now_ms += round(seconds * 1000)
+        self.boot_ms += round(seconds * 1000)
         return self.now_ms
+
+    def set_s(self, by_s: float) -> int:
+        """Set the wall clock ahead, or back if negative."""
+        self.now_ms += round(by_s * 1000)
+        return self.now_ms
+
+    @property
+    def origin_ms(self) -> int:
+        return self.now_ms - self.boot_ms
 
 
 @dataclass(frozen=True)
@@ -261,7 +272,7 @@ class Box:
         )
         self.sealer = self.new_sealer("cam-1")
 
-    def new_sealer(self, camera: str) -> CameraSealer:
+    def new_sealer(self, camera: str, *, own_time: bool = False) -> CameraSealer:
         epochs = BoardEpochs(
             CameraAddress("demo", "box-1", camera),
             trust=self.trust,
@@ -279,7 +290,9 @@ class Box:
             model_id=MODEL,
             config=self.sealing,
             max_segment_bytes=self.max_segment_bytes,
+            own_time=own_time,
             wall_ms=self.clock,
+            boot_ms=lambda: self.clock.boot_ms,
         )
 
     def see(self, *seeds: int, ago_s: float = 1.0) -> None:
@@ -300,7 +313,7 @@ class Box:
         """Let the slot end, and the grace after it."""
         slot = names.slot_of(self.clock.now_ms)
         epoch = names.epoch_of(self.clock.now_ms)
-        self.clock.now_ms = slot_start_ms(epoch, slot + 1) + 6_000
+        self.clock.pass_s((slot_start_ms(epoch, slot + 1) + 6_000 - self.clock.now_ms) / 1000)
         self.sealer.tick(self.clock.now_ms)
 
     def payloads(self) -> list[bytes]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+from agent_process import Field, Process
 from brokers import BOTH, AnyBroker, Embedded, running
 from edge_brokers import Headquarters
 from edge_site import Box, Site
 
 from edge_agent.config import BoxConfig
 from runtime.keyfiles import write_secret
+
+Image = np.ndarray
+Start = Callable[..., Process]
 
 
 @pytest.fixture
@@ -86,3 +92,65 @@ def box_config(site: Site, tmp_path: Path) -> Callable[..., BoxConfig]:
         return BoxConfig.model_validate(values | changes)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory, face: Callable[[str, int], Image]) -> Path:
+    """Four seconds at ten frames a second: two people side by side, then nobody."""
+    folder = tmp_path_factory.mktemp("clip")
+    left, right = face("astronaut.png", 90), face("obama.jpg", 90)
+    for number in range(40):
+        frame = np.full((360, 640, 3), 110, np.uint8)
+        if number < 25:
+            for head, x in ((left, 60 + 2 * number), (right, 380 - 2 * number)):
+                frame[80 : 80 + head.shape[0], x : x + head.shape[1]] = head[: 360 - 80]
+        cv2.imwrite(str(folder / f"{number:03}.jpg"), frame)
+    return folder
+
+
+@pytest.fixture
+def field_headquarters(site: Site, embedded: Embedded) -> Iterator[Headquarters]:
+    one = Headquarters(site, embedded.port)
+    one.publish_day_keys()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def bundle_keys(model_bundle_path: Path, model_bundle_key: bytes) -> str:
+    return f'bundle = "{model_bundle_path}"\n        bundle_keys = ["{model_bundle_key.hex()}"]'
+
+
+@pytest.fixture
+def identity(site: Site, tmp_path: Path) -> Path:
+    write_secret(tmp_path / "identity.key", site.board.seed, None, "identity")
+    return tmp_path / "identity.key"
+
+
+@pytest.fixture
+def surroundings(
+    site: Site, field_headquarters: Headquarters, embedded: Embedded, tmp_path: Path, identity: Path
+) -> tuple[Site, Headquarters, Embedded, Path]:
+    assert identity.exists()
+    return site, field_headquarters, embedded, tmp_path
+
+
+@pytest.fixture
+def field(
+    surroundings: tuple[Site, Headquarters, Embedded, Path], clip: Path, bundle_keys: str
+) -> Field:
+    site, headquarters, broker, folder = surroundings
+    return Field(site, headquarters, broker, clip, folder, bundle_keys)
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    running: list[Process] = []
+
+    def begin(*arguments: object, environment: Mapping[str, str] | None = None) -> Process:
+        running.append(Process(*map(str, arguments), environment=environment))
+        return running[-1]
+
+    yield begin
+    for process in running:
+        process.kill()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import BoxConfig, load_box, render_box, start_ms
-from edge_agent.health import ClockWatch, temperature_c
+from edge_agent.health import temperature_c
 from runtime.config import ConfigError
 
 _HEAD = f'site = "demo"\nbox = "box-1"\nauthority = "{"ab" * 32}"\n'
@@ -108,21 +108,6 @@ def test_what_is_printed_can_be_read_again_and_has_no_password(tmp_path: Path) -
     again.write_text(text)
     assert load_box(again).sealing == config.sealing
     assert "# Seconds between two health reports." in text
-
-
-def test_the_clock_watch_tells_jumps_from_passing_time() -> None:
-    wall_ms, monotonic_s = [1_000_000], [50.0]
-    watch = ClockWatch(lambda: wall_ms[0], lambda: monotonic_s[0])
-    wall_ms[0] += 60_000
-    monotonic_s[0] += 60
-    assert watch.check() == 0
-    wall_ms[0] += 4_000
-    assert watch.check() == 0, "a small correction"
-    wall_ms[0] -= 3_600_000
-    assert watch.check() == -3600
-    wall_ms[0] += 7_200_000
-    assert watch.check() == 7200
-    assert watch.jumps == 2
 
 
 def test_the_hottest_zone_is_the_temperature(tmp_path: Path) -> None:

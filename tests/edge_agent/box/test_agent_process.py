@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from brokers import Embedded
-from edge_brokers import Headquarters
-from edge_site import DEADLINE_S, Opened, Site, wait_until
+from agent_process import ENVIRONMENT, RUN, Field, Process, box_toml
+from edge_site import Site, wait_until
 
 from protocol import names
 from protocol.epoch import EPOCH_KIND
@@ -28,155 +21,7 @@ from runtime.keyfiles import write_secret
 
 pytestmark = pytest.mark.models
 
-Image = np.ndarray
-Start = Callable[..., "Process"]
-_RUN = [sys.executable, "-c", "from provisioning.command import main; main()", "edge"]
-_ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
-
-
-class Process:
-    """A running `sealtrace edge` and what it logs."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [*_RUN, *arguments], stderr=subprocess.PIPE, text=True, env=_ENVIRONMENT
-        )
-        self.lines: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stderr is not None
-        for line in self._process.stderr:
-            self.lines.append(line)
-
-    def events(self, name: str) -> list[dict[str, object]]:
-        found = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
-        return [event for event in found if event["event"] == name]
-
-    def wait_event(self, name: str) -> dict[str, object]:
-        wait_until(lambda: self.events(name) or self._process.poll() is not None, name)
-        assert self.events(name), f"no {name} in:\n{''.join(self.lines)}"
-        return self.events(name)[0]
-
-    def send(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    def end(self) -> int:
-        code = self._process.wait(2 * DEADLINE_S)
-        self._reader.join(5)
-        return code
-
-    def kill(self) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory: pytest.TempPathFactory, face: Callable[[str, int], Image]) -> Path:
-    """Four seconds at ten frames a second: two people side by side, then nobody."""
-    folder = tmp_path_factory.mktemp("clip")
-    left, right = face("astronaut.png", 90), face("obama.jpg", 90)
-    for number in range(40):
-        frame = np.full((360, 640, 3), 110, np.uint8)
-        if number < 25:
-            for head, x in ((left, 60 + 2 * number), (right, 380 - 2 * number)):
-                frame[80 : 80 + head.shape[0], x : x + head.shape[1]] = head[: 360 - 80]
-        cv2.imwrite(str(folder / f"{number:03}.jpg"), frame)
-    return folder
-
-
-@pytest.fixture
-def headquarters(site: Site, embedded: Embedded) -> Iterator[Headquarters]:
-    one = Headquarters(site, embedded.port)
-    one.publish_day_keys()
-    yield one
-    one.stop()
-
-
-@dataclass(frozen=True)
-class Field:
-    """Where a box works: its site, a broker, headquarters, a clip to look at, its own folder."""
-
-    site: Site
-    headquarters: Headquarters
-    broker: Embedded
-    clip: Path
-    folder: Path
-    bundle: str
-
-    def config(self, *cameras: str, more: str = "") -> Path:
-        path = self.folder / "box.toml"
-        path.write_text(box_toml(self.site, self.bundle, more, self.broker.port, cameras))
-        return path
-
-    def recording(self, name: str, recorded_at: str = "") -> str:
-        at = f"\nrecorded_at = {recorded_at}" if recorded_at else ""
-        return f'name = "{name}"\nsource = "folder:{self.clip}?fps=10"\npace = "fast"{at}'
-
-    def looping(self, name: str) -> str:
-        return f'name = "{name}"\nsource = "folder:{self.clip}?fps=10"\nloop = true'
-
-    def opened(self, camera: str) -> list[Opened]:
-        return self.site.open(self.headquarters.payloads(camera), dimension=192)
-
-
-def box_toml(site: Site, bundle: str, more: str, port: int, cameras: Sequence[str]) -> str:
-    head = f"""
-        site = "demo"
-        box = "box-1"
-        authority = "{site.authority.verify_key.raw.hex()}"
-        directory = "{site.installed}"
-        {bundle}
-        health_s = 1
-        {more}
-        [mqtt]
-        port = {port}
-        [sealing]
-        live_after_s = 0.2
-        """
-    return head + "".join(f"[[cameras]]\n{camera}\n" for camera in cameras)
-
-
-@pytest.fixture
-def bundle_keys(model_bundle_path: Path, model_bundle_key: bytes) -> str:
-    return f'bundle = "{model_bundle_path}"\n        bundle_keys = ["{model_bundle_key.hex()}"]'
-
-
-@pytest.fixture
-def identity(site: Site, tmp_path: Path) -> Path:
-    write_secret(tmp_path / "identity.key", site.board.seed, None, "identity")
-    return tmp_path / "identity.key"
-
-
-@pytest.fixture
-def surroundings(
-    site: Site, headquarters: Headquarters, embedded: Embedded, tmp_path: Path, identity: Path
-) -> tuple[Site, Headquarters, Embedded, Path]:
-    assert identity.exists()
-    return site, headquarters, embedded, tmp_path
-
-
-@pytest.fixture
-def field(
-    surroundings: tuple[Site, Headquarters, Embedded, Path], clip: Path, bundle_keys: str
-) -> Field:
-    site, headquarters, broker, folder = surroundings
-    return Field(site, headquarters, broker, clip, folder, bundle_keys)
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    running: list[Process] = []
-
-    def begin(*arguments: object) -> Process:
-        running.append(Process(*map(str, arguments)))
-        return running[-1]
-
-    yield begin
-    for process in running:
-        process.kill()
+Start = Callable[..., Process]
 
 
 def today_at(hour: int, minute: int) -> str:
@@ -197,11 +42,11 @@ def test_a_recording_is_sealed_into_the_slots_of_its_own_time(start: Start, fiel
     assert figures["day_keys.known"] == 3
     assert any(name.startswith("model.face.mobilefacenet-192@") for name in figures)
     status = subprocess.run(
-        [*_RUN, "status", "--config", str(config), "--json"],
+        [*RUN, "status", "--config", str(config), "--json"],
         capture_output=True,
         text=True,
         check=True,
-        env=_ENVIRONMENT,
+        env=ENVIRONMENT,
     )
     told = json.loads(status.stdout)
     assert [camera["messages"] for camera in told["cameras"]] == [0, 0]
@@ -352,11 +197,11 @@ def test_check_names_what_is_wrong_and_touches_nothing(
     config.write_text(text)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     found = subprocess.run(
-        [*_RUN, "check", "--config", str(config)],
+        [*RUN, "check", "--config", str(config)],
         capture_output=True,
         text=True,
         check=False,
-        env=_ENVIRONMENT,
+        env=ENVIRONMENT,
     )
     said = found.stdout + found.stderr
     assert told in said

@@ -1,0 +1,191 @@
+"""A box whose clock is set, back or ahead, loses nobody, and seals nothing that cannot be opened.
+
+Each step is tried between people who are seen every few seconds; what was sealed is then judged as
+the aggregator judges it: whatever is dated ahead waits in quarantine and counts as lost here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from edge_site import EPOCH, NOON_MS, Box, Site, make_sighting
+
+from aggregator.ingest.checks import check_announcement, check_clock, check_envelope, check_times
+from edge_agent.config import SealingConfig
+from protocol.errors import ClockSkew
+from protocol.names import EPOCH_MS, SLOT_MS
+from runtime.clocksteps import StepWatch, read_moment
+
+NewBox = Callable[..., Box]
+SECONDS, HOUR, DAY = 1, 3600, 86_400
+SKEW_MS = 120_000
+STEPS = {
+    "an hour ahead for 20 s": [(HOUR, 20), (-HOUR, 600)],
+    "an hour back": [(-HOUR, 600)],
+    "an hour back and ahead again": [(-HOUR, 120), (HOUR, 600)],
+    "ten minutes back and ahead again": [(-600, 60), (600, 600)],
+    "five minutes back within a slot": [(-300, 600)],
+    "a day ahead and back": [(DAY, 60), (-DAY, 600)],
+    "a day back and ahead": [(-DAY, 60), (DAY, 600)],
+    "a second and a half back": [(-1.5, 100)],
+    "to and fro": [(HOUR, 5), (-2 * HOUR, 5), (HOUR, 5), (901, 5), (-901, 600)],
+}
+
+
+class Watched:
+    """A box that somebody passes every three seconds of real time."""
+
+    def __init__(self, box: Box) -> None:
+        self.box = box
+        self.right = box.clock.origin_ms
+        self.seen = 0
+        self.arrived: list[tuple[int, bytes]] = []  # the true time, and what came then
+
+    @property
+    def true_ms(self) -> int:
+        """What a right clock says."""
+        return self.box.clock.boot_ms + self.right
+
+    def live(self, seconds: float) -> None:
+        """Let people pass: each is handed over a second after they have left."""
+        box = self.box
+        for _ in range(round(seconds / 3)):
+            box.clock.pass_s(2)
+            left_ms, origin_ms = box.clock.now_ms, box.clock.origin_ms
+            box.sealer.tick(box.clock.now_ms)
+            box.clock.pass_s(1)
+            sighting = make_sighting(left_ms, seed=self.seen)
+            box.sealer.add([sighting], box.clock.now_ms, origin_ms=origin_ms)
+            self.seen += 1
+            self.deliver()
+
+    def step(self, by_s: float) -> None:
+        """Set the clock while one person has left and is not handed over yet."""
+        box = self.box
+        left_ms, origin_ms = box.clock.now_ms, box.clock.origin_ms
+        box.clock.set_s(by_s)
+        sighting = make_sighting(left_ms, seed=self.seen)
+        box.sealer.add([sighting], box.clock.now_ms, origin_ms=origin_ms)
+        self.seen += 1
+        self.deliver()
+
+    def deliver(self) -> None:
+        self.arrived += [(self.true_ms, payload) for payload in self.box.payloads()]
+
+    def stored(self) -> list[bytes]:
+        """What an aggregator whose clock is right stores at once, judged by its own checks."""
+        site, kept = self.box.site, []
+        for true_ms, payload in self.arrived:
+            try:
+                site.announcement(payload)
+            except Exception:
+                checked = check_envelope(
+                    payload,
+                    box="box-1",
+                    camera="cam-1",
+                    site="demo",
+                    directory=site.directory,
+                    max_bytes=1 << 24,
+                )
+            else:
+                checked = check_announcement(
+                    payload, box="box-1", camera="cam-1", site="demo", directory=site.directory
+                )
+            try:
+                check_clock(checked, now_ms=true_ms, skew_ms=SKEW_MS)
+            except ClockSkew:
+                continue
+            check_times(checked, now_ms=true_ms, retention_days=14)
+            kept.append(payload)
+        return kept
+
+
+@pytest.fixture
+def watched(new_box: NewBox, site: Site) -> Watched:
+    box = new_box(sealing=SealingConfig(live_after_s=0.1, grace_s=5, day_keys_wait_s=0))
+    for name in site.custodian_names:
+        keys = site.day_keys(name, tuple(range(EPOCH - 1, EPOCH + 3)), issued_at_ms=NOON_MS + 1)
+        box.keyring.accept(keys)
+    return Watched(box)
+
+
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+@pytest.mark.parametrize("from_midnight_s", [None, 30], ids=["by day", "at midnight"])
+def test_nobody_is_lost_when_the_clock_is_set(
+    watched: Watched, steps: list[tuple[float, float]], from_midnight_s: float | None
+) -> None:
+    box = watched.box
+    if from_midnight_s is not None:
+        box.clock.now_ms = (EPOCH + 1) * EPOCH_MS - round(from_midnight_s * 1000)
+        watched.right = box.clock.origin_ms
+    watched.live(90)
+    for by_s, then_s in steps:
+        watched.step(by_s)
+        watched.live(then_s)
+    assert box.sealer.finish()
+    watched.deliver()
+    opened = box.site.open(watched.stored())
+    found = {seed for one in opened for seed in one.ids}
+    assert found == set(range(watched.seen))
+    for one in opened:
+        begin_ms = (one.epoch * 96 + one.slot) * SLOT_MS
+        for sighting in one.sightings:
+            assert begin_ms - 60_000 <= sighting.last_seen_ms < begin_ms + SLOT_MS
+    assert box.outbox.stats().counters["clock_steps"] >= 1
+
+
+def test_a_board_that_starts_in_1970_loses_nobody_whom_it_sees_before_the_time_comes(
+    watched: Watched,
+) -> None:
+    box = watched.box
+    box.clock.now_ms = 5_000
+    watched.live(60)
+    assert box.sealer.stats().held == watched.seen, "nobody has keys for 1970"
+    watched.step((NOON_MS - box.clock.now_ms) / 1000)
+    watched.right = box.clock.origin_ms
+    watched.live(30)
+    assert box.sealer.finish()
+    watched.deliver()
+    opened = box.site.open(watched.stored())
+    assert {seed for one in opened for seed in one.ids} == set(range(watched.seen))
+    times = {s.last_seen_ms for one in opened for s in one.sightings}
+    assert min(times) >= NOON_MS - 70_000, "their times are corrected"
+
+
+def test_what_is_held_is_corrected_to_the_very_time_at_which_it_was_seen(watched: Watched) -> None:
+    box = watched.box
+    sighting = make_sighting(box.clock.now_ms, seed=1)
+    box.sealer.add([sighting], box.clock.now_ms, origin_ms=box.clock.origin_ms)
+    for by_s in (HOUR, -DAY, DAY, 7, -HOUR, -7):
+        box.clock.set_s(by_s)
+        box.sealer.tick(box.clock.now_ms)
+    assert box.sealer.finish()
+    watched.deliver()
+    (segment,) = (one for one in box.site.open(watched.stored()) if one.kind == "segment")
+    assert segment.sightings[0].last_seen_ms == sighting.last_seen_ms
+    assert segment.sightings[0].first_seen_ms == sighting.first_seen_ms
+
+
+def test_steering_and_passing_time_are_no_steps() -> None:
+    wall_ms, boot_ms = [1_000_000], [50_000]
+    watch = StepWatch()
+
+    def look() -> int:
+        return watch.step_ms(read_moment(lambda: wall_ms[0], lambda: boot_ms[0]))
+
+    assert look() == 0
+    for _ in range(200):  # NTP makes the clock run fast, by two minutes in all
+        wall_ms[0] += 60_600
+        boot_ms[0] += 60_000
+        assert look() == 0
+    wall_ms[0] -= 3_600_000
+    assert look() == -3_600_000
+    wall_ms[0] += 7_200_000
+    assert look() == 7_200_000
+    assert (watch.steps, watch.last_step_ms) == (2, 7_200_000)
+
+
+def test_a_thread_held_up_between_the_clocks_sees_no_step() -> None:
+    boot = iter([0, 9_000, 9_000, 9_001])  # the first pair of readings is nine seconds apart
+    assert read_moment(lambda: 100, lambda: next(boot)).since_boot_ms == 9_000
