@@ -8,6 +8,7 @@ A query's keys are in this thread's memory while it runs, and are dropped when i
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,7 @@ from aggregator.grants import (
 )
 from aggregator.matching.pool import Matcher
 from aggregator.matching.scopes import Altered, MatchReport
+from aggregator.matching.shares import fair_shares
 from aggregator.queries import QueryDesk
 from aggregator.store import Store, StoredAnnouncement
 from aggregator.store.queries import (
@@ -65,6 +67,19 @@ LATE_MS = 60_000
 """A live query stays this long after its window, for envelopes that are on the way."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Find:
+    """What has to be known of a candidate that is stored, sealed, to share the room for them."""
+
+    camera: str
+    subject: str
+    score: float
+
+    @classmethod
+    def of(cls, candidate: Candidate) -> _Find:
+        return cls(candidate.address.camera, candidate.subject, candidate.score)
+
+
 @dataclass(slots=True)
 class _Run:
     """What one query holds while it runs."""
@@ -74,6 +89,7 @@ class _Run:
     answered: dict[EpochName, frozenset[str]] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
     grant_ids: set[bytes] = field(default_factory=set)
+    finds: dict[bytes, _Find] = field(default_factory=dict)
     cursor: int = 0
     retry_at_s: float = 0.0
 
@@ -148,6 +164,9 @@ class QueryRunner:
             self._end(record, FAILED, str(error))
         except OperationError as error:
             self._block(record, run, str(error))
+        except Exception as error:  # what a box, custodian or officer sent must not end the thread
+            _log.exception("query_step_failed", query=record.query_id.hex())
+            self._block(record, run, f"an error of the program: {type(error).__name__}")
 
     def _advance(self, record: QueryRecord, run: _Run) -> None:
         now_ms = system_ms()
@@ -321,7 +340,7 @@ class QueryRunner:
         """Seal the candidates to the investigator; write down what was compared."""
         if not report.segments and not report.live_envelopes and not altered:
             return
-        new = self._store_candidates(record, authorized, report.candidates)
+        new = self._store_candidates(record, authorized, run, report.candidates)
         self._desk.add_progress(
             record.digest,
             {
@@ -331,11 +350,20 @@ class QueryRunner:
                 "candidates": new,
                 "altered": len(altered),
                 "other_models": sum(report.skipped_models.values()),
-                "dropped": report.dropped,
+                "dropped": sum(report.left_out.values()),
+                **{f"left_out.{camera}": n for camera, n in report.left_out.items()},
+                **{f"lying.{camera}": n for camera, n in report.lying.items()},
             },
         )
         for one in altered:
             _log.error("envelope_altered", camera=one.camera, reason=one.reason)
+        for camera, count in report.lying.items():
+            _log.error(
+                "box_lies",
+                camera=camera,
+                sightings=count,
+                reason="candidates whose times are not those of the slot that they were sealed in",
+            )
         body = {
             "query_digest": record.digest,
             "grant_ids": sorted(run.grant_ids),
@@ -350,17 +378,39 @@ class QueryRunner:
         self,
         record: QueryRecord,
         authorized: AuthorizedQuery,
+        run: _Run,
         candidates: Sequence[Candidate],
     ) -> int:
+        """Store what gets in; what a camera brought beyond its share before makes room for it.
+
+        An early flood would else keep out whoever is found later. What an investigator has decided
+        on stays.
+        """
         if not candidates:
             return 0
         requester = self._trust.directory.principals[authorized.requester]
         if requester.seal_key is None:
             raise NotAuthorized(f"the directory gives '{requester.name}' no sealing key")
-        room = authorized.query.max_candidates - self._desk.count_results(record.digest)
-        new = 0
+        found = {one.candidate_id(record.digest): _Find.of(one) for one in candidates}
+        before = {key: one for key, one in run.finds.items() if key not in found}
+        kept, gone = fair_shares(
+            [*before.items(), *found.items()],
+            authorized.query.max_candidates,
+            camera=lambda item: (item[1].camera, item[1].subject),
+            score=lambda item: item[1].score,
+        )
+        new, within = 0, dict(kept)
         with self._store.writing() as database:
-            for candidate in candidates[: max(0, room)]:
+            for key, _ in gone:
+                database.conn.execute(
+                    "DELETE FROM results WHERE query_digest = ?1 AND candidate_id = ?2"
+                    " AND NOT EXISTS (SELECT 1 FROM decisions"
+                    " WHERE query_digest = ?1 AND candidate_id = ?2)",
+                    [record.digest, key],
+                )
+            for candidate in candidates:
+                if candidate.candidate_id(record.digest) not in within:
+                    continue
                 sealed = candidate.seal(requester.seal_key, query_digest=record.digest)
                 new += database.conn.execute(
                     "INSERT OR IGNORE INTO results (query_digest, candidate_id, sealed, found_ms)"
@@ -372,6 +422,15 @@ class QueryRunner:
                         system_ms(),
                     ],
                 ).rowcount
+        run.finds = within
+        if beyond := Counter(one.camera for _, one in gone):
+            self._desk.add_progress(
+                record.digest,
+                {
+                    "dropped": beyond.total(),
+                    **{f"left_out.{camera}": count for camera, count in beyond.items()},
+                },
+            )
         if new:
             _log.info("candidates_found", query=record.query_id.hex(), count=new)
         return new

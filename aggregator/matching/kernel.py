@@ -63,12 +63,10 @@ class Kernel:
             scores *= _scales(table, self.dimension)[:, None]
         return scores
 
-    def hits(self, table: npt.NDArray[np.uint8], *, above: float = -np.inf) -> Hits:
+    def hits(self, table: npt.NDArray[np.uint8]) -> Hits:
         """Return the pairs of ``table``, (n, d + 4) uint8, that reach their query's threshold.
 
-        Args:
-            table: any number of rows; taken ``BLOCK_ROWS`` at a time.
-            above: leave out what does not exceed this score, threshold or not.
+        Any number of rows is taken, ``BLOCK_ROWS`` at a time.
         """
         found: list[Hits] = []
         for start in range(0, len(table), BLOCK_ROWS):
@@ -76,7 +74,7 @@ class Kernel:
             scores = self.scores(block)
             if scores.size == 0 or not (scores >= self._floor).any():
                 continue
-            reached = (scores >= self._thresholds) & (scores > above)
+            reached = scores >= self._thresholds
             rows, queries = np.nonzero(reached)
             if rows.size:
                 found.append(self._checked(block, start, rows, queries, scores[rows, queries]))

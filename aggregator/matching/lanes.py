@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import Probes
+from aggregator.matching.shares import fair_shares
 from protocol.errors import KeyCommitmentMismatch, MalformedMessage
 from protocol.grant import EpochKeys, Scope
 from protocol.keytree import ModalityKey
@@ -77,22 +79,25 @@ class Hit:
 
 
 class Best:
-    """Keeps the best ``limit`` hits, and knows the score below which nothing can get in."""
+    """Keeps ``limit`` hits, the best of each camera in turn (`aggregator.matching.shares`)."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self.floor = -np.inf
-        self.dropped = 0
+        self.left_out: Counter[str] = Counter()
+        """How many hits were forgotten, by camera."""
         self.hits: list[Hit] = []
 
     def add(self, hits: Sequence[Hit]) -> None:
-        """Note hits; forget the worst when there are more than twice the limit."""
+        """Note hits; forget some when there are more than twice the limit."""
         self.hits.extend(hits)
         if len(self.hits) > 2 * self._limit:
-            self.hits.sort(key=lambda hit: -hit.score)
-            self.dropped += len(self.hits) - self._limit
-            del self.hits[self._limit :]
-            self.floor = self.hits[-1].score
+            self.hits, gone = fair_shares(
+                self.hits,
+                self._limit,
+                camera=lambda hit: (hit.source.scope.keys.scope.address, hit.subject),
+                score=lambda hit: hit.score,
+            )
+            self.left_out.update(hit.source.scope.keys.scope.address.camera for hit in gone)
 
 
 class Lane:
@@ -141,7 +146,7 @@ class Lane:
         if not self._used:
             return
         table = self._buffer[: self._used].reshape(-1, self.kernel.width)
-        hits = self.kernel.hits(table, above=self._best.floor)
+        hits = self.kernel.hits(table)
         self.sightings += len(table)
         self.malformed += hits.malformed
         if hits.rows.size:

@@ -8,6 +8,7 @@ metadata is opened only for envelopes in which something reached a threshold.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,9 @@ from sqlite_utils import Database
 
 from aggregator.matching.calibration import Calibration
 from aggregator.matching.lanes import Best, Hit, KeyNotReleased, Lane, ScopeKeys, Source
+from aggregator.matching.plausible import why_impossible
 from aggregator.matching.probes import Probes
+from aggregator.matching.shares import fair_shares
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
 from protocol.grant import EpochKeys, Scope
 from protocol.keytree import FACE, LIVE, META
@@ -60,7 +63,8 @@ class MatchReport:
         liars: custodian to the scopes of which it released other keys than those that opened.
         malformed: rows whose template has not unit length although they "reached" a threshold.
         not_granted: envelopes whose slot or kind the keys at hand do not open.
-        dropped: candidates left out because there were more than the query may bring.
+        left_out: candidates left out because there were more than the query may bring, by camera.
+        lying: candidates whose times cannot be those of their slot, by camera: left out, too.
         cursor: pass it as ``after`` to compare only what arrives from now on.
     """
 
@@ -73,7 +77,8 @@ class MatchReport:
     liars: Mapping[str, frozenset[Scope]] = field(default_factory=dict)
     malformed: int = 0
     not_granted: int = 0
-    dropped: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    lying: Mapping[str, int] = field(default_factory=dict)
     cursor: int = 0
 
 
@@ -95,7 +100,7 @@ def match_scopes(
         probes: the subjects' templates (`aggregator.matching.probes.probes_of`).
         calibrations: model id to calibration, for likelihood ratios.
         contacts: whether candidates carry their encounters.
-        max_candidates: the best so many are kept.
+        max_candidates: so many are kept, the best of each camera in turn.
         after: compare only envelopes that arrived after this cursor (`MatchReport.cursor`).
 
     Raises:
@@ -121,9 +126,13 @@ def merge_reports(reports: Sequence[MatchReport], *, max_candidates: int) -> Mat
     for report in reports:
         for custodian, scopes in report.liars.items():
             liars[custodian] = liars.get(custodian, frozenset()) | scopes
-    best = _best_of_each([c for report in reports for c in report.candidates])
+    kept, left_out = _shared([c for report in reports for c in report.candidates], max_candidates)
+    lying: Counter[str] = Counter()
+    for report in reports:
+        left_out.update(report.left_out)
+        lying.update(report.lying)
     return MatchReport(
-        candidates=best[:max_candidates],
+        candidates=kept,
         segments=sum(report.segments for report in reports),
         live_envelopes=sum(report.live_envelopes for report in reports),
         sightings=sum(report.sightings for report in reports),
@@ -132,7 +141,8 @@ def merge_reports(reports: Sequence[MatchReport], *, max_candidates: int) -> Mat
         liars=liars,
         malformed=sum(report.malformed for report in reports),
         not_granted=sum(report.not_granted for report in reports),
-        dropped=sum(r.dropped for r in reports) + max(0, len(best) - max_candidates),
+        left_out=dict(left_out),
+        lying=dict(lying),
         cursor=min((report.cursor for report in reports), default=0),
     )
 
@@ -144,7 +154,28 @@ def _best_of_each(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
         known = best.get(key)
         if known is None or candidate.score > known.score:
             best[key] = candidate
-    return tuple(sorted(best.values(), key=lambda c: (-c.score, c.first_seen_ms, c.subject)))
+    return tuple(sorted(best.values(), key=_rank))
+
+
+def _rank(candidate: Candidate) -> tuple[float, int, str]:
+    return (-candidate.score, candidate.first_seen_ms, candidate.subject)
+
+
+def _shared(
+    candidates: Sequence[Candidate], room: int
+) -> tuple[tuple[Candidate, ...], Counter[str]]:
+    """Return the candidates that get in, best first, and how many did not, by camera."""
+    kept, gone = share_candidates(_best_of_each(candidates), room)
+    return tuple(sorted(kept, key=_rank)), Counter(one.address.camera for one in gone)
+
+
+def share_candidates(
+    candidates: Sequence[Candidate], room: int
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Return the candidates that get in and those that do not (`fair_shares`)."""
+    return fair_shares(
+        candidates, room, camera=lambda c: (c.address, c.subject), score=lambda c: c.score
+    )
 
 
 class _Matching:
@@ -187,6 +218,7 @@ class _Matching:
         self._skipped: dict[str, int] = {}
         self._altered: list[Altered] = []
         self._liars: dict[str, set[Scope]] = {}
+        self._lying: Counter[str] = Counter()
 
     def scan(self, keys: EpochKeys, after: int) -> None:
         """Open and compare what is in store for one scope."""
@@ -271,8 +303,7 @@ class _Matching:
         """Compare what is left, open the metadata of what was found."""
         for lane in self._lanes:
             lane.flush()
-        candidates = _best_of_each(list(self._candidates()))
-        kept = candidates[: self._max_candidates]
+        kept, left_out = _shared(list(self._candidates()), self._max_candidates)
         return MatchReport(
             candidates=kept,
             segments=self._segments,
@@ -283,7 +314,8 @@ class _Matching:
             liars={name: frozenset(scopes) for name, scopes in self._liars.items()},
             malformed=sum(lane.malformed for lane in self._lanes),
             not_granted=self._not_granted,
-            dropped=self._best.dropped + len(candidates) - len(kept),
+            left_out=dict(self._best.left_out + left_out),
+            lying=dict(self._lying),
             cursor=cursor,
         )
 
@@ -309,7 +341,19 @@ class _Matching:
                 self._altered.append(Altered(source.number, address.camera, str(error)))
             else:
                 if meta is not None:
-                    yield from (self._candidate(hit, address, meta) for hit in hits)
+                    yield from self._possible(hits, address, meta)
+
+    def _possible(
+        self, hits: Sequence[Hit], address: CameraAddress, meta: BatchMeta
+    ) -> Iterator[Candidate]:
+        """Yield the hits that can be true; count the others."""
+        for hit in hits:
+            source = hit.source
+            epoch = source.scope.keys.scope.epoch
+            if why_impossible(meta.sighting(hit.row), epoch=epoch, slot=source.slot):
+                self._lying[address.camera] += 1
+            else:
+                yield self._candidate(hit, address, meta)
 
     def _meta(self, source: Source, probes: set[Probes]) -> BatchMeta | None:
         """Open an envelope's metadata; None when it has meanwhile been purged.

@@ -98,6 +98,17 @@ def state_facts(summary: QuerySummary) -> list[Fact]:
         for found in summary.false_grants
     ]
     facts.append(("found", f"{summary.candidates} candidates"))
+    for name, count in sorted(summary.progress.items()):
+        about, _, camera = name.partition(".")
+        if about == "left_out" and count:
+            facts.append(("left out", f"{count} more candidates at {camera}, beyond its share"))
+        elif about == "lying" and count:
+            facts.append(
+                (
+                    "impossible",
+                    f"{count} at {camera}: their times are not those of their quarter hour",
+                )
+            )
     return facts
 
 

@@ -318,7 +318,7 @@ def test_the_cap_keeps_the_best(site: Site) -> None:
     report = site.match([box.keys()], probes({"ana": ana}), max_candidates=7)
     best = sorted(cosines, reverse=True)[:7]
     assert [c.score for c in report.candidates] == pytest.approx(best, abs=0.02)
-    assert report.dropped == 53
+    assert report.left_out == {box.address.camera: 53}
 
 
 def test_a_sighting_in_a_live_envelope_and_a_segment_counts_once(site: Site) -> None:
@@ -388,7 +388,7 @@ def test_worker_processes_find_the_same(site: Site) -> None:
             c.sighting_id for c in alone.candidates
         ]
         assert (spread.segments, spread.sightings, spread.cursor) == (40, 160, alone.cursor)
-        assert spread.dropped + len(spread.candidates) == 40
+        assert sum(spread.left_out.values()) + len(spread.candidates) == 40
         nothing = matcher.match(
             scopes, probes({"ana": ana}), contacts=True, max_candidates=5, after=spread.cursor
         )

@@ -18,6 +18,7 @@ from protocol.names import (
     ENVELOPE,
     EPOCH,
     EPOCH_MS,
+    SLOT_MS,
     CameraAddress,
     box_health_topic,
     slot_start_ms,
@@ -75,6 +76,16 @@ def sighting(
     return Sighting(
         os.urandom(8), at_ms, at_ms + 4000, mask, 0.9, 0.8, face, scale, tuple(encounters)
     )
+
+
+def within(one: Sighting, epoch: int, slot: int) -> Sighting:
+    """Return a sighting with the times that it would have in a slot."""
+    begin_ms = slot_start_ms(epoch, slot)
+    if begin_ms <= one.last_seen_ms < begin_ms + SLOT_MS:
+        return one
+    lasted_ms = one.last_seen_ms - one.first_seen_ms
+    last_ms = begin_ms + 60_000 + lasted_ms
+    return replace(one, first_seen_ms=last_ms - lasted_ms, last_seen_ms=last_ms)
 
 
 @dataclass(slots=True)
@@ -163,8 +174,11 @@ class TestBox:
         sequence: int | None = None,
         sealed_at_ms: int | None = None,
         model: str = MODEL,
+        as_they_are: bool = False,
     ) -> Envelope:
-        """Seal and sign sightings."""
+        """Seal and sign sightings, moved into the slot unless they are to stay ``as_they_are``."""
+        if not as_they_are:
+            sightings = [within(one, epoch, slot) for one in sightings]
         keys = self.keys(slot, slot, epoch=epoch)
         if sealed_at_ms is None:
             sealed_at_ms = min(NOW_MS, slot_start_ms(epoch, slot + 1))
@@ -188,12 +202,14 @@ class TestBox:
             board=self.key,
         )
 
-    def live(self, sightings: Sequence[Sighting], **options: int | str) -> tuple[str, bytes]:
+    def live(self, sightings: Sequence[Sighting], **options: int | str | bool) -> tuple[str, bytes]:
         """Return a live envelope: topic and payload."""
         envelope = self.envelope(sightings, kind=LIVE_ENVELOPE, **options)  # type: ignore[arg-type]
         return self.address.topic(ENVELOPE), envelope.to_bytes()
 
-    def segment(self, sightings: Sequence[Sighting], **options: int | str) -> tuple[str, bytes]:
+    def segment(
+        self, sightings: Sequence[Sighting], **options: int | str | bool
+    ) -> tuple[str, bytes]:
         """Return a segment: topic and payload."""
         envelope = self.envelope(sightings, kind=SEGMENT, **options)  # type: ignore[arg-type]
         return self.address.topic(ENVELOPE), envelope.to_bytes()
