@@ -85,7 +85,7 @@ class Custodian:
         self.clock = Clock(
             self.store, machine=machine, unknown_ms=held[0] * EPOCH_MS if held else None
         )
-        self.trust = Trust(config, self.store, self.key.verify_key)
+        self.trust = Trust(config, self.store, self.key.verify_key, now_ms=self.clock.now_ms)
         origin = origin_of(config.site, config.name)
         site = self.trust.site
         self.log = AuditLog(config.state_dir / "audit.db", origin, self.key, site.auditors())

@@ -1,4 +1,4 @@
-"""What a custodian remembers besides keys: withdrawals, the last time it knew, what it has logged.
+"""What a custodian remembers besides keys: withdrawals, directories, times, what it has logged.
 
 Every commit survives a power cut (``synchronous = FULL``): a withdrawal that was acknowledged
 stays.
@@ -28,7 +28,18 @@ _MIGRATIONS = (
         CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
         """,
     ),
+    Migration(
+        "directories that changed among whom keys are shared",
+        """
+        CREATE TABLE directories (
+            version INTEGER PRIMARY KEY,
+            signed BLOB NOT NULL,
+            until_ms INTEGER
+        ) STRICT;
+        """,
+    ),
 )
+MAX_DIRECTORIES = 64
 
 
 class Store:
@@ -88,6 +99,29 @@ class Store:
         """Return how many withdrawals are kept."""
         with self._lock:
             return int(self._db.conn.execute("SELECT count(*) FROM withdrawals").fetchone()[0])
+
+    def directories(self) -> list[tuple[int, bytes, int | None]]:
+        """Return version and bytes of the directories kept, and until when each was in force."""
+        with self._lock:
+            rows = self._db.conn.execute(
+                "SELECT version, signed, until_ms FROM directories ORDER BY version"
+            ).fetchall()
+        return [(int(row[0]), bytes(row[1]), row[2]) for row in rows]
+
+    def add_directory(self, version: int, signed: bytes, *, now_ms: int) -> None:
+        """Keep a directory that came into force at ``now_ms``; the newest 64 stay."""
+        with self._lock, write_transaction(self._db):
+            execute = self._db.conn.execute
+            execute("UPDATE directories SET until_ms = ? WHERE until_ms IS NULL", (now_ms,))
+            execute(
+                "INSERT OR REPLACE INTO directories (version, signed) VALUES (?, ?)",
+                (version, signed),
+            )
+            execute(
+                "DELETE FROM directories WHERE version NOT IN"
+                " (SELECT version FROM directories ORDER BY version DESC LIMIT ?)",
+                (MAX_DIRECTORIES,),
+            )
 
     def fact(self, name: str) -> str | None:
         """Return a remembered fact, None if there is none of that name."""

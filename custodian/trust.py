@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ import structlog
 import runtime.trust
 from custodian.config import CustodianConfig
 from custodian.errors import TrustError
+from custodian.history import SharingHistory
 from custodian.store import Store
 from protocol import hpke
 from protocol.directory import CUSTODIAN, Directory
@@ -29,7 +30,9 @@ from protocol.errors import (
     UnknownSigner,
 )
 from protocol.policy import Policy, open_policy
+from protocol.sharing import SharingRule
 from protocol.signing import VerifyKey
+from runtime.clock import system_ms
 from runtime.fsio import FileProblem, read_file
 
 _POLICY_VERSION = "policy_version"
@@ -40,11 +43,12 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What counts at one moment: the directory and the policy."""
+    """What counts at one moment: the directory, the policy, and how keys are and were shared."""
 
     directory: Directory
     directory_digest: bytes
     policy: Policy
+    sharing: tuple[SharingRule, ...]
     admissions_version: int = 0
     admissions_digest: bytes | None = None
 
@@ -61,7 +65,14 @@ class Trust:
     put back from an old backup are noticed, and the policy is held as a file of our own.
     """
 
-    def __init__(self, config: CustodianConfig, store: Store, key: VerifyKey) -> None:
+    def __init__(
+        self,
+        config: CustodianConfig,
+        store: Store,
+        key: VerifyKey,
+        *,
+        now_ms: Callable[[], int] = system_ms,
+    ) -> None:
         """Read both as installed, and the directory and admissions as received since.
 
         Raises:
@@ -71,6 +82,8 @@ class Trust:
         self._config = config
         self._store = store
         self._key = key
+        self._now_ms = now_ms
+        self._history = SharingHistory(store, config.authority_key, site=config.site)
         self._lock = threading.Lock()
         with _as_ours():
             self._trust = runtime.trust.Trust(
@@ -208,18 +221,21 @@ class Trust:
     def _joined(self, policy: Policy) -> Site:
         trust = self._trust
         directory, admissions = trust.directory, trust.signed_admissions
+        self._history.note(directory, trust.signed, now_ms=self._now_ms())
         if not directory.auditors():
             _log.error("no_auditor_in_force", effect="nothing is granted until there is one")
         return Site(
             directory=directory,
             directory_digest=hashlib.sha256(trust.signed).digest(),
             policy=policy,
+            sharing=self._history.rules(directory),
             admissions_version=trust.admissions_version,
             admissions_digest=None if admissions is None else hashlib.sha256(admissions).digest(),
         )
 
     def _remember(self) -> None:
         site = self._site
+        self._history.keep()
         self._store.set_fact(_DIRECTORY_VERSION, str(site.directory.version))
         self._store.set_fact(_ADMISSIONS_VERSION, str(site.admissions_version))
         self._store.set_fact(_POLICY_VERSION, str(site.policy.version))

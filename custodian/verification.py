@@ -40,6 +40,7 @@ from protocol.query import (
     MatcherKey,
     Withdrawal,
 )
+from protocol.sharing import check_sharing
 from protocol.signing import Signed
 
 
@@ -148,6 +149,7 @@ def decide(
                 raise ScopeExceeded("the request brings this announcement twice")
             taken.add(place)
             announcement = _genuine(signed, claimed, site)
+            check_sharing(announcement, site.sharing, now_ms=now_ms)
             scope = _scope(announcement, authorized, cameras, site, custodian, now_ms=now_ms)
         except ProtocolError as error:
             refused.append(Refusal(claimed.address.camera, claimed.epoch, error))

@@ -15,7 +15,7 @@ from protocol import hpke
 from protocol.auditlog import Entry
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import Directory
-from protocol.epoch import Announcement, announce
+from protocol.epoch import Announcement, announce, excluded_subsets
 from protocol.grant import GRANT_KIND, Grant, GrantRequest
 from protocol.names import CameraAddress, epoch_of
 from protocol.policy import sign_policy
@@ -134,19 +134,25 @@ def make_announcement(
     generation: int = 1,
     roots: Sequence[bytes] = (),
     signer: SigningKey | None = None,
+    threshold: int = 2,
+    among: Sequence[str] = s.CUSTODIANS,
 ) -> tuple[Announcement, bytes]:
-    """Announce a camera's day to the day keys of ``custodians``, and to c3 in any case."""
+    """Announce a camera's day to the day keys of ``custodians``, and to c3 in any case.
+
+    Honest boards share among all three so that two must agree.
+    """
     day = epoch_of(now_ms) if epoch is None else epoch
-    day_keys = {"c3": s.day_key("c3").public}
+    day_keys = {name: s.day_key(name).public for name in {*among} - {"c1", "c2"}}
     day_keys |= {c.config.name: day_keys_of(c)[day] for c in custodians}
+    subsets = excluded_subsets(among, threshold)
     made = announce(
-        roots or s.roots(),
+        roots or [s.fixed(f"root {number}", 32) for number in range(len(subsets))],
         address=CameraAddress(s.SITE, box, camera),
         epoch=day,
         generation=generation,
         sequence=0,
-        threshold=2,
-        custodians=s.CUSTODIANS,
+        threshold=threshold,
+        custodians=among,
         day_keys=day_keys,
         models={"face": s.MODEL},
         announced_at_ms=now_ms,
