@@ -1,0 +1,98 @@
+"""Checks that stand beside others, each tested where it alone decides."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import protocol_samples as s
+import pytest
+
+from protocol.authorization import authorize
+from protocol.directory import BOX, Directory
+from protocol.errors import MalformedMessage, PolicyViolation, ScopeExceeded
+from protocol.grant import Grant, Scope, release, seal_grant
+from protocol.names import SLOT_MS
+from protocol.policy import BasisRule, Policy
+from protocol.query import Query
+
+FACE, APPEARANCE = "face", "appearance"
+
+
+def decide(case: s.Case, policy: Policy) -> object:
+    return authorize(
+        case.query, case.approvals, [], directory=s.directory(), policy=policy, now_ms=s.NOW_MS
+    )
+
+
+def permitting(basis: str, *modalities: str) -> Policy:
+    rule = BasisRule(frozenset(modalities), 0)
+    return replace(s.POLICY, bases={**s.POLICY.bases, basis: rule})
+
+
+def test_a_modality_that_the_legal_basis_does_not_permit() -> None:
+    subject = s.query().subjects[0]
+    by_looks = replace(subject.templates[0], modality=APPEARANCE)
+    subject = replace(subject, templates=(by_looks,))
+    case = s.case(modalities=(APPEARANCE,), subjects=(subject,))
+    assert decide(case, permitting("consent", APPEARANCE))
+    with pytest.raises(PolicyViolation, match="does not permit appearance"):
+        decide(case, permitting("consent", FACE))
+
+
+def test_a_face_without_consent_although_a_policy_would_permit_it() -> None:
+    case = s.case(legal_basis="statutory-order", approvers=("bo", "cy", "di"))
+    with pytest.raises(PolicyViolation, match="recorded consent"):
+        decide(case, permitting("statutory-order", FACE))
+
+
+@pytest.mark.parametrize("member", ["window_from_ms", "window_to_ms"])
+@pytest.mark.parametrize("off_ms", [1, -1, SLOT_MS // 2])
+def test_a_window_that_begins_or_ends_within_a_slot(member: str, off_ms: int) -> None:
+    asked = s.query()
+    moved = replace(asked, **{member: getattr(asked, member) + off_ms})  # type: ignore[arg-type]
+    with pytest.raises(MalformedMessage):
+        Query.parse(moved.sign(s.signing_key("ana")).payload)
+
+
+def signed_payload(*boxes: tuple[str, int | None]) -> bytes:
+    """A directory in which every box of ``boxes`` speaks for cam-1."""
+    principals = dict(s.directory().principals)
+    for name, revoked_at_ms in boxes:
+        principals[name] = s.principal(name, BOX, cameras=("cam-1",), revoked_at_ms=revoked_at_ms)
+    return replace(s.directory(), principals=principals).sign(s.authority()).payload
+
+
+def test_a_camera_that_two_boxes_speak_for() -> None:
+    with pytest.raises(MalformedMessage, match="camera twice"):
+        Directory.parse(signed_payload(("box-1", None), ("box-7", None)))
+
+
+def test_a_camera_that_a_revoked_box_spoke_for_before() -> None:
+    directory = Directory.parse(signed_payload(("box-1", s.NOW_MS), ("box-7", None)))
+    assert directory.box_of_camera("cam-1").name == "box-7"
+
+
+def made_grant(stated: tuple[str, ...], released: tuple[str, ...]) -> Grant:
+    scope = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 38, 40)
+    keys = release(dict(enumerate(s.roots())), scope, released)
+    grant_id, digest = s.fixed("grant", 16), s.case().query.digest
+    sealed = seal_grant(
+        [keys], s.sealing_key("matcher").public, grant_id=grant_id, query_digest=digest
+    )
+    return Grant(grant_id, digest, stated, (scope,), (), 0, s.NOW_MS, sealed)
+
+
+@pytest.mark.parametrize(
+    ("stated", "released"),
+    [
+        (("face",), ("face", "meta")),
+        (("face", "meta"), ("face",)),
+        (("face",), ("appearance",)),
+    ],
+)
+def test_a_grant_that_releases_other_labels_than_it_states(
+    stated: tuple[str, ...], released: tuple[str, ...]
+) -> None:
+    with pytest.raises(ScopeExceeded, match="other labels"):
+        made_grant(stated, released).open(s.sealing_key("matcher"))
+    assert made_grant(released, released).open(s.sealing_key("matcher"))
