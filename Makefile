@@ -6,6 +6,7 @@ DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
 FAULTS_ARGS ?=
+MUTANTS_ARGS ?=
 
 SHELL := /bin/sh
 BIN := $(VENV)/bin
@@ -23,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench faults lock clean distclean
+.PHONY: help setup demo test lint bench faults mutants lock clean distclean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -51,6 +52,9 @@ bench: setup ## Measure what the README claims, and print it.
 
 faults: setup ## Shake a running site: kills, full disks, wrong clocks; print what became of it.
 	PYTHONPATH=tests/support $(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
+
+mutants: $(INSTALLED) ## Spoil the checks one by one; print those that no test notices (slow).
+	$(BIN)/python tools/mutants.py $(MUTANTS_ARGS)
 
 lock: ## Choose newer versions of all dependencies: writes the lock files.
 	@mkdir -p $(STATE)

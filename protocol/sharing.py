@@ -52,8 +52,10 @@ def check_sharing(announcement: Announcement, rules: Sequence[SharingRule], *, n
     """
     made_ms = announcement.announced_at_ms
     if made_ms > now_ms + LARGEST_LEAD_MS:
-        ahead_s = (made_ms - now_ms) // 1000
-        raise ClockSkew(f"the announcement is dated {ahead_s} s ahead: set the board's clock right")
+        raise ClockSkew(
+            f"the announcement is dated {(made_ms - now_ms) // 1000} s ahead of this custodian's "
+            "time: set the clock of whichever is wrong"
+        )
     if made_ms < (announcement.epoch - 1) * EPOCH_MS:
         raise ClockSkew("the announcement is dated more than a day before the day that it is for")
     shared = (announcement.threshold, frozenset(announcement.custodians))
