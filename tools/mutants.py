@@ -22,6 +22,7 @@ import importlib.util
 import json
 import os
 import random
+import resource
 import signal
 import sys
 import tempfile
@@ -33,7 +34,7 @@ from types import CodeType, ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / ".sealtrace" / "mutants.jsonl"
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed-out"
 
 _P, _C = "tests/protocol", "tests/custodian"
@@ -46,7 +47,8 @@ _GRANTS = (
 )
 TESTS: dict[str, tuple[str, ...]] = {
     "protocol/authorization.py": (
-        f"{_P}/test_authorization.py", f"{_P}/test_checks_one_by_one.py", *_GRANTS,
+        f"{_P}/test_authorization.py",
+        f"{_P}/test_checks_one_by_one.py",
     ),
     "protocol/epoch.py": (
         f"{_P}/test_key_tree_scope.py", f"{_P}/test_parsers_refuse_hostile_input.py",
@@ -54,9 +56,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "protocol/sharing.py": (f"{_C}/test_sharing.py",),
     "protocol/grant.py": (
-        f"{_P}/test_checks_one_by_one.py", f"{_P}/test_key_tree_scope.py",
-        f"{_P}/test_parsers_refuse_hostile_input.py", f"{_P}/test_vectors_open_and_recompute.py",
-        *_GRANTS,
+        f"{_P}/test_checks_one_by_one.py",
+        f"{_P}/test_key_tree_scope.py",
+        f"{_P}/test_parsers_refuse_hostile_input.py",
+        f"{_P}/test_vectors_open_and_recompute.py",
+        f"{_C}/test_grants_open_exactly_the_scope.py",
     ),
     "protocol/query.py": (
         f"{_P}/test_checks_one_by_one.py", f"{_P}/test_authorization.py",
@@ -137,7 +141,7 @@ def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
             yield node
 
 
-def _ways(node: ast.AST) -> list[tuple[str, ast.AST]]:  # noqa: PLR0912 - a kind of node each
+def _ways(node: ast.AST) -> list[tuple[str, ast.AST]]:
     """Return the ways to spoil a node: words, and what takes its place."""
     ways: list[tuple[str, ast.AST]] = []
     if isinstance(node, ast.If):
@@ -238,6 +242,8 @@ def _be_the_child(mutant: Mutant) -> None:
     code = 1
     try:
         os.setsid()
+        limit_s = int(TIMEOUT_S) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_s, limit_s))  # whoever its parent is by then
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)

@@ -7,18 +7,18 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 
-from protocol.authorization import authorize
+from protocol.authorization import AuthorizedQuery, authorize
 from protocol.directory import BOX, Directory
-from protocol.errors import MalformedMessage, PolicyViolation, ScopeExceeded
+from protocol.errors import MalformedMessage, PolicyViolation, QueryExpired, ScopeExceeded
 from protocol.grant import Grant, Scope, release, seal_grant
-from protocol.names import SLOT_MS
+from protocol.names import SLOT_MS, slot_start_ms
 from protocol.policy import BasisRule, Policy
 from protocol.query import Query
 
 FACE, APPEARANCE = "face", "appearance"
 
 
-def decide(case: s.Case, policy: Policy) -> object:
+def decide(case: s.Case, policy: Policy) -> AuthorizedQuery:
     return authorize(
         case.query, case.approvals, [], directory=s.directory(), policy=policy, now_ms=s.NOW_MS
     )
@@ -96,3 +96,48 @@ def test_a_grant_that_releases_other_labels_than_it_states(
     with pytest.raises(ScopeExceeded, match="other labels"):
         made_grant(stated, released).open(s.sealing_key("matcher"))
     assert made_grant(released, released).open(s.sealing_key("matcher"))
+
+
+def test_a_query_dated_five_minutes_ahead_passes_and_no_more() -> None:
+    minutes_ms = 60_000
+    for ahead_ms in (0, 5 * minutes_ms):
+        assert decide(s.case(requested_at_ms=s.NOW_MS + ahead_ms), s.POLICY)
+    with pytest.raises(QueryExpired, match="future"):
+        decide(s.case(requested_at_ms=s.NOW_MS + 5 * minutes_ms + 1), s.POLICY)
+
+
+def test_a_legal_basis_that_the_policy_does_not_know() -> None:
+    without = replace(s.POLICY, bases={"statutory-order": s.POLICY.bases["statutory-order"]})
+    with pytest.raises(PolicyViolation, match="no legal basis 'consent'"):
+        decide(s.case(), without)
+
+
+def test_a_threshold_at_the_policys_floor_passes_and_one_below_does_not() -> None:
+    floor = s.POLICY.threshold_floor[s.MODEL]
+    assert decide(s.case(thresholds={s.MODEL: floor}), s.POLICY)
+    with pytest.raises(PolicyViolation, match="below the policy"):
+        decide(s.case(thresholds={s.MODEL: floor - 1e-6}), s.POLICY)
+
+
+def test_as_many_subjects_as_the_policy_permits_and_no_more() -> None:
+    one = s.query().subjects[0]
+    two = (one, replace(one, pseudonym="P-18"))
+    assert decide(s.case(subjects=two), replace(s.POLICY, max_subjects=2))
+    with pytest.raises(PolicyViolation, match="asks for 2 subjects"):
+        decide(s.case(subjects=two), replace(s.POLICY, max_subjects=1))
+
+
+def test_a_live_query_that_looks_further_ahead_than_the_policy_permits() -> None:
+    start_ms = s.query().requested_at_ms
+    window = {"window_from_ms": start_ms - start_ms % SLOT_MS, "live": True}
+    case = s.case(**window, window_to_ms=window["window_from_ms"] + 40 * SLOT_MS)
+    assert decide(case, replace(s.POLICY, max_live_hours=10))
+    with pytest.raises(PolicyViolation, match="live hours"):
+        decide(case, replace(s.POLICY, max_live_hours=9))
+
+
+def test_a_live_query_gets_no_slot_a_millisecond_before_it_begins() -> None:
+    authorized = decide(s.case(), s.POLICY)
+    begins_ms = slot_start_ms(s.EPOCH, s.SLOT + 1)
+    for now_ms, last in ((begins_ms - 1, s.SLOT), (begins_ms, s.SLOT + 1)):
+        assert authorized.grantable_slots(s.EPOCH, now_ms=now_ms)[-1] == last
