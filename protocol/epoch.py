@@ -137,6 +137,7 @@ class Announcement:
         :raises AuthenticationFailed: the share has been altered.
         """
         share = self.shares.get(custodian)
+        # The seal would not open either; the id tells a share for another key from an altered one.
         if share is None or share.key_id != key.public.key_id:
             raise ShareInvalid(f"the announcement holds no share for this day key of {custodian}")
         opened = key.open(share.sealed, purpose=_SHARE, context=self._context(custodian))

@@ -9,7 +9,14 @@ import pytest
 
 from protocol.authorization import AuthorizedQuery, authorize
 from protocol.directory import BOX, Directory
-from protocol.errors import MalformedMessage, PolicyViolation, QueryExpired, ScopeExceeded
+from protocol.epoch import Announcement, SealedShare, announce, share_context
+from protocol.errors import (
+    MalformedMessage,
+    PolicyViolation,
+    QueryExpired,
+    ScopeExceeded,
+    ShareInvalid,
+)
 from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.policy import BasisRule, Policy
@@ -141,3 +148,47 @@ def test_a_live_query_gets_no_slot_a_millisecond_before_it_begins() -> None:
     begins_ms = slot_start_ms(s.EPOCH, s.SLOT + 1)
     for now_ms, last in ((begins_ms - 1, s.SLOT), (begins_ms, s.SLOT + 1)):
         assert authorized.grantable_slots(s.EPOCH, now_ms=now_ms)[-1] == last
+
+
+def announced_with(roots: list[bytes]) -> Announcement:
+    return announce(
+        roots,
+        address=s.ADDRESS,
+        epoch=s.EPOCH,
+        generation=s.GENERATION,
+        sequence=0,
+        threshold=2,
+        custodians=s.CUSTODIANS,
+        day_keys={name: s.day_key(name).public for name in s.CUSTODIANS},
+        models={},
+        announced_at_ms=s.NOW_MS,
+    )
+
+
+@pytest.mark.parametrize(
+    "roots", [s.roots()[:2], [*s.roots(), bytes(32)], [*s.roots()[:2], bytes(31)]]
+)
+def test_roots_of_another_number_or_size_are_not_shared(roots: list[bytes]) -> None:
+    with pytest.raises(MalformedMessage, match="3 roots of 32 bytes"):
+        announced_with(roots)
+
+
+@pytest.mark.parametrize("size", [0, 32, 63, 65, 96])
+def test_a_share_that_holds_another_number_of_roots(size: int) -> None:
+    announced = s.announcement()
+    key = s.day_key("c1")
+    context = share_context(s.ADDRESS, s.EPOCH, s.GENERATION, "c1")
+    plain = b"".join(s.roots()[1:] + s.roots())[:size]
+    share = SealedShare(
+        key.public.key_id, key.public.seal(plain, purpose="epoch-share", context=context)
+    )
+    with pytest.raises(ShareInvalid, match="has not 2 roots"):
+        replace(announced, shares={"c1": share}).open_share("c1", key)
+
+
+def test_a_share_of_somebody_whom_the_announcement_does_not_name() -> None:
+    announced = s.announcement()
+    more = {**announced.shares, "mallory": announced.shares["c1"]}
+    payload = replace(announced, shares=more).sign(s.signing_key("box-1")).payload
+    with pytest.raises(MalformedMessage, match="named custodian"):
+        Announcement.parse(payload, box="box-1")
