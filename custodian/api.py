@@ -87,6 +87,17 @@ class _Callers:
             )
         return principal.name
 
+    def may_bring(self, request: Request) -> str:
+        """Return the name of who calls, if they may bring a signed directory.
+
+        Somebody whom a newer directory than ours lists may; whom ours has revoked may not, nor may
+        a box, which is told its directory and tells nobody.
+        """
+        name = peer_of(request)
+        if name not in self._trust.site.directory.principals:
+            return name
+        return self.with_duty(request, *(DUTIES - {BOX}))
+
     def known(self, request: Request) -> None:
         """Let in every principal in force but boxes, which speak over MQTT alone."""
         self.with_duty(request, *(DUTIES - {BOX}))
@@ -184,7 +195,7 @@ def _add_asking(app: FastAPI, custodian: Custodian, callers: _Callers) -> None:
     @app.put("/v1/directory")
     async def put_directory(request: Request) -> dict[str, object]:
         """Take in a newer signed directory or admissions (CBOR), whoever brings them."""
-        changes.take(peer_of(request))
+        changes.take(callers.may_bring(request))
         body = await cbor_body(request)
         changed = await run_in_threadpool(custodian.accept_directory, body)
         return {"version": custodian.trust.site.directory.version, "changed": changed}

@@ -103,7 +103,7 @@ def parse_policy(text: bytes) -> Policy:
     """
     try:
         values = tomllib.loads(text.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also what is no UTF-8 or no date
         raise MalformedMessage(f"the policy is not TOML: {error}") from error
 
     def number(name: str, low: int, high: int) -> int:
@@ -136,12 +136,16 @@ def parse_policy(text: bytes) -> Policy:
 def _moment(value: Any) -> int:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise MalformedMessage("policy: 'programme_ends' must be a date and time with a time zone")
-    return int(value.astimezone(UTC).timestamp() * 1000)
+    try:
+        return int(value.astimezone(UTC).timestamp() * 1000)
+    except OverflowError as error:  # within hours of the first or last year there is
+        raise MalformedMessage("policy: 'programme_ends' is no time of this world") from error
 
 
 def _floors(value: Any) -> dict[str, float]:
     if not isinstance(value, dict) or not all(
-        isinstance(score, int | float) and -1 <= score <= 1 for score in value.values()
+        isinstance(score, int | float) and not isinstance(score, bool) and -1 <= score <= 1
+        for score in value.values()
     ):
         raise MalformedMessage("policy: [threshold_floor] maps model ids to scores from -1 to 1")
     return {model: float(score) for model, score in value.items()}
@@ -159,7 +163,9 @@ def _bases(value: Any) -> dict[str, BasisRule]:
                 f"policy: [legal_basis.{name}] needs modalities and extra_approvals, no more"
             )
         modalities, extra = rule["modalities"], rule["extra_approvals"]
-        if not isinstance(modalities, list) or not set(modalities) <= MODALITIES:
+        if not isinstance(modalities, list) or not all(
+            isinstance(one, str) and one in MODALITIES for one in modalities
+        ):
             raise MalformedMessage(f"policy: [legal_basis.{name}] has an unknown modality")
         if not isinstance(extra, int) or isinstance(extra, bool) or not 0 <= extra <= 8:
             raise MalformedMessage(f"policy: [legal_basis.{name}] extra_approvals: 0 to 8")

@@ -1,4 +1,7 @@
-"""Check one message from a box, without looking at the store: form, topic, box, signature, times.
+"""Check one message from a box, without looking at the store: box, form, topic, signature, times.
+
+The size and the box that the topic names are checked before anything is decoded, the signature
+before what it covers is read.
 
 Every function raises `Rejected`, whose ``reason`` is the word under which a refusal is counted.
 """
@@ -109,10 +112,10 @@ def check_envelope(
     """
     _check_size(payload, max_bytes)
     try:
+        _check_speaks_for(directory, box, camera)
         envelope = Envelope.parse(payload)
         header = envelope.header
         _check_address(header.address, site=site, box=box, camera=camera)
-        _check_speaks_for(directory, box, camera)
         envelope.verify(directory.resolver(BOX))
     except (MalformedMessage, SignatureInvalid) as error:
         raise rejected_for(error) from error
@@ -137,10 +140,10 @@ def check_announcement(
     """
     _check_size(payload, MAX_ANNOUNCEMENT_BYTES)
     try:
-        signed = Signed.parse(payload, kind=EPOCH_KIND)
+        _check_speaks_for(directory, box, camera)
+        signed = Signed.parse(payload, kind=EPOCH_KIND, max_bytes=MAX_ANNOUNCEMENT_BYTES)
         if signed.signer != box:
             raise Rejected("wrong-topic", f"signed by '{signed.signer}', sent as '{box}'")
-        _check_speaks_for(directory, box, camera)
         announcement = Announcement.parse(signed.verify(directory.resolver(BOX)), box=box)
         _check_address(announcement.address, site=site, box=box, camera=camera)
     except (MalformedMessage, SignatureInvalid) as error:
@@ -164,7 +167,8 @@ def check_health(payload: bytes, *, box: str, site: str, directory: Directory) -
     """
     _check_size(payload, MAX_HEALTH_BYTES)
     try:
-        signed = Signed.parse(payload, kind=HEALTH_KIND)
+        directory.require(box, BOX)
+        signed = Signed.parse(payload, kind=HEALTH_KIND, max_bytes=MAX_HEALTH_BYTES)
         if signed.signer != box:
             raise Rejected("wrong-topic", f"signed by '{signed.signer}', sent as '{box}'")
         health = Health.parse(signed.verify(directory.resolver(BOX)), box=box)

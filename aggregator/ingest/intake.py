@@ -1,6 +1,6 @@
 """Take in what boxes send: check it in a fixed order, store it as it came, account for all of it.
 
-Order of the checks: size, form, topic, box (known, not revoked, speaks for the camera), signature
+Order of the checks: size, box (known, not revoked, speaks for the camera), form, topic, signature
 (`aggregator.ingest.checks`); sequence (duplicate, equivocation, replay), clock, slot, retention,
 form of the blocks. Before the signature nothing that a message says is believed or stored; after it
 every number that a box used is accounted for as stored, quarantined or refused, so that a receipt

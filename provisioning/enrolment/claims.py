@@ -32,12 +32,10 @@ def binding(request_key: ec.EllipticCurvePublicKey, identity: VerifyKey) -> byte
     return hashlib.sha256(point + identity.raw).digest()
 
 
-def check_claim(
-    store: Store, claim: bytes, box: str, bound: bytes, *, now_ms: int, retry_ms: int
-) -> Claim:
-    """Return the claim, to be used now, or used already by the very same keys (``certificate``).
+def known_claim(store: Store, claim: bytes, box: str) -> Claim:
+    """Return what is kept of a claim, whether or not it still lets somebody in.
 
-    :raises ClaimUnknown, ClaimExpired, ClaimUsed: it lets nobody in.
+    :raises ClaimUnknown: it was not made here for ``box``, or a newer one replaced it.
     """
     found = store.claim(digest_of(claim))
     if found is None or not hmac.compare_digest(found.box.encode(), box.encode()):
@@ -45,6 +43,17 @@ def check_claim(
             f"this is not a claim of box '{box}' (or a newer one replaced it); make a new one at"
             f" headquarters with `sealtrace box claim DIR {box}`, and give it to the box"
         )
+    return found
+
+
+def check_claim(
+    store: Store, claim: bytes, box: str, bound: bytes, *, now_ms: int, retry_ms: int
+) -> Claim:
+    """Return the claim, to be used now, or used already by the very same keys (``certificate``).
+
+    :raises ClaimUnknown, ClaimExpired, ClaimUsed: it lets nobody in.
+    """
+    found = known_claim(store, claim, box)
     if found.used_ms is not None and found.bound is not None:
         again = now_ms - found.used_ms <= retry_ms and hmac.compare_digest(found.bound, bound)
         if again:

@@ -47,7 +47,9 @@ class BoxIdentity:
         :raises SignatureInvalid: it does not prove its key, or is for another box or request.
         """
         signed = Signed.parse(data, kind=IDENTITY_KIND, max_bytes=MAX_REQUEST_BYTES)
-        fields = Fields(decode(signed.payload, what="box identity"), what="box identity")
+        fields = Fields(
+            decode(signed.payload, what="box identity", max_items=11), what="box identity"
+        )
         fields.version()
         proof = cls(
             site=fields.name("site"),

@@ -208,6 +208,7 @@ class Registrar:
         :param proof: `BoxIdentity`, signed.
         :raises EnrolmentRefused: with what is wrong and what to do.
         """
+        claims.known_claim(self.store, claim, box)  # before anything that a stranger sent is read
         request_key = est.read_request(request, box=box)
         identity = self._proven(box, request, proof)
         bound = claims.binding(request_key, identity)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_cbor import BOMBS, within
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sealed_boxes import (
@@ -38,7 +39,7 @@ from protocol.directory import Directory
 from protocol.encoding import encode
 from protocol.names import EPOCH_MS
 from protocol.sealing import Envelope
-from protocol.signing import SigningKey
+from protocol.signing import SigningKey, sign
 from runtime.database import StorageFull
 
 RNG = np.random.default_rng(7)
@@ -321,6 +322,33 @@ def test_a_topic_cannot_speak_for_another_camera(desk: Desk, box: TestBox) -> No
         (box.address.topic("receipt"), payload),
     )
     assert desk.rejects() == {"wrong-topic": 6}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_messages_that_would_grow_are_refused_for_nothing(
+    desk: Desk, box: TestBox, name: str
+) -> None:
+    key = SigningKey("box-1", bytes(32))
+    bodies = [BOMBS[name], *(sign(k, BOMBS[name], key).to_bytes() for k in ("epoch", "health"))]
+    bodies.append(encode([BOMBS[name], b"ciphertext", bytes(64)]))
+    topics = [box.address.topic("envelope"), box.address.topic("epoch"), box.health()[0]]
+    sent = [(topic, body) for topic in topics for body in bodies]
+    within(5, 4 << 20, lambda: desk.take(*sent))
+    assert sum(desk.rejects().values()) == len(sent)
+    assert desk.stored() == 0
+
+
+def test_nothing_is_decoded_that_comes_under_the_topic_of_a_stranger(
+    desk: Desk, box: TestBox
+) -> None:
+    stranger = make_box(9)
+    topics = (
+        stranger.address.topic("envelope"),
+        stranger.address.topic("epoch"),
+        stranger.health()[0],
+    )
+    desk.take(*((topic, b"what no decoder would read") for topic in topics))
+    assert desk.rejects() == {"unknown-box": 3}
 
 
 def test_oversized_messages_are_not_parsed(tmp_path: Path, box: TestBox) -> None:

@@ -19,6 +19,7 @@ from custodian_site import (
     opened_log,
     read_grant,
 )
+from hostile_cbor import shared_references, within
 from throwaway_ca import ThrowawayCa
 
 from custodian.api import RateLimit, make_app
@@ -26,7 +27,7 @@ from custodian.service import Custodian
 from protocol.auditlog import cosign, origin_of, parse_checkpoint, verify_checkpoint
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.query import Withdrawal
-from protocol.signing import Signed
+from protocol.signing import Signed, sign
 from runtime.http import CBOR, PeerUnreachable, Problem, Ready, client, serve
 from runtime.lifecycle import Stop
 
@@ -209,6 +210,37 @@ def test_a_newer_directory_is_taken_and_an_older_refused(served: Served) -> None
     assert served.call("bo", "GET", "/v1/status").status_code == 403
     kinds = [kind for kind, _ in opened_log(served.custodian)]
     assert kinds.count("directory") == 2
+
+
+def test_a_box_and_somebody_revoked_bring_no_directory(served: Served) -> None:
+    newer = s.directory().revoke("bo", at_ms=s.NOW_MS)
+    answer = served.call("box-1", "PUT", "/v1/directory", newer.sign(s.authority()).to_bytes())
+    assert (answer.status_code, kind_of(answer)) == (403, "duty-required")
+    answer = served.call("ana", "PUT", "/v1/directory", newer.sign(s.authority()).to_bytes())
+    assert answer.json()["changed"] is True
+    newest = newer.revoke("cy", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
+    answer = served.call("bo", "PUT", "/v1/directory", newest)
+    assert (answer.status_code, kind_of(answer)) == (403, "principal-revoked")
+    assert served.custodian.trust.site.directory.version == newer.version
+
+
+def test_whom_only_a_newer_directory_lists_may_bring_it(served: Served) -> None:
+    listed = s.directory()
+    with_new = {**listed.principals, "flo": s.principal("flo", "investigator")}
+    newer = listed.next_version(with_new, at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
+    assert served.call("flo", "PUT", "/v1/directory", newer).json()["changed"] is True
+
+
+def test_a_directory_that_would_grow_is_refused_for_nothing(served: Served) -> None:
+    kinds = ("directory", "admissions")
+    signed = [sign(kind, shared_references(), s.signing_key("ana")).to_bytes() for kind in kinds]
+
+    def refused() -> None:
+        for body in (shared_references(), *signed):
+            answer = served.call("ana", "PUT", "/v1/directory", body)
+            assert answer.status_code in {400, 403}
+
+    within(10, 32 << 20, refused)
 
 
 def test_while_no_auditor_is_in_force_nothing_is_granted(served: Served) -> None:

@@ -15,15 +15,21 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from enrolment_site import CAMERA, EnrolmentSite, make_site, served
+from hostile_cbor import BOMBS, within
 
 from edge_agent.config import load_box
 from edge_agent.identity import load_board_key, require_box
 from protocol.directory import BOX, CUSTODIAN
 from protocol.errors import PrincipalRevoked
-from protocol.signing import Signed, SigningKey
+from protocol.signing import Signed, SigningKey, sign
 from provisioning.enrolment import est
 from provisioning.enrolment.claimfile import load_claim
-from provisioning.enrolment.errors import ClaimUsed
+from provisioning.enrolment.errors import (
+    ClaimUnknown,
+    ClaimUsed,
+    EnrolmentRefused,
+    RequestInvalid,
+)
 from provisioning.enrolment.messages import CONFIGURATION_KIND, BoxConfiguration, BoxIdentity
 from provisioning.enrolment.registrar import open_keys
 from provisioning.firstboot import est_client, steps
@@ -200,6 +206,33 @@ def test_a_request_must_prove_both_keys_and_name_the_box(site: EnrolmentSite) ->
         ]
         assert set(names) == {"enrolment CA", "issuing CA", "root CA"}
         assert http.get(f"{est.PATH}/csrattrs").headers["content-type"] == "application/csrattrs"
+
+
+def test_nothing_that_a_stranger_sends_is_read_before_the_claim_is_known(
+    site: EnrolmentSite,
+) -> None:
+    proofs = [
+        *BOMBS.values(),
+        *(
+            sign("box-identity", bomb, SigningKey("box-7", bytes(32))).to_bytes()
+            for bomb in BOMBS.values()
+        ),
+    ]
+    known = load_claim(site.claim())
+
+    def ask(claim: bytes, proof: bytes, request: bytes) -> type[Exception]:
+        with pytest.raises(EnrolmentRefused) as caught:
+            site.registrar.enrol("box-7", claim, request, proof)
+        return caught.type
+
+    request = make_request("box-7", ec.generate_private_key(ec.SECP256R1()))
+
+    def refused() -> None:
+        for proof in proofs:
+            assert ask(bytes(32), proof, b"no request") is ClaimUnknown
+            assert ask(known.secret, proof, request) is RequestInvalid
+
+    within(10, 8 << 20, refused)
 
 
 def test_without_a_certificate_there_is_nothing_but_enrolment(site: EnrolmentSite) -> None:
