@@ -219,8 +219,13 @@ class Granter:
         )
 
 
-def reason_of(error: ProtocolError) -> str:
-    """Return a refusal's reason as it is logged and answered: ``retention-ended: the day's ...``"""
+def reason_of(error: Exception) -> str:
+    """Return a refusal's reason as it is logged and answered: ``retention-ended: the day's ...``
+
+    Of an error that is no refusal of the protocol only the kind is told: its text may hold secrets.
+    """
+    if not isinstance(error, ProtocolError):
+        return f"internal-error: {type(error).__name__}"[:MAX_REASON]
     return f"{problem_type(type(error))}: {error}"[:MAX_REASON]
 
 

@@ -272,6 +272,7 @@ def _read_subject(value: object) -> Subject:
         if (
             not isinstance(item, list)
             or len(item) != 3
+            or not isinstance(item[0], str)
             or item[0] not in MODALITIES
             or not isinstance(item[1], str)
             or not isinstance(item[2], bytes)

@@ -58,7 +58,10 @@ class Receipt:
         missing = fields.array("missing", max_items=MAX_MISSING)
         issued_at_ms = fields.integer("issued_at_ms")
         fields.done()
-        if not all(isinstance(n, int) and 0 <= n <= stored_through for n in missing):
+        if not all(
+            isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= stored_through
+            for n in missing
+        ):
             raise MalformedMessage("a receipt misses what it does not cover")
         return cls(address, stored_through, tuple(missing), issued_at_ms)
 

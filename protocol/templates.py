@@ -56,6 +56,7 @@ class Template:
         if (
             not isinstance(value, list)
             or len(value) != 4
+            or not isinstance(value[0], str)
             or value[0] not in MODALITIES
             or not isinstance(value[1], str)
             or not isinstance(value[2], bytes)
@@ -91,7 +92,9 @@ def open_templates(
     """
     opened = matcher.open(sealed, purpose=_TEMPLATES, context=[query_digest])
     value = decode(opened, what="query templates")
-    if not isinstance(value, dict) or not all(isinstance(v, list) for v in value.values()):
+    if not isinstance(value, dict) or not all(
+        isinstance(v, list) and len(v) <= MAX_TEMPLATES for v in value.values()
+    ):
         raise MalformedMessage("not the templates of a query")
     templates = {
         str(name): tuple(Template.from_value(item) for item in listed)

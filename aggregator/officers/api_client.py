@@ -269,7 +269,7 @@ def _stored(item: object) -> StoredResult:
 def _json(response: httpx.Response) -> Any:
     try:
         return response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnswerInvalid("the aggregator's answer is not JSON; is it up to date?") from error
 
 

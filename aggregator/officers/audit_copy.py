@@ -360,7 +360,10 @@ def _checkpoints(http: httpx.Client, held: LogCopy, size: int, needed: int) -> I
     since = _well_cosigned(held, needed)
     while since <= size:
         answer = raise_for_problem(http.get("/v1/log/checkpoints", params={"since": since}))
-        page = answer.json()
+        try:
+            page = answer.json()
+        except (ValueError, RecursionError) as error:
+            raise MalformedMessage("the log's checkpoints are not JSON") from error
         if not isinstance(page, list) or not all(isinstance(text, str) for text in page):
             raise MalformedMessage("the log's checkpoints are not a list of texts")
         yield from page

@@ -18,10 +18,12 @@ from custodian_site import (
     opened_log,
     read_grant,
 )
+from hostile_cbor import BOMBS, within
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from custodian.errors import GrantFailed
+from custodian.grants import Granter
 from custodian.service import Custodian
 from protocol import errors
 from protocol.encoding import decode, encode
@@ -197,6 +199,64 @@ def test_no_changed_byte_is_granted_to_an_aggregator_that_signs_it_anew(
     signed = sign(GRANT_REQUEST_KIND, encode(values), asked.signer)
     with pytest.raises(ProtocolError):
         c1.granter.grant(signed.to_bytes())
+
+
+def requested(asked: Asked, query: dict[str, object]) -> Asked:
+    """The request for another query payload, signed and approved as that is."""
+    signed = sign("query", encode(query), s.signing_key("ana"))
+    approvals = [s.approval(signed, name) for name in ("bo", "cy")]
+    return replace(asked, case=s.Case(signed, approvals))
+
+
+def test_a_modality_that_is_a_list_is_refused_and_the_refusal_logged(ready) -> None:
+    c1, asked = ready
+    query = decode(asked.case.query.payload, what="query")
+    query["subjects"][0]["templates"][0][0] = ["face"]
+    before = c1.log.size
+    with pytest.raises(errors.MalformedMessage):
+        c1.granter.grant(requested(asked, query).to_bytes())
+    assert [kind for kind, _ in opened_log(c1)[before:]] == ["refusal"]
+
+
+def test_an_error_of_our_own_is_logged_as_a_refusal_and_tells_nothing(ready) -> None:
+    c1, asked = ready
+
+    def broken_clock() -> int:
+        raise RuntimeError("a secret that only the operator's log may hold")
+
+    granter = Granter(
+        key=c1.key,
+        trust=c1.trust,
+        ring=c1.ring,
+        journal=c1.journal,
+        withdrawals=c1.withdrawals,
+        now_ms=broken_clock,
+        clock_skew_ms=1000,
+        heard=c1.granter._heard,
+    )
+    before = c1.log.size
+    with pytest.raises(GrantFailed) as failed:
+        granter.grant(asked.to_bytes())
+    assert "secret" not in str(failed.value)
+    ((kind, body),) = opened_log(c1)[before:]
+    assert (kind, body["reason"]) == ("refusal", "custodian-failed: RuntimeError")
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_request_that_would_grow_is_refused_for_nothing_and_the_refusal_logged(
+    ready, name: str
+) -> None:
+    c1, asked = ready
+    signed = sign(GRANT_REQUEST_KIND, BOMBS[name], asked.signer).to_bytes()
+    before = c1.log.size
+    for data in (BOMBS[name], signed):
+
+        def refused(data: bytes = data) -> None:
+            with pytest.raises(errors.MalformedMessage):
+                c1.granter.grant(data)
+
+        within(2, 4 << 20, refused)
+    assert [kind for kind, _ in opened_log(c1)[before:]] == ["refusal", "refusal"]
 
 
 @given(st.binary(max_size=300))
