@@ -7,6 +7,7 @@ TEST_ARGS ?=
 BENCH_ARGS ?=
 FAULTS_ARGS ?=
 MUTANTS_ARGS ?=
+FUZZ_ARGS ?=
 
 SHELL := /bin/sh
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench faults mutants lock clean distclean
+.PHONY: help setup demo test lint bench faults mutants fuzz lock clean distclean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -55,6 +56,9 @@ faults: setup ## Shake a running site: kills, full disks, wrong clocks; print wh
 
 mutants: $(INSTALLED) ## Spoil the checks one by one; print those that no test notices (slow).
 	$(BIN)/python tools/mutants.py $(MUTANTS_ARGS)
+
+fuzz: $(INSTALLED) ## Feed every parser hostile bytes for a minute; FUZZ_ARGS="--seconds 600".
+	PYTHONPATH=tests/support:tests/fuzz $(BIN)/python tests/fuzz/fuzz.py $(FUZZ_ARGS)
 
 lock: ## Choose newer versions of all dependencies: writes the lock files.
 	@mkdir -p $(STATE)
