@@ -81,6 +81,9 @@ def write_if_new(path: Path, data: bytes, mode: int = 0o644) -> bool:
     return True
 
 
+_PIECE_BYTES = 1 << 20
+
+
 def read_file(path: Path, max_bytes: int) -> bytes:
     """Read a whole file of at most ``max_bytes`` bytes.
 
@@ -91,14 +94,19 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         if not path.is_file() and path.exists():
             raise FileProblem(f"{path} is not a regular file; name the file itself")
         with path.open("rb") as stream:
-            data = stream.read(max_bytes + 1)
+            data = bytearray()  # grows with the file: a read of the limit would take the limit
+            while len(data) <= max_bytes:
+                piece = stream.read(min(_PIECE_BYTES, max_bytes + 1 - len(data)))
+                if not piece:
+                    break
+                data += piece
     except OSError as error:
         raise FileProblem(
             f"cannot read {path}: {error.strerror}; check the name and the permissions"
         ) from error
     if len(data) > max_bytes:
         raise FileProblem(f"{path} is larger than {max_bytes} bytes, too large for what it is")
-    return data
+    return bytes(data)
 
 
 def sha256_file(path: Path) -> tuple[str, int]:

@@ -134,14 +134,15 @@ class CborMutator:
             (
                 None, True, False, 0, 1, -1, 23, 24, 255, 2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1,
                 -(2**63), -(2**64), 0.0, -0.0, 0.5, 1e300, 5e-324, float("inf"), float("-inf"),
-                float("nan"), "", "a", "\x00", "\x1b[31m", "\u202e", "\ud7ff", text * 3, text + "\n",
+                float("nan"), "", "a", "\x00", "\x1b[31m", "\u202e", "\ud7ff", text * 3,
+                text + "\n",
                 "x" * 70_000 if self.rng.random() < 0.05 else "x" * 257, b"", b"\x00", bytes(32),
                 bytes(self.rng.randrange(200)), [], [[]], [value], [None] * 5, {}, {"": 0},
                 {"a": value}, [["face"]], ["face"], [[[[[[]]]]]], "st/v1", "..", "/", "a-192@x",
             )
         )  # fmt: skip
 
-    def _raw_value(self, value: Any) -> Any:
+    def _raw_value(self, value: Any) -> Any:  # noqa: PLR0911
         """Return bytes that only somebody who knows CBOR would put here."""
         plain = self.spelt(value, sloppy=False)
         way = self.rng.randrange(9)
@@ -191,8 +192,10 @@ class TextMutator(CborMutator):
 
     _TOKENS = (
         b"[" * 4000, b"{\"a\":" * 2000, b"9" * 5000, b"-1e999", b"NaN", b"null", b"true", b"\"\"",
-        b"\x00", b"\r\n", b"\n\n", b"\xff\xfe", b"\xed\xa0\x80", b"=", b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
-        b"&b;", b"<a>" * 500, b"\\ud800", b" " * 300, b"\xe2\x80\x94 ", b"[]", b"{}", b"0001-01-01T00:00:00Z",
+        b"\x00", b"\r\n", b"\n\n", b"\xff\xfe", b"\xed\xa0\x80", b"=",
+        b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+        b"&b;", b"<a>" * 500, b"\\ud800", b" " * 300, b"\xe2\x80\x94 ", b"[]", b"{}",
+        b"0001-01-01T00:00:00Z",
     )  # fmt: skip
 
     def mutated(self, genuine: bytes) -> bytes:

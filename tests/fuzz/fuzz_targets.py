@@ -91,7 +91,8 @@ OPERATION = (ProtocolError, OperationError)
 KEY = s.signing_key("box-1")
 _BOX = ec.derive_private_key(7, ec.SECP256R1())
 _REQUEST = make_request("box-1", _BOX)
-_CA = pki.new_root("vectors", now=datetime(2026, 1, 1, tzinfo=UTC), years=1)
+_MADE = datetime(2026, 1, 1, tzinfo=UTC)
+_CA = pki.new_root("vectors", now=_MADE, years=1)
 _NOTE = sign_checkpoint(
     Checkpoint("sealtrace/vectors/c1", 2, root_of([b"a", b"b"])), s.signing_key("c1")
 )
@@ -381,7 +382,7 @@ def targets() -> Iterator[dict[str, Target]]:
         ),
         "revocation lists": Target(
             pki.merged_crls,
-            (pki.pem(pki.revocation_list(_CA, [], number=1, now=datetime(2026, 2, 1, tzinfo=UTC))),),
+            (pki.pem(pki.revocation_list(_CA, [], number=1, now=_MADE)),),
             OPERATION, TEXT,
         ),
         "problem": Target(
@@ -396,7 +397,7 @@ def targets() -> Iterator[dict[str, Target]]:
             lambda d: read_partitions(lambda at, n: d[at : at + n], len(d)), (bytes(mbr),),
             OPERATION, TEXT,
         ),
-        "user-data": Target(written_files, (_USER_DATA,), OPERATION, TEXT),
+        "user-data": Target(written_files, (_USER_DATA,), OPERATION, TEXT, spent=5),
         "SOAP message": Target(parse_envelope, (_soap_sample(),), OPERATION, TEXT),
         "answer to discovery": Target(
             lambda d: parse_answer(d, "uuid:1", "10.0.0.1"), (_soap_sample(),), OPERATION, TEXT
