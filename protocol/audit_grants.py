@@ -38,16 +38,18 @@ class _Given:
     at: OpenedEntry
     query_digest: bytes
     scopes: tuple[Scope, ...]
+    labels: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A grant as the aggregator logged it."""
+    """A grant as the aggregator logged it; ``labels`` is None in logs older than that field."""
 
     at: OpenedEntry
     custodian: str
     query_digest: bytes
     scopes: tuple[Scope, ...]
+    labels: frozenset[str] | None
 
 
 class GrantAudit:
@@ -86,6 +88,7 @@ class GrantAudit:
             "grant": self._check_grant,
             "grant-received": self._note_received,
             "match": self._check_match,
+            "refusal": self._note_refusal,
         }
         for item in opened:
             if item.entry.kind == "policy":
@@ -113,7 +116,7 @@ class GrantAudit:
         query = Query.parse(signed.payload)
         scopes = tuple(Scope.from_value(value) for value in body["scopes"])
         labels = {str(label) for label in body["labels"]}
-        given = _Given(item, signed.digest, scopes)
+        given = _Given(item, signed.digest, scopes, frozenset(labels))
         earlier = self._given.setdefault((item.actor, octets(body, "grant_id")), given)
         if (earlier.query_digest, earlier.scopes) != (given.query_digest, given.scopes):
             self._find_reused(item, earlier.at)
@@ -256,6 +259,7 @@ class GrantAudit:
             custodian,
             octets(body, "query_digest"),
             tuple(Scope.from_value(value) for value in body["scopes"]),
+            frozenset(map(str, body["labels"])) if "labels" in body else None,
         )
         grant_id = octets(body, "grant_id")
         earlier = self._taken.setdefault((custodian, grant_id), taken)
@@ -279,6 +283,15 @@ class GrantAudit:
             f"the grant has the id of another one, of another query or scope (entry {earlier.index}"
             f" of the log of '{earlier.actor}'): whoever goes by the id sees one of them",
         )
+
+    def _note_refusal(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        if "custodian" in body:
+            self._known.find(
+                FindingKind.GRANT_FALSE,
+                item,
+                f"'{item.actor}' refused a grant as false: {body['reason']}",
+                severity=Severity.WARNING,
+            )
 
     def _check_match(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         digest = octets(body, "query_digest")
@@ -320,12 +333,13 @@ class GrantAudit:
                 given is None
                 or given.query_digest != taken.query_digest
                 or given.scopes != taken.scopes
+                or taken.labels not in {None, given.labels}
             ):
                 self._known.find(
                     FindingKind.GRANT_NOT_LOGGED,
                     taken.at,
-                    f"the log of '{taken.custodian}' holds no grant {grant_id.hex()} of this query "
-                    "and scope",
+                    f"the log of '{taken.custodian}' holds no grant {grant_id.hex()} of this "
+                    "query, scope and labels",
                 )
         takers = {p.name for p in self._directory.with_duty(AGGREGATOR)}
         if not any(origin_of(site, name) in self._present for name in takers):

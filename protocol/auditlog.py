@@ -14,12 +14,13 @@ Kinds of entries and their sealed bodies:
 ``day-key-destroyed``  {"epoch": int}                                             (custodian)
 ``grant``              {"grant_id", "query", "approvals", "matcher_key": bytes,   (custodian)
                        "scopes": [scope], "labels": [text], "refused": [[camera, epoch, reason]]}
-``refusal``            {"query_digest": bytes, "reason": text}
+``refusal``            {"query_digest": bytes, "reason": text}; of the aggregator, which refuses
+                       a false grant, also {"custodian": text}
 ``withdrawal``         {"withdrawal": bytes}
 ``query-filed``        {"query": bytes}                                           (aggregator)
 ``approval``           {"approval": bytes}                                        (aggregator)
 ``grant-received``     {"custodian": text, "grant_id", "query_digest": bytes,     (aggregator)
-                       "scopes": [scope]}
+                       "scopes": [scope], "labels": [text]}; older logs lack the labels
 ``match``              {"query_digest": bytes, "grant_ids": [bytes],              (aggregator)
                        "segments": int, "sightings": int, "candidates": int}
 ``decision``           {"decision": bytes}                                        (aggregator)

@@ -69,6 +69,8 @@ class FindingKind(StrEnum):
     by the policy."""
     GRANT_NOT_LOGGED = "grant-not-logged"
     """The aggregator received a grant that the custodian's log does not hold."""
+    GRANT_FALSE = "grant-false"
+    """The aggregator logged that a custodian's grant was not what others' grants opened."""
     GRANT_NOT_RECEIVED = "grant-not-received"
     """A custodian granted, and the aggregator never logged that it received it."""
     QUERY_NOT_FILED = "query-not-filed"

@@ -490,7 +490,7 @@ def test_a_withdrawal_that_only_another_custodian_was_told_of() -> None:
 )
 def test_a_grant_outside_of_the_query(changes: dict[str, object]) -> None:
     site = Site().file().grant("c1", **changes)
-    site.receive("c1", scopes=changes.get("scopes", [SCOPE.to_value()]))
+    site.receive("c1", **changes)
     assert wrong(site.signed().audit()) == {K.GRANT_OUTSIDE_QUERY}
 
 
@@ -523,6 +523,30 @@ def test_a_received_grant_of_another_scope_than_was_logged() -> None:
     site = Site().file().grant("c1")
     site.receive("c1", scopes=[replace(SCOPE, last_slot=41).to_value()])
     assert wrong(site.signed().audit()) == {K.GRANT_NOT_LOGGED}
+
+
+def test_a_received_grant_of_other_labels_than_were_logged() -> None:
+    site = Site().file().grant("c1").receive("c1", labels=["meta", "live", "appearance"])
+    assert wrong(site.signed().audit()) == {K.GRANT_NOT_LOGGED}
+
+
+def test_a_log_from_before_labels_were_noted_is_still_right() -> None:
+    site = Site().whole()
+    old = received_body(site.case, "c2")
+    del old["labels"]
+    site.grant("c2").aggregator.add("grant-received", old)
+    assert not wrong(site.signed().audit())
+
+
+def test_a_grant_that_the_aggregator_refused_as_false_names_its_custodian() -> None:
+    site = Site().whole()
+    body = {"query_digest": site.case.query.digest, "reason": "c2: false keys", "custodian": "c2"}
+    site.aggregator.add("refusal", body)
+    site.c1.add("refusal", {"query_digest": site.case.query.digest, "reason": "expired"})
+    report = site.signed().audit()
+    assert not wrong(report)
+    (found,) = [f for f in report.findings if f.kind is K.GRANT_FALSE]
+    assert "c2: false keys" in found.message
 
 
 def test_a_received_grant_of_a_custodian_whose_log_is_not_at_hand() -> None:

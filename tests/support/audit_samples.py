@@ -30,6 +30,7 @@ def received_body(case: s.Case, custodian: str, **changes: object) -> dict[str, 
         "grant_id": s.fixed(f"grant {custodian}", 16),
         "query_digest": case.query.digest,
         "scopes": [SCOPE.to_value()],
+        "labels": LABELS,
     }
     return body | changes
 
