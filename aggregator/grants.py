@@ -204,6 +204,8 @@ class Custodians:
         """Open and check what came, note it, put it together."""
         threshold = self._trust.directory.threshold
         refusals = [answer for answer in answers.values() if isinstance(answer, Refusal)]
+        if len(answers) - len(refusals) < threshold:
+            raise TooFewGrants(len(answers) - len(refusals), threshold, refusals)
         released: dict[EpochName, dict[str, GrantedKeys]] = {}
         refused: dict[tuple[str, int], str] = {}
         counted: list[Grant] = []

@@ -8,17 +8,20 @@ until the investigator seals the templates anew (`QueryDesk.matcher_key`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
+from aggregator.matching.calibration import Calibration, least_resemblance
 from aggregator.matching.probes import Probes, probes_of
 from aggregator.store import Store
 from aggregator.store.queries import (
     AWAITING_APPROVALS,
     AWAITING_TEMPLATES,
     ENDED,
+    FAILED,
     INTERRUPTED,
     RUNNABLE,
     FalseGrant,
@@ -34,12 +37,12 @@ from protocol.authorization import (
     parse_signed_query,
 )
 from protocol.directory import INVESTIGATOR
-from protocol.errors import NotAuthorized
+from protocol.errors import NotAuthorized, TemplatesDisagree
 from protocol.policy import Policy
 from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey
 from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed, SigningKey
-from protocol.templates import Template, open_templates
+from protocol.templates import Template, check_resemblance, open_templates
 from runtime.auditlog import AuditLog
 from runtime.clock import system_ms
 from runtime.errors import OperationError
@@ -75,16 +78,25 @@ class QueryDesk:
         policy: the site's policy.
         log: the aggregator's audit log; every step is in it before it takes effect.
         key: the aggregator's identity.
+        calibrations: model id to calibration: what one person's templates must have in common.
     """
 
     def __init__(
-        self, store: Store, trust: Trust, policy: Policy, log: AuditLog, key: SigningKey
+        self,
+        store: Store,
+        trust: Trust,
+        policy: Policy,
+        log: AuditLog,
+        key: SigningKey,
+        *,
+        calibrations: Mapping[str, Calibration] | None = None,
     ) -> None:
         self._book = QueryBook(store)
         self._trust = trust
         self._policy = policy
         self._log = log
         self._key = key
+        self._calibrations = dict(calibrations or {})
         self._secrets: dict[bytes, _Secrets] = {}
         self._lock = threading.RLock()
         self.changed = threading.Event()
@@ -136,11 +148,13 @@ class QueryDesk:
     def put_templates(self, query_id: bytes, sealed: bytes) -> QueryRecord:
         """Take in the templates, sealed to the matcher key that was given out last.
 
-        They are opened once to hold them against the query's digests, and kept sealed.
+        They are opened once to hold them against the query's digests, and kept sealed. A query of
+        which one subject's templates are of several people ends: it would search for them all.
 
         Raises:
             QueryUnknown, QueryConflict: no such query, ended, or no matcher key was asked for.
             SealError, MalformedMessage, ModelMismatch: they are not the query's templates.
+            TemplatesDisagree: those of one subject do not resemble one another.
         """
         record = self._open_record(query_id)
         with self._lock:
@@ -148,7 +162,15 @@ class QueryDesk:
             if secrets is None:
                 raise QueryConflict("ask for the query's matcher key first, then seal to it")
             templates = _open(sealed, secrets.matcher, record)
-            _wipe(templates)
+            try:
+                self._check_resemblance(templates)
+            except TemplatesDisagree as error:
+                body = {"query_digest": record.digest, "reason": f"templates-disagree: {error}"}
+                self._append("refusal", record.query_id, body)
+                self.set_state(record.digest, FAILED, str(error))
+                raise
+            finally:
+                _wipe(templates)
             secrets.sealed_templates = sealed
             self.set_state(record.digest, AWAITING_APPROVALS, "")
         self.changed.set()
@@ -296,7 +318,7 @@ class QueryDesk:
 
         Raises:
             QueryConflict: the templates are not here.
-            SealError, ModelMismatch, MalformedMessage: they cannot be used.
+            SealError, ModelMismatch, MalformedMessage, TemplatesDisagree: they cannot be used.
         """
         with self._lock:
             secrets = self._secrets.get(record.digest)
@@ -304,6 +326,7 @@ class QueryDesk:
                 raise QueryConflict("the subjects' templates have to come")
             templates = _open(secrets.sealed_templates, secrets.matcher, record)
         try:
+            self._check_resemblance(templates)
             return probes_of(record.query, templates)
         finally:
             _wipe(templates)
@@ -336,6 +359,10 @@ class QueryDesk:
                     "the aggregator was restarted and has forgotten the matcher key: "
                     "the investigator runs `sealtrace query resume`; no new approval is needed",
                 )
+
+    def _check_resemblance(self, templates: Mapping[str, Sequence[Template]]) -> None:
+        for subject, listed in templates.items():
+            check_resemblance(subject, listed, partial(least_resemblance, self._calibrations))
 
     def _open_record(self, query_id: bytes) -> QueryRecord:
         record = self.get(query_id)

@@ -130,7 +130,14 @@ class Aggregator:
             now_ms=system_ms,
             audit=self._append,
         )
-        self.desk = QueryDesk(self.store, self.trust, self.policy, self.log, self._key)
+        self.desk = QueryDesk(
+            self.store,
+            self.trust,
+            self.policy,
+            self.log,
+            self._key,
+            calibrations=self.calibrations,
+        )
         self.matcher = Matcher(
             self.store,
             calibrations=self.calibrations,

@@ -60,6 +60,8 @@ max_cameras = 20000
 max_query_days = 14
 max_candidates = 100
 retention_days = 14
+[threshold_floor]
+"{MODEL}" = 0.4
 [legal_basis.consent]
 modalities = ["face", "appearance"]
 extra_approvals = 0

@@ -7,7 +7,7 @@ the decision is taken again here, as of the entry's time, trusting no role's wor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from protocol.audit_queries import (
@@ -164,6 +164,7 @@ class GrantAudit:
                 "the custodian's log had not said which policy was in force: it may have granted "
                 "under one that was over",
             )
+        policy = self._with_floors(item, query, policy)
         time_ms = item.entry.time_ms
         standing = as_of(self._officers, time_ms)
 
@@ -195,6 +196,25 @@ class GrantAudit:
                 severity=Severity.WARNING,
             )
         return authorized
+
+    def _with_floors(self, item: OpenedEntry, query: Query, policy: Policy) -> Policy:
+        """Report models without a floor, and judge the rest: earlier versions granted all the same.
+
+        Returns the policy as those versions took it.
+        """
+        used = {t.model for subject in query.subjects for t in subject.templates}
+        unstated = sorted(used - set(policy.threshold_floor))
+        if not unstated:
+            return policy
+        self._known.find(
+            FindingKind.GRANT_UNAUTHORIZED,
+            item,
+            f"the policy states no threshold_floor for {', '.join(unstated)}: whatever the query's "
+            "threshold, it was granted",
+            severity=Severity.WARNING,
+        )
+        floors = {**policy.threshold_floor, **dict.fromkeys(unstated, -1.0)}
+        return replace(policy, threshold_floor=floors)
 
     def _withdrawals_before(
         self, item: OpenedEntry, query_digest: bytes

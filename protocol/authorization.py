@@ -104,9 +104,9 @@ def check_policy(query: Query, policy: Policy, *, now_ms: int) -> None:
     _limit("candidates", query.max_candidates, policy.max_candidates)
     window_ms = query.window_to_ms - query.window_from_ms
     _limit("window hours", window_ms / HOUR_MS, policy.max_window_hours)
-    ahead_ms = query.window_to_ms - max(query.window_from_ms, query.requested_at_ms)
-    if query.live:
-        _limit("live hours", (ahead_ms - SLOT_MS) / HOUR_MS, policy.max_live_hours)
+    if query.live and not policy.max_live_hours:
+        raise PolicyViolation("the query is live; the policy permits none (max_live_hours is 0)")
+    _limit("hours ahead of its asking", query.ahead_ms / HOUR_MS, policy.max_live_hours)
     lifetime_ms = query.not_after_ms - query.requested_at_ms
     _limit("days of validity", lifetime_ms / DAY_MS, policy.max_query_days)
     unlawful = set(query.modalities) - rule.modalities
@@ -117,9 +117,30 @@ def check_policy(query: Query, policy: Policy, *, now_ms: int) -> None:
         )
     if FACE in query.modalities and query.legal_basis != CONSENT:
         raise PolicyViolation("a face template needs recorded consent")
-    for model, score in query.thresholds.items():
+    _check_templates(query, policy)
+
+
+def _check_templates(query: Query, policy: Policy) -> None:
+    """Hold what is compared against the policy: each kind and model used, and none besides.
+
+    :raises PolicyViolation: a threshold is below its floor or has none, or is for nothing.
+    """
+    brought = {(t.modality, t.model) for subject in query.subjects for t in subject.templates}
+    for modality in sorted(set(query.modalities) - {modality for modality, _ in brought}):
+        raise PolicyViolation(
+            f"the query asks to open {modality} templates and brings no template to compare"
+        )
+    for model in sorted(set(query.thresholds) - {model for _, model in brought}):
+        raise PolicyViolation(f"a threshold is given for {model}, and no template of that model")
+    for model, score in sorted(query.thresholds.items()):
         floor = policy.threshold_floor.get(model)
-        if floor is not None and score < floor:
+        if floor is None:
+            raise PolicyViolation(
+                f"the policy states no threshold_floor for {model}, so no query may compare with "
+                "it: have the site's authority add one to policy.toml and sign that with "
+                "`sealtrace site policy`"
+            )
+        if not score >= floor:
             raise PolicyViolation(
                 f"the threshold {score:.3f} for {model} is below the policy's {floor:.3f}"
             )

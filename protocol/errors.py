@@ -61,6 +61,10 @@ class ModelMismatch(ProtocolError):
     """Templates of different models were about to be compared."""
 
 
+class TemplatesDisagree(ProtocolError):
+    """Templates that are said to be of one person do not resemble one another."""
+
+
 class EnvelopeRejected(ProtocolError):
     """A receiver refuses an envelope, announcement or other message from a box."""
 

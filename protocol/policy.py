@@ -36,7 +36,11 @@ class BasisRule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A verified policy. ``digest`` is the SHA-256 of the file, which queries refer to."""
+    """A verified policy. ``digest`` is the SHA-256 of the file, which queries refer to.
+
+    Whatever is not stated is not permitted: no query compares with a model that has no entry in
+    ``threshold_floor``. ``max_live_hours`` bounds how much of a window may lie ahead of the asking.
+    """
 
     site: str
     version: int
@@ -164,7 +168,7 @@ def _bases(value: Any) -> dict[str, BasisRule]:
             )
         modalities, extra = rule["modalities"], rule["extra_approvals"]
         if not isinstance(modalities, list) or not all(
-            isinstance(one, str) and one in MODALITIES for one in modalities
+            isinstance(modality, str) and modality in MODALITIES for modality in modalities
         ):
             raise MalformedMessage(f"policy: [legal_basis.{name}] has an unknown modality")
         if not isinstance(extra, int) or isinstance(extra, bool) or not 0 <= extra <= 8:

@@ -70,6 +70,15 @@ class Query:
     not_after_ms: int
     policy_digest: bytes
 
+    @property
+    def ahead_ms(self) -> int:
+        """How much of the window lies ahead of the asking: for so long people are followed.
+
+        The quarter hour that was running then does not count: "until now" ends with it.
+        """
+        running_ends_ms = (self.requested_at_ms // SLOT_MS + 1) * SLOT_MS
+        return max(0, self.window_to_ms - max(self.window_from_ms, running_ends_ms))
+
     def sign(self, requester: SigningKey) -> Signed:
         """Sign as the requesting investigator."""
         payload = {

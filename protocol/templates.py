@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
-from protocol.errors import MalformedMessage, ModelMismatch, SealError
+from protocol.errors import MalformedMessage, ModelMismatch, SealError, TemplatesDisagree
 from protocol.policy import MODALITIES
 from protocol.query import MAX_TEMPLATES, Query
 from protocol.sealing import model_dimension
@@ -72,6 +72,37 @@ class Template:
         if not np.isfinite(scale) or not 0.98 < scale * float(np.linalg.norm(row * 1.0)) < 1.02:
             raise MalformedMessage("a template has not unit length")
         return cls(value[0], value[1], value[2], row, scale)
+
+
+def check_resemblance(
+    subject: str, templates: Sequence[Template], least: Callable[[str], float]
+) -> None:
+    """Check that templates said to be of one person resemble one another, each pair of a model.
+
+    Pairs, not each with their mean: an average of several people resembles all of them.
+
+    :param least: model id to the cosine that two of its templates must reach.
+    :raises TemplatesDisagree: two do not; it names them by their place, counted from 1.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for place, template in enumerate(templates):
+        groups.setdefault((template.modality, template.model), []).append(place)
+    for (_modality, model), places in groups.items():
+        needed = least(model)
+        rows = np.stack([templates[place].row.astype(np.float64) for place in places])
+        scales = np.array([templates[place].scale for place in places])
+        try:
+            cosines = (rows * scales[:, None]) @ (rows * scales[:, None]).T
+        finally:
+            rows.fill(0)
+        low, high = np.unravel_index(int(np.argmin(cosines)), cosines.shape)
+        if cosines[low, high] < needed:
+            first, second = sorted((places[low] + 1, places[high] + 1))
+            raise TemplatesDisagree(
+                f"templates {first} and {second} of '{subject}' do not seem to be of one person "
+                f"(score {cosines[low, high]:.2f}, {needed:.2f} is needed): enrol each person "
+                "under a pseudonym of their own"
+            )
 
 
 def seal_templates(

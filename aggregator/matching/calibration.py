@@ -17,6 +17,9 @@ from runtime.bundle import Manifest
 
 MAX_LOG10_LR = 6.0
 """No more is claimed for any score: far fewer than a million strangers were compared."""
+_RESEMBLANCE_RATE = 0.02
+_UNCALIBRATED_RESEMBLANCE = 0.7
+"""For a model whose scores were not measured: better a template refused than a stranger let in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,18 @@ class Calibration:
                 part = (threshold - low) / (high - low)
                 return float(low_rate * (high_rate / low_rate) ** part)
         return table[-1][1]
+
+
+def least_resemblance(calibrations: Mapping[str, Calibration], model: str) -> float:
+    """Return the score that two templates of one subject must reach.
+
+    It is the lowest measured threshold that at most two pairs of strangers in a hundred reach. That
+    is far below what makes a candidate, so that the same face with a mask drawn on it passes; of
+    seven strangers that somebody adds to a person's templates hardly ever one does.
+    """
+    known = calibrations.get(model)
+    low = [] if known is None else [at for at, rate in known.fmr if rate <= _RESEMBLANCE_RATE]
+    return min(low, default=_UNCALIBRATED_RESEMBLANCE)
 
 
 def calibrations_of(manifest: Manifest) -> dict[str, Calibration]:

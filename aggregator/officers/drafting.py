@@ -7,14 +7,16 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from aggregator.matching.calibration import Calibration, calibrations_of, least_resemblance
 from protocol import hpke
 from protocol.directory import BOX, Directory
-from protocol.errors import ModelMismatch, ProtocolError
+from protocol.errors import ModelMismatch, ProtocolError, TemplatesDisagree
 from protocol.policy import Policy
 from protocol.query import ID_BYTES, Query, Subject, TemplateReference
-from protocol.templates import SubjectFile, Template
+from protocol.templates import SubjectFile, Template, check_resemblance
 from runtime.bundle import load_bundle
 from runtime.errors import OperationError
 from runtime.fsio import read_file
@@ -147,6 +149,12 @@ def modalities_of(
             f"{', '.join(sorted(rule.modalities)) or 'no modality'}, and the subjects' files hold "
             f"{', '.join(sorted(held))}"
         )
+    unheld = sorted(chosen - held)
+    if unheld:
+        raise DraftInvalid(
+            f"the subjects' files hold no template for {', '.join(unheld)}, so nothing could be "
+            f"compared there; they hold {', '.join(sorted(held))}"
+        )
     for subject in subjects:
         if not subject.of(sorted(chosen)):
             raise DraftInvalid(
@@ -193,6 +201,32 @@ def thresholds_for(
             "--threshold"
         )
     return {model: max(known[model], floors.get(model, -1.0)) for model in models}
+
+
+def check_one_person_each(
+    subjects: Sequence[OpenedSubject], modalities: Sequence[str], config: OfficerConfig
+) -> None:
+    """Check that the templates of each subject resemble one another: else a query asks for more.
+
+    Raises:
+        DraftInvalid: two templates of a subject do not seem to be of one person.
+        BundleError: the officer's bundle is needed and cannot be used.
+    """
+    if all(len(subject.of(modalities)) < 2 for subject in subjects):
+        return
+    calibrations: Mapping[str, Calibration] = {}
+    if config.bundle is not None:
+        bundle = load_bundle(config.bundle, config.bundle_signers, roles=())
+        calibrations = calibrations_of(bundle.manifest)
+    for subject in subjects:
+        try:
+            check_resemblance(
+                subject.file.pseudonym,
+                subject.of(modalities),
+                partial(least_resemblance, calibrations),
+            )
+        except TemplatesDisagree as error:
+            raise DraftInvalid(f"nothing was signed: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,7 @@ def file(
             modalities = drafting.modalities_of(
                 subjects, modality or [], legal_basis=legal_basis, policy=policy
             )
+            drafting.check_one_person_each(subjects, modalities, me.config)
             models = drafting.models_of(subjects, modalities)
             asked = dict.fromkeys(models, threshold) if threshold is not None else {}
             estimate = session.client.estimate(cameras, from_ms, to_ms, asked)

@@ -23,6 +23,10 @@ Fact = tuple[str, str]
 _BASES = {CONSENT: "the subjects' recorded consent", STATUTORY_ORDER: "a statutory order"}
 _MODALITIES = {FACE: "face templates", APPEARANCE: "appearance templates (clothing, build)"}
 
+_ONE_PERSON = (
+    " (of one person by the word of the asker's program and of the matcher: nobody else sees them)"
+)
+
 
 def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
     """Return everything that a signature under this query would answer for."""
@@ -206,7 +210,8 @@ def _subject_facts(query: Query) -> list[Fact]:
             (
                 "looks for",
                 f"{subject.pseudonym}, consent or order {subject.consent_reference}, "
-                f"{count} {held} template{'s' if count > 1 else ''}",
+                f"{count} {held} template{'s' if count > 1 else ''}"
+                + (_ONE_PERSON if count > 1 else ""),
             )
         )
     return facts
@@ -226,6 +231,11 @@ def _opening(query: Query) -> str:
 def _live(query: Query) -> str:
     if query.live:
         return "yes: each quarter hour is opened while it still runs, until the window ends"
+    if query.ahead_ms:
+        return (
+            f"in effect: {duration_text(query.ahead_ms / 1000)} of the window lay ahead when it "
+            "was asked for; each quarter hour of it is opened as soon as it has ended"
+        )
     return "no: a quarter hour is opened after it has ended"
 
 

@@ -36,7 +36,7 @@ from provisioning.site.plan import (
     SitePlan,
     site_toml,
 )
-from provisioning.site.policy_text import policy_text
+from provisioning.site.policy_text import floors_of, policy_text
 from provisioning.site.readme import readme
 from provisioning.site.secretfiles import Secrets, write_box_identity
 from provisioning.site.spread import spread
@@ -155,16 +155,18 @@ def _build(
     for box in plan.boxes:
         notify(f"box {box.name}")
         make_box(making, box, paths.box(box.name).parent)
+    floors: dict[str, float] = {}
+    if plan.bundle is not None:
+        notify("model bundle")
+        loaded = install_bundle(paths, plan.bundle, authority, signer=plan.bundle_signer)
+        floors = floors_of(loaded)
     notify("directory and policy")
     issued_ms = int(now.timestamp() * 1000)
     directory = Directory(plan.site, 1, issued_ms, plan.threshold, making.principals)
     atomic_write(paths.directory, directory.sign(authority).to_bytes())
-    text = policy_text(plan.site, plan.policy)
+    text = policy_text(plan.site, plan.policy, default_floors=floors)
     atomic_write(paths.policy, text)
     atomic_write(paths.policy_signature, sign_policy(text, authority))
-    if plan.bundle is not None:
-        notify("model bundle")
-        install_bundle(paths, plan.bundle, authority, signer=plan.bundle_signer)
     atomic_write(paths.plan, site_toml(plan).encode(), 0o600)
     atomic_write(paths.root / layout.README_FILE, readme("site", plan.site).encode())
     spread(paths, plan)

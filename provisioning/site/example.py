@@ -110,7 +110,7 @@ max_candidates = 200
 retention_days = 14                        # then the custodians destroy the day's key
 
 # [policy.threshold_floor]
-# "mobilefacenet-192@0123abcd" = 0.45      # lowest threshold that a query may set, by model
+# "mobilefacenet-192@0123abcd" = 0.6       # lowest threshold; default: as the bundle recommends
 
 [policy.legal_basis.consent]
 modalities = ["face", "appearance"]

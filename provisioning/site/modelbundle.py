@@ -38,8 +38,10 @@ def check_bundle(bundle: Path, authority: VerifyKey, *, signer: Path | None = No
 
 def install_bundle(
     paths: SitePaths, bundle: Path, authority: SigningKey, *, signer: Path | None = None
-) -> None:
+) -> Bundle:
     """Copy ``bundle`` into the site, add the authority's signature, give it to those who need it.
+
+    Returns the bundle as it was given.
 
     Boxes, investigators and the aggregator get it as hard links where the disk allows: each folder
     is whole by itself, and the models lie on the disk once.
@@ -65,6 +67,7 @@ def install_bundle(
     for folder in paths.role_folders():
         if folder.parent == paths.root / "boxes" or _names_a_bundle(folder):
             link_bundle(paths, folder)
+    return loaded
 
 
 def link_bundle(paths: SitePaths, folder: Path) -> None:

@@ -225,7 +225,7 @@ class PolicyPlan(Section):
     max_window_hours: Annotated[int, Field(ge=1, le=1440)] = 336
     """Longest stretch of time in the past that one query may cover."""
     max_live_hours: Annotated[int, Field(ge=0, le=1440)] = 72
-    """Longest that a query may go on watching; 0 forbids live queries."""
+    """Longest that a query may go on watching; 0 forbids live queries and windows ahead."""
     max_cameras: Annotated[int, Field(ge=1, le=65_536)] = 500
     """Most cameras of one query."""
     max_query_days: Annotated[int, Field(ge=1, le=60)] = 7
@@ -235,7 +235,8 @@ class PolicyPlan(Section):
     retention_days: Annotated[int, Field(ge=1, le=60)] = 14
     """Days until the custodians destroy a day's key, and so its sightings."""
     threshold_floor: dict[str, float] = Field(default_factory=dict)
-    """Model id to the lowest threshold that a query may set."""
+    """Model id to the lowest threshold that a query may set. A model of the bundle that is not
+    named has its recommended one; with any other no query may compare."""
     legal_basis: dict[Basis, BasisPlan] = Field(default_factory=_default_bases, min_length=1)
     """What each legal basis permits; a face template needs consent."""
 

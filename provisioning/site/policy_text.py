@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC
 
 from provisioning.site import tomltext
 from provisioning.site.plan import PolicyPlan
+from runtime.bundle import Bundle
 
 _BASIS_NOTES = {
     "consent": "The person (or who may speak for them) has consented, and the record is named.",
@@ -13,12 +15,30 @@ _BASIS_NOTES = {
 }
 
 
-def policy_text(site: str, plan: PolicyPlan, *, version: int = 1) -> bytes:
-    """Return the commented ``policy.toml`` of ``site``."""
+def floors_of(bundle: Bundle) -> dict[str, float]:
+    """Return the floors of a bundle's models: the thresholds that it recommends."""
+    return {
+        entry.model_id: entry.threshold
+        for entry in bundle.manifest.models
+        if entry.dimension and entry.threshold is not None
+    }
+
+
+def policy_text(
+    site: str,
+    plan: PolicyPlan,
+    *,
+    version: int = 1,
+    default_floors: Mapping[str, float] | None = None,
+) -> bytes:
+    """Return the commented ``policy.toml`` of ``site``.
+
+    :param default_floors: floors of models for which ``plan`` states none.
+    """
     ends = plan.programme_ends.astimezone(UTC).replace(microsecond=0)
     floors = "".join(
         f"{tomltext.key(model)} = {tomltext.value(score)}\n"
-        for model, score in sorted(plan.threshold_floor.items())
+        for model, score in sorted({**(default_floors or {}), **plan.threshold_floor}.items())
     )
     bases = "\n".join(
         f"# {_BASIS_NOTES[name]}\n[legal_basis.{name}]\n"
@@ -50,7 +70,8 @@ max_subjects = {plan.max_subjects}
 # Longest stretch of time in the past that one query may cover, in hours.
 max_window_hours = {plan.max_window_hours}
 
-# Longest that a query may go on watching, in hours; 0 forbids it.
+# Longest that a query may go on watching, in hours, live or each quarter hour once it has ended; 0
+# forbids both: then no window reaches further than the quarter hour in which the query is asked.
 max_live_hours = {plan.max_live_hours}
 
 # Most cameras of one query.
@@ -66,6 +87,7 @@ max_candidates = {plan.max_candidates}
 retention_days = {plan.retention_days}
 
 # Lowest comparison threshold that a query may set, by model. A wrong name is worse than a miss.
+# With a model that is not listed here no query may compare at all.
 [threshold_floor]
 {floors}
 # On which grounds a query may rest, which templates it may then compare, and how many approvals it

@@ -25,6 +25,7 @@ from protocol.auditlog import (
 from protocol.directory import Directory
 from protocol.findings import FindingKind, Report, Severity
 from protocol.names import SLOT_MS, slot_start_ms
+from protocol.policy import parse_policy
 from protocol.query import Withdrawal
 from protocol.results import Decision
 
@@ -528,6 +529,23 @@ def test_a_received_grant_of_another_scope_than_was_logged() -> None:
 def test_a_received_grant_of_other_labels_than_were_logged() -> None:
     site = Site().file().grant("c1").receive("c1", labels=["meta", "live", "appearance"])
     assert wrong(site.signed().audit()) == {K.GRANT_NOT_LOGGED}
+
+
+def test_a_grant_under_a_policy_without_a_floor_is_judged_on_the_rest() -> None:
+    text = s.POLICY_TEXT.replace(b'"sample-16@00000000" = 0.4\n', b"")
+    lax = parse_policy(text)
+    for approvers, found in ((("bo", "cy"), set()), (("bo",), {K.GRANT_UNAUTHORIZED})):
+        site = Site()
+        site.policies[lax.digest] = lax
+        for log in site.logs.values():
+            log.add("policy", {"version": 1, "digest": lax.digest}, query_id=None)
+        signed = s.query(policy_digest=lax.digest, thresholds={s.MODEL: -1.0})
+        query = signed.sign(s.signing_key("ana"))
+        approvals = [s.approval(query, name, policy_digest=lax.digest) for name in approvers]
+        site.case = s.Case(query, approvals)
+        report = site.file().grant("c1").receive("c1").signed().audit()
+        assert wrong(report) == found
+        assert K.GRANT_UNAUTHORIZED in lesser(report)
 
 
 def test_a_log_from_before_labels_were_noted_is_still_right() -> None:

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
-from running_site import RunningSite
+from running_site import PUPPET_MODEL, RunningSite
 
 from protocol.epoch import EPOCH_KIND, Announcement, announce, excluded_subsets
 from protocol.keytree import FACE, LIVE, META, ModalityKey, expand, modality_key, window_nodes
@@ -40,7 +40,7 @@ from protocol.telemetry import ONLINE, Health
 from runtime.mqtt import Outcome, Session
 
 DIMENSION = 32
-MODEL = f"sample-{DIMENSION}@00000000"
+MODEL = PUPPET_MODEL
 LABELS = (FACE, META, LIVE)
 Vector = np.ndarray
 

@@ -28,12 +28,15 @@ from runtime.config import MqttConfig, TlsConfig
 from runtime.http import ProblemError, client, raise_for_problem
 from runtime.keyfiles import read_secret
 
+PUPPET_MODEL = "sample-32@00000000"
+"""The model of what puppet boxes seal: the policy of a test's site states a floor for it too."""
 SERVERS = ("broker", *CUSTODIANS, "aggregator")
 
 
 def plan_with_dan(cameras: Mapping[str, Mapping[str, Any]], **options: Any) -> SitePlan:
     """Return `plan_of` these with a second investigator, ``dan``."""
-    plan = plan_of(cameras, **options)
+    policy = {"threshold_floor": {PUPPET_MODEL: 0.3}, **options.pop("policy", {})}
+    plan = plan_of(cameras, policy=policy, **options)
     dan = OfficerPlan(name="dan", duties=("investigator",))
     return plan.model_copy(update={"officers": (*plan.officers, dan)})
 
