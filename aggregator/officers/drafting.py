@@ -149,18 +149,18 @@ def modalities_of(
             f"{', '.join(sorted(rule.modalities)) or 'no modality'}, and the subjects' files hold "
             f"{', '.join(sorted(held))}"
         )
-    unheld = sorted(chosen - held)
-    if unheld:
-        raise DraftInvalid(
-            f"the subjects' files hold no template for {', '.join(unheld)}, so nothing could be "
-            f"compared there; they hold {', '.join(sorted(held))}"
-        )
     for subject in subjects:
         if not subject.of(sorted(chosen)):
             raise DraftInvalid(
                 f"the file of '{subject.file.pseudonym}' holds no template for "
                 f"{', '.join(sorted(chosen))}; enrol the subject anew, or ask for another modality"
             )
+    unheld = sorted(chosen - held)
+    if unheld:
+        raise DraftInvalid(
+            f"the subjects' files hold no template for {', '.join(unheld)}, so nothing could be "
+            f"compared there; they hold {', '.join(sorted(held))}"
+        )
     return tuple(sorted(chosen))
 
 

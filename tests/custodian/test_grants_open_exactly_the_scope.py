@@ -93,7 +93,7 @@ def test_no_slot_outside_of_the_window_can_be_derived(
     template = s.query().subjects[0].templates[0]
     subject = replace(
         s.query().subjects[0],
-        templates=(replace(template, modality=modalities[-1]),),
+        templates=tuple(replace(template, modality=modality) for modality in modalities),
     )
     case = approved(
         s.NOW_MS,
