@@ -26,15 +26,20 @@ class _Doubt:
 
 @dataclass(slots=True)
 class Doubts:
-    """The doubted scopes of one query; times are of a monotonic clock, in seconds."""
+    """The doubted scopes of one query; times are of a monotonic clock, in seconds.
 
+    ``first_s`` is the pause before a scope is asked for again, ``most_s`` what it doubles up to.
+    """
+
+    first_s: float = FIRST_S
+    most_s: float = MOST_S
     _open: dict[EpochName, _Doubt] = field(default_factory=dict)
 
     def note(self, names: Collection[EpochName], *, now_s: float) -> None:
         """Note scopes whose keys open nothing; each time the pause before asking doubles."""
         for name in names:
             known = self._open.get(name)
-            pause_s = FIRST_S if known is None else min(MOST_S, 2 * known.pause_s)
+            pause_s = self.first_s if known is None else min(self.most_s, 2 * known.pause_s)
             self._open[name] = _Doubt(now_s + pause_s, pause_s)
 
     def settle(self, names: Collection[EpochName]) -> None:

@@ -88,6 +88,7 @@ class _Run:
     refused: dict[EpochName, range] = field(default_factory=dict)
     answered: dict[EpochName, frozenset[str]] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)
+    behind: Doubts = field(default_factory=lambda: Doubts(first_s=1.0, most_s=60.0))
     grant_ids: set[bytes] = field(default_factory=set)
     finds: dict[bytes, _Find] = field(default_factory=dict)
     cursor: int = 0
@@ -200,7 +201,7 @@ class QueryRunner:
             query.cameras, from_ms=query.window_from_ms, to_ms=query.window_to_ms
         ):
             name = name_of(stored)
-            if run.doubts.must_wait(name, now_s=now_s):
+            if any(kept.must_wait(name, now_s=now_s) for kept in (run.doubts, run.behind)):
                 continue
             slots = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
             held = run.keys.get(name)
@@ -227,12 +228,24 @@ class QueryRunner:
         run.grant_ids |= set(granted.grant_ids)
         fresh = self._hold(run, granted)
         for stored in wanted:
+            self._note_behind(
+                run, name_of(stored), authorized.grantable_slots(stored.epoch, now_ms=now_ms)
+            )
             if name_of(stored) not in run.keys and name_of(stored) not in run.doubts:
                 slots = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
                 run.refused[name_of(stored)] = slots
         figures = {"scopes": len(fresh), "refused": len(granted.refused)}
         self._desk.add_progress(record.digest, figures)
         return fresh
+
+    @staticmethod
+    def _note_behind(run: _Run, name: EpochName, wanted: range) -> None:
+        """Note whether custodians whose clocks are behind, or who say so, released too little."""
+        held = run.keys.get(name)
+        if held is None or held.slots() == wanted:
+            run.behind.settle([name])
+        else:
+            run.behind.note([name], now_s=time.monotonic())
 
     @staticmethod
     def _hold(run: _Run, granted: Granted) -> list[EpochKeys]:
@@ -451,6 +464,12 @@ class QueryRunner:
         elif now_ms < query.window_to_ms + (LATE_MS if query.live else 0):
             waiting = "live" if query.live else "the window has not ended"
             self._desk.set_state(record.digest, STANDING, reason or waiting)
+        elif run.behind.cameras():
+            behind = (
+                f"too few custodians released the last quarter hours of "
+                f"{listed(run.behind.cameras())} (their clocks may be behind); they are asked again"
+            )
+            self._desk.set_state(record.digest, STANDING, behind)
         else:
             self._end(record, COMPLETE, reason)
 

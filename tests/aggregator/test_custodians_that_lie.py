@@ -402,6 +402,19 @@ def test_one_that_is_a_moment_behind_keeps_no_slot_closed(site: Site) -> None:
     assert keys.scope == SCOPE
 
 
+def test_one_that_says_it_is_far_behind_is_not_asked_again_and_again(site: Site) -> None:
+    before_last_ms = system_ms() - slot_start_ms(s.EPOCH, SCOPE.last_slot)
+    short = replace(SCOPE, last_slot=SCOPE.last_slot - 1)
+    behind = says(lambda at, name: [at.honest(name, short)], late_ms=before_last_ms)
+    site.answers.update(c1=refuses, c3=behind)
+    for _ in range(5):
+        record = site.step()
+    assert record.state == "standing", "a quarter hour is still closed"
+    assert "cam-1" in record.reason
+    assert record.progress["candidates"] == 1
+    assert site.asked.count("c2") == 1
+
+
 def test_too_few_that_open_are_too_few(site: Site) -> None:
     for name in ("c2", "c3"):
         site.answers[name] = says(sealed=b"x" * 2000)
