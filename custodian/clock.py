@@ -98,6 +98,7 @@ class Clock:
         self._heard: dict[str, int] = {}  # party: when this machine was started, by its word
         self._in_doubt = False
         self._behind = False
+        self._going = False  # no restart of the machine happens within one process
         now_ms = self._machine.wall_ms()
         fresh = now_ms if unknown_ms is None else min(now_ms, unknown_ms)
         self._known_ms = self._latest_ms = fresh
@@ -177,7 +178,9 @@ class Clock:
             run = _Run.parse(kept[_RUN])
             known_ms = _number(kept[_KNOWN], fresh_ms)
             latest_ms = _number(kept[_LATEST], known_ms)
-            same = bool(boot_id) and boot_id == run.boot_id and since_boot_ms >= run.since_boot_ms
+            same = since_boot_ms >= run.since_boot_ms and (
+                self._going or (bool(boot_id) and boot_id == run.boot_id)
+            )
             off = run.off or not same
             may_be_ms = known_ms + (with_drift(since_boot_ms - run.since_boot_ms) if same else 0)
             if off:
@@ -198,6 +201,7 @@ class Clock:
 
         self._store.change_facts(_FACTS, change)
         self._running_ms = running_ms
+        self._going = True
 
     def _agreed_ms(self, since_boot_ms: int) -> int:
         """Return what time it is by the word of so many parties; 0 when too few said any."""

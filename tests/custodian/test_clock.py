@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import protocol_samples as s
@@ -391,3 +392,18 @@ def test_a_clock_that_leapt_over_and_over_leaves_room_for_the_keys_of_true_days(
     c1.rounds.go()
     assert max(c1.ring.epochs()) < TODAY + 60
     assert TODAY + 8 in c1.ring.epochs()
+
+
+def test_where_the_system_names_no_start_of_the_machine_time_goes_on_within_one_run(
+    store: Store, time: Time
+) -> None:
+    nameless = replace(time.clocks, boot_id=lambda: "")
+    clock = Clock(store, machine=nameless)
+    for _ in range(24 * 60):
+        time.ms += MINUTE_MS
+        clock.tick()
+    assert clock.lag_ms == 0
+    time.set_by = 47 * HOUR_MS
+    clock = Clock(store, machine=nameless)
+    clock.tick()
+    assert clock.believed_ms == time.ms
