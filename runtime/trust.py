@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,7 @@ class Trust:
         self._lock = threading.Lock()
         self._keeping = threading.Lock()
         self._listeners: list[Callable[[Directory], None]] = []
+        self._contradicting: set[bytes] = set()
         self._signed, self._listed = self._read(installed)
         self._admissions: Admissions | None = None
         self._signed_admissions: bytes | None = None
@@ -140,6 +142,7 @@ class Trust:
     def _accept_directory(self, data: bytes) -> bool:
         directory = open_directory(data, self.authority, site=self.site, newest=self._listed)
         if directory.version == self._listed.version:
+            self._compare("directory", directory.version, self._signed, data)
             return False
         self._signed, self._listed = data, directory
         return True
@@ -147,9 +150,24 @@ class Trust:
     def _accept_admissions(self, data: bytes, *, kept: bool = False) -> bool:
         admissions = open_admissions(data, self._listed, newest=self._admissions, kept=kept)
         if self._admissions is not None and admissions.version == self._admissions.version:
+            self._compare("admissions", admissions.version, self._signed_admissions, data)
             return False
         self._signed_admissions, self._admissions = data, admissions
         return True
+
+    def _compare(self, what: str, version: int, ours: bytes | None, theirs: bytes) -> None:
+        """Say, once, that two different lists of one version carry the true signature."""
+        if ours is None or ours == theirs or theirs in self._contradicting:
+            return
+        self._contradicting.add(theirs)
+        _log.critical(
+            "directory_contradicted",
+            list=what,
+            version=version,
+            ours=hashlib.sha256(ours).hexdigest(),
+            theirs=hashlib.sha256(theirs).hexdigest(),
+            effect="ours stays in force; tell the auditors and the site's authority",
+        )
 
     def _effective(self) -> Directory:
         return self._listed if self._admissions is None else self._admissions.apply(self._listed)

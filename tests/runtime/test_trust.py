@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import protocol_samples as s
 import pytest
+from structlog.testing import capture_logs
 
 from protocol.admissions import Admissions
 from protocol.directory import Directory
@@ -68,3 +71,29 @@ def test_what_a_registrar_had_revoked_outlives_the_registrar(tmp_path: Path) -> 
             running.directory.require("box-1", "box")
         with pytest.raises(PrincipalRevoked, match="registrar"):
             running.accept(Admissions(s.SITE, 2, s.NOW_MS, {}, {}).sign(registrar).to_bytes())
+
+
+def test_another_directory_of_the_version_in_force_changes_nothing_and_is_told_once(
+    tmp_path: Path,
+) -> None:
+    trust = opened(tmp_path)
+    other = replace(s.directory().revoke("bo", at_ms=s.NOW_MS), version=s.directory().version)
+    registrar = s.signing_key("registrar")
+    first, second = (
+        Admissions(s.SITE, 1, s.NOW_MS, {}, revoked).sign(registrar).to_bytes()
+        for revoked in ({}, {"box-1": s.NOW_MS})
+    )
+    assert trust.accept(first)
+    with capture_logs() as logged:
+        for data in (other.sign(AUTHORITY).to_bytes(), second, first, trust.signed) * 2:
+            assert not trust.accept(data)
+    told = [entry for entry in logged if entry["event"] == "directory_contradicted"]
+    assert [(entry["list"], entry["log_level"]) for entry in told] == [
+        ("directory", "critical"),
+        ("admissions", "critical"),
+    ]
+    assert {told[0]["ours"], told[0]["theirs"]} == {
+        hashlib.sha256(data).hexdigest()
+        for data in (trust.signed, other.sign(AUTHORITY).to_bytes())
+    }
+    assert trust.directory.require("bo", "approver")
