@@ -17,6 +17,7 @@ from protocol.directory import (
     open_directory,
 )
 from protocol.errors import ProtocolError
+from provisioning.broker_rights import HEADQUARTERS_ACL
 from provisioning.site import layout, pki
 from provisioning.site.consequences import too_few_approvers
 from provisioning.site.ledger import Ledger
@@ -70,6 +71,7 @@ def inspect_site(site: Site, *, now: datetime | None = None) -> Report:
         *_policy_problems(site, now),
         *_missing_roles(site),
         *_due(rows, ledger, site, now),
+        *_broker_problems(site),
         *(problem for row in rows if row.folder for problem in _folder_problems(site, row)),
     ]
     return Report(rows, tuple(problems))
@@ -143,6 +145,17 @@ def _missing_roles(site: Site) -> list[str]:
     if short and len(short) == len(site.policy.bases) * len(directory.with_duty(INVESTIGATOR)):
         found.append(f"too few approvers are in force for any query; {add} approver`")
     return found
+
+
+def _broker_problems(site: Site) -> list[str]:
+    """Check that the broker has the listener on which the boxes' CA makes nobody the aggregator."""
+    path = site.paths.broker_config
+    if not path.exists() or f"acl_file {HEADQUARTERS_ACL}".encode() in read_file(path, _MAX_BYTES):
+        return []
+    return [
+        f"{path} is of an earlier version, with one listener and few limits; run"
+        f" `sealtrace site broker {site.paths.root}`"
+    ]
 
 
 def _due(rows: tuple[Row, ...], ledger: Ledger, site: Site, now: datetime) -> list[str]:

@@ -26,6 +26,7 @@ DATABASES = {
     "box-1": ("outbox.sqlite",),
     "enrolment": ("enrolment.db",),
 }
+_OTHER_USER = "it runs as another user, whose limits cannot be set here"
 SILENT = 40
 """Connections that say nothing, against a limit a few descriptors above those in use."""
 
@@ -161,12 +162,18 @@ def _descriptors(site: ShakenSite, name: str, seconds: float) -> str:
         ["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False
     ).stdout.split()
     pids = [int(pid) for pid in children] or [process.pid]
-    before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
+    try:
+        before = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
+    except PermissionError:
+        raise Skipped(_OTHER_USER) from None
     with ExitStack() as stack:
         for pid in pids:
-            used = max(int(p.name) for p in Path(f"/proc/{pid}/fd").iterdir()) + 1
-            limit = (used + SILENT // 4, before[pid][1])
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+            try:
+                used = max(int(p.name) for p in Path(f"/proc/{pid}/fd").iterdir()) + 1
+                limit = (used + SILENT // 4, before[pid][1])
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+            except PermissionError:
+                raise Skipped(_OTHER_USER) from None
         refused = 0
         for _ in range(SILENT):
             sock = stack.enter_context(socket.socket())

@@ -51,7 +51,7 @@ def shake(site: ShakenSite, fault: Fault) -> Row:
     """Do one fault to the site; never raises for what the site does."""
     row = Row(site.plan.broker.kind, fault.name, before=len(site.sealed))
     restarts = dict(site.supervisor.restarts)
-    missing = set(site.lost())
+    missing, aside = set(site.lost()), len(site.quarantined_now())
     try:
         row.happened = fault.act(site)
     except Skipped as reason:
@@ -74,6 +74,8 @@ def shake(site: ShakenSite, fault: Fault) -> Row:
     row.restarts = ", ".join(f"{name} x{count}" for name, count in again.items())
     row.after = len(site.sealed)
     try:
+        if waiting := len(site.quarantined_now()) - aside:
+            row.happened += f"; {waiting} in quarantine, for a person to admit"
         new = set(site.lost()) - missing
         if new:  # one more look: the two stores are not read at one moment
             time.sleep(2)

@@ -17,6 +17,7 @@ from shaken import digests_kept, digests_stored
 from small_disk import CannotMount, mounted
 from supervisor import Supervisor
 
+from aggregator.ingest.positions import QUARANTINED
 from provisioning.demo.local_site import CUSTODIANS, Broker
 from provisioning.demo.scenario import ClipTruth
 from runtime.errors import OperationError
@@ -95,9 +96,13 @@ class ShakenSite(RunningSite):
         """Sequence numbers in the box's outbox."""
         return set(digests_kept(self))
 
+    def quarantined_now(self) -> set[int]:
+        """Sequence numbers that wait at the aggregator until a person admits or drops them."""
+        return {item.sequence for item in self.numbered("cam-1") if item.outcome == QUARANTINED}
+
     def stored_now(self) -> set[int]:
-        """Sequence numbers that the aggregator has stored."""
-        return set(digests_stored(self))
+        """Sequence numbers that the aggregator has, in its store or in quarantine."""
+        return set(digests_stored(self)) | self.quarantined_now()
 
     def _sample(self) -> None:
         while not self._stop.wait(0.2):

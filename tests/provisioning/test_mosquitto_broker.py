@@ -30,6 +30,7 @@ from provisioning.site import (
     pki,
 )
 from provisioning.site.brokerfiles import before_of, broker_change, change_broker
+from provisioning.site.inspect import inspect_site
 from provisioning.site.secretfiles import CA_KEY
 from runtime.keyfiles import read_secret
 
@@ -420,8 +421,10 @@ def test_a_broker_with_one_listener_serves_everybody_until_it_is_brought_up_to_d
         assert box.publish("st/v1/demo/box-1/cam-9/envelope") == "Not authorized"
 
     site = open_site(paths.root)
+    assert "sealtrace site broker" in " ".join(inspect_site(site).problems)
     change = broker_change(site)
     change_broker(site, change)
+    assert "sealtrace site broker" not in " ".join(inspect_site(site).problems)
     assert not broker_change(site).any
     assert before_of(paths.broker_config).read_text() == _OLD_CONFIG.format(port=broker.port)
     mqtt = tomllib.loads(paths.aggregator.read_text())["mqtt"]
