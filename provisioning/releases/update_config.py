@@ -14,7 +14,7 @@ from provisioning.releases.layout import KINDS, NAME_PATTERN, Kind
 from provisioning.releases.rollout import ALL
 from runtime import config
 from runtime.config import RoleConfig, Section, TlsConfig
-from runtime.tls import TlsError, client_context
+from runtime.tls import ServerChecked, TlsError, client_context
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PublicKey = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -119,6 +119,7 @@ class UpdatesConfig(RoleConfig):
                 f"{self.tls.ca} holds no usable CA certificate ({error}); give the site's ca.pem"
             ) from error
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.sslsocket_class = ServerChecked
         return context
 
 
