@@ -5,14 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from fastapi import FastAPI, Request
 from throwaway_ca import ThrowawayCa
 from waiting import wait_for
 
+from protocol.signing import SigningKey
+from provisioning.enrolment.claimfile import ClaimFile
+from provisioning.firstboot import est_client
 from runtime.config import MqttConfig, TlsConfig
 from runtime.http import (
     PeerUnreachable,
@@ -101,6 +106,25 @@ def test_no_client_takes_a_certificate_of_the_boxes_ca_for_a_server(
         pytest.raises(PeerUnreachable, match="not acceptable"),
     ):
         one.get("/officer")
+
+
+def test_a_blank_box_takes_no_certificate_of_the_boxes_ca_for_headquarters(
+    boxes_ca: ThrowawayCa, both: Path
+) -> None:
+    with served(trusting(boxes_ca.issue("server"), both)) as url:
+        claim = ClaimFile(
+            site="demo",
+            box="box-7",
+            url=url,
+            authority="ab" * 32,
+            claim="cd" * 32,
+            expires_at=datetime.now(UTC) + timedelta(hours=1),
+            ca=both.read_text(),
+        )
+        with pytest.raises(PeerUnreachable, match="not a server's"):
+            est_client.enrol(
+                claim, SigningKey.generate("box-7"), ec.generate_private_key(ec.SECP256R1())
+            )
 
 
 @pytest.mark.mosquitto
