@@ -34,8 +34,14 @@ from runtime.trust import Trust
 
 VERSION = "1"
 MAX_BODY_BYTES = 8 << 20
+_LAST_MS = 9999 * 366 * 24 * 3_600_000 // SLOT_MS * SLOT_MS  # no date is later
+_MAX_ESTIMATE_MS = 366 * 24 * 3_600_000
 QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="query id, 32 hex digits")]
 Body = Annotated[bytes, Depends(cbor_body)]
+Number = Annotated[int, Path(ge=1, lt=2**63, description="as the list of the quarantine gives it")]
+_Moment = Annotated[int, Field(ge=0, le=_LAST_MS, multiple_of=SLOT_MS)]
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
+_ModelId = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,13 @@ class EstimateRequest(BaseModel):
     """A scope to estimate: cameras, whole quarter hours in ms UTC, thresholds by model id."""
 
     model_config = ConfigDict(extra="forbid")
-    cameras: Annotated[list[str], Field(min_length=1, max_length=65_536)]
-    from_ms: Annotated[int, Field(ge=0, multiple_of=SLOT_MS)]
-    to_ms: Annotated[int, Field(ge=0, multiple_of=SLOT_MS)]
-    thresholds: dict[str, Annotated[float, Field(ge=-1, le=1)]] = {}
+    cameras: Annotated[list[_Name], Field(min_length=1, max_length=65_536)]
+    from_ms: _Moment
+    to_ms: _Moment
+    thresholds: Annotated[
+        dict[_ModelId, Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]],
+        Field(max_length=16),
+    ] = {}
     templates: Annotated[int, Field(ge=1, le=80)] = 1
 
 
@@ -182,6 +191,8 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         """Count what a scope holds, from clear counters, before anyone signs."""
         if request.to_ms <= request.from_ms:
             raise Problem(422, "window-empty", "The window is empty", "to_ms must be after from_ms")
+        if request.to_ms - request.from_ms > _MAX_ESTIMATE_MS:
+            raise Problem(422, "window-long", "The window is too long", "At most 366 days.")
         held = parts.store.count_scope(
             request.cameras, from_ms=request.from_ms, to_ms=request.to_ms
         )
@@ -294,13 +305,13 @@ def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         desk.decide(bytes.fromhex(query_id), body)
 
     @app.post("/v1/quarantine/{number}/admit", status_code=204)
-    def admit(number: int, request: Request) -> None:
+    def admit(number: Number, request: Request) -> None:
         """Store a quarantined message after all (the aggregator's operator only)."""
         _require_operator(parts, request)
         parts.intake.admit(number)
 
     @app.delete("/v1/quarantine/{number}", status_code=204)
-    def drop(number: int, request: Request) -> None:
+    def drop(number: Number, request: Request) -> None:
         """Drop a quarantined message for good (the aggregator's operator only)."""
         _require_operator(parts, request)
         quarantine.drop(parts.store, number)

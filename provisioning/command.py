@@ -115,7 +115,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()
-        return _complain(_message(error))
+        return _complain(_message(error), code=getattr(error, "exit_code", FAILURE))
 
 
 def commands() -> dict[str, EntryPoint]:
