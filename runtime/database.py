@@ -210,7 +210,7 @@ def connection_to(path: Path) -> type[sqlite3.Connection]:
                 raise
 
     class Connection(sqlite3.Connection):
-        def cursor(self, *_: Any) -> sqlite3.Cursor:
+        def cursor(self, *_: Any) -> sqlite3.Cursor:  # type: ignore[override]  # always ours
             return super().cursor(Cursor)
 
         def execute(self, *arguments: Any) -> sqlite3.Cursor:

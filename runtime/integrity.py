@@ -76,8 +76,8 @@ class DatabaseWatch:
                 waited_s = 0.0
                 for path in self._paths:
                     self._check(path, stop)
-            for path, reason in damaged_files().items():
-                if Path(path) in self._paths:
+            for name, reason in damaged_files().items():
+                if Path(name) in self._paths:
                     report_damage(reason, stop)
             stop.wait(min(_LOOK_S, self._every_s))
             waited_s += min(_LOOK_S, self._every_s)
