@@ -11,6 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 
@@ -321,7 +322,9 @@ class Publisher:
         address, _ = names.parse_camera_topic(delivery.topic)
         if receipt.address != address or address != self._config.address(address.camera):
             raise EnvelopeRejected("the receipt is for another camera than its topic says")
-        self._receipts[address.camera] = receipt
+        # One dated ahead, by a clock that is set right later, must not shut out those that follow.
+        dated_ms = min(receipt.issued_at_ms, system_ms())
+        self._receipts[address.camera] = replace(receipt, issued_at_ms=dated_ms)
         self._apply_receipts()
 
     def _apply_receipts(self) -> None:

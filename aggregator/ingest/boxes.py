@@ -15,6 +15,7 @@ from protocol.directory import BOX, Directory
 from protocol.telemetry import OFFLINE, Health
 
 _LARGEST_FIGURE = 1e15
+_AHEAD_MS = 120_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ def note_health(
         "SELECT reported_ms, state FROM boxes WHERE box = ?", (health.box,)
     ).fetchone()
     known_ms = None if row is None else row[0]
+    if known_ms is not None and known_ms > received_ms + _AHEAD_MS:
+        known_ms = None  # from a clock that was ahead: set right, it would not be heard for so long
     is_will = health.state == OFFLINE
     if known_ms is not None and health.reported_at_ms < known_ms and (not is_will or retained):
         return False
@@ -93,7 +96,7 @@ def note_health(
         " VALUES (:box, :seen, :state, :version, :reported, :received, :offset, :figures)"
         " ON CONFLICT (box) DO UPDATE SET last_seen_ms = max(last_seen_ms, :seen),"
         " state = :state, version = :version,"
-        " reported_ms = max(coalesce(reported_ms, 0), :reported),"
+        " reported_ms = :reported,"
         " reported_received_ms = :received,"
         " clock_offset_ms = coalesce(:offset, clock_offset_ms), figures = :figures",
         {
@@ -101,13 +104,25 @@ def note_health(
             "seen": 0 if retained or is_will else received_ms,
             "state": health.state,
             "version": health.version,
-            "reported": health.reported_at_ms,
+            "reported": max(known_ms or 0, health.reported_at_ms),
             "received": received_ms,
             "offset": health.reported_at_ms - received_ms if judged else None,
             "figures": json.dumps(_finite(health.figures)),
         },
     )
     return True
+
+
+def newest_report_ms(store: Store) -> int | None:
+    """Return the newest time that two boxes have signed in a report (with one box: that one).
+
+    Two, so that one box cannot say alone what time it is; None when none has reported.
+    """
+    rows = store.reading().conn.execute(
+        "SELECT reported_ms FROM boxes WHERE reported_ms IS NOT NULL"
+        " ORDER BY reported_ms DESC LIMIT 2"
+    )
+    return min((int(row[0]) for row in rows), default=None)
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float]:

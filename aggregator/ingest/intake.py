@@ -36,6 +36,7 @@ from aggregator.ingest.messages import Batch, Incoming
 from aggregator.ingest.positions import (
     QUARANTINED,
     REFUSED,
+    STALLED_MS,
     STORED,
     Positions,
     known_digests,
@@ -56,6 +57,8 @@ from protocol.directory import Directory
 from protocol.errors import ClockSkew, MalformedMessage, ModelMismatch
 from protocol.names import ENVELOPE, EPOCH, CameraAddress
 from protocol.sealing import Envelope
+from runtime.clock import since_boot_ms
+from runtime.clocksteps import StepWatch, read_moment
 from runtime.database import StorageError
 
 _log = structlog.get_logger()
@@ -88,6 +91,7 @@ class Intake:
         limits: sizes, clock skew, room in quarantine, gap grace.
         retention_days: gives the policy's retention; older epochs are refused.
         now_ms: our clock.
+        boot_ms: the clock that nobody sets, against which steps of the first are noticed.
         audit: appends to the audit log; called after the batch is committed.
     """
 
@@ -100,6 +104,7 @@ class Intake:
         limits: LimitsSection,
         retention_days: Callable[[], int],
         now_ms: Callable[[], int],
+        boot_ms: Callable[[], int] = since_boot_ms,
         audit: Audit,
     ) -> None:
         self._store = store
@@ -108,6 +113,9 @@ class Intake:
         self._limits = limits
         self._retention_days = retention_days
         self._now_ms = now_ms
+        self._boot_ms = boot_ms
+        self._steps = StepWatch()
+        self._ages_hold_from_ms = 0  # by `boot_ms`
         self._audit = audit
         self._lock = threading.RLock()
         self._positions = Positions(now_ms())
@@ -199,6 +207,10 @@ class Intake:
             StorageError: the store cannot be written; try again later.
         """
         grace_ms = self._limits.gap_grace_s * 1000
+        now = read_moment(self._now_ms, self._boot_ms)
+        if self._steps.step_ms(now) > 0:  # what is a second old looks as old as the step is long
+            self._ages_hold_from_ms = now.since_boot_ms + STALLED_MS
+        patient = now.since_boot_ms < self._ages_hold_from_ms
         due: list[tuple[CameraAddress, Gap]] = []
         given_up: list[tuple[CameraAddress, Gap]] = []
         with self._writing() as batch:
@@ -207,6 +219,8 @@ class Intake:
                     if gap.reported_ms is None and batch.now_ms - gap.opened_ms >= grace_ms:
                         self._positions.report(batch.connection, gap, now_ms=batch.now_ms)
                         due.append((address, gap))
+                if patient:
+                    continue
                 lost = self._positions.give_up(batch.connection, position, now_ms=batch.now_ms)
                 given_up.extend((address, gap) for gap in lost)
         for address, first, last in _summed(due):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import random
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 from hostile_cbor import BOMBS, within
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from intake_desk import Desk
 from sealed_boxes import (
     DAY,
     DAY_MS,
@@ -21,21 +21,14 @@ from sealed_boxes import (
     SITE,
     TestBox,
     make_box,
-    make_directory,
     revoked,
     sighting,
     unit_vector,
     without_camera,
 )
 
-from aggregator.config import LimitsSection
 from aggregator.ingest import quarantine
-from aggregator.ingest.boxes import BoxStatus, statuses
 from aggregator.ingest.checks import Rejected
-from aggregator.ingest.intake import Intake
-from aggregator.ingest.messages import Batch, Incoming
-from aggregator.store import Store
-from protocol.directory import Directory
 from protocol.encoding import encode
 from protocol.names import EPOCH_MS
 from protocol.sealing import Envelope
@@ -44,51 +37,6 @@ from runtime.database import StorageFull
 
 RNG = np.random.default_rng(7)
 HOUR_MS = 3_600_000
-
-
-class Desk:
-    """An intake with a clock and a directory that tests can change, and a list as audit log."""
-
-    def __init__(self, path: Path, boxes: list[TestBox], **limits: int) -> None:
-        self.now_ms = NOW_MS
-        self.boxes = boxes
-        self.aggregator = SigningKey.generate("aggregator")
-        self.directory: Directory = make_directory(boxes, self.aggregator)
-        self.audited: list[tuple[str, Mapping[str, object]]] = []
-        self.limits = LimitsSection(**limits)
-        self.store = Store(path)
-        self.intake = self.make_intake()
-
-    def make_intake(self) -> Intake:
-        return Intake(
-            self.store,
-            site=SITE,
-            directory=lambda: self.directory,
-            limits=self.limits,
-            retention_days=lambda: 14,
-            now_ms=lambda: self.now_ms,
-            audit=lambda kind, body: self.audited.append((kind, body)),
-        )
-
-    def take(self, *messages: tuple[str, bytes], retained: bool = False) -> Batch:
-        return self.intake.process(
-            [Incoming(topic, payload, self.now_ms, retained) for topic, payload in messages]
-        )
-
-    def rejects(self) -> dict[str, int]:
-        rows = self.store.reading().conn.execute(
-            "SELECT reason, sum(count) FROM rejects GROUP BY reason"
-        )
-        return dict(rows.fetchall())
-
-    def stored(self) -> int:
-        return int(
-            self.store.reading().conn.execute("SELECT count(*) FROM envelopes").fetchone()[0]
-        )
-
-    def status(self, box: str = "box-1") -> BoxStatus:
-        found = statuses(self.store, self.directory, clock_skew_ms=self.limits.clock_skew_s * 1000)
-        return next(status for status in found if status.box == box)
 
 
 @pytest.fixture
