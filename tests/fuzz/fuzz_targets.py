@@ -216,7 +216,7 @@ _SDP = b"v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=framerate:25
 _MANIFEST = {
     "format": "sealtrace-bundle/1", "name": "sample", "version": "1",
     "models": [{
-        "role": "face-detector", "name": "d", "model_id": f"d-0@{'0' * 8}", "file": "d.onnx",
+        "role": "face_detector", "name": "d", "model_id": f"d-0@{'0' * 8}", "file": "d.onnx",
         "sha256": "0" * 64, "size": 3, "engine": "onnx", "licence": "x", "upstream": "x",
     }],
 }  # fmt: skip
