@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import TYPE_CHECKING
 
+from runtime import process
+
 if TYPE_CHECKING:
     import typer
 
@@ -61,6 +63,7 @@ def main() -> None:
     reader that has gone (`| head`) ends the program quietly, a full disk behind standard output
     is said.
     """
+    process.begin()
     codecs.register_error("sealtrace", _in_plain_letters)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from onnxruntime import InferenceSession
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidProtobuf
 
 from provisioning.registries import (
     FileAltered,
@@ -46,6 +44,7 @@ from runtime.bundle import (
 )
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
+from runtime.onnx import LOAD_ERRORS, cpu_session
 
 BUNDLE_NAME = "sealtrace-default"
 BUNDLE_VERSION = "1"
@@ -309,14 +308,10 @@ def _mask_entry(path: Path) -> tuple[bytes, ModelEntry]:
 def _mask_thresholds(path: Path, data: bytes) -> Parameters:
     """The thresholds that the mask classifier's file carries, for readers of the manifest."""
     try:
-        properties = (
-            InferenceSession(data, providers=["CPUExecutionProvider"])
-            .get_modelmeta()
-            .custom_metadata_map
-        )
+        properties = cpu_session(data).get_modelmeta().custom_metadata_map
         names = ("threshold_masked", "threshold_unmasked")
         return {name: float(properties[name]) for name in names}
-    except (Fail, InvalidArgument, InvalidProtobuf, KeyError, ValueError) as error:
+    except (*LOAD_ERRORS, KeyError, ValueError) as error:
         raise ModelBuildError(
             f"{path} is not a mask classifier with thresholds in it ({error}); name another file"
         ) from None

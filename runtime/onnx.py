@@ -1,7 +1,8 @@
 """The one door to onnxruntime: silenced before it is loaded, and once more when it is.
 
-Builds since 1.28 report to their maker unless ``ORT_DISABLE_TELEMETRY`` is set while they load:
-then they make no look-up and keep no identifier of the machine. Their function alone comes too late.
+Builds since 1.29 report to their maker unless ``ORT_DISABLE_TELEMETRY`` is set while they load:
+then they make no look-up and keep no identifier of the machine. Their function alone comes too
+late.
 """
 
 from __future__ import annotations
@@ -10,17 +11,25 @@ from runtime.process import silence_libraries
 
 silence_libraries()
 
-import onnxruntime  # noqa: E402 - only once it has been told to keep to itself
+import onnxruntime  # noqa: E402, TID251 - only once it has been told to keep to itself
+from onnxruntime.capi import onnxruntime_pybind11_state as _state  # noqa: E402, TID251 - the same
 
 InferenceSession = onnxruntime.InferenceSession
 """A model that is loaded."""
+
+LOAD_ERRORS: tuple[type[Exception], ...] = (
+    _state.Fail,
+    _state.InvalidArgument,
+    _state.InvalidProtobuf,
+)
+"""What loading a file that is no model raises."""
 
 onnxruntime.disable_telemetry_events()
 
 
 def cpu_session(
     model: bytes | str, num_threads: int = 1, *, quiet: bool = True
-) -> onnxruntime.InferenceSession:
+) -> InferenceSession:
     """Load a model (its file's content, or its path) to be run on the CPU.
 
     The threads do not spin when idle; ``quiet`` leaves the library's own log lines out.

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from runtime.process import silence_libraries
+
+silence_libraries()
+
 settings.register_profile("no-deadline", deadline=None)  # no test asserts a time
 settings.load_profile("no-deadline")
 

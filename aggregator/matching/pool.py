@@ -30,6 +30,7 @@ from aggregator.store import Store
 from aggregator.store.store import open_for_reading
 from protocol.grant import EpochKeys
 from runtime.errors import OperationError
+from runtime.process import begin
 
 _CHUNK_ENVELOPES = 1000
 _BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
@@ -249,6 +250,7 @@ def _one_blas_thread() -> Iterator[None]:
 
 def _work(pipe: Connection, path: Path) -> None:
     """Answer requests until the pipe closes; runs in a worker process."""
+    begin()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     database = open_for_reading(path)
     while True:

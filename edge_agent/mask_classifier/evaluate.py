@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
+
+from runtime.onnx import cpu_session
 
 Probabilities = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.uint8]
@@ -115,12 +116,7 @@ def decided(
 
 def open_model(path: Path) -> Any:
     """Open an ONNX file for one thread on the CPU (an ``onnxruntime.InferenceSession``)."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(
-        str(path), sess_options=options, providers=["CPUExecutionProvider"]
-    )
+    return cpu_session(str(path), quiet=False)
 
 
 def probabilities_of(session: Any, images: npt.NDArray[np.uint8]) -> Probabilities:

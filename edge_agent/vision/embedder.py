@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edge_agent.vision.arrays import CROP_SIZE, Crops, Floats
 from edge_agent.vision.errors import ModelError
+from runtime.onnx import InferenceSession, cpu_session
 
 _BATCH = 16  # crops a run for models with a free batch dimension: bounds their memory
 
@@ -193,26 +193,19 @@ def unit_rows(vectors: Floats, what: str) -> Floats:
     return vectors
 
 
-def onnx_session(model: bytes, what: str, num_threads: int) -> ort.InferenceSession:
+def onnx_session(model: bytes, what: str, num_threads: int) -> InferenceSession:
     """An onnxruntime session on the CPU with this many threads, which do not spin when idle.
 
     Raises:
         ModelError: the model cannot be loaded.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return cpu_session(model, num_threads)
     except Exception as error:  # onnxruntime's errors share no public base but Exception
         raise ModelError(f"{what} cannot be loaded: {_first_line(error)}") from error
 
 
-def run_onnx(
-    session: ort.InferenceSession, feed: dict[str, NDArray[Any]], what: str
-) -> NDArray[Any]:
+def run_onnx(session: InferenceSession, feed: dict[str, NDArray[Any]], what: str) -> NDArray[Any]:
     """The first output of a run.
 
     Raises:

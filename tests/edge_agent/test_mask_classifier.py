@@ -6,7 +6,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import pytest
 
 from edge_agent import mask_classifier
@@ -19,6 +18,7 @@ from edge_agent.mask_classifier.crops import (
     near_duplicate_groups,
     save_crops,
 )
+from runtime.onnx import InferenceSession
 
 PACKAGE = Path(mask_classifier.__file__).parent
 HOLDOUT = Path(__file__).parents[1] / "data" / "mask_holdout.npz"
@@ -30,7 +30,7 @@ WHITE, BLUE, BLACK = (245, 245, 245), (200, 150, 90), (25, 25, 25)
 
 
 @pytest.fixture(scope="module")
-def session() -> onnxruntime.InferenceSession:
+def session() -> InferenceSession:
     return evaluate.open_model(PACKAGE / "mask_status.onnx")
 
 
@@ -40,14 +40,12 @@ def holdout() -> CropSet:
 
 
 @pytest.fixture(scope="module")
-def probabilities(
-    session: onnxruntime.InferenceSession, holdout: CropSet
-) -> npt.NDArray[np.float64]:
+def probabilities(session: InferenceSession, holdout: CropSet) -> npt.NDArray[np.float64]:
     return evaluate.probabilities_of(session, holdout.images)
 
 
 @pytest.fixture(scope="module")
-def metadata(session: onnxruntime.InferenceSession) -> dict[str, str]:
+def metadata(session: InferenceSession) -> dict[str, str]:
     return dict(session.get_modelmeta().custom_metadata_map)
 
 
@@ -94,7 +92,7 @@ def test_probabilities_mean_what_they_say(
 
 @pytest.mark.parametrize("colour", [WHITE, BLUE, BLACK], ids=["white", "blue", "black"])
 def test_a_drawn_mask_is_a_mask(
-    session: onnxruntime.InferenceSession,
+    session: InferenceSession,
     holdout: CropSet,
     metadata: dict[str, str],
     colour: tuple[int, int, int],
@@ -107,9 +105,7 @@ def test_a_drawn_mask_is_a_mask(
 
 
 @pytest.mark.parametrize("kind", ["sunglasses", "grey", "dark", "mirrored", "half size"])
-def test_a_bare_face_stays_unmasked(
-    session: onnxruntime.InferenceSession, holdout: CropSet, kind: str
-) -> None:
+def test_a_bare_face_stays_unmasked(session: InferenceSession, holdout: CropSet, kind: str) -> None:
     bare = holdout.images[holdout.labels == 0].copy()
     for i, image in enumerate(bare):
         if kind == "sunglasses":
@@ -127,7 +123,7 @@ def test_a_bare_face_stays_unmasked(
 
 
 def test_answers_repeat_and_do_not_depend_on_the_batch(
-    session: onnxruntime.InferenceSession, holdout: CropSet
+    session: InferenceSession, holdout: CropSet
 ) -> None:
     crops = holdout.images[:24]
     together = session.run(["masked_probability"], {"crops": crops})[0]

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from onnxruntime import InferenceSession
 
 from provisioning.calibration.measure import ARCFACE, embed
 from provisioning.demo.clips import compose
@@ -26,6 +25,7 @@ from provisioning.demo.scenario import (
 )
 from provisioning.registries import FileAltered
 from runtime.bundle import Bundle, load_bundle
+from runtime.onnx import InferenceSession
 
 Image = NDArray[np.uint8]
 

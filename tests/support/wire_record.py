@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-TRACED = "execve,clone,clone3,fork,vfork,connect,sendto,sendmsg,sendmmsg"
+TRACED = "execve,clone,clone3,fork,vfork,connect,sendto,sendmsg,sendmmsg,getsockname"
 _CALL = re.compile(r"(?P<pid>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?: resumed>|\()(?P<rest>.*)")
 _COMMAND = re.compile(r'"provisioning\.command", "([a-z-]+)"(?:, "([a-z-]+)")?')
 _ADDRESS = re.compile(r"\{sa_family=(?P<family>AF_\w+)(?P<rest>[^{}]*)")
@@ -58,8 +58,10 @@ def roles_seen(record: Path) -> set[str]:
 
 def contacts(record: Path) -> Iterator[Contact]:
     """Yield every address that a process connected or sent to, with the command of ours that it, or
-    the nearest of its ancestors, was started as; ``""`` for what is none.
+    the nearest of its ancestors, was started as; ``""`` for what is none. A thread's talk with
+    itself (pairs of sockets that libraries make over loopback) is left out.
     """
+    own: set[tuple[str, str]] = set()
     roles: dict[str, str] = {}
     for line in record.read_text().splitlines():
         found = _CALL.match(line)
@@ -70,9 +72,13 @@ def contacts(record: Path) -> Iterator[Contact]:
             roles[pid] = f"{command[1]} {command[2]}"
         elif call in _CLONES and (child := re.search(r"= (\d+)$", rest)):
             roles.setdefault(child[1], roles.get(pid, ""))
+        elif call == "getsockname" and (port := _PORT.search(rest)):
+            own.add((pid, port[1]))
         elif call in {"connect", "sendto", "sendmsg", "sendmmsg"}:
             for address in _ADDRESS.finditer(rest):
                 port, host = _PORT.search(address["rest"]), _HOST.search(address["rest"])
+                if port is not None and (pid, port[1]) in own:
+                    continue
                 yield Contact(
                     roles.get(pid, ""),
                     address["family"],
