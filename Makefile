@@ -40,7 +40,8 @@ demo: setup ## Run the whole system on this machine and check what it promises.
 	$(BIN)/sealtrace demo run $(DEMO_ARGS)
 
 test: setup lint ## Check everything: format, lint, types, import rules, all tests.
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest $(TEST_ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
+		--durations 15 $(TEST_ARGS)
 
 lint: $(INSTALLED) ## Check format, lint, types and import rules.
 	$(BIN)/ruff format --check .
