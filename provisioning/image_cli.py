@@ -26,6 +26,7 @@ from provisioning.image.settings import (
     read_ssh_key,
     read_wheels,
 )
+from provisioning.image.software import read_requirements
 from provisioning.site.plan import CameraPlan, redacted_source
 from runtime.fsio import read_file, sha256_file
 from runtime.terminal import reported, say, warn
@@ -71,6 +72,14 @@ _Wheels = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR", help="Copy these wheels to the card: the box then needs no package index."
+    ),
+]
+_Requirements = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Without --wheels: the software as exact versions with hashes, one wheel each; the "
+        "box installs from the index only what has these hashes.",
     ),
 ]
 _Models = Annotated[
@@ -125,6 +134,7 @@ def build(
         typer.Option(metavar="HOST", help="Time server of the site; may be repeated."),
     ] = None,
     wheels: _Wheels = None,
+    requirements: _Requirements = None,
     models: _Models = None,
     releases: Annotated[
         str | None,
@@ -160,6 +170,11 @@ def build(
     """
     with reported("stopped; no image was written"):
         claimed = read_claim(claim, box=box)
+        if (wheels is None) == (requirements is None):
+            raise ImageError(
+                "give the software by hash: --wheels DIR puts it on the card, --requirements FILE"
+                " lists it for the site's index; a box installs nothing else"
+            )
         authority = claimed.authority_key.raw
         request = BuildRequest(
             base=base,
@@ -176,6 +191,7 @@ def build(
                 models=read_models(models, [authority]) if models else (),
                 releases=_releases(releases, releases_root, group, public=releases_public_ca),
                 index_url=index_url,
+                requirements=read_requirements(requirements) if requirements else "",
             ),
             out=out,
             epoch_s=_epoch(),
@@ -302,7 +318,7 @@ def _announce(request: BuildRequest) -> None:
         size = sum(wheel.path.stat().st_size for wheel in settings.wheels)
         say(f"  software   {len(settings.wheels)} wheels, {size / 1e6:.1f} MB, on the card")
     else:
-        say("  software   over the network")
+        say("  software   over the network, by hash")
     say(f"  models     {_models(bool(settings.models), bool(settings.releases))}")
 
 
@@ -331,7 +347,7 @@ def _describe(about: Manifest) -> None:
         "network": f"cable{f', wireless {about.wifi}' if about.wifi else ''}",
         "cameras": ", ".join(about.cameras) or "as the site has them",
         "software": f"{about.sealtrace}, "
-        + (f"{len(about.wheels)} wheels on the card" if about.wheels else "over the network"),
+        + (f"{len(about.wheels)} wheels on the card" if about.wheels else "over the network, by hash"),
         "models": _models(bool(about.models), bool(about.releases)),
         "updates": f"from {about.releases}" if about.releases else "by hand",
         "made from": f"{about.base} (sha256 {about.base_sha256[:16]}…)",

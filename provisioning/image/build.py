@@ -130,12 +130,10 @@ def show_image(image: Path) -> tuple[Manifest, list[str]]:
     return about, _doubts(volume, about)
 
 
-def user_documents(
-    claim: ClaimFile, settings: SystemSettings, version: str, kind: SystemKind
-) -> dict[str, str]:
+def user_documents(claim: ClaimFile, settings: SystemSettings, kind: SystemKind) -> dict[str, str]:
     """Return cloud-init's three documents by name, the instance id being in ``meta-data``."""
     raspberry = kind is SystemKind.RASPBERRY
-    files = system_files(claim, settings, version)
+    files = system_files(claim, settings)
     user = cloudinit.user_data(settings, files, raspberry=raspberry)
     network = cloudinit.network_config(settings, raspberry=raspberry)
     instance = cloudinit.instance_id(claim.box, (user, network))
@@ -216,7 +214,7 @@ def _prepare(image: Path, request: BuildRequest, about: Manifest) -> None:
         epoch_s = open_volume(image, boot).newest_s() or 0
     volume = open_volume(image, boot, written_at_s=max(epoch_s, _EARLIEST_FAT_S))
     kind = recognise_system(volume.names())
-    documents = user_documents(request.claim, request.settings, about.sealtrace, kind)
+    documents = user_documents(request.claim, request.settings, kind)
     files = {name: text.encode() for name, text in documents.items()}
     files[manifest.NAME] = about.to_bytes()
     if kind is SystemKind.RASPBERRY:
@@ -252,7 +250,7 @@ def _require_free(
     needed = sum(-(-size // cluster_bytes) * cluster_bytes for size in sizes) + 8 * cluster_bytes
     free = volume.free_bytes()
     if needed > free:
-        then = ", or leave out --wheels (the box then gets the software over the network)"
+        then = ", or leave out --wheels and give --requirements (fetched over the network)"
         raise BootPartitionFull(
             f"the boot partition has {free / 1e6:.1f} MB free, and {needed / 1e6:.1f} MB are "
             "needed; use a base image with a larger boot partition"

@@ -14,6 +14,7 @@ from typing import Any
 from provisioning.enrolment.claimfile import ClaimFile
 from provisioning.firstboot.units import BOX_FOLDER, EDGE_UNIT, SEALTRACE, units
 from provisioning.image.settings import Releases, SystemSettings
+from provisioning.image.software import list_of_wheels
 from provisioning.site import tomltext
 
 CLAIM_PATH = "/etc/sealtrace/claim.toml"
@@ -25,6 +26,7 @@ _UNITS = "/etc/systemd/system"
 FIRST_BOOT_UNIT = "sealtrace-first-boot.service"
 TIME_SERVERS_PATH = "/etc/systemd/timesyncd.conf.d/sealtrace.conf"
 PIP_CONFIG_PATH = "/etc/pip.conf"
+SOFTWARE_PATH = "/etc/sealtrace/software.txt"
 SERVICE_USER = "sealtrace"
 
 
@@ -48,7 +50,6 @@ var=${SEALTRACE_VAR:-/var/lib/sealtrace}
 opt=${SEALTRACE_OPT:-/opt/sealtrace}
 user=${SEALTRACE_USER-sealtrace}
 systemctl=${SEALTRACE_SYSTEMCTL:-systemctl}
-requirement=${SEALTRACE_REQUIREMENT:-@REQUIREMENT@}
 clock_wait_s=${SEALTRACE_CLOCK_WAIT_S:-600}
 
 boot=${SEALTRACE_BOOT:-}
@@ -93,19 +94,30 @@ give "$var/box"
 
 if [ -z "${SEALTRACE_COMMAND:-}" ]; then
     if [ ! -e "$opt/.complete" ]; then
+        software=$etc/software.txt
+        [ -s "$software" ] ||
+            fail "there is no list of software at $software; nothing is installed without" \\
+                "its hash; build the image again with --wheels, or with --requirements"
         rm -rf "$opt"
+        set -- install --quiet --disable-pip-version-check --require-hashes --no-deps \\
+            --only-binary :all: --requirement "$software"
         if [ -n "$boot" ] && [ -d "$boot/sealtrace/wheels" ]; then
             say "installing the software from the boot partition"
             wheels=$boot/sealtrace/wheels
             check "$wheels"
-            python3 -m venv --without-pip "$opt"
             pip=$(ls "$wheels"/pip-*.whl | head -n 1)
-            python3 "$pip/pip" --python "$opt/bin/python" install --quiet --no-index \\
-                --find-links "$wheels" --disable-pip-version-check sealtrace
+            sum=$(sha256sum "$pip" | cut -c 1-64)
+            grep -q "^pip==.*--hash=sha256:$sum" "$software" ||
+                fail "$pip is not the one on the list of the software; flash the card again"
+            python3 -m venv --without-pip "$opt"
+            python3 "$pip/pip" --isolated --python "$opt/bin/python" "$@" --no-index \\
+                --find-links "$wheels" ||
+                fail "the software on the card is not what the list names; flash the card again"
         else
             say "installing the software over the network"
             python3 -m venv "$opt"
-            "$opt/bin/python" -m pip install --quiet --disable-pip-version-check "$requirement"
+            "$opt/bin/python" -m pip "$@" ||
+                fail "the software cannot be had as the list names it, by hash; nothing runs"
         fi
         touch "$opt/.complete"
     fi
@@ -183,6 +195,7 @@ User={SERVICE_USER}
 WorkingDirectory={BOX_FOLDER}
 # A release that was installed since, if there is one; else the one of the card.
 Environment=PYTHONPATH=/var/lib/sealtrace/agents/current
+Environment=ORT_DISABLE_TELEMETRY=1
 ExecStart={SEALTRACE} edge run --config {BOX_FOLDER}/box.toml
 ExecReload=/bin/kill -HUP $MAINPID
 WatchdogSec=60
@@ -215,6 +228,8 @@ UMask=0077
 # Nothing of this process on a disk: no core dumps, no swap.
 LimitCORE=0
 MemorySwapMax=0
+LimitNOFILE=65536
+TasksMax=512
 
 [Install]
 WantedBy=multi-user.target
@@ -246,18 +261,18 @@ WantedBy=timers.target
 """
 
 
-def system_files(claim: ClaimFile, settings: SystemSettings, version: str) -> Sequence[SystemFile]:
-    """Return the files for a box, in the order of their paths.
-
-    :param version: of sealtrace, to be installed when no wheels are given.
-    """
+def system_files(claim: ClaimFile, settings: SystemSettings) -> Sequence[SystemFile]:
+    """Return the files for a box, in the order of their paths."""
     files = [
         SystemFile(CLAIM_PATH, claim.to_toml(), 0o600),
-        SystemFile(SCRIPT_PATH, _SCRIPT.replace("@REQUIREMENT@", f"sealtrace=={version}"), 0o755),
+        SystemFile(SCRIPT_PATH, _SCRIPT, 0o755),
         SystemFile(f"{_UNITS}/{FIRST_BOOT_UNIT}", _FIRST_BOOT),
         SystemFile(f"{_UNITS}/{EDGE_UNIT}", _EDGE),
         *(SystemFile(f"{_UNITS}/{name}", text) for name, text in units().items()),
     ]
+    software = list_of_wheels(settings.wheels) or settings.requirements
+    if software:
+        files.append(SystemFile(SOFTWARE_PATH, software))
     if settings.releases is not None:
         files += [
             SystemFile(UPDATES_PATH, _updates(claim, settings.releases)),

@@ -92,10 +92,11 @@ class SystemSettings:
         wifi: a wireless network; None: cable only.
         ntp: time servers of the site; none: the distribution's.
         cameras: cameras and where they are, for the box alone.
-        wheels: the software, installed without network; none: got by pip.
+        wheels: the software, installed without network; none: got by pip, by its hashes.
         models: the files of the signed model bundle; none: it comes with the releases.
         releases: where releases come from; None: the box is not updated by itself.
         index_url: where pip gets the software when there are no wheels; empty: pip's own setting.
+        requirements: the software by hash, fetched from that index when there are no wheels.
     """
 
     hostname: str
@@ -109,6 +110,7 @@ class SystemSettings:
     models: tuple[CardFile, ...] = ()
     releases: Releases | None = None
     index_url: str = ""
+    requirements: str = ""
 
     def require_possible(self) -> None:
         """Check names of host, zone and servers.

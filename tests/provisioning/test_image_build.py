@@ -70,7 +70,13 @@ def claim(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def build(claim: Path, tmp_path: Path) -> Build:
+def software(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A list of software by hash, outside of what tests look into."""
+    return tmp_path_factory.mktemp("software") / "software.txt"
+
+
+@pytest.fixture
+def build(claim: Path, tmp_path: Path, software: Path) -> Build:
     """Run `image build` for box-7; further options are given as words."""
 
     def run(base: Path, *words: str | Path, out: str = "box-7.img", check: int = 0) -> Any:
@@ -78,6 +84,10 @@ def build(claim: Path, tmp_path: Path) -> Build:
         options = ["--base", base, "--box", "box-7", "--claim", claim, "--out", tmp_path / out]
         if not {"--sha256", "--checksums", "--no-checksum"} & set(words):
             options += ["--sha256", digest]
+        if not {"--wheels", "--requirements"} & set(words):
+            listed = software
+            listed.write_text(f"sealtrace==0.1.0 --hash=sha256:{'0' * 64}\n")
+            options += ["--requirements", listed]
         done = CliRunner().invoke(app, ["build", *map(str, [*options, *words])])
         assert done.exit_code == check, done.output
         return done
@@ -301,7 +311,7 @@ def test_without_a_checksum_nothing_is_built(
 
 
 def test_claims_of_other_boxes_and_old_ones_are_refused(
-    build: Build, stock: StockImage, tmp_path: Path
+    build: Build, stock: StockImage, tmp_path: Path, software: Path
 ) -> None:
     other = make_claim(tmp_path / "other", box="box-8")
     assert "claim of box 'box-8'" in build(stock.path, "--claim", other, check=1).output
@@ -310,7 +320,8 @@ def test_claims_of_other_boxes_and_old_ones_are_refused(
     used = tmp_path / "used.claim"
     load_claim(make_claim(tmp_path / "new")).used().write(used)
     assert "has been used" in build(stock.path, "--claim", used, check=1).output
-    bare = ["build", "--base", stock.path, "--no-checksum", "--claim", other, "--out"]
+    bare = ["build", "--base", stock.path, "--no-checksum", "--claim", other]
+    bare += ["--requirements", software, "--out"]
     done = CliRunner().invoke(app, [*map(str, bare), str(tmp_path / "box-8.img")])
     assert "box-8 must start" in done.output, "the box's name stands in the claim"
 

@@ -19,7 +19,8 @@ from provisioning.enrolment.claimfile import load_claim
 from provisioning.image import cloudinit
 from provisioning.image.claim import read_claim
 from provisioning.image.firstboot_files import SCRIPT_PATH, SystemFile, system_files
-from provisioning.image.settings import Releases, SystemSettings, Wifi
+from provisioning.image.settings import CardFile, Releases, SystemSettings, Wifi
+from provisioning.image.software import list_of_wheels
 from provisioning.releases.update_config import load_updates
 
 # Stands for `sealtrace` on the box: writes down how it was called, enrols if the network is there.
@@ -42,7 +43,7 @@ def main():
 def files(tmp_path: Path) -> dict[str, SystemFile]:
     """The files of box-7's system."""
     claim = read_claim(make_claim(tmp_path / "claims"))
-    found = system_files(claim, SystemSettings(hostname="box-7"), "0.1.0")
+    found = system_files(claim, SystemSettings(hostname="box-7"))
     return {file.path: file for file in found}
 
 
@@ -59,6 +60,7 @@ class Box:
         self.systemctl.chmod(0o755)
         self.units = folder / "units"
         self.etc.mkdir()
+        self.software = self.etc / "software.txt"
         (self.etc / "claim.toml").write_text(files["/etc/sealtrace/claim.toml"].text)
         card = self.boot / "sealtrace"
         card.mkdir(parents=True)
@@ -75,6 +77,9 @@ class Box:
             (folder / name).write_bytes(data)
             lines.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
         (folder.parent / f"{kind}.sha256").write_text("".join(lines))
+        if kind == "wheels":
+            wheels = [CardFile(folder / line.split()[1], line.split()[0]) for line in lines]
+            self.software.write_text(list_of_wheels(wheels))
 
     def start(self, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -138,7 +143,7 @@ def test_a_box_installs_itself_from_its_card_and_enrols(box: Box) -> None:
         f"box enrol --folder {box.var}/box --claim-file {box.etc}/claim.toml"
         f" --cameras-file {box.etc}/cameras.json"
     ]
-    assert not list(box.etc.iterdir()), "neither claim nor cameras stay behind"
+    assert list(box.etc.iterdir()) == [box.software], "neither claim nor cameras stay behind"
     assert (box.var / "models" / "face.onnx").read_bytes() == b"\x01" * 5000
     assert (box.var / "box").stat().st_mode & 0o777 == 0o700
     units = box.units.read_text()
@@ -176,11 +181,70 @@ def test_a_damaged_card_is_told_and_nothing_is_installed(box: Box) -> None:
     assert not box.opt.exists()
 
 
+def test_a_wheel_swapped_on_the_card_with_its_sum_is_not_installed(box: Box) -> None:
+    wheels = box.boot / "sealtrace" / "wheels"
+    listed = box.software.read_text()
+    shutil.rmtree(wheels)
+    evil = agent_wheel(box.boot) + b"evil"
+    box.fill("wheels", {"pip": bundled_pip().read_bytes(), "agent": evil})
+    box.software.write_text(listed)
+    done = box.start()
+    assert done.returncode != 0
+    assert "not what the list names" in done.stderr
+    assert not (box.opt / ".complete").exists()
+    assert not (box.var / "calls").exists()
+
+
+def test_a_pip_swapped_on_the_card_with_its_sum_is_not_run(box: Box) -> None:
+    listed = box.software.read_text()
+    shutil.rmtree(box.boot / "sealtrace" / "wheels")
+    box.fill("wheels", {"pip": b"no pip", "agent": agent_wheel(box.boot)})
+    box.software.write_text(listed)
+    done = box.start()
+    assert done.returncode != 0
+    assert "not the one on the list" in done.stderr
+    assert not box.opt.exists()
+
+
+@pytest.mark.parametrize("with_wheels", [True, False])
+def test_without_a_list_nothing_is_installed(box: Box, with_wheels: bool) -> None:
+    box.software.unlink()
+    if not with_wheels:
+        shutil.rmtree(box.boot / "sealtrace" / "wheels")
+    done = box.start()
+    assert done.returncode != 0
+    assert "nothing is installed without its hash" in done.stderr
+    assert not box.opt.exists()
+
+
+def test_an_index_that_serves_another_wheel_under_the_name_is_refused(
+    box: Box, tmp_path: Path
+) -> None:
+    wheels = box.boot / "sealtrace" / "wheels"
+    true = (wheels / "sealtrace-0.1.0-py3-none-any.whl").read_bytes()
+    shutil.rmtree(wheels)
+    lines = box.software.read_text().splitlines()
+    box.software.write_text(next(line for line in lines if line.startswith("sealtrace")) + "\n")
+    served = tmp_path / "index" / "sealtrace"
+    served.mkdir(parents=True)
+    name = "sealtrace-0.1.0-py3-none-any.whl"
+    index = {"PIP_INDEX_URL": served.parent.as_uri(), "PIP_CONFIG_FILE": os.devnull}
+    (served / "index.html").write_text(f'<a href="{name}">{name}</a>')
+    (served / name).write_bytes(true + b"evil")
+    done = box.start(**index)
+    assert done.returncode != 0
+    assert "by hash; nothing runs" in done.stderr
+    assert not (box.var / "calls").exists()
+    (served / name).write_bytes(true)
+    done = box.start(**index)
+    assert done.returncode == 0, done.stderr
+
+
 def test_units_and_updates_are_what_their_readers_understand(tmp_path: Path) -> None:
     claim = read_claim(make_claim(tmp_path / "claims"))
     releases = Releases("https://releases.example/repo", '{"signed": {"_type": "root"}}', "canary")
     settings = SystemSettings(hostname="box-7", releases=releases, ntp=("10.0.0.1", "ntp.example"))
-    files = {file.path: file for file in system_files(claim, settings, "0.1.0")}
+    files = {file.path: file for file in system_files(claim, settings)}
     written = tmp_path / "updates.toml"
     written.write_text(files["/etc/sealtrace/updates.toml"].text)
     updates = load_updates(written)

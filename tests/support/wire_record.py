@@ -73,11 +73,11 @@ def contacts(record: Path) -> Iterator[Contact]:
         elif call in _CLONES and (child := re.search(r"= (\d+)$", rest)):
             roles.setdefault(child[1], roles.get(pid, ""))
         elif call == "getsockname" and (port := _PORT.search(rest)):
-            own.add((pid, port[1]))
+            own.add((roles.get(pid, ""), port[1]))
         elif call in {"connect", "sendto", "sendmsg", "sendmmsg"}:
             for address in _ADDRESS.finditer(rest):
                 port, host = _PORT.search(address["rest"]), _HOST.search(address["rest"])
-                if port is not None and (pid, port[1]) in own:
+                if port is not None and (roles.get(pid, ""), port[1]) in own:
                     continue
                 yield Contact(
                     roles.get(pid, ""),

@@ -20,7 +20,7 @@ from puppet_box import PuppetBox, announced, person, slots_ago
 from query_desk import QueryDesk, template_of
 from running_site import SERVERS, RunningSite, read_rows
 from started_box import StartedBox
-from stock_image import MIB, make_stock_image, packed
+from stock_image import MIB, make_stock_image, packed, software_list
 from waiting import wait_for
 
 from edge_agent.config import load_box
@@ -73,6 +73,7 @@ class Headquarters:
         said = self.site.command(
             "image", "build", "--base", str(self.stock), "--box", box, "--claim", str(claim),
             "--sha256", hashlib.sha256(self.stock.read_bytes()).hexdigest(),
+            "--requirements", str(software_list(self.site.local.folder)),
             "--models", str(self.site.local.paths.models), "--out", str(out), *options,
             expect=expect,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from running_site import SERVERS, RunningSite
 from started_box import StartedBox
-from stock_image import make_stock_image, packed
+from stock_image import make_stock_image, packed, software_list
 from waiting import wait_for
 
 from edge_agent.config import load_box
@@ -56,6 +56,7 @@ def card(site: RunningSite, short_clip: ClipTruth) -> Path:
         "--sha256", hashlib.sha256(stock.read_bytes()).hexdigest(),
         "--claim", str(folder / f"{BOX}.claim.toml"),
         "--camera", f"{CAMERA}=file:{short_clip.path.resolve()}",
+        "--requirements", str(software_list(folder)),
         "--models", str(site.local.paths.models), "--out", str(folder / "box-7.img"),
     )  # fmt: skip
     told = site.command(
