@@ -347,7 +347,11 @@ def _describe(about: Manifest) -> None:
         "network": f"cable{f', wireless {about.wifi}' if about.wifi else ''}",
         "cameras": ", ".join(about.cameras) or "as the site has them",
         "software": f"{about.sealtrace}, "
-        + (f"{len(about.wheels)} wheels on the card" if about.wheels else "over the network, by hash"),
+        + (
+            f"{len(about.wheels)} wheels on the card"
+            if about.wheels
+            else "over the network, by hash"
+        ),
         "models": _models(bool(about.models), bool(about.releases)),
         "updates": f"from {about.releases}" if about.releases else "by hand",
         "made from": f"{about.base} (sha256 {about.base_sha256[:16]}…)",

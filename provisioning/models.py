@@ -52,6 +52,8 @@ _CALIBRATION = Path(__file__).with_name("calibration") / "mobilefacenet.json"
 
 Parameters = dict[str, float | int | str | bool | tuple[float, ...] | tuple[str, ...]]
 
+_NO_CLASSIFIER: tuple[type[Exception], ...] = (*LOAD_ERRORS, KeyError, ValueError)
+
 
 class ModelBuildError(OperationError):
     """The bundle cannot be built as asked: the mask model or the folder is in the way."""
@@ -311,7 +313,7 @@ def _mask_thresholds(path: Path, data: bytes) -> Parameters:
         properties = cpu_session(data).get_modelmeta().custom_metadata_map
         names = ("threshold_masked", "threshold_unmasked")
         return {name: float(properties[name]) for name in names}
-    except (*LOAD_ERRORS, KeyError, ValueError) as error:
+    except _NO_CLASSIFIER as error:
         raise ModelBuildError(
             f"{path} is not a mask classifier with thresholds in it ({error}); name another file"
         ) from None

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from runtime.process import silence_libraries
 
+__all__ = ["LOAD_ERRORS", "InferenceSession", "cpu_session"]
+
 silence_libraries()
 
 import onnxruntime  # noqa: E402, TID251 - only once it has been told to keep to itself
+from onnxruntime import InferenceSession  # noqa: E402, TID251 - the same
 from onnxruntime.capi import onnxruntime_pybind11_state as _state  # noqa: E402, TID251 - the same
-
-InferenceSession = onnxruntime.InferenceSession
-"""A model that is loaded."""
 
 LOAD_ERRORS: tuple[type[Exception], ...] = (
     _state.Fail,
@@ -43,4 +43,4 @@ def cpu_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if quiet:
         options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
