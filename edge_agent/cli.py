@@ -167,7 +167,7 @@ def _example() -> BoxConfig:
     return BoxConfig(
         site="demo",
         box="box-1",
-        authority="00" * 32,
+        authority="58" + "66" * 31,
         cameras=(CameraConfig(name="cam-1", source="rtsp://camera.example/stream"),),
     )
 

@@ -487,7 +487,7 @@ def test_folders_that_are_not_of_this_site(desk: Desk, tmp_path: Path) -> None:
     missing = desk.run("verify", str(tmp_path / "nowhere"))
     assert (missing.exit_code, "not a folder of audit logs" in missing.output) == (1, True)
     value = json.loads((desk.out / SITE_FILE).read_text())
-    (desk.out / SITE_FILE).write_text(json.dumps(value | {"authority": "00" * 32}))
+    (desk.out / SITE_FILE).write_text(json.dumps(value | {"authority": "58" + "66" * 31}))
     for done in (desk.verify(), desk.run("fetch", "--out", str(desk.out))):
         assert done.exit_code == 1
         assert "authority" in done.output

@@ -107,7 +107,7 @@ class Site:
         self.take(ENVELOPE, self.segment(1))
         self._file()
 
-        def client(url: str, _tls: None, _timeout_s: float) -> httpx.Client:
+        def client(url: str, _tls: None, _timeout_s: float, **_limits: object) -> httpx.Client:
             return httpx.Client(base_url=url, transport=httpx.MockTransport(self._serve))
 
         monkeypatch.setattr(aggregator.grants, "client", client)

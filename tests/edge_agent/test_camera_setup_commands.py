@@ -51,7 +51,7 @@ def film(tmp_path: Path) -> Path:
 def box(tmp_path: Path, film: Path) -> Path:
     path = tmp_path / "box.toml"
     path.write_text(
-        f'site = "demo"\nbox = "box-1"\nauthority = "{"00" * 32}"\nbundle = "models"\n'
+        f'site = "demo"\nbox = "box-1"\nauthority = "58{"66" * 31}"\nbundle = "models"\n'
         '[[cameras]]\nname = "door"  # the front\nsource = "file:door.avi"\n'
         '[[cameras]]\nname = "hall"\nsource = "rtsp://me:hunter2@camera.invalid/1"\n'
         "detect_fps = 4\n[cameras.homography]\nmatrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]\n"

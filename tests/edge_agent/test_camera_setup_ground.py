@@ -210,7 +210,7 @@ detect_fps = 4
 [vision]
 # zoomed
 detect_width = 1280
-""" % ("00" * 32)
+""" % ("58" + "66" * 31)
 
 
 @pytest.fixture

@@ -533,12 +533,12 @@ def test_a_received_grant_of_other_labels_than_were_logged() -> None:
 
 def test_a_grant_under_a_policy_without_a_floor_is_judged_on_the_rest() -> None:
     text = s.POLICY_TEXT.replace(b'"sample-16@00000000" = 0.4\n', b"")
-    lax = parse_policy(text)
+    lax = parse_policy(text.replace(b"version = 1\n", b"version = 2\n"))
     for approvers, found in ((("bo", "cy"), set()), (("bo",), {K.GRANT_UNAUTHORIZED})):
         site = Site()
         site.policies[lax.digest] = lax
         for log in site.logs.values():
-            log.add("policy", {"version": 1, "digest": lax.digest}, query_id=None)
+            log.add("policy", {"version": 2, "digest": lax.digest}, query_id=None)
         signed = s.query(policy_digest=lax.digest, thresholds={s.MODEL: -1.0})
         query = signed.sign(s.signing_key("ana"))
         approvals = [s.approval(query, name, policy_digest=lax.digest) for name in approvers]

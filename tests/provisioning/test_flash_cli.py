@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stock_image import make_claim, make_stock_image, mbr
+from stock_image import make_claim, make_stock_image, mbr, software_list
 from typer.testing import CliRunner
 
 from provisioning import flash_cli
@@ -181,7 +181,8 @@ def test_an_image_is_built_and_flashed(tmp_path: Path, loop: str) -> None:
     built = tmp_path / "box-7.img"
     options = ["--base", str(stock.path), "--box", "box-7", "--out", str(built), "--sha256",
                hashlib.sha256(stock.path.read_bytes()).hexdigest(),
-               "--claim", str(make_claim(tmp_path / "claims"))]  # fmt: skip
+               "--claim", str(make_claim(tmp_path / "claims")),
+               "--requirements", str(software_list(tmp_path))]  # fmt: skip
     done = CliRunner().invoke(image_app, ["build", *options])
     assert done.exit_code == 0, done.output
     told = run("--image", built, "--device", loop, "--loop-devices", "--yes-device", loop)
