@@ -24,9 +24,9 @@ from provisioning.image.settings import (
     read_models,
     read_releases,
     read_ssh_key,
-    read_wheels,
 )
-from provisioning.image.software import read_requirements
+from provisioning.image.sign_cli import named_software, sign
+from provisioning.image.software import open_list
 from provisioning.site.plan import CameraPlan, redacted_source
 from runtime.fsio import read_file, sha256_file
 from runtime.terminal import reported, say, warn
@@ -170,11 +170,8 @@ def build(
     """
     with reported("stopped; no image was written"):
         claimed = read_claim(claim, box=box)
-        if (wheels is None) == (requirements is None):
-            raise ImageError(
-                "give the software by hash: --wheels DIR puts it on the card, --requirements FILE"
-                " lists it for the site's index; a box installs nothing else"
-            )
+        listed, on_card, text = named_software(wheels, requirements)
+        software = open_list(text, listed, claimed.authority_key, claimed.site)
         authority = claimed.authority_key.raw
         request = BuildRequest(
             base=base,
@@ -187,11 +184,12 @@ def build(
                 wifi=_wifi(wifi, wifi_country, wifi_passphrase_file, is_open=wifi_open),
                 ntp=tuple(ntp or ()),
                 cameras=_cameras(camera),
-                wheels=read_wheels(wheels) if wheels else (),
+                wheels=on_card,
                 models=read_models(models, [authority]) if models else (),
                 releases=_releases(releases, releases_root, group, public=releases_public_ca),
                 index_url=index_url,
-                requirements=read_requirements(requirements) if requirements else "",
+                software=software.text,
+                software_signature=software.signature,
             ),
             out=out,
             epoch_s=_epoch(),
@@ -204,6 +202,12 @@ def build(
         with bars() as progress:
             built = build_image(request, progress)
         _report(built, request)
+
+
+app.command(
+    epilog="Examples:  sealtrace image sign north --wheels wheels   |   sealtrace image sign north"
+    " --requirements software.txt"
+)(sign)
 
 
 @app.command(epilog="Example:  sealtrace image show box-7.img")

@@ -29,10 +29,16 @@ from provisioning.image.bootpartition import (
 )
 from provisioning.image.errors import BootPartitionFull, ImageError, ImageExists
 from provisioning.image.fat import FatVolume, require_mtools
-from provisioning.image.firstboot_files import CLAIM_PATH, system_files
+from provisioning.image.firstboot_files import (
+    CLAIM_PATH,
+    SIGNATURE_PATH,
+    SOFTWARE_PATH,
+    system_files,
+)
 from provisioning.image.manifest import Manifest
 from provisioning.image.progress import Bars
 from provisioning.image.settings import SystemSettings
+from provisioning.image.software import SoftwareList, parse_signature
 from runtime.config import ConfigError, parse
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, sha256_file
 
@@ -292,6 +298,10 @@ def _doubts(volume: FatVolume, about: Manifest) -> list[str]:
         claim = _claim_in(files)
         if (claim.site, claim.box) != (about.site, about.box):
             found.append(f"its claim is of box '{claim.box}' of site '{claim.site}'")
+        if SIGNATURE_PATH in files:  # images of earlier versions hold none
+            signature = parse_signature(files[SIGNATURE_PATH])
+            listed = SoftwareList(files.get(SOFTWARE_PATH, ""), signature)
+            listed.verify(claim.authority_key, claim.site, what="its list of software")
         if claim.expires_at != about.claim_expires_at:
             found.append(f"its claim runs out at {claim.expires_at:%Y-%m-%d %H:%M} UTC")
     except ImageError as error:

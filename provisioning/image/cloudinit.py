@@ -98,7 +98,7 @@ def user_data(settings: SystemSettings, files: Sequence[SystemFile], *, raspberr
         "runcmd": commands,
     }
     if not settings.wheels:
-        values |= {"package_update": True, "packages": ["python3-venv"]}
+        values |= {"package_update": True, "packages": ["openssl", "python3-venv"]}
     return HEADER + _dump(values)
 
 

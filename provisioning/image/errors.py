@@ -37,6 +37,10 @@ class ClaimUnusable(ImageError):
     """The enrolment claim is malformed, has run out, or is for another box."""
 
 
+class SoftwareUnsigned(ImageError):
+    """The software for boxes is not what the site's authority signed."""
+
+
 class ImageExists(ImageError):
     """There is a file at the image's name already, and it is another one."""
 

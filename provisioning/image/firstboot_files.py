@@ -14,7 +14,7 @@ from typing import Any
 from provisioning.enrolment.claimfile import ClaimFile
 from provisioning.firstboot.units import BOX_FOLDER, EDGE_UNIT, SEALTRACE, units
 from provisioning.image.settings import Releases, SystemSettings
-from provisioning.image.software import list_of_wheels
+from provisioning.image.software import DOMAIN
 from provisioning.site import tomltext
 
 CLAIM_PATH = "/etc/sealtrace/claim.toml"
@@ -27,6 +27,7 @@ FIRST_BOOT_UNIT = "sealtrace-first-boot.service"
 TIME_SERVERS_PATH = "/etc/systemd/timesyncd.conf.d/sealtrace.conf"
 PIP_CONFIG_PATH = "/etc/pip.conf"
 SOFTWARE_PATH = "/etc/sealtrace/software.txt"
+SIGNATURE_PATH = f"{SOFTWARE_PATH}.sig"
 SERVICE_USER = "sealtrace"
 
 
@@ -67,6 +68,34 @@ give() {
     if [ -n "$user" ] && [ "$(id -u)" = 0 ]; then chown "$user:" "$@"; fi
 }
 
+# Checks that the authority whom the claim names signed this list of software for the claim's site.
+# No software of ours is there yet: the system's own Python lays out what its openssl verifies.
+verify() {
+    claim=$etc/claim.toml
+    [ -f "$claim" ] || claim=$var/box/claim.toml
+    [ -s "$1.sig" ] || fail "the list of software at $1 is not signed; nothing is installed"
+    command -v openssl >/dev/null ||
+        fail "this system has no openssl to check a signature with; take another stock image"
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    python3 -I - "$claim" "$1" "$work" <<'END' ||
+import pathlib, sys, tomllib
+claim, listed, work = map(pathlib.Path, sys.argv[1:])
+told = tomllib.loads(claim.read_text())
+key = bytes.fromhex("302a300506032b6570032100" + told["authority"])  # RFC 8410
+head = "DOMAIN\\n" + told["site"] + "\\n"
+(work / "key").write_bytes(key)
+(work / "message").write_bytes(head.encode() + listed.read_bytes())
+signature = pathlib.Path(str(listed) + ".sig").read_text()
+(work / "signature").write_bytes(bytes.fromhex(signature))
+END
+        fail "the claim, or the signature of $1, is damaged; flash the card again"
+    openssl pkeyutl -verify -rawin -pubin -keyform DER -inkey "$work/key" -in "$work/message" \\
+        -sigfile "$work/signature" >/dev/null 2>&1 ||
+        fail "the list of software at $1 is not what this site's authority signed; nothing is" \\
+            "installed"
+}
+
 # Checks the files in a folder of the card against the list beside it.
 check() {
     (cd "$1" && sha256sum --quiet --strict --check "$1.sha256") ||
@@ -98,6 +127,7 @@ if [ -z "${SEALTRACE_COMMAND:-}" ]; then
         [ -s "$software" ] ||
             fail "there is no list of software at $software; nothing is installed without" \\
                 "its hash; build the image again with --wheels, or with --requirements"
+        verify "$software"
         rm -rf "$opt"
         set -- install --quiet --disable-pip-version-check --require-hashes --no-deps \\
             --only-binary :all: --requirement "$software"
@@ -159,7 +189,7 @@ $systemctl enable --now sealtrace-keys.service sealtrace-renew.timer
 if [ -f "$etc/updates.toml" ]; then $systemctl enable --now sealtrace-update.timer; fi
 $systemctl enable --now sealtrace-edge.service
 say "this box is enrolled and its agent runs"
-"""
+""".replace("DOMAIN", DOMAIN)
 
 _FIRST_BOOT = f"""\
 [Unit]
@@ -270,9 +300,11 @@ def system_files(claim: ClaimFile, settings: SystemSettings) -> Sequence[SystemF
         SystemFile(f"{_UNITS}/{EDGE_UNIT}", _EDGE),
         *(SystemFile(f"{_UNITS}/{name}", text) for name, text in units().items()),
     ]
-    software = list_of_wheels(settings.wheels) or settings.requirements
-    if software:
-        files.append(SystemFile(SOFTWARE_PATH, software))
+    if settings.software:
+        files += [
+            SystemFile(SOFTWARE_PATH, settings.software),
+            SystemFile(SIGNATURE_PATH, f"{settings.software_signature.hex()}\n"),
+        ]
     if settings.releases is not None:
         files += [
             SystemFile(UPDATES_PATH, _updates(claim, settings.releases)),

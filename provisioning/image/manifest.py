@@ -125,6 +125,6 @@ def _plain(settings: SystemSettings) -> dict[str, Any]:
         "ntp": settings.ntp,
         "cameras": [camera.table() for camera in settings.cameras],
         "index_url": settings.index_url,
-        "requirements": settings.requirements,
+        "software": [settings.software, settings.software_signature.hex()],
         "releases": settings.releases and dataclasses.astuple(settings.releases),
     }

@@ -96,7 +96,9 @@ class SystemSettings:
         models: the files of the signed model bundle; none: it comes with the releases.
         releases: where releases come from; None: the box is not updated by itself.
         index_url: where pip gets the software when there are no wheels; empty: pip's own setting.
-        requirements: the software by hash, fetched from that index when there are no wheels.
+        software: all that the box may install, by hash: the wheels, or what is fetched from that
+            index when there are none. Empty: the box installs nothing.
+        software_signature: the site authority's signature over that list.
     """
 
     hostname: str
@@ -110,7 +112,8 @@ class SystemSettings:
     models: tuple[CardFile, ...] = ()
     releases: Releases | None = None
     index_url: str = ""
-    requirements: str = ""
+    software: str = ""
+    software_signature: bytes = b""
 
     def require_possible(self) -> None:
         """Check names of host, zone and servers.

@@ -33,17 +33,23 @@ from stock_image import (
     mbr,
     packed,
     read_fat_file,
+    signature_of,
+    software_list,
 )
 from typer.testing import CliRunner
 
+from protocol.signing import SigningKey
 from provisioning.enrolment.claimfile import load_claim
 from provisioning.image.blockmap import BlockMap, map_image
 from provisioning.image.build import BuildRequest, build_image
 from provisioning.image.claim import read_claim
-from provisioning.image.errors import ImageError
+from provisioning.image.errors import ImageError, SoftwareUnsigned
 from provisioning.image.progress import Bars
-from provisioning.image.settings import CardFile, SystemSettings
+from provisioning.image.settings import CardFile, SystemSettings, read_wheels
+from provisioning.image.software import list_of_wheels, open_list, read_requirements
 from provisioning.image_cli import app
+from provisioning.site import open_site
+from provisioning.site.layout import SitePaths
 
 pytestmark = pytest.mark.skipif(shutil.which("mcopy") is None, reason="needs mtools")
 
@@ -72,7 +78,7 @@ def claim(tmp_path: Path) -> Path:
 @pytest.fixture
 def software(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A list of software by hash, outside of what tests look into."""
-    return tmp_path_factory.mktemp("software") / "software.txt"
+    return software_list(tmp_path_factory.mktemp("software"))
 
 
 @pytest.fixture
@@ -85,9 +91,7 @@ def build(claim: Path, tmp_path: Path, software: Path) -> Build:
         if not {"--sha256", "--checksums", "--no-checksum"} & set(words):
             options += ["--sha256", digest]
         if not {"--wheels", "--requirements"} & set(words):
-            listed = software
-            listed.write_text(f"sealtrace==0.1.0 --hash=sha256:{'0' * 64}\n")
-            options += ["--requirements", listed]
+            options += ["--requirements", software]
         done = CliRunner().invoke(app, ["build", *map(str, [*options, *words])])
         assert done.exit_code == check, done.output
         return done
@@ -343,6 +347,8 @@ def wheelhouse(folder: Path, *, size: int = 1000) -> Path:
     folder.mkdir()
     for name in ("pip-25.0-py3-none-any.whl", "sealtrace-0.1.0-py3-none-any.whl"):
         (folder / name).write_bytes(os.urandom(size))
+    text = list_of_wheels(read_wheels(folder))
+    (folder / "software.sig").write_text(signature_of(text))
     return folder
 
 
@@ -353,7 +359,7 @@ def test_wheels_go_onto_the_card_with_their_sums(
     build(stock.path, "--wheels", wheels)
     image = tmp_path / "box-7.img"
     sums = read_fat_file(image, MIB, "sealtrace/wheels.sha256").decode()
-    for path in wheels.iterdir():
+    for path in wheels.glob("*.whl"):
         assert read_fat_file(image, MIB, f"sealtrace/wheels/{path.name}") == path.read_bytes()
         assert f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" in sums
     assert "packages" not in user_data(image)
@@ -380,6 +386,73 @@ def test_a_wheel_that_changed_since_it_was_read_stops_the_build(
     with pytest.raises(ImageError, match="changed while they were copied"):
         build_image(request, Bars(None))
     assert not request.out.exists()
+
+
+def test_software_that_the_authority_did_not_sign_goes_onto_no_card(
+    build: Build, stock: StockImage, tmp_path: Path, software: Path
+) -> None:
+    wheels = wheelhouse(tmp_path / "wheels")
+    extra = wheels / "more-1-py3-none-any.whl"
+    extra.write_bytes(b"unseen")
+    assert "is not what the authority" in build(stock.path, "--wheels", wheels, check=1).output
+    extra.unlink()
+    signature = wheels / "software.sig"
+    true = signature.read_text()
+    listed = list_of_wheels(read_wheels(wheels))
+    for text in ("", "zz" * 64, signature_of(listed, signer=SigningKey.generate("authority")),
+                 signature_of(listed, site="south")):  # fmt: skip
+        signature.write_text(text)
+        assert "is not what the authority" in build(stock.path, "--wheels", wheels, check=1).output
+    signature.unlink()
+    assert "is not signed" in build(stock.path, "--wheels", wheels, check=1).output
+    software.write_text(software.read_text() + f"more==1 --hash=sha256:{'1' * 64}\n")
+    told = build(stock.path, "--requirements", software, check=1).output
+    assert "is not what the authority" in told
+    assert not (tmp_path / "box-7.img").exists()
+    signature.write_text(true)
+    build(stock.path, "--wheels", wheels)
+
+
+def test_show_finds_a_list_of_software_that_was_changed(
+    build: Build, stock: StockImage, tmp_path: Path
+) -> None:
+    build(stock.path)
+    image = tmp_path / "box-7.img"
+    data = image.read_bytes()
+    assert b"sealtrace==0.1.0 --hash" in data
+    image.write_bytes(data.replace(b"sealtrace==0.1.0 --hash", b"sealtrace==0.0.9 --hash"))
+    shown = CliRunner().invoke(app, ["show", str(image)])
+    assert shown.exit_code == 1
+    assert "is not what the authority" in shown.output
+
+
+def test_the_authority_signs_just_what_it_shows(
+    site: SitePaths, passphrase: bytes, tmp_path: Path
+) -> None:
+    wheels = wheelhouse(tmp_path / "wheels")
+    (wheels / "software.sig").unlink()
+    secret = tmp_path / "passphrase"
+    secret.write_bytes(passphrase)
+
+    def sign(*words: str | Path) -> str:
+        options = ["sign", site.root, "--passphrase-file", secret, *words]
+        done = CliRunner().invoke(app, [str(word) for word in options])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    shown = sign("--wheels", wheels, "--dry-run")
+    assert "sealtrace==0.1.0 --hash=sha256:" in shown
+    assert not (wheels / "software.sig").exists()
+    assert "2 packages are signed" in sign("--wheels", wheels)
+    assert "just so" in sign("--wheels", wheels)
+    opened = open_site(site.root)
+    text = list_of_wheels(read_wheels(wheels))
+    open_list(text, wheels, opened.authority, opened.plan.site)
+    with pytest.raises(SoftwareUnsigned):
+        open_list(text, wheels, opened.authority, "south")
+    listed = software_list(tmp_path, signer=None)
+    assert "1 packages are signed" in sign("--requirements", listed)
+    open_list(read_requirements(listed), listed, opened.authority, opened.plan.site)
 
 
 def test_show_finds_a_wheel_that_was_changed(

@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
-from stock_image import make_claim
+from stock_image import AUTHORITY, make_claim, signature_of
 
+from protocol.signing import SigningKey
 from provisioning.enrolment.claimfile import load_claim
 from provisioning.image import cloudinit
 from provisioning.image.claim import read_claim
@@ -61,6 +63,7 @@ class Box:
         self.units = folder / "units"
         self.etc.mkdir()
         self.software = self.etc / "software.txt"
+        self.signature = self.etc / "software.txt.sig"
         (self.etc / "claim.toml").write_text(files["/etc/sealtrace/claim.toml"].text)
         card = self.boot / "sealtrace"
         card.mkdir(parents=True)
@@ -79,12 +82,19 @@ class Box:
         (folder.parent / f"{kind}.sha256").write_text("".join(lines))
         if kind == "wheels":
             wheels = [CardFile(folder / line.split()[1], line.split()[0]) for line in lines]
-            self.software.write_text(list_of_wheels(wheels))
+            self.list_software(list_of_wheels(wheels))
+
+    def list_software(
+        self, text: str, *, signer: SigningKey = AUTHORITY, site: str = "north"
+    ) -> None:
+        self.software.write_text(text)
+        self.signature.write_text(signature_of(text, signer=signer, site=site))
 
     def start(self, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["sh", str(self.script)],
             env={
+                "TMPDIR": str(self.etc.parent),
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "SEALTRACE_ETC": str(self.etc),
                 "SEALTRACE_VAR": str(self.var),
@@ -143,7 +153,8 @@ def test_a_box_installs_itself_from_its_card_and_enrols(box: Box) -> None:
         f"box enrol --folder {box.var}/box --claim-file {box.etc}/claim.toml"
         f" --cameras-file {box.etc}/cameras.json"
     ]
-    assert list(box.etc.iterdir()) == [box.software], "neither claim nor cameras stay behind"
+    left = set(box.etc.iterdir())
+    assert left == {box.software, box.signature}, "neither claim nor cameras stay behind"
     assert (box.var / "models" / "face.onnx").read_bytes() == b"\x01" * 5000
     assert (box.var / "box").stat().st_mode & 0o777 == 0o700
     units = box.units.read_text()
@@ -187,7 +198,7 @@ def test_a_wheel_swapped_on_the_card_with_its_sum_is_not_installed(box: Box) -> 
     shutil.rmtree(wheels)
     evil = agent_wheel(box.boot) + b"evil"
     box.fill("wheels", {"pip": bundled_pip().read_bytes(), "agent": evil})
-    box.software.write_text(listed)
+    box.list_software(listed)
     done = box.start()
     assert done.returncode != 0
     assert "not what the list names" in done.stderr
@@ -199,7 +210,7 @@ def test_a_pip_swapped_on_the_card_with_its_sum_is_not_run(box: Box) -> None:
     listed = box.software.read_text()
     shutil.rmtree(box.boot / "sealtrace" / "wheels")
     box.fill("wheels", {"pip": b"no pip", "agent": agent_wheel(box.boot)})
-    box.software.write_text(listed)
+    box.list_software(listed)
     done = box.start()
     assert done.returncode != 0
     assert "not the one on the list" in done.stderr
@@ -217,6 +228,58 @@ def test_without_a_list_nothing_is_installed(box: Box, with_wheels: bool) -> Non
     assert not box.opt.exists()
 
 
+def _unsigned(box: Box) -> None:
+    box.signature.unlink()
+
+
+def _altered(box: Box) -> None:
+    box.software.write_text(
+        box.software.read_text().replace("sealtrace==0.1.0", "sealtrace==0.0.9")
+    )
+
+
+def _lengthened(box: Box) -> None:
+    box.software.write_text(box.software.read_text() + f"more==1 --hash=sha256:{'0' * 64}\n")
+
+
+def _signed_by_another(box: Box) -> None:
+    box.list_software(box.software.read_text(), signer=SigningKey.generate("authority"))
+
+
+def _of_another_site(box: Box) -> None:
+    box.list_software(box.software.read_text(), site="south")
+
+
+def _of_other_software(box: Box) -> None:
+    old = box.software.read_text()
+    box.list_software(f"sealtrace==0.2.0 --hash=sha256:{'0' * 64}\n")
+    box.software.write_text(old)
+
+
+def _damaged_signature(box: Box) -> None:
+    box.signature.write_text("no digits")
+
+
+@pytest.mark.parametrize("over_the_network", [False, True])
+@pytest.mark.parametrize(
+    "spoil",
+    [_unsigned, _altered, _lengthened, _signed_by_another, _of_another_site, _of_other_software,
+     _damaged_signature],
+)  # fmt: skip
+def test_a_list_that_the_sites_authority_did_not_sign_stops_before_pip_runs(
+    box: Box, spoil: Callable[[Box], None], over_the_network: bool
+) -> None:
+    if over_the_network:
+        shutil.rmtree(box.boot / "sealtrace" / "wheels")
+    spoil(box)
+    done = box.start()
+    assert done.returncode != 0
+    assert "sign" in done.stderr
+    assert "installing the software" not in done.stdout
+    assert not box.opt.exists()
+    assert (box.etc / "claim.toml").exists()
+
+
 def test_an_index_that_serves_another_wheel_under_the_name_is_refused(
     box: Box, tmp_path: Path
 ) -> None:
@@ -224,7 +287,7 @@ def test_an_index_that_serves_another_wheel_under_the_name_is_refused(
     true = (wheels / "sealtrace-0.1.0-py3-none-any.whl").read_bytes()
     shutil.rmtree(wheels)
     lines = box.software.read_text().splitlines()
-    box.software.write_text(next(line for line in lines if line.startswith("sealtrace")) + "\n")
+    box.list_software(next(line for line in lines if line.startswith("sealtrace")) + "\n")
     served = tmp_path / "index" / "sealtrace"
     served.mkdir(parents=True)
     name = "sealtrace-0.1.0-py3-none-any.whl"

@@ -19,8 +19,12 @@ import pytest
 from backports import zstd
 from throwaway_ca import ThrowawayCa
 
+from protocol.signing import SigningKey
 from provisioning.enrolment.claimfile import ClaimFile, new_claim
+from provisioning.image.software import sign_list
 
+AUTHORITY = SigningKey("authority", bytes(range(32)))
+"""The authority of the site 'north' that claims here are of."""
 SECTOR = 512
 MIB = 1 << 20
 ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
@@ -254,7 +258,11 @@ def _make_root(path: Path, offset: int, size: int) -> None:
 
 
 def make_claim(
-    folder: Path, *, box: str = "box-7", hours: float = 72, authority: str = "ab" * 32
+    folder: Path,
+    *,
+    box: str = "box-7",
+    hours: float = 72,
+    authority: str = AUTHORITY.verify_key.raw.hex(),
 ) -> Path:
     """Write a claim file as `sealtrace box claim` does; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -279,8 +287,15 @@ def unpack_fat_folder(image: Path, offset: int, name: str, target: Path) -> None
     _mtools("mcopy", "-s", "-n", "-i", f"{image}@@{offset}", f"::/{name}", str(target))
 
 
-def software_list(folder: Path) -> Path:
-    """A list of software for a card whose box has it already."""
+def signature_of(text: str, *, signer: SigningKey = AUTHORITY, site: str = "north") -> str:
+    """The content of a signature file for a list of software."""
+    return sign_list(text, site, signer).signature.hex() + "\n"
+
+
+def software_list(folder: Path, *, signer: SigningKey | None = AUTHORITY) -> Path:
+    """A list of software for a card whose box has it already, and its signature, if any."""
     path = folder / "software.txt"
     path.write_text(f"sealtrace==0.1.0 --hash=sha256:{'0' * 64}\n")
+    if signer is not None:
+        path.with_name("software.txt.sig").write_text(signature_of(path.read_text(), signer=signer))
     return path

@@ -18,7 +18,7 @@ from blank_card import blank_card
 from film_set import FilmSet
 from puppet_box import PuppetBox, announced, person, slots_ago
 from query_desk import QueryDesk, template_of
-from running_site import SERVERS, RunningSite, read_rows
+from running_site import PUPPET_MODEL, SERVERS, RunningSite, read_rows
 from started_box import StartedBox
 from stock_image import MIB, make_stock_image, packed, software_list
 from waiting import wait_for
@@ -70,10 +70,12 @@ class Headquarters:
     def image(self, box: str, claim: Path, *options: str, expect: int = 0) -> tuple[Path, str]:
         """Build the image of a box's card; what the command said."""
         out = self.site.local.folder / f"{box}.img"
+        software = software_list(self.site.local.folder, signer=None)
+        self.site.command("image", "sign", self.root, "--requirements", str(software))
         said = self.site.command(
             "image", "build", "--base", str(self.stock), "--box", box, "--claim", str(claim),
             "--sha256", hashlib.sha256(self.stock.read_bytes()).hexdigest(),
-            "--requirements", str(software_list(self.site.local.folder)),
+            "--requirements", str(software),
             "--models", str(self.site.local.paths.models), "--out", str(out), *options,
             expect=expect,
         )  # fmt: skip
@@ -98,7 +100,8 @@ def hq(
     """Mosquitto, custodians, aggregator and enrolment service; no box yet."""
     assert mosquitto_program
     cameras = {"cam-1": {"source": "file:none.mp4"}}
-    plan = plan_of(cameras, bundle=model_bundle_path, broker="mosquitto")
+    floor = {"threshold_floor": {PUPPET_MODEL: 0.3}}
+    plan = plan_of(cameras, bundle=model_bundle_path, broker="mosquitto", policy=floor)
     site = RunningSite(plan, tmp_path_factory.mktemp("fleet"))
     stock = packed(make_stock_image(site.local.folder / "raspios.img").path, ".xz")
     clip = next(c for c in clips if any(seen.who == "obama" for seen in c.sightings))

@@ -51,12 +51,14 @@ def card(site: RunningSite, short_clip: ClipTruth) -> Path:
     root = str(site.local.paths.root)
     site.command("box", "claim", root, BOX, "--cameras-file", str(cameras))
     stock = packed(make_stock_image(folder / "raspios.img").path, ".xz")
+    software = software_list(folder, signer=None)
+    site.command("image", "sign", root, "--requirements", str(software))
     site.command(
         "image", "build", "--base", str(stock), "--box", BOX,
         "--sha256", hashlib.sha256(stock.read_bytes()).hexdigest(),
         "--claim", str(folder / f"{BOX}.claim.toml"),
         "--camera", f"{CAMERA}=file:{short_clip.path.resolve()}",
-        "--requirements", str(software_list(folder)),
+        "--requirements", str(software),
         "--models", str(site.local.paths.models), "--out", str(folder / "box-7.img"),
     )  # fmt: skip
     told = site.command(
