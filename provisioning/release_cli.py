@@ -12,6 +12,7 @@ from tuf.api.metadata import Metadata
 
 from provisioning import model_keys
 from provisioning.releases import packages, root
+from provisioning.releases import prune as pruning
 from provisioning.releases.errors import ReleaseError
 from provisioning.releases.keys import Passphrases, key_name, make_key, refuse_key
 from provisioning.releases.layout import KINDS, ROLLOUT_TARGET, Kind
@@ -195,6 +196,25 @@ def timestamp(
         repository = _open(folder, passphrase_file)
         _tell(repository.publish(force=force, dry_run=dry_run) or ["nothing is due"])
         _warn_of_expiry(repository)
+
+
+@app.command(epilog="Example:  sealtrace release prune releases --keep 2 --dry-run")
+def prune(
+    folder: Folder,
+    *,
+    keep: Annotated[
+        int, typer.Option(min=0, help="Old packages of each kind that stay, to go back to.")
+    ] = pruning.DEFAULT_KEEP,
+    passphrase_file: PassphraseFiles = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Take out old packages that no group runs; delete those that no box can ask for any more."""
+    with reported(_STOPPED):
+        repository, now = _open(folder, passphrase_file), datetime.now(UTC)
+        done = pruning.prune(repository, keep, now=now, dry_run=dry_run)
+        _tell(done or ["nothing is old"])
+        if later := pruning.waiting(repository, now):
+            say(later)
 
 
 @app.command("renew-targets", epilog="Example:  sealtrace release renew-targets releases")

@@ -67,10 +67,14 @@ class ReleasePaths:
         """Return where version ``version`` of a role's metadata lies."""
         return self.metadata / f"{version}.{role}.json"
 
+    def versions(self, role: str) -> list[int]:
+        """Return the versions of a role's metadata that are here, oldest first."""
+        names = (_METADATA.fullmatch(path.name) for path in self.metadata.glob(f"*.{role}.json"))
+        return sorted(int(name[1]) for name in names if name and name[2] == role)
+
     def newest(self, role: str) -> int:
         """Return the highest version of a role's metadata here; 0 when there is none."""
-        names = (_METADATA.fullmatch(path.name) for path in self.metadata.glob(f"*.{role}.json"))
-        return max((int(name[1]) for name in names if name and name[2] == role), default=0)
+        return max(self.versions(role), default=0)
 
     def role_key(self, role: str, key_id: str) -> Path:
         """Return where the key file of a role lies."""

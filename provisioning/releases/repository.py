@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -135,7 +135,8 @@ class ReleaseRepository:
                 "unpacked_bytes": package.unpacked_bytes,
             }
             known = self.targets().signed.targets.get(name)
-            if known is not None and known.hashes != target.hashes:
+            once = [listed for _, known_name, listed in self.history() if known_name == name]
+            if any(listed.hashes != target.hashes for listed in once):
                 raise ReleaseError(
                     f"{name} has been released already with other content, and boxes may have it;"
                     " give the new one a new version"
@@ -181,6 +182,29 @@ class ReleaseRepository:
         atomic_write(self.target_file(target), data)
         done = [f"{group} is to run {kind} {version}"]
         return done + self._sign_targets(root, {ROLLOUT_TARGET: target}) + self.publish()
+
+    def history(self) -> list[tuple[int, str, TargetFile]]:
+        """Return every file that a list here has named: the list's version, name and file.
+
+        Raises:
+            ReleaseError: a list is damaged.
+        """
+        return [
+            (version, name, target)
+            for version in self.paths.versions(Targets.type)
+            for name, target in self.read(
+                self.paths.versioned(Targets.type, version), Targets
+            ).signed.targets.items()
+        ]
+
+    def withdraw(self, names: Collection[str]) -> list[str]:
+        """Take packages out of the list and publish; their files stay. Return what was done.
+
+        Raises:
+            ReleaseError: the key is missing.
+        """
+        done = [f"took {name} out of the list" for name in names]
+        return done + self._sign_targets(self.root(), {}, without=names) + self.publish()
 
     def renew_targets(self, *, dry_run: bool = False) -> list[str]:
         """Sign the list of packages again, for a new lifetime; return what was done.
@@ -296,9 +320,13 @@ class ReleaseRepository:
         secret = self._passphrases.open(files[0], "online" if role in ONLINE else role)
         metadata.sign(signer_from(secret, keys, str(files[0])))
 
-    def _sign_targets(self, root: Metadata[Root], files: dict[str, TargetFile]) -> list[str]:
+    def _sign_targets(
+        self, root: Metadata[Root], files: dict[str, TargetFile], without: Collection[str] = ()
+    ) -> list[str]:
         targets = self.targets()
         targets.signed.targets.update(files)
+        for name in without:
+            del targets.signed.targets[name]
         targets.signed.version += 1
         self.sign(root.signed, Targets.type, targets)
         self.write(Targets.type, targets)
