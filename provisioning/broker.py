@@ -121,7 +121,8 @@ class EmbeddedBroker:
         """
         config = private_folder(self.place.data) / CONFIG_FILE
         atomic_write(config, config_toml(self.place).encode())
-        broker = Broker(config_path=str(config))
+        # The configuration decides; without these it would carry "0.0.0.0" along, unused.
+        broker = Broker(config_path=str(config), listen=self.place.host, port=self.place.port)
         # Ctrl-C reaches the whole process group; the child must outlive it until we stop it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

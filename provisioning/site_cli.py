@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from provisioning import site_changes_cli
+from provisioning import addresses_cli, site_changes_cli
 from provisioning.site import create_site, load_plan, open_site
 from provisioning.site.backup import backup_site, check_restore, refuse_backup, restore_site
 from provisioning.site.consequences import agreement
@@ -45,6 +45,10 @@ app = typer.Typer(
     help="Make a site: its authorities, keys and certificates, one folder a role; then keep it.",
 )
 app.add_typer(site_changes_cli.app)
+app.command(
+    epilog="Example:  sealtrace site addresses custodian.toml --also 10.2.0.0/24 --out"
+    " /etc/systemd/system/sealtrace-custodian.service.d/50-addresses.conf"
+)(addresses_cli.addresses)
 
 
 @app.command(

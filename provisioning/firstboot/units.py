@@ -9,6 +9,41 @@ UNSEAL_UNIT = "sealtrace-keys.service"
 RENEW_UNIT, RENEW_TIMER = "sealtrace-renew.service", "sealtrace-renew.timer"
 
 
+def hardening(memory: str = "1G") -> str:
+    """Return the lines that every unit of a box shares beside the agent's, which has its own.
+
+    These units run as root: they give files to the agent's user and use the TPM, so its device and
+    those capabilities stay, and there is no ``ProtectClock``, which would shut devices out.
+
+    :param memory: the most that they may use, with room (docs/operations.md).
+    """
+    return f"""\
+NoNewPrivileges=yes
+ProtectHome=yes
+PrivateTmp=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER
+UMask=0022
+# Nothing of this process on a disk: no core dumps, no swap.
+LimitCORE=0
+MemorySwapMax=0
+MemoryMax={memory}
+LimitNOFILE=1024
+TasksMax=256
+Environment=ORT_DISABLE_TELEMETRY=1
+"""
+
+
 def units(command: str = SEALTRACE, folder: str = BOX_FOLDER) -> dict[str, str]:
     """Return unit file names and texts.
 
@@ -28,6 +63,11 @@ RemainAfterExit=yes
 ExecStart={command} box unseal --folder {folder}
 RuntimeDirectory=sealtrace
 RuntimeDirectoryPreserve=yes
+ProtectSystem=strict
+ReadWritePaths={folder}
+{hardening("512M")}\
+# It speaks to nobody.
+IPAddressDeny=any
 UMask=0077
 
 [Install]
@@ -44,6 +84,9 @@ ConditionPathExists={folder}/box.toml
 [Service]
 Type=oneshot
 ExecStart={command} box renew --if-due --folder {folder} --restart {EDGE_UNIT}
+ProtectSystem=strict
+ReadWritePaths={folder} -/run/sealtrace
+{hardening("512M")}\
 UMask=0077
 """,
         RENEW_TIMER: """\

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from provisioning.enrolment.claimfile import ClaimFile
-from provisioning.firstboot.units import BOX_FOLDER, EDGE_UNIT, SEALTRACE, units
+from provisioning.firstboot.units import BOX_FOLDER, EDGE_UNIT, SEALTRACE, hardening, units
 from provisioning.image.settings import Releases, SystemSettings
 from provisioning.image.software import DOMAIN
 from provisioning.site import tomltext
@@ -206,7 +206,8 @@ Restart=on-failure
 RestartSec=60
 StandardOutput=journal+console
 StandardError=journal+console
-
+ProtectSystem=yes
+{hardening()}
 [Install]
 WantedBy=multi-user.target
 """
@@ -258,7 +259,9 @@ UMask=0077
 # Nothing of this process on a disk: no core dumps, no swap.
 LimitCORE=0
 MemorySwapMax=0
-LimitNOFILE=65536
+MemoryHigh=1G
+MemoryMax=1536M
+LimitNOFILE=1024
 TasksMax=512
 
 [Install]
@@ -275,6 +278,9 @@ ConditionPathExists={BOX_FOLDER}/box.toml
 [Service]
 Type=oneshot
 ExecStart={SEALTRACE} release update --config {UPDATES_PATH}
+ProtectSystem=strict
+ReadWritePaths=/var/lib/sealtrace
+{hardening()}\
 """
 
 _UPDATE_TIMER = """\

@@ -50,6 +50,33 @@ def test_other_addresses_than_loopback_are_refused_with_the_reason(
         BrokerPlace(1883, tmp_path, host=host)
 
 
+def _listening(pid: int) -> set[str]:
+    """Local addresses on which a process listens (TCP), or is bound at all (UDP), as proc(5)."""
+    sockets = {
+        str(path.readlink()).removeprefix("socket:[").removesuffix("]")
+        for path in Path(f"/proc/{pid}/fd").iterdir()
+        if path.is_symlink() and str(path.readlink()).startswith("socket:[")
+    }
+    found = set()
+    for kind in ("tcp", "tcp6", "udp", "udp6"):
+        for line in Path(f"/proc/{pid}/net/{kind}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[9] in sockets and (words[3] == "0A" or kind.startswith("udp")):
+                found.add(f"{kind} {words[1]}")
+    return found
+
+
+def test_the_broker_listens_on_its_port_and_nowhere_else(broker: EmbeddedBroker) -> None:
+    here = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    [child] = [pid for pid in here if str(broker.place.data) in _command_line(pid)]
+    assert _listening(int(child)) == {f"tcp 0100007F:{broker.place.port:04X}"}
+    assert "0.0.0.0" not in _command_line(child)  # noqa: S104 - that is what must not be there
+
+
+def _command_line(pid: str) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text()
+
+
 def test_a_port_that_is_no_port_and_one_in_use_are_clear_errors(tmp_path: Path) -> None:
     with pytest.raises(BrokerError, match="not a TCP port"):
         BrokerPlace(0, tmp_path)
