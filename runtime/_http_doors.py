@@ -170,6 +170,9 @@ class Doors:
                 return
             try:
                 connection.setblocking(False)
+                # asyncio sets it only where the socket names its protocol, and these do not: each
+                # answer would wait for the caller's delayed acknowledgement of the headers.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._let_in(connection, _block_of(str(address[0])))
             except OSError:
                 connection.close()

@@ -149,7 +149,7 @@ def install_problem_handlers(app: FastAPI) -> None:
             path=request.url.path,
             error=type(error).__name__,
         )
-        return problem_response(
+        response = problem_response(
             Problem(
                 500,
                 "internal-error",
@@ -158,6 +158,8 @@ def install_problem_handlers(app: FastAPI) -> None:
                 incident=incident,
             )
         )
+        response.headers["connection"] = "close"  # the server hangs up: nobody is to go on with it
+        return response
 
 
 def raise_for_problem(response: httpx.Response) -> httpx.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -116,6 +117,16 @@ def test_the_peer_is_the_certificates_common_name(
     with client(server.url, authority.issue("box-1"), DEADLINE_S) as other:
         assert other.get("/who").json()["peer"] == "box-1"
     assert caller.get("/who").json() == answer
+
+
+def test_no_answer_waits_for_the_callers_acknowledgement(caller: httpx.Client) -> None:
+    delayed_acknowledgement_s = 0.04
+    took_s = []
+    for _ in range(20):
+        began_s = time.monotonic()
+        caller.get("/who")
+        took_s.append(time.monotonic() - began_s)
+    assert min(took_s) < delayed_acknowledgement_s / 2
 
 
 @pytest.mark.parametrize(

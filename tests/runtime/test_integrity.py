@@ -16,6 +16,7 @@ from runtime.database import (
     Migration,
     StorageDamaged,
     StorageError,
+    damaged_files,
     forget_damage,
     open_database,
 )
@@ -125,6 +126,18 @@ def test_a_large_file_is_opened_unread_and_its_check_ends_with_the_process(tmp_p
     stopped.set("over")
     check_database(path, stopped)
     forget_damage(path)
+
+
+def test_a_check_that_the_process_does_not_wait_for_finds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    filled(path, 4 * CHECKED_AT_ONCE_BYTES // 200).close()
+    stop = Stop()
+    timer = threading.Timer(0.01, lambda: stop.set("over"))
+    timer.start()
+    check_database(path, stop)
+    timer.join()
+    assert str(path) not in damaged_files()
+    check_database(path)
 
 
 def test_a_file_that_cannot_be_read_now_ends_nothing(tmp_path: Path) -> None:
