@@ -17,6 +17,7 @@ from functools import partial
 import structlog
 
 from aggregator.asking import Panel, Patience
+from aggregator.records import Records
 from aggregator.store import Store, StoredAnnouncement
 from aggregator.store.queries import QueryRecord
 from protocol import hpke
@@ -121,7 +122,7 @@ class Custodians:
     ) -> None:
         self._store = store
         self._trust = trust
-        self._log = log
+        self._records = Records(store, log, key.signer)
         self._key = key
         self._tls = tls
         self._panel: Panel[Grant | Refusal] = Panel(patience or Patience())
@@ -292,10 +293,9 @@ class Custodians:
             "scopes": scopes,
             "labels": list(grant.labels),
         }
-        self._log.append("grant-received", system_ms(), self._key.signer, record.query_id, body)
-        with self._store.writing() as database:
+        with self._records.writing() as database:
             database.conn.execute(
-                "INSERT OR IGNORE INTO grants (grant_id, custodian, query_digest, labels, scopes,"
+                "INSERT INTO grants (grant_id, custodian, query_digest, labels, scopes,"
                 " refused, entry_index, granted_ms, received_ms)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
@@ -310,6 +310,7 @@ class Custodians:
                     system_ms(),
                 ],
             )
+            self._records.note("grant-received", record.query_id, body)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ import structlog
 
 from aggregator.matching.calibration import Calibration, least_resemblance
 from aggregator.matching.probes import Probes, probes_of
+from aggregator.records import Records
 from aggregator.store import Store
 from aggregator.store.queries import (
     AWAITING_APPROVALS,
@@ -76,7 +77,7 @@ class QueryDesk:
         store: the aggregator's store.
         trust: the site's directory.
         policy: the site's policy.
-        log: the aggregator's audit log; every step is in it before it takes effect.
+        log: the aggregator's audit log; every step is in it before anything is built on it.
         key: the aggregator's identity.
         calibrations: model id to calibration: what one person's templates must have in common.
     """
@@ -94,7 +95,7 @@ class QueryDesk:
         self._book = QueryBook(store)
         self._trust = trust
         self._policy = policy
-        self._log = log
+        self._records = Records(store, log, key.signer)
         self._key = key
         self._calibrations = dict(calibrations or {})
         self._secrets: dict[bytes, _Secrets] = {}
@@ -116,6 +117,7 @@ class QueryDesk:
         now_ms = system_ms()
         check_policy(query, self._policy, now_ms=now_ms)
         with self._lock:
+            self._records.flush()
             known = self._book.find(query.query_id)
             if known is not None:
                 if known.digest == signed.digest:
@@ -123,8 +125,9 @@ class QueryDesk:
                 raise QueryConflict("another query has this id; file it anew with a fresh id")
             if self._book.count_open() >= MAX_OPEN_QUERIES:
                 raise QueryConflict(f"{MAX_OPEN_QUERIES} queries are open; wait or withdraw some")
-            self._append("query-filed", query.query_id, {"query": data})
-            self._book.add(query, signed, now_ms=now_ms)
+            with self._records.writing():
+                self._book.add(query, signed, now_ms=now_ms)
+                self._records.note("query-filed", query.query_id, {"query": data})
         _log.info("query_filed", query=query.query_id.hex(), requester=requester)
         self.changed.set()
         return self.get(query.query_id)
@@ -166,8 +169,9 @@ class QueryDesk:
                 self._check_resemblance(templates)
             except TemplatesDisagree as error:
                 body = {"query_digest": record.digest, "reason": f"templates-disagree: {error}"}
-                self._append("refusal", record.query_id, body)
-                self.set_state(record.digest, FAILED, str(error))
+                with self._records.writing():
+                    self.set_state(record.digest, FAILED, str(error))
+                    self._records.note("refusal", record.query_id, body)
                 raise
             finally:
                 _wipe(templates)
@@ -227,14 +231,14 @@ class QueryDesk:
             )
         if not self._book.has_result(record.digest, decision.candidate_id):
             raise QueryUnknown("the query has no such candidate")
-        with self._lock:
-            self._append("decision", query_id, {"decision": data})
+        with self._lock, self._records.writing():
             self._book.put_decision(
                 record.digest,
                 decision.candidate_id,
                 signed,
                 decided_ms=decision.decided_at_ms,
             )
+            self._records.note("decision", query_id, {"decision": data})
 
     # ------------------------------------------------------------------ reading
 
@@ -273,7 +277,7 @@ class QueryDesk:
         That ``reader`` asked for them goes into the audit log first.
         """
         body = {"query_digest": record.digest, "reader": reader}
-        self._append("result-read", record.query_id, body)
+        self._records.append("result-read", record.query_id, body)
         return self._book.results(record.digest)
 
     def count_results(self, digest: bytes) -> int:
@@ -297,9 +301,10 @@ class QueryDesk:
                 "reason": f"{custodian}: {reason}",
                 "custodian": custodian,
             }
-            self._append("refusal", record.query_id, body)
-            found = FalseGrant(record.digest, custodian, reason, system_ms())
-            self._book.add_false_grant(found)
+            with self._records.writing():
+                found = FalseGrant(record.digest, custodian, reason, system_ms())
+                self._book.add_false_grant(found)
+                self._records.note("refusal", record.query_id, body)
         _log.error(
             "custodian_granted_falsely",
             custodian=custodian,
@@ -346,9 +351,6 @@ class QueryDesk:
 
     # ------------------------------------------------------------------ inside
 
-    def _append(self, kind: str, query_id: bytes, body: Mapping[str, object]) -> None:
-        self._log.append(kind, system_ms(), self._key.signer, query_id, body)
-
     def interrupt_open_queries(self) -> None:
         """Note, when the service starts, that a previous process took its matcher keys with it."""
         for record in self._book.everything():
@@ -373,10 +375,13 @@ class QueryDesk:
     def _keep(self, record: QueryRecord, signed: Signed) -> QueryRecord:
         """Log and keep an approval or withdrawal; the same signer's again changes nothing."""
         with self._lock:
+            self._records.flush()
             known = {kept.signer for kept in self._book.messages(signed.kind, record.digest)}
             if signed.signer not in known:
-                self._append(signed.kind, record.query_id, {signed.kind: signed.to_bytes()})
-                self._book.add_message(record.digest, signed, now_ms=system_ms())
+                body = {signed.kind: signed.to_bytes()}
+                with self._records.writing():
+                    self._book.add_message(record.digest, signed, now_ms=system_ms())
+                    self._records.note(signed.kind, record.query_id, body)
         self.changed.set()
         return self.get(record.query_id)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from sqlite_utils import Database
 
 from aggregator.doubts import Doubts, Judgement, is_genuine, judge, listed
 from aggregator.grants import (
@@ -28,6 +29,7 @@ from aggregator.matching.pool import Matcher
 from aggregator.matching.scopes import Altered, MatchReport
 from aggregator.matching.shares import fair_shares
 from aggregator.queries import QueryDesk
+from aggregator.records import Records
 from aggregator.store import Store, StoredAnnouncement
 from aggregator.store.queries import (
     AWAITING_APPROVALS,
@@ -92,6 +94,7 @@ class _Run:
     grant_ids: set[bytes] = field(default_factory=set)
     finds: dict[bytes, _Find] = field(default_factory=dict)
     cursor: int = 0
+    unmatched: list[EpochKeys] = field(default_factory=list)
     retry_at_s: float = 0.0
 
 
@@ -127,8 +130,7 @@ class QueryRunner:
         self._policy = policy
         self._custodians = custodians
         self._matcher = matcher
-        self._log = log
-        self._actor = actor
+        self._records = Records(store, log, actor)
         self._runs: dict[bytes, _Run] = {}
 
     def run(self, stop: Stop) -> None:
@@ -136,11 +138,18 @@ class QueryRunner:
         while not stop.is_set():
             self._desk.changed.wait(POLL_S)
             self._desk.changed.clear()
+            self._log_pending()
             for record in self._desk.runnable():
                 if stop.is_set():
                     break
                 self.step(record)
         self._runs.clear()
+
+    def _log_pending(self) -> None:
+        try:
+            self._records.flush()
+        except OperationError as error:
+            _log.error("audit_log_not_written", reason=str(error))
 
     def step(self, record: QueryRecord) -> None:
         """Carry one query as far as it gets now; what goes wrong ends or blocks it alone."""
@@ -174,9 +183,11 @@ class QueryRunner:
         authorized = self._authorize(record, now_ms)
         if record.state in {AWAITING_APPROVALS, BLOCKED}:
             self._desk.set_state(record.digest, RUNNING)
+        self._records.flush()
         held = dict(run.keys)
-        fresh = self._fetch_keys(record, authorized, run, now_ms)
-        self._match(record, authorized, run, held, fresh)
+        run.unmatched += self._fetch_keys(record, authorized, run, now_ms)
+        self._match(record, authorized, run, held, run.unmatched)
+        run.unmatched = []
         self._settle(record, authorized, run, now_ms)
 
     # ------------------------------------------------------------------ steps
@@ -294,12 +305,12 @@ class QueryRunner:
         finally:
             for group in probes:
                 group.wipe()
-        run.cursor = cursor
         doubted: set[EpochName] = set()
         for report in reports:
             judgement = self._judge(record, run, report)
             doubted |= judgement.doubted
             self._keep(record, authorized, run, report, judgement.altered)
+        run.cursor = cursor
         run.doubts.settle({name_in(keys.scope) for keys in fresh} - doubted)
         run.doubts.note(doubted, now_s=time.monotonic())
 
@@ -353,7 +364,21 @@ class QueryRunner:
         """Seal the candidates to the investigator; write down what was compared."""
         if not report.segments and not report.live_envelopes and not altered:
             return
-        new = self._store_candidates(record, authorized, run, report.candidates)
+        with self._records.writing() as database:
+            new, finds, beyond = self._store_candidates(
+                database, record, authorized, run, report.candidates
+            )
+            body = {
+                "query_digest": record.digest,
+                "grant_ids": sorted(run.grant_ids),
+                "segments": report.segments + report.live_envelopes,
+                "sightings": report.sightings,
+                "candidates": new,
+            }
+            self._records.note("match", record.query_id, body)
+        run.finds = finds
+        if new:
+            _log.info("candidates_found", query=record.query_id.hex(), count=new)
         self._desk.add_progress(
             record.digest,
             {
@@ -363,8 +388,11 @@ class QueryRunner:
                 "candidates": new,
                 "altered": len(altered),
                 "other_models": sum(report.skipped_models.values()),
-                "dropped": sum(report.left_out.values()),
-                **{f"left_out.{camera}": n for camera, n in report.left_out.items()},
+                "dropped": sum(report.left_out.values()) + beyond.total(),
+                **{
+                    f"left_out.{camera}": n
+                    for camera, n in (beyond + Counter(report.left_out)).items()
+                },
                 **{f"lying.{camera}": n for camera, n in report.lying.items()},
             },
         )
@@ -377,30 +405,22 @@ class QueryRunner:
                 sightings=count,
                 reason="candidates whose times are not those of the slot that they were sealed in",
             )
-        body = {
-            "query_digest": record.digest,
-            "grant_ids": sorted(run.grant_ids),
-            "segments": report.segments + report.live_envelopes,
-            "sightings": report.sightings,
-            "candidates": new,
-        }
-        now_ms = system_ms()
-        self._log.append("match", now_ms, self._actor, record.query_id, body)
 
     def _store_candidates(
         self,
+        database: Database,
         record: QueryRecord,
         authorized: AuthorizedQuery,
         run: _Run,
         candidates: Sequence[Candidate],
-    ) -> int:
+    ) -> tuple[int, dict[bytes, _Find], Counter[str]]:
         """Store what gets in; what a camera brought beyond its share before makes room for it.
 
         An early flood would else keep out whoever is found later. What an investigator has decided
-        on stays.
+        on stays. Return how many are new, which are stored now, and how many of each camera went.
         """
         if not candidates:
-            return 0
+            return 0, run.finds, Counter()
         requester = self._trust.directory.principals[authorized.requester]
         if requester.seal_key is None:
             raise NotAuthorized(f"the directory gives '{requester.name}' no sealing key")
@@ -413,40 +433,23 @@ class QueryRunner:
             score=lambda item: item[1].score,
         )
         new, within = 0, dict(kept)
-        with self._store.writing() as database:
-            for key, _ in gone:
-                database.conn.execute(
-                    "DELETE FROM results WHERE query_digest = ?1 AND candidate_id = ?2"
-                    " AND NOT EXISTS (SELECT 1 FROM decisions"
-                    " WHERE query_digest = ?1 AND candidate_id = ?2)",
-                    [record.digest, key],
-                )
-            for candidate in candidates:
-                if candidate.candidate_id(record.digest) not in within:
-                    continue
-                sealed = candidate.seal(requester.seal_key, query_digest=record.digest)
-                new += database.conn.execute(
-                    "INSERT OR IGNORE INTO results (query_digest, candidate_id, sealed, found_ms)"
-                    " VALUES (?, ?, ?, ?)",
-                    [
-                        record.digest,
-                        candidate.candidate_id(record.digest),
-                        sealed,
-                        system_ms(),
-                    ],
-                ).rowcount
-        run.finds = within
-        if beyond := Counter(one.camera for _, one in gone):
-            self._desk.add_progress(
-                record.digest,
-                {
-                    "dropped": beyond.total(),
-                    **{f"left_out.{camera}": count for camera, count in beyond.items()},
-                },
+        for key, _ in gone:
+            database.conn.execute(
+                "DELETE FROM results WHERE query_digest = ?1 AND candidate_id = ?2"
+                " AND NOT EXISTS (SELECT 1 FROM decisions"
+                " WHERE query_digest = ?1 AND candidate_id = ?2)",
+                [record.digest, key],
             )
-        if new:
-            _log.info("candidates_found", query=record.query_id.hex(), count=new)
-        return new
+        for candidate in candidates:
+            if candidate.candidate_id(record.digest) not in within:
+                continue
+            sealed = candidate.seal(requester.seal_key, query_digest=record.digest)
+            new += database.conn.execute(
+                "INSERT OR IGNORE INTO results (query_digest, candidate_id, sealed, found_ms)"
+                " VALUES (?, ?, ?, ?)",
+                [record.digest, candidate.candidate_id(record.digest), sealed, system_ms()],
+            ).rowcount
+        return new, within, Counter(one.camera for _, one in gone)
 
     def _settle(
         self, record: QueryRecord, authorized: AuthorizedQuery, run: _Run, now_ms: int

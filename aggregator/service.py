@@ -28,6 +28,7 @@ from aggregator.ingest.subscriber import Subscriber
 from aggregator.matching.calibration import Calibration, calibrations_of
 from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
+from aggregator.records import Records
 from aggregator.relay import Relay
 from aggregator.runner import QueryRunner
 from aggregator.store import Store
@@ -121,6 +122,8 @@ class Aggregator:
             self.trust.directory.auditors(),
         )
         self.witness = Witness(state / "witness.db", origin_of(config.site, config.name), self._key)
+        self.records = Records(self.store, self.log, config.name)
+        self.records.flush()
         self.intake = Intake(
             self.store,
             site=config.site,
@@ -128,7 +131,7 @@ class Aggregator:
             limits=config.limits,
             retention_days=lambda: self.policy.retention_days,
             now_ms=system_ms,
-            audit=self._append,
+            audit=lambda kind, body: self.records.note(kind, None, body),
         )
         self.desk = QueryDesk(
             self.store,

@@ -127,6 +127,15 @@ class KeyRing:
         with self._lock:
             return self._content.destroyed_before
 
+    def missing(self, epochs: Iterable[int]) -> list[int]:
+        """Return those of ``epochs`` for which `make` would make a key, sorted."""
+        with self._lock:
+            return sorted(self._missing(epochs))
+
+    def _missing(self, epochs: Iterable[int]) -> list[int]:
+        old = self._content
+        return [e for e in epochs if e >= old.destroyed_before and e not in old.seeds]
+
     def make(self, epochs: Iterable[int]) -> list[int]:
         """Make the keys that are missing among ``epochs``; return which were made.
 
@@ -136,7 +145,7 @@ class KeyRing:
         """
         with self._lock:
             old = self._content
-            new = [e for e in epochs if e >= old.destroyed_before and e not in old.seeds]
+            new = self._missing(epochs)
             if len(old.seeds) + len(new) > MAX_DAYS_HELD:
                 raise KeyStoreError(
                     f"day keys of {len(old.seeds)} days are held, so no more are made: this "

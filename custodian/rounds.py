@@ -1,8 +1,8 @@
 """The rounds: look at the clock, make the day keys ahead, destroy those whose retention ended.
 
-Order of a destruction: the epochs are noted in the database, then the key file is written anew
-without them, then the log says so. A crash in between is made good at the next round, so the log
-neither misses a destruction nor tells of one that did not happen. What is due, and when, is
+Order of a making or destruction: the epochs are noted in the database, then the key file is written
+anew with or without them, then the log says so. A crash in between is made good at the next round,
+so the log neither misses a key nor tells of what did not happen. What is due, and when, is
 `custodian.destruction`'s.
 """
 
@@ -26,6 +26,7 @@ from protocol.signing import SigningKey
 
 TICK_S = 60.0
 MANY_DAYS = 1024
+_MAKING = "making"
 _DESTROYING = "destroying"
 _log = structlog.get_logger()
 
@@ -78,24 +79,39 @@ class Rounds:
 
     def _go(self) -> None:
         self._clock.tick()
+        self._log_made()
         self._log_destroyed()
         today = epoch_of(self._clock.now_ms())
         if not self._clock.in_doubt and len(self._ring.epochs()) > MANY_DAYS:
             self._ring.forget_after(today + MANY_DAYS)  # made when the clock had leapt
         made = self._make(range(today - 1, today + self._days_ahead + 1))
-        if made:
-            self._journal.write("day-keys-issued", {"epochs": made})
-            _log.info("day_keys_made", first=made[0], last=made[-1])
         gone = self._destroy()
         if made or gone or self._listed != self._to_list():
             self._publish()
 
     def _make(self, epochs: range) -> list[int]:
+        missing = self._ring.missing(epochs)
+        if not missing:
+            return []
+        self._store.set_fact(_MAKING, json.dumps(missing))
         try:
-            return self._ring.make(epochs)
+            made = self._ring.make(missing)
         except KeyStoreError as error:  # destruction goes on, and so do the keys held
             _log.critical("day_keys_not_made", reason=str(error))
             return []
+        self._log_made()
+        _log.info("day_keys_made", first=made[0], last=made[-1])
+        return made
+
+    def _log_made(self) -> None:
+        """Log the keys that were to be made and are held."""
+        noted = self._store.fact(_MAKING)
+        if not noted:
+            return
+        held = set(self._ring.epochs())
+        if made := [epoch for epoch in json.loads(noted) if epoch in held]:
+            self._journal.write("day-keys-issued", {"epochs": made})
+        self._store.set_fact(_MAKING, "")
 
     def _destroy(self) -> tuple[int, ...]:
         due = self._destruction.review(

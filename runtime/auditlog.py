@@ -137,9 +137,26 @@ class AuditLog:
             StorageFull, StorageError: it could not be written: do not do what it was to record.
             ValueError: no such kind of entry.
         """
+        entry = self.seal(kind, time_ms, actor, query_id, body)
+        with self._lock, storage_errors(self._path):
+            return int(self._tree.append_entry(entry)) - 1
+
+    def seal(
+        self,
+        kind: str,
+        time_ms: int,
+        actor: str,
+        query_id: bytes | None,
+        body: Mapping[str, object],
+    ) -> bytes:
+        """Return an entry, sealed to the auditors, for `append_once`.
+
+        Raises:
+            ValueError: no such kind of entry.
+        """
         if kind not in KINDS:
             raise ValueError(f"no such kind of log entry: {kind!r}")
-        entry = seal_entry(
+        return seal_entry(
             kind,
             body,
             time_ms=time_ms,
@@ -147,8 +164,19 @@ class AuditLog:
             query_id=query_id,
             auditors=self.auditors,
         ).to_bytes()
+
+    def append_once(self, entry: bytes, *, since: int) -> None:
+        """Append what `seal` returned, unless it is among the entries from index ``since`` on.
+
+        Raises:
+            StorageFull, StorageError: see `append`.
+        """
         with self._lock, storage_errors(self._path):
-            return int(self._tree.append_entry(entry)) - 1
+            known = self._database.conn.execute(
+                "SELECT 1 FROM leaf WHERE id > ? AND entry = ?", [since, entry]
+            )
+            if known.fetchone() is None:
+                self._tree.append_entry(entry)
 
     @property
     def size(self) -> int:

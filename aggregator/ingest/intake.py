@@ -223,10 +223,10 @@ class Intake:
                     continue
                 lost = self._positions.give_up(batch.connection, position, now_ms=batch.now_ms)
                 given_up.extend((address, gap) for gap in lost)
-        for address, first, last in _summed(due):
-            named = {"box": address.box, "camera": address.camera}
-            _log.warning("gap_reported", **named, first=first, last=last)
-            self._audit("gap", {**named, "first": first, "last": last})
+            for address, first, last in _summed(due):
+                named = {"box": address.box, "camera": address.camera}
+                _log.warning("gap_reported", **named, first=first, last=last)
+                self._audit("gap", {**named, "first": first, "last": last})
         for address, gap in given_up:
             _tell("gap_given_up", address, gap)
         return {address for address, _ in given_up}

@@ -205,8 +205,18 @@ CREATE TABLE false_grants (
 ) STRICT, WITHOUT ROWID;
 """
 
+_LOG_OUTBOX = """
+-- Entries for the audit log, sealed, committed with what they record until the log has them.
+CREATE TABLE log_outbox (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    entry BLOB NOT NULL,
+    log_size INTEGER NOT NULL                 -- of the log before: the entry stands after it
+) STRICT;
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
     Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
     Migration("custodians that granted falsely", _FALSE_GRANTS),
+    Migration("entries on their way to the audit log", _LOG_OUTBOX),
 )

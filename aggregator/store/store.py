@@ -80,14 +80,25 @@ class Store:
         self._writer.conn.execute("PRAGMA wal_autocheckpoint = 4000")
 
     @contextmanager
-    def writing(self) -> Iterator[Database]:
+    def writing(self, *, durable: bool = False) -> Iterator[Database]:
         """Hold the write lock for one transaction: committed at the end, undone on an error.
+
+        Inside another of the same thread it is part of that one.
+
+        Args:
+            durable: what is committed survives a power cut.
 
         Raises:
             StorageFull, StorageError: see `runtime.database.write_transaction`.
         """
-        with self._lock, write_transaction(self._writer) as database:
-            yield database
+        with self._lock:
+            if self._writer.conn.in_transaction:
+                yield self._writer
+                return
+            with storage_errors(self.path):
+                self._writer.conn.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            with write_transaction(self._writer) as database:
+                yield database
 
     def reading(self) -> Database:
         """Return this thread's own connection for reading; do not keep it across threads."""

@@ -22,10 +22,12 @@ from custodian_site import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pymerkle import SqliteTree
 
 from custodian.clock import confirm
 from custodian.errors import KeyStoreError
 from custodian.keystore import PURPOSE, KeyRing
+from protocol.auditlog import Entry
 from protocol.encoding import encode
 from protocol.errors import RetentionEnded, ShareInvalid
 from runtime.keyfiles import KeyFileError, WrongPassphrase, read_secret, write_secret
@@ -42,6 +44,39 @@ def test_keys_from_yesterday_to_days_ahead_are_published(make: Make) -> None:
     c1 = make("c1", extra="days_ahead = 3")
     assert sorted(day_keys_of(c1)) == list(range(TODAY - 1, TODAY + 4))
     assert ("day-keys-issued", {"epochs": list(range(TODAY - 1, TODAY + 4))}) in opened_log(c1)
+
+
+@pytest.mark.parametrize("kind", ["day-keys-issued", "day-key-destroyed"])
+def test_a_crash_before_the_log_is_written_hides_no_key(
+    make: Make, time: Time, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    class Crash(BaseException):
+        """The process ends here."""
+
+    append = SqliteTree.append_entry
+
+    def crash(self: SqliteTree, data: bytes, *more: bool) -> int:
+        if Entry.parse(data).kind == kind:
+            raise Crash
+        return int(append(self, data, *more))
+
+    c1 = make("c1")
+    time.ms += DAY_MS
+    if kind == "day-key-destroyed":
+        for _ in range(15):
+            c1.rounds.go()
+            time.ms += DAY_MS
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteTree, "append_entry", crash)
+        with pytest.raises(Crash):
+            c1.rounds.go()
+    c1.close()
+    again = make("c1", again=True)
+    logged = opened_log(again)
+    made = [e for k, body in logged if k == "day-keys-issued" for e in body["epochs"]]
+    gone = [body["epoch"] for k, body in logged if k == "day-key-destroyed"]
+    assert len(set(made)) == len(made)
+    assert sorted(set(made) - set(gone)) == again.ring.epochs()
 
 
 def test_the_announcement_stays_the_same_until_the_keys_change(make: Make, time: Time) -> None:
