@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from protocol.keytree import PuncturableTree, modality_key
 from protocol.names import ENVELOPE, EPOCH, slot_start_ms
 from protocol.query import MATCHER_KEY_KIND, MatcherKey, Subject, TemplateReference
 from protocol.sealing import SEGMENT
+from protocol.sightings import Sighting
 from protocol.signing import Signed
 from protocol.templates import seal_templates
 from runtime.auditlog import AuditLog
@@ -48,18 +49,25 @@ from runtime.trust import Trust
 
 SCOPE = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 38, 43)
 LABELS = ("face", "live", "meta")
-WANTED = s.template("person 1")
 Answer = Callable[["Site", str, GrantRequest], bytes]
 
 
 class Site:
     """The aggregator's side, with a segment in store and custodians whose answers a test chooses.
 
-    ``answers`` maps a custodian to how it answers; who is not in it is honest.
+    ``answers`` maps a custodian to how it answers; who is not in it is honest. The query searches
+    for ``subjects``: pseudonym to whom of `protocol_samples` it is.
     """
 
     def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, names: Sequence[str], threshold: int
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        names: Sequence[str],
+        threshold: int,
+        *,
+        subjects: Mapping[str, str] | None = None,
+        **query: object,
     ) -> None:
         self.names, self.threshold = tuple(names), threshold
         self.answers: dict[str, Answer] = {}
@@ -103,7 +111,7 @@ class Site:
         self.trust = trust
         self.take(EPOCH, self.announcement.sign(s.signing_key("box-1")).to_bytes())
         self.take(ENVELOPE, self.segment(1))
-        self._file()
+        self._file(subjects or {"P-17": "person 1"}, query)
 
         def client(url: str, _tls: None, _timeout_s: float, **_limits: object) -> httpx.Client:
             return httpx.Client(base_url=url, transport=httpx.MockTransport(self._serve))
@@ -114,7 +122,7 @@ class Site:
         self.log.close()
         self.store.close()
 
-    def segment(self, sequence: int) -> bytes:
+    def segment(self, sequence: int, seen: Sequence[Sighting] | None = None) -> bytes:
         keys = {
             label: modality_key(
                 [PuncturableTree(root, label).leaf(s.SLOT) for root in self.roots],
@@ -123,26 +131,30 @@ class Site:
             )
             for label in ALL_LABELS
         }  # fmt: skip
-        return s.envelope(SEGMENT, sequence=sequence, keys=keys).to_bytes()
+        return s.envelope(SEGMENT, sequence=sequence, keys=keys, seen=seen).to_bytes()
 
     def take(self, kind: str, payload: bytes) -> None:
         message = Incoming(s.ADDRESS.topic(kind), payload, s.NOW_MS)
         assert self.intake.process([message]).stored == 1
 
-    def _file(self) -> None:
+    def _file(self, subjects: Mapping[str, str], changes: Mapping[str, object]) -> None:
         now_ms = system_ms()
-        reference = TemplateReference("face", s.MODEL, WANTED.digest)
-        case = s.case(
-            subjects=(Subject("P-17", "form 17", (reference,)),),
-            live=False,
-            thresholds={s.MODEL: 0.95},
-            requested_at_ms=now_ms,
-            not_after_ms=now_ms + 3_600_000,
-        )
+        wanted = {pseudonym: (s.template(who),) for pseudonym, who in subjects.items()}
+        asked: dict[str, object] = {
+            "subjects": tuple(
+                Subject(who, "a form", (TemplateReference("face", s.MODEL, one.digest),))
+                for who, (one,) in wanted.items()
+            ),
+            "live": False,
+            "thresholds": {s.MODEL: 0.95},
+            "requested_at_ms": now_ms,
+            "not_after_ms": now_ms + 3_600_000,
+        }
+        case = s.case(**(asked | dict(changes)))
         record = self.desk.file(case.query.to_bytes())
         signed = Signed.parse(self.desk.matcher_key(record.query_id), kind=MATCHER_KEY_KIND)
         sealed = seal_templates(
-            {"P-17": (WANTED,)}, MatcherKey.parse(signed.payload).key, query_digest=record.digest
+            wanted, MatcherKey.parse(signed.payload).key, query_digest=record.digest
         )
         self.desk.put_templates(record.query_id, sealed)
         for approval in case.approvals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -180,10 +180,11 @@ def envelope(
     count: int = 3,
     sequence: int = 1,
     keys: Mapping[str, ModalityKey] | None = None,
+    seen: Sequence[Sighting] | None = None,
 ) -> Envelope:
-    seen = [sighting(f"person {number}") for number in range(count)]
+    seen = seen or [sighting(f"person {number}") for number in range(count)]
     header = Header(
-        kind, ADDRESS, EPOCH, GENERATION, SLOT, sequence, count, {"face": MODEL}, NOW_MS,
+        kind, ADDRESS, EPOCH, GENERATION, SLOT, sequence, len(seen), {"face": MODEL}, NOW_MS,
         fixed("salt", 8),
     )  # fmt: skip
     return seal_envelope(

@@ -230,6 +230,22 @@ def test_what_no_receipt_covers_is_sent_again_after_a_while(
     assert headquarters.sequences("cam-1") == [0, 1]
 
 
+def test_a_receipt_dated_ahead_shuts_out_none_that_follows(
+    run: NewRunner, headquarters: Headquarters
+) -> None:
+    headquarters.publish_day_keys()
+    headquarters.receipts = False
+    runner = run()
+    runner.ready()
+    runner.see(1, 2)
+    wait_until(lambda: runner.box.outbox.stats().acknowledged == 3)
+    a_year_ahead_ms = time.time_ns() // 1_000_000 + 365 * 24 * 3_600_000
+    headquarters.send_receipt("cam-1", stored_through=0, issued_at_ms=a_year_ahead_ms)
+    wait_until(lambda: runner.box.outbox.stats().acknowledged == 2)
+    headquarters.send_receipt("cam-1")
+    wait_until(lambda: runner.box.outbox.idle(receipted=True))
+
+
 @pytest.mark.parametrize("forgery", ["signer", "address"])
 def test_forged_receipts_delete_nothing(
     run: NewRunner, headquarters: Headquarters, site: Site, forgery: str
