@@ -84,7 +84,13 @@ class Panel(Generic[Answer]):
         work = threading.Thread(
             target=self._work, args=(name, ask, replies), name=f"ask-{name}", daemon=True
         )
-        work.start()
+        try:
+            work.start()
+        except RuntimeError as error:  # no thread can be had now: the next time there may be one
+            _log.error("asking_failed", name=name, error=str(error))
+            with self._lock:
+                self._busy.discard(name)
+            return False
         return True
 
     def _work(

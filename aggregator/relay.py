@@ -13,11 +13,11 @@ import structlog
 
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN, Principal
-from protocol.errors import MalformedMessage, ProtocolError
+from protocol.errors import MalformedMessage
 from protocol.names import admissions_topic, day_keys_topic, directory_topic
 from protocol.signing import Signed
 from runtime.config import TlsConfig
-from runtime.errors import OperationError
+from runtime.errors import OperationError, explained
 from runtime.http import client, raise_for_problem
 from runtime.lifecycle import Stop
 from runtime.mqtt import MqttError, Session
@@ -83,12 +83,11 @@ class Relay:
             try:
                 data = self._fetch(custodian)
                 issued_at_ms = self._check(custodian.name, data)
-            except (ProtocolError, OperationError) as error:
-                if self._failing.get(custodian.name) != str(error):
-                    _log.warning(
-                        "day_keys_not_fetched", custodian=custodian.name, reason=str(error)
-                    )
-                self._failing[custodian.name] = str(error)
+            except Exception as error:  # whatever one custodian sends, the others' keys go on
+                reason = explained(error)
+                if self._failing.get(custodian.name) != reason:
+                    _log.warning("day_keys_not_fetched", custodian=custodian.name, reason=reason)
+                self._failing[custodian.name] = reason
                 continue
             if self._failing.pop(custodian.name, None) is not None:
                 _log.info("day_keys_fetched_again", custodian=custodian.name)

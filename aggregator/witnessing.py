@@ -17,10 +17,10 @@ import structlog
 
 from protocol.auditlog import origin_of, parse_checkpoint
 from protocol.directory import CUSTODIAN
-from protocol.errors import LogInconsistent, MalformedMessage, ProtocolError
+from protocol.errors import LogInconsistent, MalformedMessage
 from runtime.auditlog import AuditLog, Witness
 from runtime.config import TlsConfig
-from runtime.errors import OperationError
+from runtime.errors import explained
 from runtime.http import CBOR, ProblemError, client, raise_for_problem
 from runtime.lifecycle import Stop
 from runtime.log_api import (
@@ -165,8 +165,8 @@ class Witnessing:
                 try:
                     text = keeper.checkpoint()
                     size = parse_checkpoint(text)[0].size
-                except (OperationError, ProtocolError) as error:
-                    _log.warning("log_unreachable", origin=keeper.origin, reason=str(error))
+                except Exception as error:  # whatever one role sends, the others go on
+                    _log.warning("log_unreachable", origin=keeper.origin, reason=explained(error))
                     complete = False
                     continue
                 for witness in roles:
@@ -189,8 +189,8 @@ class Witnessing:
         except ProblemError as error:
             level = "critical" if error.type in {"log-inconsistent", "log-forked"} else "warning"
             getattr(_log, level)("not_cosigned", log=pair[0], witness=pair[1], reason=str(error))
-        except (OperationError, ProtocolError) as error:
-            _log.warning("not_cosigned", log=pair[0], witness=pair[1], reason=str(error))
+        except Exception as error:  # whatever one role sends, the others go on
+            _log.warning("not_cosigned", log=pair[0], witness=pair[1], reason=explained(error))
         else:
             self._cosigned[pair] = size
             return True
@@ -203,6 +203,11 @@ class Witnessing:
             roles: list[_Role] = [self._local]
             for custodian in directory.with_duty(CUSTODIAN):
                 if custodian.url is not None:
-                    http = stack.enter_context(client(custodian.url, self._tls, _TIMEOUT_S))
+                    try:
+                        http = stack.enter_context(client(custodian.url, self._tls, _TIMEOUT_S))
+                    except Exception as error:  # an address that is none, certificates renewed
+                        reason = explained(error)
+                        _log.warning("log_unreachable", origin=custodian.name, reason=reason)
+                        continue
                     roles.append(_Remote(origin_of(directory.site, custodian.name), http))
             yield roles

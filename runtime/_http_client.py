@@ -94,13 +94,15 @@ class BoundedClient(httpx.Client):
             body += part
             if len(body) > self._most:
                 raise _unreachable(request, f"its answer is longer than {self._most} bytes")
-        return httpx.Response(
+        whole = httpx.Response(
             response.status_code,
             headers=response.headers,
             content=bytes(body),
             request=request,
             extensions=response.extensions,
         )
+        whole.encoding = "utf-8"  # of Python's codecs a peer could name, some unpack or stumble
+        return whole
 
 
 class _Transport(httpx.HTTPTransport):

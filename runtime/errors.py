@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from protocol.errors import ProtocolError
+
 
 class OperationError(Exception):
     """Something outside the program is not as it should be: a file, a setting, a disk, a peer.
@@ -11,3 +13,10 @@ class OperationError(Exception):
     """
 
     exit_code = 1
+
+
+def explained(error: Exception) -> str:
+    """Return an error as a reason to log: our own say it all, others are named as well."""
+    if isinstance(error, OperationError | ProtocolError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

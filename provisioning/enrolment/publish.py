@@ -19,7 +19,7 @@ from provisioning.enrolment.registrar import Registrar
 from provisioning.site import layout, pki
 from runtime import http
 from runtime.config import TlsConfig
-from runtime.errors import OperationError
+from runtime.errors import OperationError, explained
 from runtime.fsio import private_folder, read_file
 from runtime.lifecycle import Stop
 
@@ -60,8 +60,8 @@ def tell(service: Principal, documents: tuple[bytes, ...], tls: TlsConfig) -> To
                 )
                 if answer.status_code != 409:  # it has a newer one: as good
                     http.raise_for_problem(answer)
-    except OperationError as error:
-        return Told(service.name, str(error))
+    except Exception as error:  # whatever one party sends, the others are told
+        return Told(service.name, explained(error))
     return Told(service.name)
 
 
@@ -175,9 +175,9 @@ class Publisher:
             while not stop.is_set():
                 try:
                     self.step(pool)
-                except (OperationError, OSError) as error:
-                    # No descriptor, a full disk: nothing is lost by telling them a little later.
-                    _log.error("not_published", reason=str(error))
+                except (OperationError, OSError, RuntimeError) as error:
+                    # No descriptor, thread or disk: nothing is lost by telling them a little later.
+                    _log.error("not_published", reason=explained(error))
                     stop.wait(_BACKOFF_S[0])
                 stop.wait(_POLL_S)
 

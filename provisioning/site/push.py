@@ -13,7 +13,7 @@ from protocol.directory import AGGREGATOR, CUSTODIAN, REGISTRAR, Directory, Prin
 from provisioning.site.opened import Site, SiteError
 from runtime import http
 from runtime.config import TlsConfig
-from runtime.errors import OperationError
+from runtime.errors import explained
 from runtime.fsio import read_file
 from runtime.officer import OFFICER_ENVIRONMENT, load_officer
 
@@ -110,6 +110,6 @@ def _push(service: Principal, body: bytes, tls: TlsConfig) -> Pushed:
         with http.client(url, tls, _TIMEOUT_S) as client:
             answer = client.put("/v1/directory", content=body, headers={"content-type": http.CBOR})
             http.raise_for_problem(answer)
-    except OperationError as error:
-        return Pushed(service.name, url, str(error))
+    except Exception as error:  # whatever one party sends, the others are told
+        return Pushed(service.name, url, explained(error))
     return Pushed(service.name, url)

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -198,3 +199,16 @@ def test_an_answer_of_the_agreed_size_is_taken_and_one_byte_more_is_not() -> Non
         assert len(answer.content) == MAX
         with pytest.raises(PeerUnreachable, match=f"longer than {MAX} bytes"):
             http.get("/")
+
+
+@pytest.mark.parametrize("charset", ["zlib", "bz2", "hex", "idna", "punycode", "utf-7", "unknown"])
+def test_no_answer_chooses_how_its_text_is_decoded(charset: str) -> None:
+    bomb = zlib.compress(bytes(20 << 20)) if charset == "zlib" else b"text that is none"
+
+    def talk(connection: socket.socket) -> None:
+        length = b"content-length: %d" % len(bomb)
+        kind = f"content-type: text/plain; charset={charset}".encode()
+        connection.sendall(head(length, kind) + bomb)
+
+    with hostile(talk) as url, client(url, None, 10.0, max_answer_bytes=MAX) as http:
+        assert http.get("/").text == bomb.decode("utf-8", "replace")

@@ -22,6 +22,7 @@ from protocol.sealing import Envelope, open_block
 from protocol.sightings import BatchMeta, decode_meta
 from protocol.signing import Signed, VerifyKey
 from provisioning.site.layout import SitePaths
+from runtime.clock import MachineClocks
 from runtime.config import load
 from runtime.keyfiles import Cost
 
@@ -71,7 +72,10 @@ class SiteV1:
         """Open a custodian as its process would, at the moment `now_ms`."""
         config = load(self.root / "custodians" / name / "custodian.toml", CustodianConfig)
         return Custodian(
-            config, self.passphrase, system=lambda: self.now_ms, cost=Cost(memory_kib=1024)
+            config,
+            self.passphrase,
+            machine=MachineClocks(wall_ms=lambda: self.now_ms),
+            cost=Cost(memory_kib=1024),
         )
 
     def store(self) -> Store:
