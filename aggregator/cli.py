@@ -15,7 +15,7 @@ from aggregator.config import AggregatorConfig
 from runtime import logs
 from runtime.config import load, render
 from runtime.errors import OperationError
-from runtime.http import client, raise_for_problem
+from runtime.http import client, json_of, raise_for_problem
 from runtime.keyfiles import open_secret
 from runtime.text import harmless
 
@@ -92,7 +92,7 @@ def quarantine(
         for number in drop or []:
             raise_for_problem(http.delete(f"/v1/quarantine/{number}"))
             _out.print(f"dropped {number}")
-        waiting = raise_for_problem(http.get("/v1/quarantine")).json()
+        waiting = json_of(http.get("/v1/quarantine"))
     table = Table(title="Quarantine", caption=None if waiting else "nothing waits")
     for heading in ("number", "topic", "reason", "detail", "received (UTC)", "bytes"):
         table.add_column(heading)

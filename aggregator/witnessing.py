@@ -18,6 +18,7 @@ import structlog
 from protocol.auditlog import origin_of, parse_checkpoint
 from protocol.directory import CUSTODIAN
 from protocol.errors import LogInconsistent, MalformedMessage
+from protocol.textformats import parse_json
 from runtime.auditlog import AuditLog, Witness
 from runtime.config import TlsConfig
 from runtime.errors import explained
@@ -84,8 +85,8 @@ class _Remote:
 
     def _json(self, path: str) -> Any:
         try:
-            return self._get(path).json()
-        except (ValueError, RecursionError) as error:
+            return parse_json(self._get(path).content)
+        except ValueError as error:
             raise MalformedMessage(f"'{self.origin}' answered with what is no JSON") from error
 
     def _get(self, path: str) -> httpx.Response:

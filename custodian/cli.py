@@ -171,14 +171,14 @@ def status(
 
       sealtrace custodian status --config custodian.toml --json
     """
-    from runtime.http import client, raise_for_problem  # noqa: PLC0415
+    from runtime.http import client, json_of  # noqa: PLC0415
 
     with reported():
         settings = load(config, CustodianConfig)
         host = {"0.0.0.0": "localhost", "::": "localhost"}.get(settings.http.host)  # noqa: S104 - everywhere includes here
         address = url or f"https://{host or settings.http.host}:{settings.http.port}"
         with client(address, settings.tls) as http:
-            told: dict[str, Any] = raise_for_problem(http.get("/v1/status")).json()
+            told: dict[str, Any] = json_of(http.get("/v1/status"))
     if as_json:
         sys.stdout.write(json.dumps(told, indent=2) + "\n")
     else:

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass
 import structlog
 
 from custodian.store import Store
+from protocol.textformats import parse_json
 from runtime.clock import MachineClocks, with_drift
 
 HOUR_MS = 3_600_000
@@ -61,7 +62,7 @@ class _Run:
     def parse(cls, text: str | None) -> _Run:
         """Read what was kept; anything else than that counts as nothing."""
         try:
-            value = json.loads(text or "{}")
+            value = parse_json(text or "{}")
             run = cls(
                 str(value["boot_id"]),
                 int(value["since_boot_ms"]),

@@ -21,6 +21,7 @@ from edge_agent.vision.models import VisionModels
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, read_file
+from runtime.process import MAX_PIXELS
 
 MAX_PHOTO_BYTES = 64 << 20
 MAX_PHOTOS = 16
@@ -127,8 +128,8 @@ def _read_photo(path: Path) -> Image:
     image = decode_image(data)
     if image is None:
         raise NotAnImage(
-            f"photo {path} is not an image that can be read, or is damaged; "
-            "use a JPEG, PNG or WebP file"
+            f"photo {path} is not an image that can be read, or is damaged, or has more than "
+            f"{MAX_PIXELS // 1_000_000} million pixels; use a JPEG, PNG or WebP file"
         )
     return image
 

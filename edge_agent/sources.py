@@ -308,7 +308,10 @@ def read_image(path: Path) -> Image | None:
 
 
 def decode_image(data: bytes) -> Image | None:
-    """Decode an image file's bytes to (H, W, 3) uint8 BGR, upright by its EXIF orientation."""
+    """Decode an image file's bytes to (H, W, 3) uint8 BGR, upright by its EXIF orientation.
+
+    None when it is no image, or one of more than `runtime.process.MAX_PIXELS`.
+    """
     if not data or len(data) > MAX_IMAGE_BYTES:
         return None
     quiet_opencv()

@@ -7,7 +7,6 @@ its very bytes before they parse it.
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from protocol.errors import MalformedMessage, PolicyMismatch, SignatureInvalid
 from protocol.keytree import APPEARANCE, FACE
 from protocol.names import require_name
 from protocol.signing import Signed, SigningKey, VerifyKey, sign
+from protocol.textformats import parse_toml
 
 POLICY_KIND = "policy"
 CONSENT, STATUTORY_ORDER = "consent", "statutory-order"
@@ -106,8 +106,8 @@ def parse_policy(text: bytes) -> Policy:
     :raises MalformedMessage: a key is missing, unknown or out of range.
     """
     try:
-        values = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as error:  # also what is no UTF-8 or no date
+        values = parse_toml(text.decode())
+    except ValueError as error:  # also what is no UTF-8 or no date
         raise MalformedMessage(f"the policy is not TOML: {error}") from error
 
     def number(name: str, low: int, high: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any
 from protocol.directory import BOX, Principal
 from protocol.errors import ProtocolError
 from protocol.telemetry import ONLINE
+from protocol.textformats import parse_toml
 from provisioning.site import changes
 from provisioning.site.create import make_box, making_in
 from provisioning.site.layout import SitePaths
@@ -131,7 +131,7 @@ def read_box_cameras(site: Site, name: str) -> dict[str, CameraPlan]:
     if not path.exists():
         return {}
     try:
-        values = tomllib.loads(read_file(path, _MAX_BYTES).decode())
+        values = parse_toml(read_file(path, _MAX_BYTES).decode())
         cameras = [CameraPlan.model_validate(camera) for camera in values.get("cameras", [])]
     except (ValueError, TypeError) as error:
         raise SiteError(f"{path} cannot be read: {error}; correct it") from error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from pydantic import TypeAdapter, ValidationError
 
+from protocol.textformats import parse_json, parse_toml
 from provisioning.enrolment import office
 from provisioning.enrolment.claimfile import ClaimFile
 from provisioning.enrolment.publish import Told, publish_now
@@ -152,7 +151,7 @@ def camera_tables(options: list[str] | None, file: Path | None) -> list[dict[str
     if file is not None:
         try:
             text = read_file(file, _MAX_BYTES).decode()
-            values += tomllib.loads(text)["cameras"] if file.suffix == ".toml" else json.loads(text)
+            values += parse_toml(text)["cameras"] if file.suffix == ".toml" else parse_json(text)
         except (ValueError, KeyError, TypeError) as error:
             raise OperationError(f"{file} lists no cameras ([[cameras]] in TOML)") from error
     for option in options or []:

@@ -71,9 +71,9 @@ def status(
     url: Annotated[str, typer.Option("--url", help="Where it serves. Default: as in FILE.")] = "",
 ) -> None:
     """Ask the running service how it is (JSON)."""
-    from runtime.http import client, raise_for_problem  # noqa: PLC0415
+    from runtime.http import client, json_of  # noqa: PLC0415
 
     with reported():
         settings = load(config, EnrolmentConfig)
         with client(url or settings.url, settings.tls) as http:
-            say(json.dumps(raise_for_problem(http.get("/v1/status")).json(), indent=2))
+            say(json.dumps(json_of(http.get("/v1/status")), indent=2))

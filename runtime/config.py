@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticUndefined
 
+from protocol.textformats import parse_toml
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, read_file
 
@@ -120,7 +121,7 @@ def load(path: Path, model: type[SomeConfig]) -> SomeConfig:
     """
     try:
         text = read_file(path, MAX_CONFIG_BYTES).decode("utf-8")
-        data = tomllib.loads(text)
+        data = parse_toml(text)
     except FileProblem as error:
         raise ConfigError(str(error)) from error
     except UnicodeDecodeError as error:

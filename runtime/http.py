@@ -33,6 +33,7 @@ from runtime.problems import (
     Problem,
     ProblemError,
     install_problem_handlers,
+    json_of,
     raise_for_problem,
 )
 from runtime.tls import client_context, server_context
@@ -49,6 +50,7 @@ __all__ = [
     "cbor_body",
     "client",
     "install_problem_handlers",
+    "json_of",
     "peer_of",
     "raise_for_problem",
     "serve",

@@ -23,6 +23,7 @@ from protocol.directory import AGGREGATOR, CUSTODIAN, Directory
 from protocol.encoding import Fields, decode, encode
 from protocol.errors import CheckpointInvalid, LogInconsistent, MalformedMessage, UnknownSigner
 from protocol.signing import VerifyKey
+from protocol.textformats import parse_json
 from runtime.auditlog import AuditLog, Witness
 from runtime.http import CborResponse, cbor_body
 
@@ -109,8 +110,8 @@ def decode_witness_request(data: bytes) -> tuple[str, dict[str, object] | None]:
     if proof is None:
         return text, None
     try:
-        value = json.loads(proof)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(proof)
+    except ValueError as error:
         raise MalformedMessage("witness request: the proof is not JSON") from error
     if not isinstance(value, dict):
         raise MalformedMessage("witness request: the proof is not a JSON object")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http
-import json
 import re
 import uuid
 from typing import Any
@@ -17,6 +16,7 @@ from starlette.responses import JSONResponse
 
 from protocol import errors
 from protocol.errors import ProtocolError
+from protocol.textformats import parse_json
 from runtime.errors import OperationError
 
 CBOR = "application/cbor"
@@ -174,14 +174,31 @@ def raise_for_problem(response: httpx.Response) -> httpx.Response:
     title, detail, kind = f"the server answered {status} {response.reason_phrase}", "", ""
     if response.headers.get("content-type", "").partition(";")[0] == PROBLEM:
         try:
-            told = json.loads(response.content)
-        except (ValueError, RecursionError):
+            told = parse_json(response.content)
+        except ValueError:
             told = None
         if isinstance(told, dict):
             title = _told(told, "title", title)[:200]
             detail = _told(told, "detail", "")[:2000]
             kind = _told(told, "type", "").removeprefix(TYPE_PREFIX)[:200]
     raise ProblemError(title, detail, status, kind)
+
+
+def json_of(response: httpx.Response) -> Any:
+    """Return what a server answered as JSON, once :func:`raise_for_problem` let it pass.
+
+    Raises:
+        ProblemError: as `raise_for_problem`, or the answer is not JSON.
+    """
+    try:
+        return parse_json(raise_for_problem(response).content)
+    except ValueError as error:
+        raise ProblemError(
+            "the server answered with what is no JSON",
+            "check its address, and that it is of the same version",
+            response.status_code,
+            "",
+        ) from error
 
 
 def _told(problem: dict[str, Any], name: str, otherwise: str) -> str:

@@ -19,6 +19,11 @@ SWITCHES = {
 """What keeps libraries from reporting to somebody: onnxruntime to its maker, FastAPI to whatever
 collector the environment names. What was looked for and found is in docs/dependencies.md."""
 
+MAX_PIXELS = 1 << 26
+"""A picture of more pixels is not decoded: 64 million of them take 192 MiB, a small file or not."""
+
+_BOUNDS = {"OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS)}
+
 _PR_SET_DUMPABLE = 4  # <linux/prctl.h>
 
 
@@ -35,9 +40,11 @@ def begin() -> None:
 def silence_libraries() -> None:
     """Set the variables by which libraries are told to keep to themselves, for children too.
 
+    And the one by which OpenCV is told how large a picture may be, before it makes room for it.
+
     Nobody may switch them off from outside: what stands in the environment is overwritten.
     """
-    os.environ.update(SWITCHES)
+    os.environ.update(SWITCHES | _BOUNDS)
 
 
 def prevent_core_dumps() -> None:

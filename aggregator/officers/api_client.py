@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from protocol.directory import Principal
 from protocol.encoding import decode
 from protocol.results import CANDIDATE_ID_BYTES
+from protocol.textformats import parse_json
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.http import CBOR, client, raise_for_problem
@@ -268,8 +269,8 @@ def _stored(item: object) -> StoredResult:
 
 def _json(response: httpx.Response) -> Any:
     try:
-        return response.json()
-    except (ValueError, RecursionError) as error:
+        return parse_json(response.content)
+    except ValueError as error:
         raise AnswerInvalid("the aggregator's answer is not JSON; is it up to date?") from error
 
 

@@ -34,6 +34,7 @@ from protocol.errors import (
 from protocol.policy import Policy, open_policy
 from protocol.quorum import cosigning_quorum, log_keepers
 from protocol.signing import VerifyKey
+from protocol.textformats import parse_json
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
@@ -333,7 +334,7 @@ def _read_site(folder: Path) -> tuple[str, VerifyKey, int]:
             "`sealtrace audit fetch --out FOLDER`"
         )
     try:
-        value = json.loads(read_file(path, 65_536))
+        value = parse_json(read_file(path, 65_536))
         authority = VerifyKey(bytes.fromhex(value["authority"]))
         return str(value["site"]), authority, int(value["fetched_ms"])
     except (KeyError, TypeError, ValueError, ProtocolError) as error:
@@ -361,8 +362,8 @@ def _checkpoints(http: httpx.Client, held: LogCopy, size: int, needed: int) -> I
     while since <= size:
         answer = raise_for_problem(http.get("/v1/log/checkpoints", params={"since": since}))
         try:
-            page = answer.json()
-        except (ValueError, RecursionError) as error:
+            page = parse_json(answer.content)
+        except ValueError as error:
             raise MalformedMessage("the log's checkpoints are not JSON") from error
         if not isinstance(page, list) or not all(isinstance(text, str) for text in page):
             raise MalformedMessage("the log's checkpoints are not a list of texts")

@@ -20,6 +20,7 @@ from protocol.auditlog import (
 from protocol.directory import Directory, Principal
 from protocol.errors import CheckpointInvalid, MalformedMessage, ProtocolError
 from protocol.quorum import log_keepers
+from protocol.textformats import parse_json
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
@@ -44,8 +45,8 @@ def fetch_witnessed(
     with client(principal.url, tls, _TIMEOUT_S) as http:
         answer = raise_for_problem(http.get("/v1/witnessed"))
     try:
-        texts = answer.json()
-    except (ValueError, RecursionError) as error:
+        texts = parse_json(answer.content)
+    except ValueError as error:
         raise MalformedMessage(f"'{principal.name}' answered with what is no JSON") from error
     keepers = log_keepers(directory)
     if (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from protocol.textformats import parse_toml
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 
@@ -56,7 +56,7 @@ def _collected(rows: Iterator[tuple[str, Any, Any]]) -> dict[str, tuple[float, f
 
 
 def _toml_rows(text: str) -> Iterator[tuple[str, Any, Any]]:
-    for camera, place in tomllib.loads(text).items():
+    for camera, place in parse_toml(text).items():
         yield camera, place["lat"], place["lon"]
 
 

@@ -18,6 +18,7 @@ from tomlkit.items import Array, InlineTable, Table
 
 from edge_agent.camera_setup.calibrate import GroundPoint
 from edge_agent.config import BoxConfig
+from protocol.textformats import parse_toml
 from runtime.config import MAX_CONFIG_BYTES, ConfigError, parse
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
@@ -83,7 +84,7 @@ def plan_ground(path: Path, camera: str, points: Sequence[GroundPoint]) -> Chang
     path = path.resolve()
     try:
         before = read_file(path, MAX_CONFIG_BYTES).decode("utf-8")
-        old = tomllib.loads(before)
+        old = parse_toml(before)
         document = tomlkit.parse(before)
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, TOMLKitError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}; correct it first") from error
@@ -144,7 +145,7 @@ def _check(
     path: Path, old: dict[str, Any], after: str, row: int, wanted: dict[str, list[list[Any]]]
 ) -> None:
     """See that the new text says what the old one says, but for the points, and is valid."""
-    new = tomllib.loads(after)
+    new = parse_toml(after)
     parse(new, BoxConfig, source=str(path), folder=path.parent)
     changed = new["cameras"][row].pop("homography", None)
     old["cameras"][row].pop("homography", None)

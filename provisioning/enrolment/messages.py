@@ -11,6 +11,7 @@ from typing import Any
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.signing import Signed, SigningKey, VerifyKey, sign
+from protocol.textformats import parse_json
 
 IDENTITY_KIND, CONFIGURATION_KIND = "box-identity", "box-configuration"
 MAX_REQUEST_BYTES = 32 << 10
@@ -117,8 +118,8 @@ class BoxConfiguration:
             ca_pem=fields.text("ca_pem", max_length=_MAX_PEM, multiline=True),
         )
         try:
-            settings = json.loads(fields.text("settings", max_length=_MAX_SETTINGS))
-        except (ValueError, RecursionError) as error:
+            settings = parse_json(fields.text("settings", max_length=_MAX_SETTINGS))
+        except ValueError as error:
             raise MalformedMessage("the box's settings are not JSON") from error
         fields.done()
         if not isinstance(settings, dict):

@@ -16,6 +16,7 @@ from protocol.directory import BOX, REGISTRAR, Directory, open_directory
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import DirectoryRollback, ProtocolError
 from protocol.signing import Signed, SigningKey
+from protocol.textformats import parse_toml
 from provisioning.enrolment.claimfile import ClaimFile, load_claim
 from provisioning.enrolment.messages import CONFIGURATION_KIND, BoxConfiguration
 from provisioning.firstboot.errors import FirstBootError, InstallRefused
@@ -274,7 +275,7 @@ def _ground_measured_here(folder: Folder) -> dict[str, Any]:
     if not folder.box_toml.exists():
         return {}
     try:
-        cameras = tomllib.loads(read_file(folder.box_toml, MAX_CONFIG_BYTES).decode())["cameras"]
+        cameras = parse_toml(read_file(folder.box_toml, MAX_CONFIG_BYTES).decode())["cameras"]
         return {c["name"]: c["homography"] for c in cameras if c.get("homography")}
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError):
         return {}  # damaged: it is about to be written anew

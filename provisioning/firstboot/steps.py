@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from cryptography import x509
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import ProtocolError
 from protocol.signing import SigningKey
+from protocol.textformats import parse_json, parse_toml
 from provisioning.enrolment.claimfile import ClaimFile, load_claim
 from provisioning.enrolment.messages import BoxIdentity, OfflineAdmission, OfflineRequest
 from provisioning.firstboot import est_client
@@ -210,10 +210,8 @@ def read_sources(path: Path) -> dict[str, str]:
     """
     text = read_file(path, MAX_MESSAGE_BYTES)
     try:
-        if path.suffix == ".toml":
-            rows = tomllib.loads(text.decode())["cameras"]
-        else:
-            rows = json.loads(text)
+        toml = path.suffix == ".toml"
+        rows = parse_toml(text.decode())["cameras"] if toml else parse_json(text)
         return {str(row["name"]): str(row["source"]) for row in rows}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FirstBootError(

@@ -29,6 +29,7 @@ else:
 BLOCK = 4096
 MAX_RAW_BYTES = 64 << 30
 _CHUNK = 4 << 20
+_MAX_XZ_BYTES = 256 << 20  # `xz -9` needs 65 MiB to be unpacked
 _MAX_LIST_BYTES = 1 << 20
 _ALGORITHMS = {64: "sha256", 128: "sha512"}
 _GNU_LINE = re.compile(r"([0-9a-fA-F]{64}|[0-9a-fA-F]{128})(?:[ \t]+\*?(.+))?")
@@ -178,11 +179,42 @@ class _Hashing(io.RawIOBase):
         return (self._other or self._sha256).hexdigest()
 
 
+class _Xz(io.RawIOBase):
+    """Unpacks .xz with a bound on memory, which `lzma.open` has none of: a header may ask 4 GiB."""
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed = packed
+        self._unpacking = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_BYTES)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type] # io's protocol: a writable buffer
+        data = b""
+        while not data:
+            if self._unpacking.eof:  # another stream may follow, after zeros to a multiple of four
+                rest = self._unpacking.unused_data.lstrip(b"\0")
+                while not rest and (packed := self._packed.read(1 << 16)):
+                    rest = packed.lstrip(b"\0")
+                if not rest:
+                    return 0
+                self._unpacking = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MAX_XZ_BYTES)
+                data = self._unpacking.decompress(rest, len(view))
+                continue
+            packed = self._packed.read(1 << 16) if self._unpacking.needs_input else b""
+            if self._unpacking.needs_input and not packed:
+                raise EOFError("it ends within a stream")
+            data = self._unpacking.decompress(packed, len(view))
+        view[: len(data)] = data
+        return len(data)
+
+
 def _opened(hashing: _Hashing, base: Path) -> BinaryIO:
     buffered = io.BufferedReader(hashing, buffer_size=1 << 20)
     start = buffered.peek(8)
     if start.startswith(b"\xfd7zXZ\x00"):
-        return lzma.open(buffered)  # type: ignore[return-value] # reads bytes
+        return io.BufferedReader(_Xz(buffered), buffer_size=1 << 20)
     if start.startswith(b"\x28\xb5\x2f\xfd"):
         return zstd.open(buffered)  # type: ignore[return-value] # reads bytes
     if start.startswith(b"\x1f\x8b"):

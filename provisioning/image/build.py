@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
+from protocol.textformats import parse_toml
 from provisioning.enrolment.claimfile import ClaimFile
 from provisioning.image import cloudinit, manifest
 from provisioning.image.base import Checksum, unpack
@@ -311,7 +312,7 @@ def _doubts(volume: FatVolume, about: Manifest) -> list[str]:
 
 def _claim_in(files: dict[str, str]) -> ClaimFile:
     try:
-        values = tomllib.loads(files.get(CLAIM_PATH, ""))
+        values = parse_toml(files.get(CLAIM_PATH, ""))
         return parse(values, ClaimFile, source="the claim", folder=Path())
     except (tomllib.TOMLDecodeError, ConfigError):
         raise ImageError("its user-data holds no usable claim") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import zoneinfo
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
+from protocol.textformats import parse_json
 from provisioning.image.errors import ImageError
 from provisioning.site.plan import CameraPlan
 from runtime.bundle import load_bundle
@@ -209,7 +209,7 @@ def read_releases(url: str, root: Path, group: str, *, site_ca: bool) -> Release
         raise ImageError(f"'{group}' is not a name of a group of boxes")
     text = read_file(root, 256 * 1024).decode("utf-8", "replace")
     try:
-        kind = json.loads(text)["signed"]["_type"]
+        kind = parse_json(text)["signed"]["_type"]
     except (ValueError, KeyError, TypeError):
         kind = ""
     if kind != "root":

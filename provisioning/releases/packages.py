@@ -126,7 +126,11 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> None:
         with tarfile.open(archive, mode="r:") as tar:
             for count, member in enumerate(tar):
                 left -= member.size
-                if not member.isreg() or _MEMBER.fullmatch(member.name) is None:
+                if (
+                    member.size < 0
+                    or not _is_plain(member)
+                    or _MEMBER.fullmatch(member.name) is None
+                ):
                     raise ReleaseUnusable(
                         f"{archive.name} holds {member.name!r}, which is no plain file; it was not"
                         " made by `sealtrace release`: release it again"
@@ -137,7 +141,7 @@ def unpack(archive: Path, folder: Path, *, max_bytes: int) -> None:
                         " announced; release it again"
                     )
                 _extract(tar, member, folder / member.name)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError, OverflowError) as error:
         raise ReleaseUnusable(
             f"{archive.name} is not a tar file ({error}); release it again"
         ) from error
@@ -162,6 +166,11 @@ def settle(folder: Path) -> None:
             fsync_folder(Path(parent))
     except OSError as error:
         raise FileProblem(f"cannot make {folder} durable: {error}; check the disk") from error
+
+
+def _is_plain(member: tarfile.TarInfo) -> bool:
+    """Tell whether it is a file whose bytes are all there: a sparse one could fill the disk."""
+    return member.isreg() and not member.issparse()
 
 
 def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:

@@ -12,6 +12,7 @@ import secrets
 import shutil
 from pathlib import Path
 
+from protocol.textformats import parse_json
 from provisioning.releases.errors import ReleaseUnusable
 from provisioning.releases.layout import VERSION_PATTERN
 from provisioning.releases.packages import settle
@@ -54,7 +55,7 @@ class Slots:
     def has(self, version: str, sha256: str) -> bool:
         """Tell whether a version is installed whole, from the package with that hash."""
         try:
-            record = json.loads(read_file(self.path(version) / RECORD, 4096))
+            record = parse_json(read_file(self.path(version) / RECORD, 4096))
         except (FileProblem, ValueError):
             return False
         return isinstance(record, dict) and record.get("sha256") == sha256

@@ -6,9 +6,11 @@ pip can do: no build, no script, no index. What is unpacked is put on PYTHONPATH
 
 from __future__ import annotations
 
+import lzma
 import platform
 import re
 import shutil
+import struct
 import sys
 import zipfile
 import zlib
@@ -24,6 +26,10 @@ _WHEEL = re.compile(
     r"-(?P<python>[A-Za-z0-9._]+)-(?P<abi>[A-Za-z0-9._]+)-(?P<platform>[A-Za-z0-9._]+)\.whl"
 )
 _MAX_MEMBERS = 50_000
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+    ValueError, struct.error, OverflowError,
+)  # fmt: skip
 _LIBRARIES = ("purelib", "platlib")
 
 
@@ -99,7 +105,7 @@ def unpack_wheel(wheel: Wheel, folder: Path, *, max_bytes: int) -> int:
             f"{wheel.path.name} brings {error.filename}, which is there already; release wheels"
             " that do not overlap"
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise ReleaseUnusable(f"{wheel.path.name} is damaged ({error}); build it again") from error
     except OSError as error:
         raise FileProblem(f"cannot unpack {wheel.path.name} into {folder}: {error}") from error

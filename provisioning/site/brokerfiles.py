@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomlkit
 
+from protocol.textformats import parse_toml
 from provisioning import mosquitto
 from provisioning.site.opened import Site, SiteError
 from provisioning.site.spread import spread
@@ -87,7 +87,7 @@ def _moved(site: Site, old: int, new: int) -> str | None:
         return None
     try:
         text = read_file(path, _MAX_BYTES).decode()
-        port = tomllib.loads(text)["mqtt"]["port"]
+        port = parse_toml(text)["mqtt"]["port"]
     except (ValueError, LookupError, TypeError) as error:
         raise SiteError(f"{path} cannot be read: {error}; correct it") from error
     if port != old:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from protocol.textformats import parse_json
 from provisioning.site import pki
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
@@ -93,7 +94,7 @@ class Ledger:
         :raises LedgerError: it is missing or not a ledger.
         """
         try:
-            value = json.loads(read_file(path, _MAX_BYTES))
+            value = parse_json(read_file(path, _MAX_BYTES))
             if value["format"] != _FORMAT:
                 raise LedgerError(f"{path} was written by another version of sealtrace")
             entries = tuple(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import tomllib
 from pathlib import Path
 
 from protocol.signing import SigningKey, VerifyKey
+from protocol.textformats import parse_toml
 from provisioning.model_keys import SIGNER_PUBLIC_NAME, read_public_key
 from provisioning.site import layout
 from provisioning.site.layout import SitePaths
@@ -89,7 +89,7 @@ def _names_a_bundle(folder: Path) -> bool:
     """Tell whether the role's configuration points to the bundle in its folder."""
     for path in folder.glob("*.toml"):
         if path.name != layout.POLICY_FILE:
-            values = tomllib.loads(read_file(path, _MAX_MANIFEST).decode())
+            values = parse_toml(read_file(path, _MAX_MANIFEST).decode())
             return values.get("bundle") == layout.MODELS_FOLDER
     return False
 

@@ -68,7 +68,7 @@ def aggregator_boxes(
     if not url:
         raise SiteError("the site has no aggregator in force")
     with http.client(url, tls, _TIMEOUT_S, max_answer_bytes=_MAX_BOXES_BYTES) as client:
-        answer = http.raise_for_problem(client.get("/v1/boxes")).json()
+        answer = http.json_of(client.get("/v1/boxes"))
     rows = answer.get("boxes", []) if isinstance(answer, dict) else answer
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
