@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpcore
@@ -33,6 +33,20 @@ class _Budget(threading.local):
 
     ends_s: float = float("inf")
     bytes: float = float("inf")
+    began_s: float = 0.0
+    received: int = 0
+    least_per_s: float = 0.0
+    patience_s: float = 0.0
+
+    def take(self, count: int) -> None:
+        """Count bytes that came."""
+        self.bytes -= count
+        self.received += count
+        spent_s = time.monotonic() - self.began_s
+        if self.bytes < 0:
+            raise httpcore.ReadError("its answer does not end")
+        if spent_s > self.patience_s and self.received < spent_s * self.least_per_s:
+            raise httpcore.ReadTimeout(f"{self.received} bytes in {spent_s:.0f} s")
 
 
 class BoundedClient(httpx.Client):
@@ -105,6 +119,45 @@ class BoundedClient(httpx.Client):
         return whole
 
 
+class StreamingClient(httpx.Client):
+    """A client for answers too large for memory; its caller counts what comes of the body.
+
+    Args:
+        context: TLS; None for the machine's certificate authorities.
+        timeout_s: to connect, and between parts of the answer.
+        least_per_s: bytes a second; an answer that comes slower on average raises
+            `httpx.ReadTimeout`, be it all headers.
+        patience_s: for so long it may be slower.
+        headers: of each request.
+    """
+
+    def __init__(
+        self,
+        context: ssl.SSLContext | None,
+        timeout_s: float,
+        *,
+        least_per_s: float,
+        patience_s: float,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._budget = _Budget()
+        self._pace = (least_per_s, patience_s)
+        super().__init__(
+            transport=_Transport(context, self._budget),
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 15.0)),
+            headers={"accept-encoding": "identity", **headers},
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        """Send a request, as `httpx.Client.send` does."""
+        budget = self._budget
+        budget.began_s, budget.received = time.monotonic(), 0
+        budget.least_per_s, budget.patience_s = self._pace
+        return super().send(request, **options)
+
+
 class _Transport(httpx.HTTPTransport):
     """httpx's own, over connections that keep to a budget."""
 
@@ -145,9 +198,7 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         left_s = _left_s(self._budget, timeout, httpcore.ReadTimeout)
         data = self._inner.read(max_bytes, left_s)
-        self._budget.bytes -= len(data)
-        if self._budget.bytes < 0:
-            raise httpcore.ReadError("its answer does not end")
+        self._budget.take(len(data))
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:

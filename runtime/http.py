@@ -22,7 +22,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from runtime._http_bounds import Bounds
-from runtime._http_client import MAX_ANSWER_BYTES, BoundedClient, PeerUnreachable
+from runtime._http_client import (
+    MAX_ANSWER_BYTES,
+    BoundedClient,
+    PeerUnreachable,
+    StreamingClient,
+)
 from runtime._http_connection import Connection
 from runtime._http_doors import Doors, Visit, now_s, raise_descriptor_limit
 from runtime.config import HttpConfig, TlsConfig
@@ -47,6 +52,7 @@ __all__ = [
     "ProblemError",
     "Ready",
     "ServerTls",
+    "StreamingClient",
     "cbor_body",
     "client",
     "install_problem_handlers",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit, urlunsplit
@@ -35,6 +34,7 @@ from edge_agent.camera_setup.soap import (
     plain,
 )
 from edge_agent.sources import SourceError, parse_source_url, redact
+from runtime.http import PeerUnreachable, client
 
 DEFAULT_PATH = "/onvif/device_service"
 MAX_PROFILES = 16
@@ -77,10 +77,9 @@ class OnvifCamera:
         self._shown = redact(self._address)
         self._user, self._password = user, password
         self._offset = timedelta(0)
-        login = httpx.DigestAuth(user, password) if user is not None else None
-        # No proxy of the environment's: a camera is on our own network.
-        self._client = httpx.Client(
-            timeout=timeout_s, auth=login, follow_redirects=False, trust_env=False
+        self._login = httpx.DigestAuth(user, password) if user is not None else None
+        self._client = client(
+            "", None, timeout_s, max_answer_bytes=MAX_XML_BYTES, within_s=ANSWER_S
         )
 
     def __enter__(self) -> OnvifCamera:
@@ -185,29 +184,30 @@ class OnvifCamera:
     def _call(self, address: str, body: str, *, login: bool = True) -> Element:
         header = self._token() if login and self._user is not None else ""
         try:
-            with self._client.stream(
-                "POST",
+            response = self._client.post(
                 address,
                 content=envelope(body, header),
-                headers={
-                    "Content-Type": "application/soap+xml; charset=utf-8",
-                    "Accept-Encoding": "identity",
-                },
-            ) as response:
-                data = _read(response)
-        except httpx.TimeoutException as error:
-            raise CameraTimeout(
+                headers={"Content-Type": "application/soap+xml; charset=utf-8"},
+                auth=self._login,
+            )
+        except PeerUnreachable as error:
+            raise self._unreachable(error.__cause__) from error
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        return self._open(response.status_code, response.content)
+
+    def _unreachable(self, why: BaseException | None) -> CameraProblem:
+        if isinstance(why, httpx.TimeoutException):
+            return CameraTimeout(
                 f"{self._shown} does not answer; check the address, and that ONVIF is switched on "
                 "in the camera's settings"
-            ) from error
-        except httpx.ConnectError as error:
-            raise _cannot_connect(self._shown, error) from error
-        except httpx.HTTPError as error:
-            raise CameraProblem(
-                f"{self._shown} does not answer as a camera would ({type(error).__name__}); check "
-                "the port"
-            ) from error
-        return self._open(response.status_code, data)
+            )
+        if isinstance(why, httpx.ConnectError):
+            return _cannot_connect(self._shown, why)
+        kind = "too long or encoded" if why is None else type(why).__name__
+        return CameraProblem(
+            f"{self._shown} does not answer as an ONVIF camera would ({kind}); check the port"
+        )
 
     def _open(self, status: int, data: bytes) -> Element:
         try:
@@ -282,17 +282,6 @@ def service_address(address: str) -> str:
     if parts.username is not None:
         raise CameraProblem("leave user and password out of the address; give the user with --user")
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or DEFAULT_PATH, "", ""))
-
-
-def _read(response: httpx.Response) -> bytes:
-    """The body as it comes; a camera that talks on and on is cut short."""
-    data = bytearray()
-    deadline = time.monotonic() + ANSWER_S
-    for part in response.iter_raw():
-        data += part
-        if len(data) > MAX_XML_BYTES or time.monotonic() > deadline:
-            break
-    return bytes(data)
 
 
 def _cannot_connect(shown: str, error: httpx.ConnectError) -> CameraProblem:

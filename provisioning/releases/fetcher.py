@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ssl
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,8 +23,10 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient import FetcherInterface
 
+from runtime.http import StreamingClient
+
 _CHUNK = 1 << 18
-_TIMEOUT = httpx.Timeout(30.0, connect=15.0)
+_TIMEOUT_S = 30.0
 _PATIENCE_S = 60.0
 MIN_BYTES_PER_S = 1024
 """Slower than this on average, after a minute, is taken for an attempt to hold the box up."""
@@ -34,20 +35,27 @@ MIN_BYTES_PER_S = 1024
 class ReleaseFetcher(FetcherInterface):
     """Fetches what TUF asks for; each download is spooled to ``folder``, not to memory."""
 
-    def __init__(self, folder: Path, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        context: ssl.SSLContext | None = None,
+        *,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         """Prepare.
 
         Args:
             folder: where a download lies until its hash is checked.
             context: how to make TLS connections; None where there are none.
+            patience_s: for so long an answer may be slower than `MIN_BYTES_PER_S`.
         """
         self._folder = folder
-        self._client = httpx.Client(
-            verify=context if context is not None else True,
-            timeout=_TIMEOUT,
-            follow_redirects=False,
-            trust_env=False,
-            headers={"Accept-Encoding": "identity", "User-Agent": "sealtrace-release"},
+        self._client = StreamingClient(
+            context,
+            _TIMEOUT_S,
+            least_per_s=MIN_BYTES_PER_S,
+            patience_s=patience_s,
+            headers={"User-Agent": "sealtrace-release"},
         )
 
     def close(self) -> None:
@@ -77,19 +85,15 @@ class ReleaseFetcher(FetcherInterface):
         return _from_folder(url) if urlsplit(url).scheme == "file" else self._from_server(url)
 
     def _from_server(self, url: str) -> Iterator[bytes]:
-        started, received = time.monotonic(), 0
         try:
             with self._client.stream("GET", url) as response:
                 if response.status_code != httpx.codes.OK:
                     raise DownloadHTTPError(
                         f"{url}: the server answered {response.status_code}", response.status_code
                     )
-                for chunk in response.iter_raw(_CHUNK):
-                    received += len(chunk)
-                    spent = time.monotonic() - started
-                    if spent > _PATIENCE_S and received < spent * MIN_BYTES_PER_S:
-                        raise SlowRetrievalError(f"{url}: {received} bytes in {spent:.0f} s")
-                    yield chunk
+                yield from response.iter_raw()
+        except httpx.TimeoutException as error:
+            raise SlowRetrievalError(f"{url}: {error or type(error).__name__}") from error
         except (httpx.HTTPError, ssl.SSLError, OSError) as error:
             raise DownloadError(f"{url}: {error or type(error).__name__}") from error
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
+from dripping import dripping
 from hypothesis import given
 from hypothesis import strategies as st
 from onvif_camera import FAULT, SOAP, OnvifServer
@@ -15,6 +17,7 @@ from edge_agent.camera_setup import onvif
 from edge_agent.camera_setup.errors import (
     CameraProblem,
     CameraRefused,
+    CameraTimeout,
     HostUnknown,
     PasswordNeeded,
     WrongPassword,
@@ -141,10 +144,27 @@ def test_any_address_is_completed_or_refused(text: str) -> None:
         assert "@" not in whole.split("/")[2]
 
 
-def test_a_camera_that_never_ends_is_cut_short(
-    server: OnvifServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(onvif, "ANSWER_S", -1.0)
-    server.raw = lambda _: (200, b"<a>" + b"y" * 300_000 + b"</a>")
+def test_a_camera_that_says_too_much_is_not_read_to_its_end(server: OnvifServer) -> None:
+    server.raw = lambda _: (200, b"<a>" + b"y" * 5_000_000 + b"</a>")
     with pytest.raises(CameraProblem, match="does not answer as an ONVIF camera"):
         ask(server)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"HTTP/1.1 200 OK\r\nx: ",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1;",
+    ],
+    ids=["headers", "body", "parts"],
+)
+def test_a_camera_that_drips_is_given_up_in_time(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    monkeypatch.setattr(onvif, "ANSWER_S", 1.0)
+    with dripping(begin) as port, OnvifCamera(f"127.0.0.1:{port}") as camera:
+        began_s = time.monotonic()
+        with pytest.raises(CameraTimeout):
+            camera.streams()
+        assert time.monotonic() - began_s < 15
