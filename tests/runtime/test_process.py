@@ -96,3 +96,11 @@ def test_what_the_environment_says_does_not_switch_a_library_on() -> None:
         cwd=_ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.split() == ["1", "true"]
+
+
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-tpm.lock"])
+def test_the_onnxruntime_that_is_installed_has_no_telemetry(lock: str) -> None:
+    lines = (_ROOT / lock).read_text().splitlines()
+    [pinned] = [line for line in lines if line.startswith("onnxruntime==")]
+    major, minor, _ = pinned.removeprefix("onnxruntime==").split()[0].split(".")
+    assert (int(major), int(minor)) < (1, 29), "builds from 1.29 on report to their maker"
