@@ -6,7 +6,6 @@ pip can do: no build, no script, no index. What is unpacked is put on PYTHONPATH
 
 from __future__ import annotations
 
-import lzma
 import platform
 import re
 import shutil
@@ -27,9 +26,10 @@ _WHEEL = re.compile(
 )
 _MAX_MEMBERS = 50_000
 _DAMAGED = (
-    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError,
     ValueError, struct.error, OverflowError,
 )  # fmt: skip
+_PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA's header can ask for 4 GiB
 _LIBRARIES = ("purelib", "platlib")
 
 
@@ -93,6 +93,11 @@ def unpack_wheel(wheel: Wheel, folder: Path, *, max_bytes: int) -> int:
                     " this box takes; release a smaller one"
                 )
             for member in members:
+                if member.compress_type not in _PACKED:
+                    raise ReleaseUnusable(
+                        f"{wheel.path.name} holds {member.filename!r} packed in another way than"
+                        " wheels are; build it again with `pip wheel`"
+                    )
                 place = _place(wheel, member.filename)
                 if place is None or member.is_dir():
                     continue

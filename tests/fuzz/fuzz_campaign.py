@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cbor_mutator import CborMutator, TextMutator
-from fuzz_targets import CBOR, Target
+from fuzz_target import CBOR, Target
 
-FREE_BYTES, BYTES_A_BYTE = 4 << 20, 40
+BYTES_A_BYTE = 40
 SECONDS_A_BYTE = 5e-6
 
 
@@ -75,7 +75,7 @@ class Campaign:
         tally.peak_bytes = max(tally.peak_bytes, peak)
         if spent > target.spent + SECONDS_A_BYTE * len(data):
             reason = reason or "too much time"
-        if peak > FREE_BYTES + BYTES_A_BYTE * len(data):
+        if peak > target.held + BYTES_A_BYTE * len(data):
             reason = reason or "too much memory"
         if reason is not None:
             self.findings.setdefault((name, reason), Finding(name, reason, data))

@@ -7,8 +7,8 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,8 @@ import httpx
 import protocol_samples as s
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from fuzz_files import file_targets
+from fuzz_target import CBOR, OPERATION, PROTOCOL, TEXT, Target, at
 from hostile_cbor import BOMBS
 from protocol_parsers import GRANTED, PARSERS, SEALED
 from pymerkle import InmemoryTree
@@ -40,11 +42,14 @@ from protocol.auditlog import (
     verify_checkpoint,
 )
 from protocol.encoding import byte_strings, decode, encode
-from protocol.errors import ProtocolError
-from protocol.grant import Grant, GrantedKeys, GrantRequest
+from protocol.epoch import Announcement, roots_of
+from protocol.errors import KeyCommitmentMismatch
+from protocol.grant import Grant, GrantedKeys, GrantRequest, Scope, release
 from protocol.names import parse_camera_topic
 from protocol.query import MatcherKey
+from protocol.reconcile import check_released, reconcile
 from protocol.results import _CANDIDATE, Candidate
+from protocol.sharing import SharingRule, check_sharing
 from protocol.signing import Signed, sign
 from protocol.telemetry import Health
 from protocol.templates import Template
@@ -63,31 +68,11 @@ from provisioning.image.partitions import read_partitions
 from provisioning.releases.rollout import Rollout, RolloutInvalid, parse_rollout
 from provisioning.site import pki
 from runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, load_bundle, sign_manifest
-from runtime.errors import OperationError
 from runtime.keyfiles import read_secret, write_secret
 from runtime.log_api import cosigner_of, decode_witness_request, encode_witness_request
 from runtime.logcopy import read_copy, write_copy
 from runtime.problems import PROBLEM, raise_for_problem
 
-CBOR, TEXT = "cbor", "text"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A parser, what it reads when nobody is hostile, and what it may raise.
-
-    ``spent`` is what one call may cost beyond its input, in seconds: key derivation, signatures.
-    """
-
-    parse: Callable[[bytes], object]
-    genuine: tuple[bytes, ...]
-    refusals: tuple[type[Exception], ...]
-    kind: str = CBOR
-    spent: float = 0.5
-
-
-PROTOCOL = (ProtocolError,)
-OPERATION = (ProtocolError, OperationError)
 KEY = s.signing_key("box-1")
 _BOX = ec.derive_private_key(7, ec.SECP256R1())
 _REQUEST = make_request("box-1", _BOX)
@@ -96,6 +81,30 @@ _CA = pki.new_root("vectors", now=_MADE, years=1)
 _NOTE = sign_checkpoint(
     Checkpoint("sealtrace/vectors/c1", 2, root_of([b"a", b"b"])), s.signing_key("c1")
 )
+
+
+def _shared(payload: bytes) -> object:
+    """Hold an announcement against the site's rule, as a custodian does before it opens a share."""
+    announcement = Announcement.parse(payload, box="box-1")
+    check_sharing(announcement, [SharingRule.of(s.directory())], now_ms=s.NOW_MS)
+    return announcement
+
+
+def _released(custodian: str) -> GrantedKeys:
+    own = roots_of(custodian, s.announcement().subsets())
+    scope = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, s.SLOT, s.SLOT + 1)
+    return release({number: s.roots()[number] for number in own}, scope, ["face"])
+
+
+def _reconciled(data: bytes) -> object:
+    """Put what one custodian released together with what another did, whatever it says."""
+    announcement = s.announcement()
+    keys = GrantedKeys.from_value(decode(data, what="granted keys"))
+    check_released(announcement, "c1", keys)
+    both = reconcile(announcement, {"c1": keys, "c2": _released("c2")})
+    with suppress(KeyCommitmentMismatch):  # of the block made up here
+        both.opening(s.SLOT, "face", bytes(32))
+    return both
 
 
 def _granted(data: bytes) -> object:
@@ -153,7 +162,7 @@ def _decide(query: Signed, announcement: Signed) -> object:
         requested_at_ms=s.NOW_MS,
     )
     opened = OpenedRequest(request, "aggregator", query, ())
-    site = Site(s.directory(), b"d" * 32, s.POLICY)
+    site = Site(s.directory(), b"d" * 32, s.POLICY, (SharingRule.of(s.directory()),))
     return decide(opened, [], site, custodian="c1", now_ms=s.NOW_MS)
 
 
@@ -224,22 +233,13 @@ _CLAIM = (
     b'site = "demo"\nbox = "box-7"\nurl = "https://h:1"\nauthority = "' + b"ab" * 32 + b'"\n'
     b'claim = "' + b"cd" * 32 + b'"\nexpires_at = 2030-01-01T00:00:00Z\nca = "pem"\n'
 )
+_NEWER_CLAIM = _CLAIM + b'directory_version = 3\ndirectory_digest = "' + b"ef" * 32 + b'"\n'
 _USER_DATA = b"#cloud-config\nwrite_files:\n- path: /etc/a\n  content: |\n    text\n"
 _LOG_HEAD = {"origin.txt": b"sealtrace/vectors/c1\n"}
 
 
 def _files(folder: Path) -> dict[str, Target]:
     """Parsers that read files; they are given theirs in ``folder``."""
-
-    def at(name: str, parse: Callable[[Path], object]) -> Callable[[bytes], object]:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-
-        def read(data: bytes) -> object:
-            path.write_bytes(data)
-            return parse(path)
-
-        return read
 
     seed = bytes(32)
     public = bytes.fromhex(sign_manifest(b"", seed).split()[1].decode())
@@ -255,17 +255,19 @@ def _files(folder: Path) -> dict[str, Target]:
     write_secret(secret, b"s" * 32, None, purpose="sample")
     return {
         "log copy's entries": Target(
-            at("copy/entries.cborseq", lambda path: read_copy(path.parent)),
+            at(folder / "copy/entries.cborseq", lambda path: read_copy(path.parent)),
             ((copied / "entries.cborseq").read_bytes(),), OPERATION,
         ),
-        "claim file": Target(at("claim.toml", load_claim), (_CLAIM,), OPERATION, TEXT),
+        "claim file": Target(
+            at(folder / "claim.toml", load_claim), (_CLAIM, _NEWER_CLAIM), OPERATION, TEXT
+        ),
         "model bundle's manifest": Target(
-            at(f"bundle/{MANIFEST_NAME}", bundle), (json.dumps(_MANIFEST).encode(),), OPERATION,
-            TEXT,
+            at(folder / "bundle" / MANIFEST_NAME, bundle), (json.dumps(_MANIFEST).encode(),),
+            OPERATION, TEXT,
         ),
         "key file": Target(
-            at("own.key", lambda path: read_secret(path, None, "sample")), (secret.read_bytes(),),
-            OPERATION, TEXT,
+            at(folder / "own.key", lambda path: read_secret(path, None, "sample")),
+            (secret.read_bytes(),), OPERATION, TEXT,
         ),
     }  # fmt: skip
 
@@ -294,6 +296,10 @@ def targets() -> Iterator[dict[str, Target]]:
             lambda d: list(byte_strings(d, what="it")), (encode(b"a" * 300) * 3,), PROTOCOL
         ),
         "granted keys": Target(_granted, (encode(GRANTED.to_value()),), PROTOCOL),
+        "granted keys, of two custodians": Target(
+            _reconciled, (encode(_released("c1").to_value()),), PROTOCOL
+        ),
+        "announcement, held against the directory": Target(_shared, (epoch.payload,), PROTOCOL),
         "opened grant": Target(
             lambda d: Grant.parse(d).open(s.sealing_key("m")), (grant.sign(KEY).payload,), PROTOCOL
         ),
@@ -397,7 +403,7 @@ def targets() -> Iterator[dict[str, Target]]:
             lambda d: read_partitions(lambda at, n: d[at : at + n], len(d)), (bytes(mbr),),
             OPERATION, TEXT,
         ),
-        "user-data": Target(written_files, (_USER_DATA,), OPERATION, TEXT, spent=5),
+        "user-data": Target(written_files, (_USER_DATA,), OPERATION, TEXT),
         "SOAP message": Target(parse_envelope, (_soap_sample(),), OPERATION, TEXT),
         "answer to discovery": Target(
             lambda d: parse_answer(d, "uuid:1", "10.0.0.1"), (_soap_sample(),), OPERATION, TEXT
@@ -406,4 +412,4 @@ def targets() -> Iterator[dict[str, Target]]:
         "SDP": Target(rtsp.video_of, (_SDP,), (CameraProblem,), TEXT),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        yield found | _files(Path(folder))
+        yield found | _files(Path(folder)) | file_targets(Path(folder) / "files")
