@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import structlog
 from fuzz_campaign import Campaign, run
 from fuzz_targets import targets
 
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--found", type=Path, default=CORPUS, help="where findings are written")
     given = parser.parse_args(arguments)
     logging.disable()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     until = time.monotonic() + given.seconds
     with targets() as found:
         unknown = set(given.only) - set(found)
