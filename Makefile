@@ -56,7 +56,7 @@ faults: setup ## Shake a running site: kills, full disks, wrong clocks; print wh
 	PYTHONPATH=tests/support $(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
 
 mutants: $(INSTALLED) ## Spoil the checks one by one; print those that no test notices (slow).
-	$(BIN)/python tools/mutants.py $(MUTANTS_ARGS)
+	$(BIN)/python -m tools.mutants $(MUTANTS_ARGS)
 
 fuzz: $(INSTALLED) ## Feed every parser hostile bytes for a minute; FUZZ_ARGS="--seconds 600".
 	PYTHONPATH=tests/support:tests/fuzz $(BIN)/python tests/fuzz/fuzz.py $(FUZZ_ARGS)

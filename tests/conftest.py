@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from runtime.process import silence_libraries
 silence_libraries()
 
 settings.register_profile("no-deadline", deadline=None)  # no test asserts a time
-settings.load_profile("no-deadline")
+settings.register_profile("few", deadline=None, max_examples=10, derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no-deadline"))
 
 _SHARED = ("film_set", "mosquitto_film_set", "quiet_site")
 """Sites of processes that many files share: their tests stay in one worker."""
