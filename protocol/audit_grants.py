@@ -319,13 +319,13 @@ class GrantAudit:
             count = self._known.query(digest)
             count.sightings = (count.sightings or 0) + int(body["sightings"])
             count.candidates = (count.candidates or 0) + int(body["candidates"])
+        # Entries come in the order of their log: what has been noted by now stands before the match.
         used = [self._taken_as.get(grant_id, {}) for grant_id in body["grant_ids"]]
         backing = self._parties(
             taken.custodian
             for by_custodian in used
             for taken in by_custodian.values()
             if taken.query_digest == digest
-            and (taken.at.origin != item.origin or taken.at.index < item.index)
         )
         if {} in used or len(backing) < self._directory.threshold:
             self._known.find(

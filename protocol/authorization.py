@@ -24,12 +24,7 @@ from protocol.errors import (
     UnknownSigner,
 )
 from protocol.keytree import FACE, LIVE, META
-from protocol.names import (
-    EPOCH_MS,
-    SLOT_MS,
-    slot_start_ms,
-    slots_in_window,
-)
+from protocol.names import EPOCH_MS, SLOT_MS, slots_in_window
 from protocol.policy import CONSENT, Policy
 from protocol.query import (
     APPROVAL_KIND,
@@ -68,8 +63,7 @@ class AuthorizedQuery:
         until = min(query.window_to_ms, now_ms + 1 if query.live else now_ms // SLOT_MS * SLOT_MS)
         if until <= query.window_from_ms:
             return range(0)
-        slots = slots_in_window(epoch, query.window_from_ms, until)
-        return slots if slots and slot_start_ms(epoch, slots.start) < until else range(0)
+        return slots_in_window(epoch, query.window_from_ms, until)
 
 
 def open_query(signed: Signed, directory: Directory) -> tuple[Query, str]:

@@ -203,7 +203,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.path[:0] = [str(root), str(root / "tests/support")]
     until = time.monotonic() + asked.seconds if asked.seconds else float("inf")
     kept = Judgements(root / ".sealtrace" / "mutants.jsonl")
-    _load_libraries()
+    if set(asked.module or TESTS) & set(TESTS):
+        _load_libraries()
     survivors = 0
     for path in asked.module or sorted(TESTS):
         tests = tuple(asked.tests or TESTS.get(path, ()))

@@ -163,7 +163,7 @@ class _Recorder:
             return (yield)
         finally:
             sys.settrace(None)
-            threading.settrace(None)  # type: ignore[arg-type]
+            threading.settrace(None)
             seconds = time.monotonic() - began
             self.recorded.append((item.nodeid, seconds, sorted(self._lines)))
 

@@ -587,9 +587,13 @@ def test_a_match_without_enough_grants(custodians: tuple[str, ...]) -> None:
     assert wrong(site.signed().audit()) == {K.MATCH_WITHOUT_GRANT}
 
 
-def test_a_match_before_its_grants() -> None:
-    site = Site().file().match()
-    for custodian in ("c1", "c3"):
+@pytest.mark.parametrize("before", [(), ("c1",), ("c3",)])
+def test_a_match_before_its_grants(before: tuple[str, ...]) -> None:
+    site = Site().file()
+    for custodian in before:
+        site.grant(custodian).receive(custodian)
+    site.match()
+    for custodian in {"c1", "c3"} - set(before):
         site.grant(custodian).receive(custodian)
     assert wrong(site.signed().audit()) == {K.MATCH_WITHOUT_GRANT}
 

@@ -199,3 +199,15 @@ def test_an_entry_opens_for_the_auditors_alone() -> None:
         entry.open("eve", s.sealing_key("ana"))
     with pytest.raises(AuthenticationFailed):
         entry.open("ana", s.sealing_key("ana"))
+
+
+def test_a_log_does_not_sign_for_another_logs_head() -> None:
+    key, other = s.signing_key("c1"), "sealtrace/vectors/c2"
+    note = Checkpoint(other, 1, root_of([b"x"])).note()
+    own = sign_checkpoint(Checkpoint(ORIGIN, 1, root_of([b"x"])), key)
+    assert verify_checkpoint(own, origin=ORIGIN, key=key.verify_key)
+    # The key's own id and name, over a note that speaks of another log.
+    blob = base64.b64decode(own.split()[-1])[:4] + key.sign_bytes(note.encode())
+    mixed = f"{note}\n\u2014 {ORIGIN} {base64.b64encode(blob).decode()}\n"
+    with pytest.raises(CheckpointInvalid, match=f"a checkpoint of '{other}', not of '{ORIGIN}'"):
+        verify_checkpoint(mixed, origin=ORIGIN, key=key.verify_key)

@@ -16,7 +16,7 @@ from protocol.auditlog import origin_of
 from protocol.directory import AGGREGATOR
 from protocol.findings import FindingKind, Severity
 from protocol.names import SLOT_MS
-from protocol.quorum import cosigning_quorum, log_keepers, site_quorum
+from protocol.quorum import cosigning_quorum, distinct_reach, log_keepers, site_quorum
 
 K = FindingKind
 
@@ -189,3 +189,17 @@ def test_of_two_aggregators_both_may_lie() -> None:
     both = replace(directory, principals={**directory.principals, "aggregator-2": second})
     assert cosigning_quorum(both, "c1").needed == 4
     assert cosigning_quorum(both, "aggregator").needed == 4
+
+
+def test_a_log_of_somebody_unknown_has_everybody_for_witness() -> None:
+    directory = site_of(3, 2)
+    quorum = cosigning_quorum(directory, "mallory")
+    assert quorum.witnesses == ("aggregator", "c1", "c2", "c3")
+    assert quorum.needed == 4  # a custodian and the aggregator may lie besides
+    reach = {"c1": 3, "c2": 0, "aggregator": 2}
+    assert distinct_reach(reach, directory.principals, "mallory") == [3, 2, 0]
+
+
+def test_the_keeper_is_no_witness_of_its_own_log() -> None:
+    directory = site_of(3, 2)
+    assert distinct_reach({"c1": 3, "c2": 2}, directory.principals, "c1") == [2]

@@ -7,20 +7,23 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 
-from protocol.authorization import AuthorizedQuery, authorize
+from protocol.authorization import AuthorizedQuery, authorize, check_withdrawal
 from protocol.directory import BOX, Directory
 from protocol.epoch import Announcement, SealedShare, announce, share_context
 from protocol.errors import (
     MalformedMessage,
+    NotAuthorized,
     PolicyViolation,
     QueryExpired,
     ScopeExceeded,
     ShareInvalid,
+    UnknownSigner,
 )
 from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.policy import BasisRule, Policy
-from protocol.query import Query
+from protocol.query import APPROVAL_KIND, QUERY_KIND, Query, Withdrawal
+from protocol.signing import Signed, sign
 
 FACE, APPEARANCE = "face", "appearance"
 
@@ -192,3 +195,31 @@ def test_a_share_of_somebody_whom_the_announcement_does_not_name() -> None:
     payload = replace(announced, shares=more).sign(s.signing_key("box-1")).payload
     with pytest.raises(MalformedMessage, match="named custodian"):
         Announcement.parse(payload, box="box-1")
+
+
+def test_a_share_under_the_id_of_another_key_is_not_opened_though_it_would_open() -> None:
+    announced = s.announcement()
+    key = s.day_key("c1")
+    assert announced.open_share("c1", key)
+    mislabelled = replace(announced.shares["c1"], key_id=announced.shares["c2"].key_id)
+    with pytest.raises(ShareInvalid, match="no share for this day key"):
+        replace(announced, shares={"c1": mislabelled}).open_share("c1", key)
+
+
+def withdrawal_by(name: str) -> Signed:
+    content = Withdrawal(s.case().query.digest, "asked for by mistake", s.NOW_MS)
+    return content.sign(s.signing_key(name))
+
+
+@pytest.mark.parametrize("kind", [APPROVAL_KIND, QUERY_KIND])
+def test_what_was_signed_as_something_else_withdraws_nothing(kind: str) -> None:
+    genuine = withdrawal_by("bo")
+    assert check_withdrawal(genuine, s.directory())
+    other = sign(kind, genuine.payload, s.signing_key("bo"))
+    with pytest.raises(NotAuthorized, match="not a withdrawal"):
+        check_withdrawal(other, s.directory())
+
+
+def test_a_withdrawal_by_somebody_whom_the_directory_does_not_list() -> None:
+    with pytest.raises(UnknownSigner, match="mallory"):
+        check_withdrawal(withdrawal_by("mallory"), s.directory())
