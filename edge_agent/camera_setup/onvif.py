@@ -188,7 +188,7 @@ class OnvifCamera:
                 address,
                 content=envelope(body, header),
                 headers={"Content-Type": "application/soap+xml; charset=utf-8"},
-                auth=self._login,
+                auth=httpx.USE_CLIENT_DEFAULT if self._login is None else self._login,
             )
         except PeerUnreachable as error:
             raise self._unreachable(error.__cause__) from error
