@@ -319,7 +319,7 @@ class GrantAudit:
             count = self._known.query(digest)
             count.sightings = (count.sightings or 0) + int(body["sightings"])
             count.candidates = (count.candidates or 0) + int(body["candidates"])
-        # Entries come in the order of their log: what has been noted by now stands before the match.
+        # Entries come in the order of their log: what is noted by now stands before the match.
         used = [self._taken_as.get(grant_id, {}) for grant_id in body["grant_ids"]]
         backing = self._parties(
             taken.custodian
