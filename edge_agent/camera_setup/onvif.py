@@ -77,10 +77,11 @@ class OnvifCamera:
         self._shown = redact(self._address)
         self._user, self._password = user, password
         self._offset = timedelta(0)
-        self._login = httpx.DigestAuth(user, password) if user is not None else None
         self._client = client(
             "", None, timeout_s, max_answer_bytes=MAX_XML_BYTES, within_s=ANSWER_S
         )
+        if user is not None:
+            self._client.auth = httpx.DigestAuth(user, password)
 
     def __enter__(self) -> OnvifCamera:
         return self
@@ -188,7 +189,6 @@ class OnvifCamera:
                 address,
                 content=envelope(body, header),
                 headers={"Content-Type": "application/soap+xml; charset=utf-8"},
-                auth=httpx.USE_CLIENT_DEFAULT if self._login is None else self._login,
             )
         except PeerUnreachable as error:
             raise self._unreachable(error.__cause__) from error

@@ -27,7 +27,7 @@ from runtime.http import StreamingClient
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
-_PATIENCE_S = 60.0
+PATIENCE_S = 60.0
 MIN_BYTES_PER_S = 1024
 """Slower than this on average, after a minute, is taken for an attempt to hold the box up."""
 
@@ -35,26 +35,19 @@ MIN_BYTES_PER_S = 1024
 class ReleaseFetcher(FetcherInterface):
     """Fetches what TUF asks for; each download is spooled to ``folder``, not to memory."""
 
-    def __init__(
-        self,
-        folder: Path,
-        context: ssl.SSLContext | None = None,
-        *,
-        patience_s: float = _PATIENCE_S,
-    ) -> None:
+    def __init__(self, folder: Path, context: ssl.SSLContext | None = None) -> None:
         """Prepare.
 
         Args:
             folder: where a download lies until its hash is checked.
             context: how to make TLS connections; None where there are none.
-            patience_s: for so long an answer may be slower than `MIN_BYTES_PER_S`.
         """
         self._folder = folder
         self._client = StreamingClient(
             context,
             _TIMEOUT_S,
             least_per_s=MIN_BYTES_PER_S,
-            patience_s=patience_s,
+            patience_s=PATIENCE_S,
             headers={"User-Agent": "sealtrace-release"},
         )
 

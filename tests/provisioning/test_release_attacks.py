@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as real_datetime
-import itertools
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from dripping import dripping
 from release_desk import Box, Desk
 from throwaway_ca import ThrowawayCa
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
@@ -377,13 +377,12 @@ def test_endless_data_is_cut_off(desk: Desk, mirror: Path, tmp_path: Path, what:
 
 
 def test_a_mirror_that_trickles_is_given_up(
-    desk: Desk, mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    minutes = itertools.count(0, 120)
-    monkeypatch.setattr(fetcher, "time", SimpleNamespace(monotonic=lambda: next(minutes)))
-    with _served(_mirror_handler(mirror)) as url:
-        box = Box(tmp_path / "box", url, desk.trusted_root)
-        with pytest.raises(MirrorUnreachable, match="bytes in 120 s"):
+    monkeypatch.setattr(fetcher, "PATIENCE_S", 0.5)
+    with dripping(b"HTTP/1.1 200 OK\r\n\r\n") as port:
+        box = Box(tmp_path / "box", f"http://127.0.0.1:{port}", desk.trusted_root)
+        with pytest.raises(MirrorUnreachable, match=r"bytes in \d+ s"):
             box.updater().run()
 
 

@@ -9,6 +9,7 @@ import pytest
 from dripping import dripping
 from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError
 
+import provisioning.releases.fetcher
 from provisioning.releases.fetcher import ReleaseFetcher
 
 
@@ -21,8 +22,11 @@ from provisioning.releases.fetcher import ReleaseFetcher
     ],
     ids=["headers", "body", "parts"],
 )
-def test_a_download_that_drips_is_given_up(tmp_path: Path, begin: bytes) -> None:
-    fetcher = ReleaseFetcher(tmp_path, patience_s=0.5)
+def test_a_download_that_drips_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    monkeypatch.setattr(provisioning.releases.fetcher, "PATIENCE_S", 0.5)
+    fetcher = ReleaseFetcher(tmp_path)
     with dripping(begin) as port:
         began_s = time.monotonic()
         with (
