@@ -26,6 +26,7 @@ from waiting import wait_for
 from edge_agent.config import load_box
 from protocol.names import EPOCH, SLOT_MS, epoch_of
 from protocol.sightings import quantise_template
+from provisioning.broker_rights import BOXES_ACL, HEADQUARTERS_ACL
 from provisioning.demo.intruder import Intruder
 from provisioning.demo.local_site import CUSTODIANS, PASSPHRASE, plan_of
 from provisioning.demo.processes import Service
@@ -240,7 +241,8 @@ def test_a_blank_card_becomes_a_box_and_a_stolen_box_becomes_nothing(
     site.local.services["broker"].stop()
     settings = paths.broker_config.read_text()
     paths.broker_config.write_text(settings.replace("crlfile ", "# crlfile "))
-    (paths.broker / "acl").write_text("topic readwrite #\npattern readwrite #\n")
+    for rights in (BOXES_ACL, HEADQUARTERS_ACL):
+        (paths.broker / rights).write_text("topic readwrite #\npattern readwrite #\n")
     site.start("broker")
     refused = site.rejects(BOX).get("revoked-box", 0)
     with PuppetBox(site, BOX, CAMERA) as puppet:
