@@ -132,7 +132,7 @@ def accept(
     identity, key = keys.load(claim.box)
     try:
         certificate = x509.load_der_x509_certificate(admission.certificate)
-    except ValueError as error:
+    except pki.UNREADABLE as error:
         raise InstallRefused("the answer holds no certificate; make it again") from error
     told, _ = verify_configuration(admission.configuration, claim, identity)
     above = pki.load_certificates(told.ca_pem.encode(), what="the configuration's CAs")

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from provisioning.enrolment.claimfile import ClaimFile, load_claim
 from provisioning.image.errors import ClaimUnusable
+from provisioning.site.pki import UNREADABLE
 
 
 def read_claim(path: Path, *, box: str | None = None, now: datetime | None = None) -> ClaimFile:
@@ -39,7 +40,7 @@ def read_claim(path: Path, *, box: str | None = None, now: datetime | None = Non
         )
     try:
         found = x509.load_pem_x509_certificates(claim.ca.encode())
-    except ValueError:
+    except UNREADABLE:
         raise ClaimUnusable(
             f"{path} holds no CA certificate in PEM form; make it again with `sealtrace box claim`"
         ) from None

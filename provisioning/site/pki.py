@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
@@ -31,6 +31,11 @@ from runtime.tls import BOXES_CA
 
 CLIENT, SERVER = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
 _BACKDATED = timedelta(minutes=5)
+UNREADABLE = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What the X.509 parser raises for certificates and lists that are none; they share no base."""
 _CRL_END = b"-----END X509 CRL-----\n"
 
 
@@ -203,7 +208,7 @@ def merged_crls(*files: bytes) -> bytes:
         for part in data.split(_CRL_END)[:-1]:
             try:
                 crl = x509.load_pem_x509_crl(part + _CRL_END)
-            except ValueError as error:
+            except UNREADABLE as error:
                 raise CertificateError("a file of revocation lists is damaged") from error
             known = newest.get(crl.issuer)
             if known is None or _crl_number(crl) > _crl_number(known):
@@ -260,7 +265,7 @@ def load_certificates(data: bytes, *, what: str) -> list[x509.Certificate]:
     """
     try:
         return x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except UNREADABLE as error:
         raise CertificateError(f"{what} is not a PEM certificate; restore it from a backup") from (
             error
         )
@@ -273,7 +278,7 @@ def check_issued(certificate: x509.Certificate, issuer: x509.Certificate, *, wha
     """
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError) as error:
+    except (InvalidSignature, *UNREADABLE) as error:
         raise CertificateError(f"{what} was not issued by this site's CA") from error
 
 

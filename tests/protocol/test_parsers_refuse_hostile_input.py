@@ -10,7 +10,7 @@ import cbor2
 import protocol_samples as s
 import pytest
 from cbor_mutator import CborMutator
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_parsers import PARSERS, SCOPE
 
@@ -40,6 +40,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(), inner, max_size=8),
     max_leaves=12,
 )
+EACH = settings(max_examples=40, deadline=None)  # of each of two dozen parsers; `make fuzz`: more
 
 
 @pytest.mark.parametrize("name", PARSERS)
@@ -49,6 +50,7 @@ def test_the_genuine_message_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARSERS)
+@EACH
 @given(data=st.data())
 def test_altered_bytes_are_refused_or_read_but_never_crash(name: str, data: st.DataObject) -> None:
     parse, genuine = PARSERS[name]
@@ -62,6 +64,7 @@ def test_altered_bytes_are_refused_or_read_but_never_crash(name: str, data: st.D
 
 
 @pytest.mark.parametrize("name", sorted(set(PARSERS) - {"policy", "meta"}))
+@EACH
 @given(seed=st.integers(0, 2**64))
 def test_values_of_other_types_anywhere_inside_are_refused_by_name_or_read(
     name: str, seed: int
@@ -91,6 +94,7 @@ def test_a_policy_of_odd_values_is_refused_by_name(wrong: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", PARSERS)
+@EACH
 @given(garbage=st.binary(max_size=300) | VALUES.map(encode))
 def test_garbage_is_refused(name: str, garbage: bytes) -> None:
     parse, _ = PARSERS[name]
@@ -101,6 +105,7 @@ def test_garbage_is_refused(name: str, garbage: bytes) -> None:
 @pytest.mark.parametrize(
     "name", sorted(set(PARSERS) - {"blocks", "envelope", "signed", "policy", "meta"})
 )
+@EACH
 @given(data=st.data())
 def test_a_field_of_another_type_is_refused(name: str, data: st.DataObject) -> None:
     parse, genuine = PARSERS[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import lzma
 import os
@@ -9,9 +10,11 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from hostile_cbor import within
 
 from provisioning.firstboot.errors import FirstBootError
@@ -25,6 +28,7 @@ from provisioning.releases.errors import ReleaseUnusable
 from provisioning.releases.packages import unpack
 from provisioning.releases.slots import RECORD, Slots
 from provisioning.releases.wheels import read_wheel, unpack_wheel
+from provisioning.site import pki
 from provisioning.site.ledger import Ledger, LedgerError
 
 MIB = 1 << 20
@@ -202,6 +206,16 @@ def test_an_image_of_several_streams_with_zeros_between_is_read_whole(tmp_path: 
     with (tmp_path / "out").open("wb+") as out:
         assert unpack_image(base, out.fileno(), None).raw_bytes == 3 * 102_400
     assert (tmp_path / "out").read_bytes() == b"".join(parts)
+
+
+def test_a_certificate_of_a_version_that_there_is_not_is_no_certificate() -> None:
+    authority = pki.new_root("vectors", now=datetime(2026, 1, 1, tzinfo=UTC), years=1)
+    der = authority.certificate.public_bytes(Encoding.DER)
+    assert der.count(b"\xa0\x03\x02\x01\x02") == 1
+    body = base64.encodebytes(der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x06"))
+    spelt = b"-----BEGIN CERTIFICATE-----\n" + body + b"-----END CERTIFICATE-----\n"
+    with pytest.raises(pki.CertificateError):
+        pki.load_certificates(spelt, what="it")
 
 
 def test_json_without_end_is_refused_wherever_a_file_of_it_is_read(tmp_path: Path) -> None:

@@ -34,8 +34,11 @@ def head(major: int, argument: int) -> bytes:
     return bytes([major << 5 | 23 + width.bit_length()]) + argument.to_bytes(width, "big")
 
 
-def shared_references(levels: int = 8, width: int = 12) -> bytes:
-    """Return arrays each of which holds the one before ``width`` times, by tags 28 and 29."""
+def shared_references(levels: int = 7, width: int = 14) -> bytes:
+    """Return arrays each of which holds the one before ``width`` times, by tags 28 and 29.
+
+    Seven levels in a list are eight deep: one more, and a reader that counts depth would refuse it.
+    """
     # A reference names an array that is complete, so the innermost comes first in a list of all.
     inner = head(6, 28) + head(4, width) + b"\x00" * width
     shared = [inner]

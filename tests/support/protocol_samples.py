@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -79,10 +80,12 @@ def fixed(name: str, size: int) -> bytes:
     return hashlib.shake_256(b"sealtrace sample " + name.encode()).digest(size)
 
 
+@cache
 def signing_key(name: str) -> SigningKey:
     return SigningKey(name, fixed(f"sign {name}", 32))
 
 
+@cache
 def sealing_key(name: str) -> hpke.PrivateKey:
     return hpke.PrivateKey(fixed(f"seal {name}", 96))
 
@@ -96,8 +99,9 @@ def principal(name: str, duty: str, **more: object) -> Principal:
     )
 
 
-def directory() -> Directory:
-    listed = [
+@cache
+def _listed() -> tuple[Principal, ...]:
+    return (
         principal("box-1", BOX, cameras=("cam-1",)),
         principal("box-2", BOX, cameras=("cam-2",)),
         *(principal(name, CUSTODIAN) for name in CUSTODIANS),
@@ -108,8 +112,11 @@ def directory() -> Directory:
         principal("di", APPROVER),
         principal("registrar", REGISTRAR),
         principal("eve", AUDITOR, seal_key=sealing_key("eve").public),
-    ]
-    return Directory(SITE, 3, NOW_MS, 2, {p.name: p for p in listed})
+    )
+
+
+def directory() -> Directory:
+    return Directory(SITE, 3, NOW_MS, 2, {p.name: p for p in _listed()})
 
 
 def authority() -> SigningKey:
