@@ -127,3 +127,7 @@ class LogForked(LogInconsistent):
 
 class EntryAltered(LogError):
     """The entries of a log do not hash to the root of its checkpoint."""
+
+
+class ProofInvalid(LogError):
+    """A Merkle proof does not show what it should, or there is nothing to prove."""
