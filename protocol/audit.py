@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pymerkle import InmemoryTree
-
 from protocol import hpke
 from protocol.audit_editions import EditionAudit, Editions
 from protocol.audit_grants import GrantAudit
@@ -29,12 +27,12 @@ from protocol.auditlog import (
     Checkpoint,
     Entry,
     origin_of,
-    root_of,
     verify_checkpoint,
 )
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory
 from protocol.errors import CheckpointInvalid, ProtocolError, UnknownSigner
 from protocol.findings import Finding, FindingKind, LogSummary, Report, Severity
+from protocol.merkle import MerkleTree, leaf_hash
 from protocol.policy import Policy
 from protocol.quorum import log_keepers
 from protocol.signing import VerifyKey
@@ -193,8 +191,7 @@ class _LogAudit:
         self._foreign = (frozenset() if CUSTODIAN in duties else CUSTODIAN_KINDS) | (
             frozenset() if AGGREGATOR in duties else AGGREGATOR_KINDS
         )
-        self._tree = InmemoryTree(algorithm="sha256")
-        self._tree.append_entries(list(copy.entries))
+        self._tree = MerkleTree(map(leaf_hash, copy.entries))
 
     def run(self) -> tuple[LogSummary, list[OpenedEntry]]:
         """Check the log; return its summary and its entries."""
@@ -245,7 +242,7 @@ class _LogAudit:
 
     def _root_at(self, size: int) -> bytes:
         """Return the root over the first ``size`` entries that are held."""
-        return bytes(self._tree.get_root(size)) if size else root_of(())
+        return self._tree.root(size)
 
     def _verified(self, key: VerifyKey | None) -> list[tuple[Checkpoint, str]]:
         """Return the checkpoints that the log really signed, by size."""

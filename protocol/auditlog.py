@@ -1,7 +1,7 @@
 """Audit logs: entries sealed to the auditors, signed checkpoints, witnesses' cosignatures.
 
-Hashing is RFC 9162's Merkle tree (pymerkle); a checkpoint is C2SP ``tlog-checkpoint`` in the C2SP
-``signed-note`` form, a witness's line is C2SP ``tlog-cosignature`` (cosignature/v1).
+Hashing is RFC 9162's Merkle tree (`protocol.merkle`); a checkpoint is C2SP ``tlog-checkpoint`` in
+the C2SP ``signed-note`` form, a witness's line is C2SP ``tlog-cosignature`` (cosignature/v1).
 PROTOCOL.md, "Audit log".
 
 Kinds of entries and their sealed bodies:
@@ -40,8 +40,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pymerkle import InmemoryTree, InvalidProof, MerkleProof, verify_consistency, verify_inclusion
-
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, decode_base64, encode
 from protocol.errors import (
@@ -50,8 +48,11 @@ from protocol.errors import (
     LogForked,
     LogInconsistent,
     MalformedMessage,
+    ProofInvalid,
     SignatureInvalid,
 )
+from protocol.merkle import MerkleTree, leaf_hash
+from protocol.merkle_proofs import check_consistency_form, check_inclusion_form
 from protocol.signing import SigningKey, VerifyKey
 
 KINDS = frozenset(
@@ -178,18 +179,9 @@ def seal_entry(
     return Entry(kind, time_ms, actor, query_id, sealed)
 
 
-def leaf_hash(entry: bytes) -> bytes:
-    """Return the RFC 9162 leaf hash of an encoded entry, 32 bytes."""
-    return hashlib.sha256(b"\x00" + entry).digest()
-
-
 def root_of(entries: Sequence[bytes]) -> bytes:
     """Return the RFC 9162 root over encoded entries, 32 bytes."""
-    if not entries:
-        return hashlib.sha256(b"").digest()
-    tree = InmemoryTree(algorithm="sha256")
-    tree.append_entries(list(entries))
-    return bytes(tree.get_root())
+    return MerkleTree(map(leaf_hash, entries)).root()
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +318,8 @@ def check_consistency(
 ) -> None:
     """Check that ``later`` only appends to ``earlier`` (RFC 9162 section 2.1.4).
 
-    :param proof: pymerkle's JSON form; not needed when the sizes are equal or ``earlier`` empty.
+    :param proof: `protocol.merkle_proofs`' form; not needed when the sizes are equal or ``earlier``
+        is empty.
     :raises LogForked: one size, two roots.
     :raises LogInconsistent: another log, shrunk, or the proof fails.
     """
@@ -341,15 +334,8 @@ def check_consistency(
     if proof is None:
         raise LogInconsistent(f"{later.origin}: no proof of consistency was given")
     try:
-        verify_consistency(
-            earlier.root,
-            later.root,
-            MerkleProof.deserialize(dict(proof)),
-            prior_size=earlier.size,
-            later_size=later.size,
-            algorithm="sha256",
-        )
-    except InvalidProof as error:
+        check_consistency_form(proof, earlier.size, later.size, earlier.root, later.root)
+    except ProofInvalid as error:
         raise LogInconsistent(f"{later.origin}: history was rewritten ({error})") from error
 
 
@@ -361,15 +347,8 @@ def check_inclusion(
     :raises EntryAltered: it is not.
     """
     try:
-        verify_inclusion(
-            leaf_hash(entry),
-            checkpoint.root,
-            MerkleProof.deserialize(dict(proof)),
-            index=index + 1,
-            size=checkpoint.size,
-            algorithm="sha256",
-        )
-    except InvalidProof as error:
+        check_inclusion_form(proof, leaf_hash(entry), index, checkpoint.size, checkpoint.root)
+    except ProofInvalid as error:
         raise EntryAltered(f"{checkpoint.origin}: entry {index} is not in the log") from error
 
 

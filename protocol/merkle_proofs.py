@@ -29,14 +29,12 @@ def inclusion_form(leaf: int, size: int, subtree: Subtrees) -> dict[str, object]
 
     :raises ProofInvalid: there is no such leaf.
     """
-    path = [subtree(0, leaf), *inclusion_path(leaf, size, subtree)] if leaf < size else []
-    if not path or leaf < 0:
-        raise ProofInvalid(f"there is no entry {leaf} among {size}")
+    siblings = inclusion_path(leaf, size, subtree)
     return {
         "type": "inclusion",
         "metadata": _metadata(size) | {"index": leaf + 1},
         "rule": _rule(leaf, size),
-        "path": [one.hex() for one in path],
+        "path": [one.hex() for one in (subtree(0, leaf), *siblings)],
     }
 
 

@@ -1,9 +1,8 @@
 """Keep an append-only audit log on disk: what was appended is durable before anybody acts on it.
 
-The tree is pymerkle's, in SQLite; entries and checkpoints have the forms of `protocol.auditlog`.
-pymerkle leaves SQLite's journal mode alone, in which a commit can be undone by a power cut right
-after it (SQLite's ``synchronous=EXTRA`` exists for that); here the file is in write-ahead mode with
-``synchronous=FULL``, so that each append is one synced write.
+The tree is in SQLite (`runtime.merkletable`); entries and checkpoints have the forms of
+`protocol.auditlog`. The file is in write-ahead mode with ``synchronous=FULL``, so that each append
+is one synced write.
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import hmac
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-
-from pymerkle import InvalidChallenge, SqliteTree
 
 from protocol import hpke
 from protocol.audit import LogCopy
@@ -28,7 +25,8 @@ from protocol.auditlog import (
     verify_checkpoint,
     verify_cosignature,
 )
-from protocol.errors import CheckpointInvalid
+from protocol.errors import CheckpointInvalid, ProofInvalid
+from protocol.merkle_proofs import consistency_form, inclusion_form
 from protocol.signing import SigningKey, VerifyKey
 from runtime.database import (
     Migration,
@@ -38,8 +36,9 @@ from runtime.database import (
     write_transaction,
 )
 from runtime.logcopy import write_copy
+from runtime.merkletable import SCHEMA as MERKLE_TABLES
+from runtime.merkletable import MerkleTable
 
-_CACHE_BYTES = 64 << 20
 _LOG_SCHEMA = [
     Migration(
         "checkpoints and cosignatures",
@@ -52,7 +51,8 @@ _LOG_SCHEMA = [
             PRIMARY KEY (size, witness)
         ) STRICT;
         """,
-    )
+    ),
+    MERKLE_TABLES,
 ]
 _WITNESS_SCHEMA = [
     Migration(
@@ -96,14 +96,12 @@ class AuditLog:
         try:
             with storage_errors(path):
                 try:
-                    self._tree = SqliteTree(str(path), algorithm="sha256", capacity=_CACHE_BYTES)
-                except ValueError as error:
+                    self._tree = MerkleTable(self._database)
+                except StorageError as error:
                     raise StorageError(
-                        f"{path}: entries of the audit log are missing; keep the file as evidence "
-                        "and restore a backup"
+                        f"{path}: entries of the audit log are missing ({error}); keep the file as "
+                        "evidence and restore a backup"
                     ) from error
-                self._tree.con.execute("PRAGMA synchronous = FULL")
-                self._tree.con.execute("PRAGMA busy_timeout = 10000")
                 self._check_history()
         except BaseException:
             self._database.close()
@@ -112,7 +110,6 @@ class AuditLog:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._tree.close()
             self._database.close()
 
     def __enter__(self) -> AuditLog:
@@ -139,7 +136,7 @@ class AuditLog:
         """
         entry = self.seal(kind, time_ms, actor, query_id, body)
         with self._lock, storage_errors(self._path):
-            return int(self._tree.append_entry(entry)) - 1
+            return self._tree.append(entry)
 
     def seal(
         self,
@@ -172,23 +169,20 @@ class AuditLog:
             StorageFull, StorageError: see `append`.
         """
         with self._lock, storage_errors(self._path):
-            known = self._database.conn.execute(
-                "SELECT 1 FROM leaf WHERE id > ? AND entry = ?", [since, entry]
-            )
-            if known.fetchone() is None:
-                self._tree.append_entry(entry)
+            if not self._tree.holds(entry, since):
+                self._tree.append(entry)
 
     @property
     def size(self) -> int:
         """How many entries there are."""
         with self._lock, storage_errors(self._path):
-            return int(self._tree.get_size())
+            return self._tree.size
 
     def head(self) -> Checkpoint:
         """Return the size and root now."""
         with self._lock, storage_errors(self._path):
-            size = int(self._tree.get_size())
-            return Checkpoint(self.origin, size, bytes(self._tree.get_root(size)))
+            size = self._tree.size
+            return Checkpoint(self.origin, size, self._tree.root(size))
 
     def checkpoint(self, size: int | None = None) -> str:
         """Return the signed checkpoint of the log as it is now, or was at ``size``.
@@ -252,9 +246,12 @@ class AuditLog:
             CheckpointInvalid: there is no such entry, or no such size.
         """
         with self._lock, storage_errors(self._path):
+            known = self._tree.size
+            if size is not None and size > known:
+                raise CheckpointInvalid(f"{self.origin} has {known} entries, not {size}")
             try:
-                return dict(self._tree.prove_inclusion(index + 1, size).serialize())
-            except InvalidChallenge as error:
+                return inclusion_form(index, known if size is None else size, self._tree.subtree)
+            except ProofInvalid as error:
                 raise CheckpointInvalid(f"{self.origin} has no entry {index}: {error}") from error
 
     def prove_consistency(self, earlier: int, later: int | None = None) -> dict[str, object] | None:
@@ -266,12 +263,15 @@ class AuditLog:
             CheckpointInvalid: the log is not that long, or ``earlier`` is the longer.
         """
         with self._lock, storage_errors(self._path):
-            size = int(self._tree.get_size()) if later is None else later
-            if earlier in {0, size} and 0 <= earlier <= size <= self.size:
+            known = self._tree.size
+            size = known if later is None else later
+            if earlier in {0, size} and 0 <= earlier <= size <= known:
                 return None
+            if size > known:
+                raise CheckpointInvalid(f"{self.origin} has {known} entries, not {size}")
             try:
-                return dict(self._tree.prove_consistency(earlier, size).serialize())
-            except InvalidChallenge as error:
+                return consistency_form(earlier, size, self._tree.subtree)
+            except ProofInvalid as error:
                 raise CheckpointInvalid(
                     f"{self.origin} cannot go from {earlier} to {size} entries: {error}"
                 ) from error
@@ -280,10 +280,7 @@ class AuditLog:
         """Return the encoded entries from index ``start`` up to, not including, ``stop``."""
         with self._lock, storage_errors(self._path):
             last = self.size if stop is None else stop
-            rows = self._database.conn.execute(
-                "SELECT entry FROM leaf WHERE id > ? AND id <= ? ORDER BY id", [start, last]
-            )
-            return [bytes(row[0]) for row in rows.fetchall()]
+            return self._tree.entries(start, last)
 
     def copy(self) -> LogCopy:
         """Return the whole log as an auditor wants it, under a checkpoint of this moment."""
@@ -312,8 +309,8 @@ class AuditLog:
         if row is None:
             return
         size, root = int(row[0]), bytes(row[1])
-        known = int(self._tree.get_size())
-        if known < size or not hmac.compare_digest(bytes(self._tree.get_root(size)), root):
+        known = self._tree.size
+        if known < size or not hmac.compare_digest(self._tree.recomputed_root(size), root):
             raise StorageError(
                 f"{self._path}: the audit log is not the one that was signed for ({known} entries, "
                 f"{size} were signed for); keep the file as evidence and restore a backup"

@@ -1,8 +1,8 @@
 """Serve a role's audit log and its service as a witness over HTTP, the same for every role.
 
 The forms are C2SP's: checkpoints as signed notes, cosignatures as single lines. Proofs are
-pymerkle's JSON. Entries are sealed to the auditors, so reading the log tells nobody else more than
-its clear outside: kind, time, actor and query id.
+JSON (`protocol.merkle_proofs`). Entries are sealed to the auditors, so reading the log tells nobody
+else more than its clear outside: kind, time, actor and query id.
 """
 
 from __future__ import annotations

@@ -185,7 +185,6 @@ def _load_libraries() -> None:
     import fastapi  # noqa: F401, PLC0415
     import hypothesis  # noqa: F401, PLC0415
     import numpy as np  # noqa: F401, PLC0415
-    import pymerkle  # noqa: F401, PLC0415
 
     for plugin in importlib.metadata.entry_points(group="pytest11"):
         plugin.load()

@@ -11,7 +11,6 @@ from typing import Any
 import protocol_samples as s
 import pytest
 from answered_query import Site
-from pymerkle import SqliteTree
 
 import aggregator.runner
 from aggregator.records import Records
@@ -21,6 +20,7 @@ from protocol.results import CONFIRMED, Decision
 from runtime.auditlog import AuditLog
 from runtime.clock import system_ms
 from runtime.database import StorageError
+from runtime.merkletable import MerkleTable
 
 KINDS = ("query-filed", "approval", "grant-received", "match", "decision")
 TABLES = {
@@ -86,7 +86,7 @@ def assert_agree_after_restart(folder: Path) -> None:
 def test_a_crash_while_the_log_is_written_leaves_neither_a_gap_nor_a_claim(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, moment: str
 ) -> None:
-    append: Append = SqliteTree.append_entry
+    append: Append = MerkleTable.append
 
     def crash(self: Any, data: bytes, *more: Any) -> int:
         ends = Entry.parse(data).kind == kind
@@ -98,7 +98,7 @@ def test_a_crash_while_the_log_is_written_leaves_neither_a_gap_nor_a_claim(
         return number
 
     with monkeypatch.context() as patch:
-        patch.setattr(SqliteTree, "append_entry", crash)
+        patch.setattr(MerkleTable, "append", crash)
         with pytest.raises(Crash):
             live(tmp_path, monkeypatch)
     assert_agree_after_restart(tmp_path)
@@ -158,7 +158,7 @@ def test_nobody_goes_on_while_the_log_cannot_be_written(
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(SqliteTree, "append_entry", full)
+        patch.setattr(MerkleTable, "append", full)
         assert site.step().state == "blocked"
         assert site.step().state == "blocked"
         with pytest.raises(StorageError):

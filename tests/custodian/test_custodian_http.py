@@ -293,7 +293,7 @@ def test_callers_wait_after_using_up_their_calls() -> None:
 
 def test_what_cannot_be_logged_is_not_granted(served: Served) -> None:
     asked = asked_of(served)
-    connection = served.custodian.log._tree.con  # as on a full disk: the file may not grow
+    connection = served.custodian.log._database.conn  # as on a full disk: the file may not grow
     connection.execute("PRAGMA max_page_count = 1")
     granted = 0
     while (

@@ -22,7 +22,6 @@ from custodian_site import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pymerkle import SqliteTree
 
 from custodian.clock import confirm
 from custodian.errors import KeyStoreError
@@ -31,6 +30,7 @@ from protocol.auditlog import Entry
 from protocol.encoding import encode
 from protocol.errors import RetentionEnded, ShareInvalid
 from runtime.keyfiles import KeyFileError, WrongPassphrase, read_secret, write_secret
+from runtime.merkletable import MerkleTable
 
 TODAY = s.EPOCH
 
@@ -53,9 +53,9 @@ def test_a_crash_before_the_log_is_written_hides_no_key(
     class Crash(BaseException):
         """The process ends here."""
 
-    append = SqliteTree.append_entry
+    append = MerkleTable.append
 
-    def crash(self: SqliteTree, data: bytes, *more: bool) -> int:
+    def crash(self: MerkleTable, data: bytes, *more: bool) -> int:
         if Entry.parse(data).kind == kind:
             raise Crash
         return int(append(self, data, *more))
@@ -67,7 +67,7 @@ def test_a_crash_before_the_log_is_written_hides_no_key(
             c1.rounds.go()
             time.ms += DAY_MS
     with monkeypatch.context() as patch:
-        patch.setattr(SqliteTree, "append_entry", crash)
+        patch.setattr(MerkleTable, "append", crash)
         with pytest.raises(Crash):
             c1.rounds.go()
     c1.close()

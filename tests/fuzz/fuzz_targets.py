@@ -20,7 +20,6 @@ from fuzz_files import file_targets
 from fuzz_target import CBOR, OPERATION, PROTOCOL, TEXT, Target, at
 from hostile_cbor import BOMBS
 from protocol_parsers import GRANTED, PARSERS, SEALED
-from pymerkle import InmemoryTree
 
 from aggregator.ingest.checks import check_announcement, check_envelope, check_health
 from custodian.trust import Site
@@ -45,6 +44,8 @@ from protocol.encoding import byte_strings, decode, encode
 from protocol.epoch import Announcement, roots_of
 from protocol.errors import KeyCommitmentMismatch
 from protocol.grant import Grant, GrantedKeys, GrantRequest, Scope, release
+from protocol.merkle import MerkleTree, leaf_hash
+from protocol.merkle_proofs import consistency_form
 from protocol.names import parse_camera_topic
 from protocol.query import MatcherKey
 from protocol.reconcile import check_released, reconcile
@@ -167,18 +168,16 @@ def _decide(query: Signed, announcement: Signed) -> object:
 
 
 def _proof(data: bytes) -> object:
-    tree = InmemoryTree(algorithm="sha256")
-    tree.append_entries([b"a", b"b", b"c"])
-    earlier = Checkpoint("sealtrace/vectors/c1", 2, bytes(tree.get_root(2)))
-    later = Checkpoint("sealtrace/vectors/c1", 3, bytes(tree.get_root(3)))
+    tree = MerkleTree(map(leaf_hash, [b"a", b"b", b"c"]))
+    earlier = Checkpoint("sealtrace/vectors/c1", 2, tree.root(2))
+    later = Checkpoint("sealtrace/vectors/c1", 3, tree.root(3))
     _, proof = decode_witness_request(encode({"checkpoint": _NOTE, "proof": data.decode()}))
     return check_consistency(earlier, later, proof)
 
 
 def _proof_sample() -> bytes:
-    tree = InmemoryTree(algorithm="sha256")
-    tree.append_entries([b"a", b"b", b"c"])
-    return json.dumps(tree.prove_consistency(2, 3).serialize()).encode()
+    tree = MerkleTree(map(leaf_hash, [b"a", b"b", b"c"]))
+    return json.dumps(consistency_form(2, 3, tree.subtree)).encode()
 
 
 def _printable(parse: Callable[[bytes], object]) -> Callable[[bytes], object]:

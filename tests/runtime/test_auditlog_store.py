@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pymerkle import SqliteTree
 
 from protocol import hpke
 from protocol.audit import LogCopy
@@ -21,16 +21,17 @@ from protocol.auditlog import (
     check_consistency,
     check_entries,
     check_inclusion,
-    leaf_hash,
     root_of,
     verify_checkpoint,
     verify_cosignature,
 )
 from protocol.errors import CheckpointInvalid, LogForked, LogInconsistent
+from protocol.merkle import leaf_hash
 from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog, Witness
-from runtime.database import StorageError, StorageFull
+from runtime.database import StorageError, StorageFull, open_database
 from runtime.logcopy import LogCopyInvalid, read_copy, write_copy
+from runtime.merkletable import SCHEMA, MerkleTable
 
 ORIGIN = "sealtrace/site/custodian-1"
 KEY = SigningKey("custodian-1", bytes(range(32)))
@@ -77,11 +78,12 @@ def fill(log: AuditLog, count: int) -> None:
 
 
 def test_the_tree_hashes_as_rfc_9162_says(tmp_path: Path) -> None:
-    with SqliteTree(str(tmp_path / "tree.db"), algorithm="sha256") as tree:
-        assert tree.get_root().hex() == ROOTS[0]
+    with closing(open_database(tmp_path / "tree.db", [SCHEMA])) as database:
+        table = MerkleTable(database)
+        assert table.root(table.size).hex() == ROOTS[0]
         for size, leaf in enumerate(LEAVES, 1):
-            tree.append_entry(leaf)
-            assert tree.get_root().hex() == ROOTS[size]
+            table.append(leaf)
+            assert table.root(table.size).hex() == ROOTS[size]
     assert leaf_hash(b"").hex() == ROOTS[1]
     assert root_of(LEAVES).hex() == ROOTS[8]
 
@@ -102,9 +104,7 @@ def test_an_entry_is_numbered_from_zero_and_only_the_auditor_reads_it(log: Audit
 
 
 def test_an_append_is_synced_before_it_returns(log: AuditLog, tmp_path: Path) -> None:
-    for connection in (log._tree.con, log._database.conn):
-        row = connection.execute("PRAGMA synchronous").fetchone()
-        assert (row if isinstance(row, int) else row[0]) == 2  # FULL
+    assert log._database.conn.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
     with sqlite3.connect(tmp_path / "log.db") as other:
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -268,13 +268,13 @@ def test_a_changed_entry_shows_in_the_audit(tmp_path: Path) -> None:
 
 def test_a_full_disk_means_no_entry(log: AuditLog) -> None:
     fill(log, 1)
-    pages = log._tree.con.execute("PRAGMA page_count").fetchone()
-    log._tree.con.execute(f"PRAGMA max_page_count = {pages}")
+    pages = log._database.conn.execute("PRAGMA page_count").fetchone()[0]
+    log._database.conn.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(StorageFull):
         for _ in range(100):
             log.append("refusal", 1, "c", None, {"reason": "x" * 1000})
     size = log.size
-    log._tree.con.execute("PRAGMA max_page_count = 1000000")
+    log._database.conn.execute("PRAGMA max_page_count = 1000000")
     assert log.append("refusal", 1, "c", None, {"reason": "fits again"}) == size
     check_entries(log.entries(), log.head())
 

@@ -27,6 +27,8 @@ from protocol.auditlog import (
 )
 from protocol.encoding import encode
 from protocol.errors import LogInconsistent, MalformedMessage, UnknownSigner
+from protocol.merkle import MerkleTree, leaf_hash
+from protocol.merkle_proofs import consistency_form
 from runtime.auditlog import _WITNESS_SCHEMA, AuditLog, Witness
 from runtime.database import open_database
 from runtime.http import CBOR, Problem
@@ -102,11 +104,8 @@ class Other:
         return sign_checkpoint(checkpoint, s.signing_key(signer))
 
     def proof(self, earlier: int, later: int) -> dict[str, object]:
-        from pymerkle import InmemoryTree
-
-        tree = InmemoryTree(algorithm="sha256")
-        tree.append_entries(list(self.entries))
-        return dict(tree.prove_consistency(earlier, later).serialize())
+        tree = MerkleTree(map(leaf_hash, self.entries))
+        return consistency_form(earlier, later, tree.subtree)
 
 
 def test_a_checkpoint_is_signed_and_everything_is_provable(served: Served) -> None:
