@@ -43,11 +43,12 @@ test: setup lint ## Check everything: format, lint, types, import rules, all tes
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
 		--durations 15 $(TEST_ARGS)
 
-lint: $(INSTALLED) ## Check format, lint, types and import rules.
+lint: $(INSTALLED) ## Check format, lint, types, import rules and licences.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.licences
 
 bench: setup ## Measure what the README claims, and print it.
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -1,1 +1,1 @@
-"""Tools for those who work on the code; nothing of a site uses them."""
+"""Commands for who works on the project: `python -m tools.NAME`. Nothing here is installed."""
