@@ -1,0 +1,259 @@
+"""Hold test vectors, ours or a second implementation's, against this code.
+
+A vector is a JSON object of one of the forms in docs/vectors; its form is named by its file. Bytes
+are hexadecimal. What a vector says is recomputed, opened or verified; whatever does not come out as
+the vector says is named.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from protocol import hpke
+from protocol.auditlog import check_entries, origin_of, parse_checkpoint, root_of, verify_checkpoint
+from protocol.auditlog import verify_cosignature as check_cosignature
+from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.errors import ProtocolError
+from protocol.grant import GRANT_KIND, Grant, combine
+from protocol.keytree import (
+    LABELS,
+    LIVE,
+    META,
+    ModalityKey,
+    expand,
+    modality_key,
+    tree_top,
+    window_nodes,
+)
+from protocol.policy import open_policy
+from protocol.query import APPROVAL_KIND, QUERY_KIND, Approval, Query
+from protocol.sealing import Envelope, open_block
+from protocol.sightings import decode_meta
+from protocol.signing import Signed, VerifyKey
+from protocol.templates import open_templates
+
+Vector = Mapping[str, Any]
+Beside = Callable[[str], Vector]
+"""Returns the vector of another form that lies beside this one."""
+
+
+class NonConformant(ProtocolError):
+    """A vector says something else than this code computes, opens or verifies."""
+
+
+def check_vector(form: str, vector: Vector, beside: Beside) -> int:
+    """Check a vector; return how many things were compared.
+
+    :param form: which of `FORMS` it is.
+    :param beside: gives the vectors that this one refers to.
+    :raises NonConformant: the first thing that does not come out.
+    """
+    check = _CHECKS.get(form)
+    if check is None:
+        known = ", ".join(sorted(_CHECKS))
+        raise NonConformant(f"no vectors are called '{form}'; there are {known}")
+    compared = _Compared(form)
+    try:
+        check(vector, compared, beside)
+    except NonConformant:
+        raise
+    except ProtocolError as error:
+        raise NonConformant(f"{form}: {error}") from error
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise NonConformant(f"{form}: not of the form of such a vector ({error!r})") from error
+    return compared.count
+
+
+class _Compared:
+    """Compares, and counts."""
+
+    def __init__(self, form: str) -> None:
+        self._form = form
+        self.count = 0
+
+    def equal(self, what: str, stated: object, computed: object) -> None:
+        """Compare what the vector says with what this code gives."""
+        self.count += 1
+        if stated != computed:
+            raise NonConformant(
+                f"{self._form}: {what} is {_short(computed)} here, {_short(stated)} in the vector"
+            )
+
+    def bytes(self, what: str, stated: str, computed: bytes | bytearray) -> None:
+        """Compare bytes."""
+        self.count += 1
+        if not hmac.compare_digest(bytes.fromhex(stated), bytes(computed)):
+            raise NonConformant(
+                f"{self._form}: {what} is {_short(bytes(computed).hex())} here, "
+                f"{_short(stated)} in the vector"
+            )
+
+
+def _key_tree(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    root = bytes.fromhex(vector["root"])
+    compared.equal("the set of labels", set(vector["leaves"]), set(LABELS))
+    for label in LABELS:
+        top = tree_top(root, label)
+        compared.bytes(f"the top of '{label}'", vector["tops"][label], top.key)
+        leaves = expand([top])
+        for slot, stated in vector["leaves"][label].items():
+            compared.bytes(f"leaf {slot} of '{label}'", stated, leaves[int(slot)])
+    for window in vector["windows"]:
+        first, last = window["first"], window["last"]
+        nodes = window_nodes(root, "face", first, last)
+        what = f"slots {first} to {last}"
+        compared.equal(f"the cover of {what}", window["cover"], [[n.level, n.index] for n in nodes])
+        compared.equal(f"the nodes of {what}", window["face_nodes"], [n.key.hex() for n in nodes])
+
+
+def _slot_keys(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    compared.equal("the set of labels", set(vector["keys"]), set(LABELS))
+    for label, stated in vector["keys"].items():
+        key = _slot_key(vector, label)
+        compared.bytes(f"the key of '{label}'", stated["key"], key.key)
+        compared.bytes(f"the commitment of '{label}'", stated["commitment"], key.commitment)
+
+
+def _slot_key(vector: Vector, label: str) -> ModalityKey:
+    leaves = [
+        expand([tree_top(bytes.fromhex(root), label)])[vector["slot"]] for root in vector["roots"]
+    ]
+    names = ("site", "camera", "epoch", "generation", "slot")
+    return modality_key(leaves, **{name: vector[name] for name in names}, label=label)
+
+
+def _sealed(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    key = hpke.PrivateKey(bytes.fromhex(vector["seed"]))
+    compared.bytes("the public key", vector["public"], key.public.raw)
+    opened = key.open(
+        bytes.fromhex(vector["sealed"]), purpose=vector["purpose"], context=vector["context"]
+    )
+    compared.bytes("what was sealed", vector["plaintext"], opened)
+
+
+def _envelope(vector: Vector, compared: _Compared, beside: Beside) -> None:
+    slot_keys = beside("slot-keys")
+    keys = {label: _slot_key(slot_keys, label) for label in ("face", META, LIVE)}
+    for form in ("segment", "live"):
+        envelope = Envelope.parse(bytes.fromhex(vector[form]))
+        envelope.verify(_one(vector["box_public"]))
+        blocks = envelope.blocks(keys[LIVE])
+        for label, block in (("face", blocks.face), (META, blocks.meta)):
+            opened = open_block(
+                keys[label],
+                block,
+                header=envelope.header_bytes,
+                label=label,
+                nonce=envelope.nonce,
+            )
+            compared.bytes(f"block '{label}' of the {form}", vector[f"{label}_block"], opened)
+        meta = decode_meta(bytes.fromhex(vector["meta_block"]), count=envelope.header.count)
+        compared.equal(f"the count of the {form}", envelope.header.count, len(meta))
+
+
+def _announcement(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    announced = _announced(vector["signed"], vector["box_public"])
+    subsets = [sorted(subset) for subset in announced.subsets()]
+    compared.equal("the excluded subsets", vector["excluded_subsets"], subsets)
+    for name, custodian in vector["custodians"].items():
+        key = hpke.PrivateKey(bytes.fromhex(custodian["day_key_seed"]))
+        opened = announced.open_share(name, key)
+        stated = {number: vector["roots"][number] for number in custodian["roots"]}
+        shares = {number: root.hex() for number, root in opened.items()}
+        compared.equal(f"the roots that {name} holds", stated, shares)
+
+
+def _query(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    signed = Signed.parse(bytes.fromhex(vector["signed"]), kind=QUERY_KIND)
+    query = Query.parse(signed.verify(_one(vector["requester_public"])))
+    compared.bytes("the digest", vector["digest"], signed.digest)
+    matcher = hpke.PrivateKey(bytes.fromhex(vector["matcher_seed"]))
+    sealed = bytes.fromhex(vector["sealed_templates"])
+    opened = open_templates(sealed, matcher, query, query_digest=signed.digest)
+    ((first, *_), *_) = opened.values()
+    compared.bytes("the template's digest", vector["template_digest"], first.digest)
+
+
+def _approval(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    policy = open_policy(
+        vector["policy"].encode(),
+        bytes.fromhex(vector["policy_signature"]),
+        VerifyKey(bytes.fromhex(vector["authority_public"])),
+    )
+    compared.bytes("the policy's digest", vector["policy_digest"], policy.digest)
+    for item in vector["approvals"]:
+        signed = Signed.parse(bytes.fromhex(item["signed"]), kind=APPROVAL_KIND)
+        approval = Approval.parse(signed.verify(_one(item["public"])))
+        name = item["approver"]
+        compared.equal("the approver", name, signed.signer)
+        compared.bytes(f"the query of {name}", vector["query_digest"], approval.query_digest)
+        compared.bytes(f"the policy of {name}", vector["policy_digest"], approval.policy_digest)
+
+
+def _grant(vector: Vector, compared: _Compared, beside: Beside) -> None:
+    matcher = hpke.PrivateKey(bytes.fromhex(vector["matcher_seed"]))
+    announced = _announced(vector["announcement"], beside("announcement")["box_public"])
+    released = []
+    for item in vector["grants"]:
+        signed = Signed.parse(bytes.fromhex(item["signed"]), kind=GRANT_KIND)
+        grant = Grant.parse(signed.verify(_one(item["public"])))
+        compared.equal("the custodian", item["custodian"], signed.signer)
+        compared.equal("the labels", vector["labels"], list(grant.labels))
+        scopes = [scope.to_value() for scope in grant.scopes]
+        compared.equal("the scope", [vector["scope"]], scopes)
+        released += grant.open(matcher)
+    keys = combine(announced, released)
+    slot_keys = beside("slot-keys")
+    for label in vector["labels"]:
+        stated = slot_keys["keys"][label]["key"]
+        compared.bytes(f"the key of '{label}'", stated, keys.key(slot_keys["slot"], label).key)
+
+
+def _checkpoint(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    entries = [bytes.fromhex(entry) for entry in vector["entries"]]
+    for size, stated in enumerate(vector["roots"]):
+        compared.bytes(f"the root over {size} entries", stated, root_of(entries[:size]))
+    note = vector["note"]
+    origin = parse_checkpoint(note)[0].origin
+    site, _, actor = origin.removeprefix("sealtrace/").partition("/")
+    compared.equal("the log's name", origin, origin_of(site, actor))
+    key = VerifyKey(bytes.fromhex(vector["log_public"]))
+    head = verify_checkpoint(note, origin=origin, key=key)
+    compared.equal("the size", len(entries), head.size)
+    check_entries(entries, head)
+    witness = VerifyKey(bytes.fromhex(vector["witness_public"]))
+    check_cosignature(note, witness=vector["witness"], key=witness)
+    compared.count += 1
+
+
+_CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
+    "key-tree": _key_tree,
+    "slot-keys": _slot_keys,
+    "sealed": _sealed,
+    "envelope": _envelope,
+    "announcement": _announcement,
+    "query": _query,
+    "approval": _approval,
+    "grant": _grant,
+    "checkpoint": _checkpoint,
+}
+FORMS = tuple(_CHECKS)
+"""The forms of vectors, each the name of a file in docs/vectors."""
+
+
+def _announced(signed_hex: str, box_public: str) -> Announcement:
+    signed = Signed.parse(bytes.fromhex(signed_hex), kind=EPOCH_KIND)
+    return Announcement.parse(signed.verify(_one(box_public)), box=signed.signer)
+
+
+def _one(public: str) -> Callable[[str], VerifyKey]:
+    """Return the resolver that knows one key, whoever asks."""
+    key = VerifyKey(bytes.fromhex(public))
+    return lambda _name: key
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:40]}…"
