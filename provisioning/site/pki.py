@@ -4,7 +4,7 @@ Certificates only say who is at the other end of a connection. What anyone may d
 signed directory and by signatures, so the keys of leaves rest as plain 0600 files and services can
 start without a person. The name constraints of RFC 5280, 4.2.1.10, are not used: hosts are whatever
 the site's networks call them, and the CA serves nothing but the site. What the boxes' CA certifies
-is told apart by its issuer (docs/decisions/certificates-of-boxes.md).
+is told apart by its issuer (docs/decisions/0008-certificates-of-boxes.md).
 """
 
 from __future__ import annotations
