@@ -15,8 +15,8 @@ STATE := .sealtrace
 INSTALLED := $(VENV)/.installed
 MODELS := $(STATE)/models/manifest.sig
 PHOTOS := $(STATE)/photos/.complete
-MODEL_SOURCES := provisioning/models.py provisioning/registries.py \
-	provisioning/calibration/mobilefacenet.json edge_agent/mask_classifier/mask_status.onnx
+MODEL_SOURCES := models/build.py models/registries.py \
+	models/calibration/mobilefacenet.json models/mask_classifier/mask_status.onnx
 
 LOCK = $(STATE)/lock-tools/bin/uv pip compile --no-config --universal --python-version 3.11 \
 	--upgrade --generate-hashes --no-emit-index-url --quiet --custom-compile-command "make lock"
@@ -98,6 +98,6 @@ $(MODELS): $(INSTALLED) $(MODEL_SOURCES)
 	$(BIN)/sealtrace models build
 	@touch $@
 
-$(PHOTOS): $(INSTALLED) provisioning/demo/photos.py
+$(PHOTOS): $(INSTALLED) models/photos.py
 	$(BIN)/sealtrace models photos
 	@touch $@

@@ -18,7 +18,6 @@ from aggregator.ingest import quarantine
 from aggregator.ingest.boxes import statuses
 from aggregator.ingest.checks import Rejected
 from aggregator.ingest.intake import Intake
-from aggregator.matching.calibration import Calibration
 from aggregator.queries import QueryConflict, QueryDesk, QueryUnknown
 from aggregator.store import Store
 from aggregator.store.queries import QueryRecord
@@ -28,6 +27,7 @@ from protocol.encoding import encode
 from protocol.names import SLOT_MS
 from protocol.policy import Policy
 from protocol.sealing import model_dimension
+from runtime.calibration import Calibration
 from runtime.http import CborResponse, Problem, cbor_body, install_problem_handlers, peer_of
 from runtime.problems import problem_response
 from runtime.trust import Trust

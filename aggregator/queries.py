@@ -14,7 +14,6 @@ from functools import partial
 
 import structlog
 
-from aggregator.matching.calibration import Calibration, least_resemblance
 from aggregator.matching.probes import Probes, probes_of
 from aggregator.records import Records
 from aggregator.store import Store
@@ -45,6 +44,7 @@ from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed, SigningKey
 from protocol.templates import Template, check_resemblance, open_templates
 from runtime.auditlog import AuditLog
+from runtime.calibration import Calibration, least_resemblance
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.trust import Trust

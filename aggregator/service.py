@@ -25,7 +25,6 @@ from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Batch
 from aggregator.ingest.receipts import Receipts
 from aggregator.ingest.subscriber import Subscriber
-from aggregator.matching.calibration import Calibration, calibrations_of
 from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
 from aggregator.records import Records
@@ -40,6 +39,7 @@ from protocol.policy import Policy
 from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog, Witness
 from runtime.bundle import Bundle, load_bundle
+from runtime.calibration import Calibration, calibrations_of
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import private_folder, read_file

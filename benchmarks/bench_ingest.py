@@ -22,9 +22,9 @@ from aggregator.store import Store
 from benchmarks.figures import Figure
 from benchmarks.printing import print_figures, quiet_logs
 from benchmarks.sealed_site import SITE, Message, Site, make_site, unit_rows
+from demo.broker import BrokerPlace, EmbeddedBroker
 from protocol.directory import BOX
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, Envelope
-from provisioning.broker import BrokerPlace, EmbeddedBroker
 from runtime.config import MqttConfig
 from runtime.lifecycle import Stop, Threads
 from runtime.mqtt import Session

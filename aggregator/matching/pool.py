@@ -23,12 +23,12 @@ from typing import Any
 import structlog
 from sqlite_utils import Database
 
-from aggregator.matching.calibration import Calibration
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes, merge_reports
 from aggregator.store import Store
 from aggregator.store.store import open_for_reading
 from protocol.grant import EpochKeys
+from runtime.calibration import Calibration
 from runtime.errors import OperationError
 from runtime.process import begin
 
@@ -57,7 +57,7 @@ class Matcher:
 
     Args:
         store: the aggregator's store.
-        calibrations: model id to calibration (`aggregator.matching.calibration.calibrations_of`).
+        calibrations: model id to calibration (`runtime.calibration.calibrations_of`).
         processes: worker processes for large scopes; 0: one a core. With 1 there are none.
         pool_from_envelopes: scopes that hold at least so many envelopes go to the workers.
     """

@@ -15,7 +15,6 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from aggregator.matching.calibration import Calibration
 from aggregator.matching.lanes import Best, Hit, KeyNotReleased, Lane, ScopeKeys, Source
 from aggregator.matching.plausible import why_impossible
 from aggregator.matching.probes import Probes
@@ -32,6 +31,7 @@ from protocol.sealing import (
     open_block,
 )
 from protocol.sightings import BatchMeta, decode_meta
+from runtime.calibration import Calibration
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Decides whether a person wears a mask, by a vote over the best crops of the track.
 
-Each crop's probability comes from our own small network (`edge_agent/mask_classifier`). The vote is
+Each crop's probability comes from our own small network (`models/mask_classifier`). The vote is
 the quality-weighted mean of the log-odds: crops of one track look alike, so their evidence is
 averaged, not summed. Between the two thresholds, which come with the network, the answer is
 unknown: a wrong mask status costs more than a missing one.

@@ -19,9 +19,9 @@ from starlette.responses import Response
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
-from aggregator.officers.audit_cli import app
-from aggregator.officers.audit_copy import ADMISSIONS_FILE, DIRECTORY_FILE, SITE_FILE
-from aggregator.officers.audit_report import entry_json, finding_line, moment, summary
+from officers.audit_cli import app
+from officers.audit_copy import ADMISSIONS_FILE, DIRECTORY_FILE, SITE_FILE
+from officers.audit_report import entry_json, finding_line, moment, summary
 from protocol.admissions import Admissions
 from protocol.audit_queries import OpenedEntry
 from protocol.auditlog import KINDS, Entry, origin_of, parse_checkpoint

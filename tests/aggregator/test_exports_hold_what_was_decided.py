@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.officers.camera_places import PlacesInvalid, read_positions
-from aggregator.officers.exports import (
+from officers.camera_places import PlacesInvalid, read_positions
+from officers.exports import (
     CONTACT_COLUMNS,
     FORMATS,
     LINE_LIST_COLUMNS,
@@ -25,7 +25,7 @@ from aggregator.officers.exports import (
     unplaced,
     write_export,
 )
-from aggregator.traces import UNDECIDED, Numbered, traces_of
+from officers.traces import UNDECIDED, Numbered, traces_of
 from protocol.names import CameraAddress
 from protocol.query import Subject
 from protocol.results import CONFIRMED, REJECTED, Candidate

@@ -34,12 +34,12 @@ from aggregator.ingest.subscriber import Subscriber
 from aggregator.relay import Relay
 from aggregator.store import Store
 from aggregator.upkeep import Upkeep
+from demo.broker import BrokerPlace, EmbeddedBroker
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN, Principal, authority_resolver
 from protocol.names import RECEIPT, day_keys_topic, directory_topic
 from protocol.signing import Signed, SigningKey
 from protocol.telemetry import RECEIPT_KIND, Receipt
-from provisioning.broker import BrokerPlace, EmbeddedBroker
 from runtime.config import MqttConfig
 from runtime.http import CBOR, Ready, serve
 from runtime.lifecycle import Stop, Threads

@@ -27,7 +27,6 @@ from sealed_boxes import (
 from aggregator.config import LimitsSection
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Incoming
-from aggregator.matching.calibration import Calibration, Normal
 from aggregator.matching.pool import Matcher, MatchingFailed
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import match_scopes, merge_reports
@@ -37,6 +36,7 @@ from protocol.keytree import FACE, META
 from protocol.names import EPOCH_MS
 from protocol.sightings import Encounter, MaskStatus, Sighting
 from protocol.signing import SigningKey
+from runtime.calibration import Calibration, Normal
 
 RNG = np.random.default_rng(11)
 SLOT = NOON_SLOT - 4

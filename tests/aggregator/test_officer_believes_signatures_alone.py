@@ -7,8 +7,8 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 
-from aggregator.officers.api_client import StoredResult
-from aggregator.officers.casework import (
+from officers.api_client import StoredResult
+from officers.casework import (
     CaseInvalid,
     matcher_key_of,
     objection,
@@ -16,7 +16,7 @@ from aggregator.officers.casework import (
     open_results,
     standing_approvals,
 )
-from aggregator.officers.query_text import false_words, query_facts
+from officers.query_text import false_words, query_facts
 from protocol import hpke
 from protocol.errors import SignatureInvalid, UnknownSigner
 from protocol.query import MatcherKey

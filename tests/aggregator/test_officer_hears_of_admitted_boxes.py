@@ -8,9 +8,9 @@ import protocol_samples as s
 import pytest
 from officer_site import OfficerSite
 
-from aggregator.officers.api_client import AggregatorClient
-from aggregator.officers.officer import Officer
-from aggregator.officers.session import refresh_directory
+from officers.api_client import AggregatorClient
+from officers.officer import Officer
+from officers.session import refresh_directory
 from protocol.admissions import Admissions
 from protocol.directory import BOX, REGISTRAR, Directory, Principal
 from protocol.signing import SigningKey

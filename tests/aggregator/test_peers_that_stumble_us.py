@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 import aggregator.relay
 import aggregator.witnessing
-import provisioning.enrolment.publish
-import provisioning.site.push
+import provisioning.authority.push
+import provisioning.registrar.publish
 from aggregator.asking import Panel, Patience
 from aggregator.relay import Relay
 from aggregator.witnessing import Witnessing
@@ -114,7 +114,7 @@ def test_a_round_of_witnessing_goes_on_to_the_others(
     assert "LookupError: unknown encoding" in {entry.get("reason") for entry in logged}
 
 
-@pytest.mark.parametrize("module", [provisioning.enrolment.publish, provisioning.site.push])
+@pytest.mark.parametrize("module", [provisioning.registrar.publish, provisioning.authority.push])
 def test_everybody_else_is_told_of_a_new_directory(
     module: ModuleType, monkeypatch: pytest.MonkeyPatch, asked: list[str]
 ) -> None:
@@ -125,7 +125,7 @@ def test_everybody_else_is_told_of_a_new_directory(
     tls: TlsConfig = NO_TLS
     told = [
         module.tell(one, (b"document",), tls)
-        if module is provisioning.enrolment.publish
+        if module is provisioning.registrar.publish
         else module._push(one, b"document", tls)
         for one in (c1, c2)
     ]

@@ -13,7 +13,7 @@ import pytest
 from officer_site import DOWN, OfficerSite
 from typer.testing import Result
 
-from aggregator.officers.query_cli import app
+from officers.query_cli import app
 from protocol.authorization import open_query, parse_signed_query
 from protocol.directory import open_directory
 from protocol.query import Query

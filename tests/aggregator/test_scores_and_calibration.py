@@ -8,13 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from aggregator.matching.calibration import (
-    MAX_LOG10_LR,
-    Calibration,
-    Normal,
-    calibrations_of,
-    read_calibration,
-)
 from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import probes_of
 from protocol.errors import ModelMismatch
@@ -22,6 +15,7 @@ from protocol.query import Query
 from protocol.sightings import MaskStatus, quantise_template, row_bytes
 from protocol.templates import Template
 from runtime.bundle import Manifest, ModelEntry
+from runtime.calibration import MAX_LOG10_LR, Calibration, Normal, calibrations_of, read_calibration
 
 DIMENSION = 24
 CALIBRATION = Calibration(

@@ -8,8 +8,8 @@ import pytest
 
 from aggregator.config import AggregatorConfig
 from aggregator.service import Aggregator, WrongIdentity, read_installed
-from provisioning.demo.local_site import PASSPHRASE, plan_of
-from provisioning.site import create_site
+from demo.local_site import PASSPHRASE, plan_of
+from provisioning.authority import create_site
 from runtime.config import load
 from runtime.keyfiles import read_secret
 from runtime.lifecycle import FolderInUse

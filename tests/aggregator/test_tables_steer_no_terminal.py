@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
-from aggregator.officers.api_client import QuerySummary
-from aggregator.officers.query_text import facts_table, queries_table
+from officers.api_client import QuerySummary
+from officers.query_text import facts_table, queries_table
 
 HOSTILE = "gone\x1b[2J\x9b31m\u202e"
 QUERY = {

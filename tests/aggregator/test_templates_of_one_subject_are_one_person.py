@@ -9,14 +9,13 @@ import numpy as np
 import protocol_samples as s
 import pytest
 
-from aggregator.matching.calibration import Calibration, Normal, calibrations_of, least_resemblance
-from aggregator.officers.drafting import DraftInvalid, OpenedSubject, check_one_person_each
 from aggregator.queries import QueryConflict, QueryDesk
 from aggregator.store import Store
 from aggregator.store.queries import QueryRecord
 from edge_agent.enrol import _only_face, _read_photo, template_from_photos
-from edge_agent.mask_classifier.augment import draw_mask
 from edge_agent.vision.models import load_models
+from models.mask_classifier.augment import draw_mask
+from officers.drafting import DraftInvalid, OpenedSubject, check_one_person_each
 from protocol.auditlog import Entry, origin_of
 from protocol.errors import TemplatesDisagree
 from protocol.query import MATCHER_KEY_KIND, MatcherKey, Subject, TemplateReference
@@ -25,6 +24,7 @@ from protocol.signing import Signed
 from protocol.templates import SubjectFile, Template, check_resemblance, seal_templates
 from runtime.auditlog import AuditLog
 from runtime.bundle import load_bundle
+from runtime.calibration import Calibration, Normal, calibrations_of, least_resemblance
 from runtime.clock import system_ms
 from runtime.officer import OfficerConfig
 from runtime.trust import Trust

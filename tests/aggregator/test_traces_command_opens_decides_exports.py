@@ -16,8 +16,8 @@ import pytest
 from officer_site import OfficerSite
 from typer.testing import Result
 
-from aggregator.officers import query_cli
-from aggregator.officers.trace_cli import app
+from officers import query_cli
+from officers.trace_cli import app
 from protocol.names import CameraAddress
 from protocol.results import CONFIRMED, Candidate, Decision
 from protocol.sightings import Encounter, MaskStatus

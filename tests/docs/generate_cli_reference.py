@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from typer.main import get_command
 
-from provisioning.command import SUMMARIES, commands, load
+from sealtrace.command import SUMMARIES, commands, load
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "cli"

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from aggregator.api import create_app
 from custodian.api import make_app
-from provisioning.enrolment.api import make_app as make_enrolment_app
+from provisioning.registrar.api import make_app as make_enrolment_app
 from runtime.http import peer_of
 from runtime.log_api import log_router
 

@@ -49,4 +49,4 @@ def test_every_argument_and_option_is_explained(page: cli.CommandPage) -> None:
 
 @pytest.mark.parametrize("name", sorted(PAGES))
 def test_every_command_has_a_line_in_the_overview(name: str) -> None:
-    assert cli.SUMMARIES.get(name), f"provisioning/command.py has no summary of '{name}'"
+    assert cli.SUMMARIES.get(name), f"sealtrace/command.py has no summary of '{name}'"

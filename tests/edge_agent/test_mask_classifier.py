@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edge_agent import mask_classifier
-from edge_agent.mask_classifier import evaluate, train
-from edge_agent.mask_classifier.augment import Variations, vary
-from edge_agent.mask_classifier.crops import (
+from models import mask_classifier
+from models.mask_classifier import evaluate, train
+from models.mask_classifier.augment import Variations, vary
+from models.mask_classifier.crops import (
     CropSet,
     grouped_folds,
     load_crops,

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from shaken_site import FAKED, PROCESSES, ShakenSite
 from small_disk import fill
 
-from provisioning.mosquitto import DATA
+from provisioning.registrar.mosquitto import DATA
 
 DATABASES = {
     "aggregator": ("aggregator.db", "audit.db"),

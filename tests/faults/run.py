@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from shaken_site import PROCESSES, ShakenSite
 
-from provisioning.demo.local_site import Broker
+from demo.local_site import Broker
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".sealtrace"

@@ -18,8 +18,8 @@ from small_disk import CannotMount, mounted
 from supervisor import Supervisor
 
 from aggregator.ingest.positions import QUARANTINED
-from provisioning.demo.local_site import CUSTODIANS, Broker
-from provisioning.demo.scenario import ClipTruth
+from demo.local_site import CUSTODIANS, Broker
+from demo.scenario import ClipTruth
 from runtime.errors import OperationError
 from runtime.http import ProblemError
 

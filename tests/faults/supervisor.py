@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from provisioning.demo.processes import Service
+from demo.processes import Service
 
 RESTART_S = 1.0
 NOT_AGAIN = 3

@@ -24,28 +24,28 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, Root, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
-from aggregator.officers.audit_copy import SITE_FILE, read_audit_copy
-from aggregator.officers.audit_witnessed import WITNESSED, read_witnessed, seen_of
-from aggregator.officers.camera_places import read_positions
 from edge_agent.outbox_salvage import salvage
 from edge_agent.outbox_store import LIVE, Row, SlotName, Store
 from edge_agent.sources import decode_image
+from officers.audit_copy import SITE_FILE, read_audit_copy
+from officers.audit_witnessed import WITNESSED, read_witnessed, seen_of
+from officers.camera_places import read_positions
 from protocol.auditlog import Checkpoint, root_of, sign_checkpoint
-from provisioning.firstboot.steps import read_sources
-from provisioning.image.base import Checksum, zstd
-from provisioning.image.base import unpack as unpack_image
-from provisioning.image.manifest import Manifest
-from provisioning.image.settings import read_releases
-from provisioning.image.software import read_requirements
-from provisioning.releases.client import ReleaseClient, now_utc
-from provisioning.releases.keys import read_public
-from provisioning.releases.layout import ReleasePaths
-from provisioning.releases.packages import unpack
-from provisioning.releases.repository import ReleaseRepository
-from provisioning.releases.slots import RECORD, Slots
-from provisioning.releases.state import STATE_NAME, StateFile
-from provisioning.releases.wheels import read_wheel, unpack_wheel
-from provisioning.site.ledger import Ledger
+from provisioning.authority.ledger import Ledger
+from provisioning.box.firstboot.steps import read_sources
+from provisioning.box.updates.client import ReleaseClient, now_utc
+from provisioning.box.updates.slots import RECORD, Slots
+from provisioning.box.updates.state import STATE_NAME, StateFile
+from provisioning.fleet.image.base import Checksum, zstd
+from provisioning.fleet.image.base import unpack as unpack_image
+from provisioning.fleet.image.manifest import Manifest
+from provisioning.fleet.image.settings import read_releases
+from provisioning.fleet.image.software import read_requirements
+from provisioning.fleet.releases.keys import read_public
+from provisioning.fleet.releases.repository import ReleaseRepository
+from provisioning.formats.releases.layout import ReleasePaths
+from provisioning.formats.releases.packages import unpack
+from provisioning.formats.releases.wheels import read_wheel, unpack_wheel
 from runtime.problems import json_of
 
 _ENDS = datetime(2100, 1, 1, tzinfo=UTC)

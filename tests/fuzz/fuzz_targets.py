@@ -54,20 +54,19 @@ from protocol.sharing import SharingRule, check_sharing
 from protocol.signing import Signed, sign
 from protocol.telemetry import Health
 from protocol.templates import Template
-from provisioning.enrolment import est
-from provisioning.enrolment.claimfile import load_claim
-from provisioning.enrolment.messages import (
+from provisioning.box.firstboot.keys import make_request
+from provisioning.fleet.image.blockmap import BlockMap, MappedRange
+from provisioning.fleet.image.cloudinit import written_files
+from provisioning.fleet.image.partitions import read_partitions
+from provisioning.formats import est, pki
+from provisioning.formats.claimfile import load_claim
+from provisioning.formats.messages import (
     BoxConfiguration,
     BoxIdentity,
     OfflineAdmission,
     OfflineRequest,
 )
-from provisioning.firstboot.keys import make_request
-from provisioning.image.blockmap import BlockMap, MappedRange
-from provisioning.image.cloudinit import written_files
-from provisioning.image.partitions import read_partitions
-from provisioning.releases.rollout import Rollout, RolloutInvalid, parse_rollout
-from provisioning.site import pki
+from provisioning.formats.releases.rollout import Rollout, RolloutInvalid, parse_rollout
 from runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, load_bundle, sign_manifest
 from runtime.keyfiles import read_secret, write_secret
 from runtime.log_api import cosigner_of, decode_witness_request, encode_witness_request

@@ -21,13 +21,13 @@ OF_OUR_OWN = {
     "aggregator/store/queries.py",
     "custodian/destruction.py",
     "custodian/rounds.py",
-    "provisioning/enrolment/store.py",
+    "provisioning/registrar/store.py",
     # what ships with the program, and the demo's own processes
-    "provisioning/demo/local_site.py",
-    "provisioning/demo/officers.py",
-    "provisioning/demo/processes.py",
-    "provisioning/demo/tour.py",
-    "provisioning/models.py",
+    "demo/local_site.py",
+    "demo/officers.py",
+    "demo/processes.py",
+    "demo/tour.py",
+    "models/build.py",
 }
 
 

@@ -16,7 +16,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from provisioning.site import SitePaths, SitePlan, create_site
+from provisioning.authority import SitePaths, SitePlan, create_site
 from runtime.config import TlsConfig
 from runtime.tls import client_context
 

@@ -11,10 +11,9 @@ from edge_agent.config import BoxConfig
 from protocol.directory import BOX
 from protocol.errors import PrincipalRevoked
 from protocol.signing import SigningKey
-from provisioning import box as boxes
-from provisioning.site import SiteError, SitePaths, changes, open_site
-from provisioning.site.inspect import inspect_site
-from provisioning.site.plan import BoxPlan, CameraPlan
+from provisioning.authority import SiteError, SitePaths, boxes, changes, open_site
+from provisioning.authority.inspect import inspect_site
+from provisioning.formats.plan import BoxPlan, CameraPlan
 from runtime.config import load
 from runtime.keyfiles import read_secret
 

@@ -16,10 +16,10 @@ from typer.testing import CliRunner, Result
 
 from protocol.directory import BOX
 from protocol.errors import PrincipalRevoked
-from provisioning.box_cli import app
-from provisioning.site import SitePaths, SitePlan, create_site, open_site
-from provisioning.site.push import officer_tls
-from provisioning.site.terminal import ago
+from provisioning.authority import SitePaths, SitePlan, create_site, open_site
+from provisioning.authority.box_cli import app
+from provisioning.authority.push import officer_tls
+from provisioning.authority.terminal import ago
 from runtime import http
 
 Run = Callable[..., Result]
@@ -115,7 +115,7 @@ def custodian_site(
         broker={"kind": "embedded", "port": 1883},
     )
     paths = create_site(plan, tmp_path / "live", passphrase)
-    main = "from provisioning.command import main; main()"
+    main = "from sealtrace.command import main; main()"
     command = [sys.executable, "-c", main, "custodian", "serve"]
     log = (tmp_path / "c1.log").open("wb")
     process = subprocess.Popen(

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from provisioning.calibration.measure import ARCFACE, embed
-from provisioning.demo.clips import compose
-from provisioning.demo.photos import fetch_photos, photograph, photographs, read_photo
-from provisioning.demo.scenario import (
+from demo.clips import compose
+from demo.scenario import (
     ClipTruth,
     Scenario,
     Scene,
@@ -23,7 +21,9 @@ from provisioning.demo.scenario import (
     demo_scenario,
     truth_of,
 )
-from provisioning.registries import FileAltered
+from models.calibration.measure import ARCFACE, embed
+from models.photos import fetch_photos, photograph, photographs, read_photo
+from models.registries import FileAltered
 from runtime.bundle import Bundle, load_bundle
 from runtime.onnx import InferenceSession
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from provisioning.command import FAILURE, INTERRUPTED, OK, SUMMARIES, USAGE, commands, run
+from sealtrace.command import FAILURE, INTERRUPTED, OK, SUMMARIES, USAGE, commands, run
 
 SUB_COMMAND = '''
 import errno, logging, typer
@@ -131,7 +131,7 @@ def test_every_declared_command_has_a_summary() -> None:
 def test_the_overview_loads_no_role_and_no_heavy_library() -> None:
     program = (
         "import sys\n"
-        "from provisioning.command import run\n"
+        "from sealtrace.command import run\n"
         "run(['--help'])\n"
         "heavy = {'typer', 'pydantic', 'numpy', 'cv2', 'onnxruntime', 'fastapi', 'cryptography',\n"
         "         'edge_agent', 'custodian', 'aggregator', 'structlog', 'rich'}\n"
@@ -286,7 +286,7 @@ def _program(
     arguments: list[str], stdout: int = subprocess.PIPE, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "provisioning.command", *arguments],
+        [sys.executable, "-m", "sealtrace.command", *arguments],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,

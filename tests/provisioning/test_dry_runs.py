@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from provisioning import release_cli, site_cli
-from provisioning.demo.local_site import PASSPHRASE, plan_of
-from provisioning.site import SitePaths, create_site
+from demo.local_site import PASSPHRASE, plan_of
+from provisioning.authority import SitePaths, create_site, site_cli
+from provisioning.fleet import release_cli
 
 RUN = CliRunner()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from brokers import free_port
 
-from provisioning.broker import BrokerError, BrokerPlace, EmbeddedBroker
+from demo.broker import BrokerError, BrokerPlace, EmbeddedBroker
 from runtime.config import MqttConfig
 from runtime.mqtt import Delivery, Session
 
@@ -127,7 +127,7 @@ def test_the_command_says_ready_and_ends_cleanly(tmp_path: Path, number: signal.
     port = free_port()
     command = ["broker", "serve", "--port", str(port), "--data", str(tmp_path / "data")]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from provisioning.command import main; main()", *command],
+        [sys.executable, "-c", "from sealtrace.command import main; main()", *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -150,7 +150,7 @@ def test_the_command_refuses_other_addresses(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "from provisioning.command import main; main()",
+            "from sealtrace.command import main; main()",
             *["broker", "serve", "--host", "0.0.0.0", "--data", str(tmp_path)],  # noqa: S104
         ],
         capture_output=True,

@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 from waiting import wait_for
 
 from edge_agent.config import load_box
-from provisioning import box_cli, enrolment_cli
-from provisioning.enrolment.claimfile import load_claim
-from provisioning.enrolment.publish import Publisher, publish_now
-from provisioning.firstboot import units
-from provisioning.site import SitePlan
+from provisioning.authority import SitePlan, box_cli
+from provisioning.box.firstboot import units
+from provisioning.formats.claimfile import load_claim
+from provisioning.registrar import cli as enrolment_cli
+from provisioning.registrar.publish import Publisher, publish_now
 
 Run = Callable[..., Result]
 CAMERA = "door=rtsp://user:secret@10.0.0.7/s1"
@@ -29,7 +29,7 @@ CAMERA = "door=rtsp://user:secret@10.0.0.7/s1"
 def run(passphrase: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("SEALTRACE_TPM", raising=False)
-    monkeypatch.setattr("provisioning.firstboot.tpm.DEVICE", tmp_path / "no-tpm")
+    monkeypatch.setattr("provisioning.box.firstboot.tpm.DEVICE", tmp_path / "no-tpm")
     monkeypatch.chdir(tmp_path)
 
     def ran(*arguments: object, app: object = box_cli.app, given: bytes = passphrase) -> Result:

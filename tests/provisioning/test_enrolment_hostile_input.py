@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 from protocol.encoding import encode
 from protocol.errors import ProtocolError
 from protocol.signing import SigningKey
-from provisioning.enrolment import est
-from provisioning.enrolment.errors import RequestInvalid
-from provisioning.enrolment.messages import (
+from provisioning.box.firstboot.keys import make_request
+from provisioning.formats import est, pki
+from provisioning.formats.errors import RequestInvalid
+from provisioning.formats.messages import (
     BoxConfiguration,
     BoxIdentity,
     OfflineAdmission,
     OfflineRequest,
 )
-from provisioning.firstboot.keys import make_request
-from provisioning.site import pki
-from provisioning.site.pki import CertificateError, merged_crls
+from provisioning.formats.pki import CertificateError, merged_crls
 
 KEY = SigningKey("box-7", bytes(range(32)))
 REQUEST = make_request("box-7", ec.derive_private_key(7, ec.SECP256R1()))

@@ -22,22 +22,17 @@ from edge_agent.identity import load_board_key, require_box
 from protocol.directory import BOX, CUSTODIAN
 from protocol.errors import PrincipalRevoked
 from protocol.signing import Signed, SigningKey, sign
-from provisioning.enrolment import est
-from provisioning.enrolment.claimfile import load_claim
-from provisioning.enrolment.errors import (
-    ClaimUnknown,
-    ClaimUsed,
-    EnrolmentRefused,
-    RequestInvalid,
-)
-from provisioning.enrolment.messages import CONFIGURATION_KIND, BoxConfiguration, BoxIdentity
-from provisioning.enrolment.registrar import open_keys
-from provisioning.firstboot import est_client, steps
-from provisioning.firstboot.errors import FirstBootError, InstallRefused
-from provisioning.firstboot.install import Folder, install, write_certificate
-from provisioning.firstboot.keys import FileKeys, make_request
-from provisioning.site import SitePlan, changes, pki
-from provisioning.site.secretfiles import open_authority
+from provisioning.authority import SitePlan, changes
+from provisioning.box.firstboot import est_client, steps
+from provisioning.box.firstboot.errors import FirstBootError, InstallRefused
+from provisioning.box.firstboot.install import Folder, install, write_certificate
+from provisioning.box.firstboot.keys import FileKeys, make_request
+from provisioning.formats import est, pki
+from provisioning.formats.claimfile import load_claim
+from provisioning.formats.errors import ClaimUnknown, ClaimUsed, EnrolmentRefused, RequestInvalid
+from provisioning.formats.messages import CONFIGURATION_KIND, BoxConfiguration, BoxIdentity
+from provisioning.formats.secretfiles import open_authority
+from provisioning.registrar.registrar import open_keys
 from runtime.http import PeerUnreachable, ProblemError, client
 from runtime.trust import Trust
 

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from waiting import wait_for
 
+from demo.local_site import CUSTODIANS, LocalSite, plan_of
+from demo.processes import run_command, sealtrace
 from edge_agent.config import load_box
 from edge_agent.identity import load_board_key
 from protocol.admissions import ADMISSIONS_KIND, Admissions
 from protocol.signing import Signed
 from protocol.telemetry import ONLINE, Health
-from provisioning.demo.local_site import CUSTODIANS, LocalSite, plan_of
-from provisioning.demo.processes import run_command, sealtrace
-from provisioning.firstboot import steps
-from provisioning.firstboot.install import Folder
-from provisioning.firstboot.keys import FileKeys
+from provisioning.box.firstboot import steps
+from provisioning.box.firstboot.install import Folder
+from provisioning.box.firstboot.keys import FileKeys
 from runtime.config import TlsConfig
 from runtime.http import client
 from runtime.mqtt import Session

@@ -15,10 +15,10 @@ from waiting import wait_for
 
 from edge_agent.config import load_box
 from edge_agent.identity import load_board_key
-from provisioning.firstboot import steps
-from provisioning.firstboot.errors import FirstBootError, TpmError
-from provisioning.firstboot.keys import FileKeys, TpmKeys, give_to_owner, open_keys
-from provisioning.site import SitePlan
+from provisioning.authority import SitePlan
+from provisioning.box.firstboot import steps
+from provisioning.box.firstboot.errors import FirstBootError, TpmError
+from provisioning.box.firstboot.keys import FileKeys, TpmKeys, give_to_owner, open_keys
 from runtime.errors import OperationError
 
 _HERE = shutil.which("swtpm") is not None and importlib.util.find_spec("tpm2_pytss") is not None
@@ -158,7 +158,7 @@ def test_keys_in_files_are_made_once_and_stay(tmp_path: Path) -> None:
 
 def test_without_a_tpm_keys_go_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALTRACE_TPM", raising=False)
-    monkeypatch.setattr("provisioning.firstboot.tpm.DEVICE", tmp_path / "no-tpm")
+    monkeypatch.setattr("provisioning.box.firstboot.tpm.DEVICE", tmp_path / "no-tpm")
     assert open_keys(tmp_path / "box").kind == "file"
 
 

@@ -16,10 +16,10 @@ import pytest
 from stock_image import make_claim, make_stock_image, mbr, software_list
 from typer.testing import CliRunner
 
-from provisioning import flash_cli
-from provisioning.flash.write import HEAD_BYTES
-from provisioning.image.progress import Advance, Bars
-from provisioning.image_cli import app as image_app
+from provisioning.fleet import flash_cli
+from provisioning.fleet.flash.write import HEAD_BYTES
+from provisioning.fleet.image.progress import Advance, Bars
+from provisioning.fleet.image_cli import app as image_app
 
 MIB = 1 << 20
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioning.flash.choice import find_device, refusal, require_same, require_usable
-from provisioning.flash.devices import Machine
-from provisioning.flash.errors import DeviceChanged, DeviceRefused
+from provisioning.fleet.flash.choice import find_device, refusal, require_same, require_usable
+from provisioning.fleet.flash.devices import Machine
+from provisioning.fleet.flash.errors import DeviceChanged, DeviceRefused
 
 GB = 10**9
 USB = "devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host4/target4:0:0/4:0:0:0"

@@ -14,12 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stock_image import mbr
 
-from provisioning.flash.errors import FlashError, ImageUnfit, VerificationFailed, WriteFailed
-from provisioning.flash.medium import Medium, opened
-from provisioning.flash.write import HEAD_BYTES, Flashing, flash, holds_already, opened_image
-from provisioning.image.blockmap import map_image
-from provisioning.image.errors import BlockMapInvalid
-from provisioning.image.progress import Advance, Bars
+from provisioning.fleet.flash.errors import FlashError, ImageUnfit, VerificationFailed, WriteFailed
+from provisioning.fleet.flash.medium import Medium, opened
+from provisioning.fleet.flash.write import HEAD_BYTES, Flashing, flash, holds_already, opened_image
+from provisioning.fleet.image.blockmap import map_image
+from provisioning.fleet.image.errors import BlockMapInvalid
+from provisioning.fleet.image.progress import Advance, Bars
 
 MIB = 1 << 20
 QUIET = Bars(None)

@@ -17,19 +17,19 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from hostile_cbor import within
 
-from provisioning.firstboot.errors import FirstBootError
-from provisioning.firstboot.steps import read_sources
-from provisioning.image.base import unpack as unpack_image
-from provisioning.image.cloudinit import meta_data, read_instance_id, written_files
-from provisioning.image.errors import BaseImageUnusable, ImageError
-from provisioning.image.settings import SystemSettings, read_releases
-from provisioning.image.software import read_requirements
-from provisioning.releases.errors import ReleaseUnusable
-from provisioning.releases.packages import unpack
-from provisioning.releases.slots import RECORD, Slots
-from provisioning.releases.wheels import read_wheel, unpack_wheel
-from provisioning.site import pki
-from provisioning.site.ledger import Ledger, LedgerError
+from provisioning.authority.ledger import Ledger, LedgerError
+from provisioning.box.firstboot.errors import FirstBootError
+from provisioning.box.firstboot.steps import read_sources
+from provisioning.box.updates.slots import RECORD, Slots
+from provisioning.fleet.image.base import unpack as unpack_image
+from provisioning.fleet.image.cloudinit import meta_data, read_instance_id, written_files
+from provisioning.fleet.image.errors import BaseImageUnusable, ImageError
+from provisioning.fleet.image.settings import SystemSettings, read_releases
+from provisioning.fleet.image.software import read_requirements
+from provisioning.formats import pki
+from provisioning.formats.releases.errors import ReleaseUnusable
+from provisioning.formats.releases.packages import unpack
+from provisioning.formats.releases.wheels import read_wheel, unpack_wheel
 
 MIB = 1 << 20
 DEEP = "[" * 50_000

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stock_image import packed
 
-from provisioning.image.base import BLOCK, Checksum, Unpacked, data_runs, unpack
-from provisioning.image.errors import BaseImageUnusable, ChecksumMismatch
+from provisioning.fleet.image.base import BLOCK, Checksum, Unpacked, data_runs, unpack
+from provisioning.fleet.image.errors import BaseImageUnusable, ChecksumMismatch
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioning.image.blockmap import BlockMap, MappedRange, map_image
-from provisioning.image.errors import BlockMapInvalid
+from provisioning.fleet.image.blockmap import BlockMap, MappedRange, map_image
+from provisioning.fleet.image.errors import BlockMapInvalid
 
 MIB = 1 << 20
 

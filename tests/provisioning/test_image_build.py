@@ -39,17 +39,17 @@ from stock_image import (
 from typer.testing import CliRunner
 
 from protocol.signing import SigningKey
-from provisioning.enrolment.claimfile import load_claim
-from provisioning.image.blockmap import BlockMap, map_image
-from provisioning.image.build import BuildRequest, build_image
-from provisioning.image.claim import read_claim
-from provisioning.image.errors import ImageError, SoftwareUnsigned
-from provisioning.image.progress import Bars
-from provisioning.image.settings import CardFile, SystemSettings, read_wheels
-from provisioning.image.software import list_of_wheels, open_list, read_requirements
-from provisioning.image_cli import app
-from provisioning.site import open_site
-from provisioning.site.layout import SitePaths
+from provisioning.authority import open_site
+from provisioning.fleet.image.blockmap import BlockMap, map_image
+from provisioning.fleet.image.build import BuildRequest, build_image
+from provisioning.fleet.image.claim import read_claim
+from provisioning.fleet.image.errors import ImageError, SoftwareUnsigned
+from provisioning.fleet.image.progress import Bars
+from provisioning.fleet.image.settings import CardFile, SystemSettings, read_wheels
+from provisioning.fleet.image.software import list_of_wheels, open_list, read_requirements
+from provisioning.fleet.image_cli import app
+from provisioning.formats.claimfile import load_claim
+from provisioning.formats.layout import SitePaths
 
 pytestmark = pytest.mark.skipif(shutil.which("mcopy") is None, reason="needs mtools")
 

@@ -17,13 +17,13 @@ import yaml
 from stock_image import AUTHORITY, make_claim, signature_of
 
 from protocol.signing import SigningKey
-from provisioning.enrolment.claimfile import load_claim
-from provisioning.image import cloudinit
-from provisioning.image.claim import read_claim
-from provisioning.image.firstboot_files import SCRIPT_PATH, SystemFile, system_files
-from provisioning.image.settings import CardFile, Releases, SystemSettings, Wifi
-from provisioning.image.software import list_of_wheels
-from provisioning.releases.update_config import load_updates
+from provisioning.box.updates.update_config import load_updates
+from provisioning.fleet.image import cloudinit
+from provisioning.fleet.image.claim import read_claim
+from provisioning.fleet.image.firstboot_files import SCRIPT_PATH, SystemFile, system_files
+from provisioning.fleet.image.settings import CardFile, Releases, SystemSettings, Wifi
+from provisioning.fleet.image.software import list_of_wheels
+from provisioning.formats.claimfile import load_claim
 
 # Stands for `sealtrace` on the box: writes down how it was called, enrols if the network is there.
 AGENT = """

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stock_image import ESP, LINUX, SECTOR, gpt, mbr
 
-from provisioning.image.errors import PartitionTableInvalid
-from provisioning.image.fatinfo import recognise_fat
-from provisioning.image.partitions import Partition, read_partitions
+from provisioning.fleet.image.errors import PartitionTableInvalid
+from provisioning.fleet.image.fatinfo import recognise_fat
+from provisioning.fleet.image.partitions import Partition, read_partitions
 
 
 def reader(data: bytes) -> Callable[[int, int], bytes]:

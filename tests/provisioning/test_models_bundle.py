@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from provisioning import models
-from provisioning.model_keys import SignerKeyInvalid, local_signer, read_public_key, read_seed
-from provisioning.models_cli import app
-from provisioning.registries import FetchError
+from models import build as models
+from models.cli import app
+from models.registries import FetchError
 from runtime.bundle import BundleFileAltered, load_bundle
 from runtime.fsio import FileProblem
+from runtime.model_keys import SignerKeyInvalid, local_signer, read_public_key, read_seed
 
 _SEED = bytes(range(32))
 _PUBLIC = Ed25519PrivateKey.from_private_bytes(_SEED).public_key().public_bytes_raw()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioning.registries import (
+from models.registries import (
     ClientMissing,
     FileAltered,
     Member,

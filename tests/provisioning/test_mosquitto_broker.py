@@ -19,19 +19,12 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 
-from provisioning import mosquitto
-from provisioning.site import (
-    SiteError,
-    SitePaths,
-    SitePlan,
-    changes,
-    create_site,
-    open_site,
-    pki,
-)
-from provisioning.site.brokerfiles import before_of, broker_change, change_broker
-from provisioning.site.inspect import inspect_site
-from provisioning.site.secretfiles import CA_KEY
+from provisioning.authority import SiteError, SitePaths, SitePlan, changes, create_site, open_site
+from provisioning.authority.brokerfiles import before_of, broker_change, change_broker
+from provisioning.authority.inspect import inspect_site
+from provisioning.formats import pki
+from provisioning.formats.secretfiles import CA_KEY
+from provisioning.registrar import mosquitto
 from runtime.keyfiles import read_secret
 
 pytestmark = pytest.mark.mosquitto

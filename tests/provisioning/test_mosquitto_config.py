@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from provisioning.broker_rights import Rights
-from provisioning.site import SitePaths
-from provisioning.site.plan import BrokerPlan
+from provisioning.authority import SitePaths
+from provisioning.formats.plan import BrokerPlan
+from provisioning.registrar.broker_rights import Rights
 
 BOXES = {"box-1": ("cam-1",), "box-2": ("cam-2", "cam-3")}
 

@@ -21,8 +21,11 @@ from throwaway_ca import ThrowawayCa
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.ngclient._internal import trusted_metadata_set
 
-from provisioning.releases import fetcher
-from provisioning.releases.errors import (
+from provisioning.box.updates import fetcher
+from provisioning.box.updates.state import StateFile
+from provisioning.fleet.releases.keys import read_public, signer_from
+from provisioning.fleet.releases.repository import ReleaseRepository
+from provisioning.formats.releases.errors import (
     ClockWentBack,
     MirrorUnreachable,
     ReleaseForged,
@@ -30,9 +33,6 @@ from provisioning.releases.errors import (
     ReleasesFrozen,
     UpdateError,
 )
-from provisioning.releases.keys import read_public, signer_from
-from provisioning.releases.repository import ReleaseRepository
-from provisioning.releases.state import StateFile
 from runtime.tls import server_context
 
 

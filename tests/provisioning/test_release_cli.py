@@ -9,7 +9,7 @@ import pytest
 from release_desk import AUTHORITY, make_bundle, make_wheel
 from typer.testing import CliRunner, Result
 
-from provisioning.release_cli import app
+from provisioning.fleet.release_cli import app
 from runtime import keyfiles
 from runtime.keyfiles import Cost
 

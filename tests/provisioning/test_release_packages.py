@@ -16,12 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provisioning.releases.errors import ReleaseError, ReleaseUnusable
-from provisioning.releases.keys import read_public
-from provisioning.releases.packages import Package, unpack, write_package
-from provisioning.releases.rollout import Rollout, RolloutInvalid, parse_rollout
-from provisioning.releases.state import State, StateFile
-from provisioning.releases.wheels import read_wheel, unpack_wheel
+from provisioning.box.updates.state import State, StateFile
+from provisioning.fleet.releases.keys import read_public
+from provisioning.formats.releases.errors import ReleaseError, ReleaseUnusable
+from provisioning.formats.releases.packages import Package, unpack, write_package
+from provisioning.formats.releases.rollout import Rollout, RolloutInvalid, parse_rollout
+from provisioning.formats.releases.wheels import read_wheel, unpack_wheel
 from runtime.errors import OperationError
 
 _NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,20}", fullmatch=True)

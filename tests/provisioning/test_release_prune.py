@@ -10,11 +10,11 @@ import pytest
 from release_desk import Box, Desk, make_wheel
 from tuf.api.metadata import Snapshot, Targets, Timestamp
 
-from provisioning.releases import packages
-from provisioning.releases.client import ReleaseClient
-from provisioning.releases.errors import ReleaseError
-from provisioning.releases.prune import prune, waiting
-from provisioning.releases.verify import verify
+from provisioning.box.updates.client import ReleaseClient
+from provisioning.fleet.releases.prune import prune, waiting
+from provisioning.fleet.releases.verify import verify
+from provisioning.formats.releases import packages
+from provisioning.formats.releases.errors import ReleaseError
 
 _START = datetime.now(UTC)
 _LATER = _START + timedelta(days=8)

@@ -11,10 +11,10 @@ import pytest
 from release_desk import AUTHORITY, Box, Desk, make_bundle, make_wheel
 from tuf.api.metadata import Snapshot, Targets, Timestamp
 
-from provisioning.releases import packages
-from provisioning.releases.errors import ReleaseError, ReleaseUnusable
-from provisioning.releases.repository import ReleaseRepository
-from provisioning.releases.verify import verify
+from provisioning.fleet.releases.repository import ReleaseRepository
+from provisioning.fleet.releases.verify import verify
+from provisioning.formats.releases import packages
+from provisioning.formats.releases.errors import ReleaseError, ReleaseUnusable
 from runtime.bundle import BundleError
 
 _START = datetime.now(UTC)

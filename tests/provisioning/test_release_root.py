@@ -9,12 +9,12 @@ import pytest
 from release_desk import COST, Box, Desk
 from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
-from provisioning.releases import root
-from provisioning.releases.errors import ReleaseError
-from provisioning.releases.keys import make_key, read_public
-from provisioning.releases.repository import role_keys
-from provisioning.releases.root import InitPlan, RootChange
-from provisioning.releases.verify import verify
+from provisioning.fleet.releases import root
+from provisioning.fleet.releases.keys import make_key, read_public
+from provisioning.fleet.releases.repository import role_keys
+from provisioning.fleet.releases.root import InitPlan, RootChange
+from provisioning.fleet.releases.verify import verify
+from provisioning.formats.releases.errors import ReleaseError
 from runtime.keyfiles import KeyFileError
 
 

@@ -9,8 +9,8 @@ import pytest
 from dripping import dripping
 from tuf.api.exceptions import DownloadError, DownloadLengthMismatchError
 
-import provisioning.releases.fetcher
-from provisioning.releases.fetcher import ReleaseFetcher
+import provisioning.box.updates.fetcher
+from provisioning.box.updates.fetcher import ReleaseFetcher
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from provisioning.releases.fetcher import ReleaseFetcher
 def test_a_download_that_drips_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: bytes
 ) -> None:
-    monkeypatch.setattr(provisioning.releases.fetcher, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(provisioning.box.updates.fetcher, "PATIENCE_S", 0.5)
     fetcher = ReleaseFetcher(tmp_path)
     with dripping(begin) as port:
         began_s = time.monotonic()

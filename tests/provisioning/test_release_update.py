@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from release_desk import Box, Desk, make_wheel
 
-from provisioning.releases import packages
-from provisioning.releases.errors import ReleaseForged
-from provisioning.releases.state import StateFile, UpdateRunning
-from provisioning.releases.update import MAX_ATTEMPTS
-from provisioning.releases.update_config import load_updates
+from provisioning.box.updates.state import StateFile, UpdateRunning
+from provisioning.box.updates.update import MAX_ATTEMPTS
+from provisioning.box.updates.update_config import load_updates
+from provisioning.formats.releases import packages
+from provisioning.formats.releases.errors import ReleaseForged
 from runtime.config import ConfigError
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from release_desk import Box, Desk
 
-from provisioning.releases.state import StateFile
+from provisioning.box.updates.state import StateFile
 
 _FORWARD = ("refreshed", "fetching", "downloaded", "installed", "switching", "switched", "started")
 _BACK = ("rolling-back", "rolled-back", "restarted")

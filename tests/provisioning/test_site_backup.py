@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from provisioning.site import SiteError, SitePaths, changes, open_site
-from provisioning.site.backup import backup_site, restore_site
+from provisioning.authority import SiteError, SitePaths, changes, open_site
+from provisioning.authority.backup import backup_site, restore_site
 from runtime.fsio import FileProblem
 from runtime.keyfiles import KeyFileError, WrongPassphrase
 

@@ -12,10 +12,10 @@ from protocol.directory import APPROVER, CUSTODIAN, open_directory
 from protocol.errors import PrincipalRevoked
 from protocol.policy import open_policy
 from protocol.signing import SigningKey
-from provisioning.site import SiteError, SitePaths, changes, open_site
-from provisioning.site.inspect import inspect_site
-from provisioning.site.office import read_certificate
-from provisioning.site.plan import OfficerPlan
+from provisioning.authority import SiteError, SitePaths, changes, open_site
+from provisioning.authority.inspect import inspect_site
+from provisioning.authority.office import read_certificate
+from provisioning.formats.plan import OfficerPlan
 from runtime.config import load
 from runtime.keyfiles import WrongPassphrase, read_secret
 from runtime.officer import OfficerConfig

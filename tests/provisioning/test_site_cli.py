@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from provisioning.site import SitePaths, SitePlan, open_site
-from provisioning.site.plan import site_toml
-from provisioning.site_cli import app
+from provisioning.authority import SitePaths, SitePlan, open_site
+from provisioning.authority.site_cli import app
+from provisioning.formats.plan import site_toml
 from runtime.keyfiles import WrongPassphrase, read_secret
 
 Run = Callable[..., Result]

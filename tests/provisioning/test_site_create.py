@@ -16,8 +16,8 @@ from edge_agent.config import BoxConfig
 from protocol import hpke
 from protocol.directory import AGGREGATOR, APPROVER, AUDITOR, BOX, CUSTODIAN, INVESTIGATOR
 from protocol.signing import SigningKey
-from provisioning.site import SiteError, SitePaths, SitePlan, create_site, open_site
-from provisioning.site.inspect import inspect_site
+from provisioning.authority import SiteError, SitePaths, SitePlan, create_site, open_site
+from provisioning.authority.inspect import inspect_site
 from runtime.bundle import load_bundle
 from runtime.config import TlsConfig, load
 from runtime.keyfiles import WrongPassphrase, is_sealed, read_secret

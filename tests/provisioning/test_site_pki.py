@@ -10,8 +10,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from provisioning.site import SitePaths, pki
-from provisioning.site.ledger import Ledger, LedgerError
+from provisioning.authority import SitePaths
+from provisioning.authority.ledger import Ledger, LedgerError
+from provisioning.formats import pki
 from runtime.tls import BOXES_CA
 
 NOW = datetime.now(UTC).replace(microsecond=0)

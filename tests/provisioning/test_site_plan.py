@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from protocol.policy import parse_policy
-from provisioning.site import SitePlan, load_plan
-from provisioning.site.example import example_toml
-from provisioning.site.plan import PolicyPlan, site_toml
-from provisioning.site.policy_text import policy_text
+from provisioning.authority import SitePlan, load_plan
+from provisioning.authority.example import example_toml
+from provisioning.authority.policy_text import policy_text
+from provisioning.formats.plan import PolicyPlan, site_toml
 from runtime.config import ConfigError
 
 Values = Callable[..., dict[str, Any]]

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioning.site import tomltext
+from runtime import tomltext
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 _LEAF = st.one_of(_TEXT, st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False))

@@ -12,12 +12,12 @@ import pytest
 from stock_image import make_claim
 from typer.testing import CliRunner
 
-from provisioning.addresses import AddressesUnknown, Peer, drop_in, peers
-from provisioning.image.claim import read_claim
-from provisioning.image.firstboot_files import system_files
-from provisioning.image.settings import Releases, SystemSettings
-from provisioning.site.layout import SitePaths
-from provisioning.site_cli import app
+from provisioning.authority.addresses import AddressesUnknown, Peer, drop_in, peers
+from provisioning.authority.site_cli import app
+from provisioning.fleet.image.claim import read_claim
+from provisioning.fleet.image.firstboot_files import system_files
+from provisioning.fleet.image.settings import Releases, SystemSettings
+from provisioning.formats.layout import SitePaths
 
 _SAMPLES = Path(__file__).resolve().parents[2] / "docs" / "systemd"
 _COMMAND = re.compile(r"^(Exec\w+=)\S+", re.MULTILINE)

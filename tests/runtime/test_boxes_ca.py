@@ -16,8 +16,8 @@ from throwaway_ca import ThrowawayCa
 from waiting import wait_for
 
 from protocol.signing import SigningKey
-from provisioning.enrolment.claimfile import ClaimFile
-from provisioning.firstboot import est_client
+from provisioning.box.firstboot import est_client
+from provisioning.formats.claimfile import ClaimFile
 from runtime.config import MqttConfig, TlsConfig
 from runtime.http import (
     PeerUnreachable,

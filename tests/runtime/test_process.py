@@ -76,7 +76,7 @@ def test_every_command_begins_so_before_it_does_anything(tmp_path: Path) -> None
     program = (
         "import sys, atexit, signal\n"
         "sys.argv = ['sealtrace', '--version']\n"
-        "from provisioning.command import main\n"
+        "from sealtrace.command import main\n"
         "atexit.register(lambda: (print('up', flush=True), signal.pause()))\n"
         "main()\n"
     )

@@ -16,7 +16,7 @@ from brokers import Embedded
 from edge_brokers import Headquarters
 from edge_site import DEADLINE_S, Opened, Site, wait_until
 
-RUN = [sys.executable, "-c", "from provisioning.command import main; main()", "edge"]
+RUN = [sys.executable, "-c", "from sealtrace.command import main; main()", "edge"]
 ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from waiting import DEADLINE_S, wait_for
 
-from provisioning.broker import BrokerPlace, EmbeddedBroker
+from demo.broker import BrokerPlace, EmbeddedBroker
 
 
 def free_port() -> int:

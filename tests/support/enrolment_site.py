@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from provisioning.enrolment.api import make_app
-from provisioning.enrolment.claimfile import ClaimFile
-from provisioning.enrolment.config import EnrolmentConfig
-from provisioning.enrolment.registrar import Registrar, open_keys
-from provisioning.firstboot import steps
-from provisioning.firstboot.install import Folder
-from provisioning.firstboot.keys import FileKeys
-from provisioning.site import SitePaths, SitePlan, create_site
+from provisioning.authority import SitePaths, SitePlan, create_site
+from provisioning.box.firstboot import steps
+from provisioning.box.firstboot.install import Folder
+from provisioning.box.firstboot.keys import FileKeys
+from provisioning.formats.claimfile import ClaimFile
+from provisioning.registrar.api import make_app
+from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.registrar import Registrar, open_keys
 from runtime.clock import system_ms
 from runtime.config import load
 from runtime.http import Ready, serve

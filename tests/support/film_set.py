@@ -12,10 +12,10 @@ from puppet_box import slots_ago
 from running_site import SERVERS, RunningSite, plan_with_dan
 from waiting import wait_for
 
+from demo.local_site import Broker
+from demo.scenario import ClipTruth
+from demo.wiretap import Wiretap
 from protocol.names import SLOT_MS
-from provisioning.demo.local_site import Broker
-from provisioning.demo.scenario import ClipTruth
-from provisioning.demo.wiretap import Wiretap
 
 BOXES = ("box-1", "box-2", "box-3")
 

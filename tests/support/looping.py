@@ -6,10 +6,10 @@ from pathlib import Path
 
 from running_site import plan_with_dan
 
-from provisioning.demo.clips import compose
-from provisioning.demo.local_site import Broker
-from provisioning.demo.scenario import ClipTruth, Scenario, Scene, Step, Walker
-from provisioning.site.plan import SitePlan
+from demo.clips import compose
+from demo.local_site import Broker
+from demo.scenario import ClipTruth, Scenario, Scene, Step, Walker
+from provisioning.formats.plan import SitePlan
 
 
 def compose_short_clip(photos: Path, folder: Path) -> ClipTruth:

@@ -15,11 +15,12 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from provisioning.releases import packages, root
-from provisioning.releases.keys import Passphrases
-from provisioning.releases.repository import ReleaseRepository
-from provisioning.releases.update import BoxUpdater
-from provisioning.releases.update_config import UpdatesConfig
+from provisioning.box.updates.update import BoxUpdater
+from provisioning.box.updates.update_config import UpdatesConfig
+from provisioning.fleet.releases import root
+from provisioning.fleet.releases.keys import Passphrases
+from provisioning.fleet.releases.repository import ReleaseRepository
+from provisioning.formats.releases import packages
 from runtime.bundle import Manifest, ModelEntry, write_manifest
 from runtime.keyfiles import Cost
 
@@ -56,7 +57,7 @@ def make_wheel(folder: Path, version: str, *, state: str = "good", starts: bool 
     command = f"print('sealtrace {version}')\n" if starts else "raise SystemExit('broken wheel')\n"
     files = {
         "provisioning/__init__.py": "",
-        "provisioning/command.py": command,
+        "sealtrace/command.py": command,
         "agent_state.txt": state,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: sealtrace\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: t\nRoot-Is-Purelib: true\n"

@@ -15,15 +15,15 @@ from typing import Any
 import httpx
 from waiting import wait_for
 
+from demo.local_site import CUSTODIANS, PASSPHRASE, LocalSite, plan_of
+from demo.processes import run_command, sealtrace
+from demo.wiretap import Wiretap
 from protocol import hpke
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import Directory, open_directory
 from protocol.policy import Policy, parse_policy
 from protocol.signing import Signed, SigningKey, VerifyKey
-from provisioning.demo.local_site import CUSTODIANS, PASSPHRASE, LocalSite, plan_of
-from provisioning.demo.processes import run_command, sealtrace
-from provisioning.demo.wiretap import Wiretap
-from provisioning.site.plan import AGGREGATOR_NAME, OfficerPlan, SitePlan
+from provisioning.formats.plan import AGGREGATOR_NAME, OfficerPlan, SitePlan
 from runtime.config import MqttConfig, TlsConfig
 from runtime.http import ProblemError, client, raise_for_problem
 from runtime.keyfiles import read_secret

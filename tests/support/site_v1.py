@@ -21,7 +21,7 @@ from protocol.names import SLOTS_PER_EPOCH
 from protocol.sealing import Envelope, open_block
 from protocol.sightings import BatchMeta, decode_meta
 from protocol.signing import Signed, VerifyKey
-from provisioning.site.layout import SitePaths
+from provisioning.formats.layout import SitePaths
 from runtime.clock import MachineClocks
 from runtime.config import load
 from runtime.keyfiles import Cost

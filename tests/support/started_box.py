@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from stock_image import read_fat_file, unpack_fat_folder
 
-from provisioning.demo.processes import Service, run_command, sealtrace
+from demo.processes import Service, run_command, sealtrace
 
 
 class StartedBox:
@@ -41,7 +41,7 @@ class StartedBox:
             path.write_text(entry["content"])
             path.chmod(int(entry["permissions"], 8))
         command = folder / "sealtrace"
-        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m provisioning.command "$@"\n')
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} -m sealtrace.command "$@"\n')
         systemctl = folder / "systemctl"
         systemctl.write_text(f'#!/bin/sh\necho "$@" >> {folder}/units\n')
         for program in (command, systemctl):

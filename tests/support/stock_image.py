@@ -20,8 +20,8 @@ from backports import zstd
 from throwaway_ca import ThrowawayCa
 
 from protocol.signing import SigningKey
-from provisioning.enrolment.claimfile import ClaimFile, new_claim
-from provisioning.image.software import sign_list
+from provisioning.fleet.image.software import sign_list
+from provisioning.formats.claimfile import ClaimFile, new_claim
 
 AUTHORITY = SigningKey("authority", bytes(range(32)))
 """The authority of the site 'north' that claims here are of."""

@@ -18,10 +18,10 @@ from film_set import FilmSet
 from release_desk import Box, Desk
 from waiting import wait_for
 
-from provisioning.demo.clips import compose
-from provisioning.demo.local_site import free_ports
-from provisioning.demo.processes import Service, run_command, sealtrace
-from provisioning.demo.scenario import demo_scenario
+from demo.clips import compose
+from demo.local_site import free_ports
+from demo.processes import Service, run_command, sealtrace
+from demo.scenario import demo_scenario
 
 LONGER_THAN_A_LIBRARY_WAITS_S = 20.0
 """onnxruntime makes its first look-up ten seconds after it was loaded."""

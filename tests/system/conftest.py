@@ -12,9 +12,9 @@ from looping import compose_short_clip, looping_plan
 from query_desk import QueryDesk
 from running_site import SERVERS, RunningSite, plan_with_dan
 
-from provisioning.demo.clips import compose
-from provisioning.demo.local_site import Broker
-from provisioning.demo.scenario import ClipTruth, demo_scenario
+from demo.clips import compose
+from demo.local_site import Broker
+from demo.scenario import ClipTruth, demo_scenario
 
 _STATE = Path(__file__).resolve().parents[2] / ".sealtrace"
 

@@ -10,8 +10,8 @@ import pytest
 from running_site import RunningSite
 from waiting import wait_for
 
+from demo.processes import ProcessFailed
 from protocol.policy import sign_policy
-from provisioning.demo.processes import ProcessFailed
 
 
 @contextmanager

@@ -9,8 +9,8 @@ import cv2
 import pytest
 from film_set import FilmSet
 
-from provisioning.demo.processes import Service, sealtrace
-from provisioning.demo.scenario import ClipTruth
+from demo.processes import Service, sealtrace
+from demo.scenario import ClipTruth
 
 BOX = "box-9"
 

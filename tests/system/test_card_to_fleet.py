@@ -23,15 +23,15 @@ from started_box import StartedBox
 from stock_image import MIB, make_stock_image, packed, software_list
 from waiting import wait_for
 
+from demo.intruder import Intruder
+from demo.local_site import CUSTODIANS, PASSPHRASE, plan_of
+from demo.processes import Service
+from demo.scenario import ClipTruth
 from edge_agent.config import load_box
 from protocol.names import EPOCH, SLOT_MS, epoch_of
 from protocol.sightings import quantise_template
-from provisioning.broker_rights import BOXES_ACL, HEADQUARTERS_ACL
-from provisioning.demo.intruder import Intruder
-from provisioning.demo.local_site import CUSTODIANS, PASSPHRASE, plan_of
-from provisioning.demo.processes import Service
-from provisioning.demo.scenario import ClipTruth
-from provisioning.enrolment.claimfile import load_claim
+from provisioning.formats.claimfile import load_claim
+from provisioning.registrar.broker_rights import BOXES_ACL, HEADQUARTERS_ACL
 from runtime.config import MqttConfig, TlsConfig
 from runtime.keyfiles import read_secret
 from runtime.mqtt import Session

@@ -12,6 +12,8 @@ from puppet_box import LABELS, PuppetBox, announced, now_ms, person, slots_ago
 from query_desk import Case, QueryDesk, template_of
 from running_site import RunningSite
 
+from demo.intruder import Answer, Intruder
+from demo.local_site import CUSTODIANS
 from protocol.errors import KeyCommitmentMismatch, ScopeExceeded, SharesMissing
 from protocol.keytree import FACE, META
 from protocol.names import SLOT_MS, epoch_of, slot_of
@@ -20,8 +22,6 @@ from protocol.sealing import Envelope, open_block
 from protocol.sightings import quantise_template
 from protocol.signing import Signed
 from protocol.templates import Template
-from provisioning.demo.intruder import Answer, Intruder
-from provisioning.demo.local_site import CUSTODIANS
 
 
 @dataclass

@@ -14,9 +14,9 @@ from started_box import StartedBox
 from stock_image import make_stock_image, packed, software_list
 from waiting import wait_for
 
+from demo.local_site import plan_of
+from demo.scenario import ClipTruth
 from edge_agent.config import load_box
-from provisioning.demo.local_site import plan_of
-from provisioning.demo.scenario import ClipTruth
 
 BOX, CAMERA = "box-7", "door"
 REVOKED = 3

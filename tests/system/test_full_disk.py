@@ -12,7 +12,7 @@ from running_site import SERVERS, RunningSite, is_whole, plan_with_dan
 from small_disk import CannotMount, fill, mounted
 from waiting import wait_for
 
-from provisioning.demo.scenario import ClipTruth
+from demo.scenario import ClipTruth
 
 
 @contextmanager

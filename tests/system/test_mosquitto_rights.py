@@ -14,8 +14,8 @@ from running_site import RunningSite
 from throwaway_ca import ThrowawayCa
 from waiting import wait_for
 
+from demo.wiretap import Wiretap
 from protocol.names import CameraAddress, box_health_topic, day_keys_topic, directory_topic
-from provisioning.demo.wiretap import Wiretap
 from runtime.config import MqttConfig, TlsConfig
 from runtime.mqtt import MqttError, PublishFailed, Session
 

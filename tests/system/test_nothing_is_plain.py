@@ -14,11 +14,11 @@ from puppet_box import announced
 from query_desk import Case, QueryDesk
 from waiting import wait_for
 
+from demo.intruder import Intruder, plain_needles
+from demo.wiretap import Message, find_in_files, find_in_messages
 from protocol.names import ENVELOPE, epoch_of, slot_of
 from protocol.sealing import Blocks, Envelope, Header
 from protocol.templates import SubjectFile
-from provisioning.demo.intruder import Intruder, plain_needles
-from provisioning.demo.wiretap import Message, find_in_files, find_in_messages
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from running_site import SERVERS
 from site_v1 import CUSTODIANS, SiteV1, opened
 
 from aggregator.store.queries import QueryBook
+from demo.local_site import LocalSite
+from demo.processes import run_command, sealtrace
 from edge_agent.outbox import Outbox
 from protocol import hpke
 from protocol.policy import open_policy
 from protocol.results import Candidate
 from protocol.signing import VerifyKey
-from provisioning.demo.local_site import LocalSite
-from provisioning.demo.processes import run_command, sealtrace
-from provisioning.enrolment.config import EnrolmentConfig
-from provisioning.enrolment.registrar import Registrar, open_keys
-from provisioning.site.plan import load_plan
+from provisioning.formats.plan import load_plan
+from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.registrar import Registrar, open_keys
 from runtime.config import load
 from runtime.keyfiles import PASSPHRASE_ENVIRONMENT, read_secret
 

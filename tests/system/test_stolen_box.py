@@ -7,9 +7,9 @@ from query_desk import QueryDesk, template_of
 from running_site import RunningSite
 from waiting import wait_for
 
+from demo.intruder import Intruder
 from protocol.names import EPOCH, SLOT_MS, epoch_of
 from protocol.sightings import quantise_template
-from provisioning.demo.intruder import Intruder
 
 
 def test_a_revoked_box_is_refused_by_the_aggregator_and_by_every_custodian(

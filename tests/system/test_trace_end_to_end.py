@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from film_set import FilmSet
 
-from provisioning.demo.scenario import SightingTruth
+from demo.scenario import SightingTruth
 
 BROKERS = ["film_set", pytest.param("mosquitto_film_set", marks=pytest.mark.mosquitto)]
 SLACK_MS = 1500  # detection five times a second, and a face is found a little after it came in

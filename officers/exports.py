@@ -1,0 +1,320 @@
+"""Write a trace down for other programs: JSON, a CSV line list, a CSV contact list, GeoJSON.
+
+The forms are stable: columns are only ever added, at the end. None of them holds a template. Times
+are UTC (ISO 8601 with Z); a confidence is 0 to 1; what is unknown is empty (CSV) or null (JSON).
+In CSV a text that a spreadsheet would take for a formula gets an apostrophe in front.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from officers.camera_places import Positions
+from officers.moments import iso_utc
+from officers.traces import Contact, Stay, Trace, likelihood_words
+from protocol.query import Query
+from protocol.sightings import MaskStatus
+from runtime.fsio import atomic_write
+
+JSON_FORMAT = "sealtrace-trace/1"
+LINE_LIST_COLUMNS = (
+    "query_id", "subject", "consent_reference", "status", "site", "camera",
+    "from_utc", "to_utc", "seconds", "mask", "mask_confidence", "mask_varies",
+    "score", "log10_likelihood_ratio", "likelihood_ratio_words", "model",
+    "contacts", "contact_seconds", "latitude", "longitude", "candidate_numbers",
+)  # fmt: skip
+"""One row a stay, in order of subject and time."""
+CONTACT_COLUMNS = (
+    "query_id", "subject", "status", "site", "camera", "from_utc", "to_utc",
+    "subject_mask", "subject_mask_confidence", "contact_id", "contact_subject",
+    "distance_m", "seconds", "contact_mask", "contact_mask_confidence",
+)  # fmt: skip
+"""One row a contact of a stay; ``contact_id`` is unique within a camera."""
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is exported: the verified query, and the traces of its subjects."""
+
+    query: Query
+    digest: bytes
+    requester: str
+    state: str
+    traces: tuple[Trace, ...]
+    exported_at_ms: int
+
+
+def as_json(report: Report, *, positions: Positions, hits_only: bool) -> str:
+    """Return the whole report as one JSON object."""
+    return (
+        json.dumps(json_values(report, positions=positions, hits_only=hits_only), indent=2) + "\n"
+    )
+
+
+def json_values(
+    report: Report, *, positions: Positions | None = None, hits_only: bool = False
+) -> dict[str, Any]:
+    """Return the report as JSON values."""
+    query, positions = report.query, positions or {}
+    consents = _consents(report)
+
+    def stays(listed: Iterable[Stay]) -> list[dict[str, Any]]:
+        return [_stay_values(stay, positions) for stay in listed]
+
+    return {
+        "format": JSON_FORMAT,
+        "exported_at": iso_utc(report.exported_at_ms),
+        "query": {
+            "id": query.query_id.hex(),
+            "digest": report.digest.hex(),
+            "site": query.site,
+            "requester": report.requester,
+            "purpose": query.purpose,
+            "legal_basis": query.legal_basis,
+            "cameras": list(query.cameras),
+            "window_from": iso_utc(query.window_from_ms),
+            "window_to": iso_utc(query.window_to_ms),
+            "modalities": list(query.modalities),
+            "thresholds": dict(query.thresholds),
+            "expected_false": query.expected_false,
+            "state": report.state,
+        },
+        "subjects": [
+            {
+                "subject": trace.subject,
+                "consent_reference": consents[trace.subject],
+                "seconds": round(trace.seconds, 3),
+                "contact_seconds": round(trace.contact_seconds, 3),
+                "hits": stays(trace.hits),
+                **(
+                    {}
+                    if hits_only
+                    else {
+                        "candidates": stays(trace.candidates),
+                        "rejected": stays(trace.rejected),
+                    }
+                ),
+            }
+            for trace in report.traces
+        ],
+    }
+
+
+def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> str:
+    """Return one row a stay: the hits, and unless ``hits_only`` what is not decided yet."""
+    consents = _consents(report)
+    return _csv(
+        LINE_LIST_COLUMNS,
+        (
+            [
+                report.query.query_id.hex(),
+                stay.subject,
+                consents[stay.subject],
+                stay.verdict,
+                stay.address.site,
+                stay.address.camera,
+                iso_utc(stay.from_ms),
+                iso_utc(stay.to_ms),
+                round(stay.seconds, 3),
+                _mask(stay.mask),
+                round(stay.mask_confidence, 3),
+                str(stay.mask_varies).lower(),
+                round(stay.score, 4),
+                _rounded(stay.log10_lr, 3),
+                likelihood_words(stay.log10_lr),
+                stay.model,
+                len(stay.contacts),
+                round(stay.contact_seconds, 3),
+                *_position(stay, positions),
+                " ".join(map(str, stay.numbers)),
+            ]
+            for stay in _stays(report, hits_only=hits_only)
+        ),
+    )
+
+
+def as_contacts(report: Report, *, positions: Positions, hits_only: bool) -> str:
+    """Return one row a contact: who was near (not who they are), how near, how long, masked."""
+    del positions
+    return _csv(
+        CONTACT_COLUMNS,
+        (
+            [
+                report.query.query_id.hex(),
+                stay.subject,
+                stay.verdict,
+                stay.address.site,
+                stay.address.camera,
+                iso_utc(stay.from_ms),
+                iso_utc(stay.to_ms),
+                _mask(stay.mask),
+                round(stay.mask_confidence, 3),
+                contact.other_id.hex(),
+                contact.subject,
+                _rounded(contact.distance_m, 2),
+                round(contact.seconds, 3),
+                _mask(contact.mask),
+                round(contact.mask_confidence, 3),
+            ]
+            for stay in _stays(report, hits_only=hits_only)
+            for contact in stay.contacts
+        ),
+    )
+
+
+def as_geojson(report: Report, *, positions: Positions, hits_only: bool) -> str:
+    """Return a FeatureCollection (RFC 7946): a point a stay, a line along each subject's hits.
+
+    Stays at cameras without a position are features without geometry.
+    """
+    points = [
+        {
+            "type": "Feature",
+            "geometry": _point(stay, positions),
+            "properties": _stay_values(stay, {}),
+        }
+        for stay in _stays(report, hits_only=hits_only)
+    ]
+    lines = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "LineString", "coordinates": way},
+            "properties": {"subject": trace.subject, "hits": len(trace.hits)},
+        }
+        for trace in report.traces
+        if len(way := _way(trace, positions)) >= 2
+    ]
+    body = {
+        "type": "FeatureCollection",
+        "query_id": report.query.query_id.hex(),
+        "exported_at": iso_utc(report.exported_at_ms),
+        "features": [*points, *lines],
+    }
+    return json.dumps(body, indent=2) + "\n"
+
+
+FORMATS: Mapping[str, Callable[..., str]] = {
+    "json": as_json,
+    "csv-line-list": as_line_list,
+    "csv-contacts": as_contacts,
+    "geojson": as_geojson,
+}
+"""Format name to the function that makes it: ``(report, *, positions, hits_only) -> text``."""
+
+
+def write_export(path: Path, text: str, *, overwrite: bool) -> None:
+    """Write an export, whole or not at all, readable by its owner alone.
+
+    Raises:
+        FileProblem: the file exists and may not be replaced, or cannot be written.
+    """
+    atomic_write(path, text.encode(), 0o600, overwrite=overwrite)
+
+
+def unplaced(report: Report, positions: Positions) -> list[str]:
+    """Return the cameras of stays that have no position, sorted."""
+    seen = {stay.address.camera for stay in _stays(report, hits_only=False)}
+    return sorted(seen - set(positions))
+
+
+def _stays(report: Report, *, hits_only: bool) -> Iterator[Stay]:
+    for trace in report.traces:
+        listed = trace.hits if hits_only else (*trace.hits, *trace.candidates)
+        yield from sorted(listed, key=lambda stay: (stay.from_ms, stay.to_ms, stay.numbers))
+
+
+def _consents(report: Report) -> dict[str, str]:
+    return {subject.pseudonym: subject.consent_reference for subject in report.query.subjects}
+
+
+def _stay_values(stay: Stay, positions: Positions) -> dict[str, Any]:
+    place = positions.get(stay.address.camera)
+    values = {
+        "subject": stay.subject,
+        "status": stay.verdict,
+        "candidate_numbers": list(stay.numbers),
+        "site": stay.address.site,
+        "box": stay.address.box,
+        "camera": stay.address.camera,
+        "from": iso_utc(stay.from_ms),
+        "to": iso_utc(stay.to_ms),
+        "seconds": round(stay.seconds, 3),
+        "mask": _mask(stay.mask),
+        "mask_confidence": round(stay.mask_confidence, 3),
+        "mask_varies": stay.mask_varies,
+        "score": round(stay.score, 4),
+        "log10_likelihood_ratio": _rounded(stay.log10_lr, 3),
+        "likelihood_ratio_words": likelihood_words(stay.log10_lr),
+        "model": stay.model,
+        "contact_seconds": round(stay.contact_seconds, 3),
+        "contacts": [_contact_values(contact) for contact in stay.contacts],
+    }
+    if place is not None:
+        values["latitude"], values["longitude"] = place
+    return values
+
+
+def _contact_values(contact: Contact) -> dict[str, Any]:
+    return {
+        "contact_id": contact.other_id.hex(),
+        "contact_subject": contact.subject,
+        "distance_m": _rounded(contact.distance_m, 2),
+        "seconds": round(contact.seconds, 3),
+        "mask": _mask(contact.mask),
+        "mask_confidence": round(contact.mask_confidence, 3),
+    }
+
+
+def _position(stay: Stay, positions: Positions) -> tuple[float | None, float | None]:
+    return positions.get(stay.address.camera, (None, None))
+
+
+def _point(stay: Stay, positions: Positions) -> dict[str, Any] | None:
+    place = positions.get(stay.address.camera)
+    return None if place is None else {"type": "Point", "coordinates": [place[1], place[0]]}
+
+
+def _way(trace: Trace, positions: Positions) -> list[list[float]]:
+    """Return [longitude, latitude] of each hit, one for hits at the same place in a row."""
+    way: list[list[float]] = []
+    for hit in trace.hits:
+        place = positions.get(hit.address.camera)
+        if place is not None and (not way or way[-1] != [place[1], place[0]]):
+            way.append([place[1], place[0]])
+    return way
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _mask(status: MaskStatus) -> str:
+    return status.name.lower()
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Return a cell that no spreadsheet runs: numbers stay numbers, texts never begin a formula."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ""
+    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
+        return "'" + value
+    return value

@@ -1,0 +1,86 @@
+"""Lay traces and candidates out for people: local times, masks, likelihood in words, contacts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from officers.moments import duration_text, span_text
+from officers.traces import Contact, Stay, Trace, likelihood_times, likelihood_words, numbers_text
+from protocol.sightings import MaskStatus
+
+_CONTACTS_SHOWN = 3
+_MASKS = {MaskStatus.UNKNOWN: "?", MaskStatus.UNMASKED: "no mask", MaskStatus.MASKED: "mask"}
+
+
+def trace_line(trace: Trace) -> str:
+    """Return one line that sums a subject's trace up."""
+    if not trace.hits:
+        return f"{trace.subject}: no hits yet"
+    cameras = list(dict.fromkeys(hit.address.camera for hit in trace.hits))
+    met = sum(len(hit.contacts) for hit in trace.hits)
+    return (
+        f"{trace.subject}: {len(trace.hits)} hit{'s' if len(trace.hits) > 1 else ''}, "
+        f"{duration_text(trace.seconds)} on camera, by way of {' > '.join(cameras)}; "
+        f"{met} contact{'' if met == 1 else 's'}"
+        + (f", {duration_text(trace.contact_seconds)} within reach" if met else "")
+    )
+
+
+def stays_table(stays: Sequence[Stay], *, every_contact: bool = False) -> Table:
+    """Return a table with one row a stay, in the order given."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name, right in (
+        ("no.", True),
+        ("camera", False),
+        ("from - to (local)", False),
+        ("for", True),
+        ("mask", False),
+        ("score", True),
+        ("likelihood ratio", False),
+        ("decision", False),
+        ("contacts: nearest, for, mask", False),
+    ):
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for stay in stays:
+        cells = (
+            numbers_text(stay.numbers),
+            stay.address.camera,
+            span_text(stay.from_ms, stay.to_ms),
+            duration_text(stay.seconds),
+            mask_text(stay.mask, stay.mask_confidence)
+            + (" (put on or off)" if stay.mask_varies else ""),
+            f"{stay.score:.3f}",
+            f"{likelihood_times(stay.log10_lr)} {likelihood_words(stay.log10_lr)}".strip(),
+            stay.verdict,
+            contacts_text(stay.contacts, every=every_contact),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def mask_text(mask: MaskStatus, confidence: float) -> str:
+    """Return the mask status with its confidence."""
+    if mask == MaskStatus.UNKNOWN:
+        return "unknown"
+    return f"{_MASKS[mask]} {confidence:.0%}"
+
+
+def contacts_text(contacts: Sequence[Contact], *, every: bool = False) -> str:
+    """Return the contacts, longest first, one a line; without ``every`` the first few."""
+    shown = contacts if every else contacts[:_CONTACTS_SHOWN]
+    lines = [_contact_text(contact) for contact in shown]
+    if len(shown) < len(contacts):
+        rest = contacts[len(shown) :]
+        lines.append(f"and {len(rest)} more, {duration_text(sum(c.seconds for c in rest))}")
+    return "\n".join(lines) or "-"
+
+
+def _contact_text(contact: Contact) -> str:
+    distance = "? m" if contact.distance_m is None else f"{contact.distance_m:.1f} m"
+    seconds = f"{contact.seconds:.1f} s" if contact.seconds < 10 else duration_text(contact.seconds)
+    mask = mask_text(contact.mask, contact.mask_confidence)
+    who = f" = {contact.subject}" if contact.subject else ""
+    return f"{distance}, {seconds}, {'mask ' if mask == 'unknown' else ''}{mask}{who}"

@@ -1,0 +1,159 @@
+"""One encrypted file that holds a site's offline half, and the way back from it.
+
+The file is a secret file of `runtime.keyfiles` with a random key in it, a line between, and the
+site's folder as a compressed tar under that key (AES-256-GCM, which covers the first part too).
+Models and services' state folders are left out: they can be had again, or belong to the services.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from provisioning.authority.create import refuse_existing
+from provisioning.authority.opened import Site, SiteError, changing, open_site
+from provisioning.formats import layout
+from provisioning.formats.layout import SitePaths
+from provisioning.registrar import mosquitto
+from runtime import keyfiles
+from runtime.fsio import FileProblem, atomic_write, fsync_folder, read_file
+from runtime.keyfiles import Cost
+
+_PURPOSE = "site backup"
+_SEPARATOR = b"\n-----BEGIN SEALTRACE ARCHIVE-----\n"
+_LEFT_OUT = frozenset({layout.MODELS_FOLDER, "state", mosquitto.DATA})
+_FOLDER_DEPTH = {
+    "custodians": 2,
+    "officers": 2,
+    "boxes": 2,
+    "aggregator": 1,
+    "enrolment": 1,
+    "broker": 1,
+}
+_MAX_BYTES = 512 << 20
+_NONCE = bytes(12)  # the key is used for this one archive only
+
+
+def refuse_backup(out: Path) -> None:
+    """Check that there is nothing at ``out`` that a backup would overwrite.
+
+    :raises FileProblem: there is.
+    """
+    if out.exists():
+        raise FileProblem(f"{out} exists already and is left as it is; choose another name")
+
+
+def backup_site(site: Site, out: Path, passphrase: bytes) -> int:
+    """Write the site's folder to the encrypted file ``out``; return its size in bytes.
+
+    :raises FileProblem: ``out`` exists, or a file cannot be read or written.
+    """
+    refuse_backup(out)
+    with changing(site.paths):
+        archive = _pack(site.paths.root)
+    cost = Cost(memory_kib=site.plan.security.argon2_memory_kib)
+    key = secrets.token_bytes(32)
+    head = _sealed_key(key, passphrase, cost)
+    body = AESGCM(key).encrypt(_NONCE, archive, head)
+    data = head + _SEPARATOR + body
+    atomic_write(out.absolute(), data, 0o600, overwrite=False)
+    return len(data)
+
+
+def restore_site(archive: Path, path: Path, passphrase: bytes) -> SitePaths:
+    """Unpack the backup ``archive`` into the new folder ``path``, and check what came out.
+
+    :raises SiteError: ``path`` exists, or the archive is damaged.
+    :raises WrongPassphrase: it does not open.
+    """
+    path = path.absolute()
+    refuse_existing(path)
+    head, body = _split(archive)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        key = _opened_key(head, passphrase, archive)
+        _unpack(AESGCM(key).decrypt(_NONCE, body, head), staging)
+        open_site(staging)
+        mosquitto.give_to_mosquitto(staging / "broker")
+        refuse_existing(path)
+        staging.rename(path)
+        fsync_folder(path.parent)
+    except InvalidTag:
+        raise SiteError(f"{archive} is damaged; use another copy of the backup") from None
+    except tarfile.TarError as error:
+        raise SiteError(f"{archive} holds no site ({error}); use another copy") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return SitePaths(path)
+
+
+def check_restore(archive: Path, path: Path) -> None:
+    """Check that ``archive`` looks like a backup and that ``path`` is free, without a passphrase.
+
+    :raises SiteError: it does not, or it is not.
+    """
+    refuse_existing(path.absolute())
+    _split(archive)
+
+
+def _split(archive: Path) -> tuple[bytes, bytes]:
+    head, separator, body = read_file(archive, _MAX_BYTES).partition(_SEPARATOR)
+    if not separator:
+        raise SiteError(f"{archive} is not a site backup; give a file of `sealtrace site backup`")
+    return head, body
+
+
+def _pack(root: Path) -> bytes:
+    def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        parts = Path(entry.name).parts
+        inner = parts[_FOLDER_DEPTH.get(parts[0], 0) :]
+        hidden = any(part.startswith(".") for part in parts)
+        left_out = len(inner) > 1 and inner[0] in _LEFT_OUT
+        if hidden or left_out or inner == (layout.MODELS_FOLDER,):
+            return None
+        if not (entry.isreg() or entry.isdir()):
+            return None
+        entry.uid = entry.gid = 0
+        entry.uname = entry.gname = ""
+        return entry
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for child in sorted(root.iterdir()):
+            tar.add(child, arcname=child.name, filter=kept)
+    return buffer.getvalue()
+
+
+def _unpack(data: bytes, folder: Path) -> None:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as tar:
+        tar.extractall(folder, filter="data")
+    for name in ("ca", "authority"):
+        if (folder / name).is_dir():
+            (folder / name).chmod(0o700)
+
+
+def _sealed_key(key: bytes, passphrase: bytes, cost: Cost) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "key"
+        keyfiles.write_secret(path, key, passphrase, _PURPOSE, cost=cost)
+        return path.read_bytes()
+
+
+def _opened_key(head: bytes, passphrase: bytes, archive: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / archive.name
+        path.write_bytes(head)
+        try:
+            return keyfiles.read_secret(path, passphrase, _PURPOSE)
+        except keyfiles.WrongPassphrase:
+            raise keyfiles.WrongPassphrase(
+                f"the passphrase does not open {archive} (or the file was altered); try again"
+            ) from None

@@ -1,0 +1,283 @@
+"""`sealtrace box`: bring an edge box into the site, list them, swap a dead one, revoke one.
+
+Where the site has an enrolment service, boxes come in with `box claim` and `box enrol`, and are
+revoked and swapped through it; `box add` makes a box's folder by hand, with the offline authority.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.markup import escape
+
+from provisioning.authority import box_office_cli, boxes, changes, open_site
+from provisioning.authority.box_office_cli import revoke_here, swap_here
+from provisioning.authority.push import aggregator_boxes, officer_tls
+from provisioning.authority.site_changes_cli import report_change, tell
+from provisioning.authority.terminal import (
+    DryRun,
+    OfficerFile,
+    PassphraseFile,
+    SiteFolder,
+    ago,
+    days,
+    plain_table,
+    reported,
+    say,
+    say_consequences,
+)
+from provisioning.box import box_side_cli
+from provisioning.formats.plan import BoxPlan, CameraPlan, anchored_camera, redacted_source
+from provisioning.registrar import office
+from runtime.errors import OperationError
+from runtime.keyfiles import get_passphrase
+from runtime.terminal import show_table
+
+app = typer.Typer(
+    name="box",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Claim, enrol, list, swap and revoke the edge boxes of a site.",
+)
+app.add_typer(box_office_cli.app)
+app.add_typer(box_side_cli.app)
+_Push = Annotated[
+    bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
+]
+_Cameras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--camera",
+        metavar="NAME=URL",
+        help="A camera and where it is: rtsp://..., v4l2:/dev/video0, a file; may be repeated.",
+    ),
+]
+
+
+@app.command(
+    epilog="Example:  sealtrace box add north box-7 --camera door=rtsp://10.0.0.7/stream1 --push"
+)
+def add(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="Name of the new box.")],
+    *,
+    camera: _Cameras = None,
+    push: _Push = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a folder for a new box and list it in a new version of the directory."""
+    cameras = _cameras(camera)
+    if not cameras:
+        raise typer.BadParameter("give at least one NAME=URL", param_hint="--camera")
+    with reported():
+        plan = _box_plan(name, cameras)
+        site = open_site(folder)
+        present = boxes.check_box(site, plan)
+        if dry_run:
+            what = "is there already" if present else "would be added"
+            say(f"{name} {what}: {', '.join(entry.name for entry in cameras)}")
+            return
+        passphrase = b""
+        if not present:
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = boxes.add_box(folder, plan, passphrase)
+        report_change(change, f"{name} is in the site")
+        say(f"Carry {site.paths.box(name).parent} to the box; README.txt in it says how to start.")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace box swap north box-7 box-7b --push")
+def swap(
+    folder: SiteFolder,
+    old: Annotated[str, typer.Argument(help="The dead box; it is revoked.")],
+    new: Annotated[str, typer.Argument(help="Name of the box in its place.")],
+    *,
+    camera: _Cameras = None,
+    push: _Push = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Put a new box in the place of a dead one, with its cameras and their set-up.
+
+    Through the enrolment service, if OLD came in by it: NEW gets a claim.
+    """
+    cameras = _cameras(camera)
+    with reported():
+        if _through_registrar(folder, old):
+            swap_here(folder, old, new, camera, passphrase_file, dry_run=dry_run)
+            return
+        site = open_site(folder)
+        plan = boxes.swap_plan(site, old, new, cameras)
+        if dry_run:
+            say(f"would revoke {old} and make {new}: {', '.join(c.name for c in plan.cameras)}")
+            return
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = boxes.swap_box(folder, old, new, passphrase, cameras=cameras)
+        report_change(change, f"{new} takes the place of {old}")
+        say(f"Carry {site.paths.box(new).parent} to the box; README.txt in it says how to start.")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace box revoke north box-7 --push")
+def revoke(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="The box that is lost, stolen or out of use.")],
+    *,
+    push: _Push = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Put a box out of the site: broker, aggregator and custodians refuse it.
+
+    What it sent before stays. Run it again at any time, for example to reach who was down. Through
+    the enrolment service, if the box came in by it: everybody is told at once.
+    """
+    with reported():
+        if _through_registrar(folder, name):
+            revoke_here(folder, name, passphrase_file, dry_run=dry_run)
+            return
+        site = open_site(folder)
+        boxes.require_box(site, name)
+        say_consequences(changes.check_revocation(site, name))
+        if dry_run:
+            say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
+            return
+        passphrase = b""
+        if not changes.is_revoked(site, name):
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = changes.revoke(folder, name, passphrase)
+        report_change(change, f"{name} is revoked")
+        tell(change, push=push, officer=officer)
+
+
+@app.command("list", epilog="Example:  sealtrace box list north --live")
+def list_boxes(
+    folder: SiteFolder,
+    live: Annotated[
+        bool, typer.Option("--live", help="Ask the aggregator when each was last seen.")
+    ] = False,
+    aggregator: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask this aggregator instead.")
+    ] = None,
+    officer: OfficerFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the boxes: cameras, days left of the certificate, and (live) when last seen, gaps."""
+    with reported():
+        states, ask = _known(folder, officer, aggregator)
+        seen: dict[str, dict[str, Any]] = {}
+        problem = ""
+        if live or aggregator:
+            try:
+                seen = {str(row.get("box", row.get("name"))): row for row in ask()}
+            except OperationError as error:
+                problem = str(error)
+        listed = [boxes.with_live(entry, seen.get(entry.name)) for entry in states]
+        if as_json:
+            typer.echo(json.dumps([entry.to_json() for entry in listed], indent=2))
+        else:
+            _show(listed, live=live or bool(aggregator))
+        if problem:
+            raise OperationError(f"the aggregator did not tell: {problem}")
+
+
+def _through_registrar(folder: Path, name: str) -> bool:
+    """Tell whether a box is the enrolment service's to revoke, and not the authority's."""
+    if office.find_config(folder) is None:
+        return False
+    if not (folder / "site.toml").exists():
+        return True  # its own folder, on its own machine: the authority is not here
+    with office.opened(folder) as registrar:
+        return registrar.store.box(name) is not None
+
+
+def _known(
+    folder: Path, officer: Path | None, url: str | None
+) -> tuple[list[boxes.BoxState], Callable[[], list[dict[str, Any]]]]:
+    """Return the boxes that are known here, and how to ask the aggregator about them."""
+    site = open_site(folder) if (folder / "site.toml").exists() else None
+    listed = {} if site is None else {state.name: state for state in boxes.overview(site)}
+    if office.find_config(folder) is not None:
+        with office.opened(folder) as registrar:
+            for state in office.overview(registrar):
+                before = listed.get(state.name)
+                listed[state.name] = state if before is None else boxes.joined(before, state)
+            directory, tls = registrar.directory, registrar.config.tls
+        if site is None:
+            return list(listed.values()), lambda: aggregator_boxes(directory, tls, url)
+    elif site is None:
+        site = open_site(folder)  # says what is missing
+    known = site
+    return [listed[name] for name in sorted(listed)], lambda: aggregator_boxes(
+        known.directory, officer_tls(known, officer), url
+    )
+
+
+def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
+    if not listed:
+        say("the site has no boxes yet; sealtrace box add DIR NAME --camera NAME=URL adds one")
+        return
+    told: tuple[str, ...] = ("last seen", "state", "version", "gaps") if live else ()
+    if live or any(entry.trouble for entry in listed):
+        told += ("trouble",)
+    table = plain_table("box", "cameras", "certificate", *told, folded=["cameras", "trouble"])
+    for entry in listed:
+        cameras = entry.cameras if live else [_camera(entry, name) for name in entry.cameras]
+        state = days(entry.certificate_days)
+        if entry.revoked_at is not None:
+            state = f"[red]revoked {entry.revoked_at:%Y-%m-%d}[/]"
+        row = [entry.name, ", ".join(cameras), state]
+        if live:
+            row += [
+                ago(entry.last_seen),
+                "" if entry.online is None else "online" if entry.online else "[red]offline[/]",
+                escape(entry.version),
+                "" if entry.gaps is None else str(entry.gaps),
+            ]
+        if "trouble" in told:
+            row.append(escape("; ".join(entry.trouble)))
+        table.add_row(*row)
+    show_table(table)
+
+
+def _camera(entry: boxes.BoxState, name: str) -> str:
+    if name not in entry.sources:
+        return name
+    return f"{name} ({escape(redacted_source(entry.sources[name]))})"
+
+
+def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
+    found = []
+    for option in options or []:
+        name, equals, source = option.partition("=")
+        if not equals or not source:
+            raise typer.BadParameter(
+                f"'{redacted_source(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
+                param_hint="--camera",
+            )
+        try:
+            camera = CameraPlan(name=name, source=source)
+        except ValidationError as error:
+            raise typer.BadParameter(f"{name!r}: {_reason(error)}", param_hint="--camera") from None
+        found.append(anchored_camera(camera, Path.cwd()))
+    return tuple(found)
+
+
+def _box_plan(name: str, cameras: tuple[CameraPlan, ...]) -> BoxPlan:
+    try:
+        return BoxPlan(name=name, cameras=cameras)
+    except ValidationError as error:
+        raise OperationError(f"'{name}' cannot be added: {_reason(error)}") from None
+
+
+def _reason(error: ValidationError) -> str:
+    return str(error.errors()[0]["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,201 @@
+"""What `sealtrace site show` tells of a site: who is in it, how long for, and what needs doing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from protocol.directory import (
+    AGGREGATOR,
+    AUDITOR,
+    BOX,
+    CUSTODIAN,
+    INVESTIGATOR,
+    REGISTRAR,
+    Principal,
+    open_directory,
+)
+from protocol.errors import ProtocolError
+from provisioning.authority.consequences import too_few_approvers
+from provisioning.authority.ledger import Ledger
+from provisioning.authority.office import days_left, read_certificate
+from provisioning.authority.opened import Site
+from provisioning.formats import layout, pki
+from provisioning.formats.plan import BROKER_NAME
+from provisioning.registrar.broker_rights import HEADQUARTERS_ACL
+from runtime.errors import OperationError
+from runtime.fsio import read_file
+
+SOON_DAYS = 7
+_MAX_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One principal, as shown.
+
+    :param certificate_days: whole days left, None without a certificate.
+    :param folder: where its folder is, None when it is not here.
+    """
+
+    name: str
+    duties: str
+    detail: str
+    fingerprint: str
+    certificate_days: int | None
+    revoked_at: datetime | None
+    folder: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A site's principals and what is wrong or due, one line each."""
+
+    rows: tuple[Row, ...]
+    problems: tuple[str, ...]
+
+
+def inspect_site(site: Site, *, now: datetime | None = None) -> Report:
+    """Look through a site's folder: certificates, copies of the directory, what runs out.
+
+    :raises OperationError: the list of certificates cannot be read.
+    """
+    now = now or datetime.now(UTC)
+    ledger = Ledger.load(site.paths.ledger)
+    rows = tuple(
+        _row(site, ledger, principal, now)
+        for principal in sorted(site.directory.principals.values(), key=_order)
+    )
+    problems = [
+        *_policy_problems(site, now),
+        *_missing_roles(site),
+        *_due(rows, ledger, site, now),
+        *_broker_problems(site),
+        *(problem for row in rows if row.folder for problem in _folder_problems(site, row)),
+    ]
+    return Report(rows, tuple(problems))
+
+
+def role_folder(site: Site, principal: Principal) -> Path:
+    """Return where the folder of ``principal`` lies if it is here."""
+    paths = site.paths
+    if BOX in principal.duties:
+        return paths.box(principal.name).parent
+    if CUSTODIAN in principal.duties:
+        return paths.custodian(principal.name).parent
+    if AGGREGATOR in principal.duties:
+        return paths.aggregator.parent
+    if REGISTRAR in principal.duties:
+        return paths.enrolment.parent
+    return paths.officer(principal.name).parent
+
+
+def _row(site: Site, ledger: Ledger, principal: Principal, now: datetime) -> Row:
+    issued = ledger.newest(principal.name)
+    folder = role_folder(site, principal)
+    revoked = principal.revoked_at_ms
+    return Row(
+        name=principal.name,
+        duties=", ".join(sorted(principal.duties)),
+        detail=", ".join(principal.cameras) or principal.url or "",
+        fingerprint=principal.verify_key.fingerprint,
+        certificate_days=None if issued is None else days_left(issued.not_after, now),
+        revoked_at=None if revoked is None else datetime.fromtimestamp(revoked / 1000, UTC),
+        folder=folder if folder.is_dir() else None,
+    )
+
+
+def _order(principal: Principal) -> tuple[int, str]:
+    for rank, duty in enumerate((CUSTODIAN, AGGREGATOR, REGISTRAR)):
+        if duty in principal.duties:
+            return rank, principal.name
+    return (4 if BOX in principal.duties else 3), principal.name
+
+
+def _policy_problems(site: Site, now: datetime) -> list[str]:
+    left = days_left(datetime.fromtimestamp(site.policy.programme_ends_ms / 1000, UTC), now)
+    if left < 0:
+        return ["the programme has ended: nothing is granted any more"]
+    if left <= SOON_DAYS:
+        return [f"the programme ends in {left} days: nothing is granted after that"]
+    return []
+
+
+def _missing_roles(site: Site) -> list[str]:
+    """Return what the site lacks so that it can open, or show, nothing; and who counts twice."""
+    directory = site.directory
+    found = [
+        f"{' and '.join(names)} have one and the same key: they count as one; revoke all but one"
+        for names in directory.shared_keys()
+    ]
+    custodians = len(directory.custodians())
+    if custodians < directory.threshold:
+        found.append(
+            f"{custodians} custodians are in force of the {directory.threshold} that must agree:"
+            " nothing can be opened"
+        )
+    if not directory.with_duty(AGGREGATOR):
+        found.append("the site has no aggregator in force: nothing is taken in or searched")
+    add = f"run `sealtrace site add-officer {site.paths.root} NAME --duty"
+    for duty, effect in ((AUDITOR, "nothing is granted"), (INVESTIGATOR, "nobody can ask")):
+        if not directory.with_duty(duty):
+            found.append(f"no {duty} is in force: {effect}; {add} {duty}`")
+    short = too_few_approvers(directory, site.policy)
+    if short and len(short) == len(site.policy.bases) * len(directory.with_duty(INVESTIGATOR)):
+        found.append(f"too few approvers are in force for any query; {add} approver`")
+    return found
+
+
+def _broker_problems(site: Site) -> list[str]:
+    """Check that the broker has the listener on which the boxes' CA makes nobody the aggregator."""
+    path = site.paths.broker_config
+    if not path.exists() or f"acl_file {HEADQUARTERS_ACL}".encode() in read_file(path, _MAX_BYTES):
+        return []
+    return [
+        f"{path} is of an earlier version, with one listener and few limits; run"
+        f" `sealtrace site broker {site.paths.root}`"
+    ]
+
+
+def _due(rows: tuple[Row, ...], ledger: Ledger, site: Site, now: datetime) -> list[str]:
+    days = {row.name: row.certificate_days for row in rows if row.revoked_at is None}
+    broker = ledger.newest(BROKER_NAME)
+    if broker is not None:
+        days[BROKER_NAME] = days_left(broker.not_after, now)
+    due = [
+        f"{name} ({left} d)"
+        for name, left in days.items()
+        if left is not None and left <= SOON_DAYS
+    ]
+    if not due:
+        return []
+    return [f"certificates run out: {', '.join(due)}; run `sealtrace site renew {site.paths.root}`"]
+
+
+def _folder_problems(site: Site, row: Row) -> list[str]:
+    """Check a role folder: is its directory the newest, its certificate this site's and its own."""
+    if row.folder is None or row.revoked_at is not None:
+        return []
+    problems = []
+    try:
+        data = read_file(row.folder / layout.DIRECTORY_FILE, _MAX_BYTES)
+        version = open_directory(data, site.authority, site=site.plan.site).version
+        if version != site.directory.version:
+            problems.append(
+                f"{row.folder} has directory version {version}, not {site.directory.version}; run"
+                f" `sealtrace site update {site.paths.root}`"
+            )
+    except (OperationError, ProtocolError) as error:
+        problems.append(f"{row.folder}: {error}")
+    path = row.folder / layout.TLS_FOLDER / layout.CERTIFICATE_FILE
+    if row.certificate_days is not None:
+        try:
+            certificate = read_certificate(path)
+            issuing = read_certificate(site.paths.issuing_certificate)
+            pki.check_issued(certificate, issuing, what=str(path))
+            if pki.common_name(certificate) != row.name:
+                problems.append(f"{path} is the certificate of someone else")
+        except OperationError as error:
+            problems.append(str(error))
+    return problems

@@ -1,0 +1,115 @@
+"""Tell the custodians and the aggregator of a new directory, as an officer, over mutual TLS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from protocol.directory import AGGREGATOR, CUSTODIAN, REGISTRAR, Directory, Principal
+from provisioning.authority.opened import Site, SiteError
+from runtime import http
+from runtime.config import TlsConfig
+from runtime.errors import explained
+from runtime.fsio import read_file
+from runtime.officer import OFFICER_ENVIRONMENT, load_officer
+
+_MAX_BYTES = 64 << 20
+_TIMEOUT_S = 10.0
+_MAX_BOXES_BYTES = 64 << 20
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What became of telling one principal; ``problem`` is empty when it has the directory."""
+
+    name: str
+    url: str
+    problem: str = ""
+
+
+def push_directory(site: Site, tls: TlsConfig) -> list[Pushed]:
+    """Hand the site's newest directory to every custodian and the aggregator in force.
+
+    :param tls: certificates of any officer in force; the directory speaks for itself.
+    :returns: one entry each, in the order of their names.
+    :raises FileProblem: the directory cannot be read.
+    """
+    body = read_file(site.paths.directory, _MAX_BYTES)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="push") as pool:
+        return list(pool.map(lambda service: _push(service, body, tls), services(site)))
+
+
+def services(site: Site) -> list[Principal]:
+    """Return the custodians, the aggregator and the registrar in force that have an address.
+
+    The registrar only where its folder has gone to a machine of its own; here, it has the file.
+    """
+    duties = [CUSTODIAN, AGGREGATOR]
+    if not site.paths.enrolment.exists():
+        duties.append(REGISTRAR)
+    found = [principal for duty in duties for principal in site.directory.with_duty(duty)]
+    return [principal for principal in found if principal.url]
+
+
+def aggregator_boxes(
+    directory: Directory, tls: TlsConfig, url: str | None = None
+) -> list[dict[str, Any]]:
+    """Ask the aggregator how the boxes are; one map each, as ``GET /v1/boxes`` gives it.
+
+    :raises OperationError: it cannot be reached, or refuses.
+    """
+    found = [service.url for service in directory.with_duty(AGGREGATOR) if service.url]
+    url = url or (found[0] if found else None)
+    if not url:
+        raise SiteError("the site has no aggregator in force")
+    with http.client(url, tls, _TIMEOUT_S, max_answer_bytes=_MAX_BOXES_BYTES) as client:
+        answer = http.json_of(client.get("/v1/boxes"))
+    rows = answer.get("boxes", []) if isinstance(answer, dict) else answer
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def officer_tls(site: Site, officer: Path | None) -> TlsConfig:
+    """Return the certificates to speak with: of ``officer``, else of one whose folder is here.
+
+    :param officer: an ``officer.toml``; the environment's SEALTRACE_OFFICER when None.
+    :raises SiteError: none is given and none is here.
+    :raises ConfigError: the file cannot be used.
+    """
+    if officer is not None or os.environ.get(OFFICER_ENVIRONMENT):
+        return _tls_of(officer)
+    for path in _officers_here(site):
+        return _tls_of(path)
+    raise SiteError(
+        "calling custodians and the aggregator takes an officer's certificate, and no officer's"
+        f" folder is here; give --officer FILE or set {OFFICER_ENVIRONMENT}"
+    )
+
+
+def _officers_here(site: Site) -> Iterable[Path]:
+    for name, principal in sorted(site.directory.principals.items()):
+        path = site.paths.officer(name)
+        if principal.revoked_at_ms is None and path.exists():
+            yield path
+
+
+def _tls_of(officer: Path | None) -> TlsConfig:
+    config = load_officer(officer)
+    if config.tls is None:
+        raise SiteError(f"the officer.toml of '{config.name}' has no [tls] section; give another")
+    return config.tls
+
+
+def _push(service: Principal, body: bytes, tls: TlsConfig) -> Pushed:
+    url = service.url or ""
+    try:
+        with http.client(url, tls, _TIMEOUT_S) as client:
+            answer = client.put("/v1/directory", content=body, headers={"content-type": http.CBOR})
+            http.raise_for_problem(answer)
+    except Exception as error:  # whatever one party sends, the others are told
+        return Pushed(service.name, url, explained(error))
+    return Pushed(service.name, url)

@@ -1,0 +1,169 @@
+"""What stands in each role's own TOML: the keys of its configuration, with the site's values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from provisioning.formats import layout
+from provisioning.formats.plan import (
+    AGGREGATOR_NAME,
+    REGISTRAR_NAME,
+    BoxPlan,
+    CustodianPlan,
+    EnrolmentPlan,
+    OfficerPlan,
+    SitePlan,
+)
+from runtime import tomltext
+
+_TLS = {
+    "ca": f"{layout.TLS_FOLDER}/{layout.CA_FILE}",
+    "certificate": f"{layout.TLS_FOLDER}/{layout.CERTIFICATE_FILE}",
+    "private_key": f"{layout.TLS_FOLDER}/{layout.KEY_FILE}",
+}
+_POLICY = {"policy": layout.POLICY_FILE, "policy_signature": layout.POLICY_SIGNATURE_FILE}
+_ABOUT = {
+    "site": "Name of the site.",
+    "authority": "Public key of the site's authority, which signs the directory and the policy.",
+    "identity": "The signing key of this role.",
+    "sealing": "The key that results and sealed log entries are opened with.",
+    "directory": "Who may do what, signed by the authority.",
+    "policy": "What a query may ask for, signed by the authority.",
+    "bundle": "Folder of the signed model bundle.",
+    "state_dir": "Folder for what this role keeps.",
+    "http": "Where the HTTP interface listens (mutual TLS 1.3).",
+    "tls": "Certificates of HTTP.",
+    "mqtt": "The broker.",
+    "cameras": "The cameras of this box.",
+    "url": "Where boxes reach this service.",
+    "claims": "The one-time claims that boxes enrol with.",
+    "certificates": "The certificates that boxes get.",
+    "broker": "The broker, as boxes reach it; its folder, where it runs on this machine.",
+    "box": "Keys and sections that are copied into every box's box.toml.",
+}
+
+
+def custodian_toml(plan: SitePlan, custodian: CustodianPlan, authority: str) -> str:
+    """Return ``custodian.toml``."""
+    content = {
+        "site": plan.site,
+        "name": custodian.name,
+        "authority": authority,
+        "identity": layout.IDENTITY_SECRET,
+        "directory": layout.DIRECTORY_FILE,
+        **_POLICY,
+        "state_dir": "state",
+        "http": {"host": custodian.listen_address, "port": custodian.port},
+        "tls": _TLS,
+    }
+    return _text(
+        f"The custodian '{custodian.name}'.", "custodian serve", content, custodian.settings
+    )
+
+
+def aggregator_toml(plan: SitePlan, authority: str, *, bundle: bool) -> str:
+    """Return ``aggregator.toml``."""
+    content = {
+        "site": plan.site,
+        "name": AGGREGATOR_NAME,
+        "authority": authority,
+        "identity": layout.IDENTITY_SECRET,
+        "directory": layout.DIRECTORY_FILE,
+        **_POLICY,
+        "bundle": layout.MODELS_FOLDER if bundle else None,
+        "state_dir": "state",
+        "http": {"host": plan.aggregator.listen_address, "port": plan.aggregator.port},
+        "tls": _TLS,
+        "mqtt": mqtt_table(plan, plan.broker.headquarters),
+    }
+    return _text("The aggregator.", "aggregator serve", content, plan.aggregator.settings)
+
+
+def enrolment_toml(plan: SitePlan, enrolment: EnrolmentPlan, authority: str) -> str:
+    """Return ``enrolment.toml``."""
+    mosquitto = plan.broker.kind == "mosquitto"
+    content = {
+        "site": plan.site,
+        "name": REGISTRAR_NAME,
+        "authority": authority,
+        "identity": layout.IDENTITY_SECRET,
+        "directory": layout.DIRECTORY_FILE,
+        "ca_dir": "ca",
+        "state_dir": "state",
+        "url": enrolment.url,
+        "http": {"host": enrolment.listen_address, "port": enrolment.port},
+        "tls": _TLS,
+        "claims": {"hours": enrolment.claim_hours},
+        "certificates": {"days": plan.certificates.box_days},
+        "broker": {
+            "host": plan.broker.host,
+            "port": plan.broker.port,
+            "tls": mosquitto,
+            "aggregator": AGGREGATOR_NAME,
+            "folder": "../broker" if mosquitto else None,
+        },
+        "box": {},
+    }
+    return _text("The enrolment service.", "enrolment serve", content, enrolment.settings)
+
+
+def officer_toml(plan: SitePlan, officer: OfficerPlan, authority: str, *, bundle: bool) -> str:
+    """Return ``officer.toml``."""
+    content = {
+        "site": plan.site,
+        "name": officer.name,
+        "authority": authority,
+        "identity": layout.IDENTITY_SECRET,
+        "sealing": layout.SEALING_SECRET,
+        "directory": layout.DIRECTORY_FILE,
+        **_POLICY,
+        "bundle": layout.MODELS_FOLDER if bundle else None,
+        "tls": _TLS,
+    }
+    about = f"The officer '{officer.name}': {', '.join(officer.duties)}."
+    return _text(about, None, content, officer.settings)
+
+
+def box_toml(plan: SitePlan, box: BoxPlan, authority: str) -> str:
+    """Return ``box.toml``."""
+    content = {
+        "site": plan.site,
+        "box": box.name,
+        "authority": authority,
+        "identity": layout.BOX_IDENTITY,
+        "directory": layout.DIRECTORY_FILE,
+        "bundle": layout.MODELS_FOLDER,
+        "state_dir": "state",
+        "mqtt": mqtt_table(plan, plan.broker.port),
+        "cameras": [camera.table() for camera in box.cameras],
+    }
+    return _text(f"The edge box '{box.name}'.", "edge run", content, box.settings)
+
+
+def mqtt_table(plan: SitePlan, port: int) -> dict[str, Any]:
+    """Return ``[mqtt]`` of those who speak to the broker at ``port``."""
+    table: dict[str, Any] = {"host": plan.broker.host, "port": port}
+    if plan.broker.kind == "mosquitto":
+        table["tls"] = _TLS
+    return table
+
+
+def _text(
+    title: str, command: str | None, content: Mapping[str, Any], settings: Mapping[str, Any]
+) -> str:
+    head = f"# {title} Paths count from this file's folder.\n"
+    if command is not None:
+        head += f"# Every other key and its default: sealtrace {command} --print-config\n"
+    return head + "\n" + tomltext.table(_merged(content, settings), about=_ABOUT)
+
+
+def _merged(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    result = dict(content)
+    for name, item in settings.items():
+        inner = result.get(name)
+        if isinstance(item, Mapping) and isinstance(inner, Mapping):
+            result[name] = _merged(inner, item)
+        else:
+            result[name] = item
+    return result

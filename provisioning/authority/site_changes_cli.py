@@ -1,0 +1,298 @@
+"""The part of `sealtrace site` that changes a site: officers, revocation, renewal, policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from protocol.quorum import site_quorum
+from provisioning.authority import changes, open_site
+from provisioning.authority.brokerfiles import broker_change, change_broker
+from provisioning.authority.consequences import Consequence, Weight, of_adding
+from provisioning.authority.inspect import SOON_DAYS
+from provisioning.authority.opened import Site, changing
+from provisioning.authority.push import officer_tls, push_directory
+from provisioning.authority.terminal import (
+    DryRun,
+    OfficerFile,
+    PassphraseFile,
+    SiteFolder,
+    reported,
+    say,
+    say_consequences,
+    show_pushed,
+)
+from provisioning.formats.plan import OfficerPlan
+from provisioning.registrar import mosquitto
+from runtime.errors import OperationError
+from runtime.fsio import read_file
+from runtime.keyfiles import get_passphrase
+
+app = typer.Typer()
+_MAX_POLICY = 1 << 20
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+
+
+@app.command(epilog="Examples:  sealtrace site renew north   |   sealtrace site renew north box-1")
+def renew(
+    folder: SiteFolder,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Whose certificates. Default: everyone's that run out soon."),
+    ] = None,
+    within_days: Annotated[
+        int, typer.Option(help="Without names: certificates with at most so many days left.")
+    ] = SOON_DAYS,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Issue new TLS certificates and keys into the role folders; identities stay as they are."""
+    with reported():
+        site = open_site(folder)
+        due = list(names or changes.due_for_renewal(site, within_days))
+        if not due:
+            say(f"nobody's certificate runs out within {within_days} days; nothing was changed")
+            return
+        if dry_run:
+            say(f"would renew: {', '.join(due)}")
+            return
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        for renewed in changes.renew(folder, due, passphrase):
+            say(f"renewed {renewed}")
+        say("Copy each folder to its machine and restart the service there.")
+
+
+@app.command(epilog="Example:  sealtrace site revoke north bo --push")
+def revoke(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="Custodian, officer, box, aggregator or broker.")],
+    *,
+    push: Annotated[
+        bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
+    ] = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    yes: Yes = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if the site cannot go on without it; no question.")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --dry-run: say it as JSON, for programs.")
+    ] = False,
+) -> None:
+    """Put anyone out of the site: certificate, rights at the broker, entry in the directory.
+
+    Says first what that will mean, and asks where it cannot simply be made good again.
+    """
+    if as_json and not dry_run:
+        raise typer.BadParameter("goes with --dry-run", param_hint="--json")
+    with reported():
+        site = open_site(folder)
+        effects = changes.check_revocation(site, name)
+        if as_json:
+            typer.echo(json.dumps(_revocation_json(site, name, effects), indent=2))
+            return
+        say_consequences(effects)
+        if dry_run:
+            say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
+            return
+        if any(one.weight is Weight.REFUSED for one in effects) and not force:
+            raise OperationError(f"'{name}' was not revoked; add --force if that is what you want")
+        agree(f"Revoke {name}, for good?", effects, yes=yes or force)
+        passphrase = b""
+        if not changes.is_revoked(site, name):
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        change = changes.revoke(folder, name, passphrase)
+        report_change(change, f"{name} is revoked")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(
+    "add-officer",
+    epilog="Example:  sealtrace site add-officer north fay --duty approver --duty auditor --push",
+)
+def add_officer(
+    folder: SiteFolder,
+    name: Annotated[str, typer.Argument(help="Name of the officer.")],
+    *,
+    duty: Annotated[
+        list[str], typer.Option(help="investigator, approver or auditor; may be repeated.")
+    ],
+    push: Annotated[
+        bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
+    ] = False,
+    officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    own_passphrase_file: Annotated[
+        Path | None, typer.Option(help="Passphrase of their secret files. Default: the site's.")
+    ] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a folder for a new officer and list them in a new version of the directory."""
+    try:
+        plan = OfficerPlan.model_validate({"name": name, "duties": duty})
+    except ValidationError as error:
+        raise typer.BadParameter(error.errors()[0]["msg"]) from None
+    with reported():
+        site = open_site(folder)
+        present = changes.check_officer(site, plan)
+        say_consequences(of_adding(duty, name))
+        if dry_run:
+            say(f"{name} {'is there already' if present else 'would be added'}: {', '.join(duty)}")
+            return
+        own, passphrase = None, b""
+        if not present:
+            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+            if own_passphrase_file is not None:
+                own = get_passphrase(own_passphrase_file, what=name, new=True)
+        change = changes.add_officer(folder, plan, passphrase, own_passphrase=own)
+        report_change(change, f"{name} is in the site")
+        say(f"Hand {site.paths.officer(name).parent} to {name}; README.txt tells how it is used.")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace site update north --push")
+def update(
+    folder: SiteFolder,
+    push: Annotated[
+        bool, typer.Option("--push", help="Also tell the custodians and the aggregator.")
+    ] = False,
+    officer: OfficerFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Bring directory, policy and revocations in the role folders up to date."""
+    with reported():
+        site = open_site(folder)
+        if dry_run:
+            say(
+                f"would bring {len(list(site.paths.role_folders()))} role folders to directory"
+                f" version {site.directory.version} and policy version {site.policy.version}"
+            )
+            return
+        with changing(site.paths):
+            change = changes.spread_changes(site, changed=False)
+        report_change(change, "the role folders are up to date")
+        tell(change, push=push, officer=officer)
+
+
+@app.command(epilog="Example:  sealtrace site policy north policy-2.toml")
+def policy(
+    folder: SiteFolder,
+    file: Annotated[Path, typer.Argument(help="The changed policy.toml, with a higher version.")],
+    *,
+    yes: Yes = False,
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Sign a changed policy and bring it to the role folders.
+
+    Queries that refer to the old one are refused from then on.
+    """
+    with reported():
+        site = open_site(folder)
+        text = read_file(file, _MAX_POLICY)
+        effects = changes.check_policy_change(site, text)
+        say_consequences(effects)
+        if dry_run:
+            say(f"{file} can be signed; the policy in force is version {site.policy.version}")
+            return
+        agree(f"Sign {file} as the site's policy?", effects, yes=yes)
+        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        changed = changes.change_policy(folder, text, passphrase)
+        version = open_site(folder).policy.version
+        say(f"policy version {version} is {'signed' if changed else 'in force already'}")
+        say("Copy policy.toml and policy.toml.sig to every custodian, officer and the aggregator.")
+
+
+def agree(question: str, effects: Sequence[Consequence], *, yes: bool) -> None:
+    """Ask where a consequence needs a yes.
+
+    :raises OperationError: the answer was not yes, or there was nobody to ask.
+    """
+    if yes or all(one.weight is Weight.SAID for one in effects):
+        return
+    try:
+        agreed = typer.confirm(question, default=False, err=True)
+    except typer.Abort:
+        agreed = False
+    if not agreed:
+        raise OperationError("nothing was changed (answer y, or give --yes)")
+
+
+def _revocation_json(site: Site, name: str, effects: Sequence[Consequence]) -> dict[str, object]:
+    left = site.directory
+    if name in left.principals:
+        left = left.revoke(name, at_ms=0)
+    custodians = len(left.custodians())
+    return {
+        "name": name,
+        "directory_version": site.directory.version + 1,
+        "custodians": custodians,
+        "threshold": left.threshold,
+        "cosigners_needed": site_quorum(custodians, left.threshold),
+        "refused": any(one.weight is Weight.REFUSED for one in effects),
+        "consequences": [asdict(one) for one in effects],
+    }
+
+
+@app.command(epilog="Example:  sealtrace site broker north --dry-run")
+def broker(folder: SiteFolder, dry_run: DryRun = False) -> None:
+    """Write the broker's configuration anew, as this version makes it, and its rights.
+
+    For a site that an earlier version made, and after a change of the broker in site.toml. What was
+    there before is kept beside it as *.before; changes of your own are not carried over.
+    """
+    with reported():
+        site = open_site(folder)
+        change = broker_change(site)
+        if not change.any:
+            say("the broker's configuration is the one that this version makes")
+            return
+        if dry_run:
+            if change.config is not None:
+                say(f"would write {site.paths.broker_config}")
+            if change.aggregator is not None:
+                port = site.plan.broker.headquarters
+                say(f"would have the aggregator use port {port} of the broker")
+            return
+        with changing(site.paths):
+            for path in change_broker(site, change):
+                say(f"wrote {path}")
+        say("Copy broker/ and aggregator/aggregator.toml to their machines if they run elsewhere.")
+        say(f"Let the aggregator reach the broker's port {site.plan.broker.headquarters}, then")
+        say("restart the broker, and after it the aggregator. Boxes connect again by themselves.")
+
+
+def report_change(change: changes.Change, done: str) -> None:
+    """Say what a change did to the site's own files."""
+    version = change.site.directory.version
+    if not change.changed:
+        say(f"{done}; nothing had to be changed (directory version {version})")
+        return
+    say(f"{done}: directory version {version}")
+    if change.files:
+        say(f"  {len(change.files)} files of role folders were brought up to date")
+
+
+def tell(change: changes.Change, *, push: bool, officer: Path | None) -> None:
+    """Tell the running services of a change, or say how; exit with 1 when some were not reached."""
+    site = change.site
+    if site.paths.broker_config.exists() and change.changed:
+        if mosquitto.signal_mosquitto(site.paths.broker):
+            say("  ✓ broker: has read its rights and revocations anew")
+        else:
+            say("  - broker: not run from here; copy broker/acl* and broker/certs/crl*.pem to it")
+            say("    and send it SIGHUP (systemctl reload mosquitto)")
+    if not push:
+        say(f"Tell the running services: sealtrace site update {site.paths.root} --push")
+        return
+    results = push_directory(site, officer_tls(site, officer))
+    if not show_pushed(results, site.directory.version, site.paths.root):
+        raise typer.Exit(1)

@@ -1,0 +1,62 @@
+"""Copy what the authority signed (directory, policy) and the revocations into the role folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from protocol.admissions import ADMISSIONS_KIND, Admissions
+from protocol.directory import DIRECTORY_KIND, Directory
+from protocol.signing import Signed
+from provisioning.formats import layout, pki
+from provisioning.formats.layout import SitePaths
+from provisioning.formats.plan import AGGREGATOR_NAME, SitePlan
+from provisioning.registrar import mosquitto
+from provisioning.registrar.broker_rights import Rights
+from runtime.fsio import read_file, write_if_new
+
+_MAX_BYTES = 64 << 20
+
+
+def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
+    """Bring every role folder that is still here up to date; return the files that changed.
+
+    :raises FileProblem: a file cannot be read or written.
+    """
+    directory = read_file(paths.directory, _MAX_BYTES)
+    policy = {
+        layout.POLICY_FILE: read_file(paths.policy, _MAX_BYTES),
+        layout.POLICY_SIGNATURE_FILE: read_file(paths.policy_signature, _MAX_BYTES),
+    }
+    changed: list[Path] = []
+    boxes, enrolment = paths.root / "boxes", paths.enrolment.parent
+    for folder in paths.role_folders():
+        files = {layout.DIRECTORY_FILE: directory}
+        if folder.parent != boxes and folder != enrolment:
+            files |= policy
+        for name, data in files.items():
+            if write_if_new(folder / name, data):
+                changed.append(folder / name)
+    if paths.broker_config.exists():
+        changed += _spread_to_broker(paths, plan, directory)
+    return changed
+
+
+def _spread_to_broker(paths: SitePaths, plan: SitePlan, directory: bytes) -> list[Path]:
+    payload = Signed.parse(directory, kind=DIRECTORY_KIND).payload  # our own file: not verified
+    listed = Directory.parse(payload)
+    revoked: list[str] = []
+    if paths.enrolment_admissions.exists():
+        admissions = Signed.parse(
+            read_file(paths.enrolment_admissions, _MAX_BYTES), kind=ADMISSIONS_KIND
+        )
+        admitted = Admissions.parse(admissions.payload)
+        listed, revoked = admitted.apply(listed), sorted(admitted.revoked_at_ms)
+    rights = Rights.of(listed, aggregator=AGGREGATOR_NAME, revoked=revoked)
+    changed = mosquitto.write_rights(paths.broker, rights)
+    crl_file = paths.broker / mosquitto.CERTIFICATES / layout.CRL_FILE
+    files = [paths.crl, paths.enrolment_ca.first_crl, crl_file]
+    lists = [read_file(path, _MAX_BYTES) for path in files if path.exists()]
+    crls = pki.merged_crls(*lists)
+    changed += mosquitto.write_revocations(paths.broker, crls, pki.without_boxes(crls))
+    mosquitto.give_to_mosquitto(paths.broker)
+    return changed

@@ -1,0 +1,1 @@
+"""What runs on a board besides the agent: keys, first boot, updates."""

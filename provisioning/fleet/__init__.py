@@ -1,0 +1,1 @@
+"""What the office makes for all boards: card images, flashed cards, releases."""

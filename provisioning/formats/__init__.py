@@ -1,0 +1,1 @@
+"""What offices, registrar and boards hand to each other: plans, layouts, claims, forms."""

@@ -1,0 +1,460 @@
+"""What a site is to be: ``site.toml``, read strictly, and the commented example of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    field_validator,
+    model_validator,
+)
+
+from protocol.directory import APPROVER, AUDITOR, AUTHORITY, INVESTIGATOR
+from protocol.epoch import MAX_CUSTODIANS
+from protocol.errors import MalformedMessage
+from protocol.names import require_name
+from runtime import tomltext
+from runtime.config import Section, load
+from runtime.keyfiles import DEFAULT_COST
+
+BROKER_NAME = "broker"
+AGGREGATOR_NAME = "aggregator"
+REGISTRAR_NAME = "registrar"
+_SOURCE_KINDS = {"rtsp", "rtsps", "v4l2", "file", "folder"}
+_TOPICS = {"custodians", "directory", "admissions"}
+RESERVED_NAMES = frozenset({AUTHORITY, BROKER_NAME, AGGREGATOR_NAME, REGISTRAR_NAME, *_TOPICS})
+PROGRAMME_DAYS = 180
+Duty = Literal["investigator", "approver", "auditor"]
+Basis = Literal["consent", "statutory-order"]
+Settings = dict[str, Any]
+
+
+def _name(value: object) -> str:
+    try:
+        return require_name(value, what="it")
+    except MalformedMessage as error:
+        raise ValueError(str(error)) from None
+
+
+def _host(value: str) -> str:
+    if not value or len(value) > 253 or any(c.isspace() or c in "/@[]?#\"'\\" for c in value):
+        raise ValueError("must be a host name or an IP address, without scheme or port")
+    return value
+
+
+Name = Annotated[str, PlainValidator(_name)]
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class ServicePlan(Section):
+    """Where a service is reached, and on which address it listens."""
+
+    host: Host = "localhost"
+    """Host name or address under which the others reach it; stands in its certificate."""
+    port: Port
+    """TCP port."""
+    listen: Host | None = None
+    """Address it listens on. Default: loopback if `host` is loopback, else every interface."""
+    names: tuple[Host, ...] = ()
+    """More host names or addresses for its certificate."""
+
+    @property
+    def url(self) -> str:
+        """Where its HTTP interface is."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"https://{host}:{self.port}"
+
+    @property
+    def listen_address(self) -> str:
+        """The address that it binds."""
+        if self.listen is not None:
+            return self.listen
+        if self.host in {"localhost", "127.0.0.1"}:
+            return "127.0.0.1"
+        return "::1" if self.host == "::1" else "0.0.0.0"  # noqa: S104 - a service for others; mTLS
+
+
+class CustodianPlan(ServicePlan):
+    """A custodian: holds one share of every day's keys. Run each under another authority."""
+
+    name: Name
+    """Its name."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into its own TOML, such as `{log = {level = "debug"}}`."""
+
+
+class AggregatorPlan(ServicePlan):
+    """The aggregator at headquarters."""
+
+    port: Port = 8440
+    """TCP port."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into `aggregator.toml`, such as `{log = {level = "debug"}}`."""
+
+
+class EnrolmentPlan(ServicePlan):
+    """The enrolment service at headquarters, where new boxes get certificate and configuration."""
+
+    port: Port = 8445
+    """TCP port."""
+    claim_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 72
+    """Hours within which a flashed box must come to enrol."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into `enrolment.toml`, such as `{certificates = {days = 14}}`."""
+
+
+class BrokerPlan(ServicePlan):
+    """The MQTT broker: `embedded` for demonstrations on one machine, `mosquitto` for the field."""
+
+    kind: Literal["embedded", "mosquitto"] = "mosquitto"
+    """`mosquitto`: Mosquitto 2 with client certificates. `embedded`: plain, on loopback only."""
+    port: Port = 8883
+    """TCP port for boxes."""
+    headquarters_port: Port | None = None
+    """TCP port for the aggregator; certificates of the boxes' CA are refused there. Default: the
+    next one."""
+    max_message_bytes: Annotated[int, Field(ge=64 << 10, le=256 << 20)] = 8 << 20
+    """Largest message that the broker takes."""
+
+    @property
+    def headquarters(self) -> int:
+        """The TCP port for the aggregator: the embedded broker has one for everybody."""
+        if self.kind == "embedded":
+            return self.port
+        return self.port + 1 if self.headquarters_port is None else self.headquarters_port
+
+    @model_validator(mode="after")
+    def _embedded_on_loopback(self) -> BrokerPlan:
+        if self.kind == "mosquitto" and not self.port != self.headquarters <= 65535:
+            raise ValueError("headquarters_port needs a TCP port of its own: set another one")
+        if self.kind == "embedded" and not _is_loopback(self.listen_address):
+            raise ValueError(
+                'the embedded broker is not encrypted and stays on loopback: set host = "localhost"'
+                ' or kind = "mosquitto"'
+            )
+        return self
+
+
+class OfficerPlan(Section):
+    """A person who asks, approves or audits, with a key of their own."""
+
+    name: Name
+    """Name in the directory."""
+    duties: Annotated[tuple[Duty, ...], Field(min_length=1)]
+    """What they may sign as: investigator, approver, auditor."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into their own TOML."""
+
+
+class CameraPlan(Section):
+    """A camera of a box; keys not listed here are copied into `box.toml` as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Name
+    """Name of the camera, unique in the site."""
+    source: Annotated[str, Field(min_length=1)]
+    """rtsp://..., v4l2:/dev/video0, a file, or folder:PATH?fps=5."""
+
+    @field_validator("source")
+    @classmethod
+    def _known_kind(cls, source: str) -> str:
+        kind, separator, _ = source.partition("://")
+        if separator and kind.lower() not in _SOURCE_KINDS:
+            raise ValueError(
+                f"a camera's address cannot begin with {kind}://; use rtsp://HOST/PATH, "
+                "v4l2:/dev/video0, a file or folder:PATH"
+            )
+        return source
+
+    def table(self) -> dict[str, Any]:
+        """Return the camera as its table in `box.toml`."""
+        return {"name": self.name, "source": self.source, **(self.model_extra or {})}
+
+
+class BoxPlan(Section):
+    """An edge box and the cameras that are wired to it."""
+
+    name: Name
+    """Name of the box."""
+    cameras: Annotated[tuple[CameraPlan, ...], Field(min_length=1, max_length=64)]
+    """Its cameras."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into `box.toml`, for example `{outbox = {max_mb = 500}}`."""
+
+
+class BasisPlan(Section):
+    """What a legal basis permits."""
+
+    modalities: tuple[Literal["face", "appearance"], ...]
+    """Templates that a query on this basis may compare."""
+    extra_approvals: Annotated[int, Field(ge=0, le=8)] = 0
+    """Approvals on top of the policy's."""
+
+
+def _default_bases() -> dict[Basis, BasisPlan]:
+    return {
+        "consent": BasisPlan(modalities=("face", "appearance")),
+        "statutory-order": BasisPlan(modalities=("appearance",), extra_approvals=1),
+    }
+
+
+class PolicyPlan(Section):
+    """The site's policy: the most that a query may ask for, and who must agree."""
+
+    programme_ends: datetime = Field(
+        default_factory=lambda: (datetime.now(UTC) + timedelta(days=PROGRAMME_DAYS)).replace(
+            microsecond=0
+        )
+    )
+    """After this moment nothing is granted any more (with a time zone). Default: in 180 days."""
+    approvals: Annotated[int, Field(ge=1, le=16)] = 2
+    """Approvals that a query needs; its requester's own does not count."""
+    max_subjects: Annotated[int, Field(ge=1, le=10)] = 10
+    """Subjects that may be searched for at once."""
+    max_window_hours: Annotated[int, Field(ge=1, le=1440)] = 336
+    """Longest stretch of time in the past that one query may cover."""
+    max_live_hours: Annotated[int, Field(ge=0, le=1440)] = 72
+    """Longest that a query may go on watching; 0 forbids live queries and windows ahead."""
+    max_cameras: Annotated[int, Field(ge=1, le=65_536)] = 500
+    """Most cameras of one query."""
+    max_query_days: Annotated[int, Field(ge=1, le=60)] = 7
+    """Days after which a query lapses, whatever it asked for."""
+    max_candidates: Annotated[int, Field(ge=1, le=10_000)] = 200
+    """Most candidates that a query may bring to an investigator."""
+    retention_days: Annotated[int, Field(ge=1, le=60)] = 14
+    """Days until the custodians destroy a day's key, and so its sightings."""
+    threshold_floor: dict[str, float] = Field(default_factory=dict)
+    """Model id to the lowest threshold that a query may set. A model of the bundle that is not
+    named has its recommended one; with any other no query may compare."""
+    legal_basis: dict[Basis, BasisPlan] = Field(default_factory=_default_bases, min_length=1)
+    """What each legal basis permits; a face template needs consent."""
+
+    @field_validator("programme_ends")
+    @classmethod
+    def _has_zone(cls, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            raise ValueError("needs a time zone, for example 2027-06-30T00:00:00Z")
+        return value
+
+    @field_validator("threshold_floor")
+    @classmethod
+    def _is_score(cls, value: dict[str, float]) -> dict[str, float]:
+        if not all(math.isfinite(score) and -1 <= score <= 1 for score in value.values()):
+            raise ValueError("maps model ids to scores from -1 to 1")
+        return value
+
+    @model_validator(mode="after")
+    def _faces_need_consent(self) -> PolicyPlan:
+        order = self.legal_basis.get("statutory-order")
+        if order is not None and "face" in order.modalities:
+            raise ValueError("a face template needs recorded consent: take face out of the order")
+        return self
+
+
+class CertificatesPlan(Section):
+    """How long certificates hold. Short ones make a lost box harmless by itself."""
+
+    box_days: Annotated[int, Field(ge=1, le=825)] = 30
+    """Boxes."""
+    service_days: Annotated[int, Field(ge=1, le=825)] = 397
+    """Broker, aggregator and custodians."""
+    officer_days: Annotated[int, Field(ge=1, le=825)] = 397
+    """Officers."""
+    ca_years: Annotated[int, Field(ge=1, le=30)] = 10
+    """Root and issuing CA."""
+
+
+class SecurityPlan(Section):
+    """How the site's secret files are protected."""
+
+    argon2_memory_kib: Annotated[int, Field(ge=64, le=1 << 20)] = DEFAULT_COST.memory_kib
+    """Memory that each guess at a passphrase costs; lower it for demonstrations only."""
+
+
+class SitePlan(Section):
+    """A site: everything that `sealtrace site init` makes keys and certificates for."""
+
+    site: Name
+    """Name of the site, part of every topic and every signature."""
+    threshold: Annotated[int, Field(ge=1, le=MAX_CUSTODIANS)]
+    """How many custodians must grant before a sighting can be opened (m of n)."""
+    bundle: Path | None = None
+    """Folder of a signed model bundle to hand to boxes and officers (`sealtrace models build`)."""
+    bundle_signer: Path | None = None
+    """Public key file of who signed it. Default: the key that `models build` keeps beside it."""
+    custodians: Annotated[tuple[CustodianPlan, ...], Field(min_length=1, max_length=MAX_CUSTODIANS)]
+    """The custodians."""
+    officers: Annotated[tuple[OfficerPlan, ...], Field(min_length=1)]
+    """The officers."""
+    aggregator: AggregatorPlan = AggregatorPlan()
+    """The aggregator."""
+    broker: BrokerPlan = BrokerPlan()
+    """The broker."""
+    enrolment: EnrolmentPlan | None = EnrolmentPlan()
+    """The enrolment service; by default on the aggregator's host. `false`: the site has none."""
+    boxes: tuple[BoxPlan, ...] = ()
+    """Boxes to begin with; `sealtrace box add` brings more."""
+    policy: PolicyPlan = Field(default_factory=PolicyPlan)
+    """The policy that queries are held to."""
+    certificates: CertificatesPlan = CertificatesPlan()
+    """Certificate lifetimes."""
+    security: SecurityPlan = SecurityPlan()
+    """Protection of secret files."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _enrolment_beside_the_aggregator(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        if values.get("enrolment") is False:
+            return {**values, "enrolment": None}
+        given = values.get("enrolment", {})
+        aggregator = values.get("aggregator")
+        if not isinstance(given, dict) or "host" in given or aggregator is None:
+            return values
+        if isinstance(aggregator, ServicePlan):
+            aggregator = aggregator.model_dump()
+        if not isinstance(aggregator, dict):
+            return values
+        place = {key: aggregator[key] for key in ("host", "listen", "names") if key in aggregator}
+        return {**values, "enrolment": {**place, **given}}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SitePlan:
+        if self.threshold > len(self.custodians):
+            raise ValueError(
+                f"threshold {self.threshold} cannot be met by {len(self.custodians)} custodians"
+            )
+        _unique(self._people(), "name", reserved=RESERVED_NAMES)
+        cameras = [camera.name for box in self.boxes for camera in box.cameras]
+        _unique(cameras, "camera", reserved=frozenset({"health"}))
+        _unique([service.url for service in self.services()], "address")
+        if not self._holding(INVESTIGATOR):
+            raise ValueError(f"at least one officer must be {INVESTIGATOR}")
+        if not self._holding(AUDITOR):
+            raise ValueError(f"at least one officer must be {AUDITOR}: the logs are sealed to them")
+        for basis, rule in self.policy.legal_basis.items():
+            if basis == "consent":
+                self._check_approvals(self.policy.approvals + rule.extra_approvals)
+        return self
+
+    def warnings(self) -> list[str]:
+        """Return what is allowed but probably not meant, one line each."""
+        found = []
+        if self.threshold == 1:
+            found.append("threshold 1: any single custodian can open sightings")
+        elif self.threshold == len(self.custodians):
+            found.append("every custodian is needed: losing one loses what is stored")
+        order = self.policy.legal_basis.get("statutory-order")
+        if order is not None:
+            needed = self.policy.approvals + order.extra_approvals
+            try:
+                self._check_approvals(needed)
+            except ValueError:
+                found.append(
+                    f"queries on a statutory order need {needed} approvals: too few approvers"
+                )
+        approvers, auditors = self._holding(APPROVER), self._holding(AUDITOR)
+        if both := sorted(approvers & auditors):
+            found.append(f"{', '.join(both)}: approves and audits, so audits their own approvals")
+        return found
+
+    def services(self) -> Iterator[ServicePlan]:
+        """Yield everything that listens."""
+        yield from self.custodians
+        yield self.aggregator
+        yield self.broker
+        if self.enrolment is not None:
+            yield self.enrolment
+
+    def _people(self) -> list[str]:
+        return [
+            *(custodian.name for custodian in self.custodians),
+            *(officer.name for officer in self.officers),
+            *(box.name for box in self.boxes),
+        ]
+
+    def _holding(self, duty: str) -> set[str]:
+        return {officer.name for officer in self.officers if duty in officer.duties}
+
+    def _check_approvals(self, needed: int) -> None:
+        approvers = self._holding(APPROVER)
+        for investigator in sorted(self._holding(INVESTIGATOR)):
+            others = len(approvers - {investigator})
+            if others < needed:
+                raise ValueError(
+                    f"a query of '{investigator}' needs {needed} approvals but only {others} other"
+                    " officers are approvers; name more approvers or lower policy.approvals"
+                )
+
+
+def _is_loopback(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _unique(names: list[str], what: str, *, reserved: frozenset[str] = frozenset()) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"the {what} '{name}' is given twice")
+        if name in reserved:
+            raise ValueError(f"the {what} '{name}' is reserved; choose another")
+        seen.add(name)
+
+
+def site_toml(plan: SitePlan) -> str:
+    """Return ``plan`` as ``site.toml``, every value written out."""
+    values = plan.model_dump(exclude_none=True)
+    if plan.bundle is not None:
+        values["bundle"] = plan.bundle.absolute()
+    if plan.enrolment is None:
+        values["enrolment"] = False
+    return (
+        f"# The site '{plan.site}' as it was made. Cameras of boxes that came later stand in their"
+        " box.toml.\n\n" + tomltext.table(values)
+    )
+
+
+def load_plan(path: Path) -> SitePlan:
+    """Read ``site.toml``; cameras' file sources count from its folder.
+
+    :raises ConfigError: a key is unknown, missing or wrong.
+    """
+    plan = load(path, SitePlan)
+    folder = path.parent.absolute()
+    boxes = tuple(
+        box.model_copy(
+            update={"cameras": tuple(anchored_camera(camera, folder) for camera in box.cameras)}
+        )
+        for box in plan.boxes
+    )
+    return plan.model_copy(update={"boxes": boxes})
+
+
+def anchored_camera(camera: CameraPlan, folder: Path) -> CameraPlan:
+    """Return ``camera`` with a relative file source put under ``folder``."""
+    kind, colon, rest = camera.source.partition(":")
+    if not colon:
+        return camera.model_copy(update={"source": str(folder / camera.source)})
+    if kind.lower() in {"file", "folder"}:
+        return camera.model_copy(update={"source": f"{kind}:{folder / rest}"})
+    return camera
+
+
+def redacted_source(source: str) -> str:
+    """Return a camera's source for people: without user and password."""
+    parts = urlsplit(source)
+    if "@" not in parts.netloc:
+        return source
+    return parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]).geturl()

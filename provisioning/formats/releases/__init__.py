@@ -1,0 +1,1 @@
+"""Forms of releases: packages, roll-outs, what lies where in a repository."""

@@ -1,0 +1,79 @@
+"""`sealtrace enrolment`: run the service that new boxes come to, and look at it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from provisioning.authority.terminal import PassphraseFile, reported, say
+from provisioning.registrar.config import EnrolmentConfig
+from runtime import logs
+from runtime.config import load, render
+from runtime.keyfiles import get_passphrase
+
+app = typer.Typer(
+    name="enrolment",
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run the service where claimed boxes get certificate and configuration.",
+)
+_Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="enrolment.toml.")]
+_DEFAULT = Path("enrolment.toml")
+
+
+@app.command(
+    epilog="Examples:  sealtrace enrolment serve --config enrolment.toml --passphrase-file FILE"
+    "   |   sealtrace enrolment serve --check"
+)
+def serve(
+    config: _Config = _DEFAULT,
+    passphrase_file: PassphraseFile = None,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print every key and its meaning; then stop.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check configuration, keys and directory; then stop.")
+    ] = False,
+) -> None:
+    """Serve until stopped (SIGTERM, Ctrl-C); SIGHUP reads the directory again.
+
+    Admissions and revocations, also those made by `sealtrace box` commands beside it, are brought
+    to the custodians, the aggregator and the broker until all of them have them.
+    """
+    # Imported here: FastAPI takes longest to load, and `--help` does not need it.
+    from provisioning.registrar.registrar import Registrar, open_keys  # noqa: PLC0415
+    from provisioning.registrar.service import run  # noqa: PLC0415
+    from runtime.tls import server_context  # noqa: PLC0415
+
+    with reported():
+        settings = load(config, EnrolmentConfig)
+        if print_config:
+            sys.stdout.write(render(settings))
+            return
+        logs.configure(settings.log, role="enrolment")
+        passphrase = get_passphrase(passphrase_file, what=str(settings.identity))
+        if check:
+            server_context(settings.tls)
+            Registrar(settings, open_keys(settings, passphrase)).close()
+            say(f"{config} is in order")
+            return
+        code = run(settings, passphrase)
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example:  sealtrace enrolment status --config enrolment.toml")
+def status(
+    config: _Config = _DEFAULT,
+    url: Annotated[str, typer.Option("--url", help="Where it serves. Default: as in FILE.")] = "",
+) -> None:
+    """Ask the running service how it is (JSON)."""
+    from runtime.http import client, json_of  # noqa: PLC0415
+
+    with reported():
+        settings = load(config, EnrolmentConfig)
+        with client(url or settings.url, settings.tls) as http:
+            say(json.dumps(json_of(http.get("/v1/status")), indent=2))

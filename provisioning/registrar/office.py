@@ -1,0 +1,103 @@
+"""What commands at headquarters do beside the running service: open its folder, list its boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from protocol.directory import BOX
+from provisioning.authority.boxes import BoxState
+from provisioning.formats.claimfile import moment
+from provisioning.formats.errors import EnrolmentError
+from provisioning.formats.layout import SitePaths
+from provisioning.formats.messages import OfflineAdmission, OfflineRequest
+from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.registrar import Registrar, certificate_days, open_keys
+from runtime.config import load
+from runtime.keyfiles import get_passphrase
+
+CONFIG_FILE = "enrolment.toml"
+
+
+def find_config(folder: Path) -> Path | None:
+    """Return the enrolment service's configuration in a site's folder, or in its own."""
+    for path in (folder / CONFIG_FILE, SitePaths(folder).enrolment, folder):
+        if path.is_file() and path.name.endswith(".toml"):
+            return path
+    return None
+
+
+@contextmanager
+def opened(
+    folder: Path, *, signing: bool = False, passphrase_file: Path | None = None
+) -> Iterator[Registrar]:
+    """Open the enrolment service's folder (or the site's that it is in) for one command.
+
+    :param signing: whether something is signed, which takes the registrar's passphrase.
+    :raises EnrolmentError: there is no enrolment service in ``folder``.
+    """
+    path = find_config(folder)
+    if path is None:
+        raise EnrolmentError(
+            f"{folder} holds no enrolment service (no {CONFIG_FILE}); name the folder that"
+            " `sealtrace site init` made, on the machine where it is"
+        )
+    config = load(path, EnrolmentConfig)
+    keys = None
+    if signing:
+        keys = open_keys(config, get_passphrase(passphrase_file, what=str(config.identity)))
+    registrar = Registrar(config, keys)
+    try:
+        yield registrar
+    finally:
+        registrar.close()
+
+
+def admit(registrar: Registrar, request: OfflineRequest) -> OfflineAdmission:
+    """Answer a request that came on a USB stick, as the service answers one over the network.
+
+    :raises EnrolmentRefused: with what is wrong and what to do.
+    """
+    if request.site != registrar.config.site:
+        raise EnrolmentError(f"the request is of site '{request.site}', not of this one")
+    certificate = registrar.enrol(request.box, request.claim, request.request, request.identity)
+    return OfflineAdmission(
+        request.box,
+        certificate.public_bytes(Encoding.DER),
+        registrar.configuration(request.box),
+    )
+
+
+def overview(registrar: Registrar, *, now: datetime | None = None) -> list[BoxState]:
+    """Return every box that the site or the enrolment service knows, by name."""
+    left = certificate_days(registrar.store, now or datetime.now(UTC))
+    directory = registrar.directory
+    records = {record.name: record for record in registrar.store.boxes()}
+    names = {name for name, p in directory.principals.items() if BOX in p.duties} | set(records)
+    states = []
+    for name in sorted(names):
+        record, principal = records.get(name), directory.principals.get(name)
+        revoked_ms = registrar.store.revocations().get(name)
+        if revoked_ms is None and principal is not None:
+            revoked_ms = principal.revoked_at_ms
+        trouble: tuple[str, ...] = ()
+        waiting = registrar.store.open_claim(name)
+        if record is not None and record.verify_key is None and revoked_ms is None:
+            until = f"{moment(waiting.expires_ms):%Y-%m-%d %H:%M} UTC" if waiting else ""
+            trouble = (f"not enrolled yet; its claim ends {until}" if waiting else "not enrolled",)
+        cameras = record.cameras if record else ()
+        states.append(
+            BoxState(
+                name=name,
+                cameras=record.camera_names if record else principal.cameras if principal else (),
+                sources={str(c["name"]): str(c.get("source", "")) for c in cameras},
+                certificate_days=left.get(name),
+                revoked_at=None if revoked_ms is None else moment(revoked_ms),
+                trouble=trouble,
+            )
+        )
+    return states

@@ -1,0 +1,233 @@
+"""Bring admissions and revocations to those who go by them: custodians, aggregator, broker."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
+from provisioning.formats import layout, pki
+from provisioning.registrar import mosquitto
+from provisioning.registrar.broker_rights import Rights
+from provisioning.registrar.config import BrokerSection, EnrolmentConfig
+from provisioning.registrar.registrar import Registrar
+from runtime import http
+from runtime.config import TlsConfig
+from runtime.errors import OperationError, explained
+from runtime.fsio import private_folder, read_file
+from runtime.lifecycle import Stop
+
+_TIMEOUT_S = 5.0
+_PUSH_TIMEOUT_S = 20.0
+_AT_ONCE = 16
+_POLL_S = 0.5
+_BACKOFF_S = (1.0, 10.0)
+_MAX_BYTES = 64 << 20
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of telling one party; ``problem`` is empty when it knows the newest.
+
+    :param again: whether trying again may help; else somebody has to do what ``problem`` says.
+    """
+
+    name: str
+    problem: str = ""
+    again: bool = True
+
+
+def services(directory: Directory) -> list[Principal]:
+    """Return the custodians and the aggregator in force that have an address."""
+    found = [*directory.with_duty(CUSTODIAN), *directory.with_duty(AGGREGATOR)]
+    return [principal for principal in found if principal.url]
+
+
+def tell(service: Principal, documents: tuple[bytes, ...], tls: TlsConfig) -> Told:
+    """Hand signed documents to one service: the directory first, which names the registrar."""
+    try:
+        with http.client(service.url or "", tls, _TIMEOUT_S) as client:
+            for document in documents:
+                answer = client.put(
+                    "/v1/directory", content=document, headers={"content-type": http.CBOR}
+                )
+                if answer.status_code != 409:  # it has a newer one: as good
+                    http.raise_for_problem(answer)
+    except Exception as error:  # whatever one party sends, the others are told
+        return Told(service.name, explained(error))
+    return Told(service.name)
+
+
+def documents_of(registrar: Registrar) -> tuple[bytes, ...]:
+    """Return what everybody must have: the newest directory, then the newest admissions."""
+    registrar.sync()
+    admissions = registrar.trust.signed_admissions
+    return (registrar.trust.signed, *([] if admissions is None else [admissions]))
+
+
+def write_broker(registrar: Registrar) -> Told:
+    """Write the broker's access and revocation lists, and have it read them if it runs here."""
+    broker, config = registrar.config.broker, registrar.config
+    folder, here = _broker_folder(config)
+    try:
+        changed = _write_lists(registrar, folder, broker)
+        if not here:
+            if not broker.tls:
+                return Told("broker")
+            return _push_lists(folder, broker.push)
+        mosquitto.give_to_mosquitto(folder)
+        if broker.push:
+            return _push_lists(folder, broker.push)
+        if changed and not mosquitto.signal_mosquitto(folder):
+            why = f"does not run in {folder}; it reads the lists when it starts"
+            return Told("broker", why, again=False)
+    except OperationError as error:
+        return Told("broker", str(error))
+    return Told("broker")
+
+
+def _push_lists(folder: Path, command: tuple[str, ...]) -> Told:
+    if not command:
+        why = (
+            f"is not on this machine: carry {folder}/acl* and {folder}/certs/crl*.pem to its"
+            " folder and send it SIGHUP, or set broker.push in enrolment.toml"
+        )
+        return Told("broker", why, again=False)
+    try:
+        ended = subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PUSH_TIMEOUT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Told("broker", f"{command[0]} cannot be run, or hangs: {error}")
+    if ended.returncode:
+        said = ended.stderr.decode("utf-8", "replace").strip()[-200:]
+        return Told("broker", f"{command[0]} ended with {ended.returncode}: {said}")
+    return Told("broker")
+
+
+def _broker_folder(config: EnrolmentConfig) -> tuple[Path, bool]:
+    folder = config.broker.folder
+    if folder is not None and (folder / mosquitto.CONFIG_FILE).exists():
+        return folder.resolve(), True
+    return private_folder(config.state_dir / "broker"), False
+
+
+def _write_lists(registrar: Registrar, folder: Path, broker: BrokerSection) -> bool:
+    rights = Rights.of(
+        registrar.directory, aggregator=broker.aggregator, revoked=registrar.store.revocations()
+    )
+    changed = mosquitto.write_rights(folder, rights)
+    crl_file = private_folder(folder / mosquitto.CERTIFICATES) / layout.CRL_FILE
+    known = read_file(crl_file, _MAX_BYTES) if crl_file.exists() else b""
+    crls = pki.merged_crls(known, registrar.crl_pem())
+    changed += mosquitto.write_revocations(folder, crls, pki.without_boxes(crls))
+    return bool(changed)
+
+
+def publish_now(registrar: Registrar) -> list[Told]:
+    """Tell everybody once; used by commands, while the service goes on until all have it."""
+    documents = documents_of(registrar)
+    found = services(registrar.directory)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tell") as pool:
+        told = list(pool.map(lambda one: tell(one, documents, registrar.config.tls), found))
+    return [write_broker(registrar), *told]
+
+
+@dataclass(slots=True)
+class _Target:
+    has: tuple[bytes, ...] = ()
+    problem: str = ""
+    pause_s: float = _BACKOFF_S[0]
+    next_s: float = field(default_factory=time.monotonic)
+
+    def wait(self) -> None:
+        """Try again after a pause, a longer one each time."""
+        self.next_s = time.monotonic() + self.pause_s
+        self.pause_s = min(self.pause_s * 2, _BACKOFF_S[1])
+
+
+class Publisher:
+    """Watches the database for changes and tells everybody until all have them."""
+
+    def __init__(
+        self, registrar: Registrar, *, write: Callable[[Registrar], Told] = write_broker
+    ) -> None:
+        self._registrar = registrar
+        self._write = write
+        self._targets: dict[str, _Target] = {}
+        self._broker = _Target()
+
+    def run(self, stop: Stop) -> None:
+        """Publish until ``stop``; the body of the thread ``publish``."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tell") as pool:
+            while not stop.is_set():
+                try:
+                    self.step(pool)
+                except (OperationError, OSError, RuntimeError) as error:
+                    # No descriptor, thread or disk: nothing is lost by telling them a little later.
+                    _log.error("not_published", reason=explained(error))
+                    stop.wait(_BACKOFF_S[0])
+                stop.wait(_POLL_S)
+
+    def step(self, pool: ThreadPoolExecutor) -> bool:
+        """Tell whoever lacks the newest and is due; return whether everybody has it."""
+        registrar = self._registrar
+        documents = documents_of(registrar)
+        if self._broker.next_s <= time.monotonic():
+            self._tell_broker((*documents, registrar.crl_pem()))
+        found = {service.name: service for service in services(registrar.directory)}
+        for gone in set(self._targets) - set(found):
+            del self._targets[gone]
+        now_s = time.monotonic()
+        due = []
+        for name, service in found.items():
+            target = self._targets.setdefault(name, _Target())
+            if target.has != documents and target.next_s <= now_s:
+                due.append(service)
+        tls = registrar.config.tls
+        for told in pool.map(lambda one: tell(one, documents, tls), due):
+            self._note(self._targets[told.name], told, documents)
+        return all(target.has == documents for target in self._targets.values())
+
+    def _tell_broker(self, documents: tuple[bytes, ...]) -> None:
+        broker = self._broker
+        if broker.has == documents:
+            return
+        told = self._write(self._registrar)
+        if told.problem and told.problem != broker.problem:
+            _log.warning("broker_not_told", reason=told.problem)
+        broker.problem = told.problem
+        if told.problem and told.again:
+            broker.wait()
+        else:
+            broker.has, broker.pause_s = documents, _BACKOFF_S[0]
+
+    def _note(self, target: _Target, told: Told, documents: tuple[bytes, ...]) -> None:
+        if told.problem:
+            if told.problem != target.problem:
+                _log.warning("admissions_not_delivered", to=told.name, reason=told.problem)
+            target.problem = told.problem
+            target.wait()
+            return
+        target.has, target.problem, target.pause_s = documents, "", _BACKOFF_S[0]
+        _log.info(
+            "admissions_delivered",
+            to=told.name,
+            directory=self._registrar.trust.directory.version,
+            admissions=self._registrar.trust.admissions_version,
+        )
+
+
+__all__ = ["Publisher", "Told", "publish_now", "write_broker"]

@@ -1,0 +1,463 @@
+"""The registrar at work: claims boxes, admits them once, renews, revokes, and signs it all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from protocol.admissions import Admissions
+from protocol.directory import BOX, REGISTRAR, Directory, Principal
+from protocol.errors import ProtocolError
+from protocol.signing import SigningKey, VerifyKey
+from provisioning.formats import est, pki
+from provisioning.formats.claimfile import ClaimFile, moment, new_claim
+from provisioning.formats.errors import BoxRefused, EnrolmentError, RequestInvalid
+from provisioning.formats.messages import BoxConfiguration, BoxIdentity
+from provisioning.formats.secretfiles import CA_KEY, IDENTITY
+from provisioning.registrar import claims
+from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.store import ADMISSIONS, CRL, BoxRecord, Certificate, Store
+from runtime.clock import system_ms
+from runtime.fsio import FileProblem, private_folder, read_file
+from runtime.keyfiles import is_sealed, read_secret
+from runtime.trust import Trust, TrustError
+
+_MAX_PEM = 1 << 20
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What the passphrase opens: the registrar's signing key and the enrolment CA's."""
+
+    identity: SigningKey
+    ca: pki.Authority
+
+
+def open_keys(config: EnrolmentConfig, passphrase: bytes) -> Keys:
+    """Unlock the keys.
+
+    :raises KeyFileError: wrong passphrase, or a file is damaged.
+    :raises CertificateError: the CA's files are damaged.
+    """
+    seed = read_secret(
+        config.identity, passphrase if is_sealed(config.identity) else None, IDENTITY
+    )
+    files = config.ca_files
+    secret = read_secret(files.key, passphrase, CA_KEY)
+    certificate = pki.load_certificates(
+        read_file(files.certificate, _MAX_PEM), what=str(files.certificate)
+    )[0]
+    parents = pki.load_certificates(read_file(files.trust, _MAX_PEM), what=str(files.trust))
+    root = next((one for one in parents if one.subject == certificate.issuer), None)
+    if root is None:
+        raise pki.CertificateError(f"{files.trust} lacks the root of {files.certificate}")
+    key = pki.load_key(secret, what=str(files.key))
+    return Keys(SigningKey(config.name, seed), pki.Authority(certificate, key, (root,)))
+
+
+class Registrar:
+    """All that the service and the commands beside it do; without keys only what needs none.
+
+    :param keys: None where nothing has to be signed (making claims, listing).
+    """
+
+    def __init__(
+        self,
+        config: EnrolmentConfig,
+        keys: Keys | None,
+        *,
+        now_ms: Callable[[], int] = system_ms,
+    ) -> None:
+        """Open the database and the directory.
+
+        :raises TrustError: the directory cannot be used.
+        :raises StorageError: the database cannot be opened.
+        :raises EnrolmentError: the directory does not know this registrar.
+        """
+        self.config = config
+        self._keys = keys
+        self._now_ms = now_ms
+        private_folder(config.state_dir)
+        self.trust = Trust(
+            site=config.site,
+            authority=config.authority_key,
+            installed=config.directory,
+            state_dir=config.state_dir,
+        )
+        self.store = Store(config.database)
+        self._installed_ns = 0
+        if keys is not None:
+            self._require_us(keys.identity)
+        self.sync()
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    @property
+    def directory(self) -> Directory:
+        """The directory in force, with the newest admissions that the database holds."""
+        self.sync()
+        return self.trust.directory
+
+    def sync(self) -> None:
+        """Take in what others have signed: a command beside the service, the site's authority."""
+        self._read_installed()
+        found = self.store.document(ADMISSIONS)
+        if found is not None and found[0] > self.trust.admissions_version:
+            try:
+                self.trust.accept(found[1])
+            except FileProblem as error:
+                _log.warning("admissions_not_copied", reason=str(error))
+
+    def _read_installed(self) -> None:
+        """Take in a newer directory that `sealtrace site` has put beside the configuration."""
+        try:
+            changed_ns = self.config.directory.stat().st_mtime_ns
+        except OSError:
+            return
+        if changed_ns == self._installed_ns:
+            return
+        self._installed_ns = changed_ns
+        try:
+            self.trust.reload()
+        except TrustError as error:
+            _log.info("installed_directory_left_aside", reason=str(error))
+
+    # ------------------------------------------------------------------ claims
+
+    def claim(
+        self,
+        box: str,
+        cameras: Sequence[Mapping[str, Any]],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        hours: int | None = None,
+    ) -> ClaimFile:
+        """Announce a box and make its one-time claim; earlier unused claims of it are void.
+
+        :param cameras: its cameras' tables (``name``, ``source``, ...); those known, when empty.
+        :raises EnrolmentError: the name or a camera is taken, or no camera is known.
+        """
+        with self.store.changing():
+            return self._claim(box, cameras, settings, hours, self.directory)
+
+    def _claim(
+        self,
+        box: str,
+        cameras: Sequence[Mapping[str, Any]],
+        settings: Mapping[str, Any] | None,
+        hours: int | None,
+        directory: Directory,
+    ) -> ClaimFile:
+        record = self.store.box(box)
+        claims.check_name(box, directory, record)
+        tables = [dict(camera) for camera in cameras] or list(record.cameras if record else ())
+        if not tables:
+            raise EnrolmentError(f"box '{box}' needs a camera: add --camera NAME=URL")
+        names = tuple(str(table["name"]) for table in tables)
+        if len(set(names)) != len(names):
+            raise EnrolmentError(f"box '{box}' names a camera twice")
+        claims.check_cameras(box, names, directory)
+        for other in self.store.boxes():
+            waiting = other.name != box and self.store.open_claim(other.name) is not None
+            if waiting and set(other.camera_names) & set(names):
+                raise EnrolmentError(
+                    f"camera '{sorted(set(other.camera_names) & set(names))[0]}' is claimed for box"
+                    f" '{other.name}', which has not enrolled yet; revoke that box, or choose"
+                    " another name for the camera"
+                )
+        kept = dict(settings) if settings is not None else (record.settings if record else {})
+        now_ms = self._now_ms()
+        expires_ms = now_ms + 3_600_000 * (hours or self.config.claims.hours)
+        claim = new_claim()
+        self.store.put_box(box, tables, kept, claimed_ms=now_ms)
+        self.store.put_claim(claims.digest_of(claim), box, expires_ms=expires_ms)
+        _log.info("box_claimed", box=box, cameras=names)
+        return ClaimFile(
+            site=self.config.site,
+            box=box,
+            url=self.config.url,
+            authority=self.config.authority,
+            claim=claim.hex(),
+            expires_at=moment(expires_ms),
+            ca=self._root_pem(),
+            directory_version=self.trust.directory.version,
+            directory_digest=hashlib.sha256(self.trust.signed).hexdigest(),
+            admissions_version=self.trust.admissions_version,
+        )
+
+    # ------------------------------------------------------------------ enrolment
+
+    def enrol(self, box: str, claim: bytes, request: bytes, proof: bytes) -> x509.Certificate:
+        """Let a box in, once: admit its key and issue its certificate.
+
+        The same box (both keys the same) may ask again for some minutes and gets the same answer.
+
+        :param request: PKCS #10, DER.
+        :param proof: `BoxIdentity`, signed.
+        :raises EnrolmentRefused: with what is wrong and what to do.
+        """
+        claims.known_claim(self.store, claim, box)  # before anything that a stranger sent is read
+        request_key = est.read_request(request, box=box)
+        identity = self._proven(box, request, proof)
+        bound = claims.binding(request_key, identity)
+        now_ms = self._now_ms()
+        retry_ms = 60_000 * self.config.claims.retry_minutes
+        with self.store.changing():
+            found = claims.check_claim(
+                self.store, claim, box, bound, now_ms=now_ms, retry_ms=retry_ms
+            )
+            record = self.store.box(box)
+            claims.check_box(record, box, identity, self.directory)
+            if found.certificate is not None:
+                _log.info("box_asked_again", box=box)
+                return x509.load_der_x509_certificate(found.certificate)
+            certificate = self._issue(box, request_key)
+            self.store.use_claim(
+                claims.digest_of(claim),
+                at_ms=now_ms,
+                bound=bound,
+                certificate=certificate.public_bytes(Encoding.DER),
+            )
+            if record is not None and record.verify_key is None:
+                self.store.admit(box, identity.raw, at_ms=now_ms)
+                self._sign_admissions()
+        self.sync()
+        _log.info("box_enrolled", box=box, key=identity.fingerprint)
+        return certificate
+
+    def renew(self, box: str, fingerprint: str, request: bytes, proof: bytes) -> x509.Certificate:
+        """Issue a box in force, which has shown its certificate, a new one.
+
+        :param fingerprint: SHA-256 (hex) of the certificate that it showed.
+        :raises EnrolmentRefused: with what is wrong and what to do.
+        """
+        principal = self.require_box(box)
+        held = self.store.certificates(box)
+        if any(one.fingerprint == fingerprint and one.revoked_ms is not None for one in held):
+            raise BoxRefused(f"this certificate of '{box}' has been revoked")
+        request_key = est.read_request(request, box=box)
+        if self._proven(box, request, proof) != principal.verify_key:
+            raise RequestInvalid(f"the proof of identity is not under the key of '{box}'")
+        with self.store.changing():
+            certificate = self._issue(box, request_key)
+        _log.info("certificate_renewed", box=box, until=str(certificate.not_valid_after_utc))
+        return certificate
+
+    def require_box(self, box: str) -> Principal:
+        """Return a box in force.
+
+        :raises BoxRefused: it is revoked, or the site has none of that name.
+        """
+        try:
+            return self.directory.require(box, BOX)
+        except ProtocolError as error:
+            raise BoxRefused(f"{error}: it gets neither certificate nor configuration") from error
+
+    def configuration(self, box: str) -> bytes:
+        """Return the signed configuration of a box in force.
+
+        :raises BoxRefused: it is not in force, or nobody has announced its cameras here.
+        """
+        self.require_box(box)
+        record = self.store.box(box)
+        if record is None:
+            raise BoxRefused(
+                f"'{box}' was added by the site's authority: its configuration is in the folder"
+                " made for it, not here"
+            )
+        broker = self.config.broker
+        settings = {
+            **self.config.box,
+            **record.settings,
+            "mqtt": {"host": broker.host, "port": broker.port, "tls": broker.tls},
+            "cameras": list(record.cameras),
+        }
+        ca_pem = read_file(self.config.ca_files.trust, _MAX_PEM) + pki.pem(
+            self._signer().ca.certificate
+        )
+        told = BoxConfiguration(
+            site=self.config.site,
+            box=box,
+            issued_at_ms=self._now_ms(),
+            settings=settings,
+            directory=self.trust.signed,
+            admissions=self.trust.signed_admissions,
+            ca_pem=ca_pem.decode(),
+        )
+        return told.sign(self._signer().identity).to_bytes()
+
+    def ca_certificates(self) -> list[x509.Certificate]:
+        """Return the CA certificates above a box's, nearest first, and the site's others."""
+        trusted = pki.load_certificates(
+            read_file(self.config.ca_files.trust, _MAX_PEM), what=str(self.config.ca_files.trust)
+        )
+        return [self._signer().ca.certificate, *reversed(trusted)]
+
+    # ------------------------------------------------------------------ revocation
+
+    def revoke(self, box: str) -> bool:
+        """Revoke a box, its certificates and claims; tell whether that was new.
+
+        :raises EnrolmentError: the site has no such box.
+        """
+        with self.store.changing():
+            return self._revoke(box)
+
+    def swap(
+        self,
+        old: str,
+        new: str,
+        cameras: Sequence[Mapping[str, Any]] = (),
+        *,
+        hours: int | None = None,
+    ) -> ClaimFile:
+        """Revoke ``old`` and claim ``new`` in its place, with its cameras and settings.
+
+        :param cameras: tables of those cameras whose source is not known here.
+        :raises EnrolmentError: ``old`` is no box, ``new`` is taken, or a source is unknown.
+        """
+        with self.store.changing():
+            directory = self.directory
+            record, principal = self.store.box(old), directory.principals.get(old)
+            if record is None and (principal is None or BOX not in principal.duties):
+                raise self._no_box(old)
+            names = record.camera_names if record else principal.cameras if principal else ()
+            tables = {str(c["name"]): dict(c) for c in (record.cameras if record else ())}
+            tables |= {str(camera["name"]): dict(camera) for camera in cameras}
+            if missing := [name for name in names if name not in tables]:
+                raise EnrolmentError(
+                    f"nobody here knows where the cameras of '{old}' are; add"
+                    + "".join(f" --camera {name}=URL" for name in missing)
+                )
+            self._revoke(old)
+            without = directory
+            if principal is not None:
+                without = directory.revoke(old, at_ms=self._now_ms())
+            return self._claim(
+                new,
+                [tables[name] for name in names],
+                record.settings if record else None,
+                hours,
+                without,
+            )
+
+    def _revoke(self, box: str) -> bool:
+        principal, record = self.directory.principals.get(box), self.store.box(box)
+        if record is None and (principal is None or BOX not in principal.duties):
+            raise self._no_box(box)
+        if not self.store.revoke(box, at_ms=self._now_ms()):
+            return False
+        self._sign_admissions()
+        self._sign_crl()
+        _log.info("box_revoked", box=box)
+        return True
+
+    def crl_pem(self) -> bytes:
+        """Return the enrolment CA's newest revocation list."""
+        found = self.store.document(CRL)
+        return found[1] if found else read_file(self.config.ca_files.first_crl, _MAX_PEM)
+
+    # ------------------------------------------------------------------ inside
+
+    def _no_box(self, name: str) -> EnrolmentError:
+        known = {p.name for p in self.directory.with_duty(BOX)}
+        known |= {record.name for record in self.store.boxes()}
+        return EnrolmentError(
+            f"the site has no box '{name}'; it has: {', '.join(sorted(known)) or 'none yet'}"
+        )
+
+    def _signer(self) -> Keys:
+        if self._keys is None:
+            raise EnrolmentError("this takes the registrar's passphrase")
+        return self._keys
+
+    def _require_us(self, identity: SigningKey) -> None:
+        try:
+            listed = self.trust.directory.require(identity.signer, REGISTRAR)
+        except ProtocolError as error:
+            raise EnrolmentError(f"{error}; install the site's newest directory") from error
+        if listed.verify_key != identity.verify_key:
+            raise EnrolmentError(
+                f"the directory knows '{identity.signer}' by another key; install this site's own"
+                " identity"
+            )
+
+    def _proven(self, box: str, request: bytes, proof: bytes) -> VerifyKey:
+        try:
+            opened = BoxIdentity.open(proof, site=self.config.site, box=box, request=request)
+        except ProtocolError as error:
+            raise RequestInvalid(f"the proof of the box's identity: {error}") from error
+        return opened.verify_key
+
+    def _issue(self, box: str, key: ec.EllipticCurvePublicKey) -> x509.Certificate:
+        now_ms = self._now_ms()
+        certificate = pki.certify(
+            self._signer().ca,
+            box,
+            key,
+            usages=(pki.CLIENT,),
+            now=datetime.fromtimestamp(now_ms // 1000, UTC),
+            days=self.config.certificates.days,
+        )
+        until_ms = int(certificate.not_valid_after_utc.timestamp() * 1000)
+        fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
+        self.store.put_certificate(
+            Certificate(certificate.serial_number, box, fingerprint, until_ms, None),
+            issued_ms=now_ms,
+        )
+        return certificate
+
+    def _sign_admissions(self) -> None:
+        found = self.store.document(ADMISSIONS)
+        version = max(found[0] if found else 0, self.trust.admissions_version) + 1
+        admitted = {
+            box.name: _principal(box) for box in self.store.boxes() if box.verify_key is not None
+        }
+        admissions = Admissions(
+            self.config.site, version, self._now_ms(), admitted, self.store.revocations()
+        )
+        data = admissions.sign(self._signer().identity).to_bytes()
+        self.store.put_document(ADMISSIONS, version, data)
+
+    def _sign_crl(self) -> None:
+        found = self.store.document(CRL)
+        number = (found[0] if found else 1) + 1
+        now = datetime.fromtimestamp(self._now_ms() // 1000, UTC)
+        revoked = [
+            (certificate.serial, moment(certificate.revoked_ms))
+            for certificate in self.store.certificates()
+            if certificate.revoked_ms is not None and moment(certificate.not_after_ms) > now
+        ]
+        crl = pki.revocation_list(self._signer().ca, revoked, number=number, now=now)
+        self.store.put_document(CRL, number, pki.pem(crl))
+
+    def _root_pem(self) -> str:
+        path = self.config.ca_files.trust
+        trusted = pki.load_certificates(read_file(path, _MAX_PEM), what=str(path))
+        return next(pki.pem(one) for one in trusted if one.subject == one.issuer).decode()
+
+
+def _principal(box: BoxRecord) -> Principal:
+    key = VerifyKey(box.verify_key or b"")
+    return Principal(box.name, frozenset({BOX}), key, cameras=box.camera_names)
+
+
+def certificate_days(store: Store, now: datetime) -> dict[str, int]:
+    """Return how many days the newest certificate of each box still holds (begun ones count)."""
+    left = {}
+    for certificate in store.certificates():
+        until = moment(certificate.not_after_ms)
+        left[certificate.name] = max(0, -(-(until - now) // timedelta(days=1)))
+    return left
