@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +16,7 @@ from runtime.config import load, render
 from runtime.errors import OperationError
 from runtime.http import client, json_of, raise_for_problem
 from runtime.keyfiles import open_secret
+from runtime.terminal import out as _out
 from runtime.text import harmless
 
 app = typer.Typer(
@@ -24,7 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Keep envelopes sealed, run authorized queries, serve the officers.",
 )
-_out = Console()
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The aggregator's configuration.")
 ]

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich.console import Console  # noqa: TID251 - prints our own words
 
 import benchmarks
 from benchmarks.figures import Figure

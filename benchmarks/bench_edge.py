@@ -20,7 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
+from rich.console import Console  # noqa: TID251 - prints our own words
 from rich.table import Table
 
 from benchmarks.figures import Figure

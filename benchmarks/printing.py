@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
-from rich.console import Console
+from rich.console import Console  # noqa: TID251 - prints our own words
 from rich.table import Table
 
 from benchmarks.figures import Figure

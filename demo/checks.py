@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rich.console import Console
 from rich.table import Table
+
+from runtime.terminal import Terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Checks:
         """Whether there was something to hold and all of it did."""
         return bool(self.listed) and all(check.held for check in self.listed)
 
-    def show(self, console: Console) -> None:
+    def show(self, console: Terminal) -> None:
         """Print them as a table."""
         table = Table(title="What was promised", show_lines=False, expand=False)
         table.add_column("", justify="center")

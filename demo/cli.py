@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -20,13 +19,13 @@ from runtime import logs
 from runtime.config import LogConfig
 from runtime.errors import OperationError
 from runtime.lifecycle import Stop, signals
+from runtime.terminal import out as _out
 
 app = typer.Typer(
     name="demo",
     no_args_is_help=True,
     help="A small site, three cameras, a patient traced end to end, on this machine.",
 )
-_out = Console()
 _STATE = Path(".sealtrace")
 
 

@@ -29,9 +29,10 @@ from edge_agent.camera_setup.printing import (
 from edge_agent.camera_setup.probe import Probe
 from edge_agent.camera_setup.probe import probe as look
 from edge_agent.config import BoxConfig, CameraConfig, load_box
-from edge_agent.sources import SourceError, parse_source_url, redact
+from edge_agent.sources import SourceError, parse_source_url
 from edge_agent.vision.config import VisionConfig
 from runtime.errors import OperationError
+from runtime.redaction import redact
 from runtime.terminal import err, note, out, plain_table, reported, say, show_table, warn
 
 app = typer.Typer(

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from edge_agent.config import BoxConfig, CameraConfig, load_box, render_box
 from runtime import logs
 from runtime.errors import OperationError
+from runtime.terminal import err as _err
+from runtime.terminal import out as _out
 
 EXIT_REVOKED = 3
 
@@ -24,7 +25,6 @@ app = typer.Typer(
     add_completion=False,
     help="Run the agent beside cameras: frames in, sealed sightings out.",
 )
-_out = Console()
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The box's configuration.", show_default=True)
@@ -177,4 +177,4 @@ def _print(text: str) -> None:
 
 
 def _complain(error: OperationError) -> None:
-    Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+    _err.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
-from edge_agent.sources import SourceError, SourceKind, parse_source_url, redact
+from edge_agent.sources import SourceError, SourceKind, parse_source_url
 from edge_agent.vision.config import GroundConfig, VisionConfig
 from protocol.directory import MAX_CAMERAS_PER_BOX
 from protocol.errors import MalformedMessage
@@ -16,6 +16,7 @@ from protocol.names import CameraAddress, require_name
 from protocol.sightings import MAX_BATCH
 from protocol.signing import VerifyKey
 from runtime.config import ConfigError, MqttConfig, RoleConfig, Section, load, render
+from runtime.redaction import redact
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_agent.opencv import quiet_opencv
 from runtime.errors import OperationError
+from runtime.redaction import redact
 
 Image = NDArray[np.uint8]
 
@@ -63,25 +63,6 @@ class SourceUrl:
     def redacted(self) -> str:
         """The address without user, password and query: what may be logged."""
         return redact(self.target)
-
-
-def redact(url: str) -> str:
-    """Take user, password, query and fragment out of an address, whatever its scheme.
-
-    Where it is not plain which part is the password, as when it holds an unescaped `/`, `?`, `#`
-    or `@`, only the scheme is left.
-
-    >>> redact("rtsp://admin:hunter2@10.0.0.7:554/ch1?token=x")
-    'rtsp://***@10.0.0.7:554/ch1'
-    """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return url
-    before, at, host = rest.partition("@")
-    if "@" in host or (at and set("/?#") & set(before)):
-        return f"{scheme}://***"
-    address = re.split("[?#]", host if at else rest, maxsplit=1)[0]
-    return f"{scheme}://***@{address}" if at else f"{scheme}://{address}"
 
 
 def parse_source_url(url: str) -> SourceUrl:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from models import build as models
 from models import photos
 from runtime import model_keys
 from runtime.bundle import Bundle, BundleError, load_bundle
-from runtime.errors import OperationError
+from runtime.terminal import out as _out
+from runtime.terminal import progress, reported
 
 app = typer.Typer(
     name="models",
     no_args_is_help=True,
     help="Build, check and show the model bundle that boards and enrolment use.",
 )
-_err = Console(stderr=True)
-_out = Console()
 
 _STATE = Path(".sealtrace")
 _Cache = Annotated[
@@ -39,38 +34,8 @@ _Trusted = Annotated[
         " may be given more than once. Default: the key that `models build` made here.",
     ),
 ]
+_GO_ON = "stopped; nothing was left half-done, run the same command to go on"
 _Folder = Annotated[Path, typer.Argument(help="The bundle's folder.")]
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turn failures a person can act on into one message and an exit code."""
-    try:
-        yield
-    except OperationError as error:
-        _err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        _err.print("stopped; nothing was left half-done, run the same command to go on")
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def _progress(title: str) -> Iterator[Callable[[str], None]]:
-    """A moving bar that says what is being done; plain lines where there is no terminal."""
-    if not _err.is_terminal:
-        yield lambda text: _err.print(f"{title}: {text}", highlight=False, soft_wrap=True)
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn(title),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=_err, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda text: bar.update(task, description=text)
 
 
 @app.command(
@@ -96,10 +61,10 @@ def build(
     Does nothing when the bundle is there and whole. Needs the network only for what it has not
     fetched before. Uses pip and, for one file, npm (its own copy where there is none).
     """
-    with _reported():
+    with reported(_GO_ON):
         seed = _signing_seed(sign_key, out)
         mask = mask_model or models.default_mask_model()
-        with _progress("model bundle") as notify:
+        with progress("model bundle") as notify:
             bundle, built = models.build_bundle(
                 out, seed, mask_model=mask, cache_dir=cache, notify=notify
             )
@@ -111,7 +76,7 @@ def build(
 @app.command(epilog="Example:  sealtrace models verify /srv/bundle --trusted site-models.pub")
 def verify(folder: _Folder = _STATE / "models", trusted: _Trusted = None) -> None:
     """Check the bundle's signature and the hash of every file in it."""
-    with _reported():
+    with reported(_GO_ON):
         bundle = _load(folder, trusted)
         count = len(bundle.manifest.models)
         _out.print(
@@ -124,7 +89,7 @@ def verify(folder: _Folder = _STATE / "models", trusted: _Trusted = None) -> Non
 @app.command(epilog="Example:  sealtrace models show .sealtrace/models")
 def show(folder: _Folder = _STATE / "models", trusted: _Trusted = None) -> None:
     """Check the bundle and list its models: role, id, size, threshold, licence, origin."""
-    with _reported():
+    with reported(_GO_ON):
         bundle = _load(folder, trusted)
         table = Table("role", "model id, origin, licence", "bytes", "threshold")
         for entry in bundle.manifest.models:
@@ -143,8 +108,8 @@ def fetch_photos(
     cache: _Cache = _STATE / "cache",
 ) -> None:
     """Fetch the free photographs that the demo and the tests use, each checked by its hash."""
-    with _reported():
-        with _progress("photographs") as notify:
+    with reported(_GO_ON):
+        with progress("photographs") as notify:
             fetched = photos.fetch_photos(out, cache, notify)
         state = f"{fetched} fetched" if fetched else "all there already"
         _out.print(f"photographs in {out}: {state}", highlight=False, soft_wrap=True)

@@ -33,8 +33,9 @@ from edge_agent.camera_setup.soap import (
     parse_envelope,
     plain,
 )
-from edge_agent.sources import SourceError, parse_source_url, redact
+from edge_agent.sources import SourceError, parse_source_url
 from runtime.http import PeerUnreachable, client
+from runtime.redaction import redact
 
 DEFAULT_PATH = "/onvif/device_service"
 MAX_PROFILES = 16

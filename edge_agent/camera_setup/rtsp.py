@@ -26,7 +26,7 @@ from edge_agent.camera_setup.errors import (
     WrongPassword,
     WrongPath,
 )
-from edge_agent.sources import redact
+from runtime.redaction import redact
 
 DEFAULT_PORT = 554
 DEFAULT_TLS_PORT = 322

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from provisioning.authority.addresses import drop_in, peers
-from provisioning.authority.terminal import DryRun, reported, say
 from runtime.fsio import atomic_write
+from runtime.terminal import DryRun, reported, say
 
 
 def addresses(

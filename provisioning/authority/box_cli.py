@@ -19,24 +19,15 @@ from provisioning.authority import box_office_cli, boxes, changes, open_site
 from provisioning.authority.box_office_cli import revoke_here, swap_here
 from provisioning.authority.push import aggregator_boxes, officer_tls
 from provisioning.authority.site_changes_cli import report_change, tell
-from provisioning.authority.terminal import (
-    DryRun,
-    OfficerFile,
-    PassphraseFile,
-    SiteFolder,
-    ago,
-    days,
-    plain_table,
-    reported,
-    say,
-    say_consequences,
-)
+from provisioning.authority.terminal import ago, days, say_consequences
 from provisioning.box import box_side_cli
-from provisioning.formats.plan import BoxPlan, CameraPlan, anchored_camera, redacted_source
+from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder
+from provisioning.formats.plan import BoxPlan, CameraPlan, anchored_camera
 from provisioning.registrar import office
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import show_table
+from runtime.redaction import redact
+from runtime.terminal import DryRun, plain_table, reported, say, show_table
 
 app = typer.Typer(
     name="box",
@@ -185,7 +176,7 @@ def list_boxes(
         if as_json:
             typer.echo(json.dumps([entry.to_json() for entry in listed], indent=2))
         else:
-            _show(listed, live=live or bool(aggregator))
+            show_boxes(listed, live=live or bool(aggregator))
         if problem:
             raise OperationError(f"the aggregator did not tell: {problem}")
 
@@ -222,14 +213,17 @@ def _known(
     )
 
 
-def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
+def show_boxes(listed: list[boxes.BoxState], *, live: bool) -> None:
+    """Print boxes as a table."""
     if not listed:
         say("the site has no boxes yet; sealtrace box add DIR NAME --camera NAME=URL adds one")
         return
     told: tuple[str, ...] = ("last seen", "state", "version", "gaps") if live else ()
     if live or any(entry.trouble for entry in listed):
         told += ("trouble",)
-    table = plain_table("box", "cameras", "certificate", *told, folded=["cameras", "trouble"])
+    table = plain_table(
+        "box", "cameras", "certificate", *told, whole={"box", "certificate", *told} - {"trouble"}
+    )
     for entry in listed:
         cameras = entry.cameras if live else [_camera(entry, name) for name in entry.cameras]
         state = days(entry.certificate_days)
@@ -252,7 +246,7 @@ def _show(listed: list[boxes.BoxState], *, live: bool) -> None:
 def _camera(entry: boxes.BoxState, name: str) -> str:
     if name not in entry.sources:
         return name
-    return f"{name} ({escape(redacted_source(entry.sources[name]))})"
+    return f"{name} ({escape(redact(entry.sources[name]))})"
 
 
 def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
@@ -261,7 +255,7 @@ def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
         name, equals, source = option.partition("=")
         if not equals or not source:
             raise typer.BadParameter(
-                f"'{redacted_source(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
+                f"'{redact(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
                 param_hint="--camera",
             )
         try:

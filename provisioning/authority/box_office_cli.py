@@ -10,15 +10,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from protocol.textformats import parse_json, parse_toml
 from provisioning.authority.consequences import of_darkness
-from provisioning.authority.terminal import DryRun, PassphraseFile, reported, say, say_consequences
+from provisioning.authority.terminal import say_consequences
 from provisioning.box.firstboot.steps import read_request, write_exchange
 from provisioning.formats.claimfile import ClaimFile
-from provisioning.formats.plan import CameraPlan, redacted_source
+from provisioning.formats.options import PassphraseFile
+from provisioning.formats.plan import CameraPlan
 from provisioning.registrar import office
 from provisioning.registrar.publish import Told, publish_now
 from provisioning.registrar.registrar import Registrar
 from runtime.errors import OperationError
 from runtime.fsio import read_file
+from runtime.redaction import redact
+from runtime.terminal import DryRun, reported, say
 
 app = typer.Typer()
 _MAX_BYTES = 1 << 20
@@ -152,7 +155,7 @@ def camera_tables(options: list[str] | None, file: Path | None) -> list[dict[str
         name, equals, source = option.partition("=")
         if not equals or not source:
             raise typer.BadParameter(
-                f"'{redacted_source(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
+                f"'{redact(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
                 param_hint="--camera",
             )
         values.append({"name": name, "source": source})

@@ -18,9 +18,10 @@ from provisioning.authority.create import make_box, making_in
 from provisioning.authority.office import Office
 from provisioning.authority.opened import Site, SiteError, changing, milliseconds, open_site
 from provisioning.formats.layout import SitePaths
-from provisioning.formats.plan import RESERVED_NAMES, BoxPlan, CameraPlan, redacted_source
+from provisioning.formats.plan import RESERVED_NAMES, BoxPlan, CameraPlan
 from provisioning.formats.secretfiles import open_authority
 from runtime.fsio import read_file
+from runtime.redaction import redact
 
 _MAX_BYTES = 1 << 20
 
@@ -186,7 +187,7 @@ class BoxState:
         return {
             "box": self.name,
             "cameras": list(self.cameras),
-            "sources": {name: redacted_source(url) for name, url in self.sources.items()},
+            "sources": {name: redact(url) for name, url in self.sources.items()},
             "certificate_days": self.certificate_days,
             "revoked_at": self.revoked_at and self.revoked_at.isoformat(),
             "last_seen": self.last_seen and self.last_seen.isoformat(),

@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Console
 
 from protocol.errors import MalformedMessage
 from protocol.names import require_name
 from provisioning.authority.consequences import agreement
 from provisioning.formats.plan import BROKER_NAME, RESERVED_NAMES, SitePlan
 from runtime import config
+from runtime.terminal import Terminal
 
 Answer = TypeVar("Answer")
 _DEFAULT_BUNDLE = Path(".sealtrace/models")
 _FIRST_PORT = 8441
 
 
-def ask_plan(console: Console) -> SitePlan:
+def ask_plan(console: Terminal) -> SitePlan:
     """Ask until there is a plan that fits together.
 
     :raises ConfigError: the answers contradict each other; the message says how.

@@ -18,21 +18,14 @@ from provisioning.authority.consequences import Consequence, Weight, of_adding
 from provisioning.authority.inspect import SOON_DAYS
 from provisioning.authority.opened import Site, changing
 from provisioning.authority.push import officer_tls, push_directory
-from provisioning.authority.terminal import (
-    DryRun,
-    OfficerFile,
-    PassphraseFile,
-    SiteFolder,
-    reported,
-    say,
-    say_consequences,
-    show_pushed,
-)
+from provisioning.authority.terminal import say_consequences, show_pushed
+from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder
 from provisioning.formats.plan import OfficerPlan
 from provisioning.registrar import mosquitto
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
+from runtime.terminal import DryRun, reported, say
 
 app = typer.Typer()
 _MAX_POLICY = 1 << 20

@@ -22,26 +22,25 @@ from provisioning.authority.guide import ask_plan
 from provisioning.authority.inspect import Report, inspect_site
 from provisioning.authority.modelbundle import check_bundle, install_bundle
 from provisioning.authority.opened import Site, changing
-from provisioning.authority.terminal import (
-    DryRun,
-    PassphraseFile,
-    SiteFolder,
-    days,
-    err,
-    out,
-    plain_table,
-    progress,
-    reported,
-    say,
-    warn,
-)
+from provisioning.authority.terminal import days
+from provisioning.formats.options import PassphraseFile, SiteFolder
 from provisioning.formats.plan import SitePlan
 from provisioning.formats.secretfiles import PURPOSES, open_authority
 from runtime import keyfiles
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import show_table
+from runtime.terminal import (
+    DryRun,
+    err,
+    out,
+    plain_table,
+    progress,
+    reported,
+    say,
+    show_table,
+    warn,
+)
 
 app = typer.Typer(
     name="site",
@@ -273,7 +272,7 @@ def _show_site(site: Site, report: Report) -> None:
         f" {site.plan.policy.programme_ends:%Y-%m-%d}"
     )
     columns = ("name", "duties", "cameras or address", "key", "certificate", "folder")
-    table = plain_table(*columns, folded=["cameras or address", "duties"])
+    table = plain_table(*columns, whole={*columns} - {"cameras or address", "duties"})
     for row in report.rows:
         state = days(row.certificate_days)
         if row.revoked_at is not None:

@@ -1,90 +1,14 @@
-"""What this package's commands share at the terminal: errors, progress, passphrases, tables."""
+"""What the authority's commands say at the terminal besides plain lines and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
 
-import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
-
-from protocol.errors import ProtocolError
 from provisioning.authority.consequences import Consequence, Weight
 from provisioning.authority.push import Pushed
-from runtime.errors import OperationError
-from runtime.officer import OFFICER_ENVIRONMENT
-
-out = Console()
-err = Console(stderr=True)
-
-SiteFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--passphrase-file",
-        help="File with the site's passphrase. Default: SEALTRACE_PASSPHRASE, else it is asked.",
-    ),
-]
-OfficerFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--officer",
-        metavar="FILE",
-        help="officer.toml whose certificate is shown to custodians and aggregator. Default:"
-        f" {OFFICER_ENVIRONMENT}, else an officer's folder of the site.",
-    ),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-
-
-@contextmanager
-def reported() -> Iterator[None]:
-    """Turn failures that a person can act on into one message and exit code 1."""
-    try:
-        yield
-    except (OperationError, ProtocolError) as error:
-        err.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(getattr(error, "exit_code", 1)) from None
-    except KeyboardInterrupt:
-        err.print("stopped; run the same command again to go on")
-        raise typer.Exit(130) from None
-
-
-@contextmanager
-def progress(title: str) -> Iterator[Callable[[str], None]]:
-    """Show what is being done: a moving line, or plain lines where there is no terminal."""
-    if not err.is_terminal:
-        yield lambda text: err.print(f"{title}: {text}", highlight=False, soft_wrap=True)
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn(title),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda text: bar.update(task, description=text)
-
-
-def say(text: str) -> None:
-    """Print a line, whole, without markup."""
-    out.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-def warn(text: str) -> None:
-    """Print a warning on standard error."""
-    err.print(f"warning: {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-
-def note(text: str) -> None:
-    """Print something good to know on standard error."""
-    err.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+from runtime.terminal import note, say, warn
 
 
 def say_consequences(effects: Sequence[Consequence]) -> None:
@@ -99,14 +23,6 @@ def days(left: int | None) -> str:
         return ""
     colour = "red" if left <= 0 else "yellow" if left <= 7 else "green"
     return f"[{colour}]{left} d[/]"
-
-
-def plain_table(*columns: str, folded: Collection[str] = ()) -> Table:
-    """Return an empty table in the house's form; ``folded`` names the columns that may wrap."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column not in folded)
-    return table
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from provisioning.authority.terminal import DryRun, reported, say, warn
 from provisioning.box.firstboot import steps, units
 from provisioning.box.firstboot.install import Folder
 from provisioning.box.firstboot.keys import (
@@ -21,6 +20,7 @@ from provisioning.box.firstboot.keys import (
 from provisioning.formats.claimfile import load_claim
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, private_folder
+from runtime.terminal import DryRun, reported, say, warn
 
 app = typer.Typer()
 _BoxFolder = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The box's folder.")]

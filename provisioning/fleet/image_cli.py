@@ -27,8 +27,9 @@ from provisioning.fleet.image.settings import (
 )
 from provisioning.fleet.image.sign_cli import named_software, sign
 from provisioning.fleet.image.software import open_list
-from provisioning.formats.plan import CameraPlan, redacted_source
+from provisioning.formats.plan import CameraPlan
 from runtime.fsio import read_file, sha256_file
+from runtime.redaction import redact
 from runtime.terminal import reported, say, warn
 
 app = typer.Typer(
@@ -255,7 +256,7 @@ def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
         name, equals, source = option.partition("=")
         if not equals or not source:
             raise typer.BadParameter(
-                f"'{redacted_source(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
+                f"'{redact(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
                 param_hint="--camera",
             )
         try:
@@ -317,7 +318,7 @@ def _announce(request: BuildRequest) -> None:
     say(f"  enrols at  {request.claim.url} until {_time(request.claim.expires_at)}")
     say(f"  system     {settings.hostname}, {settings.timezone}, {_login(bool(settings.ssh_keys))}")
     for camera in settings.cameras:
-        say(f"  camera     {camera.name} ({redacted_source(camera.source)})")
+        say(f"  camera     {camera.name} ({redact(camera.source)})")
     if settings.wheels:
         size = sum(wheel.path.stat().st_size for wheel in settings.wheels)
         say(f"  software   {len(settings.wheels)} wheels, {size / 1e6:.1f} MB, on the card")

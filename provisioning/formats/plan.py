@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -450,11 +449,3 @@ def anchored_camera(camera: CameraPlan, folder: Path) -> CameraPlan:
     if kind.lower() in {"file", "folder"}:
         return camera.model_copy(update={"source": f"{kind}:{folder / rest}"})
     return camera
-
-
-def redacted_source(source: str) -> str:
-    """Return a camera's source for people: without user and password."""
-    parts = urlsplit(source)
-    if "@" not in parts.netloc:
-        return source
-    return parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]).geturl()

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from provisioning.authority.terminal import PassphraseFile, reported, say
+from provisioning.formats.options import PassphraseFile
 from provisioning.registrar.config import EnrolmentConfig
 from runtime import logs
 from runtime.config import load, render
 from runtime.keyfiles import get_passphrase
+from runtime.terminal import reported, say
 
 app = typer.Typer(
     name="enrolment",

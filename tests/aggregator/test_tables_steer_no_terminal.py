@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from rich.console import Console
+from rich.console import Console  # noqa: TID251 - prints our own words
 
 from officers.api_client import QuerySummary
 from officers.query_text import facts_table, queries_table

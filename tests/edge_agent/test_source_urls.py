@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.sources import SourceError, SourceKind, parse_source_url, redact
+from edge_agent.sources import SourceError, SourceKind, parse_source_url
+from runtime.redaction import redact
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from provisioning.authority import open_site
-from provisioning.authority.terminal import DryRun, PassphraseFile, SiteFolder, reported
 from provisioning.fleet.image.errors import ImageError
 from provisioning.fleet.image.settings import CardFile, read_wheels
 from provisioning.fleet.image.software import (
@@ -18,9 +17,10 @@ from provisioning.fleet.image.software import (
     signature_file,
     write_signature,
 )
+from provisioning.formats.options import PassphraseFile, SiteFolder
 from provisioning.formats.secretfiles import open_authority
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import say
+from runtime.terminal import DryRun, reported, say
 
 
 def sign(
