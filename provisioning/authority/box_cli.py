@@ -21,6 +21,7 @@ from provisioning.authority.push import aggregator_boxes, officer_tls
 from provisioning.authority.site_changes_cli import report_change, tell
 from provisioning.authority.terminal import ago, days, say_consequences
 from provisioning.box import box_side_cli
+from provisioning.formats.boxstate import BoxState
 from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder
 from provisioning.formats.plan import BoxPlan, CameraPlan, anchored_camera
 from provisioning.registrar import office
@@ -193,7 +194,7 @@ def _through_registrar(folder: Path, name: str) -> bool:
 
 def _known(
     folder: Path, officer: Path | None, url: str | None
-) -> tuple[list[boxes.BoxState], Callable[[], list[dict[str, Any]]]]:
+) -> tuple[list[BoxState], Callable[[], list[dict[str, Any]]]]:
     """Return the boxes that are known here, and how to ask the aggregator about them."""
     site = open_site(folder) if (folder / "site.toml").exists() else None
     listed = {} if site is None else {state.name: state for state in boxes.overview(site)}
@@ -213,7 +214,7 @@ def _known(
     )
 
 
-def show_boxes(listed: list[boxes.BoxState], *, live: bool) -> None:
+def show_boxes(listed: list[BoxState], *, live: bool) -> None:
     """Print boxes as a table."""
     if not listed:
         say("the site has no boxes yet; sealtrace box add DIR NAME --camera NAME=URL adds one")
@@ -243,7 +244,7 @@ def show_boxes(listed: list[boxes.BoxState], *, live: bool) -> None:
     show_table(table)
 
 
-def _camera(entry: boxes.BoxState, name: str) -> str:
+def _camera(entry: BoxState, name: str) -> str:
     if name not in entry.sources:
         return name
     return f"{name} ({escape(redact(entry.sources[name]))})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from provisioning.authority import changes
 from provisioning.authority.create import make_box, making_in
 from provisioning.authority.office import Office
 from provisioning.authority.opened import Site, SiteError, changing, milliseconds, open_site
+from provisioning.formats.boxstate import BoxState
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.plan import RESERVED_NAMES, BoxPlan, CameraPlan
 from provisioning.formats.secretfiles import open_authority
 from runtime.fsio import read_file
-from runtime.redaction import redact
 
 _MAX_BYTES = 1 << 20
 
@@ -162,40 +162,6 @@ def require_box(site: Site, name: str) -> Principal:
         known = ", ".join(sorted(p.name for p in site.directory.with_duty(BOX))) or "none yet"
         raise SiteError(f"the site has no box '{name}'; it has: {known}")
     return principal
-
-
-@dataclass(frozen=True, slots=True)
-class BoxState:
-    """One box, as listed; from ``last_seen`` on it is what the aggregator told, if it was asked.
-
-    :param sources: camera name to source, for those that the box's folder still tells.
-    """
-
-    name: str
-    cameras: tuple[str, ...]
-    sources: dict[str, str]
-    certificate_days: int | None
-    revoked_at: datetime | None
-    last_seen: datetime | None = None
-    online: bool | None = None
-    version: str = ""
-    gaps: int | None = None
-    trouble: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, object]:
-        """Return it as JSON values; sources without their passwords."""
-        return {
-            "box": self.name,
-            "cameras": list(self.cameras),
-            "sources": {name: redact(url) for name, url in self.sources.items()},
-            "certificate_days": self.certificate_days,
-            "revoked_at": self.revoked_at and self.revoked_at.isoformat(),
-            "last_seen": self.last_seen and self.last_seen.isoformat(),
-            "online": self.online,
-            "version": self.version,
-            "gaps": self.gaps,
-            "trouble": list(self.trouble),
-        }
 
 
 def overview(site: Site, *, now: datetime | None = None) -> list[BoxState]:

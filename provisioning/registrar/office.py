@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol.directory import BOX
-from provisioning.authority.boxes import BoxState
+from provisioning.formats.boxstate import BoxState
 from provisioning.formats.claimfile import moment
 from provisioning.formats.errors import EnrolmentError
 from provisioning.formats.layout import SitePaths

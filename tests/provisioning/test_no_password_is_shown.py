@@ -8,7 +8,8 @@ import json
 import pytest
 import typer
 
-from provisioning.authority import box_cli, boxes
+from provisioning.authority import box_cli
+from provisioning.formats.boxstate import BoxState
 from runtime import terminal
 from runtime.terminal import Terminal
 
@@ -27,7 +28,7 @@ def test_neither_the_list_of_boxes_nor_its_json_shows_a_password(
 ) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(terminal, "out", Terminal(file=stream, width=200))
-    state = boxes.BoxState("box-1", ("door",), {"door": address}, 20, None)
+    state = BoxState("box-1", ("door",), {"door": address}, 20, None)
     box_cli.show_boxes([state], live=False)
     shown = stream.getvalue() + json.dumps(state.to_json())
     assert "rtsp://" in shown

@@ -85,8 +85,9 @@ def test_styles_and_letters_of_all_scripts_stay(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_a_box_says_of_itself_steers_no_list_of_boxes(printed: Callable[[], str]) -> None:
     from provisioning.authority import box_cli, boxes
+    from provisioning.formats.boxstate import BoxState
 
-    state = boxes.BoxState("box-1", ("cam-1",), {}, 20, None)
+    state = BoxState("box-1", ("cam-1",), {}, 20, None)
     row = {
         "last_seen_ms": 1,
         "version": HOSTILE,
