@@ -8,7 +8,6 @@ old bundle, or none, but never a piece of one. Reading and checking a bundle is 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import tempfile
 from collections.abc import Mapping
@@ -129,20 +128,8 @@ _DETECTOR_PARAMETERS: Parameters = {"nms_threshold": 0.3, "top_k": 500}
 
 
 def default_mask_model() -> Path:
-    """Where the mask classifier that ships with the edge agent lies, without importing its code.
-
-    Raises:
-        ModelBuildError: the edge agent's package is not installed.
-    """
-    spec = importlib.util.find_spec("edge_agent")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelBuildError(
-            "the edge agent is not installed beside this command, so its mask classifier cannot be"
-            " found; name the file with --mask-model"
-        )
-    return (
-        Path(next(iter(spec.submodule_search_locations))) / "mask_classifier" / "mask_status.onnx"
-    )
+    """Where the mask classifier that was trained here lies."""
+    return Path(__file__).parent / "mask_classifier" / "mask_status.onnx"
 
 
 def calibration() -> dict[str, Any]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import edge_agent
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import UNKNOWN_MASK, MaskClassifier
+from models.build import default_mask_model
 from protocol.sightings import MaskStatus
 
-WEIGHTS = Path(edge_agent.__file__).parent / "mask_classifier" / "mask_status.onnx"
+WEIGHTS = default_mask_model()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 TRACED = "execve,clone,clone3,fork,vfork,connect,sendto,sendmsg,sendmmsg,getsockname"
 _CALL = re.compile(r"(?P<pid>\d+) +(?:<\.\.\. )?(?P<call>\w+)(?: resumed>|\()(?P<rest>.*)")
-_COMMAND = re.compile(r'"provisioning\.command", "([a-z-]+)"(?:, "([a-z-]+)")?')
+_COMMAND = re.compile(r'"sealtrace\.command", "([a-z-]+)"(?:, "([a-z-]+)")?')
 _ADDRESS = re.compile(r"\{sa_family=(?P<family>AF_\w+)(?P<rest>[^{}]*)")
 _PORT, _HOST = (
     re.compile(r"port=htons\((\d+)\)"),
