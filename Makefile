@@ -18,14 +18,15 @@ PHOTOS := $(STATE)/photos/.complete
 MODEL_SOURCES := models/build.py models/registries.py \
 	models/calibration/mobilefacenet.json models/mask_classifier/mask_status.onnx
 
+ROLES := custodian aggregator edge officer office
 LOCK = $(STATE)/lock-tools/bin/uv pip compile --no-config --universal --python-version 3.11 \
-	--upgrade --generate-hashes --no-emit-index-url --quiet --custom-compile-command "make lock"
+	--generate-hashes --no-emit-index-url --quiet --custom-compile-command "make lock"
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench faults mutants fuzz lock clean distclean
+.PHONY: help setup demo test lint bench faults mutants fuzz lock locks clean distclean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -66,9 +67,19 @@ lock: ## Choose newer versions of all dependencies: writes the lock files.
 	@mkdir -p $(STATE)
 	$(PYTHON) -m venv $(STATE)/lock-tools
 	$(STATE)/lock-tools/bin/pip install --quiet --upgrade uv
-	$(LOCK) --extra dev --constraint requirements.constraints pyproject.toml -o requirements.lock
-	$(LOCK) --extra tpm --constraint requirements.constraints --constraint requirements.lock \
-		pyproject.toml -o requirements-tpm.lock
+	$(LOCK) --upgrade --extra dev --constraint requirements.constraints pyproject.toml \
+		-o requirements.lock
+	$(LOCK) --upgrade --extra tpm --constraint requirements.constraints \
+		--constraint requirements.lock pyproject.toml -o requirements-tpm.lock
+	$(MAKE) locks
+
+locks: ## Write the lock file of each kind of machine, at the versions of requirements.lock.
+	@mkdir -p $(STATE) locks
+	@test -x $(STATE)/lock-tools/bin/uv || { $(PYTHON) -m venv $(STATE)/lock-tools && \
+		$(STATE)/lock-tools/bin/pip install --quiet uv; }
+	for role in $(ROLES); do $(LOCK) --extra $$role --constraint requirements.lock pyproject.toml \
+		-o locks/$$role.lock || exit 1; done
+	$(STATE)/lock-tools/bin/python tools/wheels.py --uv $(STATE)/lock-tools/bin/uv
 
 clean: ## Remove what runs left behind; keeps the environment, models and photographs.
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache $(STATE)/demo
