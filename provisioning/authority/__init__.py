@@ -1,8 +1,8 @@
 """A site: its authorities, keys, certificates, directory, policy, and one folder for each role."""
 
 from provisioning.authority.create import create_site
-from provisioning.authority.opened import Site, SiteError, open_site
 from provisioning.formats.layout import SitePaths
+from provisioning.formats.opened import Site, SiteError, open_site
 from provisioning.formats.plan import SitePlan, load_plan
 
 __all__ = [

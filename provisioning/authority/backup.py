@@ -18,9 +18,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from provisioning.authority.create import refuse_existing
-from provisioning.authority.opened import Site, SiteError, changing, open_site
 from provisioning.formats import layout
 from provisioning.formats.layout import SitePaths
+from provisioning.formats.opened import Site, SiteError, changing, open_site
 from provisioning.registrar import mosquitto
 from runtime import keyfiles
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, read_file

@@ -16,9 +16,9 @@ from protocol.textformats import parse_toml
 from provisioning.authority import changes
 from provisioning.authority.create import make_box, making_in
 from provisioning.authority.office import Office
-from provisioning.authority.opened import Site, SiteError, changing, milliseconds, open_site
 from provisioning.formats.boxstate import BoxState
 from provisioning.formats.layout import SitePaths
+from provisioning.formats.opened import Site, SiteError, changing, milliseconds, open_site
 from provisioning.formats.plan import RESERVED_NAMES, BoxPlan, CameraPlan
 from provisioning.formats.secretfiles import open_authority
 from runtime.fsio import read_file

@@ -8,8 +8,8 @@ from pathlib import Path
 import tomlkit
 
 from protocol.textformats import parse_toml
-from provisioning.authority.opened import Site, SiteError
 from provisioning.authority.spread import spread
+from provisioning.formats.opened import Site, SiteError
 from provisioning.registrar import mosquitto
 from runtime.fsio import atomic_write, read_file
 

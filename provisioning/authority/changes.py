@@ -28,7 +28,10 @@ from provisioning.authority.consequences import Consequence, Weight, of_policy, 
 from provisioning.authority.create import make_officer, making_in
 from provisioning.authority.ledger import Ledger
 from provisioning.authority.office import Office, days_left
-from provisioning.authority.opened import (
+from provisioning.authority.spread import spread
+from provisioning.formats import layout
+from provisioning.formats.layout import SitePaths
+from provisioning.formats.opened import (
     Site,
     SiteError,
     changing,
@@ -36,9 +39,6 @@ from provisioning.authority.opened import (
     open_site,
     read_authority,
 )
-from provisioning.authority.spread import spread
-from provisioning.formats import layout
-from provisioning.formats.layout import SitePaths
 from provisioning.formats.plan import BROKER_NAME, RESERVED_NAMES, OfficerPlan
 from provisioning.formats.secretfiles import open_authority
 from provisioning.registrar import mosquitto

@@ -25,12 +25,12 @@ from protocol.signing import SigningKey
 from provisioning.authority import roles
 from provisioning.authority.modelbundle import install_bundle, link_bundle
 from provisioning.authority.office import Office
-from provisioning.authority.opened import Site, SiteError
 from provisioning.authority.policy_text import floors_of, policy_text
 from provisioning.authority.readme import readme
 from provisioning.authority.spread import spread
 from provisioning.formats import layout
 from provisioning.formats.layout import SitePaths
+from provisioning.formats.opened import Site, SiteError
 from provisioning.formats.plan import (
     AGGREGATOR_NAME,
     REGISTRAR_NAME,

@@ -20,8 +20,8 @@ from protocol.errors import ProtocolError
 from provisioning.authority.consequences import too_few_approvers
 from provisioning.authority.ledger import Ledger
 from provisioning.authority.office import days_left, read_certificate
-from provisioning.authority.opened import Site
 from provisioning.formats import layout, pki
+from provisioning.formats.opened import Site
 from provisioning.formats.plan import BROKER_NAME
 from provisioning.registrar.broker_rights import HEADQUARTERS_ACL
 from runtime.errors import OperationError

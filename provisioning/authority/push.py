@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol.directory import AGGREGATOR, CUSTODIAN, REGISTRAR, Directory, Principal
-from provisioning.authority.opened import Site, SiteError
+from provisioning.formats.opened import Site, SiteError
 from runtime import http
 from runtime.config import TlsConfig
 from runtime.errors import explained

@@ -16,9 +16,9 @@ from provisioning.authority import changes, open_site
 from provisioning.authority.brokerfiles import broker_change, change_broker
 from provisioning.authority.consequences import Consequence, Weight, of_adding
 from provisioning.authority.inspect import SOON_DAYS
-from provisioning.authority.opened import Site, changing
 from provisioning.authority.push import officer_tls, push_directory
 from provisioning.authority.terminal import say_consequences, show_pushed
+from provisioning.formats.opened import Site, changing
 from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder
 from provisioning.formats.plan import OfficerPlan
 from provisioning.registrar import mosquitto

@@ -21,8 +21,8 @@ from provisioning.authority.example import example_toml
 from provisioning.authority.guide import ask_plan
 from provisioning.authority.inspect import Report, inspect_site
 from provisioning.authority.modelbundle import check_bundle, install_bundle
-from provisioning.authority.opened import Site, changing
 from provisioning.authority.terminal import days
+from provisioning.formats.opened import Site, changing
 from provisioning.formats.options import PassphraseFile, SiteFolder
 from provisioning.formats.plan import SitePlan
 from provisioning.formats.secretfiles import PURPOSES, open_authority

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from provisioning.authority import open_site
 from provisioning.fleet.image.errors import ImageError
 from provisioning.fleet.image.settings import CardFile, read_wheels
 from provisioning.fleet.image.software import (
@@ -17,6 +16,7 @@ from provisioning.fleet.image.software import (
     signature_file,
     write_signature,
 )
+from provisioning.formats.opened import open_site
 from provisioning.formats.options import PassphraseFile, SiteFolder
 from provisioning.formats.secretfiles import open_authority
 from runtime.keyfiles import get_passphrase
