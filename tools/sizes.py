@@ -1,66 +1,95 @@
-"""Measure what each kind of machine installs: megabytes and packages, from its lock file.
+"""Say what each kind of machine installs, and see that its role loads with just that.
 
-``python -m tools.sizes`` makes an environment for each of locks/*.lock in a temporary folder,
-installs it, sees that the role loads there, and prints a table for the README.
+``python -m tools.sizes`` reads locks/*.lock, adds up the files of the packages that they name as
+they are installed here, and prints a table for the README. ``--load LOCK`` loads the role with
+every other package out of reach.
 """
 
 from __future__ import annotations
 
-import subprocess
+import argparse
+import importlib
+import importlib.abc
+import re
 import sys
-import tempfile
-import venv
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
+LOCKS = ROOT / "locks"
 LOADED = {
-    "aggregator": ("aggregator.cli", "aggregator.service"),
-    "custodian": ("custodian.cli", "custodian.service"),
+    "aggregator": ("aggregator.cli", "aggregator.service", "aggregator.matching.pool"),
+    "custodian": ("custodian.cli", "custodian.service", "custodian.api"),
     "edge": ("edge_agent.cli", "edge_agent.agent", "provisioning.box.updates.update_cli"),
     "office": ("provisioning.authority.site_cli", "provisioning.fleet.release_cli"),
     "officer": ("officers.query_cli", "officers.trace_cli", "edge_agent.enrol"),
 }
-"""Modules of each that load all of its role."""
+"""Modules that load all of each role."""
+_LOCKED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==", re.MULTILINE)
 
 
-def measure(lock: Path, folder: Path) -> tuple[int, float]:
-    """Install a lock file into ``folder``; return how many packages and MB that is.
+def names_in(lock: Path) -> frozenset[str]:
+    """Return the packages that a lock file names, in lower case with hyphens."""
+    return frozenset(_plain(name) for name in _LOCKED.findall(lock.read_text()))
+
+
+def size_of(name: str) -> int:
+    """Return the bytes that a package has installed here; 0 where it is for another system."""
+    try:
+        files = distribution(name).files or []
+    except PackageNotFoundError:
+        return 0
+    paths = (Path(str(file.locate())) for file in files)
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+class OutOfReach(importlib.abc.MetaPathFinder):
+    """Finds no module of an installed package that a lock file does not name."""
+
+    def __init__(self, allowed: frozenset[str]) -> None:
+        self._allowed = allowed
+        self._owners = packages_distributions()
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Refuse what is of no allowed package; leave the rest to whoever finds it."""
+        owners = {_plain(owner) for owner in self._owners.get(fullname.partition(".")[0], [])}
+        if owners and not owners & (self._allowed | {"sealtrace", "pip", "setuptools"}):
+            raise ModuleNotFoundError(f"{fullname} is not installed on this machine", name=fullname)
+        return None
+
+
+def load(lock: Path) -> None:
+    """Load the role of a lock file with every other package out of reach.
 
     Raises:
-        subprocess.CalledProcessError: it cannot be installed, or the role does not load with it.
+        ImportError: it needs more than the lock file names.
     """
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
-    before = size_of(folder)
-    install = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
-    subprocess.run([*install, "--requirement", str(lock)], check=True)
-    listed = subprocess.run(
-        [python, "-m", "pip", "list", "--format", "freeze"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    packages = [line for line in listed.stdout.splitlines() if "==" in line]
-    own = [line for line in packages if line.partition("==")[0] not in {"pip", "setuptools"}]
-    megabytes = (size_of(folder) - before) / 1e6
-    loads = "; ".join(f"import {module}" for module in LOADED[lock.stem])
-    subprocess.run([str(python), "-c", loads], check=True, cwd=ROOT)
-    return len(own), megabytes
+    sys.meta_path.insert(0, OutOfReach(names_in(lock)))
+    for module in LOADED[lock.stem]:
+        importlib.import_module(module)
 
 
-def size_of(folder: Path) -> int:
-    """Return the bytes of all files below a folder."""
-    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print one row of a table a lock file."""
-    named = [Path(one) for one in arguments or sys.argv[1:]]
+    """Print the table, or load one role."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--load", type=Path, metavar="LOCK", help="load the role of this lock file")
+    asked = parser.parse_args(arguments)
+    if asked.load is not None:
+        load(asked.load)
+        return 0
     sys.stdout.write("| machine | packages | MB |\n| --- | --- | --- |\n")
-    for lock in named or sorted((ROOT / "locks").glob("*.lock")):
-        with tempfile.TemporaryDirectory() as folder:
-            packages, megabytes = measure(lock, Path(folder))
-        sys.stdout.write(f"| `{lock.stem}` | {packages} | {megabytes:,.0f} |\n")
-        sys.stdout.flush()
+    for lock in sorted(LOCKS.glob("*.lock")):
+        sizes = [size for name in names_in(lock) if (size := size_of(name))]
+        sys.stdout.write(f"| `{lock.stem}` | {len(sizes)} | {sum(sizes) / 1e6:,.0f} |\n")
     return 0
 
 
