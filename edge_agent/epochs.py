@@ -220,7 +220,6 @@ class BoardEpochs:
         day_keys_wait_s: how long to wait for all custodians once there are enough.
         may_begin: asked before the camera's very first message: whether receipts that would show
             an earlier life of this box have had time to come.
-        now_ms: the wall clock.
     """
 
     def __init__(
@@ -234,7 +233,6 @@ class BoardEpochs:
         outbox: Outbox,
         day_keys_wait_s: float = 0.0,
         may_begin: Callable[[], bool] = lambda: True,
-        now_ms: Callable[[], int] = system_ms,
     ) -> None:
         self.address = address
         self._trust = trust
@@ -244,7 +242,6 @@ class BoardEpochs:
         self._outbox = outbox
         self._wait_s = day_keys_wait_s
         self._may_begin = may_begin
-        self._now_ms = now_ms
         self._enough_since: dict[int, float] = {}
 
     def sharing(self, epoch: int) -> Sharing:
@@ -257,12 +254,13 @@ class BoardEpochs:
             keys={name: key.key_id for name, key in keys.items()},
         )
 
-    def announce(self, epoch: int, *, first_slot: int) -> EpochKeys:
+    def announce(self, epoch: int, *, first_slot: int, now_ms: int) -> EpochKeys:
         """Draw the roots of a new generation, put its announcement in the outbox, return its keys.
 
         Args:
             epoch: the UTC day.
             first_slot: the first slot whose keys are needed; earlier ones cannot be derived.
+            now_ms: the wall clock by which both were chosen.
 
         Raises:
             CannotAnnounce: too few day keys (yet), or what a first message needs is not known.
@@ -283,9 +281,14 @@ class BoardEpochs:
             generation = self._outbox.announce(
                 camera,
                 epoch,
-                now_ms=self._now_ms(),
+                now_ms=now_ms,
                 build=lambda generation, sequence: self._build(
-                    [bytes(root) for root in roots], sharing, epoch, generation, sequence
+                    [bytes(root) for root in roots],
+                    sharing,
+                    epoch=epoch,
+                    generation=generation,
+                    sequence=sequence,
+                    now_ms=now_ms,
                 ),
             )
             trees = {
@@ -307,7 +310,14 @@ class BoardEpochs:
         return EpochKeys(self.address, epoch, generation, sharing, trees)
 
     def _build(
-        self, roots: list[bytes], sharing: Sharing, epoch: int, generation: int, sequence: int
+        self,
+        roots: list[bytes],
+        sharing: Sharing,
+        *,
+        epoch: int,
+        generation: int,
+        sequence: int,
+        now_ms: int,
     ) -> bytes:
         announcement = announce(
             roots,
@@ -319,7 +329,7 @@ class BoardEpochs:
             custodians=sharing.custodians,
             day_keys=self._keyring.for_epoch(epoch),
             models=self._models,
-            announced_at_ms=self._now_ms(),
+            announced_at_ms=now_ms,
         )
         return announcement.sign(self._board).to_bytes()
 

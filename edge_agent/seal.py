@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import structlog
 
@@ -20,7 +21,7 @@ from edge_agent.config import SealingConfig
 from edge_agent.epochs import BoardEpochs, CannotAnnounce, EpochKeys
 from edge_agent.outbox import Outbox, OutboxFull, SlotName
 from protocol.errors import ScopeExceeded
-from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH
+from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH, slot_start_ms
 from protocol.sealing import (
     LIVE_ENVELOPE,
     SALT_BYTES,
@@ -38,8 +39,14 @@ from runtime.clocksteps import Moment, StepWatch, read_moment, step_between
 from runtime.database import StorageError
 
 _log = structlog.get_logger()
+_T = TypeVar("_T")
 
 MAX_SEGMENT_BYTES = 6 << 20
+_MOST_STEPS = 8
+
+
+class ClockWasSet(Exception):
+    """The clock has been set since the slots and keys at hand were chosen by it."""
 
 
 def _salt(kind: str) -> bytes:
@@ -141,11 +148,11 @@ class CameraSealer:
                 has been set since, their times are corrected. None: they need no correction.
         """
         with self._lock:
-            now = read_moment(self._wall_ms, self._boot_ms)
-            self._look_at_clock(now)
             for sighting in sightings:
+                now = read_moment(self._wall_ms, self._boot_ms)  # anew: one may take seconds
+                self._look_at_clock(now)
                 stamped = moved(sighting, step_between(origin_ms, now))
-                self._put(stamped, self._not_ahead(now_ms))
+                self._put(stamped, min(now_ms, now.wall_ms))
             self.tick(now_ms)
 
     def _put(self, sighting: Sighting, now_ms: int) -> None:
@@ -248,8 +255,7 @@ class CameraSealer:
         """
         with self._lock:
             try:
-                self._look_at_clock(read_moment(self._wall_ms, self._boot_ms))
-                self._seal_due(self._not_ahead(now_ms))
+                self._by_one_clock(lambda: self._seal_due(self._not_ahead(now_ms)))
             except Exception as error:  # a key, a disk or a library: no reason to end a thread
                 self._stumbled(error)
             else:
@@ -291,15 +297,46 @@ class CameraSealer:
         """
         with self._lock:
             try:
-                self._look_at_clock(read_moment(self._wall_ms, self._boot_ms))
-                while self._buckets:
-                    if not self._try_close(min(self._buckets)):
-                        return False
+                if not self._by_one_clock(self._close_all):
+                    return False
             except Exception as error:  # as in `tick`
                 self._stumbled(error)
                 return False
             self._recovered()
             return True
+
+    def _close_all(self) -> bool:
+        while self._buckets:
+            if not self._try_close(min(self._buckets)):
+                return False
+        return True
+
+    def _by_one_clock(self, work: Callable[[], _T]) -> _T:
+        """Do something by the clock as it is; when it is set meanwhile, begin again by the new one.
+
+        What has been sealed before the step stays; what is held is corrected (`_look_at_clock`).
+
+        Raises:
+            ClockWasSet: again and again; nothing that was held is gone.
+        """
+        for _ in range(_MOST_STEPS):
+            self._look_at_clock(read_moment(self._wall_ms, self._boot_ms))
+            try:
+                return work()
+            except ClockWasSet:
+                continue
+        raise ClockWasSet("the clock is set all the time")
+
+    def _still_ms(self) -> int:
+        """Return the wall clock, by which what is at hand has been put into slots.
+
+        Raises:
+            ClockWasSet: it is another clock by now.
+        """
+        now = read_moment(self._wall_ms, self._boot_ms)
+        if step_between(self._steps.origin_ms, now):
+            raise ClockWasSet
+        return now.wall_ms
 
     def _stumbled(self, error: Exception) -> None:
         """Note that sealing failed in a way that nobody foresaw; say so once for each reason."""
@@ -353,7 +390,7 @@ class CameraSealer:
             if begun or not self._epochs.sharing(epoch).improves(keys.sharing):
                 return keys
         try:
-            self._keys = self._epochs.announce(epoch, first_slot=slot)
+            self._keys = self._epochs.announce(epoch, first_slot=slot, now_ms=self._still_ms())
         except (CannotAnnounce, StorageError) as error:
             if str(error) != self._waiting_for:
                 _log.warning("cannot_seal", camera=self.address.camera, reason=str(error))
@@ -474,6 +511,8 @@ class CameraSealer:
     ) -> bytes:
         if self._keys is None:
             raise ScopeExceeded("there are no keys to seal under")
+        # Receivers refuse what was made before its slot: so after corrections too small for a step.
+        sealed_at_ms = max(self._still_ms(), slot_start_ms(name.epoch, name.slot))
         header = Header(
             kind=kind,
             address=self.address,
@@ -483,7 +522,7 @@ class CameraSealer:
             sequence=sequence,
             count=len(sightings),
             models=self._models,
-            sealed_at_ms=self._wall_ms(),
+            sealed_at_ms=sealed_at_ms,
             salt=_salt(kind),
         )
         return sealed(header, sightings, self._keys.slot_keys(name.slot), self._board)

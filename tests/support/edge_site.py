@@ -281,7 +281,6 @@ class Box:
             models={"face": MODEL},
             outbox=self.outbox,
             day_keys_wait_s=self.sealing.day_keys_wait_s,
-            now_ms=self.clock,
         )
         return CameraSealer(
             epochs,

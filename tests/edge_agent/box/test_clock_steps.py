@@ -7,9 +7,10 @@ the aggregator judges it: whatever is dated ahead waits in quarantine and counts
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
-from edge_site import EPOCH, NOON_MS, Box, Site, make_sighting
+from edge_site import EPOCH, NOON_MS, Box, Clock, Site, make_sighting
 
 from aggregator.ingest.checks import check_announcement, check_clock, check_envelope, check_times
 from edge_agent.config import SealingConfig
@@ -20,6 +21,7 @@ from runtime.clocksteps import StepWatch, read_moment
 NewBox = Callable[..., Box]
 SECONDS, HOUR, DAY = 1, 3600, 86_400
 SKEW_MS = 120_000
+STEP_NAMES = ["back", "ahead", "days", "bit"]
 STEPS = {
     "an hour ahead for 20 s": [(HOUR, 20), (-HOUR, 600)],
     "an hour back": [(-HOUR, 600)],
@@ -31,6 +33,20 @@ STEPS = {
     "a second and a half back": [(-1.5, 100)],
     "to and fro": [(HOUR, 5), (-2 * HOUR, 5), (HOUR, 5), (901, 5), (-901, 600)],
 }
+
+
+@dataclass
+class SetMeanwhile(Clock):
+    """A clock that is set between two readings, as it is while somebody works by it."""
+
+    readings: int = 0
+    by_s: float = 0
+
+    def __call__(self) -> int:
+        self.readings -= 1
+        if self.readings == 0:
+            self.set_s(self.by_s)
+        return self.now_ms
 
 
 class Watched:
@@ -133,6 +149,45 @@ def test_nobody_is_lost_when_the_clock_is_set(
         for sighting in one.sightings:
             assert begin_ms - 60_000 <= sighting.last_seen_ms < begin_ms + SLOT_MS
     assert box.outbox.stats().counters["clock_steps"] >= 1
+
+
+@pytest.mark.parametrize(
+    "by_s", [-HOUR, HOUR, -2 * DAY, -0.9], ids=["back", "ahead", "days", "bit"]
+)
+@pytest.mark.parametrize("work", ["live envelopes", "segments", "the last segments"])
+@pytest.mark.parametrize("readings", [2, 3, 5, 9, 15, 21])
+def test_nobody_is_lost_when_the_clock_is_set_while_envelopes_are_sealed(
+    new_box: NewBox, site: Site, by_s: float, work: str, readings: int
+) -> None:
+    clock = SetMeanwhile()
+    sealing = SealingConfig(live_after_s=0.1, grace_s=0, day_keys_wait_s=0, batch=1)
+    box = new_box(clock=clock, sealing=sealing, max_segment_bytes=1000)
+    for name in site.custodian_names:
+        keys = site.day_keys(name, tuple(range(EPOCH - 3, EPOCH + 3)), issued_at_ms=NOON_MS + 1)
+        box.keyring.accept(keys)
+    watched = Watched(box)
+    clock.now_ms = (EPOCH * 96 + 49) * SLOT_MS + 500  # a slot has just begun, 0.5 s ago
+    watched.right = clock.origin_ms
+    before = clock.origin_ms
+    people = [make_sighting(clock.now_ms, seed=seed) for seed in range(8)]
+    if work != "live envelopes":
+        box.sealer.add(people, clock.now_ms, origin_ms=before)
+    if work == "segments":
+        clock.pass_s(SLOT_MS / 1000)
+    clock.readings, clock.by_s = readings, by_s
+    if work == "live envelopes":
+        box.sealer.add(people, clock.now_ms, origin_ms=before)
+    elif work == "segments":
+        box.sealer.tick(clock.now_ms)
+    else:
+        assert box.sealer.finish()
+    clock.readings = 0
+    watched.right = max(before, clock.origin_ms)  # or what is dated ahead waits in quarantine
+    watched.deliver()
+    assert box.sealer.finish()
+    watched.deliver()
+    opened = site.open(watched.stored())
+    assert {seed for one in opened for seed in one.ids} == set(range(8))
 
 
 def test_a_board_that_starts_in_1970_loses_nobody_whom_it_sees_before_the_time_comes(

@@ -393,12 +393,11 @@ def test_a_box_that_knows_nothing_of_its_past_waits_to_hear_of_it(box: Box, site
         models={},
         outbox=box.outbox,
         may_begin=lambda: heard,
-        now_ms=box.clock,
     )
     with pytest.raises(CannotAnnounce, match="never published"):
-        epochs.announce(EPOCH, first_slot=0)
+        epochs.announce(EPOCH, first_slot=0, now_ms=NOON_MS)
     heard = True
-    epochs.announce(EPOCH, first_slot=0)
+    epochs.announce(EPOCH, first_slot=0, now_ms=NOON_MS)
 
 
 @settings(
