@@ -199,7 +199,8 @@ def with_live(state: BoxState, row: Mapping[str, Any] | None) -> BoxState:
         count = sum(int(reject.get("count", 0)) for reject in rejects)
         trouble.append(f"{count} messages refused ({rejects[-1].get('reason', '')})")
     if row.get("quarantined"):
-        trouble.append(f"{row['quarantined']} messages in quarantine")
+        look = "`sealtrace aggregator quarantine`"
+        trouble.append(f"{row['quarantined']} messages in quarantine ({look})")
     return replace(
         state,
         last_seen=None if not seen_ms else datetime.fromtimestamp(int(seen_ms) / 1000, UTC),

@@ -136,7 +136,7 @@ def test_the_list_tells_what_is_known(site: SitePaths, passphrase: bytes) -> Non
     assert live.trouble == (
         "its clock is +200 s off",
         "3 messages refused (clock-skew)",
-        "1 messages in quarantine",
+        "1 messages in quarantine (`sealtrace aggregator quarantine`)",
     )
     assert boxes.with_live(second, None) == second
 
