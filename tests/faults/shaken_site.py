@@ -13,11 +13,11 @@ import tomlkit
 from looping import looping_plan
 from rough_proxy import RoughProxy
 from running_site import SERVERS, RunningSite, read_rows
-from shaken import digests_kept, digests_stored
+from shaken import digests_kept
 from small_disk import CannotMount, mounted
 from supervisor import Supervisor
 
-from aggregator.ingest.positions import QUARANTINED
+from aggregator.ingest.positions import QUARANTINED, STORED
 from demo.local_site import CUSTODIANS, Broker
 from demo.scenario import ClipTruth
 from runtime.errors import OperationError
@@ -36,6 +36,8 @@ class ShakenSite(RunningSite):
         super().__init__(looping_plan(clip, bundle, broker), folder)
         self.proxy = RoughProxy(self.plan.broker.port)
         self.sealed: set[int] = set()
+        self.excused: set[int] = set()
+        """Numbers that were on spoilt pages, and were missed by the aggregator and reported."""
         self.clocks: dict[str, Path] = {}
         self.disks: set[str] = set()
         self.supervisor = Supervisor(self.local.services)
@@ -100,9 +102,36 @@ class ShakenSite(RunningSite):
         """Sequence numbers that wait at the aggregator until a person admits or drops them."""
         return {item.sequence for item in self.numbered("cam-1") if item.outcome == QUARANTINED}
 
+    def runs_now(self) -> dict[int, dict[int, bytes]]:
+        """What the aggregator has, stored or in quarantine: run, sequence number, digest.
+
+        A box that has lost its counters begins a new run of numbers.
+        """
+        runs: dict[int, dict[int, bytes]] = {}
+        for run, number, digest in self.rows(
+            "SELECT q.run, q.sequence, q.digest FROM sequences q JOIN streams s ON s.id = q.stream"
+            " WHERE s.camera = 'cam-1' AND q.outcome IN (?, ?)",
+            STORED,
+            QUARANTINED,
+        ):
+            runs.setdefault(run, {})[number] = digest
+        return runs
+
     def stored_now(self) -> set[int]:
-        """Sequence numbers that the aggregator has, in its store or in quarantine."""
-        return set(digests_stored(self)) | self.quarantined_now()
+        """Sequence numbers that the aggregator has, in its store or in quarantine, in any run."""
+        return {number for run in self.runs_now().values() for number in run}
+
+    def missed_now(self) -> set[int]:
+        """Sequence numbers that the aggregator misses, and says so."""
+        rows = self.rows(
+            "SELECT g.first, g.last FROM gaps g JOIN streams s ON s.id = g.stream"
+            " WHERE s.camera = 'cam-1' AND g.closed_ms IS NULL"
+        )
+        return {number for first, last in rows for number in range(first, last + 1)}
+
+    def count(self) -> int:
+        """Return how many messages the aggregator has, each of each run."""
+        return sum(len(run) for run in self.runs_now().values())
 
     def _sample(self) -> None:
         while not self._stop.wait(0.2):
@@ -115,12 +144,21 @@ class ShakenSite(RunningSite):
     def lost(self) -> list[int]:
         """Return the sealed messages that are neither stored nor on the box any more.
 
+        Of each run every number counts from its first one on, to the last that came or, for the
+        run that goes on, to the last that was given out; the first run begins at 0.
+
         Every number that the box has given out counts. When a quarter hour ends, its segment may
         take back numbers of live envelopes that nobody was handed; the box counts on from there.
         """
         path = self.folder("box-1") / "state" / "outbox.sqlite"
         given = read_rows(path, "SELECT next_sequence FROM camera WHERE name = 'cam-1'")[0][0]
-        return sorted(set(range(given)) - self.kept_now() - self.stored_now())
+        kept, runs = self.kept_now(), self.runs_now()
+        missing = set() if runs else set(range(given))
+        for run, numbers in runs.items():
+            first = 0 if run == min(runs) else min(numbers)
+            end = given if run == max(runs) else max(numbers) + 1
+            missing |= set(range(first, end)) - numbers.keys()
+        return sorted(missing - kept - self.excused)
 
     # ------------------------------------------------------------------ whether it is back
 
@@ -167,8 +205,13 @@ class ShakenSite(RunningSite):
         for name in PROCESSES:
             left = max(5.0, deadline - time.monotonic())
             self.wait(lambda name=name: self.answers(name), f"{name} to work", left)
-        kept = self.kept_now()
-        before = len(self.stored_now())
+        kept, before = digests_kept(self), self.count()
         left = max(10.0, deadline - time.monotonic())
-        self.wait(lambda: kept <= self.stored_now(), "what the box kept to be stored", left)
-        self.wait(lambda: len(self.stored_now()) > before, "a new message to be stored", left)
+        self.wait(lambda: self.has(kept), "what the box kept to be stored", left)
+        self.wait(lambda: self.count() > before, "a new message to be stored", left)
+
+    def has(self, kept: dict[int, bytes]) -> bool:
+        """Whether the aggregator has all of these that the box has not replaced by a segment."""
+        runs, still = self.runs_now(), digests_kept(self)
+        has = {digest for run in runs.values() for digest in run.values()}
+        return all(digest in has or still.get(n) != digest for n, digest in kept.items())
