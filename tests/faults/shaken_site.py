@@ -212,6 +212,12 @@ class ShakenSite(RunningSite):
 
     def has(self, kept: dict[int, bytes]) -> bool:
         """Whether the aggregator has all of these that the box has not replaced by a segment."""
-        runs, still = self.runs_now(), digests_kept(self)
-        has = {digest for run in runs.values() for digest in run.values()}
+        has, still = self._digests(), digests_kept(self)
         return all(digest in has or still.get(n) != digest for n, digest in kept.items())
+
+    def has_digest(self, digest: bytes) -> bool:
+        """Whether the aggregator has this very message."""
+        return digest in self._digests()
+
+    def _digests(self) -> set[bytes]:
+        return {digest for run in self.runs_now().values() for digest in run.values()}
