@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Keep what shares a file or a site in one worker; begin with what takes longest."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group_of(item)))
-    if config.getoption("numprocesses", None):
+    if hasattr(config, "workerinput"):  # one of several that run side by side
         items.sort(key=lambda item: "system" not in item.path.parts)
 
 
