@@ -22,7 +22,7 @@ from provisioning.authority.site_changes_cli import report_change, tell
 from provisioning.authority.terminal import ago, days, say_consequences
 from provisioning.box import box_side_cli
 from provisioning.formats.boxstate import BoxState
-from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder
+from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, cameras_of
 from provisioning.formats.plan import BoxPlan, CameraPlan, anchored_camera
 from provisioning.registrar import office
 from runtime.errors import OperationError
@@ -251,20 +251,7 @@ def _camera(entry: BoxState, name: str) -> str:
 
 
 def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
-    found = []
-    for option in options or []:
-        name, equals, source = option.partition("=")
-        if not equals or not source:
-            raise typer.BadParameter(
-                f"'{redact(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
-                param_hint="--camera",
-            )
-        try:
-            camera = CameraPlan(name=name, source=source)
-        except ValidationError as error:
-            raise typer.BadParameter(f"{name!r}: {_reason(error)}", param_hint="--camera") from None
-        found.append(anchored_camera(camera, Path.cwd()))
-    return tuple(found)
+    return tuple(anchored_camera(camera, Path.cwd()) for camera in cameras_of(options))
 
 
 def _box_plan(name: str, cameras: tuple[CameraPlan, ...]) -> BoxPlan:

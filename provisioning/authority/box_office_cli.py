@@ -13,14 +13,13 @@ from provisioning.authority.consequences import of_darkness
 from provisioning.authority.terminal import say_consequences
 from provisioning.box.firstboot.steps import read_request, write_exchange
 from provisioning.formats.claimfile import ClaimFile
-from provisioning.formats.options import PassphraseFile
+from provisioning.formats.options import PassphraseFile, split_camera
 from provisioning.formats.plan import CameraPlan
 from provisioning.registrar import office
 from provisioning.registrar.publish import Told, publish_now
 from provisioning.registrar.registrar import Registrar
 from runtime.errors import OperationError
 from runtime.fsio import read_file
-from runtime.redaction import redact
 from runtime.terminal import DryRun, reported, say
 
 app = typer.Typer()
@@ -151,13 +150,7 @@ def camera_tables(options: list[str] | None, file: Path | None) -> list[dict[str
             values += parse_toml(text)["cameras"] if file.suffix == ".toml" else parse_json(text)
         except (ValueError, KeyError, TypeError) as error:
             raise OperationError(f"{file} lists no cameras ([[cameras]] in TOML)") from error
-    for option in options or []:
-        name, equals, source = option.partition("=")
-        if not equals or not source:
-            raise typer.BadParameter(
-                f"'{redact(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
-                param_hint="--camera",
-            )
+    for name, source in map(split_camera, options or ()):
         values.append({"name": name, "source": source})
     cameras = TypeAdapter(list[CameraPlan])
     try:

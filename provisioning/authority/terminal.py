@@ -14,7 +14,10 @@ from runtime.terminal import note, say, warn
 def say_consequences(effects: Sequence[Consequence]) -> None:
     """Say what a change will mean, before it is done."""
     for one in effects:
-        (note if one.weight is Weight.SAID else warn)(one.text)
+        if one.weight is Weight.SAID:
+            note(f"note: {one.text}")
+        else:
+            warn(one.text)
 
 
 def days(left: int | None) -> str:

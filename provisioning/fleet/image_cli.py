@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from provisioning.fleet.image.base import Checksum
 from provisioning.fleet.image.build import BuildRequest, BuiltImage, build_image, show_image
@@ -27,7 +26,7 @@ from provisioning.fleet.image.settings import (
 )
 from provisioning.fleet.image.sign_cli import named_software, sign
 from provisioning.fleet.image.software import open_list
-from provisioning.formats.plan import CameraPlan
+from provisioning.formats.options import cameras_of
 from runtime.fsio import read_file, sha256_file
 from runtime.redaction import redact
 from runtime.terminal import reported, say, warn
@@ -184,7 +183,7 @@ def build(
                 ssh_keys=tuple(read_ssh_key(given) for given in ssh_key or ()),
                 wifi=_wifi(wifi, wifi_country, wifi_passphrase_file, is_open=wifi_open),
                 ntp=tuple(ntp or ()),
-                cameras=_cameras(camera),
+                cameras=cameras_of(camera),
                 wheels=on_card,
                 models=read_models(models, [authority]) if models else (),
                 releases=_releases(releases, releases_root, group, public=releases_public_ca),
@@ -248,24 +247,6 @@ def _checksum(
             "page that it is offered on, or put the list beside it; --no-checksum does without"
         )
     return found
-
-
-def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
-    found = []
-    for option in options or []:
-        name, equals, source = option.partition("=")
-        if not equals or not source:
-            raise typer.BadParameter(
-                f"'{redact(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
-                param_hint="--camera",
-            )
-        try:
-            found.append(CameraPlan(name=name, source=source))
-        except ValidationError as error:
-            raise typer.BadParameter(
-                f"{name!r}: {error.errors()[0]['msg']}", param_hint="--camera"
-            ) from None
-    return tuple(found)
 
 
 def _wifi(ssid: str | None, country: str, file: Path | None, *, is_open: bool) -> Wifi | None:

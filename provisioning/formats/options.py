@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
+from provisioning.formats.plan import CameraPlan
 from runtime.officer import OFFICER_ENVIRONMENT
+from runtime.redaction import redact
 
 SiteFolder = Annotated[Path, typer.Argument(metavar="DIR", help="The site's folder.")]
 PassphraseFile = Annotated[
@@ -26,3 +30,32 @@ OfficerFile = Annotated[
         f" {OFFICER_ENVIRONMENT}, else an officer's folder of the site.",
     ),
 ]
+
+
+def split_camera(option: str) -> tuple[str, str]:
+    """Split the ``NAME=URL`` of a ``--camera`` option; a complaint shows no password.
+
+    :raises typer.BadParameter: it is not of that form.
+    """
+    name, equals, source = option.partition("=")
+    if not equals or not source:
+        raise typer.BadParameter(
+            f"'{redact(option)}' is not NAME=URL, such as door=rtsp://10.0.0.7/s1",
+            param_hint="--camera",
+        )
+    return name, source
+
+
+def cameras_of(options: Sequence[str] | None) -> tuple[CameraPlan, ...]:
+    """Return the cameras of ``--camera`` options.
+
+    :raises typer.BadParameter: one is not a camera.
+    """
+    found = []
+    for name, source in map(split_camera, options or ()):
+        try:
+            found.append(CameraPlan(name=name, source=source))
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise typer.BadParameter(f"{name!r}: {reason}", param_hint="--camera") from None
+    return tuple(found)

@@ -10,6 +10,7 @@ import typer
 
 from provisioning.authority import box_cli
 from provisioning.formats.boxstate import BoxState
+from provisioning.formats.options import cameras_of
 from runtime import terminal
 from runtime.terminal import Terminal
 
@@ -38,5 +39,5 @@ def test_neither_the_list_of_boxes_nor_its_json_shows_a_password(
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_no_complaint_about_an_option_repeats_it(address: str) -> None:
     with pytest.raises(typer.BadParameter) as refused:
-        box_cli._cameras([address])
+        cameras_of([address])
     assert "hunter2" not in str(refused.value)
