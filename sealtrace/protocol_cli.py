@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from protocol.conformance import FORMS, NonConformant, check_vector
+from protocol.textformats import parse_json
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.terminal import note, reported, say
@@ -72,8 +72,8 @@ def read_vector(path: Path) -> Mapping[str, Any]:
         FileProblem: it cannot be read.
     """
     try:
-        value = json.loads(read_file(path, _MAX_BYTES))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(read_file(path, _MAX_BYTES))
+    except ValueError as error:
         raise NonConformant(f"{path.name} is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise NonConformant(f"{path.name} is not a JSON object")

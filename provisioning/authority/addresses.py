@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tomllib import TOMLDecodeError
 from typing import Any
 from urllib.parse import urlsplit
 
 from protocol.directory import open_directory
 from protocol.errors import ProtocolError
 from protocol.signing import VerifyKey
+from protocol.textformats import parse_toml
 from runtime.config import MAX_CONFIG_BYTES
 from runtime.errors import OperationError
 from runtime.fsio import read_file
@@ -110,8 +111,8 @@ def drop_in(listed: Sequence[Peer], configurations: Sequence[Path]) -> str:
 def _hosts(path: Path) -> Iterator[tuple[str, str]]:
     """Yield hosts that a configuration names, and where it does."""
     try:
-        values = tomllib.loads(read_file(path, MAX_CONFIG_BYTES).decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = parse_toml(read_file(path, MAX_CONFIG_BYTES).decode())
+    except (UnicodeDecodeError, TOMLDecodeError) as error:
         raise AddressesUnknown(f"{path} is no configuration: {error}; correct it") from error
     for section in ("mqtt", "broker"):
         table = values.get(section)

@@ -13,7 +13,10 @@ from protocol.textformats import parse_json, parse_toml
 from runtime.problems import ProblemError, json_of
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("protocol", "runtime", "custodian", "aggregator", "edge_agent", "provisioning")
+PACKAGES = (
+    "protocol", "runtime", "custodian", "aggregator", "edge_agent", "officers", "provisioning",
+    "models", "demo", "sealtrace",
+)  # fmt: skip
 OF_OUR_OWN = {
     "protocol/textformats.py",
     # columns of our own databases, written by the same program
@@ -22,6 +25,8 @@ OF_OUR_OWN = {
     "custodian/destruction.py",
     "custodian/rounds.py",
     "provisioning/registrar/store.py",
+    # a script for first boot, which reads the claim on its card without our code
+    "provisioning/fleet/image/firstboot_files.py",
     # what ships with the program, and the demo's own processes
     "demo/local_site.py",
     "demo/officers.py",

@@ -177,7 +177,7 @@ def test_an_agent_is_installed_from_its_wheels(desk: Desk, box: Box) -> None:
     assert report.result == "updated", report.message
     assert box.starts == ["- good"]
     current = box.folder / "agents" / "current"
-    assert (current / "provisioning" / "command.py").is_file()
+    assert (current / "sealtrace" / "command.py").is_file()
     mode = (current / "agent_state.txt").stat().st_mode
     assert mode & 0o444 == 0o444
 

@@ -41,6 +41,7 @@ def main(folder: Path, photos: Path, models: Path, clips: Path) -> int:
     [spare] = free_ports(1)
     assert plan.enrolment is not None
     ports = {c.name: urlsplit(c.url).port for c in plan.custodians}
+    ports |= {"headquarters": plan.broker.headquarters}
     ports |= {"broker": plan.broker.port, "aggregator": urlsplit(plan.aggregator.url).port}
     ports |= {"enrolment": urlsplit(plan.enrolment.url).port, "spare": spare}
     (folder / "ports.json").write_text(json.dumps(ports))

@@ -57,7 +57,8 @@ def day(
     offices = custodians | {ports["aggregator"]}
     allowed = {
         "edge run": {ports["broker"]},
-        "aggregator serve": {ports["broker"], *custodians},
+        "broker serve": {ports["spare"]},  # its own, to see that it listens
+        "aggregator serve": {ports["headquarters"], *custodians},
         "enrolment serve": {ports["broker"], *offices},
         "box enrol": {ports["enrolment"]},
         "box renew": {ports["enrolment"]},

@@ -42,7 +42,7 @@ def searched(request: pytest.FixtureRequest) -> Searched:
     templates = subject.open(films.site.sealing("ana"))
     desk, intruder = QueryDesk(films.site), Intruder(films.site.local)
     cameras = [clip.camera for clip in films.truth]
-    case: Case = desk.draft(templates, cameras, *films.window)
+    case: Case = desk.draft(templates, cameras, *films.window, threshold=0.8)
     approvals = [desk.approval(case, name) for name in ("bo", "cy")]
     announcements = [
         data
