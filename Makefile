@@ -41,7 +41,8 @@ demo: setup ## Run the whole system on this machine and check what it promises.
 	$(BIN)/sealtrace demo run $(DEMO_ARGS)
 
 test: setup lint ## Check everything: format, lint, types, import rules, all tests.
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+		--no-loadscope-reorder \
 		--durations 15 $(TEST_ARGS)
 
 lint: $(INSTALLED) ## Check format, lint, types, import rules and licences.

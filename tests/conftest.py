@@ -16,24 +16,13 @@ settings.register_profile("no-deadline", deadline=None)  # no test asserts a tim
 settings.register_profile("few", deadline=None, max_examples=10, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no-deadline"))
 
-_SHARED = ("film_set", "mosquitto_film_set", "quiet_site")
-"""Sites of processes that many files share: their tests stay in one worker."""
 _STATE = Path(__file__).resolve().parent.parent / ".sealtrace"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what shares a file or a site in one worker; begin with what takes longest."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
-    if hasattr(config, "workerinput"):  # one of several that run side by side
+    """Begin with what takes longest where tests run side by side."""
+    if hasattr(config, "workerinput"):
         items.sort(key=lambda item: "system" not in item.path.parts)
-
-
-def _group_of(item: pytest.Item) -> str:
-    used = {*getattr(item, "fixturenames", ())}
-    if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
-        used |= {value for value in item.callspec.params.values() if isinstance(value, str)}
-    return next((name for name in _SHARED if name in used), str(item.path))
 
 
 def _set_up(path: Path, probe: str) -> Path:
