@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import cv2
@@ -72,6 +73,10 @@ def ended(film_set: FilmSet, sources: dict[str, str]) -> Iterator[Service]:
     cameras = [f"--camera={name}={source}" for name, source in sources.items()]
     site.command("box", "add", root, BOX, *cameras, "--push", "--officer", eve)
     config = site.local.paths.box(BOX)
+    # As fast as this machine can: eight films in real time would lose frames on a busy one.
+    start = datetime.fromtimestamp(film_set.slot_ms / 1000 + 60, UTC).isoformat()
+    paced = f'[[cameras]]\npace = "fast"\nrecorded_at = {start}\n'
+    config.write_text(config.read_text().replace("[[cameras]]\n", paced))
     log = site.local.folder / "logs" / f"{BOX}.log"
     run = sealtrace("edge", "run", "--config", str(config), "--exit-when-done")
     box = Service(BOX, run, config.parent, log, site.local.environment)
