@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from provisioning.authority.addresses import drop_in, peers
+from provisioning.formats.options import reported
 from runtime.fsio import atomic_write
-from runtime.terminal import DryRun, reported, say
+from runtime.terminal import DryRun, say
 
 
 def addresses(

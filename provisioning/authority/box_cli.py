@@ -22,13 +22,19 @@ from provisioning.authority.site_changes_cli import report_change, tell
 from provisioning.authority.terminal import ago, days, say_consequences
 from provisioning.box import box_side_cli
 from provisioning.formats.boxstate import BoxState
-from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, cameras_of
+from provisioning.formats.options import (
+    OfficerFile,
+    PassphraseFile,
+    SiteFolder,
+    cameras_of,
+    reported,
+)
 from provisioning.formats.plan import BoxPlan, CameraPlan, anchored_camera
 from provisioning.registrar import office
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.redaction import redact
-from runtime.terminal import DryRun, plain_table, reported, say, show_table
+from runtime.terminal import DryRun, plain_table, say, show_table
 
 app = typer.Typer(
     name="box",

@@ -13,14 +13,14 @@ from provisioning.authority.consequences import of_darkness
 from provisioning.authority.terminal import say_consequences
 from provisioning.box.firstboot.steps import read_request, write_exchange
 from provisioning.formats.claimfile import ClaimFile
-from provisioning.formats.options import PassphraseFile, split_camera
+from provisioning.formats.options import PassphraseFile, reported, split_camera
 from provisioning.formats.plan import CameraPlan
 from provisioning.registrar import office
 from provisioning.registrar.publish import Told, publish_now
 from provisioning.registrar.registrar import Registrar
 from runtime.errors import OperationError
 from runtime.fsio import read_file
-from runtime.terminal import DryRun, reported, say
+from runtime.terminal import DryRun, say
 
 app = typer.Typer()
 _MAX_BYTES = 1 << 20

@@ -19,13 +19,13 @@ from provisioning.authority.inspect import SOON_DAYS
 from provisioning.authority.push import officer_tls, push_directory
 from provisioning.authority.terminal import say_consequences, show_pushed
 from provisioning.formats.opened import Site, changing
-from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder
+from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, reported
 from provisioning.formats.plan import OfficerPlan
 from provisioning.registrar import mosquitto
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import DryRun, reported, say
+from runtime.terminal import DryRun, say
 
 app = typer.Typer()
 _MAX_POLICY = 1 << 20

@@ -23,24 +23,14 @@ from provisioning.authority.inspect import Report, inspect_site
 from provisioning.authority.modelbundle import check_bundle, install_bundle
 from provisioning.authority.terminal import days
 from provisioning.formats.opened import Site, changing
-from provisioning.formats.options import PassphraseFile, SiteFolder
+from provisioning.formats.options import PassphraseFile, SiteFolder, reported
 from provisioning.formats.plan import SitePlan
 from provisioning.formats.secretfiles import PURPOSES, open_authority
 from runtime import keyfiles
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import (
-    DryRun,
-    err,
-    out,
-    plain_table,
-    progress,
-    reported,
-    say,
-    show_table,
-    warn,
-)
+from runtime.terminal import DryRun, err, out, plain_table, progress, say, show_table, warn
 
 app = typer.Typer(
     name="site",

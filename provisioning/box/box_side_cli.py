@@ -18,9 +18,10 @@ from provisioning.box.firstboot.keys import (
     open_keys,
 )
 from provisioning.formats.claimfile import load_claim
+from provisioning.formats.options import reported
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, private_folder
-from runtime.terminal import DryRun, reported, say, warn
+from runtime.terminal import DryRun, say, warn
 
 app = typer.Typer()
 _BoxFolder = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The box's folder.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from pydantic import ValidationError
 
 from provisioning.formats.plan import CameraPlan
+from runtime import terminal
 from runtime.officer import OFFICER_ENVIRONMENT
 from runtime.redaction import redact
 
@@ -30,6 +32,11 @@ OfficerFile = Annotated[
         f" {OFFICER_ENVIRONMENT}, else an officer's folder of the site.",
     ),
 ]
+
+
+def reported() -> AbstractContextManager[None]:
+    """Report failures as `runtime.terminal.reported`; whoever stops one can run it again."""
+    return terminal.reported("stopped; run the same command again to go on")
 
 
 def split_camera(option: str) -> tuple[str, str]:

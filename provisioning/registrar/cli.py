@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from provisioning.formats.options import PassphraseFile
+from provisioning.formats.options import PassphraseFile, reported
 from provisioning.registrar.config import EnrolmentConfig
 from runtime import logs
 from runtime.config import load, render
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import reported, say
+from runtime.terminal import say
 
 app = typer.Typer(
     name="enrolment",

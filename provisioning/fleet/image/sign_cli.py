@@ -17,10 +17,10 @@ from provisioning.fleet.image.software import (
     write_signature,
 )
 from provisioning.formats.opened import open_site
-from provisioning.formats.options import PassphraseFile, SiteFolder
+from provisioning.formats.options import PassphraseFile, SiteFolder, reported
 from provisioning.formats.secretfiles import open_authority
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import DryRun, reported, say
+from runtime.terminal import DryRun, say
 
 
 def sign(
