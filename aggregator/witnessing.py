@@ -2,7 +2,7 @@
 
 One thread, ``witness``, carries checkpoints around: it fetches each log's, proves to each other
 role that the log only grew since that role last looked, and hands the cosignature back. It decides
-nothing: a role cosigns only what it has checked itself (PROTOCOL.md, "Audit log").
+nothing: a role cosigns only what it has checked itself (docs/protocol.md, "Audit").
 """
 
 from __future__ import annotations

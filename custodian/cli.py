@@ -75,7 +75,6 @@ def serve(
     after a restart of the machine, or until `sealtrace custodian confirm-clock`.
 
     Examples:
-
       sealtrace custodian serve --config custodian.toml --passphrase-file /run/secrets/passphrase
 
       sealtrace custodian serve --config custodian.toml --check
@@ -166,7 +165,6 @@ def status(
     """Ask the running custodian how it is: keys, clock, policy, log. Exit code 1 with an alarm.
 
     Examples:
-
       sealtrace custodian status --config custodian.toml
 
       sealtrace custodian status --config custodian.toml --json
@@ -224,7 +222,6 @@ def confirm_clock(
     may be running.
 
     Examples:
-
       sealtrace custodian confirm-clock --config custodian.toml
 
       sealtrace custodian confirm-clock --config custodian.toml --yes

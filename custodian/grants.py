@@ -1,6 +1,6 @@
 """Grant what a verified request covers: seal the keys of exactly those slots, log that, answer.
 
-PROTOCOL.md, "Keys of a camera's day", point 5, and "Audit log". Whatever can fail comes before the
+docs/protocol.md, "Keys of a camera's day", point 5, and "Audit". Whatever can fail comes before the
 log entry, so that the log tells of no grant that never left; and no grant leaves that the log does
 not tell of. An announcement that cannot be opened is listed with its reason; a request of which
 nothing can be opened is refused, and the refusal is logged, whatever went wrong.
@@ -220,7 +220,9 @@ class Granter:
 
 
 def reason_of(error: Exception) -> str:
-    """Return a refusal's reason as it is logged and answered: ``retention-ended: the day's ...``
+    """Return a refusal's reason as it is logged and answered.
+
+    For example ``retention-ended: the day's ...``.
 
     Of an error that is no refusal of the protocol only the kind is told: its text may hold secrets.
     """
@@ -232,7 +234,8 @@ def reason_of(error: Exception) -> str:
 def _check_answer(signed: Signed) -> None:
     """Check that an answer can be sent.
 
-    :raises MessageTooLarge: nobody would take it.
+    Raises:
+        MessageTooLarge: nobody would take it.
     """
     size = len(signed.to_bytes())
     if size > MAX_MESSAGE_BYTES:

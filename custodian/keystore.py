@@ -1,6 +1,6 @@
 """The day keys: one sealing key a UTC day, in one sealed file, each gone for good after its day.
 
-PROTOCOL.md, "Keys of a camera's day", points 2 and 6. The file is sealed under the custodian's
+docs/protocol.md, "Keys of a camera's day", points 2 and 6. The file is sealed under the custodian's
 passphrase (`runtime.keyfiles`, fresh salt and nonce at each writing). Whenever it is written anew,
 the former file is kept under a second name until the new one is durable, then overwritten and
 removed, so that a destroyed key does not live on in an old copy. Flash storage may keep old blocks

@@ -2,7 +2,7 @@
 
 Pure: the caller brings the time, the directory, the policy and the withdrawals it knows of. Nothing
 that the aggregator merely says counts: the query, the approvals, the withdrawals and the boards'
-announcements are each signed by those whose word it is (PROTOCOL.md, "Subject query").
+announcements are each signed by those whose word it is (docs/protocol.md, "Queries").
 """
 
 from __future__ import annotations
@@ -88,10 +88,11 @@ class Decision:
 def open_request(signed: Signed, site: Site, *, now_ms: int, clock_skew_ms: int) -> OpenedRequest:
     """Verify who sent a request and when; read what it brings.
 
-    :raises SignatureInvalid, UnknownSigner, PrincipalRevoked: not signed by the site's aggregator,
-        or a withdrawal in it is not genuine.
-    :raises MalformedMessage: it is not a grant request.
-    :raises ClockSkew: it is dated more than ``clock_skew_ms`` from now.
+    Raises:
+        SignatureInvalid, UnknownSigner, PrincipalRevoked: not signed by the site's aggregator, or a
+            withdrawal in it is not genuine.
+        MalformedMessage: it is not a grant request.
+        ClockSkew: it is dated more than ``clock_skew_ms`` from now.
     """
     directory = site.directory
     request = GrantRequest.parse(signed.verify(directory.resolver(AGGREGATOR)))
@@ -120,11 +121,14 @@ def decide(
 ) -> Decision:
     """Judge an opened request.
 
-    :param withdrawals: every withdrawal known for its query.
-    :raises NotAuthorized: its subclass says why nothing may be opened.
-    :raises SignatureInvalid, MalformedMessage: the query, an approval or the matcher's key is not
-        a genuine one.
-    :raises ProtocolError: nothing of what was asked can be opened; the first reason why.
+    Args:
+        withdrawals: every withdrawal known for its query.
+
+    Raises:
+        NotAuthorized: its subclass says why nothing may be opened.
+        SignatureInvalid, MalformedMessage: the query, an approval or the matcher's key is not a
+            genuine one.
+        ProtocolError: nothing of what was asked can be opened; the first reason why.
     """
     approvals = [Signed.parse(data, kind=APPROVAL_KIND) for data in opened.request.approvals]
     authorized = authorize(

@@ -432,7 +432,6 @@ def _grid(
     trusted: list[str],
 ) -> tuple[int, int]:
     """Keep a picture with a grid, and the points so far, in it; the picture's (height, width)."""
-
     stills.check_target(still, force=force)
     finder = _finder(settings, bundle, trusted, _vision(settings, camera))
     if finder is None and not show_faces:

@@ -1,7 +1,7 @@
 """The keys of a camera's day: drawn here, shared among the custodians, forgotten slot by slot.
 
-PROTOCOL.md, "Keys of a camera's day". Roots exist only while an announcement is made; what is held
-after it cannot derive the key of a slot that has passed.
+docs/protocol.md, "Keys of a camera's day". Roots exist only while an announcement is made; what is
+held after it cannot derive the key of a slot that has passed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Seal one camera's sightings: live envelopes within seconds, one segment when a slot has ended.
 
-PROTOCOL.md, "Envelope". Plain sightings are held in memory until their slot's segment is sealed,
-then wiped, and the slot's keys are dropped. Slots are sealed strictly one after the other: nothing
-of a slot is sealed before the segment of the one before it, and nothing under a dropped key.
+docs/protocol.md, "Envelopes". Plain sightings are held in memory until their slot's segment is
+sealed, then wiped, and the slot's keys are dropped. Slots are sealed strictly one after the other:
+nothing of a slot is sealed before the segment of the one before it, and nothing under a dropped
+key.
 """
 
 from __future__ import annotations

@@ -312,7 +312,8 @@ class Fetcher:
 def _hold_against(witness: str, seen: Checkpoint, entries: Sequence[bytes]) -> None:
     """Check that a log, as it was just handed out, holds what a witness has cosigned of it.
 
-    :raises LogInconsistent: it does not (``LogForked``: two histories of one length).
+    Raises:
+        LogInconsistent: it does not (``LogForked``: two histories of one length).
     """
     if seen.size > len(entries):
         raise LogInconsistent(

@@ -52,7 +52,8 @@ class Admissions:
     def parse(cls, payload: bytes) -> Admissions:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a list of admissions, or lists others than boxes.
+        Raises:
+            MalformedMessage: it is not a list of admissions, or lists others than boxes.
         """
         fields = Fields(decode(payload, what="admissions"), what="admissions")
         fields.version()
@@ -115,12 +116,15 @@ def open_admissions(
 ) -> Admissions:
     """Verify and read a registrar's list.
 
-    :param directory: the authority's own, which names the registrar.
-    :param newest: the newest list seen so far, if any.
-    :param kept: it was believed before and kept by ourselves: then it counts although its registrar
-        has been revoked since, so that no revocation in it is forgotten at a restart.
-    :raises SignatureInvalid: not signed by the registrar in force, or of another site.
-    :raises DirectoryRollback: older than ``newest``.
+    Args:
+        directory: the authority's own, which names the registrar.
+        newest: the newest list seen so far, if any.
+        kept: it was believed before and kept by ourselves: then it counts although its registrar
+            has been revoked since, so that no revocation in it is forgotten at a restart.
+
+    Raises:
+        SignatureInvalid: not signed by the registrar in force, or of another site.
+        DirectoryRollback: older than ``newest``.
     """
     signed = Signed.parse(data, kind=ADMISSIONS_KIND)
     resolve = directory.historic_resolver(REGISTRAR) if kept else directory.resolver(REGISTRAR)

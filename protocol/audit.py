@@ -1,6 +1,6 @@
 """Audit the logs offline: what was signed for, who agreed, and whether each opening was allowed.
 
-PROTOCOL.md, "Audit log". Pure: takes the copies of the logs, the directory and the policies, gives
+docs/protocol.md, "Audit". Pure: takes the copies of the logs, the directory and the policies, gives
 a report. It trusts no role: grants are authorized again here, from the signatures in their entries.
 Without an auditor's key only what stands in the clear is checked, and the report says so.
 """
@@ -73,12 +73,13 @@ def audit(
 ) -> Report:
     """Audit copies of the logs; never raises for what is wrong in them: that is the report.
 
-    :param policies: every policy at hand, by digest; a grant is held against the one it names.
-    :param now_ms: when the copies were taken: entries younger than a quarter of an hour need no
-        cosignature yet.
-    :param witnessed: what each role says that it cosigned last, by role, asked of it directly:
-        checkpoints with the role's own cosignature. None: nobody was asked.
-    :param editions: the digests of the signed directory and admissions that are at hand.
+    Args:
+        policies: every policy at hand, by digest; a grant is held against the one it names.
+        now_ms: when the copies were taken: entries younger than a quarter of an hour need no
+            cosignature yet.
+        witnessed: what each role says that it cosigned last, by role, asked of it directly:
+            checkpoints with the role's own cosignature. None: nobody was asked.
+        editions: the digests of the signed directory and admissions that are at hand.
     """
     findings: list[Finding] = []
     summaries: list[LogSummary] = []

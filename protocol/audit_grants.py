@@ -55,8 +55,9 @@ class _Taken:
 class GrantAudit:
     """Holds grants, their receipts and the matches of all logs against one another.
 
-    :param queries: what the first pass learned of queries, approvals and withdrawals.
-    :param present: the origins of the logs at hand.
+    Args:
+        queries: what the first pass learned of queries, approvals and withdrawals.
+        present: the origins of the logs at hand.
     """
 
     def __init__(

@@ -48,8 +48,9 @@ class OpenedEntry:
 def octets(body: Mapping[str, Any], name: str) -> bytes:
     """Return a byte string out of a body.
 
-    :raises LookupError, TypeError: there is none of that name (``bytes`` of a number would
-        allocate as many zeros as a dishonest role likes).
+    Raises:
+        LookupError, TypeError: there is none of that name (``bytes`` of a number would allocate as
+            many zeros as a dishonest role likes).
     """
     value = body[name]
     if not isinstance(value, bytes):

@@ -43,7 +43,8 @@ class Cover:
 def historic_keeper_key(directory: Directory, origin: str) -> VerifyKey:
     """Return the key of whoever keeps the log ``origin``, in force or revoked.
 
-    :raises UnknownSigner: the directory knows no such role.
+    Raises:
+        UnknownSigner: the directory knows no such role.
     """
     actor = origin.rpartition("/")[2]
     principal = directory.principals.get(actor)
@@ -59,7 +60,8 @@ def historic_keeper_key(directory: Directory, origin: str) -> VerifyKey:
 class WitnessAudit:
     """Checks who cosigned one log, and how far.
 
-    :param root_at: the root over so many of the entries that are held.
+    Args:
+        root_at: the root over so many of the entries that are held.
     """
 
     def __init__(
@@ -95,8 +97,9 @@ class WitnessAudit:
     ) -> Iterator[Cosignature]:
         """Hold what each witness says that it cosigned of this log against the copy.
 
-        :param key: the log's own, None if it is nobody's.
-        :param held: how many entries the copy has.
+        Args:
+            key: the log's own, None if it is nobody's.
+            held: how many entries the copy has.
         """
         ahead: dict[str, int] = {}
         for witness, texts in sorted(witnessed.items()):

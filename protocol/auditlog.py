@@ -2,7 +2,7 @@
 
 Hashing is RFC 9162's Merkle tree (`protocol.merkle`); a checkpoint is C2SP ``tlog-checkpoint`` in
 the C2SP ``signed-note`` form, a witness's line is C2SP ``tlog-cosignature`` (cosignature/v1).
-PROTOCOL.md, "Audit log".
+docs/protocol.md, "Audit".
 
 Kinds of entries and their sealed bodies:
 
@@ -131,7 +131,8 @@ class Entry:
     def parse(cls, data: bytes) -> Entry:
         """Read a leaf.
 
-        :raises MalformedMessage: it is not an entry.
+        Raises:
+            MalformedMessage: it is not an entry.
         """
         fields = Fields(decode(data, what="log entry"), what="log entry")
         fields.version()
@@ -150,8 +151,9 @@ class Entry:
     def open(self, auditor: str, key: hpke.PrivateKey) -> dict[str, Any]:
         """Open the body as ``auditor``.
 
-        :raises AuthenticationFailed: not sealed to this auditor, or altered.
-        :raises MalformedMessage: what was sealed is not a map.
+        Raises:
+            AuthenticationFailed: not sealed to this auditor, or altered.
+            MalformedMessage: what was sealed is not a map.
         """
         sealed = self.body.get(auditor, b"")
         context = [self.kind, self.time_ms, self.actor, self.query_id]
@@ -212,7 +214,8 @@ def sign_checkpoint(checkpoint: Checkpoint, key: SigningKey) -> str:
 def parse_checkpoint(text: str) -> tuple[Checkpoint, list[tuple[str, bytes]]]:
     """Split a signed note into its checkpoint and its signature lines (name, blob).
 
-    :raises CheckpointInvalid: it does not have the form.
+    Raises:
+        CheckpointInvalid: it does not have the form.
     """
     note, gap, signatures = text.partition("\n\n")
     lines = note.split("\n")
@@ -244,7 +247,8 @@ def parse_checkpoint(text: str) -> tuple[Checkpoint, list[tuple[str, bytes]]]:
 def verify_checkpoint(text: str, *, origin: str, key: VerifyKey) -> Checkpoint:
     """Verify a checkpoint that the log ``origin`` signed.
 
-    :raises CheckpointInvalid: of another log, or not signed by it.
+    Raises:
+        CheckpointInvalid: of another log, or not signed by it.
     """
     checkpoint, signatures = parse_checkpoint(text)
     if checkpoint.origin != origin:
@@ -263,7 +267,8 @@ def verify_checkpoint(text: str, *, origin: str, key: VerifyKey) -> Checkpoint:
 def signed_alone(text: str, *, origin: str, key: VerifyKey) -> str:
     """Return a checkpoint with the log's own signature and none of the others that it carries.
 
-    :raises CheckpointInvalid: of another log, or not signed by it.
+    Raises:
+        CheckpointInvalid: of another log, or not signed by it.
     """
     verify_checkpoint(text, origin=origin, key=key)
     note, gap, signatures = text.partition("\n\n")
@@ -284,7 +289,8 @@ def cosign(checkpoint: Checkpoint, *, witness: str, key: SigningKey, time_s: int
 def verify_cosignature(text: str, *, witness: str, key: VerifyKey) -> int:
     """Verify the line of ``witness`` on a checkpoint; return its time in seconds.
 
-    :raises CheckpointInvalid: the witness has not cosigned this checkpoint.
+    Raises:
+        CheckpointInvalid: the witness has not cosigned this checkpoint.
     """
     checkpoint, signatures = parse_checkpoint(text)
     wanted = key_id(witness, _COSIGNATURE, key)
@@ -302,8 +308,9 @@ def verify_cosignature(text: str, *, witness: str, key: VerifyKey) -> int:
 def check_entries(entries: Sequence[bytes], checkpoint: Checkpoint) -> None:
     """Hold the entries of a log against a checkpoint of it (its first ``size`` entries).
 
-    :raises LogInconsistent: there are fewer entries than the checkpoint counts.
-    :raises EntryAltered: they do not hash to its root.
+    Raises:
+        LogInconsistent: there are fewer entries than the checkpoint counts.
+        EntryAltered: they do not hash to its root.
     """
     if len(entries) < checkpoint.size:
         raise LogInconsistent(
@@ -318,10 +325,13 @@ def check_consistency(
 ) -> None:
     """Check that ``later`` only appends to ``earlier`` (RFC 9162 section 2.1.4).
 
-    :param proof: `protocol.merkle_proofs`' form; not needed when the sizes are equal or ``earlier``
-        is empty.
-    :raises LogForked: one size, two roots.
-    :raises LogInconsistent: another log, shrunk, or the proof fails.
+    Args:
+        proof: `protocol.merkle_proofs`' form; not needed when the sizes are equal or ``earlier`` is
+            empty.
+
+    Raises:
+        LogForked: one size, two roots.
+        LogInconsistent: another log, shrunk, or the proof fails.
     """
     if earlier.origin != later.origin or later.size < earlier.size:
         raise LogInconsistent(f"{later.origin}: not a continuation of what was seen before")
@@ -344,7 +354,8 @@ def check_inclusion(
 ) -> None:
     """Check that ``entry`` is number ``index`` (from 0) of the log at ``checkpoint``.
 
-    :raises EntryAltered: it is not.
+    Raises:
+        EntryAltered: it is not.
     """
     try:
         check_inclusion_form(proof, leaf_hash(entry), index, checkpoint.size, checkpoint.root)

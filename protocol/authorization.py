@@ -1,7 +1,8 @@
 """Whether a subject query may open anything: the decision that every custodian takes for itself.
 
-PROTOCOL.md, "Subject query" and "Policy". Pure: the caller brings the clock. The aggregator runs
-the same check to give a clear answer early; only the custodians' check opens anything.
+docs/protocol.md, "Queries", and "Directory and policy". Pure: the caller brings the clock. The
+aggregator runs the same check to give a clear answer early; only the custodians' check opens
+anything.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class AuthorizedQuery:
 def open_query(signed: Signed, directory: Directory) -> tuple[Query, str]:
     """Verify a signed query; return it and its requester.
 
-    :raises SignatureInvalid: not signed by an investigator of the site.
+    Raises:
+        SignatureInvalid: not signed by an investigator of the site.
     """
     query = Query.parse(signed.verify(directory.resolver(INVESTIGATOR)))
     if query.site != directory.site:
@@ -80,7 +82,8 @@ def open_query(signed: Signed, directory: Directory) -> tuple[Query, str]:
 def check_policy(query: Query, policy: Policy, *, now_ms: int) -> None:
     """Hold a query against the policy.
 
-    :raises NotAuthorized: its subclass says what is wrong.
+    Raises:
+        NotAuthorized: its subclass says what is wrong.
     """
     if now_ms >= policy.programme_ends_ms:
         raise ProgrammeEnded("the programme has ended: nothing is granted any more")
@@ -117,7 +120,8 @@ def check_policy(query: Query, policy: Policy, *, now_ms: int) -> None:
 def _check_templates(query: Query, policy: Policy) -> None:
     """Hold what is compared against the policy: each kind and model used, and none besides.
 
-    :raises PolicyViolation: a threshold is below its floor or has none, or is for nothing.
+    Raises:
+        PolicyViolation: a threshold is below its floor or has none, or is for nothing.
     """
     brought = {(t.modality, t.model) for subject in query.subjects for t in subject.templates}
     for modality in sorted(set(query.modalities) - {modality for modality, _ in brought}):
@@ -151,9 +155,12 @@ def authorize(
 ) -> AuthorizedQuery:
     """Decide whether a query is authorized, from signatures alone.
 
-    :param withdrawals: all that are known for this query; one is enough to stop it.
-    :raises SignatureInvalid, MalformedMessage: the query itself is not a genuine one.
-    :raises NotAuthorized: its subclass says why nothing may be opened.
+    Args:
+        withdrawals: all that are known for this query; one is enough to stop it.
+
+    Raises:
+        SignatureInvalid, MalformedMessage: the query itself is not a genuine one.
+        NotAuthorized: its subclass says why nothing may be opened.
     """
     query, requester = open_query(signed_query, directory)
     check_policy(query, policy, now_ms=now_ms)
@@ -181,7 +188,8 @@ def check_approval(
 ) -> str:
     """Check one approval; return the approver's name.
 
-    :raises ApprovalInvalid: not an approver's valid signature over this query and policy.
+    Raises:
+        ApprovalInvalid: not an approver's valid signature over this query and policy.
     """
     if approval.kind != APPROVAL_KIND:
         raise ApprovalInvalid("that is not an approval")
@@ -205,7 +213,8 @@ def check_approval(
 def check_withdrawal(withdrawal: Signed, directory: Directory) -> Withdrawal:
     """Check that an officer who may withdraw signed this; return its content.
 
-    :raises SignatureInvalid, MalformedMessage: not a genuine withdrawal.
+    Raises:
+        SignatureInvalid, MalformedMessage: not a genuine withdrawal.
     """
     if withdrawal.kind != WITHDRAWAL_KIND:
         raise NotAuthorized("that is not a withdrawal")

@@ -46,9 +46,12 @@ class NonConformant(ProtocolError):
 def check_vector(form: str, vector: Vector, beside: Beside) -> int:
     """Check a vector; return how many things were compared.
 
-    :param form: which of `FORMS` it is.
-    :param beside: gives the vectors that this one refers to.
-    :raises NonConformant: the first thing that does not come out.
+    Args:
+        form: which of `FORMS` it is.
+        beside: gives the vectors that this one refers to.
+
+    Raises:
+        NonConformant: the first thing that does not come out.
     """
     check = _CHECKS.get(form)
     if check is None:

@@ -1,6 +1,6 @@
 """A custodian's signed day keys: one sealing key a UTC day, published ahead, destroyed after it.
 
-PROTOCOL.md, "Keys of a camera's day", points 2 and 6.
+docs/protocol.md, "Keys of a camera's day", points 2 and 6.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class DayKeys:
     def parse(cls, payload: bytes, *, custodian: str) -> DayKeys:
         """Read a verified payload of ``custodian``.
 
-        :raises MalformedMessage: it is not a list of day keys.
+        Raises:
+            MalformedMessage: it is not a list of day keys.
         """
         fields = Fields(decode(payload, what="day keys"), what="day keys")
         fields.version()

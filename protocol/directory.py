@@ -35,11 +35,12 @@ MAX_CAMERAS_PER_BOX = 64
 class Principal:
     """One box, custodian, aggregator or officer.
 
-    :param duties: what it may sign as; an officer may hold more than one.
-    :param seal_key: for officers and the aggregator: what is sealed to them.
-    :param cameras: for boxes: the cameras that it may speak for.
-    :param url: for custodians and the aggregator: where their HTTP interface is.
-    :param revoked_at_ms: from when on it is refused, or None.
+    Args:
+        duties: what it may sign as; an officer may hold more than one.
+        seal_key: for officers and the aggregator: what is sealed to them.
+        cameras: for boxes: the cameras that it may speak for.
+        url: for custodians and the aggregator: where their HTTP interface is.
+        revoked_at_ms: from when on it is refused, or None.
     """
 
     name: str
@@ -66,7 +67,8 @@ class Principal:
     def from_value(cls, value: object) -> Principal:
         """Read a decoded map.
 
-        :raises MalformedMessage: it is not a principal.
+        Raises:
+            MalformedMessage: it is not a principal.
         """
         fields = Fields(value, what="principal")
         seal_key = fields.optional("seal_key", fields.raw)
@@ -101,7 +103,8 @@ class Directory:
     def sign(self, authority: SigningKey) -> Signed:
         """Sign as the site's authority.
 
-        :raises MalformedMessage: two in force have one key (:meth:`shared_keys`).
+        Raises:
+            MalformedMessage: two in force have one key (:meth:`shared_keys`).
         """
         self._require_keys_of_their_own()
         payload = {
@@ -118,7 +121,8 @@ class Directory:
     def parse(cls, payload: bytes) -> Directory:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a directory, or contradicts itself.
+        Raises:
+            MalformedMessage: it is not a directory, or contradicts itself.
         """
         fields = Fields(decode(payload, what="directory"), what="directory")
         fields.version()
@@ -148,8 +152,9 @@ class Directory:
     def require(self, name: str, duty: str) -> Principal:
         """Return the principal in force ``name`` that holds ``duty``.
 
-        :raises UnknownSigner: not listed, or without that duty.
-        :raises PrincipalRevoked: it has been revoked.
+        Raises:
+            UnknownSigner: not listed, or without that duty.
+            PrincipalRevoked: it has been revoked.
         """
         principal = self.principals.get(name)
         if principal is None or duty not in principal.duties:
@@ -176,7 +181,8 @@ class Directory:
     def box_of_camera(self, camera: str) -> Principal:
         """Return the box in force that speaks for ``camera``.
 
-        :raises UnknownSigner: no box does.
+        Raises:
+            UnknownSigner: no box does.
         """
         for principal in self.with_duty(BOX):
             if camera in principal.cameras:
@@ -215,7 +221,8 @@ class Directory:
     def revoke(self, name: str, *, at_ms: int) -> Directory:
         """Return the next version of the directory with ``name`` revoked.
 
-        :raises UnknownSigner: not listed.
+        Raises:
+            UnknownSigner: not listed.
         """
         principal = self.principals.get(name)
         if principal is None:
@@ -245,9 +252,12 @@ def open_directory(
 ) -> Directory:
     """Verify and read a signed directory.
 
-    :param newest: the newest directory seen so far, if any.
-    :raises SignatureInvalid: not signed by the site's authority, or of another site.
-    :raises DirectoryRollback: older than ``newest``.
+    Args:
+        newest: the newest directory seen so far, if any.
+
+    Raises:
+        SignatureInvalid: not signed by the site's authority, or of another site.
+        DirectoryRollback: older than ``newest``.
     """
     payload = Signed.parse(data, kind=DIRECTORY_KIND).verify(authority_resolver(authority))
     directory = Directory.parse(payload)

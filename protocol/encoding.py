@@ -56,12 +56,15 @@ def decode(
     ``MAX_DEPTH`` arrays and maps within one another, and more items than ``max_items`` or than the
     size allows: ``FREE_ITEMS`` and one more for every ``BYTES_AN_ITEM`` bytes.
 
-    :param what: what the bytes should be, for the error text.
-    :param max_items: how many items (keys counted) the schema can have at most; a parser that
-        reads what nobody has signed yet says it as tightly as it can.
-    :raises MessageTooLarge: over ``max_bytes``; nothing has been parsed.
-    :raises MalformedMessage: not CBOR, not deterministic, too deep, too many items, or followed by
-        more bytes.
+    Args:
+        what: what the bytes should be, for the error text.
+        max_items: how many items (keys counted) the schema can have at most; a parser that reads
+            what nobody has signed yet says it as tightly as it can.
+
+    Raises:
+        MessageTooLarge: over ``max_bytes``; nothing has been parsed.
+        MalformedMessage: not CBOR, not deterministic, too deep, too many items, or followed by more
+            bytes.
     """
     if len(data) > max_bytes:
         raise MessageTooLarge(f"{what} has {len(data)} bytes; the limit is {max_bytes}")
@@ -77,7 +80,8 @@ def decode(
 def byte_strings(data: bytes, *, what: str) -> Iterator[bytes]:
     """Yield the byte strings of a CBOR sequence (RFC 8742), one after the other.
 
-    :raises MalformedMessage: something else is met, or the last one is cut short.
+    Raises:
+        MalformedMessage: something else is met, or the last one is cut short.
     """
     at = 0
     while at < len(data):
@@ -108,7 +112,8 @@ class _Refused(Exception):
 def _read(data: bytes, most: int) -> Any:  # noqa: PLR0912, PLR0915 - flat: it is fast so
     """Return the value of ``data``; ``most`` is how many items it may have.
 
-    :raises _Refused, IndexError, UnicodeDecodeError: see :func:`decode`.
+    Raises:
+        _Refused, IndexError, UnicodeDecodeError: see :func:`decode`.
     """
     size = len(data)
     at = 0
@@ -243,7 +248,8 @@ def decode_base64(text: str | bytes, *, what: str) -> bytes:
 
     The last character of other readings has bits to spare: one value would have several spellings.
 
-    :raises MalformedMessage: it is not base64, or not as an encoder writes it.
+    Raises:
+        MalformedMessage: it is not base64, or not as an encoder writes it.
     """
     spelt = text.encode("utf-8", "replace") if isinstance(text, str) else bytes(text)
     try:

@@ -2,8 +2,8 @@
 
 For m of n custodians there is one root for each subset of m - 1 of them, and a custodian receives
 every root whose subset it is not in. Any m custodians hold all roots together; m - 1 always lack
-one (replicated secret sharing; M. Ito, A. Saito, T. Nishizeki, GLOBECOM 1987). PROTOCOL.md, "Keys
-of a camera's day", points 1 and 2.
+one (replicated secret sharing; M. Ito, A. Saito, T. Nishizeki, GLOBECOM 1987). docs/protocol.md,
+"Keys of a camera's day", points 1 and 2.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _SHARE = "epoch-share"
 def excluded_subsets(custodians: Sequence[str], threshold: int) -> list[frozenset[str]]:
     """Return, in the order of the roots, the custodians that do **not** receive each root.
 
-    :raises MalformedMessage: not 1 <= threshold <= number of distinct custodians <= 9.
+    Raises:
+        MalformedMessage: not 1 <= threshold <= number of distinct custodians <= 9.
     """
     names = sorted(set(custodians))
     if len(names) != len(custodians) or not 1 <= threshold <= len(names) <= MAX_CUSTODIANS:
@@ -102,7 +103,8 @@ class Announcement:
     def parse(cls, payload: bytes, *, box: str) -> Announcement:
         """Read a verified payload signed by ``box``.
 
-        :raises MalformedMessage: it is not an announcement.
+        Raises:
+            MalformedMessage: it is not an announcement.
         """
         fields = Fields(decode(payload, what="epoch announcement"), what="epoch announcement")
         fields.version()
@@ -133,8 +135,9 @@ class Announcement:
     def open_share(self, custodian: str, key: hpke.PrivateKey) -> dict[int, bytes]:
         """Open the roots of ``custodian``: number of the root to its 32 bytes.
 
-        :raises ShareInvalid: no share, for another key, or it does not fit the commitments.
-        :raises AuthenticationFailed: the share has been altered.
+        Raises:
+            ShareInvalid: no share, for another key, or it does not fit the commitments.
+            AuthenticationFailed: the share has been altered.
         """
         share = self.shares.get(custodian)
         # The seal would not open either; the id tells a share for another key from an altered one.
@@ -179,9 +182,12 @@ def announce(
 ) -> Announcement:
     """Share freshly drawn ``roots`` (32 random bytes each, one a subset) among ``custodians``.
 
-    :param day_keys: custodian to its public key of the epoch; at least ``threshold`` of them.
-    :raises ShareInvalid: too few day keys: nobody could ever open the epoch.
-    :raises MalformedMessage: not one root a subset.
+    Args:
+        day_keys: custodian to its public key of the epoch; at least ``threshold`` of them.
+
+    Raises:
+        ShareInvalid: too few day keys: nobody could ever open the epoch.
+        MalformedMessage: not one root a subset.
     """
     names = sorted(custodians)
     subsets = excluded_subsets(names, threshold)

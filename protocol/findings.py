@@ -83,9 +83,10 @@ class FindingKind(StrEnum):
 class Finding:
     """One thing that is not as it should be.
 
-    :param origin: the log that it is about.
-    :param index: the entry, counted from 0, or None when it is about the log as a whole.
-    :param query: hex of the query id, or None.
+    Args:
+        origin: the log that it is about.
+        index: the entry, counted from 0, or None when it is about the log as a whole.
+        query: hex of the query id, or None.
     """
 
     kind: FindingKind
@@ -166,7 +167,8 @@ class OfficerCount:
 class Report:
     """The outcome of an audit.
 
-    :param auditor: whose key opened the bodies, or None: then only the structure was checked.
+    Args:
+        auditor: whose key opened the bodies, or None: then only the structure was checked.
     """
 
     site: str

@@ -1,8 +1,8 @@
 """Grants: what m custodians release so that exactly the scope of an authorized query opens.
 
-PROTOCOL.md, "Keys of a camera's day", point 5. The aggregator sends the query, its approvals, the
-matcher's fresh key and the boards' announcements; each custodian decides alone, then answers with
-the few tree nodes that cover the scope, sealed to the matcher's key.
+docs/protocol.md, "Keys of a camera's day", point 5. The aggregator sends the query, its approvals,
+the matcher's fresh key and the boards' announcements; each custodian decides alone, then answers
+with the few tree nodes that cover the scope, sealed to the matcher's key.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class GrantRequest:
     def parse(cls, payload: bytes) -> GrantRequest:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a grant request.
+        Raises:
+            MalformedMessage: it is not a grant request.
         """
         fields = Fields(decode(payload, what="grant request"), what="grant request")
         fields.version()
@@ -109,7 +110,8 @@ class Scope:
     def from_value(cls, value: object) -> Scope:
         """Read a decoded array.
 
-        :raises MalformedMessage: it is not a scope.
+        Raises:
+            MalformedMessage: it is not a scope.
         """
         if (
             not isinstance(value, list)
@@ -148,8 +150,9 @@ class GrantedKeys:
     def from_value(cls, value: object) -> GrantedKeys:
         """Read a decoded array; the nodes must cover exactly the scope, no more and no less.
 
-        :raises MalformedMessage: it is not granted keys.
-        :raises ScopeExceeded: the nodes are not those of the scope.
+        Raises:
+            MalformedMessage: it is not granted keys.
+            ScopeExceeded: the nodes are not those of the scope.
         """
         try:
             scope = Scope.from_value(value[0])  # type: ignore[index]
@@ -235,7 +238,8 @@ class Grant:
     def parse(cls, payload: bytes) -> Grant:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a grant.
+        Raises:
+            MalformedMessage: it is not a grant.
         """
         fields = Fields(decode(payload, what="grant"), what="grant")
         fields.version()
@@ -264,8 +268,9 @@ class Grant:
     def open(self, matcher: hpke.PrivateKey) -> list[GrantedKeys]:
         """Open the released nodes; they must be for the scopes that the grant states.
 
-        :raises AuthenticationFailed: altered, or sealed to another matcher or for another query.
-        :raises ScopeExceeded: it releases something else than it states.
+        Raises:
+            AuthenticationFailed: altered, or sealed to another matcher or for another query.
+            ScopeExceeded: it releases something else than it states.
         """
         opened = matcher.open(
             self.sealed, purpose=_GRANT, context=[self.grant_id, self.query_digest]
@@ -316,7 +321,8 @@ class EpochKeys:
     def key(self, slot: int, label: str) -> ModalityKey:
         """Return the key of one modality of one slot.
 
-        :raises ScopeExceeded: not granted.
+        Raises:
+            ScopeExceeded: not granted.
         """
         leaves = self._leaves.get(label, {}).get(slot)
         if leaves is None:
@@ -336,9 +342,12 @@ class EpochKeys:
     ) -> Opening:
         """Return the key that ``commitment`` (32 bytes) commits to.
 
-        :param doubted: custodians known to have lied; of no concern where all agree.
-        :raises ScopeExceeded: not granted.
-        :raises KeyCommitmentMismatch: what the custodians released is another key.
+        Args:
+            doubted: custodians known to have lied; of no concern where all agree.
+
+        Raises:
+            ScopeExceeded: not granted.
+            KeyCommitmentMismatch: what the custodians released is another key.
         """
         key = self.key(slot, label)
         if not hmac.compare_digest(key.commitment, commitment):
@@ -348,7 +357,8 @@ class EpochKeys:
     def narrowed(self, slots: range) -> EpochKeys:
         """Return the keys of some consecutive slots of this scope.
 
-        :raises ScopeExceeded: a slot among them was not granted.
+        Raises:
+            ScopeExceeded: a slot among them was not granted.
         """
         scope = self._narrow(slots)
         leaves = {
@@ -371,10 +381,13 @@ class EpochKeys:
 def combine(announcement: Announcement, grants: Sequence[GrantedKeys]) -> EpochKeys:
     """Put the custodians' nodes for one announcement together.
 
-    :param grants: one a custodian, all for the same scope of this announcement.
-    :raises ScopeExceeded: they are for another announcement, or not all of one scope.
-    :raises ShareInvalid: two custodians released different keys for the same root.
-    :raises SharesMissing: a root is covered by nobody: too few custodians granted.
+    Args:
+        grants: one a custodian, all for the same scope of this announcement.
+
+    Raises:
+        ScopeExceeded: they are for another announcement, or not all of one scope.
+        ShareInvalid: two custodians released different keys for the same root.
+        SharesMissing: a root is covered by nobody: too few custodians granted.
     """
     if not grants:
         raise SharesMissing("no custodian granted anything")

@@ -49,7 +49,8 @@ class PublicKey:
     Whoever gives out a point of small order (RFC 7748, 6.1) gives out a key that no library seals
     to: found out only when there is something to seal, that would be too late.
 
-    :raises MalformedMessage: it is none, or nothing can be sealed to it.
+    Raises:
+        MalformedMessage: it is none, or nothing can be sealed to it.
     """
 
     __slots__ = ("_key", "raw")
@@ -86,7 +87,8 @@ class PublicKey:
     def seal(self, plaintext: bytes, *, purpose: str, context: list[object]) -> bytes:
         """Seal ``plaintext`` to this key; it opens only with the same purpose and context.
 
-        :raises MalformedMessage: nothing can be sealed to it: its X25519 half has a small order.
+        Raises:
+            MalformedMessage: nothing can be sealed to it: its X25519 half has a small order.
         """
         try:
             return SUITE.encrypt(plaintext, self._key, info=_info(purpose, context))
@@ -123,7 +125,8 @@ class PrivateKey:
     def open(self, sealed: bytes, *, purpose: str, context: list[object]) -> bytes:
         """Open what was sealed to this key for ``purpose`` and ``context``.
 
-        :raises AuthenticationFailed: altered, sealed to another key, or for another purpose.
+        Raises:
+            AuthenticationFailed: altered, sealed to another key, or for another purpose.
         """
         try:
             return SUITE.decrypt(sealed, self._key, info=_info(purpose, context))

@@ -2,7 +2,7 @@
 
 From a root, ``HMAC(root, "sealtrace/v1/tree/" + label)`` is the top of the tree of that modality;
 then left = HMAC(node, 0x00), right = HMAC(node, 0x01), depth 7; leaves 0 to 95 are the slots. A
-slot's key needs the leaf of **every** root (PROTOCOL.md, "Keys of a camera's day").
+slot's key needs the leaf of **every** root (docs/protocol.md, "Keys of a camera's day").
 
 The modality is split off at the top, not below the slot: so a grant for a window is the same few
 nodes whatever modalities it covers, and what it does not cover cannot be derived from it.
@@ -75,7 +75,8 @@ def tree_top(root: bytes, label: str) -> Node:
 def cover(first: int, last: int) -> list[tuple[int, int]]:
     """Return the fewest ``(level, index)`` whose leaves are exactly the slots ``first..last``.
 
-    :raises ScopeExceeded: not a non-empty range of slots 0 to 95.
+    Raises:
+        ScopeExceeded: not a non-empty range of slots 0 to 95.
     """
     if not 0 <= first <= last < SLOTS_PER_EPOCH:
         raise ScopeExceeded(f"slots {first} to {last} are not a range of a day's slots")
@@ -95,7 +96,8 @@ def cover(first: int, last: int) -> list[tuple[int, int]]:
 def descend(node: Node, level: int, index: int) -> Node:
     """Derive the node at ``(level, index)`` below ``node``.
 
-    :raises ScopeExceeded: it is not below ``node``.
+    Raises:
+        ScopeExceeded: it is not below ``node``.
     """
     if level < node.level or index >> (level - node.level) != node.index:
         raise ScopeExceeded("that key is not below the node")
@@ -155,7 +157,8 @@ class PuncturableTree:
     def leaf(self, slot: int) -> bytes:
         """Return the leaf of ``slot``, 32 bytes.
 
-        :raises ScopeExceeded: the slot has been forgotten or does not exist.
+        Raises:
+            ScopeExceeded: the slot has been forgotten or does not exist.
         """
         for node in self._nodes:
             if slot in node.slots and slot < SLOTS_PER_EPOCH:

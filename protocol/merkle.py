@@ -136,7 +136,8 @@ def verify_inclusion(
 ) -> None:
     """Check that the leaf with hash ``hashed`` is number ``leaf`` under the root (2.1.3.2).
 
-    :raises ProofInvalid: it is not, as far as this path shows.
+    Raises:
+        ProofInvalid: it is not, as far as this path shows.
     """
     _require_hashes(path)
     if not 0 <= leaf < size <= MAX_SIZE:
@@ -161,7 +162,8 @@ def verify_consistency(
 ) -> None:
     """Check that the later tree only appends to the earlier one (2.1.4.2).
 
-    :raises ProofInvalid: it does not, as far as this path shows.
+    Raises:
+        ProofInvalid: it does not, as far as this path shows.
     """
     _require_hashes(path)
     if not 0 < earlier <= later <= MAX_SIZE or (earlier == later) != (not path):

@@ -27,7 +27,8 @@ _MAX_PATH = 64
 def inclusion_form(leaf: int, size: int, subtree: Subtrees) -> dict[str, object]:
     """Return the proof that leaf number ``leaf`` (from 0) is among the first ``size``.
 
-    :raises ProofInvalid: there is no such leaf.
+    Raises:
+        ProofInvalid: there is no such leaf.
     """
     siblings = inclusion_path(leaf, size, subtree)
     return {
@@ -41,7 +42,8 @@ def inclusion_form(leaf: int, size: int, subtree: Subtrees) -> dict[str, object]
 def consistency_form(earlier: int, later: int, subtree: Subtrees) -> dict[str, object]:
     """Return the proof that the tree of ``later`` leaves appends to that of ``earlier``.
 
-    :raises ProofInvalid: the earlier tree is empty, or not the smaller one.
+    Raises:
+        ProofInvalid: the earlier tree is empty, or not the smaller one.
     """
     if not 0 < earlier < later:
         raise ProofInvalid(f"nothing leads from {earlier} entries to {later}")
@@ -60,7 +62,8 @@ def check_inclusion_form(
 ) -> None:
     """Check that the leaf with hash ``hashed`` is number ``leaf`` (from 0) under the root.
 
-    :raises ProofInvalid: it is not, as far as this proof shows.
+    Raises:
+        ProofInvalid: it is not, as far as this proof shows.
     """
     if not 0 <= leaf < size:
         raise ProofInvalid(f"there is no entry {leaf} among {size}")
@@ -84,7 +87,8 @@ def check_consistency_form(
 ) -> None:
     """Check that the later tree only appends to the earlier one.
 
-    :raises ProofInvalid: it does not, as far as this proof shows.
+    Raises:
+        ProofInvalid: it does not, as far as this proof shows.
     """
     if not 0 < earlier < later:
         raise ProofInvalid(f"nothing leads from {earlier} entries to {later}")

@@ -21,7 +21,8 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 def require_name(value: object, *, what: str) -> str:
     """Return ``value`` if it is a name: lower-case letters, digits and inner hyphens, 1 to 64.
 
-    :raises MalformedMessage: otherwise.
+    Raises:
+        MalformedMessage: otherwise.
     """
     if not isinstance(value, str) or _NAME.fullmatch(value) is None:
         raise MalformedMessage(
@@ -80,7 +81,8 @@ RECEIPT = "receipt"
 def parse_camera_topic(topic: str) -> tuple[CameraAddress, str]:
     """Split ``st/v1/{site}/{box}/{camera}/{leaf}``.
 
-    :raises MalformedMessage: the topic has another form.
+    Raises:
+        MalformedMessage: the topic has another form.
     """
     parts = topic.split("/")
     if len(parts) != 6 or "/".join(parts[:2]) != TOPIC_ROOT:

@@ -1,6 +1,6 @@
 """The site's policy: a signed TOML file that custodians hold themselves.
 
-PROTOCOL.md, "Subject query". People read and sign the TOML; programs verify the signature over
+docs/protocol.md, "Queries". People read and sign the TOML; programs verify the signature over
 its very bytes before they parse it.
 """
 
@@ -65,7 +65,8 @@ class Policy:
 def sign_policy(text: bytes, authority: SigningKey) -> bytes:
     """Return the detached signature file of a policy; the policy is parsed first.
 
-    :raises MalformedMessage: it is not a policy.
+    Raises:
+        MalformedMessage: it is not a policy.
     """
     parse_policy(text)
     signed = sign(POLICY_KIND, text, authority)
@@ -77,8 +78,9 @@ def open_policy(
 ) -> Policy:
     """Verify a policy file against its detached signature, then read it.
 
-    :raises SignatureInvalid: altered, or not signed by the site's authority.
-    :raises PolicyMismatch: of another site.
+    Raises:
+        SignatureInvalid: altered, or not signed by the site's authority.
+        PolicyMismatch: of another site.
     """
     value = decode(signature, what="policy signature", max_bytes=1024, max_items=3)
     if (
@@ -103,7 +105,8 @@ def open_policy(
 def parse_policy(text: bytes) -> Policy:
     """Read a policy's TOML; callers that act on it use :func:`open_policy`.
 
-    :raises MalformedMessage: a key is missing, unknown or out of range.
+    Raises:
+        MalformedMessage: a key is missing, unknown or out of range.
     """
     try:
         values = parse_toml(text.decode())

@@ -1,6 +1,6 @@
 """Subject queries, approvals and withdrawals.
 
-PROTOCOL.md, "Subject query". A query names its subjects by pseudonym and their templates by a
+docs/protocol.md, "Queries". A query names its subjects by pseudonym and their templates by a
 salted digest; the templates themselves go sealed to the matcher alone (`protocol.templates`).
 """
 
@@ -45,11 +45,12 @@ class Subject:
 class Query:
     """A subject query: who, where, when, how and why.
 
-    :param window_from_ms, window_to_ms: whole slots; ``to`` is exclusive and may lie ahead.
-    :param live: whether the slot that is running may be opened before it ends.
-    :param thresholds: model id to the comparison score that makes a candidate.
-    :param expected_false: false candidates to expect, as shown before anyone signed.
-    :param policy_digest: the policy that requester and approvers saw.
+    Args:
+        window_from_ms, window_to_ms: whole slots; ``to`` is exclusive and may lie ahead.
+        live: whether the slot that is running may be opened before it ends.
+        thresholds: model id to the comparison score that makes a candidate.
+        expected_false: false candidates to expect, as shown before anyone signed.
+        policy_digest: the policy that requester and approvers saw.
     """
 
     query_id: bytes
@@ -114,7 +115,8 @@ class Query:
     def parse(cls, payload: bytes) -> Query:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a query, or its window is not of whole slots.
+        Raises:
+            MalformedMessage: it is not a query, or its window is not of whole slots.
         """
         fields = Fields(decode(payload, what="query"), what="query")
         fields.version()
@@ -189,7 +191,8 @@ class MatcherKey:
     def parse(cls, payload: bytes) -> MatcherKey:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a matcher's key.
+        Raises:
+            MalformedMessage: it is not a matcher's key.
         """
         fields = Fields(decode(payload, what="matcher key"), what="matcher key")
         fields.version()
@@ -224,7 +227,8 @@ class Approval:
     def parse(cls, payload: bytes) -> Approval:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not an approval.
+        Raises:
+            MalformedMessage: it is not an approval.
         """
         fields = Fields(decode(payload, what="approval"), what="approval")
         fields.version()
@@ -259,7 +263,8 @@ class Withdrawal:
     def parse(cls, payload: bytes) -> Withdrawal:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a withdrawal.
+        Raises:
+            MalformedMessage: it is not a withdrawal.
         """
         fields = Fields(decode(payload, what="withdrawal"), what="withdrawal")
         fields.version()

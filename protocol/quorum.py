@@ -71,7 +71,8 @@ def distinct_reach(
 
     Two names with one key are one witness, and the keeper's own key is none.
 
-    :param reach: witness to the size of the newest checkpoint that it has cosigned.
+    Args:
+        reach: witness to the size of the newest checkpoint that it has cosigned.
     """
     kept_by = principals.get(keeper)
     by_key: dict[bytes, int] = {}

@@ -1,8 +1,8 @@
 """Keys from the grants of custodians of whom some may lie: what opens is what the box sealed under.
 
-PROTOCOL.md, "Grants". Where all agree there is one key a slot, and nothing more to do. Where two
-contradict each other nobody can tell from the grants alone who is right; the public commitment in
-front of every sealed block can. Any m of the custodians hold all roots, so the block opens under
+docs/protocol.md, "Grants". Where all agree there is one key a slot, and nothing more to do. Where
+two contradict each other nobody can tell from the grants alone who is right; the public commitment
+in front of every sealed block can. Any m of the custodians hold all roots, so the block opens under
 what some m of them released together, and whoever released something else did not tell the truth.
 With at most 9 custodians there are at most 126 such groups, tried only where there is a dispute.
 """
@@ -26,8 +26,9 @@ _Leaves = Mapping[str, Mapping[int, bytes]]
 def check_released(announcement: Announcement, custodian: str, keys: GrantedKeys) -> None:
     """Check that a custodian released exactly the roots that the box shared with it.
 
-    :raises ScopeExceeded: the keys are for another announcement.
-    :raises ShareInvalid: the box shared nothing with it, or other roots.
+    Raises:
+        ScopeExceeded: the keys are for another announcement.
+        ShareInvalid: the box shared nothing with it, or other roots.
     """
     scope = keys.scope
     stated = (announcement.address, announcement.epoch, announcement.generation)
@@ -46,10 +47,13 @@ def reconcile(announcement: Announcement, released: Mapping[str, GrantedKeys]) -
     The slots are those that at least m of them released: their clocks may straddle the beginning
     of a slot, and one that names fewer slots keeps none closed.
 
-    :param released: custodian to its keys, each of them through :func:`check_released`; all for
-        the same labels and from the same first slot on.
-    :raises ScopeExceeded: they are not.
-    :raises SharesMissing: fewer than m custodians released anything.
+    Args:
+        released: custodian to its keys, each of them through :func:`check_released`; all for the
+            same labels and from the same first slot on.
+
+    Raises:
+        ScopeExceeded: they are not.
+        SharesMissing: fewer than m custodians released anything.
     """
     threshold = announcement.threshold
     if len(released) < threshold:
@@ -85,8 +89,9 @@ class DisputedKeys(EpochKeys):
     def key(self, slot: int, label: str) -> ModalityKey:
         """Return the key of one modality of one slot, if all who released it agree.
 
-        :raises ScopeExceeded: not granted.
-        :raises ShareInvalid: they contradict one another.
+        Raises:
+            ScopeExceeded: not granted.
+            ShareInvalid: they contradict one another.
         """
         leaves = self._leaves_of(slot, label)
         merged = _merged(leaves, leaves)
@@ -99,9 +104,12 @@ class DisputedKeys(EpochKeys):
     ) -> Opening:
         """Return the key that ``commitment`` commits to, and who released something else.
 
-        :param doubted: custodians known to have lied, whose word is tried last.
-        :raises ScopeExceeded: not granted.
-        :raises KeyCommitmentMismatch: no m of the custodians released that key.
+        Args:
+            doubted: custodians known to have lied, whose word is tried last.
+
+        Raises:
+            ScopeExceeded: not granted.
+            KeyCommitmentMismatch: no m of the custodians released that key.
         """
         leaves = self._leaves_of(slot, label)
         tried: set[tuple[bytes, ...]] = set()
@@ -121,7 +129,8 @@ class DisputedKeys(EpochKeys):
     def narrowed(self, slots: range) -> DisputedKeys:
         """Return the keys of some consecutive slots of this scope.
 
-        :raises ScopeExceeded: a slot among them was not granted.
+        Raises:
+            ScopeExceeded: a slot among them was not granted.
         """
         return DisputedKeys(self._narrow(slots), self._threshold, self._released)
 

@@ -1,7 +1,7 @@
 """What a query leaves behind: candidates sealed to the investigator, and the decisions on them.
 
-PROTOCOL.md, "What an attacker gets": results that are kept are sealed to the investigators, so
-the aggregator that stores them cannot read them.
+docs/threat-model.md: results that are kept are sealed to the investigators, so the aggregator that
+stores them cannot read them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Candidate:
     ) -> Candidate:
         """Open a candidate as the investigator who asked.
 
-        :raises AuthenticationFailed: another investigator's, of another query, or altered.
+        Raises:
+            AuthenticationFailed: another investigator's, of another query, or altered.
         """
         opened = investigator.open(sealed, purpose=_CANDIDATE, context=[query_digest])
         fields = Fields(decode(opened, what="candidate"), what="candidate")
@@ -131,7 +132,8 @@ class Decision:
     def parse(cls, payload: bytes) -> Decision:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a decision.
+        Raises:
+            MalformedMessage: it is not a decision.
         """
         fields = Fields(decode(payload, what="decision"), what="decision")
         fields.version()

@@ -45,7 +45,7 @@ _KINDS = frozenset({LIVE_ENVELOPE, SEGMENT})
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an envelope says in the clear (PROTOCOL.md, "Envelope").
+    """What an envelope says in the clear (docs/protocol.md, "Envelopes").
 
     ``models`` maps the modality of each template block to its model id; ``salt`` is 8 random
     bytes a seal; ``sequence`` counts a camera's envelopes and announcements without a gap.
@@ -86,7 +86,8 @@ class Header:
     def parse(cls, data: bytes) -> Header:
         """Read a header.
 
-        :raises MalformedMessage: it is not one.
+        Raises:
+            MalformedMessage: it is not one.
         """
         value = decode(
             data, what="envelope header", max_bytes=_MAX_HEADER_BYTES, max_items=_HEADER_ITEMS
@@ -112,7 +113,8 @@ class Header:
 def read_models(models: Mapping[str, object]) -> dict[str, str]:
     """Check a map of modality to model id.
 
-    :raises MalformedMessage: another modality, or an id that is not a text.
+    Raises:
+        MalformedMessage: another modality, or an id that is not a text.
     """
     if not set(models) <= {FACE, APPEARANCE}:
         raise MalformedMessage("models are given for another modality than face or appearance")
@@ -127,7 +129,8 @@ def read_models(models: Mapping[str, object]) -> dict[str, str]:
 def model_dimension(model_id: str) -> int:
     """Return the template dimension that a model id states: ``name-192@hash[+name-512@hash]``.
 
-    :raises ModelMismatch: the id does not have that form.
+    Raises:
+        ModelMismatch: the id does not have that form.
     """
     if len(model_id) > 256 or not model_id.isprintable():
         raise ModelMismatch("a model id is not a printable text of at most 256 characters")
@@ -156,7 +159,8 @@ class Blocks:
     def parse(cls, data: bytes) -> Blocks:
         """Split a segment's ciphertext (or an opened live envelope's).
 
-        :raises MalformedMessage: it is not ``[face, appearance / null, meta]``.
+        Raises:
+            MalformedMessage: it is not ``[face, appearance / null, meta]``.
         """
         value = decode(data, what="envelope blocks", max_items=_PARTS)
         if (
@@ -186,7 +190,8 @@ def seal_block(
 def opened_size(block: bytes | memoryview) -> int:
     """Return how many bytes a sealed block opens to.
 
-    :raises MalformedMessage: it is shorter than an empty seal.
+    Raises:
+        MalformedMessage: it is shorter than an empty seal.
     """
     size = len(block) - SEAL_OVERHEAD
     if size < 0:
@@ -205,8 +210,9 @@ def open_block_into(
 ) -> None:
     """Open one block straight into ``out``, which has exactly :func:`opened_size` bytes.
 
-    :raises KeyCommitmentMismatch: this is not the key that the block was sealed under.
-    :raises AuthenticationFailed: block or header have been altered; ``out`` is undefined.
+    Raises:
+        KeyCommitmentMismatch: this is not the key that the block was sealed under.
+        AuthenticationFailed: block or header have been altered; ``out`` is undefined.
     """
     view = memoryview(block)
     opened_size(view)
@@ -249,7 +255,8 @@ class Envelope:
     def parse(cls, data: bytes) -> Envelope:
         """Split an envelope and read its header; nothing is verified yet.
 
-        :raises MalformedMessage, MessageTooLarge: it is not an envelope.
+        Raises:
+            MalformedMessage, MessageTooLarge: it is not an envelope.
         """
         value = decode(data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES, max_items=_PARTS)
         if (
@@ -264,7 +271,8 @@ class Envelope:
     def verify(self, resolve: Callable[[str], VerifyKey]) -> None:
         """Check the board's signature.
 
-        :raises SignatureInvalid: see :meth:`protocol.signing.Signed.verify`.
+        Raises:
+            SignatureInvalid: see :meth:`protocol.signing.Signed.verify`.
         """
         payload = encode([self.header_bytes, self.ciphertext])
         Signed(ENVELOPE_KIND, self.header.address.box, payload, self.signature).verify(resolve)
@@ -272,8 +280,9 @@ class Envelope:
     def blocks(self, live_key: ModalityKey | None = None) -> Blocks:
         """Return the sealed blocks; a live envelope needs the slot's ``live`` key.
 
-        :raises KeyCommitmentMismatch, AuthenticationFailed: the outer seal does not open.
-        :raises MalformedMessage: a live envelope and no key.
+        Raises:
+            KeyCommitmentMismatch, AuthenticationFailed: the outer seal does not open.
+            MalformedMessage: a live envelope and no key.
         """
         if self.header.kind == SEGMENT:
             return Blocks.parse(self.ciphertext)

@@ -2,7 +2,7 @@
 
 A board that was stolen or changed could share its keys so that one custodian opens them alone, or
 somebody who is none. So each custodian holds an announcement against the directory before it opens
-its share. PROTOCOL.md, "Keys of a camera's day", point 2.
+its share. docs/protocol.md, "Keys of a camera's day", point 2.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ LARGEST_LEAD_MS = 10 * 60_000
 class SharingRule:
     """Among whom keys are to be shared, and how many of them must agree.
 
-    :param until_ms: when another rule came into force here; None: this one is in force.
+    Args:
+        until_ms: when another rule came into force here; None: this one is in force.
     """
 
     threshold: int
@@ -46,9 +47,12 @@ class SharingRule:
 def check_sharing(announcement: Announcement, rules: Sequence[SharingRule], *, now_ms: int) -> None:
     """Check that an announcement shares its keys by a rule that was in force when it was made.
 
-    :param rules: of the directories that are and were in force; none of them: nothing passes.
-    :raises ShareInvalid: it does not: fewer or other custodians than the site's could open it.
-    :raises ClockSkew: it is dated ahead of now, or more than a day before its own day.
+    Args:
+        rules: of the directories that are and were in force; none of them: nothing passes.
+
+    Raises:
+        ShareInvalid: it does not: fewer or other custodians than the site's could open it.
+        ClockSkew: it is dated ahead of now, or more than a day before its own day.
     """
     made_ms = announcement.announced_at_ms
     if made_ms > now_ms + LARGEST_LEAD_MS:

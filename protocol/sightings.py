@@ -1,7 +1,7 @@
 """Sightings, their templates and encounters, and the columns in which a batch of them is sealed.
 
-A batch is columnar (PROTOCOL.md, "Envelope"): the **face block** is ``count`` rows of ``d`` int8
-and one little-endian float32, so that opened blocks laid end to end are one matrix; the **meta
+A batch is columnar (docs/protocol.md, "Envelopes"): the **face block** is ``count`` rows of ``d``
+int8 and one little-endian float32, so that opened blocks laid end to end are one matrix; the **meta
 block** is everything else. A template is ``int8 row x scale`` and has unit length; a sighting
 without a usable template has a zero row and scale 0, which scores 0 against everything.
 """
@@ -71,9 +71,14 @@ class Sighting:
 def quantise_template(vector: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.int8], float]:
     """Quantise an L2-normalised template to int8.
 
-    :param vector: (d,) floating point, not all zero.
-    :returns: (d,) int8 and the scale that makes it unit length again.
-    :raises MalformedMessage: not a finite, non-zero vector.
+    Args:
+        vector: (d,) floating point, not all zero.
+
+    Returns:
+        (d,) int8 and the scale that makes it unit length again.
+
+    Raises:
+        MalformedMessage: not a finite, non-zero vector.
     """
     values = np.asarray(vector, dtype=np.float64)
     if values.ndim != 1 or not 0 < values.size <= MAX_DIMENSION or not np.isfinite(values).all():
@@ -106,8 +111,11 @@ def split_rows(
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """View an opened template block as (n, d) int8 rows and copy out the (n,) float32 scales.
 
-    :param block: flat uint8 of n x (d + 4) bytes.
-    :raises MalformedMessage: the length is not a multiple of a row.
+    Args:
+        block: flat uint8 of n x (d + 4) bytes.
+
+    Raises:
+        MalformedMessage: the length is not a multiple of a row.
     """
     width = row_bytes(dimension)
     if block.ndim != 1 or block.size % width:
@@ -120,7 +128,8 @@ def split_rows(
 def encode_template_block(sightings: Sequence[Sighting], dimension: int) -> bytearray:
     """Lay the sightings' face templates out as rows; the caller wipes the result.
 
-    :raises MalformedMessage: a template has another dimension.
+    Raises:
+        MalformedMessage: a template has another dimension.
     """
     block = bytearray(len(sightings) * row_bytes(dimension))
     table = np.frombuffer(block, np.uint8).reshape(len(sightings), row_bytes(dimension))
@@ -197,7 +206,8 @@ def encode_meta(sightings: Sequence[Sighting]) -> bytes:
 
     The padding keeps the number of encounters from showing in the length of the seal.
 
-    :raises MalformedMessage: a value does not fit its column.
+    Raises:
+        MalformedMessage: a value does not fit its column.
     """
     met = [(row, e) for row, s in enumerate(sightings) for e in s.encounters]
     try:
@@ -226,7 +236,8 @@ def encode_meta(sightings: Sequence[Sighting]) -> bytes:
 def decode_meta(data: bytes, *, count: int) -> BatchMeta:
     """Decode an opened meta block of ``count`` sightings.
 
-    :raises MalformedMessage: padding, columns or their lengths are wrong.
+    Raises:
+        MalformedMessage: padding, columns or their lengths are wrong.
     """
     body = data.rstrip(b"\x00")
     if not body.endswith(b"\x80"):

@@ -55,7 +55,8 @@ class VerifyKey:
     def verify_bytes(self, signature: bytes, message: bytes) -> None:
         """Check a signature over bytes as they are.
 
-        :raises SignatureInvalid: it does not verify.
+        Raises:
+            SignatureInvalid: it does not verify.
         """
         try:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
@@ -124,7 +125,8 @@ class Signed:
     def parse(cls, data: bytes, *, kind: str, max_bytes: int = MAX_MESSAGE_BYTES) -> Signed:
         """Split the outer array only; the payload stays unread until :meth:`verify`.
 
-        :raises MalformedMessage: not a signed message of ``kind``.
+        Raises:
+            MalformedMessage: not a signed message of ``kind``.
         """
         value = decode(data, what=f"signed {kind}", max_bytes=max_bytes, max_items=_ITEMS)
         if not isinstance(value, list) or len(value) != 4 or value[0] != kind:
@@ -137,9 +139,12 @@ class Signed:
     def verify(self, resolve: Callable[[str], VerifyKey]) -> bytes:
         """Check the signature under the key that ``resolve`` gives for the signer's name.
 
-        :returns: the payload, now worth parsing.
-        :raises UnknownSigner, PrincipalRevoked: ``resolve`` does not vouch for the signer.
-        :raises SignatureInvalid: the signature is wrong.
+        Returns:
+            the payload, now worth parsing.
+
+        Raises:
+            UnknownSigner, PrincipalRevoked: ``resolve`` does not vouch for the signer.
+            SignatureInvalid: the signature is wrong.
         """
         try:
             key = resolve(self.signer)
@@ -163,7 +168,8 @@ def sign(kind: str, payload: bytes, key: SigningKey) -> Signed:
 def signed_kind(data: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES) -> str:
     """Return what kind of message ``data`` says to be; nothing is verified yet.
 
-    :raises MalformedMessage: it is not a signed message at all.
+    Raises:
+        MalformedMessage: it is not a signed message at all.
     """
     value = decode(data, what="signed message", max_bytes=max_bytes, max_items=_ITEMS)
     if not isinstance(value, list) or len(value) != 4 or not isinstance(value[0], str):

@@ -49,7 +49,8 @@ class Receipt:
     def parse(cls, payload: bytes) -> Receipt:
         """Read a verified payload.
 
-        :raises MalformedMessage: it is not a receipt.
+        Raises:
+            MalformedMessage: it is not a receipt.
         """
         fields = Fields(decode(payload, what="receipt"), what="receipt")
         fields.version()
@@ -96,7 +97,8 @@ class Health:
     def parse(cls, payload: bytes, *, box: str) -> Health:
         """Read a verified payload signed by ``box``.
 
-        :raises MalformedMessage: it is not a health report.
+        Raises:
+            MalformedMessage: it is not a health report.
         """
         fields = Fields(decode(payload, what="health", max_bytes=65_536), what="health")
         fields.version()

@@ -1,6 +1,6 @@
 """A subject's templates: as an investigator keeps them, and as they ride beside a query.
 
-PROTOCOL.md, "Subject query". Neither custodians nor approvers ever hold biometrics: a query carries
+docs/protocol.md, "Queries". Neither custodians nor approvers ever hold biometrics: a query carries
 salted digests, and the templates themselves go sealed to the matcher and to nobody else.
 """
 
@@ -51,7 +51,8 @@ class Template:
     def from_value(cls, value: object) -> Template:
         """Read a decoded array.
 
-        :raises MalformedMessage, ModelMismatch: it is not a template of the model it names.
+        Raises:
+            MalformedMessage, ModelMismatch: it is not a template of the model it names.
         """
         if (
             not isinstance(value, list)
@@ -81,8 +82,11 @@ def check_resemblance(
 
     Pairs, not each with their mean: an average of several people resembles all of them.
 
-    :param least: model id to the cosine that two of its templates must reach.
-    :raises TemplatesDisagree: two do not; it names them by their place, counted from 1.
+    Args:
+        least: model id to the cosine that two of its templates must reach.
+
+    Raises:
+        TemplatesDisagree: two do not; it names them by their place, counted from 1.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for place, template in enumerate(templates):
@@ -118,8 +122,9 @@ def open_templates(
 ) -> dict[str, tuple[Template, ...]]:
     """Open the templates of ``query`` and hold each against the digest that was signed.
 
-    :raises AuthenticationFailed: altered, or sealed to another matcher or for another query.
-    :raises SealError: they are not the templates that the query was signed for.
+    Raises:
+        AuthenticationFailed: altered, or sealed to another matcher or for another query.
+        SealError: they are not the templates that the query was signed for.
     """
     opened = matcher.open(sealed, purpose=_TEMPLATES, context=[query_digest])
     value = decode(opened, what="query templates")
@@ -179,7 +184,8 @@ class SubjectFile:
     def open(self, investigator: hpke.PrivateKey) -> tuple[Template, ...]:
         """Open the templates.
 
-        :raises AuthenticationFailed: another investigator's file, or altered.
+        Raises:
+            AuthenticationFailed: another investigator's file, or altered.
         """
         opened = investigator.open(
             self.sealed, purpose=_SUBJECT_FILE, context=[self.pseudonym, self.consent_reference]
@@ -206,7 +212,8 @@ class SubjectFile:
     def parse(cls, data: bytes) -> SubjectFile:
         """Read a subject file.
 
-        :raises MalformedMessage: it is not one.
+        Raises:
+            MalformedMessage: it is not one.
         """
         fields = Fields(decode(data, what="subject file", max_bytes=1 << 20), what="subject file")
         fields.version()

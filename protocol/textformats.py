@@ -18,7 +18,8 @@ _TOO_DEEP = "brackets stand too deep within one another"
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text (RFC 8259), with finite numbers alone.
 
-    :raises ValueError: it is not JSON, or too deep.
+    Raises:
+        ValueError: it is not JSON, or too deep.
     """
     try:
         return json.loads(text, parse_constant=_no_number, parse_float=_finite)
@@ -29,8 +30,9 @@ def parse_json(text: str | bytes) -> Any:
 def parse_toml(text: str) -> dict[str, Any]:
     """Return the table of a TOML text.
 
-    :raises tomllib.TOMLDecodeError: it is not TOML, or too deep, or holds a number of thousands of
-        digits; a ``ValueError``.
+    Raises:
+        tomllib.TOMLDecodeError: it is not TOML, or too deep, or holds a number of thousands of
+            digits; a ``ValueError``.
     """
     try:
         return tomllib.loads(text)

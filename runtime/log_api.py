@@ -43,7 +43,8 @@ _MaybeSize = Annotated[int | None, Query(ge=0, le=2**62)]
 def keeper_key(directory: Directory, origin: str) -> VerifyKey:
     """Return the key of the role that keeps the log ``origin``: a custodian or an aggregator.
 
-    :raises UnknownSigner: nobody at this site does, or no longer.
+    Raises:
+        UnknownSigner: nobody at this site does, or no longer.
     """
     actor = origin.rpartition("/")[2]
     if origin != origin_of(directory.site, actor):
@@ -56,7 +57,8 @@ def keeper_key(directory: Directory, origin: str) -> VerifyKey:
 def cosigner_of(line: str) -> str:
     """Return the origin of whoever says to have made one line of a signature; not verified.
 
-    :raises CheckpointInvalid: it is no such line.
+    Raises:
+        CheckpointInvalid: it is no such line.
     """
     match = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
     if match is None:
@@ -74,10 +76,13 @@ def witness_checkpoint(
 ) -> str:
     """Cosign the checkpoint ``text`` of another role of the site; return the cosignature's line.
 
-    :param proof: of consistency with the checkpoint of this log cosigned last (`last_seen`).
-    :raises CheckpointInvalid: malformed, or not signed by the log that it names.
-    :raises UnknownSigner, PrincipalRevoked: the directory knows no such log.
-    :raises LogInconsistent, LogForked: it does not continue what was seen: a case for the auditors.
+    Args:
+        proof: of consistency with the checkpoint of this log cosigned last (`last_seen`).
+
+    Raises:
+        CheckpointInvalid: malformed, or not signed by the log that it names.
+        UnknownSigner, PrincipalRevoked: the directory knows no such log.
+        LogInconsistent, LogForked: it does not continue what was seen: a case for the auditors.
     """
     origin = parse_checkpoint(text)[0].origin
     key = keeper_key(directory, origin)
@@ -101,7 +106,8 @@ def encode_witness_request(text: str, proof: Mapping[str, object] | None) -> byt
 def decode_witness_request(data: bytes) -> tuple[str, dict[str, object] | None]:
     """Read the body of ``POST /v1/witness``: the checkpoint's text and the proof.
 
-    :raises MalformedMessage: it is not one.
+    Raises:
+        MalformedMessage: it is not one.
     """
     fields = Fields(decode(data, what="witness request", max_bytes=1 << 18), what="witness request")
     text = fields.text("checkpoint", max_length=MAX_PROOF, multiline=True)
@@ -129,10 +135,11 @@ def log_router(
 ) -> APIRouter:
     """Return the routes ``/v1/log/*``, ``/v1/witness`` and ``/v1/witnessed``.
 
-    :param directory: gives the directory in force.
-    :param allow: raises for callers who may not read or witness; called with every request.
-    :param time_s: gives the time for cosignatures.
-    :param on_cosigned: told who has cosigned this log, and at which time (seconds) by its own word.
+    Args:
+        directory: gives the directory in force.
+        allow: raises for callers who may not read or witness; called with every request.
+        time_s: gives the time for cosignatures.
+        on_cosigned: told who has cosigned this log, and at which time (seconds) by its own word.
     """
     router = APIRouter(prefix="/v1", tags=["audit log"], dependencies=[Depends(_checked(allow))])
 

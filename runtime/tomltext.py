@@ -12,7 +12,8 @@ from typing import Any
 def value(item: Any) -> str:
     """Return ``item`` as an inline TOML value.
 
-    :raises TypeError: TOML has no such type.
+    Raises:
+        TypeError: TOML has no such type.
     """
     if isinstance(item, bool):
         return "true" if item else "false"

@@ -62,7 +62,8 @@ class Judgements:
     def known(self, module: Module, *, trust_killed: bool) -> dict[int, str]:
         """Return what is known of a module's mutants: number to what became of it.
 
-        :param trust_killed: what any former tests killed is dead, too.
+        Args:
+            trust_killed: what any former tests killed is dead, too.
         """
         if not self._path.exists():
             return {}
@@ -103,7 +104,8 @@ def judge_all(
 ) -> None:
     """Judge mutants in ``jobs`` processes, begin none after ``until`` (monotonic seconds).
 
-    :raises TestsFail: a process could not run the tests.
+    Raises:
+        TestsFail: a process could not run the tests.
     """
     workers = []
     for worker in range(jobs):
@@ -129,7 +131,8 @@ def judge_module(
 ) -> tuple[str, int]:
     """Judge a module's mutants; return the report and how many survived.
 
-    :raises TestsFail: its tests fail as it is.
+    Raises:
+        TestsFail: its tests fail as it is.
     """
     mutants = mutants_of(module.path, module.source())
     of_all = len(mutants)

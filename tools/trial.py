@@ -50,7 +50,8 @@ class TestsFail(Exception):
 def record(root: Path, module: str, tests: Sequence[str], *, timeout_s: float) -> list[Recorded]:
     """Run the tests of a module as it is; return them in the order in which they ran.
 
-    :raises TestsFail: one fails, none runs, or they take longer than ``timeout_s``.
+    Raises:
+        TestsFail: one fails, none runs, or they take longer than ``timeout_s``.
     """
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder) / "recorded.json"
@@ -76,7 +77,8 @@ def judge(
 
     If all of these pass, the others run too: what is kept between tests hides who ran a line.
 
-    :raises TestsFail: the tests did not run.
+    Raises:
+        TestsFail: the tests did not run.
     """
     near = [r for r in recorded if not r.lines.isdisjoint(mutant.lines)]
     nearest = [r.test for r in sorted(near, key=lambda r: r.seconds)]

@@ -104,8 +104,10 @@ class Subscriber:
             self.session.stop()
 
     def _gather(self) -> list[Delivery]:
-        """Wait for a message, then for more: until the batch is full, ``batch_ms`` are over, or
-        none comes for a moment (the broker may be waiting for our acknowledgements).
+        """Wait for a message, then for more that belong to its batch.
+
+        It ends when it is full, ``batch_ms`` are over, or none comes for a moment (the broker may
+        be waiting for our acknowledgements).
         """
         try:
             deliveries = [self._arrived.get(timeout=_IDLE_S)]

@@ -1,4 +1,6 @@
-"""Open what was granted, compare it, keep candidates only, wipe the rest (PROTOCOL.md, "Envelope").
+"""Open what was granted, compare it, keep candidates only, wipe the rest.
+
+docs/protocol.md, "Envelopes".
 
 From each envelope in scope the template block alone is read and opened, straight into one buffer in
 which the blocks of many envelopes lie end to end; one matrix product compares some 4,096 rows. The

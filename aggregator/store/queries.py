@@ -59,9 +59,7 @@ class FalseGrant:
 
 
 class QueryBook:
-    """The tables ``queries``, ``approvals``, ``withdrawals``, ``results``, ``decisions`` and
-    ``false_grants``.
-    """
+    """Queries, their approvals, withdrawals, results and decisions, and false grants."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

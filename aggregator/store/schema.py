@@ -1,7 +1,7 @@
 """The aggregator's database, table by table, as the list of steps that made it.
 
 Nothing in it opens anything: envelopes as they came, sealed results, signed messages, and the
-bookkeeping around them (PROTOCOL.md, "What an attacker gets"). Times are integer ms UTC. A released
+bookkeeping around them (docs/threat-model.md). Times are integer ms UTC. A released
 list only grows at its end (see `runtime.database.Migration`).
 
 ``envelopes`` is read in two ways: by scope (index on stream, epoch, generation, slot), and newer

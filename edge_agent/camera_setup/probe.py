@@ -34,8 +34,10 @@ _SMALL = 640  # px of the longer side at which light and sharpness are measured
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """Mean `brightness` 0..255, `clipped` part of pixels that are pure white or black,
-    `sharpness` (variance of the Laplacian at 640 px), `moving` whether pictures differ at all.
+    """How well a camera can be seen by.
+
+    Mean `brightness` 0..255, `clipped` part of pixels that are pure white or black, `sharpness`
+    (variance of the Laplacian at 640 px), `moving` whether pictures differ at all.
     """
 
     brightness: float

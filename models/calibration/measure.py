@@ -1,7 +1,7 @@
-"""Measures how the bundle's face embedder scores strangers, for the calibration in the manifest.
+r"""Measures how the bundle's face embedder scores strangers, for the calibration in the manifest.
 
-    python -m models.calibration.measure --bundle .sealtrace/models \\
-        --trusted .sealtrace/keys/model-signer.pub --crops mask_crops_train.npz \\
+    python -m models.calibration.measure --bundle .sealtrace/models \
+        --trusted .sealtrace/keys/model-signer.pub --crops mask_crops_train.npz \
         --photos .sealtrace/photos --out models/calibration/mobilefacenet.json
 
 The crops are aligned 112x112 faces (`jpeg`, `offset`, `label` with 1 = mask, `detector_score`).

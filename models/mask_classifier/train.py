@@ -1,11 +1,11 @@
-"""Train the mask classifier from an archive of labelled crops and write weights and report.
+r"""Train the mask classifier from an archive of labelled crops and write weights and report.
 
-    python -m models.mask_classifier.train --data crops.npz --out models/mask_classifier \\
+    python -m models.mask_classifier.train --data crops.npz --out models/mask_classifier \
         --holdout tests/data/mask_holdout.npz
 
 Needs PyTorch, ONNX and onnxruntime, best in an environment of their own:
 
-    python3 -m venv torchenv && torchenv/bin/pip install torch==2.13.0 numpy \\
+    python3 -m venv torchenv && torchenv/bin/pip install torch==2.13.0 numpy \
         opencv-python-headless onnx onnxruntime
 """
 

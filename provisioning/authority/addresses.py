@@ -44,7 +44,8 @@ class Peer:
 def resolve_now(host: str) -> Sequence[str]:
     """Return the addresses of a host name, in order.
 
-    :raises AddressesUnknown: there are none.
+    Raises:
+        AddressesUnknown: there are none.
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -67,9 +68,12 @@ def peers(
 
     The name service's own addresses are among them if any peer is named by name.
 
-    :param also: networks, addresses or names that no file names: officers, boxes, time servers.
-    :raises AddressesUnknown: a name cannot be looked up, or a file cannot be used.
-    :raises FileProblem: a file cannot be read.
+    Args:
+        also: networks, addresses or names that no file names: officers, boxes, time servers.
+
+    Raises:
+        AddressesUnknown: a name cannot be looked up, or a file cannot be used.
+        FileProblem: a file cannot be read.
     """
     named: dict[str, str] = {}
     for path in configurations:

@@ -44,7 +44,8 @@ _NONCE = bytes(12)  # the key is used for this one archive only
 def refuse_backup(out: Path) -> None:
     """Check that there is nothing at ``out`` that a backup would overwrite.
 
-    :raises FileProblem: there is.
+    Raises:
+        FileProblem: there is.
     """
     if out.exists():
         raise FileProblem(f"{out} exists already and is left as it is; choose another name")
@@ -53,7 +54,8 @@ def refuse_backup(out: Path) -> None:
 def backup_site(site: Site, out: Path, passphrase: bytes) -> int:
     """Write the site's folder to the encrypted file ``out``; return its size in bytes.
 
-    :raises FileProblem: ``out`` exists, or a file cannot be read or written.
+    Raises:
+        FileProblem: ``out`` exists, or a file cannot be read or written.
     """
     refuse_backup(out)
     with changing(site.paths):
@@ -70,8 +72,9 @@ def backup_site(site: Site, out: Path, passphrase: bytes) -> int:
 def restore_site(archive: Path, path: Path, passphrase: bytes) -> SitePaths:
     """Unpack the backup ``archive`` into the new folder ``path``, and check what came out.
 
-    :raises SiteError: ``path`` exists, or the archive is damaged.
-    :raises WrongPassphrase: it does not open.
+    Raises:
+        SiteError: ``path`` exists, or the archive is damaged.
+        WrongPassphrase: it does not open.
     """
     path = path.absolute()
     refuse_existing(path)
@@ -98,7 +101,8 @@ def restore_site(archive: Path, path: Path, passphrase: bytes) -> SitePaths:
 def check_restore(archive: Path, path: Path) -> None:
     """Check that ``archive`` looks like a backup and that ``path`` is free, without a passphrase.
 
-    :raises SiteError: it does not, or it is not.
+    Raises:
+        SiteError: it does not, or it is not.
     """
     refuse_existing(path.absolute())
     _split(archive)

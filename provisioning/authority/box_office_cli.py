@@ -141,7 +141,8 @@ def swap_here(
 def camera_tables(options: list[str] | None, file: Path | None) -> list[dict[str, Any]]:
     """Read cameras from ``--camera`` options and a file; nothing is silently dropped.
 
-    :raises OperationError: one is not a camera.
+    Raises:
+        OperationError: one is not a camera.
     """
     values: list[Any] = []
     if file is not None:

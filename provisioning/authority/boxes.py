@@ -29,7 +29,8 @@ _MAX_BYTES = 1 << 20
 def check_box(site: Site, box: BoxPlan) -> bool:
     """Check that ``box`` can be added; tell whether it is there already, just so.
 
-    :raises SiteError: its name or a camera is taken.
+    Raises:
+        SiteError: its name or a camera is taken.
     """
     principal = site.directory.principals.get(box.name)
     cameras = tuple(camera.name for camera in box.cameras)
@@ -64,8 +65,9 @@ def add_box(
 ) -> changes.Change:
     """Make a folder for ``box`` and list it in a new version of the directory.
 
-    :raises SiteError: its name or a camera is taken.
-    :raises KeyFileError: wrong passphrase.
+    Raises:
+        SiteError: its name or a camera is taken.
+        KeyFileError: wrong passphrase.
     """
     with changing(SitePaths(path.absolute())):
         site = open_site(path)
@@ -80,8 +82,11 @@ def add_box(
 def swap_plan(site: Site, old: str, new: str, cameras: Iterable[CameraPlan] = ()) -> BoxPlan:
     """Return what box ``new`` must be to take over the cameras of ``old``.
 
-    :param cameras: sources, for those cameras whose source ``old``'s folder no longer tells.
-    :raises SiteError: ``old`` is not a box, or a camera's source is unknown.
+    Args:
+        cameras: sources, for those cameras whose source ``old``'s folder no longer tells.
+
+    Raises:
+        SiteError: ``old`` is not a box, or a camera's source is unknown.
     """
     principal = require_box(site, old)
     known = {**read_box_cameras(site, old), **{camera.name: camera for camera in cameras}}
@@ -106,8 +111,9 @@ def swap_box(
 ) -> changes.Change:
     """Revoke box ``old`` and make ``new`` in its place, with its cameras, in one new directory.
 
-    :raises SiteError: ``old`` is not a box, ``new`` is taken, or a camera's source is unknown.
-    :raises KeyFileError: wrong passphrase.
+    Raises:
+        SiteError: ``old`` is not a box, ``new`` is taken, or a camera's source is unknown.
+        KeyFileError: wrong passphrase.
     """
     moment = changes.whole_second(now)
     with changing(SitePaths(path.absolute())):
@@ -126,7 +132,8 @@ def swap_box(
 def read_box_cameras(site: Site, name: str) -> dict[str, CameraPlan]:
     """Return the cameras in a box's folder by name; empty when the folder is not here.
 
-    :raises SiteError: its ``box.toml`` cannot be read.
+    Raises:
+        SiteError: its ``box.toml`` cannot be read.
     """
     path = site.paths.box(name)
     if not path.exists():
@@ -155,7 +162,8 @@ def _new_box(site: Site, box: BoxPlan, passphrase: bytes, now: datetime) -> Prin
 def require_box(site: Site, name: str) -> Principal:
     """Return the box ``name``, in force or revoked.
 
-    :raises SiteError: nobody, or somebody else, is called that.
+    Raises:
+        SiteError: nobody, or somebody else, is called that.
     """
     principal = site.directory.principals.get(name)
     if principal is None or BOX not in principal.duties:
@@ -167,7 +175,8 @@ def require_box(site: Site, name: str) -> Principal:
 def overview(site: Site, *, now: datetime | None = None) -> list[BoxState]:
     """Return every box of the directory, revoked ones too, by name.
 
-    :raises OperationError: the list of certificates cannot be read.
+    Raises:
+        OperationError: the list of certificates cannot be read.
     """
     left = changes.certificate_days(site, now)
     found = []

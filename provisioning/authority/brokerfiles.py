@@ -20,8 +20,9 @@ _MAX_BYTES = 1 << 20
 class BrokerChange:
     """What differs from the files that are there; None where nothing does.
 
-    :param config: the new ``mosquitto.conf``.
-    :param aggregator: the new ``aggregator.toml``, with the port for headquarters.
+    Args:
+        config: the new ``mosquitto.conf``.
+        aggregator: the new ``aggregator.toml``, with the port for headquarters.
     """
 
     config: str | None
@@ -41,7 +42,8 @@ def before_of(path: Path) -> Path:
 def broker_change(site: Site) -> BrokerChange:
     """Return what must change for the broker to have the rights and limits of this version.
 
-    :raises SiteError: the site has no Mosquitto, its folder is not here, or a file is damaged.
+    Raises:
+        SiteError: the site has no Mosquitto, its folder is not here, or a file is damaged.
     """
     plan, paths = site.plan.broker, site.paths
     if plan.kind != "mosquitto":
@@ -64,7 +66,8 @@ def change_broker(site: Site, change: BrokerChange) -> list[Path]:
 
     The access and revocation lists come first: a broker that restarts in between finds them.
 
-    :raises FileProblem: a file cannot be written.
+    Raises:
+        FileProblem: a file cannot be written.
     """
     changed = spread(site.paths, site.plan)
     for path, text in (

@@ -59,7 +59,8 @@ class Change:
 def check_officer(site: Site, officer: OfficerPlan) -> bool:
     """Check that ``officer`` can be added; tell whether they are there already, just so.
 
-    :raises SiteError: the name is taken.
+    Raises:
+        SiteError: the name is taken.
     """
     principal = site.directory.principals.get(officer.name)
     if principal is None:
@@ -87,9 +88,12 @@ def add_officer(
 ) -> Change:
     """Make a folder for ``officer`` and list them in a new version of the directory.
 
-    :param own_passphrase: of their secret files; the site's by default.
-    :raises SiteError: the name is taken.
-    :raises KeyFileError: wrong passphrase.
+    Args:
+        own_passphrase: of their secret files; the site's by default.
+
+    Raises:
+        SiteError: the name is taken.
+        KeyFileError: wrong passphrase.
     """
     moment = whole_second(now)
     with changing(SitePaths(path.absolute())):
@@ -115,7 +119,8 @@ def add_officer(
 def new_folder(target: Path) -> Iterator[Path]:
     """Give a path to make a folder at, which becomes ``target`` when all went well.
 
-    :raises FileProblem: the folder above cannot be written.
+    Raises:
+        FileProblem: the folder above cannot be written.
     """
     private_folder(target.parent)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -130,7 +135,8 @@ def new_folder(target: Path) -> Iterator[Path]:
 def check_revocation(site: Site, name: str) -> list[Consequence]:
     """Return what revoking ``name`` will mean; nothing for who has been revoked already.
 
-    :raises SiteError: nobody is called that.
+    Raises:
+        SiteError: nobody is called that.
     """
     principal = site.directory.principals.get(name)
     if principal is None:
@@ -155,8 +161,9 @@ def is_revoked(site: Site, name: str) -> bool:
 def revoke(path: Path, name: str, passphrase: bytes, *, now: datetime | None = None) -> Change:
     """Revoke any principal: its certificates, and its entry in a new version of the directory.
 
-    :raises SiteError: nobody is called that.
-    :raises KeyFileError: wrong passphrase.
+    Raises:
+        SiteError: nobody is called that.
+        KeyFileError: wrong passphrase.
     """
     moment = whole_second(now)
     with changing(SitePaths(path.absolute())):
@@ -196,8 +203,9 @@ def renew(
 ) -> list[Path]:
     """Issue new certificates with new keys; return the folders that now hold them.
 
-    :raises SiteError: someone among ``names`` holds no certificate.
-    :raises KeyFileError: wrong passphrase.
+    Raises:
+        SiteError: someone among ``names`` holds no certificate.
+        KeyFileError: wrong passphrase.
     """
     moment = whole_second(now)
     with changing(SitePaths(path.absolute())):
@@ -220,7 +228,8 @@ def certificate_days(site: Site, now: datetime | None = None) -> dict[str, int]:
 def check_policy(site: Site, text: bytes) -> bool:
     """Check that ``text`` may become the site's policy; tell whether it is another one.
 
-    :raises SiteError: it is not a policy, of another site, or its version did not go up.
+    Raises:
+        SiteError: it is not a policy, of another site, or its version did not go up.
     """
     try:
         policy = parse_policy(text)
@@ -239,7 +248,8 @@ def check_policy(site: Site, text: bytes) -> bool:
 def check_policy_change(site: Site, text: bytes) -> list[Consequence]:
     """Return what putting ``text`` in force as the policy will mean; nothing if it is already.
 
-    :raises SiteError: it is not a policy, of another site, or its version did not go up.
+    Raises:
+        SiteError: it is not a policy, of another site, or its version did not go up.
     """
     if not check_policy(site, text):
         return []
@@ -249,8 +259,9 @@ def check_policy_change(site: Site, text: bytes) -> list[Consequence]:
 def change_policy(path: Path, text: bytes, passphrase: bytes) -> bool:
     """Sign ``text`` as the site's new policy and spread it; tell whether it is a new one.
 
-    :raises SiteError: it is not a policy, of another site, or its version did not go up.
-    :raises KeyFileError: wrong passphrase.
+    Raises:
+        SiteError: it is not a policy, of another site, or its version did not go up.
+        KeyFileError: wrong passphrase.
     """
     paths = SitePaths(path.absolute())
     with changing(paths):

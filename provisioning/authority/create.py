@@ -73,12 +73,15 @@ def create_site(
 ) -> SitePaths:
     """Make the site of ``plan`` in the new folder ``path``; it appears whole or not at all.
 
-    :param passphrase: protects the CA keys, the authority's key and the roles' secret files.
-    :param role_passphrases: custodian, officer or aggregator name to a passphrase of its own.
-    :param now: when (aware); the present by default.
-    :param notify: called with a line about each step.
-    :raises SiteError: ``path`` exists already.
-    :raises OperationError: a file cannot be written, or the model bundle cannot be used.
+    Args:
+        passphrase: protects the CA keys, the authority's key and the roles' secret files.
+        role_passphrases: custodian, officer or aggregator name to a passphrase of its own.
+        now: when (aware); the present by default.
+        notify: called with a line about each step.
+
+    Raises:
+        SiteError: ``path`` exists already.
+        OperationError: a file cannot be written, or the model bundle cannot be used.
     """
     path = path.absolute()
     refuse_existing(path)
@@ -110,7 +113,8 @@ def create_site(
 def refuse_existing(path: Path) -> None:
     """Check that nothing would be overwritten.
 
-    :raises SiteError: something is there.
+    Raises:
+        SiteError: something is there.
     """
     if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
         raise SiteError(
@@ -254,7 +258,8 @@ def make_officer(making: Making, officer: OfficerPlan, folder: Path) -> None:
 def making_in(site: Site, passphrase: bytes, now: datetime) -> Making:
     """Return what it takes to add to an existing site.
 
-    :raises KeyFileError: wrong passphrase.
+    Raises:
+        KeyFileError: wrong passphrase.
     """
     return Making(
         paths=site.paths,

@@ -23,8 +23,9 @@ _FIRST_PORT = 8441
 def ask_plan(console: Terminal) -> SitePlan:
     """Ask until there is a plan that fits together.
 
-    :raises ConfigError: the answers contradict each other; the message says how.
-    :raises typer.Abort: the person gave up.
+    Raises:
+        ConfigError: the answers contradict each other; the message says how.
+        typer.Abort: the person gave up.
     """
     console.print(
         "A few questions; Enter takes what stands in [brackets]. Ctrl-C changes nothing.\n"

@@ -35,8 +35,9 @@ _MAX_BYTES = 64 << 20
 class Row:
     """One principal, as shown.
 
-    :param certificate_days: whole days left, None without a certificate.
-    :param folder: where its folder is, None when it is not here.
+    Args:
+        certificate_days: whole days left, None without a certificate.
+        folder: where its folder is, None when it is not here.
     """
 
     name: str
@@ -59,7 +60,8 @@ class Report:
 def inspect_site(site: Site, *, now: datetime | None = None) -> Report:
     """Look through a site's folder: certificates, copies of the directory, what runs out.
 
-    :raises OperationError: the list of certificates cannot be read.
+    Raises:
+        OperationError: the list of certificates cannot be read.
     """
     now = now or datetime.now(UTC)
     ledger = Ledger.load(site.paths.ledger)

@@ -72,7 +72,8 @@ class Ledger:
     def save(self, path: Path) -> None:
         """Write the ledger to ``path``.
 
-        :raises FileProblem: it cannot be written.
+        Raises:
+            FileProblem: it cannot be written.
         """
         rows = [
             {
@@ -91,7 +92,8 @@ class Ledger:
     def load(cls, path: Path) -> Ledger:
         """Read what :meth:`save` wrote.
 
-        :raises LedgerError: it is missing or not a ledger.
+        Raises:
+            LedgerError: it is missing or not a ledger.
         """
         try:
             value = parse_json(read_file(path, _MAX_BYTES))

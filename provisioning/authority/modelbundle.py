@@ -27,7 +27,8 @@ _MAX_MANIFEST = 1 << 20
 def check_bundle(bundle: Path, authority: VerifyKey, *, signer: Path | None = None) -> Bundle:
     """Open ``bundle`` and check all of it, as :func:`install_bundle` does first.
 
-    :raises BundleError: it is not whole, or not signed by ``signer``.
+    Raises:
+        BundleError: it is not whole, or not signed by ``signer``.
     """
     if not bundle.is_dir():
         raise BundleError(f"{bundle} is not there; `sealtrace models build` makes a model bundle")
@@ -46,8 +47,11 @@ def install_bundle(
     Boxes, investigators and the aggregator get it as hard links where the disk allows: each folder
     is whole by itself, and the models lie on the disk once.
 
-    :param signer: public key file of who signed it; by default the key beside the bundle's folder.
-    :raises BundleError: it is not whole, or not signed by ``signer``.
+    Args:
+        signer: public key file of who signed it; by default the key beside the bundle's folder.
+
+    Raises:
+        BundleError: it is not whole, or not signed by ``signer``.
     """
     loaded = check_bundle(bundle, authority.verify_key, signer=signer)
     staging = paths.models.with_name(".models.new")

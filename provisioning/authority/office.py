@@ -26,7 +26,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class Office:
     """The issuing CA at work for one site; what it issues is on the list before it is handed out.
 
-    :param issuing: the issuing CA with its key.
+    Args:
+        issuing: the issuing CA with its key.
     """
 
     def __init__(self, paths: SitePaths, plan: SitePlan, issuing: pki.Authority) -> None:
@@ -42,7 +43,8 @@ class Office:
         Their keys rest as secret files and not as encrypted PEM: the PBKDF2 of PEM files would
         make the passphrase, which opens the other secrets too, cheap to guess.
 
-        :raises FileProblem: a file cannot be written.
+        Raises:
+            FileProblem: a file cannot be written.
         """
         years = plan.certificates.ca_years
         root = pki.new_root(plan.site, now=now, years=years)
@@ -66,8 +68,9 @@ class Office:
     def open(cls, paths: SitePaths, plan: SitePlan, passphrase: bytes) -> Office:
         """Unlock the issuing CA of a site.
 
-        :raises KeyFileError: wrong passphrase.
-        :raises CertificateError: the CA's files are damaged.
+        Raises:
+            KeyFileError: wrong passphrase.
+            CertificateError: the CA's files are damaged.
         """
         root = read_certificate(paths.root_certificate)
         certificate = read_certificate(paths.issuing_certificate)
@@ -148,8 +151,9 @@ class Office:
 def read_certificate(path: Path) -> x509.Certificate:
     """Return the first certificate of a PEM file.
 
-    :raises CertificateError: it holds none.
-    :raises FileProblem: it cannot be read.
+    Raises:
+        CertificateError: it holds none.
+        FileProblem: it cannot be read.
     """
     return pki.load_certificates(read_file(path, _MAX_PEM), what=str(path))[0]
 

@@ -33,7 +33,8 @@ def policy_text(
 ) -> bytes:
     """Return the commented ``policy.toml`` of ``site``.
 
-    :param default_floors: floors of models for which ``plan`` states none.
+    Args:
+        default_floors: floors of models for which ``plan`` states none.
     """
     ends = plan.programme_ends.astimezone(UTC).replace(microsecond=0)
     floors = "".join(

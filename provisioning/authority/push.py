@@ -35,9 +35,14 @@ class Pushed:
 def push_directory(site: Site, tls: TlsConfig) -> list[Pushed]:
     """Hand the site's newest directory to every custodian and the aggregator in force.
 
-    :param tls: certificates of any officer in force; the directory speaks for itself.
-    :returns: one entry each, in the order of their names.
-    :raises FileProblem: the directory cannot be read.
+    Args:
+        tls: certificates of any officer in force; the directory speaks for itself.
+
+    Returns:
+        one entry each, in the order of their names.
+
+    Raises:
+        FileProblem: the directory cannot be read.
     """
     body = read_file(site.paths.directory, _MAX_BYTES)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="push") as pool:
@@ -61,7 +66,8 @@ def aggregator_boxes(
 ) -> list[dict[str, Any]]:
     """Ask the aggregator how the boxes are; one map each, as ``GET /v1/boxes`` gives it.
 
-    :raises OperationError: it cannot be reached, or refuses.
+    Raises:
+        OperationError: it cannot be reached, or refuses.
     """
     found = [service.url for service in directory.with_duty(AGGREGATOR) if service.url]
     url = url or (found[0] if found else None)
@@ -76,9 +82,12 @@ def aggregator_boxes(
 def officer_tls(site: Site, officer: Path | None) -> TlsConfig:
     """Return the certificates to speak with: of ``officer``, else of one whose folder is here.
 
-    :param officer: an ``officer.toml``; the environment's SEALTRACE_OFFICER when None.
-    :raises SiteError: none is given and none is here.
-    :raises ConfigError: the file cannot be used.
+    Args:
+        officer: an ``officer.toml``; the environment's SEALTRACE_OFFICER when None.
+
+    Raises:
+        SiteError: none is given and none is here.
+        ConfigError: the file cannot be used.
     """
     if officer is not None or os.environ.get(OFFICER_ENVIRONMENT):
         return _tls_of(officer)

@@ -207,7 +207,8 @@ def policy(
 def agree(question: str, effects: Sequence[Consequence], *, yes: bool) -> None:
     """Ask where a consequence needs a yes.
 
-    :raises OperationError: the answer was not yes, or there was nobody to ask.
+    Raises:
+        OperationError: the answer was not yes, or there was nobody to ask.
     """
     if yes or all(one.weight is Weight.SAID for one in effects):
         return

@@ -20,7 +20,8 @@ _MAX_BYTES = 64 << 20
 def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
     """Bring every role folder that is still here up to date; return the files that changed.
 
-    :raises FileProblem: a file cannot be read or written.
+    Raises:
+        FileProblem: a file cannot be read or written.
     """
     directory = read_file(paths.directory, _MAX_BYTES)
     policy = {

@@ -12,7 +12,8 @@ from runtime.redaction import redact
 class BoxState:
     """One box, as listed; from ``last_seen`` on it is what the aggregator told, if it was asked.
 
-    :param sources: camera name to source, for those that the box's folder still tells.
+    Args:
+        sources: camera name to source, for those that the box's folder still tells.
     """
 
     name: str

@@ -78,7 +78,8 @@ class ClaimFile(Section):
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write the file (0600).
 
-        :raises FileProblem: it exists, or cannot be written.
+        Raises:
+            FileProblem: it exists, or cannot be written.
         """
         atomic_write(path, self.to_toml().encode(), 0o600, overwrite=overwrite)
 
@@ -90,7 +91,8 @@ class ClaimFile(Section):
 def load_claim(path: Path) -> ClaimFile:
     """Read a claim file.
 
-    :raises ConfigError: it is missing or not one.
+    Raises:
+        ConfigError: it is missing or not one.
     """
     return load(path, ClaimFile)
 

@@ -34,7 +34,8 @@ def encode_body(der: bytes) -> bytes:
 def decode_body(body: bytes) -> bytes:
     """Return the DER in a base64 body.
 
-    :raises RequestInvalid: it is not base64, or too large.
+    Raises:
+        RequestInvalid: it is not base64, or too large.
     """
     if len(body) > 2 * MAX_REQUEST_BYTES:
         raise RequestInvalid("the request is larger than a certificate request can be")
@@ -52,7 +53,8 @@ def certs_only(certificates: Sequence[x509.Certificate]) -> bytes:
 def read_certs_only(body: bytes) -> list[x509.Certificate]:
     """Return the certificates in such a body.
 
-    :raises RequestInvalid: it is not one.
+    Raises:
+        RequestInvalid: it is not one.
     """
     try:
         found = pkcs7.load_der_pkcs7_certificates(decode_body(body))
@@ -66,7 +68,8 @@ def read_certs_only(body: bytes) -> list[x509.Certificate]:
 def read_request(der: bytes, *, box: str) -> ec.EllipticCurvePublicKey:
     """Check a PKCS #10 request for ``box``; return the key that it proves possession of.
 
-    :raises RequestInvalid: malformed, for another name, or with a key that is not EC P-256.
+    Raises:
+        RequestInvalid: malformed, for another name, or with a key that is not EC P-256.
     """
     try:
         request = x509.load_der_x509_csr(der)

@@ -44,8 +44,9 @@ class BoxIdentity:
     def open(cls, data: bytes, *, site: str, box: str, request: bytes) -> BoxIdentity:
         """Verify and read a proof.
 
-        :raises MalformedMessage: it is not one.
-        :raises SignatureInvalid: it does not prove its key, or is for another box or request.
+        Raises:
+            MalformedMessage: it is not one.
+            SignatureInvalid: it does not prove its key, or is for another box or request.
         """
         signed = Signed.parse(data, kind=IDENTITY_KIND, max_bytes=MAX_REQUEST_BYTES)
         fields = Fields(
@@ -71,10 +72,11 @@ class BoxIdentity:
 class BoxConfiguration:
     """What a box is told once it is admitted.
 
-    :param settings: sections of its box.toml: ``cameras``, ``mqtt`` and others (JSON values).
-    :param directory: the authority's signed directory.
-    :param admissions: the registrar's signed admissions, which list this box.
-    :param ca_pem: the CA certificates to trust, for its certificate's chain too.
+    Args:
+        settings: sections of its box.toml: ``cameras``, ``mqtt`` and others (JSON values).
+        directory: the authority's signed directory.
+        admissions: the registrar's signed admissions, which list this box.
+        ca_pem: the CA certificates to trust, for its certificate's chain too.
     """
 
     site: str
@@ -103,7 +105,8 @@ class BoxConfiguration:
     def parse(cls, payload: bytes) -> BoxConfiguration:
         """Read a payload: unverified for its directory alone, or verified.
 
-        :raises MalformedMessage: it is not a configuration.
+        Raises:
+            MalformedMessage: it is not a configuration.
         """
         fields = Fields(decode(payload, what="box configuration"), what="box configuration")
         fields.version()
@@ -156,7 +159,8 @@ class OfflineRequest:
     def parse(cls, data: bytes) -> OfflineRequest:
         """Read the file.
 
-        :raises MalformedMessage: it is not such a request.
+        Raises:
+            MalformedMessage: it is not such a request.
         """
         what = "box request"
         fields = Fields(decode(data, what=what, max_bytes=4 * MAX_REQUEST_BYTES), what=what)
@@ -197,7 +201,8 @@ class OfflineAdmission:
     def parse(cls, data: bytes) -> OfflineAdmission:
         """Read the file.
 
-        :raises MalformedMessage: it is not such an answer.
+        Raises:
+            MalformedMessage: it is not such an answer.
         """
         fields = Fields(decode(data, what="box admission"), what="box admission")
         fields.version()

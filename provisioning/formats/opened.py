@@ -40,8 +40,9 @@ class Site:
 def open_site(path: Path) -> Site:
     """Read the site in folder ``path`` and verify what the authority has signed.
 
-    :raises SiteError: not a site's folder, or its directory or policy is not the authority's.
-    :raises ConfigError: its ``site.toml`` cannot be used.
+    Raises:
+        SiteError: not a site's folder, or its directory or policy is not the authority's.
+        ConfigError: its ``site.toml`` cannot be used.
     """
     paths = SitePaths(path.absolute())
     if not paths.plan.is_file():
@@ -74,8 +75,9 @@ def open_site(path: Path) -> Site:
 def read_authority(paths: SitePaths) -> VerifyKey:
     """Return the authority's public key.
 
-    :raises SiteError: the file is damaged.
-    :raises FileProblem: it is missing.
+    Raises:
+        SiteError: the file is damaged.
+        FileProblem: it is missing.
     """
     try:
         return VerifyKey(bytes.fromhex(read_file(paths.authority_public, 1024).decode().strip()))
@@ -89,7 +91,8 @@ def read_authority(paths: SitePaths) -> VerifyKey:
 def changing(paths: SitePaths) -> Iterator[None]:
     """Hold the site's lock: two commands that change one site take turns.
 
-    :raises FileProblem: the folder cannot be written.
+    Raises:
+        FileProblem: the folder cannot be written.
     """
     try:
         stream = paths.lock.open("a")

@@ -42,7 +42,8 @@ def reported() -> AbstractContextManager[None]:
 def split_camera(option: str) -> tuple[str, str]:
     """Split the ``NAME=URL`` of a ``--camera`` option; a complaint shows no password.
 
-    :raises typer.BadParameter: it is not of that form.
+    Raises:
+        typer.BadParameter: it is not of that form.
     """
     name, equals, source = option.partition("=")
     if not equals or not source:
@@ -56,7 +57,8 @@ def split_camera(option: str) -> tuple[str, str]:
 def cameras_of(options: Sequence[str] | None) -> tuple[CameraPlan, ...]:
     """Return the cameras of ``--camera`` options.
 
-    :raises typer.BadParameter: one is not a camera.
+    Raises:
+        typer.BadParameter: one is not a camera.
     """
     found = []
     for name, source in map(split_camera, options or ()):

@@ -90,7 +90,8 @@ def new_issuing(
 ) -> Authority:
     """Make a CA that issues leaves, signed by ``root``.
 
-    :param usages: what its leaves can be used for, whatever they say themselves; all, when empty.
+    Args:
+        usages: what its leaves can be used for, whatever they say themselves; all, when empty.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     issuer = root.certificate.subject
@@ -113,9 +114,10 @@ def issue(
 ) -> Leaf:
     """Issue a certificate for the principal ``name`` with a new key.
 
-    :param hosts: names and addresses for the subject alternative names; clients have none, and
-        get their own name as the one DNS name, since modern TLS stacks want some.
-    :param days: how long it holds; never longer than ``ca``'s own certificate.
+    Args:
+        hosts: names and addresses for the subject alternative names; clients have none, and get
+            their own name as the one DNS name, since modern TLS stacks want some.
+        days: how long it holds; never longer than ``ca``'s own certificate.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = certify(
@@ -201,7 +203,8 @@ def merged_crls(*files: bytes) -> bytes:
     A broker wants the lists of all CAs in one file, but each CA's keeper has the newest of its own
     only.
 
-    :raises CertificateError: a file is not a PEM file of revocation lists.
+    Raises:
+        CertificateError: a file is not a PEM file of revocation lists.
     """
     newest: dict[x509.Name, x509.CertificateRevocationList] = {}
     for data in files:
@@ -221,7 +224,8 @@ def without_boxes(crls: bytes) -> bytes:
 
     A verifier that demands a list of each certificate's CA refuses that CA's certificates then.
 
-    :raises CertificateError: it is not a PEM file of revocation lists.
+    Raises:
+        CertificateError: it is not a PEM file of revocation lists.
     """
     kept = []
     for part in merged_crls(crls).split(_CRL_END)[:-1]:
@@ -247,7 +251,8 @@ def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 def load_key(data: bytes, *, what: str) -> ec.EllipticCurvePrivateKey:
     """Read what :func:`key_pem` wrote.
 
-    :raises CertificateError: not such a key.
+    Raises:
+        CertificateError: not such a key.
     """
     try:
         key = load_pem_private_key(data, None)
@@ -261,7 +266,8 @@ def load_key(data: bytes, *, what: str) -> ec.EllipticCurvePrivateKey:
 def load_certificates(data: bytes, *, what: str) -> list[x509.Certificate]:
     """Read a PEM file of one or more certificates.
 
-    :raises CertificateError: it is not one.
+    Raises:
+        CertificateError: it is not one.
     """
     try:
         return x509.load_pem_x509_certificates(data)
@@ -274,7 +280,8 @@ def load_certificates(data: bytes, *, what: str) -> list[x509.Certificate]:
 def check_issued(certificate: x509.Certificate, issuer: x509.Certificate, *, what: str) -> None:
     """Check that ``issuer`` signed ``certificate``.
 
-    :raises CertificateError: it did not.
+    Raises:
+        CertificateError: it did not.
     """
     try:
         certificate.verify_directly_issued_by(issuer)

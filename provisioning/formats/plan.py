@@ -428,7 +428,8 @@ def site_toml(plan: SitePlan) -> str:
 def load_plan(path: Path) -> SitePlan:
     """Read ``site.toml``; cameras' file sources count from its folder.
 
-    :raises ConfigError: a key is unknown, missing or wrong.
+    Raises:
+        ConfigError: a key is unknown, missing or wrong.
     """
     plan = load(path, SitePlan)
     folder = path.parent.absolute()

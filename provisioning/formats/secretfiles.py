@@ -20,8 +20,9 @@ PURPOSES = (IDENTITY, SEALING, CA_KEY, "custodian-keystore")
 class Secrets:
     """Seals new secret files.
 
-    :param passphrase: of everyone that ``by_role`` does not name.
-    :param by_role: principal name to a passphrase of its own.
+    Args:
+        passphrase: of everyone that ``by_role`` does not name.
+        by_role: principal name to a passphrase of its own.
     """
 
     passphrase: bytes = field(repr=False)
@@ -53,8 +54,9 @@ def write_box_identity(path: Path, seed: bytes) -> None:
 def open_authority(paths: SitePaths, passphrase: bytes) -> SigningKey:
     """Unlock the site authority's signing key.
 
-    :raises KeyFileError: wrong passphrase, or the file is damaged.
-    :raises FileProblem: it is not here (kept offline).
+    Raises:
+        KeyFileError: wrong passphrase, or the file is damaged.
+        FileProblem: it is not here (kept offline).
     """
     seed = keyfiles.read_secret(paths.authority_secret, passphrase, IDENTITY)
     return SigningKey(AUTHORITY, seed)

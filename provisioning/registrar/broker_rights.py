@@ -34,8 +34,9 @@ _WRITTEN_OF_A_CAMERA = (ENVELOPE, EPOCH)
 class Rights:
     """The rights of everybody who may connect.
 
-    :param boxes: camera names of each box in force, by its name.
-    :param revoked: names that may not speak any more, connected or not.
+    Args:
+        boxes: camera names of each box in force, by its name.
+        revoked: names that may not speak any more, connected or not.
     """
 
     site: str

@@ -35,7 +35,8 @@ def binding(request_key: ec.EllipticCurvePublicKey, identity: VerifyKey) -> byte
 def known_claim(store: Store, claim: bytes, box: str) -> Claim:
     """Return what is kept of a claim, whether or not it still lets somebody in.
 
-    :raises ClaimUnknown: it was not made here for ``box``, or a newer one replaced it.
+    Raises:
+        ClaimUnknown: it was not made here for ``box``, or a newer one replaced it.
     """
     found = store.claim(digest_of(claim))
     if found is None or not hmac.compare_digest(found.box.encode(), box.encode()):
@@ -51,7 +52,8 @@ def check_claim(
 ) -> Claim:
     """Return the claim, to be used now, or used already by the very same keys (``certificate``).
 
-    :raises ClaimUnknown, ClaimExpired, ClaimUsed: it lets nobody in.
+    Raises:
+        ClaimUnknown, ClaimExpired, ClaimUsed: it lets nobody in.
     """
     found = known_claim(store, claim, box)
     if found.used_ms is not None and found.bound is not None:
@@ -73,7 +75,8 @@ def check_claim(
 def check_box(record: BoxRecord | None, box: str, key: VerifyKey, directory: Directory) -> None:
     """Check that ``box`` may be admitted under ``key``.
 
-    :raises BoxRefused: it is revoked, or the name, the key or a camera is another's.
+    Raises:
+        BoxRefused: it is revoked, or the name, the key or a camera is another's.
     """
     if record is None:
         raise BoxRefused(f"no box '{box}' was announced; `sealtrace box claim DIR {box}` does")
@@ -99,7 +102,8 @@ def check_box(record: BoxRecord | None, box: str, key: VerifyKey, directory: Dir
 def check_cameras(box: str, cameras: tuple[str, ...], directory: Directory) -> None:
     """Check that no other box in force speaks for one of ``cameras``.
 
-    :raises BoxRefused: one does.
+    Raises:
+        BoxRefused: one does.
     """
     for other in directory.with_duty(BOX):
         taken = sorted(set(other.cameras) & set(cameras))
@@ -113,7 +117,8 @@ def check_cameras(box: str, cameras: tuple[str, ...], directory: Directory) -> N
 def check_name(box: str, directory: Directory, record: BoxRecord | None) -> None:
     """Check that a claim may be made for a box of this name.
 
-    :raises EnrolmentError: the name is reserved, revoked, or another principal's.
+    Raises:
+        EnrolmentError: the name is reserved, revoked, or another principal's.
     """
     principal = directory.principals.get(box)
     if box in RESERVED_NAMES or (principal is not None and principal.duties != {BOX}):

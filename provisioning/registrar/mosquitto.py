@@ -36,9 +36,10 @@ class BrokerLimits:
 
     Boxes keep whatever no receipt covers, so the broker needs to hold little.
 
-    :param max_queued_bytes: of messages that wait for one client, such as an absent aggregator.
-    :param memory_bytes: all its messages together; beyond, it refuses rather than fill the machine.
-    :param connections: at the boxes' listener; silent ones count.
+    Args:
+        max_queued_bytes: of messages that wait for one client, such as an absent aggregator.
+        memory_bytes: all its messages together; beyond, it refuses rather than fill the machine.
+        connections: at the boxes' listener; silent ones count.
     """
 
     max_message_bytes: int = 8 << 20
@@ -132,7 +133,8 @@ def write_config(
 ) -> Path:
     """Write ``mosquitto.conf``, access lists that let no box in yet, and the folders.
 
-    :raises FileProblem: a file cannot be written.
+    Raises:
+        FileProblem: a file cannot be written.
     """
     for path in (folder, folder / CERTIFICATES, folder / DATA):
         private_folder(path)
@@ -147,7 +149,8 @@ def write_config(
 def write_rights(folder: Path, rights: Rights) -> list[Path]:
     """Write the access lists; return those that changed.
 
-    :raises FileProblem: a file cannot be written.
+    Raises:
+        FileProblem: a file cannot be written.
     """
     texts = {
         BOXES_ACL: rights.boxes_acl(),
@@ -164,9 +167,12 @@ def write_rights(folder: Path, rights: Rights) -> list[Path]:
 def write_revocations(folder: Path, crls: bytes, headquarters: bytes) -> list[Path]:
     """Write the revocation lists of both listeners; return the files that changed.
 
-    :param crls: the newest list of every CA (PEM).
-    :param headquarters: the same without that of the boxes' CA.
-    :raises FileProblem: a file cannot be written.
+    Args:
+        crls: the newest list of every CA (PEM).
+        headquarters: the same without that of the boxes' CA.
+
+    Raises:
+        FileProblem: a file cannot be written.
     """
     certificates = private_folder(folder / CERTIFICATES)
     files = {CRL_FILE: crls, HEADQUARTERS_CRL_FILE: headquarters}
@@ -202,7 +208,8 @@ def give_to_mosquitto(folder: Path) -> None:
 def mosquitto_command() -> list[str]:
     """Return the command that starts the broker; run it in the broker's folder.
 
-    :raises OperationError: Mosquitto is not installed.
+    Raises:
+        OperationError: Mosquitto is not installed.
     """
     program = shutil.which("mosquitto", path=_search_path())
     if program is None:
@@ -219,7 +226,8 @@ def signal_mosquitto(folder: Path) -> bool:
     From then on (seen with 2.0.11) it neither lets a revoked certificate in nor takes anything from
     a revoked client that is connected.
 
-    :returns: whether one runs here.
+    Returns:
+        whether one runs here.
     """
     try:
         pid = int((folder / PID_FILE).read_text())

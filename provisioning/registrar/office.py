@@ -37,8 +37,11 @@ def opened(
 ) -> Iterator[Registrar]:
     """Open the enrolment service's folder (or the site's that it is in) for one command.
 
-    :param signing: whether something is signed, which takes the registrar's passphrase.
-    :raises EnrolmentError: there is no enrolment service in ``folder``.
+    Args:
+        signing: whether something is signed, which takes the registrar's passphrase.
+
+    Raises:
+        EnrolmentError: there is no enrolment service in ``folder``.
     """
     path = find_config(folder)
     if path is None:
@@ -60,7 +63,8 @@ def opened(
 def admit(registrar: Registrar, request: OfflineRequest) -> OfflineAdmission:
     """Answer a request that came on a USB stick, as the service answers one over the network.
 
-    :raises EnrolmentRefused: with what is wrong and what to do.
+    Raises:
+        EnrolmentRefused: with what is wrong and what to do.
     """
     if request.site != registrar.config.site:
         raise EnrolmentError(f"the request is of site '{request.site}', not of this one")

@@ -36,7 +36,8 @@ _log = structlog.get_logger()
 class Told:
     """What became of telling one party; ``problem`` is empty when it knows the newest.
 
-    :param again: whether trying again may help; else somebody has to do what ``problem`` says.
+    Args:
+        again: whether trying again may help; else somebody has to do what ``problem`` says.
     """
 
     name: str

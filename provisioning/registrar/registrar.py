@@ -46,8 +46,9 @@ class Keys:
 def open_keys(config: EnrolmentConfig, passphrase: bytes) -> Keys:
     """Unlock the keys.
 
-    :raises KeyFileError: wrong passphrase, or a file is damaged.
-    :raises CertificateError: the CA's files are damaged.
+    Raises:
+        KeyFileError: wrong passphrase, or a file is damaged.
+        CertificateError: the CA's files are damaged.
     """
     seed = read_secret(
         config.identity, passphrase if is_sealed(config.identity) else None, IDENTITY
@@ -68,7 +69,8 @@ def open_keys(config: EnrolmentConfig, passphrase: bytes) -> Keys:
 class Registrar:
     """All that the service and the commands beside it do; without keys only what needs none.
 
-    :param keys: None where nothing has to be signed (making claims, listing).
+    Args:
+        keys: None where nothing has to be signed (making claims, listing).
     """
 
     def __init__(
@@ -80,9 +82,10 @@ class Registrar:
     ) -> None:
         """Open the database and the directory.
 
-        :raises TrustError: the directory cannot be used.
-        :raises StorageError: the database cannot be opened.
-        :raises EnrolmentError: the directory does not know this registrar.
+        Raises:
+            TrustError: the directory cannot be used.
+            StorageError: the database cannot be opened.
+            EnrolmentError: the directory does not know this registrar.
         """
         self.config = config
         self._keys = keys
@@ -146,8 +149,11 @@ class Registrar:
     ) -> ClaimFile:
         """Announce a box and make its one-time claim; earlier unused claims of it are void.
 
-        :param cameras: its cameras' tables (``name``, ``source``, ...); those known, when empty.
-        :raises EnrolmentError: the name or a camera is taken, or no camera is known.
+        Args:
+            cameras: its cameras' tables (``name``, ``source``, ...); those known, when empty.
+
+        Raises:
+            EnrolmentError: the name or a camera is taken, or no camera is known.
         """
         with self.store.changing():
             return self._claim(box, cameras, settings, hours, self.directory)
@@ -204,9 +210,12 @@ class Registrar:
 
         The same box (both keys the same) may ask again for some minutes and gets the same answer.
 
-        :param request: PKCS #10, DER.
-        :param proof: `BoxIdentity`, signed.
-        :raises EnrolmentRefused: with what is wrong and what to do.
+        Args:
+            request: PKCS #10, DER.
+            proof: `BoxIdentity`, signed.
+
+        Raises:
+            EnrolmentRefused: with what is wrong and what to do.
         """
         claims.known_claim(self.store, claim, box)  # before anything that a stranger sent is read
         request_key = est.read_request(request, box=box)
@@ -240,8 +249,11 @@ class Registrar:
     def renew(self, box: str, fingerprint: str, request: bytes, proof: bytes) -> x509.Certificate:
         """Issue a box in force, which has shown its certificate, a new one.
 
-        :param fingerprint: SHA-256 (hex) of the certificate that it showed.
-        :raises EnrolmentRefused: with what is wrong and what to do.
+        Args:
+            fingerprint: SHA-256 (hex) of the certificate that it showed.
+
+        Raises:
+            EnrolmentRefused: with what is wrong and what to do.
         """
         principal = self.require_box(box)
         held = self.store.certificates(box)
@@ -258,7 +270,8 @@ class Registrar:
     def require_box(self, box: str) -> Principal:
         """Return a box in force.
 
-        :raises BoxRefused: it is revoked, or the site has none of that name.
+        Raises:
+            BoxRefused: it is revoked, or the site has none of that name.
         """
         try:
             return self.directory.require(box, BOX)
@@ -268,7 +281,8 @@ class Registrar:
     def configuration(self, box: str) -> bytes:
         """Return the signed configuration of a box in force.
 
-        :raises BoxRefused: it is not in force, or nobody has announced its cameras here.
+        Raises:
+            BoxRefused: it is not in force, or nobody has announced its cameras here.
         """
         self.require_box(box)
         record = self.store.box(box)
@@ -310,7 +324,8 @@ class Registrar:
     def revoke(self, box: str) -> bool:
         """Revoke a box, its certificates and claims; tell whether that was new.
 
-        :raises EnrolmentError: the site has no such box.
+        Raises:
+            EnrolmentError: the site has no such box.
         """
         with self.store.changing():
             return self._revoke(box)
@@ -325,8 +340,11 @@ class Registrar:
     ) -> ClaimFile:
         """Revoke ``old`` and claim ``new`` in its place, with its cameras and settings.
 
-        :param cameras: tables of those cameras whose source is not known here.
-        :raises EnrolmentError: ``old`` is no box, ``new`` is taken, or a source is unknown.
+        Args:
+            cameras: tables of those cameras whose source is not known here.
+
+        Raises:
+            EnrolmentError: ``old`` is no box, ``new`` is taken, or a source is unknown.
         """
         with self.store.changing():
             directory = self.directory

@@ -21,7 +21,8 @@ _log = structlog.get_logger()
 def run(config: EnrolmentConfig, passphrase: bytes) -> int:
     """Serve until a signal; return the exit code.
 
-    :raises OperationError: it cannot start as configured.
+    Raises:
+        OperationError: it cannot start as configured.
     """
     stop = Stop()
     threads, ready = Threads(stop), Ready()

@@ -115,7 +115,8 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Open or create it.
 
-        :raises StorageError: it cannot be opened.
+        Raises:
+            StorageError: it cannot be opened.
         """
         private_folder(path.parent)
         self._db = open_database(path, _MIGRATIONS, synchronous="FULL", across_threads=True)

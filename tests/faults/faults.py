@@ -43,7 +43,8 @@ class Unnoticed(Exception):
 class Fault:
     """One row: ``act`` returns what happened, in a few words, with the fault over.
 
-    :param process: to whom; "" for the network.
+    Args:
+        process: to whom; "" for the network.
     """
 
     kind: str

@@ -183,7 +183,8 @@ class ShakenSite(RunningSite):
     def wait(self, probe: Callable[[], bool], what: str, within_s: float) -> None:
         """Wait for a condition.
 
-        :raises TimeoutError: it does not come.
+        Raises:
+            TimeoutError: it does not come.
         """
         deadline = time.monotonic() + within_s
         while True:
@@ -199,7 +200,8 @@ class ShakenSite(RunningSite):
     def wait_back(self, within_s: float) -> None:
         """Wait until every process works and the box's messages arrive again.
 
-        :raises TimeoutError: one does not, with its name.
+        Raises:
+            TimeoutError: one does not, with its name.
         """
         deadline = time.monotonic() + within_s
         for name in PROCESSES:

@@ -100,9 +100,10 @@ def run(
 ) -> Campaign:
     """Feed all parsers in turn.
 
-    :param seed: the same makes the same inputs.
-    :param more: tells after each round, by its number, whether to go on.
-    :param names: only these parsers.
+    Args:
+        seed: the same makes the same inputs.
+        more: tells after each round, by its number, whether to go on.
+        names: only these parsers.
     """
     campaign = Campaign()
     chosen = {name: targets[name] for name in (names or targets)}

@@ -238,7 +238,6 @@ _LOG_HEAD = {"origin.txt": b"sealtrace/vectors/c1\n"}
 
 def _files(folder: Path) -> dict[str, Target]:
     """Parsers that read files; they are given theirs in ``folder``."""
-
     seed = bytes(32)
     public = bytes.fromhex(sign_manifest(b"", seed).split()[1].decode())
 

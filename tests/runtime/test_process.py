@@ -17,8 +17,9 @@ _WAIT = "import signal; print('up', flush=True); signal.pause()"
 
 
 def _crash(program: str, folder: Path) -> tuple[int, str]:
-    """Start a program that prints a line, lift its limit from outside, crash it; its wait status
-    and its limits before that.
+    """Start a program that prints a line, lift its limit from outside, crash it.
+
+    Return its wait status, and its limits before that.
     """
     reader, writer = os.pipe()
     child = os.fork()

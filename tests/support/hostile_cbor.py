@@ -81,9 +81,12 @@ BIG_BOMBS: dict[str, bytes] = {
 def read_in_a_small_process(setup: str, call: str, data: bytes) -> str:
     """Run ``call`` on ``data`` in a new process with little memory and time; say how it ended.
 
-    :param setup: lines that import what is called.
-    :param call: one expression in ``data``.
-    :returns: the name of the error type, or ``read``.
+    Args:
+        setup: lines that import what is called.
+        call: one expression in ``data``.
+
+    Returns:
+        the name of the error type, or ``read``.
     """
     program = _HARNESS.format(setup=setup, call=call, memory=MEMORY_BYTES, cpu=CPU_S)
     done = subprocess.run(

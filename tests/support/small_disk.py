@@ -17,7 +17,8 @@ class CannotMount(Exception):
 def mounted(folder: Path, megabytes: int) -> Iterator[Path]:
     """Mount a file system of a few megabytes in memory at ``folder``.
 
-    :raises CannotMount: it is not permitted here.
+    Raises:
+        CannotMount: it is not permitted here.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     options = f"size={megabytes}m,mode=0700"

@@ -33,8 +33,9 @@ class Contact:
 
 
 def alone_and_recorded(record: Path) -> list[str] | None:
-    """Return what to put before a command line so that all its processes are recorded in a network
-    that ends at this machine's loopback; None where that is not possible.
+    """Return what to put before a command line to have it recorded; None where it cannot be.
+
+    All its processes then live in a network that ends at this machine's loopback.
     """
     strace = shutil.which("strace")
     if strace is None or shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
@@ -57,9 +58,10 @@ def roles_seen(record: Path) -> set[str]:
 
 
 def contacts(record: Path) -> Iterator[Contact]:
-    """Yield every address that a process connected or sent to, with the command of ours that it, or
-    the nearest of its ancestors, was started as; ``""`` for what is none. A thread's talk with
-    itself (pairs of sockets that libraries make over loopback) is left out.
+    """Yield every address that a process connected or sent to, and for which command of ours.
+
+    That is what it, or the nearest of its ancestors, was started as; ``""`` for what is none. A
+    thread's talk with itself (pairs of sockets that libraries make over loopback) is left out.
     """
     own: set[tuple[str, str]] = set()
     roles: dict[str, str] = {}

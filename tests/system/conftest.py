@@ -130,8 +130,9 @@ def looping_site(
     model_bundle_path: Path,
     photos_path: Path,
 ) -> Iterator[FilmSet]:
-    """One box that sees two people walk past again and again, in real time; every sighting is an
-    envelope at once. Camera 2 has no process: it is for tests to speak for.
+    """One box that sees two people walk past again and again, in real time.
+
+    Every sighting is an envelope at once. Camera 2 has no process: it is for tests to speak for.
     """
     plan = looping_plan(short_clip, model_bundle_path, broker)
     site = RunningSite(plan, tmp_path_factory.mktemp("looping"))

@@ -33,9 +33,10 @@ def enrol(
 ) -> tuple[x509.Certificate, list[x509.Certificate]]:
     """Use the claim; return this box's certificate and the CAs above it, nearest first.
 
-    :raises PeerUnreachable: the service cannot be reached, or is not this site's.
-    :raises ProblemError: it refuses, and says why.
-    :raises InstallRefused: what it answered is not a certificate for this box's key.
+    Raises:
+        PeerUnreachable: the service cannot be reached, or is not this site's.
+        ProblemError: it refuses, and says why.
+        InstallRefused: what it answered is not a certificate for this box's key.
     """
     with _connected(claim) as client:
         return _enrolled(client, claim, identity, key)
@@ -46,7 +47,8 @@ def renew(
 ) -> tuple[x509.Certificate, list[x509.Certificate]]:
     """Get a new certificate for the same key, showing the one in ``tls``.
 
-    :raises PeerUnreachable, ProblemError, InstallRefused: see :func:`enrol`.
+    Raises:
+        PeerUnreachable, ProblemError, InstallRefused: see :func:`enrol`.
     """
     with http.client(claim.url, tls, _TIMEOUT_S) as client:
         return _ask(client, "simplereenroll", claim, identity=identity, key=key)
@@ -55,7 +57,8 @@ def renew(
 def configuration(claim: ClaimFile, tls: TlsConfig) -> bytes:
     """Return this box's configuration as the service signed it; not verified yet.
 
-    :raises PeerUnreachable, ProblemError: it cannot be had.
+    Raises:
+        PeerUnreachable, ProblemError: it cannot be had.
     """
     with http.client(claim.url, tls, _TIMEOUT_S, max_answer_bytes=_MAX_BYTES) as client:
         return raise_for_problem(client.get("/v1/box/configuration")).content
@@ -70,7 +73,8 @@ def check_certificate(
 ) -> list[x509.Certificate]:
     """Check that this box's key was certified under the site's root; return the CAs between.
 
-    :raises InstallRefused: it was not.
+    Raises:
+        InstallRefused: it was not.
     """
     ours = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     theirs = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

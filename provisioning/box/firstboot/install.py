@@ -74,7 +74,8 @@ class Folder:
     def read_claim(self) -> ClaimFile:
         """Return who this box is, and of which site.
 
-        :raises FirstBootError: it has not begun to enrol.
+        Raises:
+            FirstBootError: it has not begun to enrol.
         """
         if not self.claim.exists():
             raise FirstBootError(
@@ -101,7 +102,8 @@ def verify_configuration(
 
     The authority signed the directory, which names the registrar, who signed the configuration.
 
-    :raises InstallRefused: a signature is wrong, or it is for another box, site or key.
+    Raises:
+        InstallRefused: a signature is wrong, or it is for another box, site or key.
     """
     try:
         signed = Signed.parse(data, kind=CONFIGURATION_KIND)
@@ -127,7 +129,8 @@ def _check_not_older(told: BoxConfiguration, directory: Directory, claim: ClaimF
     A blank box has seen no directory yet, and its clock may be wrong: without this it would take
     an old one, which lists whoever has been revoked since, from anybody who had kept it.
 
-    :raises InstallRefused: one of them is older, or another of the same version.
+    Raises:
+        InstallRefused: one of them is older, or another of the same version.
     """
     why = (
         "somebody may be replaying it; ask headquarters, and make a new claim if all is well there"
@@ -167,10 +170,13 @@ def install(
 ) -> bool:
     """Verify a configuration and write the box's folder; tell whether the agent must be restarted.
 
-    :param sources: camera name to source, instead of those that headquarters has.
-    :raises InstallRefused: it is not for this box, not signed properly, or older than before or
-        than the claim.
-    :raises OperationError: a file cannot be written.
+    Args:
+        sources: camera name to source, instead of those that headquarters has.
+
+    Raises:
+        InstallRefused: it is not for this box, not signed properly, or older than before or than
+            the claim.
+        OperationError: a file cannot be written.
     """
     told, directory = verify_configuration(data, claim, identity)
     _check_not_older(told, directory, claim)

@@ -48,7 +48,8 @@ class Done:
 def begin(path: Path, claim_file: Path | None) -> tuple[Folder, ClaimFile]:
     """Prepare the box's folder for a claim; a claim of another box is refused.
 
-    :raises FirstBootError: the folder is another box's, or there is no claim at all.
+    Raises:
+        FirstBootError: the folder is another box's, or there is no claim at all.
     """
     folder = Folder(private_folder(path).absolute())
     if claim_file is None or (not claim_file.exists() and folder.claim.exists()):
@@ -75,7 +76,8 @@ def enrol(
 
     May be run again after an interruption: keys and a certificate that are there are used.
 
-    :raises OperationError: with what is wrong and what to do.
+    Raises:
+        OperationError: with what is wrong and what to do.
     """
     keys.make()
     identity, key = keys.load(claim.box)
@@ -100,7 +102,8 @@ def enrol(
 def request(folder: Folder, claim: ClaimFile, keys: BoxKeys) -> OfflineRequest:
     """Make the keys and what headquarters needs to admit this box without a network.
 
-    :raises FirstBootError: the claim has been used.
+    Raises:
+        FirstBootError: the claim has been used.
     """
     if not claim.claim:
         raise FirstBootError(
@@ -122,7 +125,8 @@ def accept(
 ) -> Done:
     """Install what headquarters answered to :func:`request`.
 
-    :raises InstallRefused: it is not the answer to this box's request, or not of its site.
+    Raises:
+        InstallRefused: it is not the answer to this box's request, or not of its site.
     """
     claim = folder.read_claim()
     if admission.box != claim.box:
@@ -164,9 +168,14 @@ def renew(
 
     The agent reads the new certificate at its next connection; nothing has to be restarted for it.
 
-    :param if_due: leave a certificate alone that has more than a third of its life left.
-    :returns: what was done, and whether the certificate is a new one.
-    :raises FirstBootError: there is none to renew, or it has run out.
+    Args:
+        if_due: leave a certificate alone that has more than a third of its life left.
+
+    Returns:
+        what was done, and whether the certificate is a new one.
+
+    Raises:
+        FirstBootError: there is none to renew, or it has run out.
     """
     claim, certificate = folder.read_claim(), folder.read_certificate()
     if certificate is None:
@@ -206,7 +215,8 @@ def sources_in(folder: Folder) -> dict[str, str]:
 def read_sources(path: Path) -> dict[str, str]:
     """Read camera sources: a JSON list of ``{"name", "source"}``, or TOML ``[[cameras]]``.
 
-    :raises FirstBootError: it is neither.
+    Raises:
+        FirstBootError: it is neither.
     """
     text = read_file(path, MAX_MESSAGE_BYTES)
     try:
@@ -252,7 +262,8 @@ def _finish(
 def read_request(path: Path) -> OfflineRequest:
     """Read a request file.
 
-    :raises FirstBootError: it is none.
+    Raises:
+        FirstBootError: it is none.
     """
     try:
         return OfflineRequest.parse(read_file(path, MAX_MESSAGE_BYTES))
@@ -263,7 +274,8 @@ def read_request(path: Path) -> OfflineRequest:
 def read_admission(path: Path) -> OfflineAdmission:
     """Read an answer file.
 
-    :raises FirstBootError: it is none.
+    Raises:
+        FirstBootError: it is none.
     """
     try:
         return OfflineAdmission.parse(read_file(path, MAX_MESSAGE_BYTES))
@@ -274,7 +286,8 @@ def read_admission(path: Path) -> OfflineAdmission:
 def write_exchange(path: Path, data: bytes) -> None:
     """Write a file for the USB stick; another in its place is replaced.
 
-    :raises FileProblem: the stick cannot be written.
+    Raises:
+        FileProblem: the stick cannot be written.
     """
     if path.is_dir():
         raise FileProblem(f"{path} is a folder; name the file itself")

@@ -15,7 +15,8 @@ def hardening(memory: str = "1G") -> str:
     These units run as root: they give files to the agent's user and use the TPM, so its device and
     those capabilities stay, and there is no ``ProtectClock``, which would shut devices out.
 
-    :param memory: the most that they may use, with room (docs/operations.md).
+    Args:
+        memory: the most that they may use, with room (docs/operations.md).
     """
     return f"""\
 NoNewPrivileges=yes

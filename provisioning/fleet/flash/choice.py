@@ -12,7 +12,8 @@ from provisioning.fleet.flash.errors import DeviceChanged, DeviceRefused
 def find_device(machine: Machine, given: Path, *, loops: bool = False) -> Device:
     """Return the whole disk that a path such as ``/dev/sdb`` or ``/dev/disk/by-id/...`` names.
 
-    :raises DeviceRefused: there is none, or it is a partition.
+    Raises:
+        DeviceRefused: there is none, or it is a partition.
     """
     name = given.resolve().name if given.is_symlink() else given.name
     found = machine.device(name, loops=loops)
@@ -31,8 +32,9 @@ def find_device(machine: Machine, given: Path, *, loops: bool = False) -> Device
 def refusal(device: Device, image_bytes: int = 0, *, usb_disks: bool = False) -> str:
     """Return why a device may not be overwritten, and what to do; empty when it may.
 
-    :param image_bytes: what it has to hold.
-    :param usb_disks: take disks on USB too, although they are not removable media.
+    Args:
+        image_bytes: what it has to hold.
+        usb_disks: take disks on USB too, although they are not removable media.
     """
     return next(_objections(device, image_bytes, usb_disks=usb_disks), "")
 
@@ -66,7 +68,8 @@ def _objections(device: Device, image_bytes: int, *, usb_disks: bool) -> Iterato
 def require_usable(device: Device, image_bytes: int, *, usb_disks: bool = False) -> None:
     """Check that a device may be overwritten.
 
-    :raises DeviceRefused: it may not.
+    Raises:
+        DeviceRefused: it may not.
     """
     reason = refusal(device, image_bytes, usb_disks=usb_disks)
     if reason:
@@ -76,7 +79,8 @@ def require_usable(device: Device, image_bytes: int, *, usb_disks: bool = False)
 def require_same(machine: Machine, chosen: Device, *, loops: bool = False) -> None:
     """Check that the same card is still in the same reader.
 
-    :raises DeviceChanged: it is not.
+    Raises:
+        DeviceChanged: it is not.
     """
     now = machine.device(chosen.name, loops=loops)
     if now is None or now.identity != chosen.identity:

@@ -209,5 +209,5 @@ def _integer(text: str) -> int:
 
 
 def _plain(text: str) -> str:
-    """Undo the kernel's octal escapes (a space in a mount point is \\040)."""
+    r"""Undo the kernel's octal escapes (a space in a mount point is \040)."""
     return _OCTAL.sub(lambda found: chr(int(found[1], 8)), text)

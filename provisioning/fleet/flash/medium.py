@@ -48,7 +48,8 @@ class Medium:
     def write(self, data: bytes | memoryview, offset: int) -> None:
         """Write all of ``data``.
 
-        :raises WriteFailed: the medium does not take it.
+        Raises:
+            WriteFailed: the medium does not take it.
         """
         view = memoryview(data)
         try:
@@ -64,7 +65,8 @@ class Medium:
     def sync(self) -> None:
         """Wait until everything is on the medium, and forget it here.
 
-        :raises WriteFailed: the medium does not take it.
+        Raises:
+            WriteFailed: the medium does not take it.
         """
         try:
             self._sync()
@@ -79,7 +81,8 @@ class Medium:
     def read(self, offset: int, length: int) -> bytes:
         """Return up to ``length`` (at most `CHUNK`) bytes, read from the medium itself.
 
-        :raises WriteFailed: the medium cannot be read.
+        Raises:
+            WriteFailed: the medium cannot be read.
         """
         try:
             if self._direct is not None and offset % _ALIGN == 0 and length % _ALIGN == 0:
@@ -133,9 +136,12 @@ class Medium:
 def opened(path: Path, *, file_bytes: int | None = None) -> Iterator[Medium]:
     """Open a block device for this process alone, or a file.
 
-    :param file_bytes: ``path`` is to be a file of this size, made if it is missing; None: it must
-        be a block device.
-    :raises FlashError: it is in use, may not be opened, or is something else.
+    Args:
+        file_bytes: ``path`` is to be a file of this size, made if it is missing; None: it must be a
+            block device.
+
+    Raises:
+        FlashError: it is in use, may not be opened, or is something else.
     """
     flags = os.O_RDWR | os.O_CLOEXEC
     flags |= os.O_EXCL if file_bytes is None else os.O_CREAT

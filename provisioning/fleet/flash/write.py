@@ -47,7 +47,8 @@ class SourceImage:
     def read(self, offset: int, length: int) -> bytes:
         """Return ``length`` bytes.
 
-        :raises ImageUnfit: the file became shorter.
+        Raises:
+            ImageUnfit: the file became shorter.
         """
         data = os.pread(self.descriptor, length, offset)
         if len(data) != length:
@@ -71,9 +72,12 @@ def opened_image(
 ) -> Iterator[SourceImage]:
     """Open an image, with the block map beside it or one made from it.
 
-    :param show: makes the progress bars, should a map have to be made.
-    :raises ImageUnfit: it is not the raw image of a whole card, or not the file that was built.
-    :raises BlockMapInvalid: the map beside it is malformed or altered.
+    Args:
+        show: makes the progress bars, should a map have to be made.
+
+    Raises:
+        ImageUnfit: it is not the raw image of a whole card, or not the file that was built.
+        BlockMapInvalid: the map beside it is malformed or altered.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -97,9 +101,10 @@ def flash(image: SourceImage, medium: Medium, state: Flashing, progress: Bars) -
 
     ``state`` tells the caller, whatever happens, in what state the card is.
 
-    :raises ImageUnfit: the image file is not what its map says.
-    :raises WriteFailed: the medium fails.
-    :raises VerificationFailed: the medium does not hold what was written.
+    Raises:
+        ImageUnfit: the image file is not what its map says.
+        WriteFailed: the medium fails.
+        VerificationFailed: the medium does not hold what was written.
     """
     head = image.read(0, min(HEAD_BYTES, image.size))
     state.touched = True

@@ -48,7 +48,8 @@ class Checksum:
     def parse(cls, text: str) -> Checksum:
         """Read hexadecimal digits; their number tells the algorithm.
 
-        :raises ChecksumMismatch: it is no SHA-256 or SHA-512 sum.
+        Raises:
+            ChecksumMismatch: it is no SHA-256 or SHA-512 sum.
         """
         digits = text.strip().lower()
         if len(digits) not in _ALGORITHMS or not re.fullmatch(r"[0-9a-f]+", digits):
@@ -62,8 +63,9 @@ class Checksum:
     def from_list(cls, path: Path, name: str) -> Checksum:
         """Find the sum of the file ``name`` in a list (GNU or BSD form, or one bare sum).
 
-        :raises ChecksumMismatch: the list does not name it.
-        :raises FileProblem: the list cannot be read.
+        Raises:
+            ChecksumMismatch: the list does not name it.
+            FileProblem: the list cannot be read.
         """
         lines = read_file(path, _MAX_LIST_BYTES).decode("utf-8", "replace").splitlines()
         for line in (line.strip() for line in lines):
@@ -106,10 +108,13 @@ def unpack(
 ) -> Unpacked:
     """Write the raw image in ``base`` to the open file ``target``, leaving holes for zeros.
 
-    :param advance: told the bytes read of ``base``.
-    :raises ChecksumMismatch: it is another file than the checksum says.
-    :raises BaseImageUnusable: damaged, cut short, or not a raw image, .xz, .zst or .gz.
-    :raises ImageError: the disk is full, or the image cannot be read.
+    Args:
+        advance: told the bytes read of ``base``.
+
+    Raises:
+        ChecksumMismatch: it is another file than the checksum says.
+        BaseImageUnusable: damaged, cut short, or not a raw image, .xz, .zst or .gz.
+        ImageError: the disk is full, or the image cannot be read.
     """
     try:
         with base.open("rb") as stream:

@@ -85,7 +85,8 @@ class BlockMap:
     def parse(cls, data: bytes) -> BlockMap:
         """Read a bmap file of version 2.
 
-        :raises BlockMapInvalid: it is malformed, altered, or of a version or kind not known here.
+        Raises:
+            BlockMapInvalid: it is malformed, altered, or of a version or kind not known here.
         """
         root = _root(data)
         if root.get("version", "").split(".")[0] != "2":
@@ -120,8 +121,9 @@ class BlockMap:
     def read(cls, path: Path) -> BlockMap:
         """Read a bmap file.
 
-        :raises BlockMapInvalid: it cannot be used.
-        :raises FileProblem: it cannot be read.
+        Raises:
+            BlockMapInvalid: it cannot be used.
+            FileProblem: it cannot be read.
         """
         try:
             return cls.parse(read_file(path, _MAX_XML_BYTES))
@@ -137,7 +139,8 @@ def map_image(image: Path, *, advance: Advance = unwatched) -> tuple[BlockMap, s
 
     The map depends on the content alone, not on how the file lies on the disk.
 
-    :raises ImageError: it cannot be read.
+    Raises:
+        ImageError: it cannot be read.
     """
     whole = hashlib.sha256()
     parts = _Parts()

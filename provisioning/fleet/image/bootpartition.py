@@ -44,8 +44,9 @@ class BootPartition:
 def find_boot_partition(image: Path) -> BootPartition:
     """Return the FAT partition that the machine boots from.
 
-    :raises PartitionTableInvalid: the partition table is missing or nonsense.
-    :raises BootPartitionMissing: no partition holds FAT.
+    Raises:
+        PartitionTableInvalid: the partition table is missing or nonsense.
+        BootPartitionMissing: no partition holds FAT.
     """
     size = image.stat().st_size
     with image.open("rb", buffering=0) as stream:
@@ -70,7 +71,8 @@ def find_boot_partition(image: Path) -> BootPartition:
 def recognise_system(names: Sequence[str]) -> SystemKind:
     """Return what kind of system boots, by the names at the root of its boot partition.
 
-    :raises BaseImageUnusable: it has no cloud-init that looks here, or is not known.
+    Raises:
+        BaseImageUnusable: it has no cloud-init that looks here, or is not known.
     """
     folded = {name.casefold() for name in names}
     if {"config.txt", "cmdline.txt"} <= folded:

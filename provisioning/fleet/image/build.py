@@ -93,8 +93,9 @@ def companions(image: Path) -> tuple[Path, Path]:
 def build_image(request: BuildRequest, bars: Bars) -> BuiltImage:
     """Build an image, its ``.sha256`` and its ``.bmap``; do nothing if they are there, just so.
 
-    :raises ImageExists: there is another file of that name, and ``force`` is not set.
-    :raises ImageError: the base, the tools or the disk do not allow it; see its subclasses.
+    Raises:
+        ImageExists: there is another file of that name, and ``force`` is not set.
+        ImageError: the base, the tools or the disk do not allow it; see its subclasses.
     """
     require_mtools()
     request.settings.require_possible()
@@ -123,7 +124,8 @@ def build_image(request: BuildRequest, bars: Bars) -> BuiltImage:
 def show_image(image: Path) -> tuple[Manifest, list[str]]:
     """Return an image's description, and what is wrong with the image, if anything.
 
-    :raises ImageError: it is not a Sealtrace image, or cannot be read.
+    Raises:
+        ImageError: it is not a Sealtrace image, or cannot be read.
     """
     if not image.is_file():
         raise ImageError(f"there is no image {image}; check the name")
@@ -281,7 +283,8 @@ def _damaged(volume: FatVolume, about: Manifest) -> list[str]:
 def kernel_arguments(line: bytes, instance: str) -> bytes:
     """Return a Raspberry Pi's kernel command line that tells cloud-init where to look.
 
-    :raises ImageError: it is not one line of text.
+    Raises:
+        ImageError: it is not one line of text.
     """
     try:
         words = line.decode("ascii").split()

@@ -19,8 +19,9 @@ def read_claim(path: Path, *, box: str | None = None, now: datetime | None = Non
     The certificates are re-encoded: nothing that stands around them in the file, such as a key
     that was pasted along, gets into the image.
 
-    :raises ClaimUnusable: it is another box's, used, has run out, or holds no certificate.
-    :raises ConfigError: it is not a claim file.
+    Raises:
+        ClaimUnusable: it is another box's, used, has run out, or holds no certificate.
+        ConfigError: it is not a claim file.
     """
     claim = load_claim(path)
     if box is not None and box != claim.box:

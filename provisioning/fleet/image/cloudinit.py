@@ -43,7 +43,8 @@ def user_data(settings: SystemSettings, files: Sequence[SystemFile], *, raspberr
 
     Passwords are off for everybody; who is given no SSH key cannot log in at all.
 
-    :param raspberry: the image has Raspberry Pi OS's question for a user, which is turned off.
+    Args:
+        raspberry: the image has Raspberry Pi OS's question for a user, which is turned off.
     """
     users: list[dict[str, Any]] = [
         {
@@ -107,7 +108,8 @@ def user_data(settings: SystemSettings, files: Sequence[SystemFile], *, raspberr
 def network_config(settings: SystemSettings, *, raspberry: bool) -> str:
     """Return the network configuration: every cable by DHCP, and the wireless network if any.
 
-    :raises ImageError: a wireless network was asked for where its device has no known name.
+    Raises:
+        ImageError: a wireless network was asked for where its device has no known name.
     """
     wired: dict[str, Any] = {"dhcp4": True, "dhcp6": True, "optional": True}
     if raspberry:
@@ -137,7 +139,8 @@ def network_config(settings: SystemSettings, *, raspberry: bool) -> str:
 def meta_data(instance: str, settings: SystemSettings) -> str:
     """Return the meta-data.
 
-    :param instance: cloud-init does its first-boot work once for each value of it.
+    Args:
+        instance: cloud-init does its first-boot work once for each value of it.
     """
     return _dump({"dsmode": "local", "instance-id": instance, "local-hostname": settings.hostname})
 
@@ -156,7 +159,8 @@ def read_instance_id(document: str) -> str:
 def written_files(document: bytes) -> dict[str, str]:
     """Return path and text of the files that a user-data writes.
 
-    :raises ImageError: it is not the user-data of a Sealtrace image.
+    Raises:
+        ImageError: it is not the user-data of a Sealtrace image.
     """
     try:
         values: Any = _texts_in(document)
@@ -178,8 +182,9 @@ def _texts_in(document: bytes) -> Any:
     costs the square of its length. Nothing is built before the whole has been looked through: no
     anchors, few parts, not deep. libyaml reads a hundred times faster than Python, where it is.
 
-    :raises ValueError: it is too large, too deep, or has too many parts or an anchor.
-    :raises yaml.YAMLError: it is not YAML.
+    Raises:
+        ValueError: it is too large, too deep, or has too many parts or an anchor.
+        yaml.YAMLError: it is not YAML.
     """
     if len(document) > _MAX_BYTES:
         raise ValueError("it is too large")

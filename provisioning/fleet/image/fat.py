@@ -27,7 +27,8 @@ _LABEL = re.compile(r"Volume (?:label is|in drive : is) (.+)")
 def require_mtools() -> None:
     """Check that mtools is installed.
 
-    :raises ToolMissing: it is not.
+    Raises:
+        ToolMissing: it is not.
     """
     if shutil.which("mcopy") is None:
         raise ToolMissing(
@@ -45,9 +46,12 @@ class FatVolume:
     def __init__(self, image: Path, offset: int, *, written_at_s: int = 0) -> None:
         """Name the file system.
 
-        :param offset: where in ``image`` it begins, in bytes.
-        :param written_at_s: the time that written files carry, in Unix seconds.
-        :raises ToolMissing: mtools is not installed.
+        Args:
+            offset: where in ``image`` it begins, in bytes.
+            written_at_s: the time that written files carry, in Unix seconds.
+
+        Raises:
+            ToolMissing: mtools is not installed.
         """
         require_mtools()
         self._image = f"{image}@@{offset}"
@@ -65,7 +69,8 @@ class FatVolume:
     def names(self, folder: str = "") -> list[str]:
         """Return the names in a folder, sorted; folders end in a slash.
 
-        :raises ImageError: there is no such folder, or it cannot be read.
+        Raises:
+            ImageError: there is no such folder, or it cannot be read.
         """
         listing = self._run("mdir", "-b", f"::/{folder}").decode("utf-8", "replace")
         prefix = f"::/{folder}/" if folder else "::/"
@@ -83,14 +88,16 @@ class FatVolume:
     def read(self, name: str) -> bytes:
         """Return a file's content.
 
-        :raises ImageError: it is missing or cannot be read.
+        Raises:
+            ImageError: it is missing or cannot be read.
         """
         return self._run("mcopy", "-n", f"::/{name}", "-")
 
     def make_folder(self, name: str) -> None:
         """Make a folder unless it is there.
 
-        :raises BootPartitionFull: there is no room.
+        Raises:
+            BootPartitionFull: there is no room.
         """
         if not self.has(name):
             self._run("mmd", f"::/{name}")
@@ -98,7 +105,8 @@ class FatVolume:
     def write(self, files: Mapping[str, bytes]) -> None:
         """Write files at the root or in one folder that exists, over those of the same name.
 
-        :raises BootPartitionFull: there is no room.
+        Raises:
+            BootPartitionFull: there is no room.
         """
         with tempfile.TemporaryDirectory(prefix="sealtrace-image-") as made:
             for name in sorted(files):
@@ -109,7 +117,8 @@ class FatVolume:
     def copy_in(self, sources: Sequence[Path], folder: str) -> None:
         """Copy files of the disk into a folder that exists.
 
-        :raises BootPartitionFull: there is no room.
+        Raises:
+            BootPartitionFull: there is no room.
         """
         ordered = [str(source) for source in sorted(sources, key=lambda path: path.name)]
         self._run("mcopy", "-o", *ordered, f"::/{folder}/")

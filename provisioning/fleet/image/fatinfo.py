@@ -24,7 +24,8 @@ class FatInfo:
 def recognise_fat(sector: bytes, partition_bytes: int) -> FatInfo | None:
     """Return what FAT file system begins with ``sector`` (512 bytes), None if it is not one.
 
-    :param partition_bytes: the file system may not be larger than this.
+    Args:
+        partition_bytes: the file system may not be larger than this.
     """
     if len(sector) < 512 or sector[510:512] != b"\x55\xaa" or sector[0] not in {0xEB, 0xE9}:
         return None

@@ -59,7 +59,8 @@ class Manifest(BaseModel):
     def parse(cls, data: bytes) -> Manifest:
         """Read a manifest.
 
-        :raises ImageError: it is not one.
+        Raises:
+            ImageError: it is not one.
         """
         try:
             return cls.model_validate_json(data)
@@ -81,7 +82,8 @@ def describe(
 ) -> Manifest:
     """Return the manifest of an image.
 
-    :param epoch_s: the time for files' dates, if one was given.
+    Args:
+        epoch_s: the time for files' dates, if one was given.
     """
     wheels = {file.path.name: file.sha256 for file in settings.wheels}
     models = {file.path.name: file.sha256 for file in settings.models}

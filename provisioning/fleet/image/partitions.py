@@ -56,7 +56,8 @@ class Partition:
 def read_partitions(read_at: ReadAt, size: int) -> list[Partition]:
     """Return the partitions of an image of ``size`` bytes, by their place.
 
-    :raises PartitionTableInvalid: there is no table, or it contradicts itself or the image's size.
+    Raises:
+        PartitionTableInvalid: there is no table, or it contradicts itself or the image's size.
     """
     first = _exactly(read_at, 0, SECTOR)
     if first[510:512] != b"\x55\xaa":

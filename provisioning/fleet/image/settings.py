@@ -42,7 +42,8 @@ class Wifi:
     def make(cls, ssid: str, passphrase: str, country: str) -> Wifi:
         """Check the values and derive the key.
 
-        :raises ImageError: one of them is not possible.
+        Raises:
+            ImageError: one of them is not possible.
         """
         if not 1 <= len(ssid.encode()) <= 32 or not ssid.isprintable():
             raise ImageError(f"'{ssid}' is not a name of a wireless network (1 to 32 bytes)")
@@ -118,7 +119,8 @@ class SystemSettings:
     def require_possible(self) -> None:
         """Check names of host, zone and servers.
 
-        :raises ImageError: one of them cannot be.
+        Raises:
+            ImageError: one of them cannot be.
         """
         if not _HOST.fullmatch(self.hostname):
             raise ImageError(
@@ -143,7 +145,8 @@ class SystemSettings:
 def read_ssh_key(given: str) -> str:
     """Return a public SSH key, from the text itself or from a file that holds one.
 
-    :raises ImageError: it is not a public key; above all, if it is a private one.
+    Raises:
+        ImageError: it is not a public key; above all, if it is a private one.
     """
     text = given.strip()
     if not text.startswith(("ssh-", "ecdsa-", "sk-")):
@@ -166,7 +169,8 @@ def read_ssh_key(given: str) -> str:
 def read_wheels(folder: Path) -> tuple[CardFile, ...]:
     """Return the wheels in ``folder``, by name.
 
-    :raises ImageError: sealtrace or pip is missing, or there is no such folder.
+    Raises:
+        ImageError: sealtrace or pip is missing, or there is no such folder.
     """
     try:
         paths = sorted(folder.glob("*.whl")) if folder.is_dir() else []
@@ -190,8 +194,11 @@ def read_wheels(folder: Path) -> tuple[CardFile, ...]:
 def read_models(folder: Path, trusted: Sequence[bytes]) -> tuple[CardFile, ...]:
     """Return the files of the model bundle in ``folder``, by name, after verifying it.
 
-    :param trusted: public keys that may vouch for it: the site authority's.
-    :raises BundleError: it is not signed by one of them, or was altered.
+    Args:
+        trusted: public keys that may vouch for it: the site authority's.
+
+    Raises:
+        BundleError: it is not signed by one of them, or was altered.
     """
     bundle = load_bundle(folder, trusted)
     paths = sorted(path for path in bundle.folder.iterdir() if path.is_file())
@@ -201,7 +208,8 @@ def read_models(folder: Path, trusted: Sequence[bytes]) -> tuple[CardFile, ...]:
 def read_releases(url: str, root: Path, group: str, *, site_ca: bool) -> Releases:
     """Return where releases come from, the first root being in the file ``root``.
 
-    :raises ImageError: the address, the file or the group cannot be.
+    Raises:
+        ImageError: the address, the file or the group cannot be.
     """
     if not re.fullmatch(r"https://[!-~]+", url):
         raise ImageError(f"'{url}' is not an https:// address of a release repository")

@@ -61,7 +61,8 @@ def named_software(
 ) -> tuple[Path, tuple[CardFile, ...], str]:
     """Return where the software is named, the wheels for the card if any, and the list of it.
 
-    :raises ImageError: neither is given or both, or the list cannot be used.
+    Raises:
+        ImageError: neither is given or both, or the list cannot be used.
     """
     if wheels is not None and requirements is None:
         found = read_wheels(wheels)

@@ -37,7 +37,8 @@ class SoftwareList:
     def verify(self, authority: VerifyKey, site: str, *, what: str) -> None:
         """Check that ``authority`` signed just this list for ``site``.
 
-        :raises SoftwareUnsigned: it did not.
+        Raises:
+            SoftwareUnsigned: it did not.
         """
         try:
             authority.verify_bytes(self.signature, _to_be_signed(site, self.text))
@@ -62,7 +63,8 @@ def signature_file(listed: Path) -> Path:
 def write_signature(signed: SoftwareList, path: Path) -> bool:
     """Write a signature as hexadecimal digits; tell whether that changed anything.
 
-    :raises FileProblem: it cannot be written.
+    Raises:
+        FileProblem: it cannot be written.
     """
     data = f"{signed.signature.hex()}\n".encode()
     if path.exists() and read_file(path, 1024) == data:
@@ -74,8 +76,11 @@ def write_signature(signed: SoftwareList, path: Path) -> bool:
 def open_list(text: str, listed: Path, authority: VerifyKey, site: str) -> SoftwareList:
     """Return the list ``text`` with the signature that lies with ``listed``, verified.
 
-    :param listed: the folder of wheels, or the file, that ``text`` was made from.
-    :raises SoftwareUnsigned: there is none, or it is not the authority's for this site.
+    Args:
+        listed: the folder of wheels, or the file, that ``text`` was made from.
+
+    Raises:
+        SoftwareUnsigned: there is none, or it is not the authority's for this site.
     """
     path = signature_file(listed)
     if not path.exists():
@@ -113,8 +118,9 @@ def list_of_wheels(wheels: Sequence[CardFile]) -> str:
 def read_requirements(path: Path) -> str:
     """Return a list of requirements, one a line: each an exact version with its hashes.
 
-    :raises ImageError: a line could bring anything that is not named by hash, or sealtrace is not
-        in it.
+    Raises:
+        ImageError: a line could bring anything that is not named by hash, or sealtrace is not in
+            it.
     """
     text = read_file(path, MAX_LIST_BYTES).decode("utf-8", "replace").replace("\\\n", " ")
     stripped = (re.sub(r"(^|\s)#.*", "", line) for line in text.splitlines())
