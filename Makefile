@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench faults mutants fuzz lock locks clean distclean
+.PHONY: help setup demo test lint docs bench faults mutants fuzz lock locks clean distclean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -51,6 +51,10 @@ lint: $(INSTALLED) ## Check format, lint, types, import rules and licences.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.licences
+
+docs: $(INSTALLED) ## Write what docs/ has from the code: pages of commands, OpenAPI.
+	$(BIN)/python -m tools.generate.cli_reference
+	$(BIN)/python -m tools.generate.openapi
 
 bench: setup ## Measure what the README claims, and print it.
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import generate_cli_reference as cli
-import generate_openapi as openapi
+from tools.generate import cli_reference as cli
+from tools.generate import openapi
 
 MIN_HELP = 8
 PAGES = cli.all_pages()
@@ -18,11 +13,11 @@ COMMANDS = [page for pages in PAGES.values() for page in pages]
 
 
 def test_the_command_reference_is_what_the_commands_say() -> None:
-    assert cli.stale() == [], "run: python tests/docs/generate_cli_reference.py"
+    assert cli.stale() == [], "run: python -m tools.generate.cli_reference"
 
 
 def test_the_http_reference_is_what_the_services_serve() -> None:
-    assert openapi.stale() == [], "run: python tests/docs/generate_openapi.py"
+    assert openapi.stale() == [], "run: python -m tools.generate.openapi"
 
 
 def test_there_is_something_to_document() -> None:

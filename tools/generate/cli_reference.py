@@ -1,7 +1,7 @@
 """Writes docs/cli: one page a sub-command, from what the commands say of themselves.
 
-    python tests/docs/generate_cli_reference.py          writes the pages
-    python tests/docs/generate_cli_reference.py --check  fails when one is stale
+    python -m tools.generate.cli_reference          writes the pages
+    python -m tools.generate.cli_reference --check  fails when one is stale
 
 `test_cli_reference.py` does the same as `--check`, so the pages cannot go stale unnoticed.
 """
@@ -24,8 +24,7 @@ from sealtrace.command import SUMMARIES, commands, load
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "cli"
 HEADER = (
-    "<!-- Made by tests/docs/generate_cli_reference.py from the commands themselves: "
-    "do not edit. -->\n"
+    "<!-- Made by tools/generate/cli_reference.py from the commands themselves: do not edit. -->\n"
 )
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/vectors: ``python tests/protocol/make_vectors.py``.
+"""Writes docs/vectors, from the made-up site of the tests: ``python -m tools.generate.vectors``.
 
 Everything but HPKE is deterministic; HPKE messages are made afresh, and open with the seeds given.
 """
@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 import protocol_samples as s
 
@@ -27,7 +27,8 @@ VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 WINDOWS = [(0, 95), (0, 0), (95, 95), (38, 43), (1, 94), (63, 64)]
 
 
-def key_tree() -> dict:
+def key_tree() -> dict[str, object]:
+    """Tops, leaves, covers and windows of a key tree."""
     root = s.roots()[0]
     return {
         "root": root.hex(),
@@ -52,7 +53,8 @@ def key_tree() -> dict:
     }
 
 
-def slot_keys() -> dict:
+def slot_keys() -> dict[str, object]:
+    """A slot's keys from all roots."""
     return {
         "roots": [root.hex() for root in s.roots()],
         "site": s.SITE,
@@ -67,7 +69,8 @@ def slot_keys() -> dict:
     }
 
 
-def envelope() -> dict:
+def envelope() -> dict[str, object]:
+    """A segment and a live envelope."""
     seen = [s.sighting(f"person {number}") for number in range(3)]
     return {
         "box_seed": s.signing_key("box-1").seed.hex(),
@@ -80,7 +83,8 @@ def envelope() -> dict:
     }
 
 
-def announcement() -> dict:
+def announcement() -> dict[str, object]:
+    """A day's announcement with its shares."""
     signed = s.announcement().sign(s.signing_key("box-1"))
     subsets = excluded_subsets(s.CUSTODIANS, 2)
     return {
@@ -95,7 +99,8 @@ def announcement() -> dict:
     }
 
 
-def query() -> dict:
+def query() -> dict[str, object]:
+    """A signed query."""
     case = s.case()
     matcher = s.sealing_key("matcher")
     return {
@@ -110,7 +115,8 @@ def query() -> dict:
     }
 
 
-def approval() -> dict:
+def approval() -> dict[str, object]:
+    """A policy and the approvals of the query."""
     case = s.case()
     return {
         "query_digest": case.query.digest.hex(),
@@ -129,7 +135,8 @@ def approval() -> dict:
     }
 
 
-def grant() -> dict:
+def grant() -> dict[str, object]:
+    """Two custodians' grants, and what they combine to."""
     announced = s.announcement()
     scope = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 38, 41)
     matcher, labels = s.sealing_key("matcher"), ("face", "meta", "live")
@@ -158,7 +165,8 @@ def grant() -> dict:
     }
 
 
-def checkpoint() -> dict:
+def checkpoint() -> dict[str, object]:
+    """A log's roots and a cosigned checkpoint."""
     origin, witness = origin_of(s.SITE, "c1"), origin_of(s.SITE, "aggregator")
     entries = [s.fixed(f"entry {number}", 40) for number in range(5)]
     head = Checkpoint(origin, len(entries), root_of(entries))
@@ -174,7 +182,8 @@ def checkpoint() -> dict:
     }
 
 
-def sealed() -> dict:
+def sealed() -> dict[str, object]:
+    """A message sealed to a public key."""
     key = s.sealing_key("anyone")
     return {
         "suite": "MLKEM768-X25519, HKDF-SHA256, AES-256-GCM (RFC 9180 base mode, single shot)",

@@ -1,7 +1,7 @@
 """Writes docs/openapi: the HTTP interfaces of aggregator, custodian and enrolment as OpenAPI.
 
-python tests/docs/generate_openapi.py          writes them
-python tests/docs/generate_openapi.py --check  fails when one is stale
+python -m tools.generate.openapi          writes them
+python -m tools.generate.openapi --check  fails when one is stale
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ class Absent:
         return self
 
     def __call__(self, *_: object, **__: object) -> Absent:
+        """Answer whatever is asked with itself."""
         return self
 
     def __getitem__(self, _: object) -> Absent:

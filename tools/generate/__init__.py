@@ -1,0 +1,1 @@
+"""Writes what is generated in docs/ from the code: `make docs`."""
