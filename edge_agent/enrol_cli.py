@@ -28,7 +28,8 @@ from protocol.templates import SALT_BYTES, SubjectFile, Template
 from runtime.bundle import load_bundle
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
-from runtime.officer import OfficerConfig, OfficerFile, load_officer
+from runtime.officer import OfficerConfig, load_officer
+from runtime.officer_options import OfficerFile
 from runtime.terminal import err as _err
 from runtime.terminal import out as _out
 from runtime.terminal import reported

@@ -1,1 +1,1 @@
-"""What investigators, approvers and auditors run: the commands query, trace and audit."""
+"""What investigators, approvers and auditors run: query, trace and audit, over `officers.desk`."""

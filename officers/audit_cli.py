@@ -13,32 +13,14 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
-from officers.audit_copy import AuditCopy, Fetched, Fetcher, read_audit_copy
-from officers.audit_report import (
-    SHORT,
-    actor_of,
-    entry_json,
-    finding_line,
-    logs_table,
-    moment,
-    officers_table,
-    query_lines,
-    report_json,
-    summary,
-    verdict,
-)
-from officers.officer import Officer
-from protocol.audit import AuditorKey, audit, open_entries
-from protocol.audit_queries import OpenedEntry
+from officers import desk
+from officers.audit_text import entries_table, finding_line, logs_table, officers_table
+from officers.desk.audit_words import entry_json, moment, query_lines, report_json, verdict
+from officers.keyboard import AsJson, Keyring, tell
 from protocol.auditlog import KINDS
-from protocol.directory import AGGREGATOR, AUDITOR, CUSTODIAN
-from protocol.errors import ProtocolError
-from runtime.clock import system_ms
-from runtime.errors import OperationError
-from runtime.fsio import read_file
-from runtime.http import PeerUnreachable
-from runtime.officer import OFFICER_ENVIRONMENT, OfficerFile, PassphraseFile
-from runtime.terminal import err, note, out, plain_table, reported, say, show_table, warn
+from runtime.officer import OFFICER_ENVIRONMENT
+from runtime.officer_options import OfficerFile, PassphraseFile
+from runtime.terminal import err, note, out, reported, say, show_table, warn
 
 app = typer.Typer(
     name="audit",
@@ -50,7 +32,6 @@ Kind = StrEnum("Kind", {kind.replace("-", "_"): kind for kind in sorted(KINDS)})
 _Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="The folder that `sealtrace audit fetch` made.")
 ]
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _Sealed = Annotated[
     bool,
     typer.Option(
@@ -69,7 +50,7 @@ def fetch(
         typer.Option("--out", metavar="FOLDER", help="Where to; made, or brought up to date."),
     ],
     officer_file: OfficerFile = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Fetch the logs of the aggregator and of every custodian, with directory and policy.
 
@@ -79,8 +60,17 @@ def fetch(
     Exit code 1 when a log is not what it was, or a role cannot be reached (the others are fetched).
     """
     with reported("stopped; run the same command to go on"):
-        officer = Officer.load(officer_file)
-        fetched = _fetch(officer, out_folder)
+        officer = desk.Officer.load(officer_file)
+        with Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True
+        ) as bar:
+            task = bar.add_task("")
+            fetched = desk.fetch_logs(
+                officer,
+                out_folder,
+                tell=tell,
+                progress=lambda what: bar.update(task, description=what),
+            )
     if as_json:
         _print_json([_fetched_json(item) for item in fetched])
     else:
@@ -94,52 +84,6 @@ def fetch(
     raise typer.Exit(1 if any(item.problem for item in fetched) else 0)
 
 
-def _fetch(officer: Officer, folder: Path) -> list[Fetched]:
-    fetcher = Fetcher(folder, officer.config.authority_key, officer.tls)
-    site = officer.config.site
-    fetcher.prepare(site)
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True
-    ) as bar:
-        task = bar.add_task("directory and policy")
-        _refresh(officer, fetcher)
-        fetched = fetcher.fetch_logs(
-            officer.directory, lambda actor: bar.update(task, description=f"log of {actor}")
-        )
-    fetcher.keep_site(
-        site,
-        officer.trust.signed,
-        officer.trust.signed_admissions,
-        fetched_ms=system_ms(),
-    )
-    return fetched
-
-
-def _refresh(officer: Officer, fetcher: Fetcher) -> None:
-    """Take the newest directory that any role holds, and the policy; go on with ours without."""
-    site = officer.config.site
-    config = officer.config
-    try:
-        fetcher.keep_policy(
-            read_file(config.policy, 1 << 20), read_file(config.policy_signature, 4096), site=site
-        )
-    except (OperationError, ProtocolError) as error:
-        warn(f"your own policy file is left out: {error}")
-    directory = officer.directory
-    for principal in (*directory.with_duty(AGGREGATOR), *directory.with_duty(CUSTODIAN)):
-        if principal.url is None:
-            continue
-        try:
-            for signed in fetcher.fetch_lists(principal.url):
-                officer.take_directory(signed)
-            if AGGREGATOR in principal.duties:
-                fetcher.fetch_policy(principal.url, site=site)
-        except PeerUnreachable:
-            continue  # said when its log is fetched
-        except (OperationError, ProtocolError) as error:
-            warn(f"what '{principal.name}' holds of directory and policy is not taken: {error}")
-
-
 @app.command(
     epilog="Examples:  sealtrace audit verify logs --officer eve.toml   |   "
     "sealtrace audit verify logs --without-key   |   sealtrace audit verify logs --json"
@@ -150,7 +94,7 @@ def verify(
     officer_file: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
     without_key: _Sealed = False,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Verify fetched logs offline: nothing is asked of anybody, nobody is trusted.
 
@@ -162,19 +106,12 @@ def verify(
     """
     with reported():
         copy, auditor = _open(folder, officer_file, passphrase_file, without_key=without_key)
-        report = audit(
-            copy.logs,
-            directory=copy.directory,
-            policies=copy.policies,
-            now_ms=copy.fetched_ms,
-            auditor=auditor,
-            witnessed=copy.witnessed,
-            editions=copy.editions,
-        )
+        verified = desk.verify_logs(copy, auditor)
+        report = verified.report
     if as_json:
         value = report_json(report)
         value["damaged"] = [{"log": name, "problem": problem} for name, problem in copy.damaged]
-        value["sound"] = bool(value["sound"]) and not copy.damaged
+        value["sound"] = verified.sound
         _print_json(value)
     else:
         say(
@@ -196,7 +133,7 @@ def verify(
             text, style = finding_line(finding)
             out.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
         say(verdict(report, len(copy.damaged)))
-    raise typer.Exit(1 if report.wrong or copy.damaged else 0)
+    raise typer.Exit(0 if verified.sound else 1)
 
 
 @app.command(
@@ -223,7 +160,7 @@ def show(
             help="Only entries from then on, UTC.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
         ),
     ] = None,
-    as_json: _Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the entries of all fetched logs in order of time, opened for the auditor.
 
@@ -231,63 +168,42 @@ def show(
     """
     with reported():
         copy, auditor = _open(folder, officer_file, passphrase_file, without_key=without_key)
-        since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else 0
-        kinds = {one.value for one in kind or ()}
-        chosen = [
-            item
-            for one in copy.logs
-            if not log or actor_of(one.origin) == log
-            for item in open_entries(one, auditor)
-            if item is not None
-            and (not kinds or item.entry.kind in kinds)
-            and (not query or (item.entry.query_id or b"").hex().startswith(query.lower()))
-            and item.entry.time_ms >= since_ms
-        ]
-    chosen.sort(key=lambda item: (item.entry.time_ms, item.origin, item.index))
+        selection = desk.Selection(
+            query=query,
+            kinds={one.value for one in kind or ()},
+            log=log,
+            since_ms=int(since.replace(tzinfo=UTC).timestamp() * 1000) if since else 0,
+        )
+        chosen = desk.read_entries(copy, auditor, selection)
     if as_json:
         _print_json([entry_json(item) for item in chosen])
         return
-    _show_entries(chosen)
+    show_table(entries_table(chosen))
+    note(f"{len(chosen)} entries")
     for name, problem in copy.damaged:
         warn(f"the copy of the log of '{name}' cannot be read: {problem}")
 
 
-def _show_entries(chosen: list[OpenedEntry]) -> None:
-    table = plain_table("time (UTC)", "log", "#", "kind", "query", "what")
-    for item in chosen:
-        table.add_row(
-            moment(item.entry.time_ms),
-            actor_of(item.origin),
-            str(item.index),
-            item.entry.kind,
-            item.entry.query_id.hex()[:SHORT] if item.entry.query_id else "",
-            summary(item),
-        )
-    show_table(table)
-    note(f"{len(chosen)} entries")
-
-
 def _open(
     folder: Path, officer_file: Path | None, passphrase_file: Path | None, *, without_key: bool
-) -> tuple[AuditCopy, AuditorKey | None]:
+) -> tuple[desk.AuditCopy, desk.AuditorKey | None]:
     """Read the folder and the auditor's key, if there is an auditor."""
     named = officer_file or os.environ.get(OFFICER_ENVIRONMENT) or Path("officer.toml").exists()
     if not named:
         if not without_key:
             note("no officer is named: bodies stay sealed (name an auditor with --officer)")
-        return read_audit_copy(folder), None
-    officer = Officer.load(officer_file, passphrase_file)
-    copy = read_audit_copy(folder, officer.config.authority_key)
-    listed = copy.directory.principals.get(officer.name)
+        return desk.read_audit_copy(folder), None
+    officer = desk.Officer.load(officer_file)
+    copy = desk.read_audit_copy(folder, officer.config.authority_key)
     if without_key:
         return copy, None
-    if listed is None or AUDITOR not in listed.duties:
+    if not desk.may_open_bodies(copy, officer):
         note(f"'{officer.name}' is no auditor of the site: bodies stay sealed")
         return copy, None
-    return copy, AuditorKey(officer.name, officer.sealing())
+    return copy, desk.AuditorKey(officer.name, Keyring(officer, passphrase_file).sealing())
 
 
-def _fetched_json(item: Fetched) -> dict[str, object]:
+def _fetched_json(item: desk.Fetched) -> dict[str, object]:
     return {
         "log": item.actor,
         "entries": item.entries,

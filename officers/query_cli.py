@@ -7,45 +7,39 @@ directory and policy; the aggregator's word is used only for how far a query has
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from officers import drafting, revocation
-from officers import query_steps as steps
-from officers.api_client import QuerySummary
-from officers.casework import objection
-from officers.drafting import Request
-from officers.moments import to_milliseconds
-from officers.officer import Officer
-from officers.query_text import (
-    case_json,
-    estimate_facts,
-    policy_facts,
-    queries_table,
-    query_facts,
-    state_text,
+from officers import desk
+from officers.desk.facts import approvals_text, case_json, state_text
+from officers.desk.moments import parse_moment
+from officers.keyboard import (
+    AsJson,
+    CaseId,
+    Keyring,
+    Yes,
+    at_desk,
+    confirm,
+    show_facts,
+    tell,
+    waiting,
 )
-from officers.session import COMPLETE, ENDED, STANDING, CaseId, open_session
-from protocol.authorization import check_policy
-from protocol.directory import APPROVER, INVESTIGATOR
+from officers.query_text import queries_table
 from protocol.keytree import APPEARANCE, FACE
 from protocol.policy import CONSENT, LEGAL_BASES
-from protocol.query import Approval
-from runtime.clock import system_ms
 from runtime.errors import OperationError
-from runtime.officer import OfficerFile, PassphraseFile
-from runtime.terminal import note, reported, say, show_table
+from runtime.officer_options import OfficerFile, PassphraseFile
+from runtime.terminal import reported, say, show_table
 
 app = typer.Typer(
     name="query",
     no_args_is_help=True,
     help="Ask for a trace, approve or revoke queries, and see where they stand.",
 )
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Sign without asking.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SubjectFiles = Annotated[
     list[Path],
     typer.Option(
@@ -117,74 +111,39 @@ def file(
     Shows what would be opened, how many sightings are in scope and how many would match by chance,
     before you sign. Nothing is opened until the approvers that the policy asks for have signed.
     """
-    with open_session(officer, passphrase_file) as session:
-        me = session.officer
-        me.require(INVESTIGATOR)
-        policy = me.policy
+    with at_desk(officer, passphrase_file) as (session, keys):
         now = datetime.now(UTC)
-        from_ms, to_ms = steps.window_of(start, end, now)
-        cameras = drafting.cameras_of(me.directory, camera or [], every=all_cameras)
-        if all_cameras and (left_out := drafting.cameras_left_out(me.directory)):
-            note(
-                f"left out, because their boxes are revoked: {', '.join(left_out)}; for what they "
-                "saw before, name them with --camera"
-            )
-        with drafting.opened_subjects(subject, me.sealing()) as subjects:
-            modalities = drafting.modalities_of(
-                subjects, modality or [], legal_basis=legal_basis, policy=policy
-            )
-            drafting.check_one_person_each(subjects, modalities, me.config)
-            models = drafting.models_of(subjects, modalities)
-            asked = dict.fromkeys(models, threshold) if threshold is not None else {}
-            estimate = session.client.estimate(cameras, from_ms, to_ms, asked)
-            thresholds = drafting.thresholds_for(
-                models,
-                threshold,
-                defaults=estimate.default_thresholds,
-                floors=policy.threshold_floor,
-                config=me.config,
-            )
-            count = sum(len(s.of(modalities)) for s in subjects)
-            estimate = session.client.estimate(cameras, from_ms, to_ms, thresholds, templates=count)
-            request = Request(
-                cameras=cameras,
-                window_from_ms=from_ms,
-                window_to_ms=to_ms,
-                purpose=purpose,
-                legal_basis=legal_basis,
-                modalities=modalities,
-                thresholds=thresholds,
-                live=live,
-                contacts=not no_contacts,
-                max_candidates=max_candidates,
-                valid_days=valid_days,
-            )
-            query = drafting.draft(
-                request,
-                subjects,
-                policy=policy,
-                expected_false=steps.stated_false(estimate, count),
-                now_ms=to_milliseconds(now),
-            )
-            check_policy(query, policy, now_ms=to_milliseconds(now))
-            steps.show_facts(
-                [
-                    *query_facts(query, me.name, policy),
-                    *estimate_facts(query, estimate, now_ms=system_ms()),
-                    *policy_facts(query, policy, ""),
-                ],
-                quiet=as_json,
-            )
-            steps.confirm(f"Sign and file this query as {me.name}?", yes=yes)
-            summary = steps.file_query(session, query, subjects)
+        scope = desk.scope(
+            session,
+            camera or [],
+            parse_moment(start, now=now),
+            parse_moment(end, now=now),
+            every=all_cameras,
+        )
+        request = desk.Request(
+            scope=scope,
+            subjects=tuple(subject),
+            purpose=purpose,
+            legal_basis=legal_basis,
+            modalities=tuple(modality or ()),
+            threshold=threshold,
+            live=live,
+            contacts=not no_contacts,
+            max_candidates=max_candidates,
+            valid_days=valid_days,
+        )
+        with closing(desk.draft(session, request, keys.sealing())) as draft:
+            show_facts(draft.facts, quiet=as_json)
+            confirm(f"Sign and file this query as {session.officer.name}?", yes=yes)
+            summary = desk.file(session, draft, keys.identity())
     if as_json:
         say(json.dumps(summary.model_dump(mode="json"), indent=2))
         return
-    approvers = ", ".join(p.name for p in me.directory.with_duty(APPROVER) if p.name != me.name)
     say(f"\nfiled: {summary.id}")
     say(
         f"It needs {summary.approvals_needed} approvals before anything opens. Approvers "
-        f"({approvers or 'the site has none'}) run:\n  sealtrace query approve {summary.id}\n"
+        f"({', '.join(draft.approvers) or 'the site has none'}) run:\n"
+        f"  sealtrace query approve {summary.id}\n"
         f"Follow it with:\n  sealtrace query wait {summary.id}\n"
         f"  sealtrace trace show {summary.id}"
     )
@@ -201,15 +160,16 @@ def show(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Show what a query would open, from the query as it was signed, and where it stands."""
-    with open_session(officer, passphrase_file) as session:
-        case = session.case(session.full_id(query_id))
-        summary = session.summary(case)
-        refusal = objection(case, session.officer.policy, now_ms=system_ms())
+    with at_desk(officer, passphrase_file) as (session, _):
+        view = desk.look(session, query_id)
         if as_json:
-            body = {"query": case_json(case, refusal), "status": summary.model_dump(mode="json")}
+            body = {
+                "query": case_json(view.case, view.objection),
+                "status": view.summary.model_dump(mode="json"),
+            }
             say(json.dumps(body, indent=2))
             return
-        steps.show_facts(steps.case_facts(session, case, summary, refusal))
+        show_facts(desk.facts_of(session, view))
 
 
 @app.command(epilog="Example:  sealtrace query approve 3f2a91")
@@ -221,30 +181,17 @@ def approve(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Show what a query would open, then sign your approval. Nobody approves their own."""
-    with open_session(officer, passphrase_file) as session:
-        me = session.officer
-        me.require(APPROVER)
-        case = session.case(session.full_id(query_id))
-        if case.requester == me.name:
-            raise OperationError(
-                "this is your own query, and nobody approves their own; ask another approver"
-            )
-        summary = session.summary(case)
-        refusal = objection(case, me.policy, now_ms=system_ms())
-        steps.show_facts(steps.case_facts(session, case, summary, refusal))
-        if refusal:
-            raise OperationError(f"an approval would count for nothing: {refusal}")
-        if summary.state in ENDED:
-            raise OperationError(f"the query has ended ({state_text(summary)}); nothing to approve")
-        if me.name in {approval.approver for approval in summary.approvals}:
-            say(f"\nyou have approved it already: {steps.approvals_text(summary)}")
+    with at_desk(officer, passphrase_file) as (session, keys):
+        review = desk.review(session, query_id)
+        show_facts(review.facts)
+        desk.check_useful(review)
+        if review.given:
+            say(f"\nyou have approved it already: {approvals_text(review.view.summary)}")
             return
-        steps.confirm(f"Approve this query as {me.name}?", yes=yes)
-        approval = Approval(case.digest, me.policy.digest, system_ms()).sign(me.identity())
-        me.keep_query(case.query.query_id, case.signed)
-        summary = session.client.approve(case.id, approval.to_bytes())
-        say(f"\napproved: {steps.approvals_text(summary)}")
-        say(f"Take it back at any time with:\n  sealtrace query revoke {case.id} --reason 'WHY'")
+        confirm(f"Approve this query as {session.officer.name}?", yes=yes)
+        summary = desk.approve(session, review, keys.identity())
+        say(f"\napproved: {approvals_text(summary)}")
+        say(f"Take it back at any time with:\n  sealtrace query revoke {summary.id} --reason 'WHY'")
 
 
 @app.command(epilog="Example:  sealtrace query revoke 3f2a91 --reason 'the consent was taken back'")
@@ -261,17 +208,18 @@ def revoke(
     Goes to every custodian directly, so that it holds whatever the aggregator does.
     """
     with reported():
-        revocation.check_reason(reason)
-        me = Officer.load(officer, passphrase_file)
-        found = revocation.find(me, query_id)
-        role = "the query" if found.case.requester == me.name else "your approval"
-        steps.confirm(f"Withdraw {role} ({found.case.id[:12]}) as {me.name}, for good?", yes=yes)
-        outcome = revocation.withdraw(me, found, reason, now_ms=system_ms())
+        desk.check_reason(reason)
+        me = desk.Officer.load(officer)
+        found = desk.find_withdrawable(me, query_id, tell)
+        role = "the query" if found.own else "your approval"
+        confirm(f"Withdraw {role} ({found.case.id[:12]}) as {me.name}, for good?", yes=yes)
+        key = Keyring(me, passphrase_file).identity()
+        outcome = desk.withdraw(me, found, reason, key)
         for delivery in outcome.deliveries:
             mark = "✗" if delivery.problem else "✓"
             say(f"  {mark} {delivery.name}: {delivery.problem or 'has the withdrawal'}")
         if outcome.closed:
-            say(revocation.effect(me, found))
+            say(outcome.effect)
         if outcome.missed:
             raise OperationError(
                 f"{', '.join(outcome.missed)} could not be told; run the same command again "
@@ -292,8 +240,8 @@ def list_queries(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """List the site's queries, newest first, as the aggregator tells them."""
-    with open_session(officer, passphrase_file) as session:
-        listed = [one for one in session.client.queries() if state in {None, one.state}]
+    with at_desk(officer, passphrase_file) as (session, _):
+        listed = session.queries(state)
         if as_json:
             say(json.dumps([one.model_dump(mode="json") for one in listed], indent=2))
         elif listed:
@@ -314,12 +262,10 @@ def resume(
 
     The aggregator keeps that key in memory only and forgets it when it restarts. Approvals stand.
     """
-    with open_session(officer, passphrase_file) as session:
-        me = session.officer
-        case = steps.own_case(session, query_id)
-        with drafting.opened_subjects(subject, me.sealing()) as subjects:
-            summary = steps.send_templates(session, case, subjects)
-        say(f"resumed: {summary.id}, {state_text(summary)}, {steps.approvals_text(summary)}")
+    with at_desk(officer, passphrase_file) as (session, keys):
+        case = desk.own_case(session, query_id)
+        summary = desk.resume(session, case, subject, keys.sealing())
+        say(f"resumed: {summary.id}, {state_text(summary)}, {approvals_text(summary)}")
 
 
 @app.command(
@@ -342,20 +288,17 @@ def wait(
 
     Exit code 0 if that (or --candidates) came true, 1 if it ended otherwise or time ran out.
     """
-    with open_session(officer, passphrase_file) as session:
-
-        def done(summary: QuerySummary) -> bool:
-            if summary.state in ENDED:
-                return True
-            if candidates is not None:
-                return summary.candidates >= candidates
-            return summary.state == STANDING
-
-        summary, in_time = session.wait(session.full_id(query_id), done, timeout_s=timeout)
+    with at_desk(officer, passphrase_file) as (session, _):
+        waited = desk.wait(
+            session,
+            session.full_id(query_id),
+            desk.settled(candidates),
+            timeout_s=timeout,
+            progress=waiting,
+        )
+        summary = waited.summary
         say(f"{summary.id}: {state_text(summary)}, {summary.candidates} candidates")
-        enough = candidates is None or summary.candidates >= candidates
-        good = summary.state in {COMPLETE, STANDING} or candidates is not None
-        if not in_time:
+        if not waited.in_time:
             raise OperationError(f"not reached within {timeout:g} s; wait again, or see why above")
-        if not (enough and good):
+        if not desk.well_settled(summary, candidates):
             raise OperationError("the query has ended without that")

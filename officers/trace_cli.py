@@ -10,30 +10,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from officers import exports
-from officers.api_client import QuerySummary
-from officers.camera_places import read_positions
-from officers.casework import Case, open_results
-from officers.exports import FORMATS, Report
-from officers.moments import local_text
-from officers.query_steps import confirm as confirm_signing
-from officers.query_text import facts_table, state_text
-from officers.session import ENDED, STANDING, CaseId, Session, open_session
+from officers import desk
+from officers.desk.api_client import ENDED
+from officers.desk.export_forms import FORMATS, json_values
+from officers.desk.facts import state_text
+from officers.desk.moments import local_text
+from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
+from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
+from officers.keyboard import confirm as confirm_signing
 from officers.trace_text import stays_table, trace_line
-from officers.traces import UNDECIDED, Numbered, numbers_text, ranked, stays_of, traces_of
-from protocol.directory import INVESTIGATOR
-from protocol.results import CONFIRMED, REJECTED, Decision
-from runtime.clock import system_ms
+from protocol.results import CONFIRMED, REJECTED
 from runtime.errors import OperationError
-from runtime.officer import OfficerFile, PassphraseFile
-from runtime.terminal import err, out, say, show_table, warn
+from runtime.officer_options import OfficerFile, PassphraseFile
+from runtime.terminal import err, say, show_table, warn
 
 app = typer.Typer(
     name="trace",
@@ -46,30 +41,7 @@ Numbers = Annotated[
     list[str] | None,
     typer.Argument(metavar="NUMBER...", help="Candidates' numbers, such as 1 3 5-8."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Sign without asking.")]
 All = Annotated[bool, typer.Option("--all", help="All candidates that are not decided yet.")]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A query with its candidates, opened."""
-
-    case: Case
-    summary: QuerySummary
-    candidates: tuple[Numbered, ...]
-
-    @property
-    def report(self) -> Report:
-        """The traces of the query's subjects."""
-        subjects = [subject.pseudonym for subject in self.case.query.subjects]
-        return Report(
-            query=self.case.query,
-            digest=self.case.digest,
-            requester=self.case.requester,
-            state=self.summary.state,
-            traces=tuple(traces_of(subjects, self.candidates)),
-            exported_at_ms=system_ms(),
-        )
 
 
 @app.command(
@@ -88,7 +60,7 @@ def show(
     everything: Annotated[
         bool, typer.Option("--all", help="Show rejected candidates and every contact, too.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    as_json: AsJson = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -97,13 +69,13 @@ def show(
     Candidates stand in order of likelihood; the ratio says how many times likelier such a score is
     for the subject than for a stranger. Numbers stay the same when more are found.
     """
-    with open_session(officer, passphrase_file) as session:
-        found = _found(session, query_id, wait_s=wait)
-        report = found.report
+    with at_desk(officer, passphrase_file) as (session, keys):
+        results = _results(session, keys, query_id, wait_s=wait)
+        report = desk.trace(results)
         if as_json:
-            say(json.dumps(exports.json_values(report, hits_only=False), indent=2))
+            say(json.dumps(json_values(report, hits_only=False), indent=2))
             return
-        _show_head(found)
+        _show_head(results)
         for trace in report.traces:
             say(f"\n{trace_line(trace)}")
             if trace.hits:
@@ -120,7 +92,7 @@ def show(
                 show_table(stays_table(ranked(trace.rejected), every_contact=True))
             elif trace.rejected:
                 say(f"\n{len(trace.rejected)} rejected (--all shows them)")
-        _show_advice(found)
+        _show_advice(results)
 
 
 @app.command(
@@ -137,8 +109,8 @@ def confirm(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Confirm candidates: they become hits of the trace. Signed and logged."""
-    with open_session(officer, passphrase_file) as session:
-        _decide(session, CONFIRMED, query_id, numbers or [], every=every, yes=yes)
+    with at_desk(officer, passphrase_file) as (session, keys):
+        _decide(session, keys, CONFIRMED, query_id, numbers or [], every=every, yes=yes)
 
 
 @app.command(epilog="Example:  sealtrace trace reject 3f2a91 2 6")
@@ -152,8 +124,8 @@ def reject(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Reject candidates: they are not the subject. Signed and logged; confirm to change it."""
-    with open_session(officer, passphrase_file) as session:
-        _decide(session, REJECTED, query_id, numbers or [], every=every, yes=yes)
+    with at_desk(officer, passphrase_file) as (session, keys):
+        _decide(session, keys, REJECTED, query_id, numbers or [], every=every, yes=yes)
 
 
 @app.command(
@@ -180,55 +152,46 @@ def export(
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Write the trace to a file that only you can read: JSON, CSV or GeoJSON, without templates."""
-    with open_session(officer, passphrase_file) as session:
-        positions = read_positions(cameras) if cameras is not None else {}
-        if format.value == "geojson" and not positions:
-            raise OperationError(
-                "a map needs the cameras' positions; give --cameras with a CSV file camera,lat,lon"
-            )
-        report = _found(session, query_id).report
-        text = FORMATS[format.value](report, positions=positions, hits_only=hits_only)
-        exports.write_export(to, text, overwrite=force)
-        missing = exports.unplaced(report, positions) if positions else []
-        if missing:
-            warn(f"no position is given for {', '.join(missing)}")
-        hits = sum(len(trace.hits) for trace in report.traces)
-        others = 0 if hits_only else sum(len(trace.candidates) for trace in report.traces)
+    with at_desk(officer, passphrase_file) as (session, keys):
+        positions = desk.positions_for(format.value, cameras)
+        report = desk.trace(_results(session, keys, query_id))
+        written = desk.export(
+            report, format.value, to, positions=positions, hits_only=hits_only, overwrite=force
+        )
+        if written.unplaced:
+            warn(f"no position is given for {', '.join(written.unplaced)}")
         say(
-            f"{to}: {hits} hit{'' if hits == 1 else 's'}"
-            + (f", {others} not decided" if others else "")
+            f"{to}: {written.hits} hit{'' if written.hits == 1 else 's'}"
+            + (f", {written.undecided} not decided" if written.undecided else "")
         )
 
 
-def _found(session: Session, query_id: str, *, wait_s: float | None = None) -> Found:
-    """Fetch a query of the officer's own and open its candidates."""
-    me = session.officer
-    me.require(INVESTIGATOR)
-    case = session.case(session.full_id(query_id))
-    if case.requester != me.name:
-        raise OperationError(
-            f"the query is {case.requester}'s: what it found is sealed to {case.requester} and "
-            "opens for nobody else"
-        )
+def _results(
+    session: desk.Session, keys: Keyring, query_id: str, *, wait_s: float | None = None
+) -> desk.Results:
+    """Open what a query of the officer's own has found; warn of what cannot be used."""
+    case = desk.asked_by_me(session, query_id)
     if wait_s is not None:
-        session.wait(case.id, _worth_showing, timeout_s=wait_s)
-    summary = session.summary(case)
-    opened = open_results(session.client.results(case.id), case, me.sealing(), me.directory)
-    for problem in opened.problems:
+        desk.wait(session, case.id, desk.worth_showing, timeout_s=wait_s, progress=waiting)
+    results = desk.open_results(session, case, keys.sealing())
+    for problem in results.problems:
         warn(problem)
-    return Found(case, summary, opened.candidates)
-
-
-def _worth_showing(summary: QuerySummary) -> bool:
-    return summary.state in ENDED or (summary.state == STANDING and summary.candidates > 0)
+    return results
 
 
 def _decide(
-    session: Session, verdict: str, query_id: str, texts: Sequence[str], *, every: bool, yes: bool
+    session: desk.Session,
+    keys: Keyring,
+    verdict: str,
+    query_id: str,
+    texts: Sequence[str],
+    *,
+    every: bool,
+    yes: bool,
 ) -> None:
     """Show the candidates that are meant, ask, sign a decision on each and send it."""
-    found = _found(session, query_id)
-    chosen = _chosen(found.candidates, _parse_numbers(texts), every=every)
+    results = _results(session, keys, query_id)
+    chosen = _chosen(results, _parse_numbers(texts), every=every)
     changed = [item for item in chosen if item.verdict != verdict]
     if not changed:
         say("nothing to do: " + ("none is undecided" if every else f"{verdict} already"))
@@ -238,10 +201,7 @@ def _decide(
         show_table(stays_table(ranked(stays_of(changed))))
         word = "Confirm" if verdict == CONFIRMED else "Reject"
         confirm_signing(f"{word} {numbers} as {session.officer.name}?", yes=False)
-    key = session.officer.identity()
-    for item in changed:
-        decision = Decision(found.case.digest, item.candidate_id, verdict, system_ms())
-        session.client.decide(found.case.id, decision.sign(key).to_bytes())
+    desk.decide(session, results, verdict, changed, keys.identity())
     say(f"{verdict}: {numbers}")
 
 
@@ -255,9 +215,7 @@ def _parse_numbers(texts: Sequence[str]) -> list[int]:
     return numbers
 
 
-def _chosen(
-    candidates: Sequence[Numbered], numbers: Sequence[int], *, every: bool
-) -> list[Numbered]:
+def _chosen(results: desk.Results, numbers: Sequence[int], *, every: bool) -> Sequence[Numbered]:
     """Return the candidates that are meant.
 
     Raises:
@@ -265,39 +223,34 @@ def _chosen(
     """
     if every == bool(numbers):
         raise OperationError("give the candidates' numbers, or --all for all that are not decided")
-    if every:
-        return [item for item in candidates if item.verdict == UNDECIDED]
-    by_number = {item.number: item for item in candidates}
-    unknown = [number for number in numbers if number not in by_number]
-    if unknown:
-        raise OperationError(
-            f"there is no candidate {numbers_text(unknown)}; `sealtrace trace show` lists them"
-        )
-    return [by_number[number] for number in dict.fromkeys(numbers)]
+    return results.undecided if every else desk.numbered(results, numbers)
 
 
-def _show_head(found: Found) -> None:
-    query = found.case.query
+def _show_head(results: desk.Results) -> None:
+    query = results.case.query
     facts = [
-        ("query", f"{found.case.id}: {query.purpose}"),
+        ("query", f"{results.case.id}: {query.purpose}"),
         ("cameras", ", ".join(query.cameras)),
         ("window", f"{local_text(query.window_from_ms)} to {local_text(query.window_to_ms)}"),
-        ("state", state_text(found.summary)),
+        ("state", state_text(results.summary)),
         (
             "compared",
-            f"{found.summary.progress.get('sightings', 0):,} sightings (by the aggregator's count)",
+            f"{results.summary.progress.get('sightings', 0):,} sightings "
+            "(by the aggregator's count)",
         ),
     ]
-    show_table(facts_table(facts), out)
+    show_facts(facts)
 
 
-def _show_advice(found: Found) -> None:
-    start = found.case.id[:8]
-    if not found.candidates:
+def _show_advice(results: desk.Results) -> None:
+    start = results.case.id[:8]
+    if not results.candidates:
         err.print(
-            "nothing was found so far" if found.summary.state not in ENDED else "nothing was found"
+            "nothing was found so far"
+            if results.summary.state not in ENDED
+            else "nothing was found"
         )
-    elif any(item.verdict == UNDECIDED for item in found.candidates):
+    elif results.undecided:
         err.print(
             f"decide with: sealtrace trace confirm {start} NUMBER... | "
             f"sealtrace trace reject {start} NUMBER...",

@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from officers.moments import duration_text, span_text
-from officers.traces import Contact, Stay, Trace, likelihood_times, likelihood_words, numbers_text
+from officers.desk.moments import duration_text, span_text
+from officers.desk.traces import (
+    Contact,
+    Stay,
+    Trace,
+    likelihood_times,
+    likelihood_words,
+    numbers_text,
+)
 from protocol.sightings import MaskStatus
 
 _CONTACTS_SHOWN = 3

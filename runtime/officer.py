@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from pydantic import Field
 
 from protocol.signing import VerifyKey
@@ -18,24 +17,6 @@ from runtime.config import ConfigError, RoleConfig, TlsConfig, load
 
 OFFICER_ENVIRONMENT = "SEALTRACE_OFFICER"
 _HEX_KEY = r"^[0-9a-f]{64}$"
-
-OfficerFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--officer",
-        "--config",
-        metavar="FILE",
-        help=f"Your officer.toml. Default: {OFFICER_ENVIRONMENT}, else officer.toml here.",
-    ),
-]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--passphrase-file",
-        metavar="FILE",
-        help="File with the passphrase of your keys. Default: SEALTRACE_PASSPHRASE, else asked.",
-    ),
-]
 
 
 class OfficerConfig(RoleConfig):

@@ -15,7 +15,7 @@ from aggregator.store.queries import QueryRecord
 from edge_agent.enrol import _only_face, _read_photo, template_from_photos
 from edge_agent.vision.models import load_models
 from models.mask_classifier.augment import draw_mask
-from officers.drafting import DraftInvalid, OpenedSubject, check_one_person_each
+from officers.desk.subjects import DraftInvalid, OpenedSubject, check_one_person_each
 from protocol.auditlog import Entry, origin_of
 from protocol.errors import TemplatesDisagree
 from protocol.query import MATCHER_KEY_KIND, MatcherKey, Subject, TemplateReference

@@ -27,9 +27,9 @@ from tuf.api.serialization.json import JSONSerializer
 from edge_agent.outbox_salvage import salvage
 from edge_agent.outbox_store import LIVE, Row, SlotName, Store
 from edge_agent.sources import decode_image
-from officers.audit_copy import SITE_FILE, read_audit_copy
-from officers.audit_witnessed import WITNESSED, read_witnessed, seen_of
-from officers.camera_places import read_positions
+from officers.desk.audit_copy import SITE_FILE, read_audit_copy
+from officers.desk.audit_witnessed import WITNESSED, read_witnessed, seen_of
+from officers.desk.camera_places import read_positions
 from protocol.auditlog import Checkpoint, root_of, sign_checkpoint
 from provisioning.authority.ledger import Ledger
 from provisioning.box.firstboot.steps import read_sources

@@ -20,8 +20,9 @@ from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
 from officers.audit_cli import app
-from officers.audit_copy import ADMISSIONS_FILE, DIRECTORY_FILE, SITE_FILE
-from officers.audit_report import entry_json, finding_line, moment, summary
+from officers.audit_text import finding_line
+from officers.desk.audit_copy import ADMISSIONS_FILE, DIRECTORY_FILE, SITE_FILE
+from officers.desk.audit_words import entry_json, moment, summary
 from protocol.admissions import Admissions
 from protocol.audit_queries import OpenedEntry
 from protocol.auditlog import KINDS, Entry, origin_of, parse_checkpoint

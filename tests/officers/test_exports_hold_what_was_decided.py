@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from officers.camera_places import PlacesInvalid, read_positions
-from officers.exports import (
+from officers.desk.camera_places import PlacesInvalid, read_positions
+from officers.desk.export_forms import (
     CONTACT_COLUMNS,
     FORMATS,
     LINE_LIST_COLUMNS,
     Report,
     unplaced,
-    write_export,
 )
-from officers.traces import UNDECIDED, Numbered, traces_of
+from officers.desk.exporting import write_export
+from officers.desk.traces import UNDECIDED, Numbered, traces_of
 from protocol.names import CameraAddress
 from protocol.query import Subject
 from protocol.results import CONFIRMED, REJECTED, Candidate

@@ -7,16 +7,11 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 
-from officers.api_client import StoredResult
-from officers.casework import (
-    CaseInvalid,
-    matcher_key_of,
-    objection,
-    open_case,
-    open_results,
-    standing_approvals,
-)
-from officers.query_text import false_words, query_facts
+from officers.desk.api_client import StoredResult
+from officers.desk.case import CaseInvalid, objection, open_case, standing_approvals
+from officers.desk.facts import false_words, query_facts
+from officers.desk.filing import matcher_key_of
+from officers.desk.results import open_candidates
 from protocol import hpke
 from protocol.errors import SignatureInvalid, UnknownSigner
 from protocol.query import MatcherKey
@@ -82,14 +77,14 @@ def test_another_query_than_asked_for_is_refused() -> None:
 
 
 def test_rubbish_among_the_results_is_told_and_skipped() -> None:
-    opened = open_results(
+    candidates, problems = open_candidates(
         [StoredResult(bytes(16), b"", None), StoredResult(bytes(16), b"rubbish" * 300, None)],
         CASE,
         s.sealing_key("ana"),
         DIRECTORY,
     )
-    assert opened.candidates == ()
-    assert [p.startswith(f"result {n} ") for n, p in enumerate(opened.problems, 1)] == [True, True]
+    assert candidates == ()
+    assert [p.startswith(f"result {n} ") for n, p in enumerate(problems, 1)] == [True, True]
 
 
 def test_every_camera_subject_and_hour_stands_before_the_signature() -> None:

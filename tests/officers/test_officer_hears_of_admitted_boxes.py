@@ -8,9 +8,8 @@ import protocol_samples as s
 import pytest
 from officer_site import OfficerSite
 
-from officers.api_client import AggregatorClient
-from officers.officer import Officer
-from officers.session import refresh_directory
+from officers.desk.officer import Officer
+from officers.desk.session import connect
 from protocol.admissions import Admissions
 from protocol.directory import BOX, REGISTRAR, Directory, Principal
 from protocol.signing import SigningKey
@@ -25,8 +24,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfficerSite]:
 
 def known_to(officer: Officer) -> Directory:
     """What an officer's command goes by, once it has asked the aggregator."""
-    with AggregatorClient(officer.aggregator_url(), officer.tls) as client:
-        refresh_directory(officer, client)
+    with connect(officer):
+        pass
     return officer.directory
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from officers.moments import (
+from officers.desk.moments import (
     MomentInvalid,
     duration_text,
     iso_utc,

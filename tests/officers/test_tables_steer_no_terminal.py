@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console  # noqa: TID251 - prints our own words
 
-from officers.api_client import QuerySummary
+from officers.desk.api_client import QuerySummary
 from officers.query_text import facts_table, queries_table
 
 HOSTILE = "gone\x1b[2J\x9b31m\u202e"

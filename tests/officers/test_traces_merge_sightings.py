@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from officers.traces import (
+from officers.desk.traces import (
     MAX_GAP_MS,
     UNDECIDED,
     VERDICTS,

@@ -13,15 +13,13 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from officers.camera_places import Positions
-from officers.moments import iso_utc
-from officers.traces import Contact, Stay, Trace, likelihood_words
+from officers.desk.camera_places import Positions
+from officers.desk.moments import iso_utc
+from officers.desk.traces import Contact, Stay, Trace, likelihood_words
 from protocol.query import Query
 from protocol.sightings import MaskStatus
-from runtime.fsio import atomic_write
 
 JSON_FORMAT = "sealtrace-trace/1"
 LINE_LIST_COLUMNS = (
@@ -208,15 +206,6 @@ FORMATS: Mapping[str, Callable[..., str]] = {
     "geojson": as_geojson,
 }
 """Format name to the function that makes it: ``(report, *, positions, hits_only) -> text``."""
-
-
-def write_export(path: Path, text: str, *, overwrite: bool) -> None:
-    """Write an export, whole or not at all, readable by its owner alone.
-
-    Raises:
-        FileProblem: the file exists and may not be replaced, or cannot be written.
-    """
-    atomic_write(path, text.encode(), 0o600, overwrite=overwrite)
 
 
 def unplaced(report: Report, positions: Positions) -> list[str]:

@@ -1,37 +1,23 @@
-"""What every officer's command does first: read who one is, call the aggregator, find the query."""
+"""An officer at work: connected to the aggregator, and holding what it says against signatures."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from officers.api_client import AggregatorClient, QuerySummary
-from officers.casework import Case, CaseInvalid, open_case
-from officers.officer import Officer
-from officers.query_text import state_text
+from officers.desk.api_client import AggregatorClient, QuerySummary
+from officers.desk.case import Case, CaseInvalid, open_case
+from officers.desk.notices import Notice, Tell, unheard
+from officers.desk.officer import Officer
 from protocol.authorization import parse_signed_query
 from protocol.errors import ProtocolError
 from runtime.errors import OperationError
 from runtime.http import PeerUnreachable
-from runtime.terminal import note, reported, warn
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _ID_START = re.compile(r"[0-9a-f]{4,31}")
-_POLL_S = 0.5
-ENDED = frozenset({"complete", "withdrawn", "expired", "failed"})
-"""States that a query does not leave again."""
-STANDING, COMPLETE = "standing", "complete"
-
-CaseId = Annotated[
-    str, typer.Argument(metavar="ID", help="The query's id, or its first digits (at least 4).")
-]
 
 
 class QueryNotFound(OperationError):
@@ -40,10 +26,11 @@ class QueryNotFound(OperationError):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An officer who is connected to the aggregator."""
+    """An officer who is connected to the aggregator; ``tell`` takes notes and warnings."""
 
     officer: Officer
     client: AggregatorClient
+    tell: Tell = unheard
 
     def full_id(self, text: str) -> str:
         """Return the id of the one query that begins with ``text``.
@@ -62,12 +49,17 @@ class Session:
             "`sealtrace query list` shows the ids"
         )
 
-    def case(self, query_id: str) -> Case:
+    def case(self, text: str) -> Case:
         """Fetch a query and verify it, also against the copy kept here of what one signed.
 
+        Args:
+            text: the query's id, or its first digits.
+
         Raises:
+            QueryNotFound: there is none, or there are several.
             SignatureInvalid, MalformedMessage, CaseInvalid: it is not what it should be.
         """
+        query_id = self.full_id(text)
         data = self.client.signed_query(query_id)
         case = open_case(data, query_id, self.officer.directory)
         kept = self.officer.kept_query(case.query.query_id)
@@ -92,55 +84,41 @@ class Session:
             )
         return summary
 
-    def wait(
-        self,
-        query_id: str,
-        until: Callable[[QuerySummary], bool],
-        *,
-        timeout_s: float | None,
-    ) -> tuple[QuerySummary, bool]:
-        """Ask again and again until ``until`` holds; tell whether it came to hold in time."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        shown = ""
-        while True:
-            summary = self.client.query(query_id)
-            if until(summary):
-                return summary, True
-            if deadline is not None and time.monotonic() >= deadline:
-                return summary, False
-            told = f"{state_text(summary)}, {summary.candidates} candidates"
-            if told != shown:
-                note(f"waiting: {told}")
-                shown = told
-            left_s = _POLL_S if deadline is None else deadline - time.monotonic()
-            time.sleep(max(0.0, min(_POLL_S, left_s)))
+    def queries(self, state: str | None = None) -> list[QuerySummary]:
+        """Return the site's queries, newest first, as the aggregator tells them."""
+        return [one for one in self.client.queries() if state in {None, one.state}]
 
 
 @contextmanager
-def open_session(officer_file: Path | None, passphrase_file: Path | None) -> Iterator[Session]:
-    """Read the officer's files, connect, and take a newer directory if the aggregator has one."""
-    with reported():
-        officer = Officer.load(officer_file, passphrase_file)
-        with AggregatorClient(officer.aggregator_url(), officer.tls) as client:
-            refresh_directory(officer, client)
-            yield Session(officer, client)
+def connect(officer: Officer, tell: Tell = unheard) -> Iterator[Session]:
+    """Connect an officer, and take a newer directory if the aggregator has one.
+
+    Raises:
+        OfficerError: no aggregator is known, or the officer has no certificate.
+        PeerUnreachable: the aggregator does not answer.
+    """
+    with AggregatorClient(officer.aggregator_url(), officer.tls) as client:
+        session = Session(officer, client, tell)
+        refresh_directory(session)
+        yield session
 
 
-def refresh_directory(officer: Officer, client: AggregatorClient) -> None:
+def refresh_directory(session: Session) -> None:
     """Take in the aggregator's directory and admissions if newer than ours; keep ours if unusable.
 
     Raises:
         PeerUnreachable: the aggregator does not answer.
     """
     try:
-        officer.take_directory(client.directory())
-        admissions = client.admissions()
+        session.officer.take_directory(session.client.directory())
+        admissions = session.client.admissions()
         if admissions is not None:
-            officer.take_directory(admissions)
+            session.officer.take_directory(admissions)
     except PeerUnreachable:
         raise
     except (OperationError, ProtocolError) as error:
-        warn(f"the directory that the aggregator holds is not taken: {error}")
+        words = f"the directory that the aggregator holds is not taken: {error}"
+        session.tell(Notice(words, warning=True))
 
 
 def check_id(text: str) -> str:

@@ -1,7 +1,7 @@
 """Call the aggregator's ``/v1`` as an officer, and hand withdrawals to the custodians directly.
 
-What comes back is the aggregator's word. What matters is signed: callers verify the query, the
-matcher key and the decisions themselves (`officers.casework`).
+What comes back is the aggregator's word. What matters is signed: callers verify the query
+(`case`), the matcher key (`filing`) and the decisions (`results`) themselves.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ _TIMEOUT_S = 30.0
 _CUSTODIAN_TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 256 << 20  # results, lists of boxes and cameras of a whole city
 _MAX_RESULTS_BYTES = 1 << 30
+ENDED = frozenset({"complete", "withdrawn", "expired", "failed"})
+"""States that a query does not leave again."""
+STANDING, COMPLETE = "standing", "complete"
 SomeModel = TypeVar("SomeModel", bound=BaseModel)
 
 

@@ -1,4 +1,4 @@
-"""Put an audit's report and log entries into words, tables and JSON."""
+"""Put an audit's report and log entries into words and JSON, the same on every face."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.table import Table
-
 from protocol.audit_queries import BAD_BODY, OpenedEntry
-from protocol.findings import Finding, OfficerCount, QueryCount, Report, Severity
+from protocol.findings import Finding, QueryCount, Report, Severity
 from protocol.grant import Scope
 from protocol.names import EPOCH_MS
 from protocol.query import Approval, Query, Withdrawal
 from protocol.results import Decision
 from protocol.signing import Signed
-from runtime.terminal import plain_table
 
 SHORT = 12
-_STYLES = {Severity.WRONG: "bold red", Severity.WARNING: "yellow", Severity.NOTE: "dim"}
 
 
 def report_json(report: Report) -> dict[str, object]:
@@ -29,23 +25,6 @@ def report_json(report: Report) -> dict[str, object]:
     entry of every log to rule out that somebody else was shown another history.
     """
     return {"sound": not report.wrong, "covered": not report.uncovered, **asdict(report)}
-
-
-def logs_table(report: Report) -> Table:
-    """Return the logs: lengths, signatures, witnesses."""
-    table = plain_table("log", "entries", "signed", "cosigned", "by", "witnesses", "from", "to")
-    for log in report.logs:
-        table.add_row(
-            actor_of(log.origin),
-            str(log.entries),
-            str(log.signed_size),
-            str(log.covered_size),
-            f"{log.quorum} others",
-            ", ".join(log.witnesses) or "none",
-            moment(log.first_ms),
-            moment(log.last_ms),
-        )
-    return table
 
 
 def query_lines(query: QueryCount) -> list[str]:
@@ -79,42 +58,15 @@ def query_lines(query: QueryCount) -> list[str]:
     return [lines[0], *(f"    {printable(line)}" for line in lines[1:])]
 
 
-def officers_table(report: Report) -> Table:
-    """Return the officers: what each asked, approved, withdrew and decided."""
-    table = plain_table(
-        "officer", "queries", "approvals", "withdrawals", "decisions", "grants asked", "approved"
-    )
-    for officer in report.officers:
-        table.add_row(*_officer_cells(officer))
-    return table
-
-
-def _officer_cells(officer: OfficerCount) -> list[str]:
-    return [
-        printable(officer.name),
-        *(
-            str(number)
-            for number in (
-                officer.queries,
-                officer.approvals,
-                officer.withdrawals,
-                officer.decisions,
-                officer.grants_asked,
-                officer.grants_approved,
-            )
-        ),
-    ]
-
-
-def finding_line(finding: Finding) -> tuple[str, str]:
-    """Return a finding as one line, and its style."""
+def finding_text(finding: Finding) -> str:
+    """Return a finding as one line."""
     place = actor_of(finding.origin)
     if finding.index is not None:
         place += f" #{finding.index}"
     if finding.query:
         place += f", query {finding.query[:SHORT]}"
     line = f"{finding.severity}: {finding.kind} ({place}): {finding.message}"
-    return printable(line), _STYLES[finding.severity]
+    return printable(line)
 
 
 def verdict(report: Report, damaged: int) -> str:

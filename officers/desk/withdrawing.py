@@ -1,19 +1,26 @@
-"""Withdraw a query or an approval so that it holds even if the aggregator hides or loses it."""
+"""Withdraw a query or an approval so that it holds even if the aggregator hides or loses it.
+
+First what would be withdrawn, then, in a second call, the signing.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from officers.api_client import AggregatorClient, Delivery, tell_custodians
-from officers.casework import Case, open_case
-from officers.officer import Officer
-from officers.session import Session, check_id, refresh_directory
+from officers.desk.api_client import AggregatorClient, Delivery, tell_custodians
+from officers.desk.case import Case, open_case
+from officers.desk.facts import Fact
+from officers.desk.moments import local_text
+from officers.desk.notices import Notice, Tell, unheard
+from officers.desk.officer import Officer
+from officers.desk.session import check_id, connect
 from protocol.directory import APPROVER
 from protocol.errors import ProtocolError
 from protocol.query import Withdrawal
+from protocol.signing import SigningKey
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.http import ProblemError
-from runtime.terminal import warn
 
 AGGREGATOR_LABEL = "aggregator"
 _MAX_REASON = 2000
@@ -24,22 +31,36 @@ class RevocationError(OperationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A query to withdraw from; ``problem`` says why the aggregator could not be asked for it."""
+class Withdrawable:
+    """A query that the officer asked for (``own``) or approved, and can withdraw from."""
 
     case: Case
-    problem: str = ""
+    own: bool
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """What a signature would take back."""
+        query = self.case.query
+        return (
+            ("query", self.case.id),
+            ("asked by", f"{self.case.requester}, {local_text(query.requested_at_ms)}"),
+            ("purpose", query.purpose),
+            ("withdraws", "the query" if self.own else "your approval"),
+            ("holds", "for good; what has been opened stays known"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Who has a withdrawal: the aggregator first, then each custodian.
 
-    ``closed``: so many custodians have it that the rest are too few to grant anything.
+    ``closed``: so many custodians have it that the rest are too few to grant anything; ``effect``
+    says what it comes to then.
     """
 
     deliveries: tuple[Delivery, ...]
     closed: bool
+    effect: str
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -47,8 +68,13 @@ class Outcome:
         return tuple(delivery.name for delivery in self.deliveries if delivery.problem)
 
 
-def find(officer: Officer, text: str) -> Found:
+def find_withdrawable(officer: Officer, text: str, tell: Tell = unheard) -> Withdrawable:
     """Find the query to withdraw from: at the aggregator, else among those kept on this machine.
+
+    Args:
+        officer: an investigator or approver.
+        text: the query's id, or its first digits.
+        tell: hears why the aggregator could not be asked for it.
 
     Raises:
         RevocationError: it is in neither place, or the officer has no part in it.
@@ -57,10 +83,8 @@ def find(officer: Officer, text: str) -> Found:
     given = check_id(text)
     kept = [one for one in officer.kept_ids() if one.startswith(given)]
     try:
-        with AggregatorClient(officer.aggregator_url(), officer.tls) as client:
-            refresh_directory(officer, client)
-            session = Session(officer, client)
-            case = session.case(session.full_id(given))
+        with connect(officer, tell) as session:
+            case = session.case(given)
             signers = {approval.approver for approval in session.summary(case).approvals}
     except (OperationError, ProtocolError) as error:
         if len(kept) != 1:
@@ -68,14 +92,16 @@ def find(officer: Officer, text: str) -> Found:
         data = officer.kept_query(bytes.fromhex(kept[0]))
         if data is None:
             raise
-        warn(f"the aggregator does not give the query ({error}); going by the copy kept here")
-        return Found(open_case(data, kept[0], officer.directory), str(error))
+        words = f"the aggregator does not give the query ({error}); going by the copy kept here"
+        tell(Notice(words, warning=True))
+        case = open_case(data, kept[0], officer.directory)
+        return Withdrawable(case, own=case.requester == officer.name)
     if officer.name not in {case.requester, *signers} and case.id not in kept:
         raise RevocationError(
             f"'{officer.name}' neither asked for this query nor approved it: there is nothing to "
             "withdraw. An approver who does not want it simply does not approve"
         )
-    return Found(case)
+    return Withdrawable(case, own=case.requester == officer.name)
 
 
 def check_reason(reason: str) -> str:
@@ -90,28 +116,33 @@ def check_reason(reason: str) -> str:
     return words
 
 
-def withdraw(officer: Officer, found: Found, reason: str, *, now_ms: int) -> Outcome:
+def withdraw(officer: Officer, found: Withdrawable, reason: str, key: SigningKey) -> Outcome:
     """Sign the withdrawal and hand it to the aggregator and to every custodian in force.
+
+    Args:
+        officer: who withdraws.
+        found: from `find_withdrawable`.
+        reason: why, for the auditors.
+        key: the officer's signing key.
 
     Raises:
         RevocationError: the reason is empty or too long.
-        KeyFileError: the signing key cannot be opened.
+        OfficerError: the query is another officer's, and this one is no approver.
     """
     words = check_reason(reason)
     case = found.case
-    if case.requester != officer.name:
+    if not found.own:
         officer.require(APPROVER)
-    signed = Withdrawal(case.digest, words, now_ms).sign(officer.identity()).to_bytes()
+    signed = Withdrawal(case.digest, words, system_ms()).sign(key).to_bytes()
     custodians = officer.custodians()
     told = tell_custodians(custodians, signed, officer.tls)
     have = sum(not delivery.problem for delivery in told)
     closed = len(custodians) - have < officer.directory.threshold
-    return Outcome((_tell_aggregator(officer, case, signed), *told), closed)
+    return Outcome((_tell_aggregator(officer, case, signed), *told), closed, _effect(found))
 
 
-def effect(officer: Officer, found: Found) -> str:
-    """Return what a withdrawal that enough custodians have comes to."""
-    if found.case.requester == officer.name:
+def _effect(found: Withdrawable) -> str:
+    if found.own:
         return "withdrawn: nothing more can be opened for this query"
     return (
         "withdrawn: your approval counts no longer with the custodians; the query stops unless "

@@ -1,14 +1,7 @@
-"""An auditor's folder: copies of all logs with what is needed to judge them offline, growing.
-
-``site.json`` (site, authority's key, when fetched), ``directory.cbor`` and ``admissions.cbor``,
-``policies/DIGEST.toml`` with ``.sig``, ``logs/ACTOR`` in the form of `runtime.logcopy`, and what
-each role says of the others' logs (`officers.audit_witnessed`). Fetching again only
-adds: what was fetched before is the auditor's memory, against which every new answer is held.
-"""
+"""Bring an auditor's folder up to date: all roles' logs, held against what was fetched before."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +9,22 @@ from pathlib import Path
 
 import httpx
 
-from officers.audit_witnessed import fetch_witnessed, read_witnessed, seen_of
-from protocol.admissions import open_admissions
+from officers.desk.audit_copy import (
+    ADMISSIONS_FILE,
+    DIRECTORY_FILE,
+    LOGS,
+    POLICIES,
+    SITE_FILE,
+    AuditCopyError,
+    read_site,
+)
+from officers.desk.audit_witnessed import fetch_witnessed, seen_of
+from officers.desk.notices import Notice, Tell, unheard
+from officers.desk.officer import Officer
 from protocol.audit import LogCopy
-from protocol.audit_editions import ADMISSIONS, DIRECTORY
 from protocol.auditlog import Checkpoint, check_entries, parse_checkpoint, verify_checkpoint
-from protocol.directory import Directory, Principal, open_directory
-from protocol.encoding import MAX_MESSAGE_BYTES, decode
+from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
+from protocol.encoding import decode
 from protocol.errors import (
     CheckpointInvalid,
     LogError,
@@ -35,40 +37,17 @@ from protocol.policy import Policy, open_policy
 from protocol.quorum import cosigning_quorum, log_keepers
 from protocol.signing import VerifyKey
 from protocol.textformats import parse_json
+from runtime.clock import system_ms
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
 from runtime.http import PeerUnreachable, client, raise_for_problem
-from runtime.logcopy import LogCopyInvalid, read_copy, write_copy
-from runtime.terminal import warn
+from runtime.logcopy import read_copy, write_copy
 
-SITE_FILE, DIRECTORY_FILE, ADMISSIONS_FILE = "site.json", "directory.cbor", "admissions.cbor"
-_POLICIES, _LOGS = "policies", "logs"
 _TIMEOUT_S = 30.0
 _MAX_PAGE = 16 << 20
-
-
-class AuditCopyError(OperationError):
-    """The folder is not an auditor's copy, or not of this site."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditCopy:
-    """Everything in an auditor's folder, signatures of directory and policies verified.
-
-    ``witnessed`` is what each role said of the others' logs, ``editions`` the digests of the signed
-    directory and admissions; ``damaged`` names the logs whose files cannot be read at all, with the
-    reason.
-    """
-
-    authority: VerifyKey
-    fetched_ms: int
-    directory: Directory
-    policies: dict[bytes, Policy]
-    logs: tuple[LogCopy, ...]
-    witnessed: Mapping[str, list[str]]
-    editions: Mapping[tuple[str, int], bytes]
-    damaged: tuple[tuple[str, str], ...]
+Progress = Callable[[str], None]
+"""Called with what is being fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,56 +64,66 @@ class Fetched:
     unreachable: bool = False
 
 
-def read_audit_copy(folder: Path, authority: VerifyKey | None = None) -> AuditCopy:
-    """Read an auditor's folder.
+def fetch_logs(
+    officer: Officer,
+    folder: Path,
+    *,
+    tell: Tell = unheard,
+    progress: Progress = lambda _what: None,
+) -> list[Fetched]:
+    """Fetch the logs of the aggregator and of every custodian, with directory and policy.
 
     Args:
-        folder: made by `fetch_all`.
-        authority: whose signature directory and policies must carry; None: the key that was
-            noted when they were fetched.
+        officer: any officer of the site with a certificate.
+        folder: made, or brought up to date.
+        tell: hears what could not be had beside the logs.
+        progress: hears what is being fetched.
 
     Raises:
-        AuditCopyError: it is not such a folder, or directory or a policy is not the authority's.
-        FileProblem: a file is missing.
+        AuditCopyError: the folder belongs to another site.
+        FileProblem: it cannot be written.
+        OfficerError: the officer has no certificate.
     """
-    site, noted, fetched_ms = _read_site(folder)
-    if authority is not None and authority != noted:
-        raise AuditCopyError(
-            f"{folder} was fetched from a site of authority {noted.fingerprint}, yours is "
-            f"{authority.fingerprint}; give the officer.toml of that site"
-        )
-    try:
-        raw = read_file(folder / DIRECTORY_FILE, MAX_MESSAGE_BYTES)
-        directory = open_directory(raw, noted, site=site)
-        editions = {(DIRECTORY, directory.version): hashlib.sha256(raw).digest()}
-        if (folder / ADMISSIONS_FILE).exists():
-            admitted = read_file(folder / ADMISSIONS_FILE, MAX_MESSAGE_BYTES)
-            admissions = open_admissions(admitted, directory)
-            editions[ADMISSIONS, admissions.version] = hashlib.sha256(admitted).digest()
-            directory = admissions.apply(directory)
-        policies = {}
-        for path in sorted((folder / _POLICIES).glob("*.toml")):
-            signature = read_file(path.with_suffix(".sig"), 4096)
-            policy = open_policy(read_file(path, 1 << 20), signature, noted, site=site)
-            policies[policy.digest] = policy
-    except ProtocolError as error:
-        raise AuditCopyError(f"{folder}: {error}; fetch it again") from error
-    logs, damaged = [], []
-    for path in sorted((folder / _LOGS).glob("*")):
-        try:
-            logs.append(read_copy(path))
-        except (LogCopyInvalid, FileProblem) as error:
-            damaged.append((path.name, str(error)))
-    return AuditCopy(
-        noted,
-        fetched_ms,
-        directory,
-        policies,
-        tuple(logs),
-        read_witnessed(folder),
-        editions,
-        tuple(damaged),
+    site = officer.config.site
+    fetcher = Fetcher(folder, officer.config.authority_key, officer.tls, tell)
+    fetcher.prepare(site)
+    progress("directory and policy")
+    _refresh(officer, fetcher, tell)
+    fetched = fetcher.fetch_logs(officer.directory, progress)
+    fetcher.keep_site(
+        site,
+        officer.trust.signed,
+        officer.trust.signed_admissions,
+        fetched_ms=system_ms(),
     )
+    return fetched
+
+
+def _refresh(officer: Officer, fetcher: Fetcher, tell: Tell) -> None:
+    """Take the newest directory that any role holds, and the policy; go on with ours without."""
+    config = officer.config
+    try:
+        fetcher.keep_policy(
+            read_file(config.policy, 1 << 20),
+            read_file(config.policy_signature, 4096),
+            site=config.site,
+        )
+    except (OperationError, ProtocolError) as error:
+        tell(Notice(f"your own policy file is left out: {error}", warning=True))
+    directory = officer.directory
+    for principal in (*directory.with_duty(AGGREGATOR), *directory.with_duty(CUSTODIAN)):
+        if principal.url is None:
+            continue
+        try:
+            for signed in fetcher.fetch_lists(principal.url):
+                officer.take_directory(signed)
+            if AGGREGATOR in principal.duties:
+                fetcher.fetch_policy(principal.url, site=config.site)
+        except PeerUnreachable:
+            continue  # said when its log is fetched
+        except (OperationError, ProtocolError) as error:
+            words = f"what '{principal.name}' holds of directory and policy is not taken: {error}"
+            tell(Notice(words, warning=True))
 
 
 class Fetcher:
@@ -144,12 +133,16 @@ class Fetcher:
         folder: made if absent.
         authority: the site authority's key.
         tls: the officer's certificate.
+        tell: hears what a role would not say.
     """
 
-    def __init__(self, folder: Path, authority: VerifyKey, tls: TlsConfig) -> None:
+    def __init__(
+        self, folder: Path, authority: VerifyKey, tls: TlsConfig, tell: Tell = unheard
+    ) -> None:
         self._folder = folder
         self._authority = authority
         self._tls = tls
+        self._tell = tell
 
     def prepare(self, site: str) -> None:
         """Make the folder, or check that it is one of this site.
@@ -159,7 +152,7 @@ class Fetcher:
             FileProblem: it cannot be made.
         """
         if (self._folder / SITE_FILE).exists():
-            kept_site, kept_authority, _ = _read_site(self._folder)
+            kept_site, kept_authority, _ = read_site(self._folder)
             if (kept_site, kept_authority) != (site, self._authority):
                 raise AuditCopyError(
                     f"{self._folder} holds the logs of site '{kept_site}' (authority "
@@ -167,7 +160,7 @@ class Fetcher:
                 )
             return
         try:
-            for part in (_POLICIES, _LOGS):
+            for part in (POLICIES, LOGS):
                 (self._folder / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileProblem(f"cannot create {self._folder}: {error.strerror}") from error
@@ -193,7 +186,7 @@ class Fetcher:
             SignatureInvalid, PolicyMismatch, MalformedMessage: it is not this site's policy.
         """
         policy = open_policy(text, signature, self._authority, site=site)
-        path = self._folder / _POLICIES / f"{policy.digest.hex()}.toml"
+        path = self._folder / POLICIES / f"{policy.digest.hex()}.toml"
         atomic_write(path, text)
         atomic_write(path.with_suffix(".sig"), signature)
         return policy
@@ -239,7 +232,7 @@ class Fetcher:
         )
         fetched = []
         for origin, actor in keepers:
-            notify(actor)
+            notify(f"log of {actor}")
             fetched.append(
                 self._fetch_log(origin, directory.principals[actor], directory, witnessed)
             )
@@ -257,7 +250,8 @@ class Fetcher:
             except PeerUnreachable:
                 continue  # said when its log is fetched
             except (OperationError, ProtocolError) as error:
-                warn(f"'{actor}' does not say what it has seen of the others' logs: {error}")
+                words = f"'{actor}' does not say what it has seen of the others' logs: {error}"
+                self._tell(Notice(words, warning=True))
         return witnessed
 
     def _fetch_log(
@@ -267,7 +261,7 @@ class Fetcher:
         directory: Directory,
         witnessed: Mapping[str, list[str]],
     ) -> Fetched:
-        folder = self._folder / _LOGS / principal.name
+        folder = self._folder / LOGS / principal.name
         try:
             held = read_copy(folder) if folder.exists() else LogCopy(origin, (), ())
         except OperationError as error:
@@ -325,21 +319,6 @@ def _hold_against(witness: str, seen: Checkpoint, entries: Sequence[bytes]) -> N
         raise LogForked(
             f"'{witness}' was shown another history of its first {seen.size} entries"
         ) from error
-
-
-def _read_site(folder: Path) -> tuple[str, VerifyKey, int]:
-    path = folder / SITE_FILE
-    if not path.exists():
-        raise AuditCopyError(
-            f"{folder} is not a folder of audit logs ({SITE_FILE} is missing); make one with "
-            "`sealtrace audit fetch --out FOLDER`"
-        )
-    try:
-        value = parse_json(read_file(path, 65_536))
-        authority = VerifyKey(bytes.fromhex(value["authority"]))
-        return str(value["site"]), authority, int(value["fetched_ms"])
-    except (KeyError, TypeError, ValueError, ProtocolError) as error:
-        raise AuditCopyError(f"{path} is damaged: {error}; fetch the logs again") from error
 
 
 def _new_entries(http: httpx.Client, start: int, stop: int) -> Iterator[bytes]:

@@ -1,25 +1,19 @@
-"""An officer at work: the configuration, whom it believes, and the keys, opened when needed."""
+"""An officer: the configuration, whom the officer believes, and what the officer has signed."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-from protocol import hpke
 from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import DirectoryRollback
 from protocol.policy import Policy
-from protocol.signing import SigningKey
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, private_folder, read_file
-from runtime.keyfiles import WrongPassphrase, get_passphrase, is_sealed, read_secret
 from runtime.officer import OfficerConfig, load_officer
 from runtime.trust import Trust, read_policy
 
-IDENTITY, SEALING = "identity", "sealing"
 _KEPT_FOLDER = "queries"
 
 
@@ -28,14 +22,9 @@ class OfficerError(OperationError):
 
 
 class Officer:
-    """One officer's configuration, directory and policy; keys are opened on first use.
+    """One officer's configuration, directory, policy and record; the keys are apart (`keys`)."""
 
-    Args:
-        config: the officer's configuration.
-        passphrase_file: of both keys; else the environment's passphrase, else it is asked.
-    """
-
-    def __init__(self, config: OfficerConfig, passphrase_file: Path | None = None) -> None:
+    def __init__(self, config: OfficerConfig) -> None:
         self.config = config
         self.trust = Trust(
             site=config.site,
@@ -43,20 +32,16 @@ class Officer:
             installed=config.directory,
             state_dir=config.state_dir,
         )
-        self._passphrase_file = passphrase_file
-        self._passphrase: bytes | None = None
         self._policy: Policy | None = None
-        self._identity: SigningKey | None = None
-        self._sealing: hpke.PrivateKey | None = None
 
     @classmethod
-    def load(cls, path: Path | None, passphrase_file: Path | None = None) -> Officer:
+    def load(cls, path: Path | None) -> Officer:
         """Read the officer's configuration and the site's directory.
 
         Raises:
             ConfigError, TrustError: one of them is missing or cannot be used.
         """
-        return cls(load_officer(path), passphrase_file)
+        return cls(load_officer(path))
 
     @property
     def name(self) -> str:
@@ -115,34 +100,6 @@ class Officer:
             )
         return self.directory.require(self.name, duty)
 
-    def identity(self) -> SigningKey:
-        """Open the officer's signing key.
-
-        Raises:
-            KeyFileError, FileProblem: the file cannot be opened.
-            OfficerError: it is not the key that the directory lists.
-        """
-        if self._identity is None:
-            key = SigningKey(self.name, self._secret(self.config.identity, IDENTITY))
-            self._require_listed(
-                self.config.identity, lambda listed: listed.verify_key == key.verify_key
-            )
-            self._identity = key
-        return self._identity
-
-    def sealing(self) -> hpke.PrivateKey:
-        """Open the officer's sealing key.
-
-        Raises:
-            KeyFileError, FileProblem: the file cannot be opened.
-            OfficerError: it is not the key that the directory lists.
-        """
-        if self._sealing is None:
-            key = hpke.PrivateKey(self._secret(self.config.sealing, SEALING))
-            self._require_listed(self.config.sealing, lambda listed: listed.seal_key == key.public)
-            self._sealing = key
-        return self._sealing
-
     def aggregator_url(self) -> str:
         """Return where the aggregator is.
 
@@ -192,23 +149,3 @@ class Officer:
         """Return the ids, hex, of the queries that are kept here."""
         folder = self.config.state_dir / _KEPT_FOLDER
         return sorted(path.stem for path in folder.glob("*.cbor")) if folder.is_dir() else []
-
-    def _secret(self, path: Path, purpose: str) -> bytes:
-        if not is_sealed(path):
-            return read_secret(path, None, purpose)
-        if self._passphrase is not None:
-            try:
-                return read_secret(path, self._passphrase, purpose)
-            except WrongPassphrase:
-                if not sys.stdin.isatty():
-                    raise
-        self._passphrase = get_passphrase(self._passphrase_file, what=str(path))
-        return read_secret(path, self._passphrase, purpose)
-
-    def _require_listed(self, path: Path, fits: Callable[[Principal], bool]) -> None:
-        listed = self.directory.principals.get(self.name)
-        if listed is None or not fits(listed):
-            raise OfficerError(
-                f"{path} is not the key that the site's directory lists for '{self.name}'; "
-                "nobody would accept what it signs: install the key that was issued last"
-            )

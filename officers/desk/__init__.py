@@ -1,0 +1,110 @@
+"""What officers do, without a terminal: each a typed call, for a command and for a page alike.
+
+Nothing here prints, asks or waits for a key: keys come as values (`unlock`), notes and warnings are
+called back (`Notice`) or stand in the result, and what a signature answers for is returned as facts
+before a second call signs it. Errors are `OperationError` and `ProtocolError`.
+
+An investigator: `scope`, `draft`, `file`, `wait`, `asked_by_me`, `open_results`, `decide`, `trace`,
+`export`, and `own_case`, `resume` after a restart of the aggregator. An approver: `review`,
+`approve`. Both: `find_withdrawable`, `withdraw`. Everybody: `connect`, `Session.queries`, `look`,
+`facts_of`. An auditor: `fetch_logs`, `read_audit_copy`, `verify_logs`, `read_entries`.
+"""
+
+from __future__ import annotations
+
+from officers.desk.api_client import Estimate, QuerySummary
+from officers.desk.approving import Review, approve, check_useful, review
+from officers.desk.audit_copy import AuditCopy, read_audit_copy
+from officers.desk.audit_fetching import Fetched, fetch_logs
+from officers.desk.auditing import (
+    Selection,
+    Verified,
+    may_open_bodies,
+    read_entries,
+    verify_logs,
+)
+from officers.desk.case import Case
+from officers.desk.deciding import decide, numbered
+from officers.desk.drafting import Draft, Request, draft
+from officers.desk.export_forms import Report
+from officers.desk.exporting import Exported, export, positions_for
+from officers.desk.facts import Fact
+from officers.desk.filing import file, own_case, resume
+from officers.desk.keys import Keys, open_identity, open_sealing, unlock
+from officers.desk.looking import View, facts_of, look
+from officers.desk.notices import Notice, Tell
+from officers.desk.officer import Officer
+from officers.desk.results import Results, asked_by_me, open_results, trace
+from officers.desk.scoping import Scope, estimate, scope
+from officers.desk.session import Session, connect
+from officers.desk.waiting import Waited, settled, wait, well_settled, worth_showing
+from officers.desk.withdrawing import (
+    Outcome,
+    Withdrawable,
+    check_reason,
+    find_withdrawable,
+    withdraw,
+)
+from protocol.audit import AuditorKey
+
+__all__ = [
+    "AuditCopy",
+    "AuditorKey",
+    "Case",
+    "Draft",
+    "Estimate",
+    "Exported",
+    "Fact",
+    "Fetched",
+    "Keys",
+    "Notice",
+    "Officer",
+    "Outcome",
+    "QuerySummary",
+    "Report",
+    "Request",
+    "Results",
+    "Review",
+    "Scope",
+    "Selection",
+    "Session",
+    "Tell",
+    "Verified",
+    "View",
+    "Waited",
+    "Withdrawable",
+    "approve",
+    "asked_by_me",
+    "check_reason",
+    "check_useful",
+    "connect",
+    "decide",
+    "draft",
+    "estimate",
+    "export",
+    "facts_of",
+    "fetch_logs",
+    "file",
+    "find_withdrawable",
+    "look",
+    "may_open_bodies",
+    "numbered",
+    "open_identity",
+    "open_results",
+    "open_sealing",
+    "own_case",
+    "positions_for",
+    "read_audit_copy",
+    "read_entries",
+    "resume",
+    "review",
+    "scope",
+    "settled",
+    "trace",
+    "unlock",
+    "verify_logs",
+    "wait",
+    "well_settled",
+    "withdraw",
+    "worth_showing",
+]

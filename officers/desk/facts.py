@@ -1,0 +1,218 @@
+"""Say in plain words what a query would open and where it stands, for who signs it or looks.
+
+Pairs of label and words, the same on every face. What a signature answers for is told from the
+signed query alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from officers.desk.api_client import Estimate, QuerySummary
+from officers.desk.case import Case
+from officers.desk.moments import duration_text, iso_utc, local_text
+from protocol.keytree import APPEARANCE, FACE
+from protocol.names import SLOT_MS
+from protocol.policy import CONSENT, STATUTORY_ORDER, Policy
+from protocol.query import Query
+
+Fact = tuple[str, str]
+"""What it is about, and the words."""
+
+_BASES = {CONSENT: "the subjects' recorded consent", STATUTORY_ORDER: "a statutory order"}
+_MODALITIES = {FACE: "face templates", APPEARANCE: "appearance templates (clothing, build)"}
+
+_ONE_PERSON = (
+    " (of one person by the word of the asker's program and of the matcher: nobody else sees them)"
+)
+
+
+def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
+    """Return everything that a signature under this query would answer for."""
+    floors = policy.threshold_floor
+    return [
+        ("query", query.query_id.hex()),
+        ("asked by", f"{requester}, {local_text(query.requested_at_ms)}"),
+        *_subject_facts(query),
+        ("purpose", query.purpose),
+        ("legal basis", f"{query.legal_basis}: {_BASES.get(query.legal_basis, 'unknown')}"),
+        ("cameras", f"{len(query.cameras)}: {', '.join(query.cameras)}"),
+        ("from", f"{local_text(query.window_from_ms)}   ({iso_utc(query.window_from_ms)})"),
+        ("until", f"{local_text(query.window_to_ms)}   ({iso_utc(query.window_to_ms)})"),
+        ("would open", _opening(query)),
+        ("live", _live(query)),
+        ("contacts", _contacts(query)),
+        (
+            "thresholds",
+            "\n".join(
+                f"{score:.3f} for {model}"
+                + (f" (the policy's least: {floors[model]:.3f})" if model in floors else "")
+                for model, score in sorted(query.thresholds.items())
+            ),
+        ),
+        ("candidates", f"at most {query.max_candidates}, readable for {requester} alone"),
+        (
+            "false candidates",
+            f"{false_words(query.expected_false)} expected by chance among what was stored when "
+            f"{requester} asked",
+        ),
+        ("valid until", local_text(query.not_after_ms)),
+    ]
+
+
+def estimate_facts(query: Query, estimate: Estimate, *, now_ms: int) -> list[Fact]:
+    """Return what the aggregator counts in the query's scope by now."""
+    so_far = " so far (the window is not over)" if query.window_to_ms > now_ms else ""
+    counted = f"{estimate.sightings:,} sightings stored{so_far}"
+    if estimate.expected_false is None:
+        return [("in scope", f"{counted}; how many would match by chance is not measured")]
+    return [("in scope", f"{counted}; {false_words(estimate.expected_false)} by chance among them")]
+
+
+def policy_facts(query: Query, policy: Policy, refusal: str) -> list[Fact]:
+    """Return whether the policy held here permits the query, and how many approvals it needs."""
+    verdict = f"would refuse it: {refusal}" if refusal else "permits it"
+    facts = [("policy", f"version {policy.version} {verdict}")]
+    if query.legal_basis in policy.bases:
+        facts.append(("approvals", f"{policy.approvals_for(query.legal_basis)} needed"))
+    return facts
+
+
+def approval_facts(approvers: Sequence[str], problems: Sequence[str], needed: int) -> list[Fact]:
+    """Return whose approvals were verified here, and which do not count."""
+    names = ", ".join(approvers) or "-"
+    facts = [("approved by", f"{len(approvers)} of {needed}: {names} (signatures checked here)")]
+    return facts + [("does not count", problem) for problem in problems]
+
+
+def state_facts(summary: QuerySummary) -> list[Fact]:
+    """Return where the query stands, as the aggregator says."""
+    facts = [
+        ("withdrawn by", f"{w.officer}, {local_text(w.at_ms)}: {w.reason}")
+        for w in summary.withdrawals
+    ]
+    facts.append(("state", state_text(summary)))
+    if summary.progress.get("sightings"):
+        facts.append(("compared", f"{summary.progress['sightings']:,} sightings"))
+    if summary.progress.get("altered"):
+        facts.append(("altered", f"{summary.progress['altered']} envelopes fail authentication"))
+    facts += [
+        ("false grant", f"{found.custodian}, {local_text(found.at_ms)}: {found.reason}")
+        for found in summary.false_grants
+    ]
+    facts.append(("found", f"{summary.candidates} candidates"))
+    for name, count in sorted(summary.progress.items()):
+        about, _, camera = name.partition(".")
+        if about == "left_out" and count:
+            facts.append(("left out", f"{count} more candidates at {camera}, beyond its share"))
+        elif about == "lying" and count:
+            facts.append(
+                (
+                    "impossible",
+                    f"{count} at {camera}: their times are not those of their quarter hour",
+                )
+            )
+    return facts
+
+
+def state_text(summary: QuerySummary) -> str:
+    """Return the state with its reason."""
+    return f"{summary.state}: {summary.reason}" if summary.reason else summary.state
+
+
+def case_json(case: Case, refusal: str) -> dict[str, Any]:
+    """Return the verified query as JSON values."""
+    query = case.query
+    return {
+        "id": case.id,
+        "digest": case.digest.hex(),
+        "requester": case.requester,
+        "policy_objection": refusal or None,
+        "subjects": [
+            {
+                "pseudonym": subject.pseudonym,
+                "consent_reference": subject.consent_reference,
+                "templates": [
+                    {"modality": t.modality, "model": t.model} for t in subject.templates
+                ],
+            }
+            for subject in query.subjects
+        ],
+        "purpose": query.purpose,
+        "legal_basis": query.legal_basis,
+        "cameras": list(query.cameras),
+        "window_from": iso_utc(query.window_from_ms),
+        "window_to": iso_utc(query.window_to_ms),
+        "modalities": list(query.modalities),
+        "live": query.live,
+        "contacts": query.contacts,
+        "thresholds": dict(query.thresholds),
+        "max_candidates": query.max_candidates,
+        "expected_false": query.expected_false,
+        "requested_at": iso_utc(query.requested_at_ms),
+        "not_after": iso_utc(query.not_after_ms),
+    }
+
+
+def false_words(expected: float) -> str:
+    """Return an expected number of false candidates, in words that do not promise none."""
+    if expected == 0:
+        return "0 false candidates"
+    if expected < 0.01:
+        return f"fewer than 0.01 false candidates ({expected:.1e})"
+    return (
+        f"{expected:.2f} false candidates" if expected < 10 else f"{expected:,.0f} false candidates"
+    )
+
+
+def _subject_facts(query: Query) -> list[Fact]:
+    facts = []
+    for subject in query.subjects:
+        held = ", ".join(sorted({template.modality for template in subject.templates}))
+        count = len(subject.templates)
+        facts.append(
+            (
+                "looks for",
+                f"{subject.pseudonym}, consent or order {subject.consent_reference}, "
+                f"{count} {held} template{'s' if count > 1 else ''}"
+                + (_ONE_PERSON if count > 1 else ""),
+            )
+        )
+    return facts
+
+
+def _opening(query: Query) -> str:
+    slots = (query.window_to_ms - query.window_from_ms) // SLOT_MS
+    kinds = " and ".join(_MODALITIES[modality] for modality in sorted(query.modalities))
+    return (
+        f"{duration_text(slots * SLOT_MS / 1000)} on {len(query.cameras)} "
+        f"camera{'s' if len(query.cameras) > 1 else ''} ({slots * len(query.cameras):,} "
+        f"camera quarter hours): the {kinds}, times and mask status of everybody seen there, to "
+        "the matching process, which keeps those that reach the threshold and wipes the rest"
+    )
+
+
+def _live(query: Query) -> str:
+    if query.live:
+        return "yes: each quarter hour is opened while it still runs, until the window ends"
+    if query.ahead_ms:
+        return (
+            f"in effect: {duration_text(query.ahead_ms / 1000)} of the window lay ahead when it "
+            "was asked for; each quarter hour of it is opened as soon as it has ended"
+        )
+    return "no: a quarter hour is opened after it has ended"
+
+
+def _contacts(query: Query) -> str:
+    if query.contacts:
+        return "yes: who was near a candidate (distance, seconds, mask), not who they are"
+    return "no"
+
+
+def approvals_text(summary: QuerySummary) -> str:
+    """Return how many approvals there are, of how many, and whose."""
+    names = ", ".join(approval.approver for approval in summary.approvals)
+    return f"{len(summary.approvals)} of {summary.approvals_needed} approvals" + (
+        f" ({names})" if names else ""
+    )

@@ -1,0 +1,72 @@
+"""Look at a query: as it was signed, verified here, and where it stands, by others' word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from officers.desk.api_client import QuerySummary
+from officers.desk.case import Case, objection, standing_approvals
+from officers.desk.facts import (
+    Fact,
+    approval_facts,
+    estimate_facts,
+    policy_facts,
+    query_facts,
+    state_facts,
+)
+from officers.desk.session import Session
+from runtime.clock import system_ms
+from runtime.errors import OperationError
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A query and where it stands; ``objection``: why the policy would refuse it, or empty."""
+
+    case: Case
+    summary: QuerySummary
+    objection: str
+
+
+def look(session: Session, query_id: str) -> View:
+    """Fetch a query, verify it, and hold it against the policy that is installed here.
+
+    Args:
+        session: anybody's.
+        query_id: the id, or its first digits.
+
+    Raises:
+        OperationError: there is no such query, or the aggregator contradicts itself.
+        ProtocolError: it is not genuine.
+    """
+    case = session.case(query_id)
+    summary = session.summary(case)
+    return View(case, summary, objection(case, session.officer.policy, now_ms=system_ms()))
+
+
+def facts_of(session: Session, view: View) -> tuple[Fact, ...]:
+    """Return all that an approver must see of a query before signing."""
+    case, policy = view.case, session.officer.policy
+    query = case.query
+    facts = query_facts(query, case.requester, policy)
+    try:
+        count = sum(len(subject.templates) for subject in query.subjects)
+        estimate = session.client.estimate(
+            query.cameras,
+            query.window_from_ms,
+            query.window_to_ms,
+            query.thresholds,
+            templates=count,
+        )
+        facts += estimate_facts(query, estimate, now_ms=system_ms())
+    except OperationError as error:
+        facts.append(("in scope", f"the aggregator gives no estimate: {error}"))
+    approvers, problems = standing_approvals(
+        session.client.approvals(case.id), case, session.officer.directory, policy
+    )
+    return (
+        *facts,
+        *policy_facts(query, policy, view.objection),
+        *approval_facts(approvers, problems, view.summary.approvals_needed),
+        *state_facts(view.summary),
+    )
