@@ -18,8 +18,8 @@ def facts_table(facts: Sequence[Fact]) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
-    for about, words in facts:
-        table.add_row(Text(about), Text(harmless(words)))
+    for fact in facts:
+        table.add_row(Text(fact.about), Text(harmless(fact.words)))
     return table
 
 

@@ -228,18 +228,21 @@ def _chosen(results: desk.Results, numbers: Sequence[int], *, every: bool) -> Se
 
 def _show_head(results: desk.Results) -> None:
     query = results.case.query
-    facts = [
-        ("query", f"{results.case.id}: {query.purpose}"),
-        ("cameras", ", ".join(query.cameras)),
-        ("window", f"{local_text(query.window_from_ms)} to {local_text(query.window_to_ms)}"),
-        ("state", state_text(results.summary)),
-        (
-            "compared",
-            f"{results.summary.progress.get('sightings', 0):,} sightings "
-            "(by the aggregator's count)",
-        ),
-    ]
-    show_facts(facts)
+    window = f"{local_text(query.window_from_ms)} to {local_text(query.window_to_ms)}"
+    compared = results.summary.progress.get("sightings", 0)
+    show_facts(
+        [
+            desk.Fact("query", f"{results.case.id}: {query.purpose}"),
+            desk.Fact("cameras", ", ".join(query.cameras)),
+            desk.Fact("window", window),
+            desk.Fact("state", state_text(results.summary), headquarters=True),
+            desk.Fact(
+                "compared",
+                f"{compared:,} sightings (by the aggregator's count)",
+                headquarters=True,
+            ),
+        ]
+    )
 
 
 def _show_advice(results: desk.Results) -> None:

@@ -1,12 +1,13 @@
 """Say in plain words what a query would open and where it stands, for who signs it or looks.
 
-Pairs of label and words, the same on every face. What a signature answers for is told from the
-signed query alone.
+The same on every face. What a signature answers for is told from the signed query alone; what only
+the aggregator says is marked as its word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from officers.desk.api_client import Estimate, QuerySummary
@@ -17,9 +18,6 @@ from protocol.names import SLOT_MS
 from protocol.policy import CONSENT, STATUTORY_ORDER, Policy
 from protocol.query import Query
 
-Fact = tuple[str, str]
-"""What it is about, and the words."""
-
 _BASES = {CONSENT: "the subjects' recorded consent", STATUTORY_ORDER: "a statutory order"}
 _MODALITIES = {FACE: "face templates", APPEARANCE: "appearance templates (clothing, build)"}
 
@@ -28,22 +26,34 @@ _ONE_PERSON = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What it is about, and the words.
+
+    ``headquarters``: so says the aggregator; what is not marked so was verified on this machine.
+    """
+
+    about: str
+    words: str
+    headquarters: bool = False
+
+
 def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
     """Return everything that a signature under this query would answer for."""
     floors = policy.threshold_floor
     return [
-        ("query", query.query_id.hex()),
-        ("asked by", f"{requester}, {local_text(query.requested_at_ms)}"),
+        Fact("query", query.query_id.hex()),
+        Fact("asked by", f"{requester}, {local_text(query.requested_at_ms)}"),
         *_subject_facts(query),
-        ("purpose", query.purpose),
-        ("legal basis", f"{query.legal_basis}: {_BASES.get(query.legal_basis, 'unknown')}"),
-        ("cameras", f"{len(query.cameras)}: {', '.join(query.cameras)}"),
-        ("from", f"{local_text(query.window_from_ms)}   ({iso_utc(query.window_from_ms)})"),
-        ("until", f"{local_text(query.window_to_ms)}   ({iso_utc(query.window_to_ms)})"),
-        ("would open", _opening(query)),
-        ("live", _live(query)),
-        ("contacts", _contacts(query)),
-        (
+        Fact("purpose", query.purpose),
+        Fact("legal basis", f"{query.legal_basis}: {_BASES.get(query.legal_basis, 'unknown')}"),
+        Fact("cameras", f"{len(query.cameras)}: {', '.join(query.cameras)}"),
+        Fact("from", f"{local_text(query.window_from_ms)}   ({iso_utc(query.window_from_ms)})"),
+        Fact("until", f"{local_text(query.window_to_ms)}   ({iso_utc(query.window_to_ms)})"),
+        Fact("would open", _opening(query)),
+        Fact("live", _live(query)),
+        Fact("contacts", _contacts(query)),
+        Fact(
             "thresholds",
             "\n".join(
                 f"{score:.3f} for {model}"
@@ -51,13 +61,13 @@ def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
                 for model, score in sorted(query.thresholds.items())
             ),
         ),
-        ("candidates", f"at most {query.max_candidates}, readable for {requester} alone"),
-        (
+        Fact("candidates", f"at most {query.max_candidates}, readable for {requester} alone"),
+        Fact(
             "false candidates",
             f"{false_words(query.expected_false)} expected by chance among what was stored when "
             f"{requester} asked",
         ),
-        ("valid until", local_text(query.not_after_ms)),
+        Fact("valid until", local_text(query.not_after_ms)),
     ]
 
 
@@ -66,54 +76,54 @@ def estimate_facts(query: Query, estimate: Estimate, *, now_ms: int) -> list[Fac
     so_far = " so far (the window is not over)" if query.window_to_ms > now_ms else ""
     counted = f"{estimate.sightings:,} sightings stored{so_far}"
     if estimate.expected_false is None:
-        return [("in scope", f"{counted}; how many would match by chance is not measured")]
-    return [("in scope", f"{counted}; {false_words(estimate.expected_false)} by chance among them")]
+        chance = "how many would match by chance is not measured"
+    else:
+        chance = f"{false_words(estimate.expected_false)} by chance among them"
+    return [Fact("in scope", f"{counted}; {chance}", headquarters=True)]
 
 
 def policy_facts(query: Query, policy: Policy, refusal: str) -> list[Fact]:
     """Return whether the policy held here permits the query, and how many approvals it needs."""
     verdict = f"would refuse it: {refusal}" if refusal else "permits it"
-    facts = [("policy", f"version {policy.version} {verdict}")]
+    facts = [Fact("policy", f"version {policy.version} {verdict}")]
     if query.legal_basis in policy.bases:
-        facts.append(("approvals", f"{policy.approvals_for(query.legal_basis)} needed"))
+        facts.append(Fact("approvals", f"{policy.approvals_for(query.legal_basis)} needed"))
     return facts
 
 
 def approval_facts(approvers: Sequence[str], problems: Sequence[str], needed: int) -> list[Fact]:
     """Return whose approvals were verified here, and which do not count."""
     names = ", ".join(approvers) or "-"
-    facts = [("approved by", f"{len(approvers)} of {needed}: {names} (signatures checked here)")]
-    return facts + [("does not count", problem) for problem in problems]
+    facts = [
+        Fact("approved by", f"{len(approvers)} of {needed}: {names} (signatures checked here)")
+    ]
+    return facts + [Fact("does not count", problem) for problem in problems]
 
 
 def state_facts(summary: QuerySummary) -> list[Fact]:
     """Return where the query stands, as the aggregator says."""
-    facts = [
+    said = [
         ("withdrawn by", f"{w.officer}, {local_text(w.at_ms)}: {w.reason}")
         for w in summary.withdrawals
     ]
-    facts.append(("state", state_text(summary)))
+    said.append(("state", state_text(summary)))
     if summary.progress.get("sightings"):
-        facts.append(("compared", f"{summary.progress['sightings']:,} sightings"))
+        said.append(("compared", f"{summary.progress['sightings']:,} sightings"))
     if summary.progress.get("altered"):
-        facts.append(("altered", f"{summary.progress['altered']} envelopes fail authentication"))
-    facts += [
+        said.append(("altered", f"{summary.progress['altered']} envelopes fail authentication"))
+    said += [
         ("false grant", f"{found.custodian}, {local_text(found.at_ms)}: {found.reason}")
         for found in summary.false_grants
     ]
-    facts.append(("found", f"{summary.candidates} candidates"))
+    said.append(("found", f"{summary.candidates} candidates"))
     for name, count in sorted(summary.progress.items()):
         about, _, camera = name.partition(".")
         if about == "left_out" and count:
-            facts.append(("left out", f"{count} more candidates at {camera}, beyond its share"))
+            said.append(("left out", f"{count} more candidates at {camera}, beyond its share"))
         elif about == "lying" and count:
-            facts.append(
-                (
-                    "impossible",
-                    f"{count} at {camera}: their times are not those of their quarter hour",
-                )
-            )
-    return facts
+            words = f"{count} at {camera}: their times are not those of their quarter hour"
+            said.append(("impossible", words))
+    return [Fact(about, words, headquarters=True) for about, words in said]
 
 
 def state_text(summary: QuerySummary) -> str:
@@ -172,7 +182,7 @@ def _subject_facts(query: Query) -> list[Fact]:
         held = ", ".join(sorted({template.modality for template in subject.templates}))
         count = len(subject.templates)
         facts.append(
-            (
+            Fact(
                 "looks for",
                 f"{subject.pseudonym}, consent or order {subject.consent_reference}, "
                 f"{count} {held} template{'s' if count > 1 else ''}"

@@ -60,7 +60,7 @@ def facts_of(session: Session, view: View) -> tuple[Fact, ...]:
         )
         facts += estimate_facts(query, estimate, now_ms=system_ms())
     except OperationError as error:
-        facts.append(("in scope", f"the aggregator gives no estimate: {error}"))
+        facts.append(Fact("in scope", f"the aggregator gives no estimate: {error}"))
     approvers, problems = standing_approvals(
         session.client.approvals(case.id), case, session.officer.directory, policy
     )

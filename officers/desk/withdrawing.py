@@ -42,11 +42,11 @@ class Withdrawable:
         """What a signature would take back."""
         query = self.case.query
         return (
-            ("query", self.case.id),
-            ("asked by", f"{self.case.requester}, {local_text(query.requested_at_ms)}"),
-            ("purpose", query.purpose),
-            ("withdraws", "the query" if self.own else "your approval"),
-            ("holds", "for good; what has been opened stays known"),
+            Fact("query", self.case.id),
+            Fact("asked by", f"{self.case.requester}, {local_text(query.requested_at_ms)}"),
+            Fact("purpose", query.purpose),
+            Fact("withdraws", "the query" if self.own else "your approval"),
+            Fact("holds", "for good; what has been opened stays known"),
         )
 
 

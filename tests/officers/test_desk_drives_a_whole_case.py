@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -64,6 +64,10 @@ def filed(site: OfficerSite) -> str:
         return desk.file(session, draft, keys.identity).id
 
 
+def words(facts: Sequence[desk.Fact]) -> dict[str, str]:
+    return {fact.about: fact.words for fact in facts}
+
+
 def candidate(camera: str, from_s: int) -> Candidate:
     return Candidate(
         subject="P-17",
@@ -93,7 +97,7 @@ def test_a_case_goes_from_the_draft_to_the_export_without_a_terminal(
         assert asked.scope.camera_slots >= 2 * 9
         assert desk.estimate(session, asked.scope, {}).default_thresholds == site.thresholds
         with closing(desk.draft(session, asked, keys.sealing)) as draft:
-            told = dict(draft.facts)
+            told = words(draft.facts)
             assert told["purpose"] == draft.query.purpose == "contact tracing"
             assert "2 cameras" in told["would open"]
             assert draft.approvers == ("bo", "cy", "di")
@@ -109,7 +113,12 @@ def test_a_case_goes_from_the_draft_to_the_export_without_a_terminal(
         officer, held = person(site, name)
         with desk.connect(officer) as session:
             review = desk.review(session, query_id[:8])
-            assert dict(review.facts)["purpose"] == "contact tracing"
+            assert words(review.facts)["purpose"] == "contact tracing"
+            assert {fact.about for fact in review.facts if fact.headquarters} == {
+                "in scope",
+                "state",
+                "found",
+            }
             assert (review.hindrance, review.given) == ("", False)
             summary = desk.approve(session, review, held.identity)
     assert [approval.approver for approval in summary.approvals] == ["bo", "cy"]
@@ -200,7 +209,7 @@ def test_a_withdrawal_is_shown_then_signed_and_says_who_has_it(site: OfficerSite
     ana, keys = person(site, "ana")
     found = desk.find_withdrawable(ana, query_id)
     assert found.own
-    assert dict(found.facts)["withdraws"] == "the query"
+    assert words(found.facts)["withdraws"] == "the query"
     assert site.aggregator.desk.withdrawals(site.record(query_id).digest) == []
     outcome = desk.withdraw(ana, found, "wrong patient", keys.identity)
     assert outcome.missed == (DOWN,)

@@ -89,7 +89,8 @@ def test_rubbish_among_the_results_is_told_and_skipped() -> None:
 
 def test_every_camera_subject_and_hour_stands_before_the_signature() -> None:
     cameras = tuple(f"cam-{n}" for n in range(1, 60))
-    facts = dict(query_facts(replace(s.query(), cameras=cameras), "ana", s.POLICY))
+    listed = query_facts(replace(s.query(), cameras=cameras), "ana", s.POLICY)
+    facts = {fact.about: fact.words for fact in listed}
     assert facts["cameras"] == f"59: {', '.join(cameras)}"
     assert "P-17" in facts["looks for"]
     assert "1 h 30 min on 59 cameras (354 camera quarter hours)" in facts["would open"]

@@ -7,6 +7,7 @@ import io
 from rich.console import Console  # noqa: TID251 - prints our own words
 
 from officers.desk.api_client import QuerySummary
+from officers.desk.facts import Fact
 from officers.query_text import facts_table, queries_table
 
 HOSTILE = "gone\x1b[2J\x9b31m\u202e"
@@ -28,7 +29,7 @@ def shown(table: object) -> str:
 
 
 def test_facts_are_text() -> None:
-    text = shown(facts_table([("purpose", HOSTILE)]))
+    text = shown(facts_table([Fact("purpose", HOSTILE)]))
     assert "gone" in text
     assert text.replace("\n", "").isprintable()
 
