@@ -283,12 +283,18 @@ class Fields:
     def _refuse(self, name: str, wanted: str) -> MalformedMessage:
         return MalformedMessage(f"{self._what}: field '{name}' is not {wanted}")
 
-    def version(self, name: str = "v") -> None:
-        """Require the protocol version of this code."""
-        if self.integer(name) != PROTOCOL_VERSION:
+    def version(self, expected: int = PROTOCOL_VERSION) -> None:
+        """Require the version of the format that the caller reads."""
+        stated = self.integer("v")
+        if stated != expected:
             raise UnsupportedVersion(
-                f"{self._what} is of another protocol version than {PROTOCOL_VERSION}"
+                f"{self._what} is of version {stated} of the protocol, not {expected}: "
+                "one of the two machines needs its update"
             )
+
+    def value(self, name: str) -> object:
+        """Take whatever is there, for a reader of its own."""
+        return self._take(name)
 
     def integer(self, name: str, low: int = 0, high: int = 2**63 - 1) -> int:
         """Take an integer in ``[low, high]``."""

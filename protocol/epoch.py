@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from protocol import hpke
-from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
-from protocol.errors import MalformedMessage, ShareInvalid
-from protocol.keytree import KEY_BYTES
+from protocol.encoding import Fields, decode, encode
+from protocol.errors import MalformedMessage, ShareInvalid, UnsupportedVersion
+from protocol.keytree import KEY_BYTES, LABELS_OF, context_of
 from protocol.names import CameraAddress, require_name
 from protocol.sealing import read_models
 from protocol.signing import Signed, SigningKey, sign
@@ -25,6 +25,9 @@ EPOCH_KIND = "epoch"
 MAX_CUSTODIANS = 9
 MAX_ROOTS = 126
 _SHARE = "epoch-share"
+CAMERA_NOW, RECORDING = "live", "recorded"
+"""Where the pictures are from: the camera as it sees, or a recording that was imported."""
+ORIGINS = frozenset({CAMERA_NOW, RECORDING})
 
 
 def excluded_subsets(custodians: Sequence[str], threshold: int) -> list[frozenset[str]]:
@@ -44,9 +47,9 @@ def roots_of(custodian: str, subsets: Sequence[frozenset[str]]) -> list[int]:
     return [number for number, excluded in enumerate(subsets) if custodian not in excluded]
 
 
-def commit_to_root(root: bytes) -> bytes:
+def commit_to_root(root: bytes, version: int = 1) -> bytes:
     """Return the public commitment to a root, 32 bytes."""
-    return hmac.digest(root, b"sealtrace/v1/root-commitment", "sha256")
+    return hmac.digest(root, f"{context_of(version)}/root-commitment".encode(), "sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,8 @@ class Announcement:
 
     ``commitments[i]`` commits to root i, so that a custodian notices a share that would open
     nothing, and two custodians cannot be given different roots. ``shares`` may lack a custodian
-    whose day key the board did not have.
+    whose day key the board did not have. ``models`` maps a modality to the space of its templates;
+    ``version`` is that of the protocol for all envelopes of this generation.
     """
 
     address: CameraAddress
@@ -76,6 +80,8 @@ class Announcement:
     shares: Mapping[str, SealedShare]
     models: Mapping[str, str]
     announced_at_ms: int
+    version: int = 1
+    origin: str = CAMERA_NOW
 
     def subsets(self) -> list[frozenset[str]]:
         """Return :func:`excluded_subsets` of this announcement."""
@@ -84,7 +90,7 @@ class Announcement:
     def sign(self, board: SigningKey) -> Signed:
         """Sign as the board."""
         payload = {
-            "v": PROTOCOL_VERSION,
+            "v": self.version,
             "site": self.address.site,
             "camera": self.address.camera,
             "epoch": self.epoch,
@@ -94,9 +100,11 @@ class Announcement:
             "custodians": list(self.custodians),
             "commitments": list(self.commitments),
             "shares": {name: [s.key_id, s.sealed] for name, s in self.shares.items()},
-            "models": dict(self.models),
+            "models" if self.version == 1 else "spaces": dict(self.models),
             "announced_at_ms": self.announced_at_ms,
         }
+        if self.version > 1:
+            payload["origin"] = self.origin
         return sign(EPOCH_KIND, encode(payload), board)
 
     @classmethod
@@ -107,7 +115,12 @@ class Announcement:
             MalformedMessage: it is not an announcement.
         """
         fields = Fields(decode(payload, what="epoch announcement"), what="epoch announcement")
-        fields.version()
+        version = fields.integer("v")
+        if version not in LABELS_OF:
+            raise UnsupportedVersion(
+                f"the announcement is of version {version} of the protocol: this machine needs "
+                "its update"
+            )
         address = CameraAddress(fields.text("site"), box, fields.text("camera"))
         custodians = fields.texts("custodians", max_items=MAX_CUSTODIANS, min_items=1)
         threshold = fields.integer("threshold", low=1, high=MAX_CUSTODIANS)
@@ -126,8 +139,10 @@ class Announcement:
             custodians=tuple(require_name(name, what="custodian") for name in custodians),
             commitments=tuple(commitments),
             shares=_read_shares(fields.mapping("shares", max_items=MAX_CUSTODIANS), custodians),
-            models=read_models(fields.mapping("models", max_items=2)),
+            models=read_models(fields.mapping("models" if version == 1 else "spaces", max_items=2)),
             announced_at_ms=fields.integer("announced_at_ms"),
+            version=version,
+            origin=CAMERA_NOW if version == 1 else fields.choice("origin", ORIGINS),
         )
         fields.done()
         return announcement
@@ -152,19 +167,24 @@ class Announcement:
             for place, number in enumerate(numbers)
         }
         for number, root in roots.items():
-            if not hmac.compare_digest(commit_to_root(root), self.commitments[number]):
+            if not hmac.compare_digest(
+                commit_to_root(root, self.version), self.commitments[number]
+            ):
                 raise ShareInvalid(f"root {number} does not fit the board's commitment")
         return roots
 
     def _context(self, custodian: str) -> list[object]:
-        return share_context(self.address, self.epoch, self.generation, custodian)
+        return share_context(
+            self.address, self.epoch, self.generation, custodian, version=self.version
+        )
 
 
 def share_context(
-    address: CameraAddress, epoch: int, generation: int, custodian: str
+    address: CameraAddress, epoch: int, generation: int, custodian: str, *, version: int = 1
 ) -> list[object]:
     """Return the HPKE context of a custodian's share."""
-    return [address.site, address.box, address.camera, epoch, generation, custodian]
+    place = [address.site, address.box, address.camera, epoch, generation, custodian]
+    return place if version == 1 else [*place, version]
 
 
 def announce(
@@ -179,11 +199,16 @@ def announce(
     day_keys: Mapping[str, hpke.PublicKey],
     models: Mapping[str, str],
     announced_at_ms: int,
+    version: int = 1,
+    origin: str = CAMERA_NOW,
 ) -> Announcement:
     """Share freshly drawn ``roots`` (32 random bytes each, one a subset) among ``custodians``.
 
     Args:
         day_keys: custodian to its public key of the epoch; at least ``threshold`` of them.
+        models: modality to the space of its templates.
+        version: of the protocol, for every envelope of this generation.
+        origin: a camera's pictures of now, or a recording's.
 
     Raises:
         ShareInvalid: too few day keys: nobody could ever open the epoch.
@@ -205,7 +230,7 @@ def announce(
             sealed = day_keys[name].seal(
                 plaintext,
                 purpose=_SHARE,
-                context=share_context(address, epoch, generation, name),
+                context=share_context(address, epoch, generation, name, version=version),
             )
             shares[name] = SealedShare(day_keys[name].key_id, sealed)
     return Announcement(
@@ -215,10 +240,12 @@ def announce(
         sequence=sequence,
         threshold=threshold,
         custodians=tuple(names),
-        commitments=tuple(commit_to_root(root) for root in roots),
+        commitments=tuple(commit_to_root(root, version) for root in roots),
         shares=shares,
         models=dict(models),
         announced_at_ms=announced_at_ms,
+        version=version,
+        origin=origin,
     )
 
 

@@ -21,7 +21,17 @@ from protocol.errors import (
     ShareInvalid,
     SharesMissing,
 )
-from protocol.keytree import LABELS, ModalityKey, Node, cover, expand, modality_key, window_nodes
+from protocol.keytree import (
+    EVIDENCE,
+    LABELS_OF,
+    META,
+    ModalityKey,
+    Node,
+    cover,
+    expand,
+    modality_key,
+    window_nodes,
+)
 from protocol.names import SLOTS_PER_EPOCH, CameraAddress
 from protocol.signing import Signed, SigningKey, sign
 
@@ -30,6 +40,9 @@ GRANT_ID_BYTES = 16
 MAX_ANNOUNCEMENTS = 1024
 MAX_APPROVALS = 64
 _GRANT = "grant"
+ALL_LABELS = frozenset(label for labels in LABELS_OF.values() for label in labels)
+ROW_BY_ROW = frozenset({META, EVIDENCE})
+"""What a grant of a whole slot never holds from version 2 of the protocol on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +183,7 @@ class GrantedKeys:
             raise MalformedMessage("not granted keys") from error
         wanted = cover(scope.first_slot, scope.last_slot)
         for label, by_root in nodes.items():
-            if label not in LABELS:
+            if label not in ALL_LABELS:
                 raise MalformedMessage(f"'{label}' is not a key label")
             for listed in by_root.values():
                 if [(node.level, node.index) for node in listed] != wanted:
@@ -190,11 +203,22 @@ def _raw(value: object) -> bytes:
     return value
 
 
-def release(roots: Mapping[int, bytes], scope: Scope, labels: Sequence[str]) -> GrantedKeys:
-    """Derive what one custodian releases for one scope from its roots of that announcement."""
+def release(
+    roots: Mapping[int, bytes], scope: Scope, labels: Sequence[str], version: int = 1
+) -> GrantedKeys:
+    """Derive what one custodian releases for one scope from its roots of that announcement.
+
+    Args:
+        version: of the announcement's generation.
+
+    Raises:
+        ScopeExceeded: from version 2 on, metadata and evidence open row by row and never by slot.
+    """
+    if version > 1 and set(labels) & ROW_BY_ROW:
+        raise ScopeExceeded("metadata and evidence of this generation open row by row only")
     nodes = {
         label: {
-            number: window_nodes(root, label, scope.first_slot, scope.last_slot)
+            number: window_nodes(root, label, scope.first_slot, scope.last_slot, version)
             for number, root in roots.items()
         }
         for label in labels
@@ -255,7 +279,7 @@ class Grant:
         grant = cls(
             grant_id=fields.raw("grant_id", size=GRANT_ID_BYTES),
             query_digest=fields.raw("query_digest", size=32),
-            labels=fields.texts("labels", max_items=len(LABELS)),
+            labels=fields.texts("labels", max_items=len(ALL_LABELS)),
             scopes=tuple(Scope.from_value(value) for value in scopes),
             refused=tuple((item[0], item[1], item[2]) for item in refused),
             entry_index=fields.integer("entry_index"),
@@ -312,10 +336,16 @@ class EpochKeys:
     Holds, for each label and slot, the leaves of all roots; :meth:`key` combines them.
     """
 
-    __slots__ = ("_leaves", "scope")
+    __slots__ = ("_leaves", "scope", "version")
 
-    def __init__(self, scope: Scope, leaves: Mapping[str, Mapping[int, tuple[bytes, ...]]]) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        leaves: Mapping[str, Mapping[int, tuple[bytes, ...]]],
+        version: int = 1,
+    ) -> None:
         self.scope = scope
+        self.version = version
         self._leaves = leaves
 
     def key(self, slot: int, label: str) -> ModalityKey:
@@ -327,14 +357,19 @@ class EpochKeys:
         leaves = self._leaves.get(label, {}).get(slot)
         if leaves is None:
             raise ScopeExceeded(f"slot {slot}, '{label}' was not granted")
+        return self._derive(leaves, slot, label)
+
+    def _derive(self, leaves: Sequence[bytes], slot: int, label: str) -> ModalityKey:
         return modality_key(
             leaves,
             site=self.scope.address.site,
+            box=self.scope.address.box,
             camera=self.scope.address.camera,
             epoch=self.scope.epoch,
             generation=self.scope.generation,
             slot=slot,
             label=label,
+            version=self.version,
         )
 
     def opening(
@@ -365,7 +400,7 @@ class EpochKeys:
             label: {slot: by_slot[slot] for slot in slots}
             for label, by_slot in self._leaves.items()
         }
-        return EpochKeys(scope, leaves)
+        return EpochKeys(scope, leaves, self.version)
 
     def _narrow(self, slots: range) -> Scope:
         granted = self.slots()
@@ -407,7 +442,7 @@ def combine(announcement: Announcement, grants: Sequence[GrantedKeys]) -> EpochK
         expanded = [expand(nodes[number]) for number in range(roots)]
         slots = range(scope.first_slot, scope.last_slot + 1)
         leaves[label] = {slot: tuple(tree[slot] for tree in expanded) for slot in slots}
-    return EpochKeys(scope, leaves)
+    return EpochKeys(scope, leaves, announcement.version)
 
 
 def _merge(

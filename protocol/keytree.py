@@ -21,13 +21,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from protocol.encoding import encode
-from protocol.errors import MalformedMessage, ScopeExceeded
+from protocol.errors import MalformedMessage, ScopeExceeded, UnsupportedVersion
 from protocol.names import SLOTS_PER_EPOCH
 
 DEPTH = 7
 KEY_BYTES = 32
 FACE, APPEARANCE, META, LIVE, EVIDENCE = "face", "appearance", "meta", "live", "evidence"
 LABELS = (FACE, APPEARANCE, META, LIVE, EVIDENCE)
+COVER = "cover"
+COUNTS, MATCH = "counts", "match"
+"""Reserved: same-place counts, and comparison without opening a template."""
+LABELS_OF = {1: LABELS, 2: (*LABELS, COVER, COUNTS, MATCH)}
+"""By version of the protocol: no key of one version is a key of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,25 @@ class Node:
         return f"Node(level={self.level}, index={self.index})"
 
 
-def tree_top(root: bytes, label: str) -> Node:
-    """Return the top of the tree of one modality under one root."""
-    if label not in LABELS:
+def context_of(version: int) -> str:
+    """Return what every key of a version of the protocol is bound to.
+
+    Raises:
+        UnsupportedVersion: it is not one that this code speaks.
+    """
+    if version not in LABELS_OF:
+        raise UnsupportedVersion(f"keys of version {version} of the protocol are not known here")
+    return f"sealtrace/v{version}"
+
+
+def tree_top(root: bytes, label: str, version: int = 1) -> Node:
+    """Return the top of the tree of one label under one root."""
+    context = context_of(version)
+    if label not in LABELS_OF[version]:
         raise MalformedMessage(f"'{label}' is not a key label")
     if len(root) != KEY_BYTES:
         raise MalformedMessage(f"a root has {KEY_BYTES} bytes")
-    return Node(0, 0, hmac.digest(root, b"sealtrace/v1/tree/" + label.encode(), "sha256"))
+    return Node(0, 0, hmac.digest(root, f"{context}/tree/{label}".encode(), "sha256"))
 
 
 def cover(first: int, last: int) -> list[tuple[int, int]]:
@@ -106,13 +123,13 @@ def descend(node: Node, level: int, index: int) -> Node:
     return node
 
 
-def window_nodes(root: bytes, label: str, first: int, last: int) -> list[Node]:
+def window_nodes(root: bytes, label: str, first: int, last: int, version: int = 1) -> list[Node]:
     """Return the nodes that a grant for slots ``first..last`` of one modality consists of."""
     if not 0 <= first <= last < SLOTS_PER_EPOCH:
         raise ScopeExceeded(f"slots {first} to {last} are not a range of a day's slots")
     # Each node on the way is derived once, and as plain values: a city asks for millions of them.
     found: list[Node] = []
-    pending = [(0, 0, tree_top(root, label).key)]
+    pending = [(0, 0, tree_top(root, label, version).key)]
     while pending:
         level, index, key = pending.pop()
         width = 1 << (DEPTH - level)
@@ -151,8 +168,8 @@ class PuncturableTree:
 
     __slots__ = ("_nodes",)
 
-    def __init__(self, root: bytes, label: str, *, first_slot: int = 0) -> None:
-        self._nodes = window_nodes(root, label, first_slot, SLOTS_PER_EPOCH - 1)
+    def __init__(self, root: bytes, label: str, *, first_slot: int = 0, version: int = 1) -> None:
+        self._nodes = window_nodes(root, label, first_slot, SLOTS_PER_EPOCH - 1, version)
 
     def leaf(self, slot: int) -> bytes:
         """Return the leaf of ``slot``, 32 bytes.
@@ -199,8 +216,29 @@ def modality_key(
     generation: int,
     slot: int,
     label: str,
+    box: str = "",
+    version: int = 1,
 ) -> ModalityKey:
-    """Combine one slot's leaves of **all** roots, in the order of the roots (HKDF, RFC 5869)."""
-    info = encode(["sealtrace/v1", "slot-key", site, camera, epoch, generation, slot, label])
-    derived = HKDF(hashes.SHA256(), 2 * KEY_BYTES, None, info).derive(b"".join(leaves))
+    """Combine one slot's leaves of **all** roots, in the order of the roots (HKDF, RFC 5869).
+
+    Args:
+        box: bound to the key from version 2 on, where a recording of a camera may be imported by
+            another box than the camera's own.
+    """
+    place = [site, camera] if version == 1 else [site, box, camera]
+    return derive_key(
+        leaves, [context_of(version), "slot-key", *place, epoch, generation, slot, label]
+    )
+
+
+def derive_key(parts: Sequence[bytes], info: Sequence[object]) -> ModalityKey:
+    """Derive a key and its commitment from one value of 32 bytes a root, in the order of the roots.
+
+    Raises:
+        MalformedMessage: a value is missing, or of another length.
+    """
+    if not parts or any(len(part) != KEY_BYTES for part in parts):
+        raise MalformedMessage(f"a key is made of one value of {KEY_BYTES} bytes a root")
+    kdf = HKDF(hashes.SHA256(), 2 * KEY_BYTES, None, encode(list(info)))
+    derived = kdf.derive(b"".join(parts))
     return ModalityKey(derived[:KEY_BYTES], derived[KEY_BYTES:])

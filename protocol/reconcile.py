@@ -17,7 +17,7 @@ from itertools import combinations
 from protocol.epoch import Announcement, roots_of
 from protocol.errors import KeyCommitmentMismatch, ScopeExceeded, ShareInvalid, SharesMissing
 from protocol.grant import EpochKeys, GrantedKeys, Opening, Scope, combine
-from protocol.keytree import DEPTH, ModalityKey, descend, modality_key
+from protocol.keytree import DEPTH, ModalityKey, descend
 
 _Leaves = Mapping[str, Mapping[int, bytes]]
 """What custodians released of one slot and label: custodian to root number to leaf."""
@@ -70,7 +70,7 @@ def reconcile(announcement: Announcement, released: Mapping[str, GrantedKeys]) -
             return combine(announcement, listed)
         except ShareInvalid:
             pass
-    return DisputedKeys(scope, threshold, released)
+    return DisputedKeys(scope, threshold, released, announcement.version)
 
 
 class DisputedKeys(EpochKeys):
@@ -81,8 +81,10 @@ class DisputedKeys(EpochKeys):
 
     __slots__ = ("_released", "_threshold")
 
-    def __init__(self, scope: Scope, threshold: int, released: Mapping[str, GrantedKeys]) -> None:
-        super().__init__(scope, {})
+    def __init__(
+        self, scope: Scope, threshold: int, released: Mapping[str, GrantedKeys], version: int = 1
+    ) -> None:
+        super().__init__(scope, {}, version)
         self._threshold = threshold
         self._released = released
 
@@ -132,7 +134,7 @@ class DisputedKeys(EpochKeys):
         Raises:
             ScopeExceeded: a slot among them was not granted.
         """
-        return DisputedKeys(self._narrow(slots), self._threshold, self._released)
+        return DisputedKeys(self._narrow(slots), self._threshold, self._released, self.version)
 
     def _leaves_of(self, slot: int, label: str) -> dict[str, dict[int, bytes]]:
         if slot not in self.slots():
@@ -149,17 +151,6 @@ class DisputedKeys(EpochKeys):
                 for root, nodes in by_root.items()
             }
         return found
-
-    def _derive(self, leaves: tuple[bytes, ...], slot: int, label: str) -> ModalityKey:
-        return modality_key(
-            leaves,
-            site=self.scope.address.site,
-            camera=self.scope.address.camera,
-            epoch=self.scope.epoch,
-            generation=self.scope.generation,
-            slot=slot,
-            label=label,
-        )
 
 
 def _merged(leaves: _Leaves, group: Iterable[str]) -> tuple[bytes, ...] | None:

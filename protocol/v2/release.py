@@ -1,0 +1,365 @@
+"""Metadata row by row: what the aggregator asks for after matching, and what custodians answer.
+
+A grant opens templates, so that they can be compared; it holds nothing of the label ``meta``. For
+what was found the aggregator names the rows, each custodian decides again, counts them against the
+query's ``max_candidates``, writes its log, and only then releases one value a root and row. Its
+signed receipt says how many rows of this query it has opened so far and commits to which, so that
+officers can hold the results that they are shown against what was opened (docs/protocol.md,
+"Version 2").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from protocol import hpke
+from protocol.encoding import Fields, decode, encode
+from protocol.epoch import Announcement, roots_of
+from protocol.errors import (
+    KeyCommitmentMismatch,
+    MalformedMessage,
+    ScopeExceeded,
+    ShareInvalid,
+    SharesMissing,
+)
+from protocol.grant import MAX_ANNOUNCEMENTS, MAX_APPROVALS, Opening
+from protocol.keytree import DEPTH, KEY_BYTES, META, descend, tree_top
+from protocol.names import SLOTS_PER_EPOCH, CameraAddress
+from protocol.signing import Signed, SigningKey, sign
+from protocol.v2 import VERSION
+from protocol.v2.keys import ROW_ID_BYTES, SlotName, row_key, row_value
+
+ROW_REQUEST_KIND, ROW_RELEASE_KIND = "row-request", "row-release"
+RELEASE_ID_BYTES, SALT_BYTES = 16, 32
+MAX_ROWS = 10_000
+"""In one request; a policy's ``max_candidates`` is never above it."""
+_RELEASE = "row-release"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RowName:
+    """One row of one slot of one generation: what a custodian counts."""
+
+    box: str
+    camera: str
+    epoch: int
+    generation: int
+    slot: int
+    row_id: bytes
+
+    @classmethod
+    def of(cls, name: SlotName, row_id: bytes) -> RowName:
+        """Name a row of a slot."""
+        a = name.address
+        return cls(a.box, a.camera, name.epoch, name.generation, name.slot, row_id)
+
+    def slot_name(self, site: str) -> SlotName:
+        """Return the slot that it belongs to."""
+        address = CameraAddress(site, self.box, self.camera)
+        return SlotName(address, self.epoch, self.generation, self.slot)
+
+    def to_value(self) -> list[object]:
+        """Return the array that is encoded."""
+        return [self.box, self.camera, self.epoch, self.generation, self.slot, self.row_id]
+
+    @classmethod
+    def from_value(cls, value: object) -> RowName:
+        """Read a decoded array.
+
+        Raises:
+            MalformedMessage: it is not a row's name.
+        """
+        if (
+            not isinstance(value, list)
+            or [type(part) for part in value] != [str, str, int, int, int, bytes]
+            or min(value[2:5]) < 0
+            or value[4] >= SLOTS_PER_EPOCH
+            or len(value[5]) != ROW_ID_BYTES
+        ):
+            raise MalformedMessage("not [box, camera, epoch, generation, slot, row id]")
+        return cls(*value)
+
+
+def digest_of(salt: bytes, rows: Iterable[RowName]) -> bytes:
+    """Return what a receipt says of its rows: it commits to them and tells none, 32 bytes."""
+    value = encode([salt, [row.to_value() for row in sorted(set(rows))]])
+    return hashlib.sha256(value).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class RowRequest:
+    """What the aggregator asks a custodian; every member but the rows and the time is signed."""
+
+    query: bytes
+    approvals: tuple[bytes, ...]
+    withdrawals: tuple[bytes, ...]
+    matcher_key: bytes
+    announcements: tuple[bytes, ...]
+    rows: tuple[RowName, ...]
+    requested_at_ms: int
+
+    def sign(self, aggregator: SigningKey) -> Signed:
+        """Sign as the aggregator."""
+        payload = {
+            "v": VERSION,
+            "query": self.query,
+            "approvals": list(self.approvals),
+            "withdrawals": list(self.withdrawals),
+            "matcher_key": self.matcher_key,
+            "announcements": list(self.announcements),
+            "rows": [row.to_value() for row in self.rows],
+            "requested_at_ms": self.requested_at_ms,
+        }
+        return sign(ROW_REQUEST_KIND, encode(payload), aggregator)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> RowRequest:
+        """Read a verified payload.
+
+        Raises:
+            MalformedMessage: it is not a request for rows, or names a row twice.
+        """
+        fields = Fields(decode(payload, what="row request"), what="row request")
+        fields.version(VERSION)
+
+        def messages(name: str, most: int) -> tuple[bytes, ...]:
+            items = fields.array(name, max_items=most)
+            if not all(isinstance(item, bytes) for item in items):
+                raise MalformedMessage(f"row request: '{name}' are not byte strings")
+            return tuple(items)
+
+        request = cls(
+            query=fields.raw("query"),
+            approvals=messages("approvals", MAX_APPROVALS),
+            withdrawals=messages("withdrawals", MAX_APPROVALS),
+            matcher_key=fields.raw("matcher_key"),
+            announcements=messages("announcements", MAX_ANNOUNCEMENTS),
+            rows=tuple(
+                RowName.from_value(item)
+                for item in fields.array("rows", max_items=MAX_ROWS, min_items=1)
+            ),
+            requested_at_ms=fields.integer("requested_at_ms"),
+        )
+        fields.done()
+        if len(set(request.rows)) != len(request.rows):
+            raise MalformedMessage("row request: a row is named twice")
+        return request
+
+
+def release_rows(
+    roots: Mapping[int, bytes], announcement: Announcement, rows: Sequence[RowName]
+) -> dict[RowName, dict[int, bytes]]:
+    """Derive what one custodian releases of its roots of one announcement.
+
+    Args:
+        roots: number of the root to its 32 bytes.
+        rows: of this announcement's generation.
+
+    Returns:
+        For each row, root number to 32 bytes.
+
+    Raises:
+        ScopeExceeded: a row is of another generation, or the generation's metadata opens by slot.
+    """
+    if announcement.version != VERSION:
+        raise ScopeExceeded("the metadata of this generation opens by slot, not row by row")
+    address = announcement.address
+    mine = (address.box, address.camera, announcement.epoch, announcement.generation)
+    if any((row.box, row.camera, row.epoch, row.generation) != mine for row in rows):
+        raise ScopeExceeded("a row is not of this announcement's generation")
+    tops = {number: tree_top(root, META, VERSION) for number, root in roots.items()}
+    released: dict[RowName, dict[int, bytes]] = {}
+    leaves: dict[int, dict[int, bytes]] = {}
+    for row in rows:
+        if row.slot not in leaves:
+            leaves[row.slot] = {
+                number: descend(top, DEPTH, row.slot).key for number, top in tops.items()
+            }
+        released[row] = {
+            number: row_value(leaf, row.row_id) for number, leaf in leaves[row.slot].items()
+        }
+    return released
+
+
+@dataclass(frozen=True, slots=True)
+class RowRelease:
+    """A custodian's answer.
+
+    Args:
+        rows: how many this answer opens.
+        total: distinct rows of this query that this custodian has opened so far, these included.
+        digest: :func:`digest_of` the rows under the salt that is sealed beside their values.
+        entry_index: where it stands in the custodian's log, written before this left.
+        sealed: salt and values, to the matcher.
+    """
+
+    release_id: bytes
+    query_digest: bytes
+    rows: int
+    total: int
+    digest: bytes
+    entry_index: int
+    released_at_ms: int
+    sealed: bytes
+
+    def sign(self, custodian: SigningKey) -> Signed:
+        """Sign as the custodian."""
+        payload = {
+            "v": VERSION,
+            "release_id": self.release_id,
+            "query_digest": self.query_digest,
+            "rows": self.rows,
+            "total": self.total,
+            "digest": self.digest,
+            "entry_index": self.entry_index,
+            "released_at_ms": self.released_at_ms,
+            "sealed": self.sealed,
+        }
+        return sign(ROW_RELEASE_KIND, encode(payload), custodian)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> RowRelease:
+        """Read a verified payload.
+
+        Raises:
+            MalformedMessage: it is not a release of rows.
+        """
+        fields = Fields(decode(payload, what="row release"), what="row release")
+        fields.version(VERSION)
+        release = cls(
+            release_id=fields.raw("release_id", size=RELEASE_ID_BYTES),
+            query_digest=fields.raw("query_digest", size=32),
+            rows=fields.integer("rows", low=1, high=MAX_ROWS),
+            total=fields.integer("total", low=1),
+            digest=fields.raw("digest", size=32),
+            entry_index=fields.integer("entry_index"),
+            released_at_ms=fields.integer("released_at_ms"),
+            sealed=fields.raw("sealed"),
+        )
+        fields.done()
+        if release.total < release.rows:
+            raise MalformedMessage("row release: it opens more rows than it has opened in all")
+        return release
+
+    def open(self, matcher: hpke.PrivateKey) -> tuple[bytes, dict[RowName, dict[int, bytes]]]:
+        """Open salt and values.
+
+        Raises:
+            AuthenticationFailed: altered, or for another matcher or query.
+            MalformedMessage: not values of rows.
+            ScopeExceeded: they are of other rows than the release states.
+        """
+        opened = matcher.open(
+            self.sealed, purpose=_RELEASE, context=[self.release_id, self.query_digest]
+        )
+        fields = Fields(decode(opened, what="released rows"), what="released rows")
+        salt = fields.raw("salt", size=SALT_BYTES)
+        values = {}
+        for item in fields.array("rows", max_items=MAX_ROWS, min_items=1):
+            if not isinstance(item, list) or len(item) != 2 or not isinstance(item[1], list):
+                raise MalformedMessage("a released row is not [row, [[root, value]]]")
+            values[RowName.from_value(item[0])] = _read_values(item[1])
+        fields.done()
+        if len(values) != self.rows or not hmac.compare_digest(
+            digest_of(salt, values), self.digest
+        ):
+            raise ScopeExceeded("a custodian released other rows than it states")
+        return salt, values
+
+
+def seal_rows(
+    values: Mapping[RowName, Mapping[int, bytes]],
+    matcher: hpke.PublicKey,
+    *,
+    salt: bytes,
+    release_id: bytes,
+    query_digest: bytes,
+) -> bytes:
+    """Seal released values to the matcher.
+
+    Args:
+        salt: 32 random bytes, for :func:`digest_of`.
+    """
+    value = {
+        "salt": salt,
+        "rows": [
+            [row.to_value(), [[number, one[number]] for number in sorted(one)]]
+            for row, one in sorted(values.items())
+        ],
+    }
+    return matcher.seal(encode(value), purpose=_RELEASE, context=[release_id, query_digest])
+
+
+def open_row_key(
+    announcement: Announcement,
+    row: RowName,
+    released: Mapping[str, Mapping[int, bytes]],
+    commitment: bytes,
+) -> Opening:
+    """Return the row's key that ``commitment`` commits to, and who released something else.
+
+    Args:
+        released: custodian to root number to value; each for exactly the roots shared with it.
+        commitment: the first 32 bytes of the row's seal.
+
+    Raises:
+        ShareInvalid: a custodian released other roots than the box shared with it.
+        SharesMissing: fewer than m custodians released it.
+        KeyCommitmentMismatch: no m of them released the key that the row was sealed under.
+    """
+    subsets = announcement.subsets()
+    for custodian, values in released.items():
+        if custodian not in announcement.custodians or set(values) != set(
+            roots_of(custodian, subsets)
+        ):
+            raise ShareInvalid(f"'{custodian}' released other roots than the box shared with it")
+    if len(released) < announcement.threshold:
+        raise SharesMissing(
+            f"{len(released)} custodians released this row; {announcement.threshold} are needed"
+        )
+    name = row.slot_name(announcement.address.site)
+    tried = set()
+    for group in combinations(sorted(released), announcement.threshold):
+        merged = _merged(released, group)
+        if merged is None or merged in tried:
+            continue
+        tried.add(merged)
+        key = row_key(merged, name, row.row_id)
+        if hmac.compare_digest(key.commitment, commitment):
+            liars = {
+                custodian
+                for custodian, values in released.items()
+                if any(not hmac.compare_digest(v, merged[number]) for number, v in values.items())
+            }
+            return Opening(key, frozenset(liars))
+    raise KeyCommitmentMismatch("no m custodians released the key under which the row was sealed")
+
+
+def _merged(
+    released: Mapping[str, Mapping[int, bytes]], group: Sequence[str]
+) -> tuple[bytes, ...] | None:
+    """Return the values of all roots as ``group`` released them; None if its members disagree."""
+    merged: dict[int, bytes] = {}
+    for custodian in group:
+        for number, value in released[custodian].items():
+            if not hmac.compare_digest(merged.setdefault(number, value), value):
+                return None
+    return tuple(merged[number] for number in sorted(merged))
+
+
+def _read_values(items: Sequence[object]) -> dict[int, bytes]:
+    values: dict[int, bytes] = {}
+    for item in items:
+        if (
+            not isinstance(item, list)
+            or [type(part) for part in item] != [int, bytes]
+            or item[0] in values
+            or len(item[1]) != KEY_BYTES
+        ):
+            raise MalformedMessage("a released value is not [root, 32 bytes]")
+        values[item[0]] = item[1]
+    return values
