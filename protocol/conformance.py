@@ -33,6 +33,7 @@ from protocol.sealing import Envelope, open_block
 from protocol.sightings import decode_meta
 from protocol.signing import Signed, VerifyKey
 from protocol.templates import open_templates
+from protocol.v2.conformance import check_row_release, check_segment
 
 Vector = Mapping[str, Any]
 Beside = Callable[[str], Vector]
@@ -241,6 +242,8 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "approval": _approval,
     "grant": _grant,
     "checkpoint": _checkpoint,
+    "segment": check_segment,
+    "row-release": check_row_release,
 }
 FORMS = tuple(_CHECKS)
 """The forms of vectors, each the name of a file in docs/vectors."""

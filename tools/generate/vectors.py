@@ -1,4 +1,6 @@
-"""Writes docs/vectors, from the made-up site of the tests: ``python -m tools.generate.vectors``.
+"""Writes docs/vectors from the made-up site of the tests.
+
+    python -m tools.generate.vectors [FORM...]
 
 Everything but HPKE is deterministic; HPKE messages are made afresh, and open with the seeds given.
 """
@@ -12,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 import protocol_samples as s
+import protocol_samples_v2 as v2
 
 from protocol import hpke
 from protocol.auditlog import Checkpoint, cosign, origin_of, root_of, sign_checkpoint
@@ -20,8 +23,9 @@ from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.keytree import LABELS, cover, expand, tree_top, window_nodes
 from protocol.policy import sign_policy
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
-from protocol.sightings import encode_meta, encode_template_block
+from protocol.sightings import encode_meta, encode_template_block, template_bytes
 from protocol.templates import seal_templates
+from protocol.v2.release import RowName, RowRelease, digest_of, release_rows, seal_rows
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 WINDOWS = [(0, 95), (0, 0), (95, 95), (38, 43), (1, 94), (63, 64)]
@@ -198,6 +202,71 @@ def sealed() -> dict[str, object]:
     }
 
 
+def segment() -> dict[str, object]:
+    """Version 2: a segment and a live envelope of the same people."""
+    seen = [v2.sighting("one"), v2.sighting("turned away", face=False), v2.sighting("two")]
+    sealed = {kind: v2.envelope(kind, seen=seen) for kind in (SEGMENT, LIVE_ENVELOPE)}
+    people = []
+    for one in seen:
+        key, face = v2.key_of_row(one.sighting_id), one.templates.get("face")
+        people.append(
+            {
+                "id": one.sighting_id.hex(),
+                "episode": one.episode.hex(),
+                "key": key.key.hex(),
+                "commitment": key.commitment.hex(),
+                "row": one.row.to_bytes().hex(),
+                "face": None if face is None else template_bytes(face.row, face.scale).hex(),
+            }
+        )
+    return {
+        "roots": [root.hex() for root in s.roots()],
+        "box_public": s.signing_key(s.ADDRESS.box).verify_key.raw.hex(),
+        "keys": {
+            label: {"key": v2.key(label).key.hex(), "commitment": v2.key(label).commitment.hex()}
+            for label in ("face", "cover", "live")
+        },
+        "coverage": v2.COVERAGE.to_value(),
+        "sightings": people,
+        "segment": sealed[SEGMENT].to_bytes().hex(),
+        "live": sealed[LIVE_ENVELOPE].to_bytes().hex(),
+    }
+
+
+def row_release() -> dict[str, object]:
+    """Version 2: what two custodians release of one row of the segment, and its key."""
+    announced, matcher = v2.announcement(), s.sealing_key("matcher")
+    digest, row_id = s.fixed("query digest", 32), v2.sighting("one").sighting_id
+    row = RowName.of(v2.NAME, row_id)
+    releases = []
+    for name in ("c1", "c3"):
+        salt, release_id = s.fixed(f"salt {name}", 32), s.fixed(f"release {name}", 16)
+        values = release_rows(announced.open_share(name, s.day_key(name)), announced, [row])
+        sealed = seal_rows(
+            values, matcher.public, salt=salt, release_id=release_id, query_digest=digest
+        )
+        answer = RowRelease(
+            release_id, digest, 1, 1, digest_of(salt, [row]), 5, s.NOW_MS, sealed
+        ).sign(s.signing_key(name))
+        releases.append(
+            {
+                "custodian": name,
+                "public": s.signing_key(name).verify_key.raw.hex(),
+                "day_key_seed": s.day_key(name).seed.hex(),
+                "salt": salt.hex(),
+                "signed": answer.to_bytes().hex(),
+            }
+        )
+    return {
+        "announcement": announced.sign(s.signing_key(s.ADDRESS.box)).to_bytes().hex(),
+        "matcher_seed": matcher.seed.hex(),
+        "query_digest": digest.hex(),
+        "row": [*row.to_value()[:5], row_id.hex()],
+        "releases": releases,
+        "key": v2.key_of_row(row_id).key.hex(),
+    }
+
+
 ALL = {
     "key-tree": key_tree,
     "slot-keys": slot_keys,
@@ -208,9 +277,11 @@ ALL = {
     "approval": approval,
     "grant": grant,
     "checkpoint": checkpoint,
+    "segment": segment,
+    "row-release": row_release,
 }
 
 if __name__ == "__main__":
     VECTORS.mkdir(parents=True, exist_ok=True)
-    for name, make in ALL.items():
-        (VECTORS / f"{name}.json").write_text(json.dumps(make(), indent=1) + "\n")
+    for name in sys.argv[1:] or ALL:
+        (VECTORS / f"{name}.json").write_text(json.dumps(ALL[name](), indent=1) + "\n")

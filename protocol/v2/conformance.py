@@ -1,0 +1,141 @@
+"""Vectors of version 2: segments and live envelopes, and rows that custodians release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from protocol import hpke
+from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.keytree import DEPTH, FACE, KEY_BYTES, ModalityKey, descend, tree_top
+from protocol.sealing import LIVE_ENVELOPE
+from protocol.signing import Signed, VerifyKey
+from protocol.v2 import VERSION
+from protocol.v2.blocks import true_rows
+from protocol.v2.envelopes import Envelope
+from protocol.v2.keys import COVER, LIVE, META, SlotName, row_key, row_value, slot_key
+from protocol.v2.release import (
+    ROW_RELEASE_KIND,
+    RowName,
+    RowRelease,
+    open_row_key,
+    release_rows,
+)
+from protocol.v2.rows import ABSENT, Rows
+
+Vector = Mapping[str, Any]
+
+
+class Compared(Protocol):
+    """Compares what a vector says with what this code gives, and raises where they differ."""
+
+    def equal(self, what: str, stated: object, computed: object) -> None:
+        """Compare values."""
+
+    def bytes(self, what: str, stated: str, computed: bytes | bytearray) -> None:
+        """Compare bytes; ``stated`` is hexadecimal."""
+
+
+def check_segment(vector: Vector, compared: Compared, _beside: Callable[[str], Vector]) -> None:
+    """Derive the keys of a segment and a live envelope of the same people, and open both."""
+    roots = [bytes.fromhex(root) for root in vector["roots"]]
+    public = VerifyKey(bytes.fromhex(vector["box_public"]))
+    segment = Envelope.parse(bytes.fromhex(vector["segment"]))
+    live = Envelope.parse(bytes.fromhex(vector["live"]))
+    name = segment.header.name
+    keys = {label: _key(roots, name, label) for label in (FACE, COVER, LIVE)}
+    compared.equal("the labels", sorted(keys), sorted(vector["keys"]))
+    for label, key in keys.items():
+        stated = vector["keys"][label]
+        compared.bytes(f"the key of '{label}'", stated["key"], key.key)
+        compared.bytes(f"the commitment of '{label}'", stated["commitment"], key.commitment)
+    for envelope in (segment, live):
+        envelope.verify(lambda _name: public)
+        kind = envelope.header.kind
+        inner = envelope.inner(keys[LIVE]) if kind == LIVE_ENVELOPE else envelope
+        rows = inner.rows(keys[COVER])
+        told = None if rows.coverage is None else rows.coverage.to_value()
+        compared.equal(
+            f"the coverage of the {kind}", None if told is None else vector["coverage"], told
+        )
+        compared.equal(f"the people of the {kind}", len(vector["sightings"]), len(rows))
+        faces = _faces(inner, keys[FACE])
+        for number, stated in enumerate(vector["sightings"]):
+            _check_sighting(stated, compared, inner, rows, number, roots=roots, faces=faces)
+
+
+def check_row_release(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:
+    """Open what custodians released of one row, and put its key together."""
+    segment = beside("segment")
+    signed = Signed.parse(bytes.fromhex(vector["announcement"]), kind=EPOCH_KIND)
+    box = VerifyKey(bytes.fromhex(segment["box_public"]))
+    announced = Announcement.parse(signed.verify(lambda _name: box), box=signed.signer)
+    compared.equal("the version", VERSION, announced.version)
+    row = RowName.from_value([*vector["row"][:5], bytes.fromhex(vector["row"][5])])
+    matcher = hpke.PrivateKey(bytes.fromhex(vector["matcher_seed"]))
+    released = {}
+    for item in vector["releases"]:
+        custodian = item["custodian"]
+        answer = Signed.parse(bytes.fromhex(item["signed"]), kind=ROW_RELEASE_KIND)
+        compared.equal("the custodian", custodian, answer.signer)
+        public = VerifyKey(bytes.fromhex(item["public"]))
+        release = RowRelease.parse(answer.verify(lambda _name, key=public: key))  # type: ignore[misc]
+        compared.bytes("the query", vector["query_digest"], release.query_digest)
+        salt, values = release.open(matcher)
+        compared.bytes(f"the salt of {custodian}", item["salt"], salt)
+        released[custodian] = values[row]
+        day_key = hpke.PrivateKey(bytes.fromhex(item["day_key_seed"]))
+        own = release_rows(announced.open_share(custodian, day_key), announced, [row])
+        compared.equal(f"what {custodian} derives", values, own)
+    envelope = Envelope.parse(bytes.fromhex(segment["segment"]))
+    rows = envelope.rows(
+        _key([bytes.fromhex(r) for r in segment["roots"]], envelope.header.name, COVER)
+    )
+    number = [rows.id_of(each) for each in range(len(rows))].index(row.row_id)
+    commitment = envelope.block(META)[1][rows.span_of(number)][:KEY_BYTES]
+    opening = open_row_key(announced, row, released, commitment)
+    compared.bytes("the row's key", vector["key"], opening.key.key)
+
+
+def _check_sighting(
+    stated: Vector,
+    compared: Compared,
+    envelope: Envelope,
+    rows: Rows,
+    number: int,
+    *,
+    roots: list[bytes],
+    faces: list[bytes],
+) -> None:
+    what, name = f"sighting {number}", envelope.header.name
+    compared.bytes(f"the id of {what}", stated["id"], rows.id_of(number))
+    compared.bytes(f"the episode of {what}", stated["episode"], rows.episodes[number].tobytes())
+    values = [row_value(_leaf(root, META, name.slot), rows.id_of(number)) for root in roots]
+    key = row_key(values, name, rows.id_of(number))
+    compared.bytes(f"the key of {what}", stated["key"], key.key)
+    compared.bytes(f"the commitment of {what}", stated["commitment"], key.commitment)
+    row = envelope.row(rows, number, key)
+    compared.bytes(f"the metadata of {what}", stated["row"], row.to_bytes())
+    place = int(rows.places[FACE][number]) if FACE in rows.places else ABSENT
+    face = None if place == ABSENT else faces[place].hex()
+    compared.equal(f"the template of {what}", stated["face"], face)
+
+
+def _faces(envelope: Envelope, key: ModalityKey) -> list[bytes]:
+    entry, _ = envelope.block(FACE)
+    if entry.space is None:
+        return []
+    opened, width = envelope.open(FACE, key), entry.space.width
+    count = true_rows(memoryview(opened), entry.space)
+    table = np.frombuffer(opened, np.uint8, count * width).reshape(count, width)
+    return [row.tobytes() for row in table]
+
+
+def _leaf(root: bytes, label: str, slot: int) -> bytes:
+    return descend(tree_top(root, label, VERSION), DEPTH, slot).key
+
+
+def _key(roots: list[bytes], name: SlotName, label: str) -> ModalityKey:
+    return slot_key([_leaf(root, label, name.slot) for root in roots], name, label)
