@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
+from protocol.enrolment import check_witnessed
 from protocol.errors import (
     ApprovalInvalid,
     ApprovalsMissing,
@@ -22,11 +23,19 @@ from protocol.errors import (
     ProtocolError,
     QueryExpired,
     QueryWithdrawn,
+    SignatureInvalid,
     UnknownSigner,
 )
-from protocol.keytree import FACE, LIVE, META
+from protocol.keytree import COUNTS, COVER, FACE, LIVE, META
 from protocol.names import EPOCH_MS, SLOT_MS, slots_in_window
-from protocol.policy import CONSENT, Policy
+from protocol.policy import (
+    CONSENT,
+    CONTACTS,
+    LINKED_CONTACTS,
+    NEAR_CONTACTS,
+    NO_CONTACTS,
+    Policy,
+)
 from protocol.query import (
     APPROVAL_KIND,
     QUERY_KIND,
@@ -50,9 +59,18 @@ class AuthorizedQuery:
     requester: str
     approvers: tuple[str, ...]
 
-    def labels(self) -> tuple[str, ...]:
-        """Return the key labels that the query's modalities come to."""
-        return (*sorted(self.query.modalities), META, LIVE)
+    def labels(self, version: int = 1) -> tuple[str, ...]:
+        """Return the key labels that the query's modalities come to.
+
+        Args:
+            version: of the generation; metadata opens by slot in the first alone, and row by row
+                from the second on.
+        """
+        asked = sorted(self.query.modalities)
+        if version == 1:
+            return (*asked, META, LIVE)
+        counts = (COUNTS,) if self.query.asks.same_place_counts else ()
+        return (*asked, COVER, LIVE, *counts)
 
     def grantable_slots(self, epoch: int, *, now_ms: int) -> range:
         """Return the slots of ``epoch`` whose keys may leave a custodian now.
@@ -115,6 +133,71 @@ def check_policy(query: Query, policy: Policy, *, now_ms: int) -> None:
     if FACE in query.modalities and query.legal_basis != CONSENT:
         raise PolicyViolation("a face template needs recorded consent")
     _check_templates(query, policy)
+    _check_options(query, policy)
+
+
+def _check_options(query: Query, policy: Policy) -> None:
+    """Hold what a query asks for besides comparing against the policy.
+
+    Raises:
+        PolicyViolation: it asks for more than is permitted, or says too little.
+    """
+    permits, asks = policy.permits, query.asks
+    if policy.purposes is not None and query.purpose_kind not in policy.purposes:
+        raise PolicyViolation(
+            f"the policy permits no query for {query.purpose_kind or 'a purpose in free words'!r}; "
+            f"its purposes are: {', '.join(sorted(policy.purposes)) or 'none'}"
+        )
+    if query.live and not permits.live:
+        raise PolicyViolation("the query is live; the policy permits none")
+    furthest = CONTACTS.index(permits.contacts)
+    wanted = CONTACTS.index(
+        LINKED_CONTACTS
+        if asks.linked_contacts
+        else NEAR_CONTACTS
+        if query.contacts
+        else NO_CONTACTS
+    )
+    if wanted > furthest:
+        raise PolicyViolation(
+            f"the query asks for contacts ({CONTACTS[wanted]}); the policy permits "
+            f"{permits.contacts}"
+        )
+    if asks.continuation and not permits.continuation:
+        raise PolicyViolation("the query follows people by their clothes; the policy permits none")
+    if asks.same_place_counts and not permits.same_place_counts:
+        raise PolicyViolation("the query counts who else was there; the policy permits none")
+    _limit("stills", asks.evidence_stills, permits.evidence_stills)
+    if policy.schema > 1 and 1 + len(query.confirmers) < policy.confirmations:
+        raise PolicyViolation(
+            f"{policy.confirmations} officers must confirm a hit; the query names "
+            f"{1 + len(query.confirmers)}, the requester with them"
+        )
+
+
+def _check_people(
+    query: Query, requester: str, directory: Directory, policy: Policy, now_ms: int
+) -> None:
+    """Check the officers whom a query names, and who stands behind its subjects.
+
+    Raises:
+        NotAuthorized: its subclass says what is wrong.
+    """
+    keys = {_key(directory, requester)}
+    for name in query.confirmers:
+        try:
+            officer = directory.require(name, INVESTIGATOR)
+        except SignatureInvalid as error:
+            raise PolicyViolation(f"'{name}' cannot confirm hits: {error}") from error
+        if officer.seal_key is None or officer.verify_key.raw in keys:
+            raise PolicyViolation(
+                f"'{name}' cannot confirm hits: no key to seal results to, or one officer twice"
+            )
+        keys.add(officer.verify_key.raw)
+    if policy.witnessed_enrolment:
+        for subject in query.subjects:
+            if subject.templates:
+                check_witnessed(subject, requester=requester, directory=directory, now_ms=now_ms)
 
 
 def _check_templates(query: Query, policy: Policy) -> None:
@@ -164,6 +247,7 @@ def authorize(
     """
     query, requester = open_query(signed_query, directory)
     check_policy(query, policy, now_ms=now_ms)
+    _check_people(query, requester, directory, policy, now_ms)
     digest = signed_query.digest
     withdrawn = {w.signer for w in withdrawals if _concerns(w, digest, directory)}
     if _key(directory, requester) in {_key(directory, name) for name in withdrawn}:
@@ -171,7 +255,7 @@ def authorize(
     approvers: set[str] = set()
     for approval in approvals:
         approvers.add(check_approval(approval, digest, requester, directory, policy))
-    needed = policy.approvals_for(query.legal_basis)
+    needed = policy.approvals_for(query.legal_basis, query.options)
     standing = _one_a_key(approvers - withdrawn, withdrawn, directory)
     if len(standing) < needed and approvers & withdrawn:
         names = ", ".join(sorted(approvers & withdrawn))

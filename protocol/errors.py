@@ -97,6 +97,10 @@ class PolicyViolation(NotAuthorized):
     """The query asks for more than the policy permits."""
 
 
+class EnrolmentNotWitnessed(PolicyViolation):
+    """No second officer stands behind whose templates a query brings."""
+
+
 class PolicyMismatch(NotAuthorized):
     """The query, an approval or a party refers to another policy than the one held here."""
 

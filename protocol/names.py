@@ -72,6 +72,70 @@ class CameraAddress:
         return f"{TOPIC_ROOT}/{self.site}/{self.box}/{self.camera}/{leaf}"
 
 
+SIGHTING_ID_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SlotName:
+    """One slot of one generation of one camera on one box."""
+
+    address: CameraAddress
+    epoch: int
+    generation: int
+    slot: int
+
+    def to_value(self) -> list[object]:
+        """Return the array that is encoded."""
+        a = self.address
+        return [a.site, a.box, a.camera, self.epoch, self.generation, self.slot]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SightingName:
+    """One sighting of a site, by name: of the slot that it ended in, and its id there."""
+
+    box: str
+    camera: str
+    epoch: int
+    generation: int
+    slot: int
+    sighting_id: bytes
+
+    @classmethod
+    def of(cls, name: SlotName, sighting_id: bytes) -> SightingName:
+        """Name a sighting of a slot."""
+        a = name.address
+        return cls(a.box, a.camera, name.epoch, name.generation, name.slot, sighting_id)
+
+    def slot_name(self, site: str) -> SlotName:
+        """Return the slot that it belongs to."""
+        address = CameraAddress(site, self.box, self.camera)
+        return SlotName(address, self.epoch, self.generation, self.slot)
+
+    def to_value(self) -> list[object]:
+        """Return the array that is encoded."""
+        return [self.box, self.camera, self.epoch, self.generation, self.slot, self.sighting_id]
+
+    @classmethod
+    def from_value(cls, value: object) -> SightingName:
+        """Read a decoded array.
+
+        Raises:
+            MalformedMessage: it is not a sighting's name.
+        """
+        if (
+            not isinstance(value, list)
+            or [type(part) for part in value] != [str, str, int, int, int, bytes]
+            or min(value[2:5]) < 0
+            or value[4] >= SLOTS_PER_EPOCH
+            or len(value[5]) != SIGHTING_ID_BYTES
+        ):
+            raise MalformedMessage("not [box, camera, epoch, generation, slot, sighting id]")
+        require_name(value[0], what="box")
+        require_name(value[1], what="camera")
+        return cls(*value)
+
+
 ENVELOPE = "envelope"
 EPOCH = "epoch"
 HEALTH = "health"

@@ -7,14 +7,19 @@ its very bytes before they parse it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from protocol.directory import authority_resolver
 from protocol.encoding import decode, encode
-from protocol.errors import MalformedMessage, PolicyMismatch, SignatureInvalid
+from protocol.errors import (
+    MalformedMessage,
+    PolicyMismatch,
+    SignatureInvalid,
+    UnsupportedVersion,
+)
 from protocol.keytree import APPEARANCE, FACE
 from protocol.names import require_name
 from protocol.signing import Signed, SigningKey, VerifyKey, sign
@@ -24,6 +29,14 @@ POLICY_KIND = "policy"
 CONSENT, STATUTORY_ORDER = "consent", "statutory-order"
 LEGAL_BASES = frozenset({CONSENT, STATUTORY_ORDER})
 MODALITIES = frozenset({FACE, APPEARANCE})
+SCHEMA = 2
+"""Of the policies that are written now; the first had no number and is read still."""
+NO_CONTACTS, NEAR_CONTACTS, LINKED_CONTACTS = "none", "near", "linked"
+CONTACTS = (NO_CONTACTS, NEAR_CONTACTS, LINKED_CONTACTS)
+"""What may be asked of who was near: nothing; that somebody was; who it was, by a further query."""
+COVER_OFF, COVER_SLOTS, COVER_STEADY = "off", "slots", "steady"
+COVERS = (COVER_OFF, COVER_SLOTS, COVER_STEADY)
+"""What hides traffic: nothing; segments of padded size; one envelope every so often besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +48,45 @@ class BasisRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Permissions:
+    """What a query may ask for besides comparing. The defaults are what is not stated: closed.
+
+    Args:
+        live: opening the quarter hour that is running.
+        contacts: the furthest of `CONTACTS`.
+        continuation: following a person by clothes from a sighting that was confirmed.
+        same_place_counts: how many others were there.
+        evidence_stills: of how many sightings a query may ask for a picture.
+    """
+
+    live: bool = False
+    contacts: str = NO_CONTACTS
+    continuation: bool = False
+    same_place_counts: bool = False
+    evidence_stills: int = 0
+
+
+_OF_SCHEMA_1 = Permissions(live=True, contacts=NEAR_CONTACTS)
+OPTIONS = ("live", *CONTACTS[1:], "continuation", "same_place_counts", "evidence")
+"""What a policy may ask further approvals for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """A verified policy. ``digest`` is the SHA-256 of the file, which queries refer to.
 
     Whatever is not stated is not permitted: no query compares with a model that has no entry in
     ``threshold_floor``. ``max_live_hours`` bounds how much of a window may lie ahead of the asking.
+
+    Args:
+        schema: of the file; 1 has nothing of what follows.
+        purposes: what a query may be for; None where the policy leaves it to the officers.
+        permits: what a query may ask for besides comparing.
+        option_approvals: approvals on top of others, by what of `OPTIONS` a query asks for.
+        confirmations: officers who must each confirm a hit.
+        witnessed_enrolment: whether a second officer must have seen whose photographs they are.
+        cover: one of `COVERS`; ``cover_interval_s`` for the last of them.
+        outside_witnesses: how many witnesses outside the site must cosign its logs.
     """
 
     site: str
@@ -56,10 +103,27 @@ class Policy:
     threshold_floor: Mapping[str, float]
     bases: Mapping[str, BasisRule]
     digest: bytes
+    schema: int = 1
+    purposes: frozenset[str] | None = None
+    permits: Permissions = _OF_SCHEMA_1
+    option_approvals: Mapping[str, int] = field(default_factory=dict)
+    confirmations: int = 1
+    witnessed_enrolment: bool = False
+    cover: str = COVER_OFF
+    cover_interval_s: int = 0
+    outside_witnesses: int = 0
 
-    def approvals_for(self, legal_basis: str) -> int:
-        """Return how many approvals a query on ``legal_basis`` needs."""
-        return self.approvals + self.bases[legal_basis].extra_approvals
+    def approvals_for(self, legal_basis: str, options: Collection[str] = ()) -> int:
+        """Return how many approvals a query needs.
+
+        Args:
+            options: which of `OPTIONS` it asks for.
+        """
+        return (
+            self.approvals
+            + self.bases[legal_basis].extra_approvals
+            + sum(self.option_approvals.get(option, 0) for option in options)
+        )
 
 
 def sign_policy(text: bytes, authority: SigningKey) -> bytes:
@@ -112,13 +176,14 @@ def parse_policy(text: bytes) -> Policy:
         values = parse_toml(text.decode())
     except ValueError as error:  # also what is no UTF-8 or no date
         raise MalformedMessage(f"the policy is not TOML: {error}") from error
-
-    def number(name: str, low: int, high: int) -> int:
-        value = values.pop(name, None)
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise MalformedMessage(f"policy: '{name}' must be a whole number {low} to {high}")
-        return value
-
+    keys = _Keys(values)
+    schema = keys.number("policy_schema", 2, 2**31) if "policy_schema" in values else 1
+    if schema > SCHEMA:
+        raise UnsupportedVersion(
+            f"the policy is of schema {schema}, and this machine reads {SCHEMA} at most: update "
+            "its software first, and install the policy then"
+        )
+    number = keys.number
     policy = Policy(
         site=require_name(values.pop("site", None), what="policy: site"),
         version=number("version", 1, 2**31),
@@ -135,9 +200,89 @@ def parse_policy(text: bytes) -> Policy:
         bases=_bases(values.pop("legal_basis", None)),
         digest=hashlib.sha256(text).digest(),
     )
+    if schema > 1:
+        policy = _with_permissions(policy, keys, schema)
     if values:
         raise MalformedMessage(f"policy: unknown keys {', '.join(sorted(values))}")
     return policy
+
+
+class _Keys:
+    """Takes keys out of a parsed policy; what is left in the end is unknown."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    def number(self, name: str, low: int, high: int, default: int | None = None) -> int:
+        """Take a whole number of that range."""
+        value = self._values.pop(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise MalformedMessage(f"policy: '{name}' must be a whole number {low} to {high}")
+        return value
+
+    def yes(self, name: str) -> bool:
+        """Take true or false; false where it is not stated."""
+        value = self._values.pop(name, False)
+        if not isinstance(value, bool):
+            raise MalformedMessage(f"policy: '{name}' must be true or false")
+        return value
+
+    def choice(self, name: str, among: Sequence[str], default: str) -> str:
+        """Take one of some words."""
+        value = self._values.pop(name, default)
+        if value not in among:
+            raise MalformedMessage(f"policy: '{name}' must be one of {', '.join(among)}")
+        return str(value)
+
+    def lines(self, name: str) -> frozenset[str]:
+        """Take an array of printable texts; none where it is not stated."""
+        value = self._values.pop(name, [])
+        if not isinstance(value, list) or not all(
+            isinstance(item, str) and 0 < len(item) <= 128 and item.isprintable() for item in value
+        ):
+            raise MalformedMessage(f"policy: '{name}' must be a list of short printable texts")
+        return frozenset(value)
+
+    def table(self, name: str) -> Any:
+        """Take a table; an empty one where it is not stated."""
+        return self._values.pop(name, {})
+
+
+def _with_permissions(policy: Policy, keys: _Keys, schema: int) -> Policy:
+    """Read what the second schema adds; whatever is not stated is closed."""
+    cover = keys.choice("cover", COVERS, COVER_OFF)
+    return replace(
+        policy,
+        schema=schema,
+        purposes=keys.lines("purposes"),
+        permits=Permissions(
+            live=keys.yes("live"),
+            contacts=keys.choice("contacts", CONTACTS, NO_CONTACTS),
+            continuation=keys.yes("continuation"),
+            same_place_counts=keys.yes("same_place_counts"),
+            evidence_stills=keys.number("evidence_stills", 0, 10_000, 0),
+        ),
+        option_approvals=_option_approvals(keys.table("option_approvals")),
+        confirmations=keys.number("confirmations", 1, 8),
+        witnessed_enrolment=not keys.yes("enrolment_without_witness"),
+        cover=cover,
+        cover_interval_s=keys.number("cover_interval_s", 1, 900) if cover == COVER_STEADY else 0,
+        outside_witnesses=keys.number("outside_witnesses", 0, 16, 0),
+    )
+
+
+def _option_approvals(value: Any) -> dict[str, int]:
+    if not isinstance(value, dict) or not all(
+        option in OPTIONS
+        and isinstance(extra, int)
+        and not isinstance(extra, bool)
+        and 0 <= extra <= 8
+        for option, extra in value.items()
+    ):
+        raise MalformedMessage(
+            f"policy: [option_approvals] maps any of {', '.join(OPTIONS)} to 0 to 8 approvals"
+        )
+    return dict(value)
 
 
 def _moment(value: Any) -> int:

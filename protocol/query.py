@@ -7,13 +7,13 @@ salted digest; the templates themselves go sealed to the matcher alone (`protoco
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
-from protocol.errors import MalformedMessage
-from protocol.names import SLOT_MS, require_name
-from protocol.policy import LEGAL_BASES, MODALITIES
+from protocol.errors import MalformedMessage, UnsupportedVersion
+from protocol.names import SLOT_MS, SightingName, require_name
+from protocol.policy import LEGAL_BASES, LINKED_CONTACTS, MODALITIES, NEAR_CONTACTS, OPTIONS
 from protocol.sealing import model_dimension
 from protocol.signing import Signed, SigningKey, sign
 
@@ -21,6 +21,9 @@ QUERY_KIND, APPROVAL_KIND, WITHDRAWAL_KIND = "query", "approval", "withdrawal"
 MATCHER_KEY_KIND = "matcher-key"
 ID_BYTES, DIGEST_BYTES = 16, 32
 MAX_SUBJECTS, MAX_TEMPLATES, MAX_CAMERAS = 10, 8, 65_536
+MAX_CONFIRMERS, MAX_EXAMPLES = 8, 8
+QUERY_VERSIONS = frozenset({1, 2})
+_MAX_WITNESSED = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,104 @@ class TemplateReference:
     model: str
     digest: bytes
 
+    @classmethod
+    def from_value(cls, value: object) -> TemplateReference:
+        """Read a decoded array.
+
+        Raises:
+            MalformedMessage, ModelMismatch: it is not a reference to a template.
+        """
+        if (
+            not isinstance(value, list)
+            or len(value) != 3
+            or not isinstance(value[0], str)
+            or value[0] not in MODALITIES
+            or not isinstance(value[1], str)
+            or not isinstance(value[2], bytes)
+            or len(value[2]) != DIGEST_BYTES
+        ):
+            raise MalformedMessage("a template reference is not [modality, model, digest]")
+        model_dimension(value[1])
+        return cls(value[0], value[1], value[2])
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A subject: a pseudonym, the reference of the recorded consent or order, the templates."""
+    """A subject: a pseudonym, the reference of the recorded consent or order, the templates.
+
+    Args:
+        witnessed: the second officer's signed statement (`protocol.enrolment`), from version 2 on.
+        examples: sightings that serve in place of a photograph, from version 2 on.
+    """
 
     pseudonym: str
     consent_reference: str
     templates: tuple[TemplateReference, ...]
+    witnessed: bytes = b""
+    examples: tuple[SightingName, ...] = ()
+
+    def to_value(self, version: int) -> dict[str, object]:
+        """Return the map that is encoded in a query of that version."""
+        value: dict[str, object] = {
+            "pseudonym": self.pseudonym,
+            "consent_reference": self.consent_reference,
+            "templates": [[t.modality, t.model, t.digest] for t in self.templates],
+        }
+        if version > 1:
+            value["witnessed"] = self.witnessed or None
+            value["examples"] = [example.to_value() for example in self.examples]
+        return value
+
+    @classmethod
+    def from_value(cls, value: object, version: int) -> Subject:
+        """Read a decoded map.
+
+        Raises:
+            MalformedMessage: it is not a subject.
+        """
+        fields = Fields(value, what="subject")
+        examples: tuple[SightingName, ...] = ()
+        witnessed = b""
+        if version > 1:
+            examples = tuple(
+                SightingName.from_value(item)
+                for item in fields.array("examples", max_items=MAX_EXAMPLES)
+            )
+            stated = fields.optional(
+                "witnessed", lambda name: fields.raw(name, max_size=_MAX_WITNESSED)
+            )
+            witnessed = stated or b""
+        subject = cls(
+            pseudonym=fields.text("pseudonym", max_length=128),
+            consent_reference=fields.text("consent_reference"),
+            templates=tuple(
+                TemplateReference.from_value(item)
+                for item in fields.array(
+                    "templates", max_items=MAX_TEMPLATES, min_items=0 if examples else 1
+                )
+            ),
+            witnessed=witnessed,
+            examples=examples,
+        )
+        fields.done()
+        return subject
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a query asks for besides comparing; from version 2 on. The defaults ask for nothing.
+
+    Args:
+        linked_contacts: that those who were near may be named as examples of further queries.
+        continuation: that a subject be followed by clothes from a confirmed sighting.
+        same_place_counts: how many others were there.
+        evidence_stills: of how many sightings at most a picture is asked for.
+    """
+
+    linked_contacts: bool = False
+    continuation: bool = False
+    same_place_counts: bool = False
+    evidence_stills: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +144,10 @@ class Query:
         thresholds: model id to the comparison score that makes a candidate.
         expected_false: false candidates to expect, as shown before anyone signed.
         policy_digest: the policy that requester and approvers saw.
+        version: of its form; 1 has nothing of what follows.
+        purpose_kind: which of the policy's purposes it serves.
+        confirmers: officers besides the requester to whom results are sealed, and who confirm hits.
+        asks: for what besides comparing.
     """
 
     query_id: bytes
@@ -70,6 +167,24 @@ class Query:
     requested_at_ms: int
     not_after_ms: int
     policy_digest: bytes
+    version: int = 1
+    purpose_kind: str = ""
+    confirmers: tuple[str, ...] = ()
+    asks: Asked = Asked()
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Which of `protocol.policy.OPTIONS` it asks for."""
+        asks = self.asks
+        asked = {
+            "live": self.live,
+            NEAR_CONTACTS: self.contacts,
+            LINKED_CONTACTS: asks.linked_contacts,
+            "continuation": asks.continuation,
+            "same_place_counts": asks.same_place_counts,
+            "evidence": asks.evidence_stills > 0,
+        }
+        return tuple(option for option in OPTIONS if asked[option])
 
     @property
     def ahead_ms(self) -> int:
@@ -82,18 +197,11 @@ class Query:
 
     def sign(self, requester: SigningKey) -> Signed:
         """Sign as the requesting investigator."""
-        payload = {
-            "v": PROTOCOL_VERSION,
+        payload: dict[str, object] = {
+            "v": self.version,
             "id": self.query_id,
             "site": self.site,
-            "subjects": [
-                {
-                    "pseudonym": subject.pseudonym,
-                    "consent_reference": subject.consent_reference,
-                    "templates": [[t.modality, t.model, t.digest] for t in subject.templates],
-                }
-                for subject in self.subjects
-            ],
+            "subjects": [subject.to_value(self.version) for subject in self.subjects],
             "purpose": self.purpose,
             "legal_basis": self.legal_basis,
             "cameras": list(self.cameras),
@@ -109,6 +217,15 @@ class Query:
             "not_after_ms": self.not_after_ms,
             "policy_digest": self.policy_digest,
         }
+        if self.version > 1:
+            payload |= {
+                "purpose_kind": self.purpose_kind,
+                "confirmers": list(self.confirmers),
+                "linked_contacts": self.asks.linked_contacts,
+                "continuation": self.asks.continuation,
+                "same_place_counts": self.asks.same_place_counts,
+                "evidence_stills": self.asks.evidence_stills,
+            }
         return sign(QUERY_KIND, encode(payload), requester)
 
     @classmethod
@@ -119,12 +236,17 @@ class Query:
             MalformedMessage: it is not a query, or its window is not of whole slots.
         """
         fields = Fields(decode(payload, what="query"), what="query")
-        fields.version()
+        version = fields.integer("v")
+        if version not in QUERY_VERSIONS:
+            raise UnsupportedVersion(
+                f"the query is of version {version}, and this machine reads {max(QUERY_VERSIONS)} "
+                "at most: it needs its update"
+            )
         query = cls(
             query_id=fields.raw("id", size=ID_BYTES),
             site=fields.name("site"),
             subjects=tuple(
-                _read_subject(value)
+                Subject.from_value(value, version)
                 for value in fields.array("subjects", max_items=MAX_SUBJECTS, min_items=1)
             ),
             purpose=fields.text("purpose", max_length=2000),
@@ -144,7 +266,23 @@ class Query:
             requested_at_ms=fields.integer("requested_at_ms"),
             not_after_ms=fields.integer("not_after_ms"),
             policy_digest=fields.raw("policy_digest", size=DIGEST_BYTES),
+            version=version,
         )
+        if version > 1:
+            query = replace(
+                query,
+                purpose_kind=fields.text("purpose_kind", max_length=128),
+                confirmers=tuple(
+                    require_name(name, what="confirmer")
+                    for name in fields.texts("confirmers", max_items=MAX_CONFIRMERS)
+                ),
+                asks=Asked(
+                    linked_contacts=fields.boolean("linked_contacts"),
+                    continuation=fields.boolean("continuation"),
+                    same_place_counts=fields.boolean("same_place_counts"),
+                    evidence_stills=fields.integer("evidence_stills", high=10_000),
+                ),
+            )
         fields.done()
         query._check()
         return query
@@ -158,6 +296,8 @@ class Query:
             raise MalformedMessage("a query's window is not one or more whole slots")
         if not set(self.modalities) <= MODALITIES:
             raise MalformedMessage("a query asks for an unknown modality")
+        if self.asks.linked_contacts and not self.contacts:
+            raise MalformedMessage("a query asks whose contact somebody was, and for no contacts")
         pseudonyms = [subject.pseudonym for subject in self.subjects]
         if len(set(pseudonyms)) != len(pseudonyms):
             raise MalformedMessage("a query names a subject twice")
@@ -275,28 +415,6 @@ class Withdrawal:
         )
         fields.done()
         return withdrawal
-
-
-def _read_subject(value: object) -> Subject:
-    fields = Fields(value, what="subject")
-    pseudonym = fields.text("pseudonym", max_length=128)
-    reference = fields.text("consent_reference")
-    templates = []
-    for item in fields.array("templates", max_items=MAX_TEMPLATES, min_items=1):
-        if (
-            not isinstance(item, list)
-            or len(item) != 3
-            or not isinstance(item[0], str)
-            or item[0] not in MODALITIES
-            or not isinstance(item[1], str)
-            or not isinstance(item[2], bytes)
-            or len(item[2]) != DIGEST_BYTES
-        ):
-            raise MalformedMessage("a template reference is not [modality, model, digest]")
-        model_dimension(item[1])
-        templates.append(TemplateReference(item[0], item[1], item[2]))
-    fields.done()
-    return Subject(pseudonym, reference, tuple(templates))
 
 
 def _read_thresholds(values: Mapping[str, object]) -> dict[str, float]:

@@ -10,15 +10,15 @@ import numpy as np
 from protocol import hpke
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.keytree import DEPTH, FACE, KEY_BYTES, ModalityKey, descend, tree_top
+from protocol.names import SightingName, SlotName
 from protocol.sealing import LIVE_ENVELOPE
 from protocol.signing import Signed, VerifyKey
 from protocol.v2 import VERSION
 from protocol.v2.blocks import true_rows
 from protocol.v2.envelopes import Envelope
-from protocol.v2.keys import COVER, LIVE, META, SlotName, row_key, row_value, slot_key
+from protocol.v2.keys import COVER, LIVE, META, row_key, row_value, slot_key
 from protocol.v2.release import (
     ROW_RELEASE_KIND,
-    RowName,
     RowRelease,
     open_row_key,
     release_rows,
@@ -73,7 +73,7 @@ def check_row_release(vector: Vector, compared: Compared, beside: Callable[[str]
     box = VerifyKey(bytes.fromhex(segment["box_public"]))
     announced = Announcement.parse(signed.verify(lambda _name: box), box=signed.signer)
     compared.equal("the version", VERSION, announced.version)
-    row = RowName.from_value([*vector["row"][:5], bytes.fromhex(vector["row"][5])])
+    row = SightingName.from_value([*vector["row"][:5], bytes.fromhex(vector["row"][5])])
     matcher = hpke.PrivateKey(bytes.fromhex(vector["matcher_seed"]))
     released = {}
     for item in vector["releases"]:
@@ -93,7 +93,7 @@ def check_row_release(vector: Vector, compared: Compared, beside: Callable[[str]
     rows = envelope.rows(
         _key([bytes.fromhex(r) for r in segment["roots"]], envelope.header.name, COVER)
     )
-    number = [rows.id_of(each) for each in range(len(rows))].index(row.row_id)
+    number = [rows.id_of(each) for each in range(len(rows))].index(row.sighting_id)
     commitment = envelope.block(META)[1][rows.span_of(number)][:KEY_BYTES]
     opening = open_row_key(announced, row, released, commitment)
     compared.bytes("the row's key", vector["key"], opening.key.key)

@@ -24,7 +24,7 @@ from protocol.encoding import Fields, decode, encode
 from protocol.epoch import ORIGINS
 from protocol.errors import AuthenticationFailed, MalformedMessage
 from protocol.keytree import ModalityKey
-from protocol.names import SLOTS_PER_EPOCH, CameraAddress
+from protocol.names import SLOTS_PER_EPOCH, CameraAddress, SlotName
 from protocol.sealing import (
     ENVELOPE_KIND,
     LIVE_ENVELOPE,
@@ -39,7 +39,7 @@ from protocol.sealing import Envelope as EnvelopeOfVersion1
 from protocol.signing import Signed, SigningKey, VerifyKey, sign
 from protocol.v2 import CONTEXT, VERSION
 from protocol.v2.blocks import Space, lay_out
-from protocol.v2.keys import COVER, LABELS, LIVE, META, MODALITIES, SlotName
+from protocol.v2.keys import COVER, LABELS, LIVE, META, MODALITIES
 from protocol.v2.padding import fill
 from protocol.v2.rows import Coverage, Rows
 from protocol.v2.sightings import Row, Sighting

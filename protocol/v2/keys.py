@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from protocol.errors import MalformedMessage
 from protocol.keytree import (
@@ -27,30 +26,14 @@ from protocol.keytree import (
     derive_key,
     modality_key,
 )
-from protocol.names import CameraAddress
+from protocol.names import SIGHTING_ID_BYTES, SlotName
 from protocol.v2 import CONTEXT, VERSION
 
 __all__ = ["COUNTS", "COVER", "EVIDENCE", "LABELS", "LIVE", "MATCH", "META", "MODALITIES"]
 
 MODALITIES = (FACE, APPEARANCE)
 LABELS = LABELS_OF[VERSION]
-ROW_ID_BYTES = 8
 _ROW = b"row"
-
-
-@dataclass(frozen=True, slots=True)
-class SlotName:
-    """One slot of one generation of one camera on one box: what every key is bound to."""
-
-    address: CameraAddress
-    epoch: int
-    generation: int
-    slot: int
-
-    def to_value(self) -> list[object]:
-        """Return the array that is encoded."""
-        a = self.address
-        return [a.site, a.box, a.camera, self.epoch, self.generation, self.slot]
 
 
 def slot_key(leaves: Sequence[bytes], name: SlotName, label: str) -> ModalityKey:
@@ -82,8 +65,8 @@ def row_value(leaf: bytes, row_id: bytes) -> bytes:
     Raises:
         MalformedMessage: not an id.
     """
-    if len(row_id) != ROW_ID_BYTES:
-        raise MalformedMessage(f"a row's id has {ROW_ID_BYTES} bytes")
+    if len(row_id) != SIGHTING_ID_BYTES:
+        raise MalformedMessage(f"a row's id has {SIGHTING_ID_BYTES} bytes")
     return hmac.digest(leaf, _ROW + row_id, "sha256")
 
 

@@ -28,10 +28,10 @@ from protocol.errors import (
 )
 from protocol.grant import MAX_ANNOUNCEMENTS, MAX_APPROVALS, Opening
 from protocol.keytree import DEPTH, KEY_BYTES, META, descend, tree_top
-from protocol.names import SLOTS_PER_EPOCH, CameraAddress
+from protocol.names import SightingName
 from protocol.signing import Signed, SigningKey, sign
 from protocol.v2 import VERSION
-from protocol.v2.keys import ROW_ID_BYTES, SlotName, row_key, row_value
+from protocol.v2.keys import row_key, row_value
 
 ROW_REQUEST_KIND, ROW_RELEASE_KIND = "row-request", "row-release"
 RELEASE_ID_BYTES, SALT_BYTES = 16, 32
@@ -40,51 +40,7 @@ MAX_ROWS = 10_000
 _RELEASE = "row-release"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RowName:
-    """One row of one slot of one generation: what a custodian counts."""
-
-    box: str
-    camera: str
-    epoch: int
-    generation: int
-    slot: int
-    row_id: bytes
-
-    @classmethod
-    def of(cls, name: SlotName, row_id: bytes) -> RowName:
-        """Name a row of a slot."""
-        a = name.address
-        return cls(a.box, a.camera, name.epoch, name.generation, name.slot, row_id)
-
-    def slot_name(self, site: str) -> SlotName:
-        """Return the slot that it belongs to."""
-        address = CameraAddress(site, self.box, self.camera)
-        return SlotName(address, self.epoch, self.generation, self.slot)
-
-    def to_value(self) -> list[object]:
-        """Return the array that is encoded."""
-        return [self.box, self.camera, self.epoch, self.generation, self.slot, self.row_id]
-
-    @classmethod
-    def from_value(cls, value: object) -> RowName:
-        """Read a decoded array.
-
-        Raises:
-            MalformedMessage: it is not a row's name.
-        """
-        if (
-            not isinstance(value, list)
-            or [type(part) for part in value] != [str, str, int, int, int, bytes]
-            or min(value[2:5]) < 0
-            or value[4] >= SLOTS_PER_EPOCH
-            or len(value[5]) != ROW_ID_BYTES
-        ):
-            raise MalformedMessage("not [box, camera, epoch, generation, slot, row id]")
-        return cls(*value)
-
-
-def digest_of(salt: bytes, rows: Iterable[RowName]) -> bytes:
+def digest_of(salt: bytes, rows: Iterable[SightingName]) -> bytes:
     """Return what a receipt says of its rows: it commits to them and tells none, 32 bytes."""
     value = encode([salt, [row.to_value() for row in sorted(set(rows))]])
     return hashlib.sha256(value).digest()
@@ -99,7 +55,7 @@ class RowRequest:
     withdrawals: tuple[bytes, ...]
     matcher_key: bytes
     announcements: tuple[bytes, ...]
-    rows: tuple[RowName, ...]
+    rows: tuple[SightingName, ...]
     requested_at_ms: int
 
     def sign(self, aggregator: SigningKey) -> Signed:
@@ -139,7 +95,7 @@ class RowRequest:
             matcher_key=fields.raw("matcher_key"),
             announcements=messages("announcements", MAX_ANNOUNCEMENTS),
             rows=tuple(
-                RowName.from_value(item)
+                SightingName.from_value(item)
                 for item in fields.array("rows", max_items=MAX_ROWS, min_items=1)
             ),
             requested_at_ms=fields.integer("requested_at_ms"),
@@ -151,8 +107,8 @@ class RowRequest:
 
 
 def release_rows(
-    roots: Mapping[int, bytes], announcement: Announcement, rows: Sequence[RowName]
-) -> dict[RowName, dict[int, bytes]]:
+    roots: Mapping[int, bytes], announcement: Announcement, rows: Sequence[SightingName]
+) -> dict[SightingName, dict[int, bytes]]:
     """Derive what one custodian releases of its roots of one announcement.
 
     Args:
@@ -172,7 +128,7 @@ def release_rows(
     if any((row.box, row.camera, row.epoch, row.generation) != mine for row in rows):
         raise ScopeExceeded("a row is not of this announcement's generation")
     tops = {number: tree_top(root, META, VERSION) for number, root in roots.items()}
-    released: dict[RowName, dict[int, bytes]] = {}
+    released: dict[SightingName, dict[int, bytes]] = {}
     leaves: dict[int, dict[int, bytes]] = {}
     for row in rows:
         if row.slot not in leaves:
@@ -180,7 +136,7 @@ def release_rows(
                 number: descend(top, DEPTH, row.slot).key for number, top in tops.items()
             }
         released[row] = {
-            number: row_value(leaf, row.row_id) for number, leaf in leaves[row.slot].items()
+            number: row_value(leaf, row.sighting_id) for number, leaf in leaves[row.slot].items()
         }
     return released
 
@@ -245,7 +201,7 @@ class RowRelease:
             raise MalformedMessage("row release: it opens more rows than it has opened in all")
         return release
 
-    def open(self, matcher: hpke.PrivateKey) -> tuple[bytes, dict[RowName, dict[int, bytes]]]:
+    def open(self, matcher: hpke.PrivateKey) -> tuple[bytes, dict[SightingName, dict[int, bytes]]]:
         """Open salt and values.
 
         Raises:
@@ -262,7 +218,7 @@ class RowRelease:
         for item in fields.array("rows", max_items=MAX_ROWS, min_items=1):
             if not isinstance(item, list) or len(item) != 2 or not isinstance(item[1], list):
                 raise MalformedMessage("a released row is not [row, [[root, value]]]")
-            values[RowName.from_value(item[0])] = _read_values(item[1])
+            values[SightingName.from_value(item[0])] = _read_values(item[1])
         fields.done()
         if len(values) != self.rows or not hmac.compare_digest(
             digest_of(salt, values), self.digest
@@ -272,7 +228,7 @@ class RowRelease:
 
 
 def seal_rows(
-    values: Mapping[RowName, Mapping[int, bytes]],
+    values: Mapping[SightingName, Mapping[int, bytes]],
     matcher: hpke.PublicKey,
     *,
     salt: bytes,
@@ -296,7 +252,7 @@ def seal_rows(
 
 def open_row_key(
     announcement: Announcement,
-    row: RowName,
+    row: SightingName,
     released: Mapping[str, Mapping[int, bytes]],
     commitment: bytes,
 ) -> Opening:
@@ -328,7 +284,7 @@ def open_row_key(
         if merged is None or merged in tried:
             continue
         tried.add(merged)
-        key = row_key(merged, name, row.row_id)
+        key = row_key(merged, name, row.sighting_id)
         if hmac.compare_digest(key.commitment, commitment):
             liars = {
                 custodian

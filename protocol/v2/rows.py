@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from protocol.encoding import Fields, decode, encode
 from protocol.errors import MalformedMessage
-from protocol.names import SLOT_MS
+from protocol.names import SIGHTING_ID_BYTES, SLOT_MS
 from protocol.sightings import MAX_BATCH
-from protocol.v2.keys import MODALITIES, ROW_ID_BYTES
+from protocol.v2.keys import MODALITIES
 from protocol.v2.padding import pad, unpad
 from protocol.v2.sightings import EPISODE_BYTES, Sighting
 
@@ -118,7 +118,7 @@ class Rows:
         np.cumsum(sealed_sizes, out=offsets[1:])
         return cls(
             coverage,
-            _columns(b"".join(s.sighting_id for s in sightings), ROW_ID_BYTES, len(sightings)),
+            _columns(b"".join(s.sighting_id for s in sightings), SIGHTING_ID_BYTES, len(sightings)),
             _columns(b"".join(s.episode for s in sightings), EPISODE_BYTES, len(sightings)),
             places,
             offsets,
@@ -156,9 +156,9 @@ class Rows:
         value = decode(unpad(opened), what="rows", max_bytes=MAX_ROWS_BYTES, max_items=64)
         read = Fields(value, what="rows")
         coverage = read.optional("coverage", lambda name: Coverage.from_value(read.value(name)))
-        ids = read.raw("ids", max_size=MAX_BATCH * ROW_ID_BYTES)
-        count = len(ids) // ROW_ID_BYTES
-        if len(ids) % ROW_ID_BYTES:
+        ids = read.raw("ids", max_size=MAX_BATCH * SIGHTING_ID_BYTES)
+        count = len(ids) // SIGHTING_ID_BYTES
+        if len(ids) % SIGHTING_ID_BYTES:
             raise MalformedMessage("rows: the ids are cut short")
         episodes = read.raw("episodes", size=count * EPISODE_BYTES)
         places = {}
@@ -170,7 +170,7 @@ class Rows:
         read.done()
         rows = cls(
             coverage,
-            _columns(ids, ROW_ID_BYTES, count),
+            _columns(ids, SIGHTING_ID_BYTES, count),
             _columns(episodes, EPISODE_BYTES, count),
             places,
             offsets,

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage
+from protocol.names import SIGHTING_ID_BYTES
 from protocol.sightings import MaskStatus
-from protocol.v2.keys import MODALITIES, ROW_ID_BYTES
+from protocol.v2.keys import MODALITIES
 
 EPISODE_BYTES = 8
 MAX_SPANS = 64
@@ -146,7 +147,7 @@ class Row:
             or not 0 <= lasted < _MOST_MS
             or mask not in set(MaskStatus)
             or not 0 <= min(confidence, quality) <= max(confidence, quality) <= _BYTE
-            or (continues is not None and len(continues) != ROW_ID_BYTES)
+            or (continues is not None and len(continues) != SIGHTING_ID_BYTES)
             or len(met) > MAX_ENCOUNTERS
         ):
             raise MalformedMessage("a metadata row holds a value out of range")
@@ -250,7 +251,7 @@ def _read_encounter(item: object, begins: int) -> Encounter:
         not isinstance(item, list)
         or len(item) != 9
         or not all(isinstance(part, bytes) for part in item[:2])
-        or len(item[0]) != ROW_ID_BYTES
+        or len(item[0]) != SIGHTING_ID_BYTES
         or len(item[1]) != EPISODE_BYTES
         or [type(part) for part in item[2:5]] != [int] * 3
         or not all(part is None or type(part) is int for part in item[5:7])

@@ -21,11 +21,12 @@ from protocol.auditlog import Checkpoint, cosign, origin_of, root_of, sign_check
 from protocol.epoch import excluded_subsets, roots_of
 from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.keytree import LABELS, cover, expand, tree_top, window_nodes
+from protocol.names import SightingName
 from protocol.policy import sign_policy
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.sightings import encode_meta, encode_template_block, template_bytes
 from protocol.templates import seal_templates
-from protocol.v2.release import RowName, RowRelease, digest_of, release_rows, seal_rows
+from protocol.v2.release import RowRelease, digest_of, release_rows, seal_rows
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 WINDOWS = [(0, 95), (0, 0), (95, 95), (38, 43), (1, 94), (63, 64)]
@@ -237,7 +238,7 @@ def row_release() -> dict[str, object]:
     """Version 2: what two custodians release of one row of the segment, and its key."""
     announced, matcher = v2.announcement(), s.sealing_key("matcher")
     digest, row_id = s.fixed("query digest", 32), v2.sighting("one").sighting_id
-    row = RowName.of(v2.NAME, row_id)
+    row = SightingName.of(v2.NAME, row_id)
     releases = []
     for name in ("c1", "c3"):
         salt, release_id = s.fixed(f"salt {name}", 32), s.fixed(f"release {name}", 16)

@@ -21,10 +21,10 @@ from protocol.errors import (
 )
 from protocol.grant import Scope, combine, release
 from protocol.keytree import COVER, EVIDENCE, FACE, LIVE, META
+from protocol.names import SightingName
 from protocol.v2 import release as rows_release
 from protocol.v2.envelopes import Envelope
 from protocol.v2.release import (
-    RowName,
     RowRelease,
     RowRequest,
     digest_of,
@@ -35,20 +35,20 @@ from protocol.v2.release import (
 
 MATCHER = s.sealing_key("matcher")
 DIGEST = s.fixed("query digest", 32)
-Released = dict[RowName, dict[int, bytes]]
+Released = dict[SightingName, dict[int, bytes]]
 
 
-def row(name: str = "one") -> RowName:
-    return RowName.of(v2.NAME, s.fixed(f"id {name}", 8))
+def row(name: str = "one") -> SightingName:
+    return SightingName.of(v2.NAME, s.fixed(f"id {name}", 8))
 
 
-def released_by(custodian: str, rows: list[RowName]) -> Released:
+def released_by(custodian: str, rows: list[SightingName]) -> Released:
     announced = v2.announcement()
     roots = announced.open_share(custodian, s.day_key(custodian))
     return release_rows(roots, announced, rows)
 
 
-def answer(custodian: str, named: list[RowName], **change: object) -> RowRelease:
+def answer(custodian: str, named: list[SightingName], **change: object) -> RowRelease:
     salt, release_id = s.fixed(f"salt {custodian}", 32), s.fixed(f"release {custodian}", 16)
     values = released_by(custodian, named)
     sealed = seal_rows(
@@ -192,7 +192,7 @@ def test_the_digest_of_a_receipt_tells_no_row_without_its_salt() -> None:
     assert digest_of(b"a" * 32, rows) != digest_of(b"a" * 32, rows[:1])
 
 
-def request(rows: tuple[RowName, ...]) -> RowRequest:
+def request(rows: tuple[SightingName, ...]) -> RowRequest:
     return RowRequest(b"q", (b"a",), (), b"k", (b"n",), rows, s.NOW_MS)
 
 
@@ -205,7 +205,7 @@ def test_a_request_comes_back_as_it_was_and_names_no_row_twice() -> None:
     with pytest.raises(MalformedMessage):
         RowRequest.parse(request(()).sign(key).payload)
     many = tuple(
-        replace(row(), row_id=number.to_bytes(8, "big"))
+        replace(row(), sighting_id=number.to_bytes(8, "big"))
         for number in range(rows_release.MAX_ROWS + 1)
     )
     with pytest.raises(MalformedMessage):
@@ -225,4 +225,4 @@ def test_a_request_comes_back_as_it_was_and_names_no_row_twice() -> None:
 )
 def test_what_is_no_row_is_refused(value: object) -> None:
     with pytest.raises(MalformedMessage):
-        RowName.from_value(value)
+        SightingName.from_value(value)

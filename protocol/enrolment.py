@@ -1,0 +1,117 @@
+"""The witness of an enrolment: whose photographs they were, and that the consent was there.
+
+Approvers read a pseudonym and digests, and cannot see whose face is behind them. So a second
+officer, who was there when the photographs were taken or compared them with the person's papers,
+signs for the pseudonym, the document of consent (by its hash) and the digests of the templates. A
+query carries the statement, and custodians check it where the policy asks for it.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass
+
+from protocol.directory import APPROVER, INVESTIGATOR, Directory
+from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
+from protocol.errors import EnrolmentNotWitnessed, MalformedMessage, ProtocolError
+from protocol.query import DIGEST_BYTES, MAX_TEMPLATES, Subject
+from protocol.signing import Signed, SigningKey, VerifyKey, sign
+
+ENROLMENT_KIND = "enrolment"
+MAX_STATEMENT_BYTES = 4096
+LARGEST_LEAD_MS = 5 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessedEnrolment:
+    """What the witness signs for.
+
+    Args:
+        consent_document: SHA-256 of the document of consent or of the order.
+        templates: digests of the templates that were made.
+    """
+
+    pseudonym: str
+    consent_document: bytes
+    templates: tuple[bytes, ...]
+    witnessed_at_ms: int
+
+    def sign(self, witness: SigningKey) -> Signed:
+        """Sign as the officer who was there."""
+        payload = {
+            "v": PROTOCOL_VERSION,
+            "pseudonym": self.pseudonym,
+            "consent_document": self.consent_document,
+            "templates": list(self.templates),
+            "witnessed_at_ms": self.witnessed_at_ms,
+        }
+        return sign(ENROLMENT_KIND, encode(payload), witness)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> WitnessedEnrolment:
+        """Read a verified payload.
+
+        Raises:
+            MalformedMessage: it is not a witness's statement.
+        """
+        fields = Fields(decode(payload, what="witnessed enrolment"), what="witnessed enrolment")
+        fields.version()
+        statement = cls(
+            fields.text("pseudonym", max_length=128),
+            fields.raw("consent_document", size=DIGEST_BYTES),
+            _digests(fields.array("templates", max_items=MAX_TEMPLATES, min_items=1)),
+            fields.integer("witnessed_at_ms"),
+        )
+        fields.done()
+        return statement
+
+
+def check_witnessed(
+    subject: Subject, *, requester: str, directory: Directory, now_ms: int
+) -> WitnessedEnrolment:
+    """Check that another officer than ``requester`` witnessed the enrolment of ``subject``.
+
+    Returns:
+        What was signed for.
+
+    Raises:
+        EnrolmentNotWitnessed: no statement, not a genuine one, the requester's own, of another
+            subject, or not of every template that the query brings.
+    """
+    who = f"the enrolment of '{subject.pseudonym}'"
+    if not subject.witnessed:
+        raise EnrolmentNotWitnessed(
+            f"{who} was witnessed by nobody, and the policy asks for it: have a second officer "
+            "sign with `sealtrace subject witness`"
+        )
+
+    def resolve(name: str) -> VerifyKey:
+        principal = directory.principals.get(name)
+        approver = principal is not None and APPROVER in principal.duties
+        return directory.resolver(APPROVER if approver else INVESTIGATOR)(name)
+
+    try:
+        signed = Signed.parse(subject.witnessed, kind=ENROLMENT_KIND, max_bytes=MAX_STATEMENT_BYTES)
+        statement = WitnessedEnrolment.parse(signed.verify(resolve))
+    except ProtocolError as error:
+        raise EnrolmentNotWitnessed(f"the witness's statement over {who}: {error}") from error
+    own = directory.require(requester, INVESTIGATOR).verify_key.raw
+    if signed.signer == requester or hmac.compare_digest(resolve(signed.signer).raw, own):
+        raise EnrolmentNotWitnessed(f"'{requester}' cannot witness {who}, whom they ask for")
+    if statement.pseudonym != subject.pseudonym:
+        raise EnrolmentNotWitnessed(f"the witness's statement over {who} is of somebody else")
+    unseen = {template.digest for template in subject.templates} - set(statement.templates)
+    if unseen:
+        raise EnrolmentNotWitnessed(
+            f"{len(unseen)} templates of '{subject.pseudonym}' are none that the witness signed for"
+        )
+    if statement.witnessed_at_ms > now_ms + LARGEST_LEAD_MS:
+        raise EnrolmentNotWitnessed(f"the witness's statement over {who} is dated in the future")
+    return statement
+
+
+def _digests(items: list[object]) -> tuple[bytes, ...]:
+    digests = [item for item in items if isinstance(item, bytes) and len(item) == DIGEST_BYTES]
+    if len(digests) != len(items) or len(set(digests)) != len(digests):
+        raise MalformedMessage("a witness's statement names templates by distinct digests")
+    return tuple(digests)
