@@ -44,7 +44,7 @@ from protocol.query import (
     Query,
     Withdrawal,
 )
-from protocol.signing import Signed, VerifyKey
+from protocol.signing import Signed, Verifier
 
 HOUR_MS = 3_600_000
 DAY_MS = EPOCH_MS
@@ -303,7 +303,7 @@ def check_withdrawal(withdrawal: Signed, directory: Directory) -> Withdrawal:
     if withdrawal.kind != WITHDRAWAL_KIND:
         raise NotAuthorized("that is not a withdrawal")
 
-    def resolve(name: str) -> VerifyKey:
+    def resolve(name: str) -> Verifier:
         duty = APPROVER if _has_duty(directory, name, APPROVER) else INVESTIGATOR
         return directory.historic_resolver(duty)(name)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from protocol import hpke
-from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
+from protocol.encoding import Fields, decode, encode
 from protocol.epoch import MAX_CUSTODIANS
 from protocol.errors import (
     DirectoryRollback,
@@ -18,9 +18,18 @@ from protocol.errors import (
     PrincipalRevoked,
     SignatureInvalid,
     UnknownSigner,
+    UnsupportedVersion,
 )
 from protocol.names import require_name
-from protocol.signing import Signed, SigningKey, VerifyKey, sign
+from protocol.passkeys import Passkey
+from protocol.signing import (
+    SIGNATURE_BYTES,
+    Signed,
+    SigningKey,
+    Verifier,
+    VerifyKey,
+    sign,
+)
 
 DIRECTORY_KIND = "directory"
 AUTHORITY = "authority"
@@ -29,6 +38,62 @@ INVESTIGATOR, APPROVER, AUDITOR = "investigator", "approver", "auditor"
 DUTIES = frozenset({BOX, CUSTODIAN, AGGREGATOR, REGISTRAR, INVESTIGATOR, APPROVER, AUDITOR})
 MAX_PRINCIPALS = 32_768
 MAX_CAMERAS_PER_BOX = 64
+MAX_PASSKEYS, MAX_OUTSIDE_WITNESSES = 8, 16
+FORMS = frozenset({1, 2})
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The several credentials of one officer: any of them signs for them."""
+
+    key: VerifyKey
+    passkeys: tuple[Passkey, ...]
+
+    def verify_bytes(self, signature: bytes, message: bytes) -> None:
+        """Check a signature by key file, or an assertion by one of the passkeys.
+
+        Raises:
+            SignatureInvalid: it is none of this officer's.
+        """
+        if len(signature) == SIGNATURE_BYTES:
+            self.key.verify_bytes(signature, message)
+            return
+        refused: SignatureInvalid | None = None
+        for passkey in self.passkeys:
+            try:
+                passkey.verify_bytes(signature, message)
+            except SignatureInvalid as error:
+                refused = error
+            else:
+                return
+        raise refused or SignatureInvalid("the signature does not verify")
+
+
+@dataclass(frozen=True, slots=True)
+class OutsideWitness:
+    """Somebody outside the site who cosigns its logs: name, key, and where they answer."""
+
+    name: str
+    verify_key: VerifyKey
+    url: str
+
+    def to_value(self) -> dict[str, object]:
+        """Return the map that is encoded."""
+        return {"name": self.name, "verify_key": self.verify_key.raw, "url": self.url}
+
+    @classmethod
+    def from_value(cls, value: object) -> OutsideWitness:
+        """Read a decoded map.
+
+        Raises:
+            MalformedMessage: it is not an outside witness.
+        """
+        fields = Fields(value, what="outside witness")
+        witness = cls(
+            fields.name("name"), VerifyKey(fields.raw("verify_key", size=32)), fields.text("url")
+        )
+        fields.done()
+        return witness
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +106,11 @@ class Principal:
         cameras: for boxes: the cameras that it may speak for.
         url: for custodians and the aggregator: where their HTTP interface is.
         revoked_at_ms: from when on it is refused, or None.
+        recordings: for boxes: the cameras whose recordings it may import; from form 2 on, as what
+            follows.
+        passkeys: for officers: what they may sign with besides the key.
+        version_1_until_ms: for boxes: when it last announced a day in version 1 of the protocol;
+            None: it does still, or never did. An older announcement is read, a later one is not.
     """
 
     name: str
@@ -50,10 +120,18 @@ class Principal:
     cameras: tuple[str, ...] = ()
     url: str | None = None
     revoked_at_ms: int | None = None
+    recordings: tuple[str, ...] = ()
+    passkeys: tuple[Passkey, ...] = ()
+    version_1_until_ms: int | None = None
 
-    def to_value(self) -> dict[str, object]:
-        """Return the map that is encoded."""
-        return {
+    @property
+    def verifier(self) -> Verifier:
+        """What checks its signatures: its key, or any of its credentials."""
+        return Credentials(self.verify_key, self.passkeys) if self.passkeys else self.verify_key
+
+    def to_value(self, form: int = 1) -> dict[str, object]:
+        """Return the map that is encoded in a directory of that form."""
+        value: dict[str, object] = {
             "name": self.name,
             "duties": sorted(self.duties),
             "verify_key": self.verify_key.raw,
@@ -62,9 +140,16 @@ class Principal:
             "url": self.url,
             "revoked_at_ms": self.revoked_at_ms,
         }
+        if form > 1:
+            value |= {
+                "recordings": list(self.recordings),
+                "passkeys": [passkey.to_value() for passkey in self.passkeys],
+                "version_1_until_ms": self.version_1_until_ms,
+            }
+        return value
 
     @classmethod
-    def from_value(cls, value: object) -> Principal:
+    def from_value(cls, value: object, form: int = 1) -> Principal:
         """Read a decoded map.
 
         Raises:
@@ -84,6 +169,19 @@ class Principal:
             url=fields.optional("url", fields.text),
             revoked_at_ms=fields.optional("revoked_at_ms", fields.integer),
         )
+        if form > 1:
+            principal = replace(
+                principal,
+                recordings=tuple(
+                    require_name(camera, what="camera")
+                    for camera in fields.texts("recordings", max_items=MAX_CAMERAS_PER_BOX)
+                ),
+                passkeys=tuple(
+                    Passkey.from_value(item)
+                    for item in fields.array("passkeys", max_items=MAX_PASSKEYS)
+                ),
+                version_1_until_ms=fields.optional("version_1_until_ms", fields.integer),
+            )
         fields.done()
         if not principal.duties <= DUTIES:
             raise MalformedMessage(f"'{principal.name}' has an unknown duty")
@@ -92,29 +190,47 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The directory of ``site``: ``threshold`` of its custodians must grant."""
+    """The directory of ``site``: ``threshold`` of its custodians must grant.
+
+    Args:
+        form: in which it was read; the second says more, and goes out beside the first under one
+            ``version`` until every machine reads it.
+        places: SHA-256 of the register of places, None without one; from form 2 on.
+        outside_witnesses: who else cosigns the site's logs; from form 2 on.
+    """
 
     site: str
     version: int
     issued_at_ms: int
     threshold: int
     principals: Mapping[str, Principal]
+    form: int = 1
+    places: bytes | None = None
+    outside_witnesses: tuple[OutsideWitness, ...] = ()
 
-    def sign(self, authority: SigningKey) -> Signed:
+    def sign(self, authority: SigningKey, form: int = 1) -> Signed:
         """Sign as the site's authority.
+
+        Args:
+            form: in which; the first leaves out what it has no room for.
 
         Raises:
             MalformedMessage: two in force have one key (:meth:`shared_keys`).
         """
         self._require_keys_of_their_own()
-        payload = {
-            "v": PROTOCOL_VERSION,
+        payload: dict[str, object] = {
+            "v": form,
             "site": self.site,
             "version": self.version,
             "issued_at_ms": self.issued_at_ms,
             "threshold": self.threshold,
-            "principals": [self.principals[name].to_value() for name in sorted(self.principals)],
+            "principals": [
+                self.principals[name].to_value(form) for name in sorted(self.principals)
+            ],
         }
+        if form > 1:
+            payload["places"] = self.places
+            payload["outside_witnesses"] = [one.to_value() for one in self.outside_witnesses]
         return sign(DIRECTORY_KIND, encode(payload), authority)
 
     @classmethod
@@ -125,21 +241,46 @@ class Directory:
             MalformedMessage: it is not a directory, or contradicts itself.
         """
         fields = Fields(decode(payload, what="directory"), what="directory")
-        fields.version()
+        form = fields.integer("v")
+        if form not in FORMS:
+            raise UnsupportedVersion(
+                f"the directory is of form {form}, and this machine reads {max(FORMS)} at most: "
+                "it needs its update"
+            )
         site = fields.name("site")
         version = fields.integer("version", low=1)
         issued_at_ms = fields.integer("issued_at_ms")
         threshold = fields.integer("threshold", low=1, high=MAX_CUSTODIANS)
         listed = fields.array("principals", max_items=MAX_PRINCIPALS)
+        places: bytes | None = None
+        witnesses: tuple[OutsideWitness, ...] = ()
+        if form > 1:
+            places = fields.optional("places", lambda name: fields.raw(name, size=32))
+            witnesses = tuple(
+                OutsideWitness.from_value(item)
+                for item in fields.array("outside_witnesses", max_items=MAX_OUTSIDE_WITNESSES)
+            )
         fields.done()
-        principals = [Principal.from_value(value) for value in listed]
+        principals = [Principal.from_value(value, form) for value in listed]
         by_name = {principal.name: principal for principal in principals}
         cameras = [c for p in principals if p.revoked_at_ms is None for c in p.cameras]
         if len(by_name) != len(principals) or len(set(cameras)) != len(cameras):
             raise MalformedMessage("the directory lists a principal or a camera twice")
         if AUTHORITY in by_name:
             raise MalformedMessage(f"'{AUTHORITY}' is nobody's name")
-        return cls(site, version, issued_at_ms, threshold, by_name)
+        names = [one.name for one in witnesses]
+        if len(set(names)) != len(names) or set(names) & set(by_name):
+            raise MalformedMessage("the directory lists an outside witness twice, or as its own")
+        return cls(
+            site,
+            version,
+            issued_at_ms,
+            threshold,
+            by_name,
+            form=form,
+            places=places,
+            outside_witnesses=witnesses,
+        )
 
     def with_duty(self, duty: str) -> list[Principal]:
         """Return the principals in force that hold ``duty``, by name."""
@@ -163,18 +304,18 @@ class Directory:
             raise PrincipalRevoked(f"{duty} '{name}' has been revoked")
         return principal
 
-    def resolver(self, duty: str) -> Callable[[str], VerifyKey]:
+    def resolver(self, duty: str) -> Callable[[str], Verifier]:
         """Return the ``resolve`` for :meth:`protocol.signing.Signed.verify` of one duty."""
-        return lambda name: self.require(name, duty).verify_key
+        return lambda name: self.require(name, duty).verifier
 
-    def historic_resolver(self, duty: str) -> Callable[[str], VerifyKey]:
+    def historic_resolver(self, duty: str) -> Callable[[str], Verifier]:
         """Like :meth:`resolver`, for auditing what was signed before a revocation."""
 
-        def resolve(name: str) -> VerifyKey:
+        def resolve(name: str) -> Verifier:
             principal = self.principals.get(name)
             if principal is None or duty not in principal.duties:
                 raise UnknownSigner(f"the directory lists no {duty} '{name}'")
-            return principal.verify_key
+            return principal.verifier
 
         return resolve
 
@@ -208,6 +349,8 @@ class Directory:
                 names.setdefault(principal.verify_key.raw, set()).add(principal.name)
                 if principal.seal_key is not None:
                     names.setdefault(principal.seal_key.raw, set()).add(principal.name)
+                for passkey in principal.passkeys:
+                    names.setdefault(passkey.public, set()).add(principal.name)
         return sorted({tuple(sorted(group)) for group in names.values() if len(group) > 1})
 
     def _require_keys_of_their_own(self) -> None:

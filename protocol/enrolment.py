@@ -15,7 +15,7 @@ from protocol.directory import APPROVER, INVESTIGATOR, Directory
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import EnrolmentNotWitnessed, MalformedMessage, ProtocolError
 from protocol.query import DIGEST_BYTES, MAX_TEMPLATES, Subject
-from protocol.signing import Signed, SigningKey, VerifyKey, sign
+from protocol.signing import Signed, SigningKey, Verifier, sign
 
 ENROLMENT_KIND = "enrolment"
 MAX_STATEMENT_BYTES = 4096
@@ -85,7 +85,7 @@ def check_witnessed(
             "sign with `sealtrace subject witness`"
         )
 
-    def resolve(name: str) -> VerifyKey:
+    def resolve(name: str) -> Verifier:
         principal = directory.principals.get(name)
         approver = principal is not None and APPROVER in principal.duties
         return directory.resolver(APPROVER if approver else INVESTIGATOR)(name)
@@ -96,7 +96,8 @@ def check_witnessed(
     except ProtocolError as error:
         raise EnrolmentNotWitnessed(f"the witness's statement over {who}: {error}") from error
     own = directory.require(requester, INVESTIGATOR).verify_key.raw
-    if signed.signer == requester or hmac.compare_digest(resolve(signed.signer).raw, own):
+    theirs = directory.principals[signed.signer].verify_key.raw
+    if signed.signer == requester or hmac.compare_digest(theirs, own):
         raise EnrolmentNotWitnessed(f"'{requester}' cannot witness {who}, whom they ask for")
     if statement.pseudonym != subject.pseudonym:
         raise EnrolmentNotWitnessed(f"the witness's statement over {who} is of somebody else")

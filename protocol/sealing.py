@@ -27,7 +27,7 @@ from protocol.errors import (
 from protocol.keytree import APPEARANCE, FACE, LIVE, META, ModalityKey
 from protocol.names import SLOTS_PER_EPOCH, CameraAddress
 from protocol.sightings import MAX_BATCH
-from protocol.signing import Signed, SigningKey, VerifyKey, sign
+from protocol.signing import Signed, SigningKey, Verifier, sign
 
 LIVE_ENVELOPE = "live"
 SEGMENT = "segment"
@@ -268,7 +268,7 @@ class Envelope:
         header_bytes, ciphertext, signature = value
         return cls(Header.parse(header_bytes), header_bytes, ciphertext, signature)
 
-    def verify(self, resolve: Callable[[str], VerifyKey]) -> None:
+    def verify(self, resolve: Callable[[str], Verifier]) -> None:
         """Check the board's signature.
 
         Raises:

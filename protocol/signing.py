@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -62,6 +63,17 @@ class VerifyKey:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
         except (InvalidSignature, ValueError) as error:
             raise SignatureInvalid("the signature does not verify") from error
+
+
+class Verifier(Protocol):
+    """Whatever checks a signature: a key, or the several credentials of one officer."""
+
+    def verify_bytes(self, signature: bytes, message: bytes) -> None:
+        """Check a signature over bytes as they are.
+
+        Raises:
+            SignatureInvalid: it does not verify.
+        """
 
 
 class SigningKey:
@@ -136,7 +148,7 @@ class Signed:
             raise MalformedMessage(f"signed {kind}: payload and signature must be byte strings")
         return cls(kind, require_name(signer, what="signer"), payload, signature)
 
-    def verify(self, resolve: Callable[[str], VerifyKey]) -> bytes:
+    def verify(self, resolve: Callable[[str], Verifier]) -> bytes:
         """Check the signature under the key that ``resolve`` gives for the signer's name.
 
         Returns:

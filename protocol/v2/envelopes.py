@@ -36,7 +36,7 @@ from protocol.sealing import (
     seal_block,
 )
 from protocol.sealing import Envelope as EnvelopeOfVersion1
-from protocol.signing import Signed, SigningKey, VerifyKey, sign
+from protocol.signing import Signed, SigningKey, Verifier, sign
 from protocol.v2 import CONTEXT, VERSION
 from protocol.v2.blocks import Space, lay_out
 from protocol.v2.keys import COVER, LABELS, LIVE, META, MODALITIES
@@ -254,7 +254,7 @@ class Envelope:
             raise MalformedMessage("an envelope has not the blocks that its header lists")
         return cls(header, value[0], tuple(value[1]), value[2])
 
-    def verify(self, resolve: Callable[[str], VerifyKey]) -> None:
+    def verify(self, resolve: Callable[[str], Verifier]) -> None:
         """Check the box's signature over the header, then each block's digest.
 
         Raises:
