@@ -22,18 +22,20 @@ from aggregator.queries import QueryConflict, QueryDesk, QueryUnknown
 from aggregator.store import Store
 from aggregator.store.queries import QueryRecord
 from aggregator.views import box_view, false_grants_view, query_view
-from protocol.directory import AGGREGATOR, BOX, Principal
+from protocol.directory import AGGREGATOR, BOX
 from protocol.encoding import encode
 from protocol.names import SLOT_MS
 from protocol.policy import Policy
 from protocol.sealing import model_dimension
+from runtime.auditlog import AuditLog, Witness
 from runtime.calibration import Calibration
-from runtime.http import CborResponse, Problem, cbor_body, install_problem_handlers, peer_of
+from runtime.http import CborResponse, Problem, cbor_body, peer_of
+from runtime.log_api import log_router
 from runtime.problems import problem_response
+from runtime.role_api import Callers, role_app, site_routes
 from runtime.trust import Trust
 
 VERSION = "1"
-MAX_BODY_BYTES = 8 << 20
 _LAST_MS = 9999 * 366 * 24 * 3_600_000 // SLOT_MS * SLOT_MS  # no date is later
 _MAX_ESTIMATE_MS = 366 * 24 * 3_600_000
 QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="query id, 32 hex digits")]
@@ -51,6 +53,8 @@ class Parts:
     site: str
     store: Store
     trust: Trust
+    log: AuditLog
+    witness: Witness
     policy: Policy
     policy_text: bytes
     policy_signature: bytes
@@ -86,41 +90,28 @@ class EstimateAnswer(BaseModel):
     default_thresholds: dict[str, float]
 
 
-def create_app(parts: Parts, log_router: Any) -> FastAPI:
-    """Return the application; ``log_router`` is the audit log's interface (`runtime.log_api`)."""
-    app = FastAPI(
-        title="Sealtrace aggregator",
+def make_app(parts: Parts) -> FastAPI:
+    """Return the application."""
+    app = role_app(
+        "aggregator",
+        "aggregator",
         version=VERSION,
         description="Queries, their approvals and sealed results; boxes; the audit log.",
     )
-    install_problem_handlers(app)
     _add_errors(app)
+    callers = Callers(lambda: parts.trust.directory)
 
-    def caller(request: Request) -> Principal:
-        """Return the principal in force whose certificate this is."""
-        principal = parts.trust.directory.principals.get(peer_of(request))
-        if principal is None or principal.revoked_at_ms is not None or BOX in principal.duties:
+    def caller(request: Request) -> None:
+        """Let in officers and custodians in force."""
+        if BOX in callers.listed(request).duties:
             raise Problem(
                 403,
                 "not-an-officer",
                 "This interface is for the site's officers and custodians",
                 "Use the certificate of a person or custodian whom the directory lists.",
             )
-        return principal
 
-    known_caller = Depends(caller)
-    _add_site(app, parts, known_caller)
-    _add_queries(app, parts, known_caller)
-    app.include_router(log_router, dependencies=[known_caller])
-    return app
-
-
-def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
-    """What is known of the site: directory, policy, cameras, boxes, quarantine, estimates."""
-
-    @app.get("/v1/status", dependencies=[known_caller])
-    def status() -> dict[str, Any]:
-        """Tell that the aggregator runs, and which directory and policy it holds."""
+    def status() -> dict[str, object]:
         return {
             "site": parts.site,
             "directory_version": parts.trust.directory.version,
@@ -130,24 +121,28 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
             "false_grants": false_grants_view(parts.desk),
         }
 
-    @app.get("/v1/directory", dependencies=[known_caller], response_class=CborResponse)
-    def directory() -> Response:
-        """Return the signed directory."""
-        return CborResponse(parts.trust.signed)
+    app.include_router(
+        site_routes(
+            parts.trust,
+            tell_status=status,
+            about_status="Tell that the aggregator runs, and which directory and policy it holds.",
+            accept=parts.trust.accept,
+            known=caller,
+            bringer=caller,
+        )
+    )
+    known_caller = Depends(caller)
+    _add_site(app, parts, known_caller)
+    _add_queries(app, parts, known_caller)
+    _add_quarantine(app, parts, callers, known_caller)
+    app.include_router(
+        log_router(parts.log, parts.witness, directory=lambda: parts.trust.directory, allow=caller)
+    )
+    return app
 
-    @app.get("/v1/admissions", dependencies=[known_caller], response_class=CborResponse)
-    def admissions() -> Response:
-        """Return the registrar's signed admissions; 404 while there are none."""
-        signed = parts.trust.signed_admissions
-        if signed is None:
-            raise Problem(404, "no-admissions", "There are no admissions", "None has come yet.")
-        return CborResponse(signed)
 
-    @app.put("/v1/directory", dependencies=[known_caller])
-    def put_directory(body: Body) -> dict[str, Any]:
-        """Take a newer signed directory, or newer admissions."""
-        changed = parts.trust.accept(body)
-        return {"changed": changed, "version": parts.trust.directory.version}
+def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
+    """What is known of the site: policy, cameras, boxes, estimates."""
 
     @app.get("/v1/policy", dependencies=[known_caller])
     def policy() -> Response:
@@ -170,21 +165,6 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         """Tell how each box is: last seen, health, clock, gaps, rejects, quarantine."""
         listed = statuses(parts.store, parts.trust.directory, clock_skew_ms=parts.clock_skew_ms)
         return [box_view(box) for box in listed]
-
-    @app.get("/v1/quarantine", dependencies=[known_caller])
-    def quarantined() -> list[dict[str, Any]]:
-        """List the messages that wait for an operator's word."""
-        return [
-            {
-                "number": item.number,
-                "topic": item.topic,
-                "reason": item.reason,
-                "detail": item.detail,
-                "received_ms": item.received_ms,
-                "bytes": item.size_bytes,
-            }
-            for item in quarantine.listed(parts.store)
-        ]
 
     @app.post("/v1/estimates", dependencies=[known_caller])
     def estimate(request: EstimateRequest) -> EstimateAnswer:
@@ -304,28 +284,46 @@ def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         """Take a signed decision on one candidate."""
         desk.decide(bytes.fromhex(query_id), body)
 
-    @app.post("/v1/quarantine/{number}/admit", status_code=204)
-    def admit(number: Number, request: Request) -> None:
+
+def _add_quarantine(app: FastAPI, parts: Parts, callers: Callers, known_caller: Any) -> None:
+    """What waits for the operator's word."""
+
+    def operator(request: Request) -> None:
+        """Let in the aggregator's operator alone."""
+        if AGGREGATOR not in callers.listed(request).duties:
+            raise Problem(
+                403,
+                "not-the-operator",
+                "Only the aggregator's operator may do this",
+                "Run it on the aggregator's machine, with the aggregator's certificate.",
+            )
+
+    the_operator = Depends(operator)
+
+    @app.get("/v1/quarantine", dependencies=[known_caller])
+    def quarantined() -> list[dict[str, Any]]:
+        """List the messages that wait for an operator's word."""
+        return [
+            {
+                "number": item.number,
+                "topic": item.topic,
+                "reason": item.reason,
+                "detail": item.detail,
+                "received_ms": item.received_ms,
+                "bytes": item.size_bytes,
+            }
+            for item in quarantine.listed(parts.store)
+        ]
+
+    @app.post("/v1/quarantine/{number}/admit", status_code=204, dependencies=[the_operator])
+    def admit(number: Number) -> None:
         """Store a quarantined message after all (the aggregator's operator only)."""
-        _require_operator(parts, request)
         parts.intake.admit(number)
 
-    @app.delete("/v1/quarantine/{number}", status_code=204)
-    def drop(number: Number, request: Request) -> None:
+    @app.delete("/v1/quarantine/{number}", status_code=204, dependencies=[the_operator])
+    def drop(number: Number) -> None:
         """Drop a quarantined message for good (the aggregator's operator only)."""
-        _require_operator(parts, request)
         quarantine.drop(parts.store, number)
-
-
-def _require_operator(parts: Parts, request: Request) -> None:
-    principal = parts.trust.directory.principals.get(peer_of(request))
-    if principal is None or AGGREGATOR not in principal.duties:
-        raise Problem(
-            403,
-            "not-the-operator",
-            "Only the aggregator's operator may do this",
-            "Run it on the aggregator's machine, with the aggregator's certificate.",
-        )
 
 
 def _expected_false(

@@ -2,22 +2,23 @@
 
 Threads: ``mqtt`` (the broker's connection), ``ingest`` (stores what comes), ``upkeep`` (receipts,
 gaps, retention), ``relay`` (day keys and the directory to the boxes), ``queries`` (grants and
-matching), ``witness`` (checkpoints between the roles), ``http`` (the interface ``/v1``),
-``integrity`` (reads the databases through, daily), and
-``signals``. Large scopes are matched in worker processes ``matcher-N``.
+matching), ``witness`` (checkpoints between the roles); the main thread serves ``/v1``, and beside
+it are those of every role (`runtime.serving`). Large scopes are matched in worker processes
+``matcher-N``.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import structlog
+from fastapi import FastAPI
 
-from aggregator.api import MAX_BODY_BYTES, Parts, create_app
+from aggregator.api import Parts, make_app
 from aggregator.config import AggregatorConfig
 from aggregator.grants import Custodians
 from aggregator.ingest.floods import Floods
@@ -43,14 +44,9 @@ from runtime.calibration import Calibration, calibrations_of
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import private_folder, read_file
-from runtime.http import Ready, peer_of, serve
-from runtime.integrity import DatabaseWatch
-from runtime.lifecycle import FolderLock, Stop, Threads, signals, wait_until_stopped
-from runtime.log_api import log_router
+from runtime.lifecycle import FolderLock, Stop
+from runtime.serving import Interface, serve_until_stopped
 from runtime.trust import Trust, read_policy
-
-_log = structlog.get_logger()
-_STOP_WITHIN_S = 15.0
 
 
 class WrongIdentity(OperationError):
@@ -204,23 +200,23 @@ class Aggregator:
         self._note_start()
         self.desk.interrupt_open_queries()
         self.trust.on_change(lambda _: self._new_directory(relay))
-        threads, ready = Threads(stop), Ready()
-        with signals(stop, on_reload=self._reload):
-            threads.start("ingest", lambda: subscriber.run(stop))
-            threads.start("upkeep", lambda: upkeep.run(stop))
-            threads.start("relay", lambda: relay.run(stop))
-            threads.start("queries", lambda: self.runner.run(stop))
-            threads.start("witness", lambda: self.witnessing.run(stop))
-            threads.start("integrity", lambda: DatabaseWatch(self._databases()).run(stop))
-            threads.start("http", lambda: self._serve(stop, ready))
-            port = _wait_ready(ready, stop)
-            if port is not None:
-                _log.info("ready", port=port, site=config.site)
-                wait_until_stopped(stop, ready=f"serving site {config.site} on port {port}")
-            threads.join(_STOP_WITHIN_S)
-        self.close()
-        _log.info("stopped", reason=stop.reason)
-        return stop.exit_code
+        with closing(self):
+            return serve_until_stopped(
+                Interface(self._app(), config.http, config.tls),
+                site=config.site,
+                name=config.name,
+                what=f"serving site {config.site}",
+                threads={
+                    "ingest": subscriber.run,
+                    "upkeep": upkeep.run,
+                    "relay": relay.run,
+                    "queries": self.runner.run,
+                    "witness": self.witnessing.run,
+                },
+                databases=self._databases(),
+                on_reload=self.trust.reload,
+                stop=stop,
+            )
 
     def close(self) -> None:
         """Close the files and end the worker processes."""
@@ -232,33 +228,24 @@ class Aggregator:
 
     # ------------------------------------------------------------------ inside
 
-    def _serve(self, stop: Stop, ready: Ready) -> None:
+    def _app(self) -> FastAPI:
         config = self._config
-        parts = Parts(
-            site=config.site,
-            store=self.store,
-            trust=self.trust,
-            policy=self.policy,
-            policy_text=read_file(config.policy, 1 << 20),
-            policy_signature=read_file(config.policy_signature, 1 << 20),
-            desk=self.desk,
-            intake=self.intake,
-            calibrations=self.calibrations,
-            default_thresholds=self._thresholds,
-            clock_skew_ms=config.limits.clock_skew_s * 1000,
-        )
-        router = log_router(
-            self.log, self.witness, directory=lambda: self.trust.directory, allow=peer_of
-        )
-        serve(
-            create_app(parts, router),
-            config.http.host,
-            config.http.port,
-            config.tls,
-            stop,
-            ready=ready,
-            max_body_bytes=MAX_BODY_BYTES,
-            limits=config.http,
+        return make_app(
+            Parts(
+                site=config.site,
+                store=self.store,
+                trust=self.trust,
+                log=self.log,
+                witness=self.witness,
+                policy=self.policy,
+                policy_text=read_file(config.policy, 1 << 20),
+                policy_signature=read_file(config.policy_signature, 1 << 20),
+                desk=self.desk,
+                intake=self.intake,
+                calibrations=self.calibrations,
+                default_thresholds=self._thresholds,
+                clock_skew_ms=config.limits.clock_skew_s * 1000,
+            )
         )
 
     def _databases(self) -> tuple[Path, ...]:
@@ -288,18 +275,6 @@ class Aggregator:
         self._note_directory()
         relay.poke()
         self.desk.changed.set()
-
-    def _reload(self) -> None:
-        self.trust.reload()
-
-
-def _wait_ready(ready: Ready, stop: Stop) -> int | None:
-    """Return the port once the interface listens; None if the process is to stop before."""
-    while not stop.is_set():
-        port = ready.poll(0.2)
-        if port is not None:
-            return port
-    return None
 
 
 def _bundle_of(config: AggregatorConfig) -> Bundle | None:

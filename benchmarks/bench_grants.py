@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks.figures import Figure
 from benchmarks.printing import print_figures, quiet_logs
 from custodian.config import CustodianConfig
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol import hpke
 from protocol.directory import (
     AGGREGATOR,

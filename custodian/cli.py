@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 from rich.table import Table
 
@@ -23,7 +22,6 @@ from runtime.clock import system_ms
 from runtime.config import load, render
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
-from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
 from runtime.terminal import out, reported, say, warn
 from runtime.tls import server_context
 
@@ -32,7 +30,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Hold a share of the day's keys and release what approved queries cover.",
 )
-_log = structlog.get_logger()
 
 _Config = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="The custodian's custodian.toml.")
@@ -90,59 +87,15 @@ def serve(
             _check(settings, passphrase)
             say(f"{config} is in order")
             return
+        # Imported here: FastAPI takes longest to load, and `--help` does not need it.
+        from custodian.service import run  # noqa: PLC0415
+
         code = run(settings, passphrase)
     raise typer.Exit(code)
 
 
-def run(settings: CustodianConfig, passphrase: bytes) -> int:
-    """Serve until a signal; return the exit code."""
-    # Imported here: FastAPI takes longest to load, and `--help` does not need it.
-    from custodian.api import make_app  # noqa: PLC0415
-    from custodian.service import Custodian  # noqa: PLC0415
-    from runtime.http import HttpError, Ready, serve  # noqa: PLC0415
-    from runtime.integrity import DatabaseWatch  # noqa: PLC0415
-
-    stop = Stop()
-    threads = Threads(stop)
-    ready = Ready()
-    custodian = Custodian(settings, passphrase)
-
-    def watch() -> None:
-        while not stop.is_set():
-            try:
-                port = ready.wait(0.5)
-            except HttpError:
-                continue
-            _log.info("ready", name=settings.name, host=settings.http.host, port=port)
-            wait_until_stopped(stop, ready=f"custodian {settings.name} on port {port}")
-
-    try:
-        with signals(stop, on_reload=custodian.reload):
-            threads.start("rounds", lambda: custodian.keep_going_round(stop))
-            threads.start("integrity", lambda: DatabaseWatch(custodian.databases).run(stop))
-            threads.start("watchdog", watch)
-            try:
-                serve(
-                    make_app(custodian),
-                    settings.http.host,
-                    settings.http.port,
-                    settings.tls,
-                    stop,
-                    ready=ready,
-                    max_body_bytes=settings.limits.max_request_bytes,
-                    limits=settings.http,
-                )
-            finally:
-                stop.set("serving has ended")
-                threads.join(10)
-    finally:
-        custodian.close()
-    _log.info("stopped", reason=stop.reason)
-    return stop.exit_code
-
-
 def _check(settings: CustodianConfig, passphrase: bytes) -> None:
-    from custodian.service import read_identity  # noqa: PLC0415
+    from custodian.custodian import read_identity  # noqa: PLC0415
 
     key = read_identity(settings.identity, settings.name, passphrase)
     server_context(settings.tls)

@@ -118,6 +118,11 @@ class Trust:
             return self._site
 
     @property
+    def directory(self) -> Directory:
+        """The directory that counts now."""
+        return self.site.directory
+
+    @property
     def signed(self) -> bytes:
         """The directory in force, as the authority signed it."""
         return self._trust.signed

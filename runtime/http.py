@@ -94,10 +94,6 @@ class Ready:
         self._port = port
         self._event.set()
 
-    def poll(self, timeout_s: float) -> int | None:
-        """Return the port if the server listens within ``timeout_s``, else None."""
-        return self._port if self._event.wait(timeout_s) else None
-
     def wait(self, timeout_s: float) -> int:
         """Return the port once the server listens.
 

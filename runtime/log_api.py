@@ -26,6 +26,7 @@ from protocol.signing import VerifyKey
 from protocol.textformats import parse_json
 from runtime.auditlog import AuditLog, Witness
 from runtime.http import CborResponse, cbor_body
+from runtime.role_api import Allow, checked
 
 MAX_ENTRIES = 1000
 MAX_ENTRIES_BYTES = 4 << 20
@@ -35,7 +36,6 @@ MAX_PROOF = 65_536
 _LINE = re.compile(r"— ([^\s+\n]{1,200}) [A-Za-z0-9+/=]{1,200}\n?")
 _log = structlog.get_logger()
 
-Allow = Callable[[Request], object]
 _Index = Annotated[int, Query(ge=0, le=2**62)]
 _MaybeSize = Annotated[int | None, Query(ge=0, le=2**62)]
 
@@ -141,7 +141,7 @@ def log_router(
         time_s: gives the time for cosignatures.
         on_cosigned: told who has cosigned this log, and at which time (seconds) by its own word.
     """
-    router = APIRouter(prefix="/v1", tags=["audit log"], dependencies=[Depends(_checked(allow))])
+    router = APIRouter(prefix="/v1", tags=["audit log"], dependencies=[Depends(checked(allow))])
 
     @router.get("/log/checkpoint", response_class=PlainTextResponse)
     def checkpoint(size: _MaybeSize = None) -> PlainTextResponse:
@@ -211,13 +211,6 @@ def log_router(
         return PlainTextResponse(line)
 
     return router
-
-
-def _checked(allow: Allow) -> Callable[[Request], None]:
-    def check(request: Request) -> None:
-        allow(request)
-
-    return check
 
 
 def _page(entries: list[bytes]) -> list[bytes]:

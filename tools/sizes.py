@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "locks"
 LOADED = {
     "aggregator": ("aggregator.cli", "aggregator.service", "aggregator.matching.pool"),
-    "custodian": ("custodian.cli", "custodian.service", "custodian.api"),
+    "custodian": ("custodian.cli", "custodian.service"),
     "edge": ("edge_agent.cli", "edge_agent.agent", "provisioning.box.updates.update_cli"),
     "office": ("provisioning.authority.site_cli", "provisioning.fleet.release_cli"),
     "officer": ("officers.query_cli", "officers.trace_cli", "edge_agent.enrol"),

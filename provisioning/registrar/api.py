@@ -13,38 +13,45 @@ from fastapi import FastAPI, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
-from protocol.directory import BOX
 from protocol.encoding import decode_base64
 from protocol.errors import MalformedMessage
 from provisioning.formats import est
 from provisioning.formats.errors import ClaimUnknown, EnrolmentRefused, RequestInvalid
 from provisioning.registrar.registrar import Registrar
-from runtime.errors import OperationError
-from runtime.http import (
-    CborResponse,
-    Problem,
-    cbor_body,
-    install_problem_handlers,
-    peer_of,
-)
+from runtime.http import CborResponse, Problem, peer_of
 from runtime.problems import problem_response, problem_type
+from runtime.role_api import Callers, role_app, site_routes
 
 _log = structlog.get_logger()
 
 
 def make_app(registrar: Registrar) -> FastAPI:
     """Return the application."""
-    app = FastAPI(
-        title="Sealtrace enrolment service",
+    app = role_app(
+        "enrolment",
+        "enrolment service",
         description="Lets claimed boxes in, renews their certificates, tells them what to do.",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/v1/openapi.json",
     )
-    install_problem_handlers(app)
+    callers = Callers(lambda: registrar.directory, boxes=True)
+    app.include_router(
+        site_routes(
+            registrar.trust,
+            tell_status=registrar.status,
+            about_status="How many boxes were claimed, admitted and revoked; the versions in"
+            " force.",
+            accept=registrar.trust.accept,
+            known=callers.listed,
+            bringer=callers.listed,
+        )
+    )
     _add_errors(app)
     _add_est(app, registrar)
-    _add_boxes(app, registrar)
+
+    @app.get("/v1/box/configuration")
+    def configuration(request: Request) -> CborResponse:
+        """The calling box's configuration, signed by the registrar (CBOR)."""
+        return CborResponse(registrar.configuration(peer_of(request, boxes=True)))
+
     return app
 
 
@@ -58,13 +65,6 @@ def _add_errors(app: FastAPI) -> None:
         if error.status == 401:
             response.headers["www-authenticate"] = 'Basic realm="enrolment claim"'
         return response
-
-    @app.exception_handler(OperationError)
-    async def on_operation_error(request: Request, error: OperationError) -> JSONResponse:
-        _log.error("request_failed", path=request.url.path, reason=str(error))
-        return problem_response(
-            Problem(503, "enrolment-unable", "The enrolment service cannot do that now", str(error))
-        )
 
 
 def _add_est(app: FastAPI, registrar: Registrar) -> None:
@@ -97,52 +97,6 @@ def _add_est(app: FastAPI, registrar: Registrar) -> None:
         body, proof = await _request_body(request), _proof(sealtrace_identity)
         certificate = await run_in_threadpool(registrar.renew, box, fingerprint, body, proof)
         return _certificates(est.certs_only([certificate]))
-
-
-def _add_boxes(app: FastAPI, registrar: Registrar) -> None:
-    @app.get("/v1/box/configuration")
-    def configuration(request: Request) -> CborResponse:
-        """The calling box's configuration, signed by the registrar (CBOR)."""
-        return CborResponse(registrar.configuration(peer_of(request, boxes=True)))
-
-    @app.get("/v1/admissions")
-    def admissions(request: Request) -> CborResponse:
-        """The registrar's signed admissions (CBOR); 404 while no box was admitted or revoked."""
-        _listed(request)
-        registrar.sync()
-        data = registrar.trust.signed_admissions
-        if data is None:
-            raise Problem(404, "no-admissions", "No box was admitted or revoked here yet")
-        return CborResponse(data)
-
-    @app.put("/v1/directory")
-    async def put_directory(request: Request) -> dict[str, object]:
-        """Take in a newer directory signed by the site's authority (CBOR), whoever brings it."""
-        _listed(request)
-        changed = await run_in_threadpool(registrar.trust.accept, await cbor_body(request))
-        return {"version": registrar.trust.directory.version, "changed": changed}
-
-    @app.get("/v1/status")
-    def status(request: Request) -> dict[str, object]:
-        """How many boxes were claimed, admitted and revoked; the versions in force."""
-        _listed(request)
-        boxes = registrar.store.boxes()
-        return {
-            "site": registrar.config.site,
-            "directory_version": registrar.directory.version,
-            "admissions_version": registrar.trust.admissions_version,
-            "boxes": len(boxes),
-            "waiting": sum(registrar.store.open_claim(box.name) is not None for box in boxes),
-            "revoked": len(registrar.store.revocations()),
-        }
-
-    def _listed(request: Request) -> None:
-        name = peer_of(request, boxes=True)
-        principal = registrar.directory.principals.get(name)
-        if principal is not None and principal.duties != {BOX}:
-            peer_of(request)
-        if principal is None or principal.revoked_at_ms is not None:
-            raise Problem(403, "not-listed", "The directory lists no such principal in force", name)
 
 
 def _credentials(request: Request) -> tuple[str, bytes]:

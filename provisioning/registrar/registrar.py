@@ -113,6 +113,18 @@ class Registrar:
         self.sync()
         return self.trust.directory
 
+    def status(self) -> dict[str, object]:
+        """Return what `sealtrace enrolment status` shows."""
+        boxes = self.store.boxes()
+        return {
+            "site": self.config.site,
+            "directory_version": self.directory.version,
+            "admissions_version": self.trust.admissions_version,
+            "boxes": len(boxes),
+            "waiting": sum(self.store.open_claim(box.name) is not None for box in boxes),
+            "revoked": len(self.store.revocations()),
+        }
+
     def sync(self) -> None:
         """Take in what others have signed: a command beside the service, the site's authority."""
         self._read_installed()

@@ -10,7 +10,7 @@ from custodian_site import CHEAP, PASSPHRASE, Make, Time, close, write_config
 from throwaway_ca import ThrowawayCa
 
 from custodian.config import CustodianConfig
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from runtime.config import load
 
 

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from custodian.clock import LARGEST_LAG_MS, Clock, confirm
+from custodian.custodian import Custodian
 from custodian.destruction import GRACE_MS
-from custodian.service import Custodian
 from custodian.store import Store
 from protocol.errors import QueryExpired
 from protocol.policy import sign_policy

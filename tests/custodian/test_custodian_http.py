@@ -23,7 +23,7 @@ from hostile_cbor import shared_references, within
 from throwaway_ca import ThrowawayCa
 
 from custodian.api import RateLimit, make_app
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol.auditlog import cosign, origin_of, parse_checkpoint, verify_checkpoint
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.query import Withdrawal

@@ -29,7 +29,7 @@ from typer.testing import CliRunner
 
 from custodian.cli import app
 from custodian.config import CustodianConfig
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol.policy import sign_policy
 from protocol.signing import SigningKey
 from runtime.clock import MachineClocks
@@ -143,7 +143,7 @@ import os, signal, sys
 from pathlib import Path
 import custodian.grants
 from custodian.config import CustodianConfig
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from runtime.clock import MachineClocks
 from runtime.config import load
 

@@ -22,9 +22,9 @@ from hostile_cbor import BOMBS, within
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from custodian.custodian import Custodian
 from custodian.errors import GrantFailed
 from custodian.grants import Granter
-from custodian.service import Custodian
 from protocol import errors
 from protocol.encoding import decode, encode
 from protocol.errors import ProtocolError

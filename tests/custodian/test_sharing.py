@@ -8,7 +8,7 @@ import protocol_samples as s
 import pytest
 from custodian_site import DAY_MS, Asked, Make, Time, approved, make_announcement, read_grant
 
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol import hpke
 from protocol.directory import CUSTODIAN, Directory
 from protocol.epoch import SealedShare, share_context

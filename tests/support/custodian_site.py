@@ -10,7 +10,7 @@ from pathlib import Path
 import protocol_samples as s
 from throwaway_ca import ThrowawayCa
 
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol import hpke
 from protocol.auditlog import Entry
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys

@@ -19,22 +19,23 @@ from fastapi import FastAPI
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
-from aggregator.api import MAX_BODY_BYTES, Parts, create_app
+from aggregator.api import Parts
+from aggregator.api import make_app as make_aggregator_app
 from aggregator.config import AggregatorConfig
 from aggregator.service import Aggregator
 from custodian.api import make_app
 from custodian.config import CustodianConfig
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol import hpke
 from protocol.directory import Directory
 from protocol.policy import sign_policy
 from protocol.results import Candidate
 from protocol.templates import SubjectFile, Template
 from runtime.config import TlsConfig, load
-from runtime.http import Ready, peer_of, serve
+from runtime.http import Ready, serve
 from runtime.keyfiles import write_secret
 from runtime.lifecycle import Stop
-from runtime.log_api import log_router
+from runtime.serving import MAX_BODY_BYTES
 
 PASSPHRASE = "four words make one"
 DOWN = "c3"
@@ -162,6 +163,8 @@ class OfficerSite:
             site=s.SITE,
             store=made.store,
             trust=made.trust,
+            log=made.log,
+            witness=made.witness,
             policy=made.policy,
             policy_text=s.POLICY_TEXT,
             policy_signature=(folder / "policy.toml.sig").read_bytes(),
@@ -171,10 +174,7 @@ class OfficerSite:
             default_thresholds=self.thresholds,
             clock_skew_ms=120_000,
         )
-        router = log_router(
-            made.log, made.witness, directory=lambda: made.trust.directory, allow=peer_of
-        )
-        self._serve(create_app(parts, router), "aggregator", tls)
+        self._serve(make_aggregator_app(parts), "aggregator", tls)
         return made
 
     def _start_custodian(self, name: str) -> Custodian:

@@ -12,7 +12,7 @@ from typing import Any
 
 from aggregator.store import Store
 from custodian.config import CustodianConfig
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol.directory import Directory, open_directory
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.grant import EpochKeys, Scope, combine, release
