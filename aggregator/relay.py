@@ -17,10 +17,11 @@ from protocol.errors import MalformedMessage
 from protocol.names import admissions_topic, day_keys_topic, directory_topic
 from protocol.signing import Signed
 from runtime.config import TlsConfig
-from runtime.errors import OperationError, explained
-from runtime.http import client, raise_for_problem
+from runtime.errors import explained
+from runtime.http import raise_for_problem
 from runtime.lifecycle import Stop
 from runtime.mqtt import MqttError, Session
+from runtime.peers import client_of
 from runtime.trust import Trust
 
 _log = structlog.get_logger()
@@ -135,9 +136,7 @@ class Relay:
         return keys.issued_at_ms
 
     def _fetch(self, custodian: Principal) -> bytes:
-        if custodian.url is None:
-            raise OperationError(f"the directory gives no address for '{custodian.name}'")
-        with client(custodian.url, self._tls, _TIMEOUT_S) as http:
+        with client_of(custodian, self._tls, _TIMEOUT_S) as http:
             return raise_for_problem(http.get("/v1/day-keys")).content
 
 

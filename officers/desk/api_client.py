@@ -1,4 +1,4 @@
-"""Call the aggregator's ``/v1`` as an officer, and hand withdrawals to the custodians directly.
+"""Call the aggregator's ``/v1`` as an officer.
 
 What comes back is the aggregator's word. What matters is signed: callers verify the query
 (`case`), the matcher key (`filing`) and the decisions (`results`) themselves.
@@ -6,8 +6,7 @@ What comes back is the aggregator's word. What matters is signed: callers verify
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Annotated, Any, Self, TypeVar
@@ -15,7 +14,6 @@ from typing import Annotated, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from protocol.directory import Principal
 from protocol.encoding import decode
 from protocol.results import CANDIDATE_ID_BYTES
 from protocol.textformats import parse_json
@@ -24,7 +22,6 @@ from runtime.errors import OperationError
 from runtime.http import CBOR, client, raise_for_problem
 
 _TIMEOUT_S = 30.0
-_CUSTODIAN_TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 256 << 20  # results, lists of boxes and cameras of a whole city
 _MAX_RESULTS_BYTES = 1 << 30
 ENDED = frozenset({"complete", "withdrawn", "expired", "failed"})
@@ -110,14 +107,6 @@ class StoredResult:
     candidate_id: bytes
     sealed: bytes
     decision: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of telling one custodian; ``problem`` is empty when it knows."""
-
-    name: str
-    problem: str = ""
 
 
 class AggregatorClient:
@@ -234,27 +223,6 @@ class AggregatorClient:
     def _send(self, method: str, path: str, content: bytes) -> httpx.Response:
         headers = {"content-type": CBOR}
         return raise_for_problem(self._http.request(method, path, content=content, headers=headers))
-
-
-def tell_custodians(
-    custodians: Iterable[Principal], withdrawal: bytes, tls: TlsConfig | None
-) -> list[Delivery]:
-    """Hand a signed withdrawal to every custodian at once; one entry each, in their order."""
-    listed = list(custodians)
-    with ThreadPoolExecutor(len(listed) or 1, thread_name_prefix="withdraw") as pool:
-        return list(pool.map(lambda custodian: _tell(custodian, withdrawal, tls), listed))
-
-
-def _tell(custodian: Principal, withdrawal: bytes, tls: TlsConfig | None) -> Delivery:
-    if custodian.url is None:
-        return Delivery(custodian.name, "the directory gives no address for it")
-    try:
-        with client(custodian.url, tls, _CUSTODIAN_TIMEOUT_S) as http:
-            headers = {"content-type": CBOR}
-            raise_for_problem(http.post("/v1/withdrawals", content=withdrawal, headers=headers))
-    except OperationError as error:
-        return Delivery(custodian.name, str(error))
-    return Delivery(custodian.name)
 
 
 def _stored(item: object) -> StoredResult:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from officers.desk.api_client import AggregatorClient, Delivery, tell_custodians
+from officers.desk.api_client import AggregatorClient
 from officers.desk.case import Case, open_case
 from officers.desk.facts import Fact
 from officers.desk.moments import local_text
@@ -21,6 +21,7 @@ from protocol.signing import SigningKey
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.http import ProblemError
+from runtime.peers import News, Told, tell_all
 
 AGGREGATOR_LABEL = "aggregator"
 _MAX_REASON = 2000
@@ -58,7 +59,7 @@ class Outcome:
     says what it comes to then.
     """
 
-    deliveries: tuple[Delivery, ...]
+    deliveries: tuple[Told, ...]
     closed: bool
     effect: str
 
@@ -135,7 +136,7 @@ def withdraw(officer: Officer, found: Withdrawable, reason: str, key: SigningKey
         officer.require(APPROVER)
     signed = Withdrawal(case.digest, words, system_ms()).sign(key).to_bytes()
     custodians = officer.custodians()
-    told = tell_custodians(custodians, signed, officer.tls)
+    told = tell_all(custodians, News.of_withdrawal(signed), officer.tls)
     have = sum(not delivery.problem for delivery in told)
     closed = len(custodians) - have < officer.directory.threshold
     return Outcome((_tell_aggregator(officer, case, signed), *told), closed, _effect(found))
@@ -150,12 +151,12 @@ def _effect(found: Withdrawable) -> str:
     )
 
 
-def _tell_aggregator(officer: Officer, case: Case, signed: bytes) -> Delivery:
+def _tell_aggregator(officer: Officer, case: Case, signed: bytes) -> Told:
     try:
         with AggregatorClient(officer.aggregator_url(), officer.tls) as client:
             client.withdraw(case.id, signed)
     except ProblemError as error:
-        return Delivery(AGGREGATOR_LABEL, f"refuses: {error}")
+        return Told(AGGREGATOR_LABEL, f"refuses: {error}")
     except OperationError as error:
-        return Delivery(AGGREGATOR_LABEL, str(error))
-    return Delivery(AGGREGATOR_LABEL)
+        return Told(AGGREGATOR_LABEL, str(error))
+    return Told(AGGREGATOR_LABEL)

@@ -16,10 +16,11 @@ from provisioning.formats.claimfile import ClaimFile
 from provisioning.formats.options import PassphraseFile, reported, split_camera
 from provisioning.formats.plan import CameraPlan
 from provisioning.registrar import office
-from provisioning.registrar.publish import Told, publish_now
+from provisioning.registrar.publish import publish_now
 from provisioning.registrar.registrar import Registrar
 from runtime.errors import OperationError
 from runtime.fsio import read_file
+from runtime.peers import Told
 from runtime.terminal import DryRun, say
 
 app = typer.Typer()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +11,16 @@ from protocol.directory import AGGREGATOR, CUSTODIAN, REGISTRAR, Directory, Prin
 from provisioning.formats.opened import Site, SiteError
 from runtime import http
 from runtime.config import TlsConfig
-from runtime.errors import explained
 from runtime.fsio import read_file
 from runtime.officer import OFFICER_ENVIRONMENT, load_officer
+from runtime.peers import News, Told, tell_all, with_address
 
 _MAX_BYTES = 64 << 20
 _TIMEOUT_S = 10.0
 _MAX_BOXES_BYTES = 64 << 20
-_AT_ONCE = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Pushed:
-    """What became of telling one principal; ``problem`` is empty when it has the directory."""
-
-    name: str
-    url: str
-    problem: str = ""
-
-
-def push_directory(site: Site, tls: TlsConfig) -> list[Pushed]:
+def push_directory(site: Site, tls: TlsConfig) -> list[Told]:
     """Hand the site's newest directory to every custodian and the aggregator in force.
 
     Args:
@@ -44,9 +32,8 @@ def push_directory(site: Site, tls: TlsConfig) -> list[Pushed]:
     Raises:
         FileProblem: the directory cannot be read.
     """
-    body = read_file(site.paths.directory, _MAX_BYTES)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="push") as pool:
-        return list(pool.map(lambda service: _push(service, body, tls), services(site)))
+    news = News.of_directory(read_file(site.paths.directory, _MAX_BYTES))
+    return tell_all(services(site), news, tls)
 
 
 def services(site: Site) -> list[Principal]:
@@ -57,8 +44,7 @@ def services(site: Site) -> list[Principal]:
     duties = [CUSTODIAN, AGGREGATOR]
     if not site.paths.enrolment.exists():
         duties.append(REGISTRAR)
-    found = [principal for duty in duties for principal in site.directory.with_duty(duty)]
-    return [principal for principal in found if principal.url]
+    return with_address(site.directory, *duties)
 
 
 def aggregator_boxes(
@@ -69,8 +55,8 @@ def aggregator_boxes(
     Raises:
         OperationError: it cannot be reached, or refuses.
     """
-    found = [service.url for service in directory.with_duty(AGGREGATOR) if service.url]
-    url = url or (found[0] if found else None)
+    found = with_address(directory, AGGREGATOR)
+    url = url or (found[0].url if found else None)
     if not url:
         raise SiteError("the site has no aggregator in force")
     with http.client(url, tls, _TIMEOUT_S, max_answer_bytes=_MAX_BOXES_BYTES) as client:
@@ -111,14 +97,3 @@ def _tls_of(officer: Path | None) -> TlsConfig:
     if config.tls is None:
         raise SiteError(f"the officer.toml of '{config.name}' has no [tls] section; give another")
     return config.tls
-
-
-def _push(service: Principal, body: bytes, tls: TlsConfig) -> Pushed:
-    url = service.url or ""
-    try:
-        with http.client(url, tls, _TIMEOUT_S) as client:
-            answer = client.put("/v1/directory", content=body, headers={"content-type": http.CBOR})
-            http.raise_for_problem(answer)
-    except Exception as error:  # whatever one party sends, the others are told
-        return Pushed(service.name, url, explained(error))
-    return Pushed(service.name, url)

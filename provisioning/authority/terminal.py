@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from provisioning.authority.consequences import Consequence, Weight
-from provisioning.authority.push import Pushed
+from runtime.peers import Told
 from runtime.terminal import note, say, warn
 
 
@@ -39,7 +39,7 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{seconds} s ago"
 
 
-def show_pushed(results: list[Pushed], version: int, folder: Path) -> bool:
+def show_pushed(results: list[Told], version: int, folder: Path) -> bool:
     """Say who has the directory now, and what to do about the rest; tell whether all have it."""
     missed = [result for result in results if result.problem]
     for result in results:

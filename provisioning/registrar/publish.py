@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,53 +16,23 @@ from provisioning.registrar import mosquitto
 from provisioning.registrar.broker_rights import Rights
 from provisioning.registrar.config import BrokerSection, EnrolmentConfig
 from provisioning.registrar.registrar import Registrar
-from runtime import http
 from runtime.config import TlsConfig
 from runtime.errors import OperationError, explained
 from runtime.fsio import private_folder, read_file
 from runtime.lifecycle import Stop
+from runtime.peers import News, Told, tell_all, with_address
 
 _TIMEOUT_S = 5.0
 _PUSH_TIMEOUT_S = 20.0
-_AT_ONCE = 16
 _POLL_S = 0.5
 _BACKOFF_S = (1.0, 10.0)
 _MAX_BYTES = 64 << 20
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What became of telling one party; ``problem`` is empty when it knows the newest.
-
-    Args:
-        again: whether trying again may help; else somebody has to do what ``problem`` says.
-    """
-
-    name: str
-    problem: str = ""
-    again: bool = True
-
-
 def services(directory: Directory) -> list[Principal]:
     """Return the custodians and the aggregator in force that have an address."""
-    found = [*directory.with_duty(CUSTODIAN), *directory.with_duty(AGGREGATOR)]
-    return [principal for principal in found if principal.url]
-
-
-def tell(service: Principal, documents: tuple[bytes, ...], tls: TlsConfig) -> Told:
-    """Hand signed documents to one service: the directory first, which names the registrar."""
-    try:
-        with http.client(service.url or "", tls, _TIMEOUT_S) as client:
-            for document in documents:
-                answer = client.put(
-                    "/v1/directory", content=document, headers={"content-type": http.CBOR}
-                )
-                if answer.status_code != 409:  # it has a newer one: as good
-                    http.raise_for_problem(answer)
-    except Exception as error:  # whatever one party sends, the others are told
-        return Told(service.name, explained(error))
-    return Told(service.name)
+    return with_address(directory, CUSTODIAN, AGGREGATOR)
 
 
 def documents_of(registrar: Registrar) -> tuple[bytes, ...]:
@@ -140,10 +109,14 @@ def _write_lists(registrar: Registrar, folder: Path, broker: BrokerSection) -> b
 def publish_now(registrar: Registrar) -> list[Told]:
     """Tell everybody once; used by commands, while the service goes on until all have it."""
     documents = documents_of(registrar)
-    found = services(registrar.directory)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tell") as pool:
-        told = list(pool.map(lambda one: tell(one, documents, registrar.config.tls), found))
+    told = _tell(services(registrar.directory), documents, registrar.config.tls)
     return [write_broker(registrar), *told]
+
+
+def _tell(found: Iterable[Principal], documents: tuple[bytes, ...], tls: TlsConfig) -> list[Told]:
+    """Hand signed documents to services: the directory first, which names the registrar."""
+    news = News.of_directory(*documents, newer_will_do=True)
+    return tell_all(found, news, tls, timeout_s=_TIMEOUT_S)
 
 
 @dataclass(slots=True)
@@ -172,18 +145,17 @@ class Publisher:
 
     def run(self, stop: Stop) -> None:
         """Publish until ``stop``; the body of the thread ``publish``."""
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="tell") as pool:
-            while not stop.is_set():
-                try:
-                    self.step(pool)
-                except (OperationError, OSError, RuntimeError) as error:
-                    # No descriptor, thread or disk: nothing is lost by telling them a little later.
-                    _log.error("not_published", reason=explained(error))
-                    stop.wait(_BACKOFF_S[0])
-                stop.wait(_POLL_S)
+        while not stop.is_set():
+            try:
+                self.step()
+            except (OperationError, OSError, RuntimeError) as error:
+                # No descriptor, thread or disk: nothing is lost by telling them a little later.
+                _log.error("not_published", reason=explained(error))
+                stop.wait(_BACKOFF_S[0])
+            stop.wait(_POLL_S)
 
-    def step(self, pool: ThreadPoolExecutor) -> bool:
-        """Tell whoever lacks the newest and is due; return whether everybody has it."""
+    def step(self) -> None:
+        """Tell whoever lacks the newest and is due."""
         registrar = self._registrar
         documents = documents_of(registrar)
         if self._broker.next_s <= time.monotonic():
@@ -197,10 +169,8 @@ class Publisher:
             target = self._targets.setdefault(name, _Target())
             if target.has != documents and target.next_s <= now_s:
                 due.append(service)
-        tls = registrar.config.tls
-        for told in pool.map(lambda one: tell(one, documents, tls), due):
+        for told in _tell(due, documents, registrar.config.tls):
             self._note(self._targets[told.name], told, documents)
-        return all(target.has == documents for target in self._targets.values())
 
     def _tell_broker(self, documents: tuple[bytes, ...]) -> None:
         broker = self._broker
@@ -229,6 +199,3 @@ class Publisher:
             directory=self._registrar.trust.directory.version,
             admissions=self._registrar.trust.admissions_version,
         )
-
-
-__all__ = ["Publisher", "Told", "publish_now", "write_broker"]

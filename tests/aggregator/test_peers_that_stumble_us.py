@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -13,10 +12,8 @@ import protocol_samples as s
 import pytest
 from structlog.testing import capture_logs
 
-import aggregator.relay
 import aggregator.witnessing
-import provisioning.authority.push
-import provisioning.registrar.publish
+import runtime.peers
 from aggregator.asking import Panel, Patience
 from aggregator.relay import Relay
 from aggregator.witnessing import Witnessing
@@ -25,6 +22,7 @@ from protocol.daykeys import DayKeys
 from protocol.directory import CUSTODIAN, Principal
 from runtime.auditlog import AuditLog, Witness
 from runtime.config import TlsConfig
+from runtime.peers import News, tell_all
 from runtime.trust import Trust
 
 NO_TLS: Any = None
@@ -81,7 +79,7 @@ class Board:
 def test_day_keys_of_the_others_are_relayed(
     trust: Trust, monkeypatch: pytest.MonkeyPatch, asked: list[str]
 ) -> None:
-    serve(monkeypatch, aggregator.relay, asked)
+    serve(monkeypatch, runtime.peers, asked)
     board: Any = Board()
     relay = Relay(site=s.SITE, trust=trust, session=board, tls=None, poll_s=1.0)
     with capture_logs() as logged:
@@ -114,22 +112,35 @@ def test_a_round_of_witnessing_goes_on_to_the_others(
     assert "LookupError: unknown encoding" in {entry.get("reason") for entry in logged}
 
 
-@pytest.mark.parametrize("module", [provisioning.registrar.publish, provisioning.authority.push])
+@pytest.mark.parametrize("newer_will_do", [True, False], ids=["registrar", "authority"])
 def test_everybody_else_is_told_of_a_new_directory(
-    module: ModuleType, monkeypatch: pytest.MonkeyPatch, asked: list[str]
+    newer_will_do: bool, monkeypatch: pytest.MonkeyPatch, asked: list[str]
 ) -> None:
-    serve(monkeypatch, module.http, asked)
+    serve(monkeypatch, runtime.peers, asked)
     key = s.signing_key("c1").verify_key
     c1 = Principal("c1", frozenset({CUSTODIAN}), key, url="https://c1.test")
     c2 = Principal("c2", frozenset({CUSTODIAN}), key, url="https://c2.test")
     tls: TlsConfig = NO_TLS
-    told = [
-        module.tell(one, (b"document",), tls)
-        if module is provisioning.registrar.publish
-        else module._push(one, b"document", tls)
-        for one in (c1, c2)
-    ]
+    news = News.of_directory(b"document", newer_will_do=newer_will_do)
+    told = tell_all((c1, c2), news, tls)
     assert [one.problem for one in told] == ["LookupError: unknown encoding", ""]
+
+
+def test_everybody_else_is_told_of_a_withdrawal(
+    monkeypatch: pytest.MonkeyPatch, asked: list[str]
+) -> None:
+    serve(monkeypatch, runtime.peers, asked)
+    key = s.signing_key("c1").verify_key
+    listed = [
+        Principal(name, frozenset({CUSTODIAN}), key, url=url)
+        for name, url in (("c1", "https://c1.test"), ("c2", None), ("c3", "https://c3.test"))
+    ]
+    told = tell_all(listed, News.of_withdrawal(b"signed"), NO_TLS)
+    assert [(one.name, one.problem) for one in told] == [
+        ("c1", "LookupError: unknown encoding"),
+        ("c2", "the directory gives no address for 'c2'"),
+        ("c3", ""),
+    ]
 
 
 def test_an_ask_that_raises_costs_no_other_answer() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -210,16 +209,15 @@ def test_lists_reach_a_broker_on_another_machine_by_a_command(
     site.claim()
     site.registrar.revoke("box-7")
     publisher = Publisher(site.registrar)
-    with ThreadPoolExecutor(4) as pool:
-        publisher.step(pool)
-        assert not (there / "acl").exists()
-        there.mkdir()
+    publisher.step()
+    assert not (there / "acl").exists()
+    there.mkdir()
 
-        def arrived() -> bool:
-            publisher.step(pool)
-            return (there / "acl").exists()
+    def arrived() -> bool:
+        publisher.step()
+        return (there / "acl").exists()
 
-        wait_for(arrived, "the lists to be pushed")
+    wait_for(arrived, "the lists to be pushed")
     assert "user box-7\ntopic deny st/v1/" in (there / "acl").read_text()
     assert b"BEGIN X509 CRL" in (there / "certs" / "crl.pem").read_bytes()
     broker, *_ = publish_now(site.registrar)
