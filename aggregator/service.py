@@ -38,7 +38,7 @@ from protocol.auditlog import origin_of
 from protocol.directory import AGGREGATOR
 from protocol.policy import Policy
 from protocol.signing import SigningKey
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.bundle import Bundle, load_bundle
 from runtime.calibration import Calibration, calibrations_of
 from runtime.clock import system_ms
@@ -47,6 +47,7 @@ from runtime.fsio import private_folder, read_file
 from runtime.lifecycle import FolderLock, Stop
 from runtime.serving import Interface, serve_until_stopped
 from runtime.trust import Trust, read_policy
+from runtime.witness import Witness
 
 
 class WrongIdentity(OperationError):

@@ -19,7 +19,7 @@ from protocol.auditlog import origin_of, parse_checkpoint
 from protocol.directory import CUSTODIAN
 from protocol.errors import LogInconsistent, MalformedMessage
 from protocol.textformats import parse_json
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.config import TlsConfig
 from runtime.errors import explained
 from runtime.http import CBOR, ProblemError, client, raise_for_problem
@@ -31,6 +31,7 @@ from runtime.log_api import (
     witness_checkpoint,
 )
 from runtime.trust import Trust
+from runtime.witness import Witness
 
 _log = structlog.get_logger()
 INTERVAL_S, RETRY_S, SETTLE_S = 60.0, 5.0, 1.0

@@ -22,12 +22,13 @@ from protocol.directory import AUTHORITY
 from protocol.errors import MalformedMessage
 from protocol.names import EPOCH_MS
 from protocol.signing import SigningKey
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.clock import MachineClocks
 from runtime.errors import OperationError
 from runtime.fsio import private_folder
 from runtime.keyfiles import DEFAULT_COST, Cost, is_sealed, read_secret
 from runtime.lifecycle import FolderLock, Stop
+from runtime.witness import Witness
 
 IDENTITY = "identity"
 _log = structlog.get_logger()

@@ -24,9 +24,10 @@ from protocol.encoding import Fields, decode, encode
 from protocol.errors import CheckpointInvalid, LogInconsistent, MalformedMessage, UnknownSigner
 from protocol.signing import VerifyKey
 from protocol.textformats import parse_json
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.http import CborResponse, cbor_body
 from runtime.role_api import Allow, checked
+from runtime.witness import Witness
 
 MAX_ENTRIES = 1000
 MAX_ENTRIES_BYTES = 4 << 20

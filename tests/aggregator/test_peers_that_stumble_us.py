@@ -20,10 +20,11 @@ from aggregator.witnessing import Witnessing
 from protocol.auditlog import origin_of
 from protocol.daykeys import DayKeys
 from protocol.directory import CUSTODIAN, Principal
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.config import TlsConfig
 from runtime.peers import News, tell_all
 from runtime.trust import Trust
+from runtime.witness import Witness
 
 NO_TLS: Any = None
 

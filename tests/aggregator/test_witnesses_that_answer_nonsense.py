@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from aggregator.witnessing import Witnessing, _Remote
 from protocol.auditlog import Checkpoint, origin_of, root_of, sign_checkpoint
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.trust import Trust
+from runtime.witness import Witness
 
 OURS, C1 = origin_of(s.SITE, "aggregator"), origin_of(s.SITE, "c1")
 HONEST = {"/v1/witness GET": '{"size": 0}', "/v1/log/consistency GET": "null"}

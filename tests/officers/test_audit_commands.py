@@ -31,12 +31,13 @@ from protocol.findings import Finding, FindingKind, Severity
 from protocol.names import CameraAddress
 from protocol.policy import sign_policy
 from protocol.signing import SigningKey
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.clock import system_ms
 from runtime.http import CborResponse, Problem, Ready, install_problem_handlers, peer_of, serve
 from runtime.keyfiles import Cost, write_secret
 from runtime.lifecycle import Stop
 from runtime.log_api import log_router, witness_checkpoint
+from runtime.witness import Witness
 
 ROLES = ("aggregator", *s.CUSTODIANS)
 PASSPHRASE = "correct horse battery"

@@ -29,10 +29,11 @@ from protocol.auditlog import (
 from protocol.errors import CheckpointInvalid, LogForked, LogInconsistent
 from protocol.merkle import leaf_hash
 from protocol.signing import SigningKey
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.database import StorageError, StorageFull, open_database
 from runtime.logcopy import LogCopyInvalid, read_copy, write_copy
 from runtime.merkletable import SCHEMA, MerkleTable
+from runtime.witness import Witness
 
 ORIGIN = "sealtrace/site/custodian-1"
 KEY = SigningKey("custodian-1", bytes(range(32)))

@@ -29,7 +29,7 @@ from protocol.encoding import encode
 from protocol.errors import LogInconsistent, MalformedMessage, UnknownSigner
 from protocol.merkle import MerkleTree, leaf_hash
 from protocol.merkle_proofs import consistency_form
-from runtime.auditlog import _WITNESS_SCHEMA, AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.database import open_database
 from runtime.http import CBOR, Problem
 from runtime.log_api import (
@@ -40,6 +40,8 @@ from runtime.log_api import (
     log_router,
 )
 from runtime.problems import install_problem_handlers
+from runtime.witness import _SCHEMA as witness_schema
+from runtime.witness import Witness
 
 C1, C2 = origin_of(s.SITE, "c1"), origin_of(s.SITE, "c2")
 TIME_S = 1_800_000_000
@@ -268,7 +270,7 @@ def test_a_witness_of_the_former_version_goes_on_and_tells_once_it_cosigns_again
 ) -> None:
     path = tmp_path / "witness.db"
     other = Other([b"a", b"b"])
-    first = _WITNESS_SCHEMA[:1]
+    first = witness_schema[:1]
     with open_database(path, first, synchronous="FULL") as database:
         database.conn.execute(
             "INSERT INTO seen (origin, size, root) VALUES (?, ?, ?)",
