@@ -27,13 +27,15 @@ from protocol.encoding import encode
 from protocol.names import SLOT_MS
 from protocol.policy import Policy
 from protocol.sealing import model_dimension
-from runtime.auditlog import AuditLog, Witness
+from runtime.auditlog import AuditLog
 from runtime.calibration import Calibration
+from runtime.config import Name
 from runtime.http import CborResponse, Problem, cbor_body, peer_of
 from runtime.log_api import log_router
 from runtime.problems import problem_response
 from runtime.role_api import Callers, role_app, site_routes
 from runtime.trust import Trust
+from runtime.witness import Witness
 
 VERSION = "1"
 _LAST_MS = 9999 * 366 * 24 * 3_600_000 // SLOT_MS * SLOT_MS  # no date is later
@@ -42,7 +44,6 @@ QueryId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$", description="query id, 
 Body = Annotated[bytes, Depends(cbor_body)]
 Number = Annotated[int, Path(ge=1, lt=2**63, description="as the list of the quarantine gives it")]
 _Moment = Annotated[int, Field(ge=0, le=_LAST_MS, multiple_of=SLOT_MS)]
-_Name = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,64}$")]
 _ModelId = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 
@@ -69,7 +70,7 @@ class EstimateRequest(BaseModel):
     """A scope to estimate: cameras, whole quarter hours in ms UTC, thresholds by model id."""
 
     model_config = ConfigDict(extra="forbid")
-    cameras: Annotated[list[_Name], Field(min_length=1, max_length=65_536)]
+    cameras: Annotated[list[Name], Field(min_length=1, max_length=65_536)]
     from_ms: _Moment
     to_ms: _Moment
     thresholds: Annotated[

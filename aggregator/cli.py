@@ -13,7 +13,6 @@ from rich.text import Text
 from aggregator.config import AggregatorConfig
 from runtime import logs
 from runtime.config import load, render
-from runtime.errors import OperationError
 from runtime.http import client, json_of, raise_for_problem
 from runtime.keyfiles import open_secret
 from runtime.terminal import out as _out
@@ -79,12 +78,7 @@ def quarantine(
 ) -> None:
     """List messages that were set aside (a clock that is ahead); admit or drop them."""
     settings = load(config, AggregatorConfig)
-    if settings.http.port == 0:
-        raise OperationError("[http] port is 0 in the configuration: give the port that is used")
-    host = "127.0.0.1" if settings.http.host in {"0.0.0.0", "::"} else settings.http.host  # noqa: S104 - not bound here
-    with client(
-        f"https://{host}:{settings.http.port}", settings.tls, max_answer_bytes=_MAX_LIST_BYTES
-    ) as http:
+    with client(settings.http.address_here, settings.tls, max_answer_bytes=_MAX_LIST_BYTES) as http:
         for number in admit or []:
             raise_for_problem(http.post(f"/v1/quarantine/{number}/admit"))
             _out.print(f"admitted {number}")
@@ -107,4 +101,4 @@ def quarantine(
 
 
 def _example() -> AggregatorConfig:
-    return AggregatorConfig(site="demo", authority="00" * 32)
+    return AggregatorConfig(site="demo", authority="58" + "66" * 31)

@@ -8,17 +8,15 @@ from typing import Annotated
 from pydantic import Field
 
 from protocol.sealing import MAX_ENVELOPE_BYTES
-from protocol.signing import VerifyKey
-from runtime.config import HttpConfig, MqttConfig, RoleConfig, Section, TlsConfig
-
-_HEX_KEY = r"^[0-9a-f]{64}$"
-
-
-class HttpSection(HttpConfig):
-    """Where the HTTP interface listens."""
-
-    port: Annotated[int, Field(ge=0, le=65535)] = 8443
-    """TCP port; 0 takes a free one, which the log line ``ready`` names."""
+from runtime.config import (
+    HexKey,
+    HttpConfig,
+    MqttConfig,
+    Name,
+    PolicyReaderConfig,
+    Section,
+    TlsConfig,
+)
 
 
 class MatchingSection(Section):
@@ -58,30 +56,16 @@ class IngestSection(Section):
     """How often custodians are asked for their day keys."""
 
 
-class AggregatorConfig(RoleConfig):
+class AggregatorConfig(PolicyReaderConfig):
     """Configuration of the aggregator."""
 
-    site: str
-    """Name of the site."""
-    name: str = "aggregator"
+    name: Name = "aggregator"
     """The aggregator's name in the site's directory."""
-    authority: Annotated[str, Field(pattern=_HEX_KEY)]
-    """The site authority's Ed25519 public key, hex: directory and policy must be signed by it."""
-    identity: Path = Path("identity.secret")
-    """The aggregator's own signing key, protected by a passphrase."""
-    directory: Path = Path("directory.cbor")
-    """The site's signed directory as installed; a newer one is kept in ``state_dir``."""
-    policy: Path = Path("policy.toml")
-    """The site's policy."""
-    policy_signature: Path = Path("policy.toml.sig")
-    """The authority's signature over the policy."""
-    state_dir: Path = Path("state")
-    """Folder for the database and the audit log; made when missing."""
     bundle: Path | None = None
     """Folder with the model bundle's manifest, for calibrated scores and false match rates."""
-    bundle_keys: tuple[Annotated[str, Field(pattern=_HEX_KEY)], ...] = ()
+    bundle_keys: tuple[HexKey, ...] = ()
     """Further Ed25519 public keys, hex, that may vouch for the bundle beside the authority."""
-    http: HttpSection = HttpSection()
+    http: HttpConfig = HttpConfig(port=8443)
     """The HTTP interface."""
     tls: TlsConfig | None = None
     """Certificates of the HTTP interface and of calls to the custodians (both mutual TLS)."""
@@ -93,11 +77,6 @@ class AggregatorConfig(RoleConfig):
     """Limits on what boxes send."""
     ingest: IngestSection = IngestSection()
     """Intake."""
-
-    @property
-    def authority_key(self) -> VerifyKey:
-        """The site authority's public key."""
-        return VerifyKey(bytes.fromhex(self.authority))
 
     @property
     def database(self) -> Path:

@@ -126,9 +126,7 @@ def status(
 
     with reported():
         settings = load(config, CustodianConfig)
-        host = {"0.0.0.0": "localhost", "::": "localhost"}.get(settings.http.host)  # noqa: S104 - everywhere includes here
-        address = url or f"https://{host or settings.http.host}:{settings.http.port}"
-        with client(address, settings.tls) as http:
+        with client(url or settings.http.address_here, settings.tls) as http:
             told: dict[str, Any] = json_of(http.get("/v1/status"))
     if as_json:
         sys.stdout.write(json.dumps(told, indent=2) + "\n")

@@ -8,15 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from protocol.encoding import MAX_MESSAGE_BYTES
-from protocol.signing import VerifyKey
-from runtime.config import HttpConfig, RoleConfig, Section, TlsConfig
-
-
-class HttpSection(HttpConfig):
-    """Where the HTTP interface listens (mutual TLS, always)."""
-
-    port: Annotated[int, Field(ge=0, le=65535)] = 8444
-    """TCP port; 0 takes a free one, which the log line ``ready`` names."""
+from runtime.config import HttpConfig, PolicyReaderConfig, Section, TlsConfig
 
 
 class LimitsSection(Section):
@@ -32,38 +24,17 @@ class LimitsSection(Section):
     """Larger requests are refused unread."""
 
 
-class CustodianConfig(RoleConfig):
+class CustodianConfig(PolicyReaderConfig):
     """Configuration of a key custodian."""
 
-    site: str
-    """Name of the site."""
-    name: str
-    """This custodian's name in the site's directory."""
-    authority: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """The site authority's Ed25519 public key, hex: directory and policy must be signed by it."""
-    identity: Path = Path("identity.secret")
-    """This custodian's own signing key, protected by a passphrase."""
-    directory: Path = Path("directory.cbor")
-    """The site's signed directory as installed; a newer one is kept in ``state_dir``."""
-    policy: Path = Path("policy.toml")
-    """The site's policy, a copy that this custodian holds itself."""
-    policy_signature: Path = Path("policy.toml.sig")
-    """The authority's signature over the policy."""
-    state_dir: Path = Path("state")
-    """Folder for the day keys (sealed), the database and the audit log; made when missing."""
     days_ahead: Annotated[int, Field(ge=1, le=30)] = 7
     """For how many days ahead day keys are published; boards can seal so long without us."""
-    http: HttpSection = HttpSection()
-    """The HTTP interface."""
+    http: HttpConfig = HttpConfig(port=8444)
+    """The HTTP interface (mutual TLS, always)."""
     tls: TlsConfig
     """Certificates of the HTTP interface."""
     limits: LimitsSection = LimitsSection()
     """Limits on what callers send."""
-
-    @property
-    def authority_key(self) -> VerifyKey:
-        """The site authority's public key."""
-        return VerifyKey(bytes.fromhex(self.authority))
 
     @property
     def key_file(self) -> Path:

@@ -11,29 +11,13 @@ from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 from edge_agent.sources import SourceError, SourceKind, parse_source_url
 from edge_agent.vision.config import GroundConfig, VisionConfig
 from protocol.directory import MAX_CAMERAS_PER_BOX
-from protocol.errors import MalformedMessage
-from protocol.names import CameraAddress, require_name
+from protocol.names import CameraAddress
 from protocol.sightings import MAX_BATCH
 from protocol.signing import VerifyKey
-from runtime.config import ConfigError, MqttConfig, RoleConfig, Section, load, render
+from runtime.config import ConfigError, HexKey, MqttConfig, Name, RoleConfig, Section, load, render
 from runtime.redaction import redact
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-
-
-def _name(value: str) -> str:
-    try:
-        return require_name(value, what="it")
-    except MalformedMessage as error:
-        raise ValueError(str(error)) from error
-
-
-def _key(value: str) -> str:
-    try:
-        VerifyKey(bytes.fromhex(value))
-    except (ValueError, MalformedMessage) as error:
-        raise ValueError("an Ed25519 public key is 64 hexadecimal digits") from error
-    return value.lower()
 
 
 def _source(value: str) -> str:
@@ -42,10 +26,6 @@ def _source(value: str) -> str:
     except SourceError as error:
         raise ValueError(str(error)) from error
     return value
-
-
-Name = Annotated[str, AfterValidator(_name)]
-HexKey = Annotated[str, AfterValidator(_key)]
 
 
 class CameraConfig(Section):

@@ -15,7 +15,8 @@ SLOT_MS = 15 * 60 * 1000
 SLOTS_PER_EPOCH = 96
 EPOCH_MS = SLOT_MS * SLOTS_PER_EPOCH
 TOPIC_ROOT = "st/v1"
-_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
+NAME_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$"
+_NAME = re.compile(NAME_PATTERN)
 
 
 def require_name(value: object, *, what: str) -> str:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import difflib
-import json
-import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticUndefined
 
+from protocol.errors import MalformedMessage
+from protocol.names import NAME_PATTERN, require_name
+from protocol.signing import VerifyKey
 from protocol.textformats import parse_toml
+from runtime import tomltext
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, read_file
 
 MAX_CONFIG_BYTES = 1 << 20
+_EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - nothing is bound here
 
 
 class ConfigError(OperationError):
@@ -32,6 +41,29 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
     )
+
+
+def _name(value: str) -> str:
+    try:
+        return require_name(value, what="it")
+    except MalformedMessage as error:
+        raise ValueError(str(error)) from None
+
+
+def _key(value: str) -> str:
+    try:
+        VerifyKey(bytes.fromhex(value))
+    except (ValueError, MalformedMessage):
+        raise ValueError("an Ed25519 public key is 64 hexadecimal digits") from None
+    return value.lower()
+
+
+Name = Annotated[
+    str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})
+]
+"""A name as in the site's directory: `protocol.names.require_name`."""
+HexKey = Annotated[str, AfterValidator(_key)]
+"""An Ed25519 public key, in hexadecimal."""
 
 
 class LogConfig(Section):
@@ -82,6 +114,18 @@ class HttpConfig(Section):
     max_bodies_mb: Annotated[int, Field(ge=1, le=4096)] = 64
     """Room for the bodies of all of them together (at least two of the largest size)."""
 
+    @property
+    def address_here(self) -> str:
+        """The URL of the interface on this machine, where it listens everywhere or on one address.
+
+        Raises:
+            ConfigError: the port is not known beforehand.
+        """
+        if self.port == 0:
+            raise ConfigError("[http] port is 0 in the configuration: give the port that is used")
+        host = "localhost" if self.host in _EVERYWHERE else self.host
+        return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
+
 
 class MqttConfig(Section):
     """Where the MQTT broker is and how a session with it is kept."""
@@ -107,6 +151,51 @@ class RoleConfig(Section):
 
     log: LogConfig = LogConfig()
     """Logging."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keep_defaults_of_sections(cls, data: object) -> object:
+        """Have a section that is given in part keep what this role else has in it (its port)."""
+        if not isinstance(data, dict):
+            return data
+        filled = dict(data)
+        for name, field in cls.model_fields.items():
+            given, otherwise = filled.get(name), field.default
+            if isinstance(given, dict) and isinstance(otherwise, Section):
+                filled[name] = {**otherwise.model_dump(exclude_unset=True), **given}
+        return filled
+
+
+class PrincipalConfig(RoleConfig):
+    """Configuration of somebody whom the directory lists: who they are, whom they believe."""
+
+    site: Name
+    """Name of the site."""
+    name: Name
+    """Our name in the site's directory."""
+    authority: HexKey
+    """The site authority's Ed25519 public key, hex: directory and policy must be signed by it."""
+    identity: Path = Path("identity.secret")
+    """Our own signing key, protected by a passphrase."""
+    directory: Path = Path("directory.cbor")
+    """The site's signed directory as installed; a newer one is kept in ``state_dir``."""
+    state_dir: Path = Path("state")
+    """Folder of what is kept: databases, logs, keys (sealed), a newer directory; made when missing.
+    """
+
+    @property
+    def authority_key(self) -> VerifyKey:
+        """The site authority's public key."""
+        return VerifyKey(bytes.fromhex(self.authority))
+
+
+class PolicyReaderConfig(PrincipalConfig):
+    """Configuration of a principal that goes by the site's policy, from files of its own."""
+
+    policy: Path = Path("policy.toml")
+    """The site's policy, a copy of our own."""
+    policy_signature: Path = Path("policy.toml.sig")
+    """The authority's signature over the policy."""
 
 
 SomeConfig = TypeVar("SomeConfig", bound=BaseModel)
@@ -233,71 +322,56 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(isinstance(i, BaseModel | dict) for i in value)
 
 
-def _render_section(model: BaseModel, prefix: tuple[str, ...], lines: list[str]) -> None:
-    tables: list[tuple[str, Any, str]] = []
+def _render_section(
+    model: BaseModel, prefix: tuple[str, ...], lines: list[str], usual: object = None
+) -> None:
+    """Render ``model``; ``usual`` is the same section as it is when nobody sets anything."""
+    tables: list[tuple[str, Any, str, object]] = []
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
         about = (field.description or "").replace("``", "'")
+        default = getattr(usual, name, field.get_default(call_default_factory=False))
         if _is_table(value):
-            tables.append((name, value, about))
+            tables.append((name, value, about, default))
             continue
         lines += _comment(about) if about else []
-        default = field.get_default(call_default_factory=False)
         if field.is_required() or default is PydanticUndefined or default is Ellipsis:
             lines.append("# Required.")
         elif default is not None and default != value and not _is_table(default):
-            lines.append(f"# Default: {_toml(default)}")
-        lines.append(f"# {name} = ..." if value is None else f"{_key(name)} = {_toml(value)}")
+            lines.append(f"# Default: {tomltext.value(default)}")
+        lines.append(
+            f"# {name} = ..."
+            if value is None
+            else f"{tomltext.key(name)} = {tomltext.value(value)}"
+        )
         lines.append("")
-    for name, value, about in tables:
-        _render_table(value, (*prefix, name), about, lines)
+    for name, value, about, default in tables:
+        _render_table(value, (*prefix, name), about, lines, default)
 
 
-def _render_table(value: Any, path: tuple[str, ...], about: str, lines: list[str]) -> None:
-    header = ".".join(_key(part) for part in path)
+def _render_table(
+    value: Any, path: tuple[str, ...], about: str, lines: list[str], usual: object = None
+) -> None:
+    header = ".".join(tomltext.key(part) for part in path)
     if isinstance(value, list | tuple):
         for item in value:
             lines += [*_comment(about), f"[[{header}]]"]
             _render_content(item, path, lines)
         return
     lines += [*_comment(about), f"[{header}]"]
-    _render_content(value, path, lines)
+    _render_content(value, path, lines, usual)
 
 
-def _render_content(value: Any, path: tuple[str, ...], lines: list[str]) -> None:
+def _render_content(
+    value: Any, path: tuple[str, ...], lines: list[str], usual: object = None
+) -> None:
     if isinstance(value, BaseModel):
-        _render_section(value, path, lines)
+        _render_section(value, path, lines, usual if isinstance(usual, type(value)) else None)
         return
     for name, item in value.items():
         if item is not None and not _is_table(item):
-            lines.append(f"{_key(str(name))} = {_toml(item)}")
+            lines.append(f"{tomltext.key(str(name))} = {tomltext.value(item)}")
     lines.append("")
     for name, item in value.items():
         if _is_table(item):
             _render_table(item, (*path, str(name)), "", lines)
-
-
-def _key(name: str) -> str:
-    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    return name if bare else _quoted(name)
-
-
-def _quoted(text: str) -> str:
-    # JSON's escapes are TOML's, save for DEL, which TOML wants escaped, and lone surrogates.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _toml(value: Any) -> str:  # noqa: PLR0911 - one line a TOML type
-    if isinstance(value, Enum):
-        return _toml(value.value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return repr(value) if math.isfinite(value) else ("nan" if value != value else f"{value}")  # noqa: PLR0124 - NaN
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    if isinstance(value, list | tuple | set | frozenset):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return _quoted(str(value))

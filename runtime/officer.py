@@ -8,49 +8,23 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from protocol.signing import VerifyKey
-from runtime.config import ConfigError, RoleConfig, TlsConfig, load
+from runtime.config import ConfigError, HexKey, PolicyReaderConfig, TlsConfig, load
 
 OFFICER_ENVIRONMENT = "SEALTRACE_OFFICER"
-_HEX_KEY = r"^[0-9a-f]{64}$"
 
 
-class OfficerConfig(RoleConfig):
+class OfficerConfig(PolicyReaderConfig):
     """Configuration of an officer: an investigator, approver or auditor."""
 
-    site: str
-    """Name of the site."""
-    name: str
-    """The officer's name in the site's directory."""
-    authority: Annotated[str, Field(pattern=_HEX_KEY)]
-    """The site authority's Ed25519 public key, hex: directory and policy must be signed by it."""
-    identity: Path = Path("identity.secret")
-    """The officer's signing key, protected by a passphrase."""
     sealing: Path = Path("sealing.secret")
     """The key that opens what is sealed to the officer, protected by a passphrase."""
-    directory: Path = Path("directory.cbor")
-    """The site's signed directory as installed; a newer one is kept in ``state_dir``."""
-    policy: Path = Path("policy.toml")
-    """The site's policy."""
-    policy_signature: Path = Path("policy.toml.sig")
-    """The authority's signature over the policy."""
-    state_dir: Path = Path("state")
-    """Folder for a newer directory and for what the officer signed; made when needed."""
     bundle: Path | None = None
     """Folder of the signed model bundle."""
-    bundle_keys: tuple[Annotated[str, Field(pattern=_HEX_KEY)], ...] = ()
+    bundle_keys: tuple[HexKey, ...] = ()
     """Further Ed25519 public keys, hex, that may vouch for the bundle beside the authority."""
     tls: TlsConfig | None = None
     """Certificates to speak with: the aggregator and the custodians want to know who calls."""
-
-    @property
-    def authority_key(self) -> VerifyKey:
-        """The site authority's public key."""
-        return VerifyKey(bytes.fromhex(self.authority))
 
     @property
     def bundle_signers(self) -> list[bytes]:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import date, datetime, time
+from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
 
-def value(item: Any) -> str:
+def value(item: Any) -> str:  # noqa: PLR0911 - one line a TOML type
     """Return ``item`` as an inline TOML value.
 
     Raises:
         TypeError: TOML has no such type.
     """
+    if isinstance(item, Enum):
+        return value(item.value)
     if isinstance(item, bool):
         return "true" if item else "false"
     if isinstance(item, int | float):
         return repr(item)
     if isinstance(item, str | PurePath):
-        # JSON's escapes are TOML's, but for DEL.
+        # JSON's escapes are TOML's, save for DEL, which TOML wants escaped, and lone surrogates.
         return json.dumps(str(item), ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(item, datetime):
+    if isinstance(item, datetime | date | time):
         return item.isoformat()
     if isinstance(item, Mapping):
         pairs = (f"{key(str(name))} = {value(part)}" for name, part in item.items())

@@ -7,13 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, Field
+from pydantic import AwareDatetime, Field
 
-from protocol.errors import MalformedMessage
-from protocol.names import require_name
 from protocol.signing import VerifyKey
 from runtime import tomltext
-from runtime.config import Section, load
+from runtime.config import Name, Section, load
 from runtime.fsio import atomic_write
 
 CLAIM_BYTES = 32
@@ -24,19 +22,12 @@ def new_claim() -> bytes:
     return secrets.token_bytes(CLAIM_BYTES)
 
 
-def _name(value: str) -> str:
-    try:
-        return require_name(value, what="it")
-    except MalformedMessage as error:
-        raise ValueError(str(error)) from None
-
-
 class ClaimFile(Section):
     """A one-time claim of one box, and what the box must know to use it safely."""
 
-    site: Annotated[str, AfterValidator(_name)]
+    site: Name
     """Name of the site."""
-    box: Annotated[str, AfterValidator(_name)]
+    box: Name
     """Name of the box; the claim is good for no other."""
     url: Annotated[str, Field(pattern=r"^https://[^\s/]+$", max_length=300)]
     """Where the enrolment service is."""

@@ -7,16 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from protocol.signing import VerifyKey
 from provisioning.formats.layout import EnrolmentCaPaths
-from runtime.config import HttpConfig, RoleConfig, Section, TlsConfig
-
-
-class HttpSection(HttpConfig):
-    """Where the service listens (TLS; boxes that have a certificate must show it)."""
-
-    port: Annotated[int, Field(ge=0, le=65535)] = 8445
-    """TCP port; 0 takes a free one, which the log line ``ready`` names."""
+from runtime.config import HttpConfig, Name, PrincipalConfig, Section, TlsConfig
 
 
 class ClaimsSection(Section):
@@ -54,27 +46,17 @@ class BrokerSection(Section):
     the broker's machine and has the broker read them; run again until it succeeds."""
 
 
-class EnrolmentConfig(RoleConfig):
+class EnrolmentConfig(PrincipalConfig):
     """Configuration of the enrolment service."""
 
-    site: str
-    """Name of the site."""
-    name: str = "registrar"
+    name: Name = "registrar"
     """This service's name in the site's directory."""
-    authority: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    """The site authority's Ed25519 public key, hex."""
-    identity: Path = Path("identity.secret")
-    """The registrar's signing key, protected by a passphrase."""
-    directory: Path = Path("directory.cbor")
-    """The site's signed directory as installed; a newer one is kept in ``state_dir``."""
     ca_dir: Path = Path("ca")
     """Folder of the enrolment CA: its certificate, its key (protected by the passphrase)."""
-    state_dir: Path = Path("state")
-    """Folder of the database: claims, boxes, certificates, admissions."""
     url: str
     """Where boxes reach this service, for claims: https://HOST:PORT."""
-    http: HttpSection = HttpSection()
-    """Where it listens."""
+    http: HttpConfig = HttpConfig(port=8445)
+    """Where it listens (TLS; boxes that have a certificate must show it)."""
     tls: TlsConfig
     """Its certificate, and the CA of the boxes."""
     claims: ClaimsSection = ClaimsSection()
@@ -85,11 +67,6 @@ class EnrolmentConfig(RoleConfig):
     """The broker."""
     box: dict[str, Any] = Field(default_factory=dict)
     """Keys and sections that are copied into every box's box.toml, such as [box.outbox]."""
-
-    @property
-    def authority_key(self) -> VerifyKey:
-        """The site authority's public key."""
-        return VerifyKey(bytes.fromhex(self.authority))
 
     @property
     def database(self) -> Path:
