@@ -142,7 +142,12 @@ class Connection(H11Protocol):
 
     def _buffered(self) -> int:
         """Return how many bytes the other side has not taken, those under TLS included."""
-        below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
+        tls = getattr(self.transport, "_ssl_protocol", self.transport)
+        if (
+            tls is None
+        ):  # closed, and closed again: asyncio's transport is empty, and answers nothing
+            return 0
+        below = getattr(tls, "_transport", None)
         sizes = [one.get_write_buffer_size() for one in (self.transport, below) if one is not None]
         return sum(sizes)
 

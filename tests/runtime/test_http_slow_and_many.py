@@ -46,6 +46,10 @@ def make_app(entered: threading.Event, release: threading.Event) -> FastAPI:
     async def unread() -> str:
         return "not looked at"
 
+    @app.get("/bug")
+    def bug() -> None:
+        raise RuntimeError("nobody foresaw it")
+
     @app.get("/large")
     def large() -> str:
         return "x" * LARGE
@@ -121,6 +125,18 @@ def assert_open_at_most(most: int, connections: Sequence[socket.socket]) -> None
 def works(serving: Serving, tls: TlsConfig) -> bool:
     with client(serving.url, tls, DEADLINE_S) as http:
         return bool(http.get("/who").json() == "hq")
+
+
+def test_who_does_not_take_leave_after_a_bug_takes_nobody_along(
+    app: FastAPI, authority: ThrowawayCa
+) -> None:
+    hq = authority.issue("hq")
+    with Serving(app, authority.issue("server"), FAST) as serving, speak(serving.port, hq) as rude:
+        rude.sendall(b"GET /bug HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        ends = time.monotonic() + 1.5  # the server looks at its connections five times a second
+        while time.monotonic() < ends:
+            assert works(serving, hq)
+        assert closed_in_time(rude)
 
 
 def test_who_says_nothing_is_cut_before_and_after_the_handshake(
