@@ -25,7 +25,6 @@ ARCFACE_POINTS = np.array(
     ],
     np.float64,
 )
-TARGET_EYE_DISTANCE = 35.2378  # px between the first two points
 _MIN_SPREAD = 1e-3  # px: landmarks nearer together than this give no direction
 
 

@@ -32,11 +32,6 @@ class StageTime:
     runs: int
     total_ms: float
 
-    @property
-    def mean_ms(self) -> float:
-        """Mean time of a run; 0 before the first."""
-        return self.total_ms / self.runs if self.runs else 0.0
-
 
 @dataclass(frozen=True, slots=True)
 class PipelineStats:
