@@ -32,11 +32,6 @@ class Quorum:
     witnesses: tuple[str, ...]
     needed: int
 
-    @property
-    def reachable(self) -> bool:
-        """Tell whether there are enough roles for it at all."""
-        return self.needed <= len(self.witnesses)
-
 
 def quorum_size(witnesses: int, liars: int) -> int:
     """Return how many of ``witnesses`` make a quorum when ``liars`` of them may sign anything."""

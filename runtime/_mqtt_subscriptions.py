@@ -17,7 +17,6 @@ class Subscriptions:
     def __init__(self) -> None:
         self._handlers: dict[str, tuple[Handler, int]] = {}
         self._waiting: dict[int, str] = {}
-        self.refused: dict[str, str] = {}
 
     @property
     def all_answered(self) -> bool:
@@ -37,7 +36,6 @@ class Subscriptions:
     def send_all(self, link: Link, *, resumed: bool) -> None:
         """Subscribe to every filter on a new connection."""
         self.forget_waiting()
-        self.refused = {}
         for topic_filter in self._handlers:
             self.send(link, topic_filter, resumed=resumed)
 
@@ -45,7 +43,6 @@ class Subscriptions:
         """Note the broker's answer."""
         topic_filter = self._waiting.pop(event.mid, None)
         if topic_filter is not None and event.failed:
-            self.refused[topic_filter] = event.reason
             _log.error("mqtt_subscription_refused", filter=topic_filter, reason=event.reason)
 
     def forget_waiting(self) -> None:

@@ -30,7 +30,6 @@ from runtime.database import (
     open_database,
     storage_errors,
 )
-from runtime.logcopy import write_copy
 from runtime.merkletable import SCHEMA as MERKLE_TABLES
 from runtime.merkletable import MerkleTable
 
@@ -271,14 +270,6 @@ class AuditLog:
         with self._lock:
             self.checkpoint()
             return LogCopy(self.origin, tuple(self.entries()), self.checkpoints())
-
-    def export(self, folder: Path) -> None:
-        """Write `copy` to ``folder`` (see `runtime.logcopy`).
-
-        Raises:
-            FileProblem: it cannot be written.
-        """
-        write_copy(folder, self.copy())
 
     def _cosignatures(self, size: int) -> list[str]:
         rows = self._database.conn.execute(

@@ -13,7 +13,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -285,11 +285,6 @@ def write_manifest(folder: Path, manifest: Manifest, seed: bytes) -> None:
     data = manifest.to_bytes()
     atomic_write(folder / MANIFEST_NAME, data)
     atomic_write(folder / SIGNATURE_NAME, sign_manifest(data, seed))
-
-
-def manifest_schema() -> dict[str, Any]:
-    """Return the JSON schema of ``manifest.json``, for people who write one by hand."""
-    return Manifest.model_json_schema()
 
 
 def _verified_signer(

@@ -165,11 +165,6 @@ class Session:
         """Why there is no connection; empty while there is one."""
         return self._down_reason
 
-    @property
-    def refused_filters(self) -> Mapping[str, str]:
-        """Subscriptions that the broker refused, with its reason (an access rule, mostly)."""
-        return dict(self._subscriptions.refused)
-
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait until connected and every subscription has been answered; tell whether it is so."""
         with self._changed:

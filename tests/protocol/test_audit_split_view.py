@@ -142,7 +142,7 @@ def test_the_quorum_is_half_of_n_and_m_rounded_up(
     directory = site_of(custodians, threshold)
     for keeper in log_keepers(directory).values():
         quorum = cosigning_quorum(directory, keeper)
-        assert (quorum.needed, quorum.reachable) == (needed, True)
+        assert quorum.needed == needed <= len(quorum.witnesses)
         assert len(quorum.witnesses) == custodians
     assert site_quorum(custodians, threshold) == needed
 

@@ -277,7 +277,7 @@ def test_a_copy_is_written_and_read_back(log: AuditLog, tmp_path: Path) -> None:
     log.checkpoint()
     fill(log, 2)
     folder = tmp_path / "copies" / "custodian-1"
-    log.export(folder)
+    write_copy(folder, log.copy())
     copy = read_copy(folder)
     assert copy == log.copy()
     assert copy.origin == ORIGIN
@@ -295,7 +295,7 @@ def test_copies_of_one_log_are_merged_and_forks_kept(log: AuditLog, tmp_path: Pa
     )
     log.add_cosignature(2, line, witness="hq", key=WITNESS_KEY.verify_key)
     folder = tmp_path / "copy"
-    log.export(folder)
+    write_copy(folder, log.copy())
     write_copy(folder, bare)  # fetched before the cosignature came: must not lose it
     assert read_copy(folder).checkpoints == log.checkpoints()
     with AuditLog(tmp_path / "fork.db", ORIGIN, KEY, {}) as fork:

@@ -48,17 +48,6 @@ class BlockMap:
         """How many bytes hold data."""
         return sum(part.stop - part.start for part in self.ranges)
 
-    def holes(self) -> list[tuple[int, int]]:
-        """Return (start, stop) of the parts between the ranges."""
-        found, here = [], 0
-        for part in self.ranges:
-            if part.start > here:
-                found.append((here, part.start))
-            here = part.stop
-        if here < self.image_bytes:
-            found.append((here, self.image_bytes))
-        return found
-
     def to_xml(self) -> bytes:
         """Return the map as a bmap 2.0 file; the same map gives the same bytes."""
         blocks = -(-self.image_bytes // BLOCK)
