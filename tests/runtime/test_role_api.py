@@ -1,0 +1,133 @@
+"""What every role's interface does alike: callers, status, directory, its machine's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import protocol_samples as s
+import pytest
+from serving import DEADLINE_S, Serving
+from structlog.testing import capture_logs
+from throwaway_ca import ThrowawayCa
+
+from runtime.errors import OperationError
+from runtime.http import CBOR, client
+from runtime.role_api import Callers, role_app, site_routes
+from runtime.trust import Trust
+
+SECRET_PATH = "/var/lib/role/state"
+
+
+@dataclass
+class Role:
+    """A role that is nothing but its skeleton."""
+
+    trust: Trust
+    url: str = ""
+    broken: OperationError | None = None
+    accepted: list[bytes] = field(default_factory=list)
+
+    def status(self) -> dict[str, object]:
+        if self.broken is not None:
+            raise self.broken
+        return {"site": self.trust.site}
+
+    def accept(self, data: bytes) -> bool:
+        self.accepted.append(data)
+        return self.trust.accept(data)
+
+
+@pytest.fixture(params=[False, True], ids=["officers-alone", "boxes-too"])
+def boxes(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def role(tmp_path: Path, authority: ThrowawayCa, boxes: bool) -> Iterator[Role]:
+    installed = tmp_path / "directory.cbor"
+    installed.write_bytes(s.directory().sign(s.authority()).to_bytes())
+    trust = Trust(
+        site=s.SITE, authority=s.authority().verify_key, installed=installed, state_dir=None
+    )
+    made = Role(trust)
+    callers = Callers(lambda: trust.directory, boxes=boxes)
+    app = role_app("witness", "outside witness", version="1")
+    app.include_router(
+        site_routes(
+            trust,
+            tell_status=made.status,
+            about_status="How it is.",
+            accept=made.accept,
+            known=callers.listed if boxes else callers.known,
+            bringer=callers.bringer,
+        )
+    )
+
+    with Serving(app, authority.issue("witness")) as serving:
+        made.url = serving.url
+        yield made
+
+
+def ask(
+    role: Role,
+    authority: ThrowawayCa,
+    who: str,
+    path: str = "/v1/status",
+    body: bytes | None = None,
+) -> tuple[int, str, bytes]:
+    """Return the answer's status, its problem's short name and its body."""
+    with client(role.url, authority.issue(who), DEADLINE_S) as http:
+        if body is None:
+            answer = http.get(path)
+        else:
+            answer = http.put(path, content=body, headers={"content-type": CBOR})
+    kind = answer.json().get("type", "") if "json" in answer.headers["content-type"] else ""
+    return answer.status_code, kind.rpartition(":")[2], answer.content
+
+
+def test_everybody_in_force_reads_what_the_role_believes(
+    role: Role, authority: ThrowawayCa
+) -> None:
+    for who in ("ana", "c2", "aggregator", "eve"):
+        assert ask(role, authority, who)[0] == 200
+    assert ask(role, authority, "ana", "/v1/directory")[2] == role.trust.signed
+    assert ask(role, authority, "ana", "/v1/admissions")[:2] == (404, "no-admissions")
+
+
+def test_the_unknown_and_the_revoked_are_told_apart(role: Role, authority: ThrowawayCa) -> None:
+    assert ask(role, authority, "mallory")[:2] == (403, "unknown-signer")
+    role.trust.accept(s.directory().revoke("bo", at_ms=s.NOW_MS).sign(s.authority()).to_bytes())
+    assert ask(role, authority, "bo")[:2] == (403, "principal-revoked")
+
+
+def test_a_box_reads_only_where_boxes_call(role: Role, authority: ThrowawayCa, boxes: bool) -> None:
+    assert ask(role, authority, "box-1")[0] == (200 if boxes else 403)
+
+
+def test_who_may_not_bring_a_directory_is_refused_before_it_is_looked_at(
+    role: Role, authority: ThrowawayCa
+) -> None:
+    newer = s.directory().revoke("bo", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
+    assert ask(role, authority, "box-1", "/v1/directory", newer)[:2] == (403, "duty-required")
+    assert not role.accepted
+    assert ask(role, authority, "mallory", "/v1/directory", newer)[0] == 200
+    assert role.trust.directory.principals["bo"].revoked_at_ms == s.NOW_MS
+
+
+def test_what_only_the_operator_can_mend_is_logged_and_not_told(
+    role: Role, authority: ThrowawayCa
+) -> None:
+    role.broken = OperationError(f"{SECRET_PATH} is full")
+    with capture_logs() as logged:
+        status, kind, body = ask(role, authority, "ana")
+    assert (status, kind) == (503, "witness-unable")
+    assert SECRET_PATH.encode() not in body
+    assert b"outside witness cannot do that now" in body
+    assert f"{SECRET_PATH} is full" in {entry.get("reason") for entry in logged}
+
+
+def test_no_page_of_a_library_is_served(role: Role, authority: ThrowawayCa) -> None:
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert ask(role, authority, "ana", path)[0] == 404
