@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from aggregator.config import AggregatorConfig
-from runtime import logs
 from runtime.config import load, render
 from runtime.http import client, json_of, raise_for_problem
 from runtime.keyfiles import open_secret
+from runtime.role_cli import serve_as_told
 from runtime.terminal import out as _out
 from runtime.text import harmless
 
@@ -49,21 +50,34 @@ def serve(
     ] = False,
 ) -> None:
     """Serve until stopped (SIGTERM); SIGHUP reads the directory again."""
-    if print_config:
-        settings = load(config, AggregatorConfig) if config.exists() else _example()
-        _out.print(render(settings), markup=False, highlight=False, soft_wrap=True)
+    if print_config and not config.exists():
+        sys.stdout.write(render(_example()))
         return
-    settings = load(config, AggregatorConfig)
-    identity = open_secret(settings.identity, "identity", passphrase_file)
-    from aggregator.service import Aggregator, read_installed  # noqa: PLC0415 - loads the web framework
+    serve_as_told(
+        config,
+        AggregatorConfig,
+        role="aggregator",
+        unlock=lambda settings: open_secret(settings.identity, "identity", passphrase_file),
+        verify=_check,
+        run=_run,
+        print_config=print_config,
+        check=check,
+    )
 
-    logs.configure(settings.log, role="aggregator")
-    if check:
-        read_installed(settings, identity, keep_state=False)
-        _out.print("all right")
-        return
-    aggregator = Aggregator(settings, identity)
-    raise typer.Exit(aggregator.run())
+
+# What is imported in these two takes longest to load (FastAPI), and `--help` does not need it.
+
+
+def _check(settings: AggregatorConfig, identity: bytes) -> None:
+    from aggregator.service import read_installed  # noqa: PLC0415
+
+    read_installed(settings, identity, keep_state=False)
+
+
+def _run(settings: AggregatorConfig, identity: bytes) -> int:
+    from aggregator.service import Aggregator  # noqa: PLC0415
+
+    return Aggregator(settings, identity).run()
 
 
 @app.command(epilog="Example:  sealtrace aggregator quarantine --config aggregator.toml")

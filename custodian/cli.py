@@ -17,11 +17,11 @@ from custodian.config import CustodianConfig
 from custodian.store import Store
 from custodian.trust import Trust
 from protocol.names import EPOCH_MS
-from runtime import logs
 from runtime.clock import system_ms
-from runtime.config import load, render
+from runtime.config import load
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
+from runtime.role_cli import serve_as_told
 from runtime.terminal import out, reported, say, warn
 from runtime.tls import server_context
 
@@ -77,21 +77,23 @@ def serve(
       sealtrace custodian serve --config custodian.toml --check
     """
     with reported():
-        settings = load(config, CustodianConfig)
-        if print_config:
-            sys.stdout.write(render(settings))
-            return
-        logs.configure(settings.log, role="custodian")
-        passphrase = get_passphrase(passphrase_file, what=str(settings.identity))
-        if check:
-            _check(settings, passphrase)
-            say(f"{config} is in order")
-            return
-        # Imported here: FastAPI takes longest to load, and `--help` does not need it.
-        from custodian.service import run  # noqa: PLC0415
+        serve_as_told(
+            config,
+            CustodianConfig,
+            role="custodian",
+            unlock=lambda settings: get_passphrase(passphrase_file, what=str(settings.identity)),
+            verify=_check,
+            run=_run,
+            print_config=print_config,
+            check=check,
+        )
 
-        code = run(settings, passphrase)
-    raise typer.Exit(code)
+
+def _run(settings: CustodianConfig, passphrase: bytes) -> int:
+    # Imported here: FastAPI takes longest to load, and `--help` does not need it.
+    from custodian.service import run  # noqa: PLC0415
+
+    return run(settings, passphrase)
 
 
 def _check(settings: CustodianConfig, passphrase: bytes) -> None:

@@ -21,7 +21,6 @@ from custodian.history import SharingHistory
 from custodian.store import Store
 from protocol import hpke
 from protocol.directory import CUSTODIAN, Directory
-from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import (
     DirectoryRollback,
     NotAuthorized,
@@ -29,11 +28,10 @@ from protocol.errors import (
     ProtocolError,
     UnknownSigner,
 )
-from protocol.policy import Policy, open_policy
+from protocol.policy import Policy
 from protocol.sharing import SharingRule
 from protocol.signing import VerifyKey
 from runtime.clock import system_ms
-from runtime.fsio import FileProblem, read_file
 
 _POLICY_VERSION = "policy_version"
 _DIRECTORY_VERSION = "directory_version"
@@ -187,20 +185,13 @@ class Trust:
 
     def _read_policy(self) -> Policy:
         config = self._config
-        try:
-            policy = open_policy(
-                read_file(config.policy, MAX_MESSAGE_BYTES),
-                read_file(config.policy_signature, 4096),
-                config.authority_key,
+        with _as_ours():
+            policy = runtime.trust.read_policy(
+                config.policy,
+                config.policy_signature,
+                authority=config.authority_key,
                 site=config.site,
             )
-        except FileProblem as error:
-            raise TrustError(f"the site's policy: {error}") from error
-        except ProtocolError as error:
-            raise TrustError(
-                f"{config.policy} cannot be believed: {error}; it was altered, or signed for "
-                "another site: install the signed policy again"
-            ) from error
         seen = int(self._store.fact(_POLICY_VERSION) or 0)
         if policy.version < seen:
             raise TrustError(

@@ -21,6 +21,7 @@ from runtime.fsio import FileProblem, atomic_write, read_file
 _log = structlog.get_logger()
 _DIRECTORY_FILE, _ADMISSIONS_FILE = "directory.cbor", "admissions.cbor"
 _MAX_POLICY_BYTES = 1 << 20
+_MAX_SIGNATURE_BYTES = 4096
 
 
 class TrustError(OperationError):
@@ -213,8 +214,11 @@ def read_policy(path: Path, signature: Path, *, authority: VerifyKey, site: str)
     """
     try:
         text = read_file(path, _MAX_POLICY_BYTES)
-        return open_policy(text, read_file(signature, _MAX_POLICY_BYTES), authority, site=site)
+        return open_policy(text, read_file(signature, _MAX_SIGNATURE_BYTES), authority, site=site)
     except FileProblem as error:
         raise TrustError(f"the site's policy: {error}") from error
     except ProtocolError as error:
-        raise TrustError(f"{path}: {error}; install the policy as provisioning wrote it") from error
+        raise TrustError(
+            f"{path} cannot be believed: {error}; it was altered, or signed for another site: "
+            "install the signed policy again"
+        ) from error

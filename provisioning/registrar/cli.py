@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,9 +10,9 @@ import typer
 
 from provisioning.formats.options import PassphraseFile, reported
 from provisioning.registrar.config import EnrolmentConfig
-from runtime import logs
-from runtime.config import load, render
+from runtime.config import load
 from runtime.keyfiles import get_passphrase
+from runtime.role_cli import serve_as_told
 from runtime.terminal import say
 
 app = typer.Typer(
@@ -45,25 +44,34 @@ def serve(
     Admissions and revocations, also those made by `sealtrace box` commands beside it, are brought
     to the custodians, the aggregator and the broker until all of them have them.
     """
-    # Imported here: FastAPI takes longest to load, and `--help` does not need it.
+    with reported():
+        serve_as_told(
+            config,
+            EnrolmentConfig,
+            role="enrolment",
+            unlock=lambda settings: get_passphrase(passphrase_file, what=str(settings.identity)),
+            verify=_check,
+            run=_run,
+            print_config=print_config,
+            check=check,
+        )
+
+
+# What is imported in these two takes longest to load (FastAPI), and `--help` does not need it.
+
+
+def _check(settings: EnrolmentConfig, passphrase: bytes) -> None:
     from provisioning.registrar.registrar import Registrar, open_keys  # noqa: PLC0415
-    from provisioning.registrar.service import run  # noqa: PLC0415
     from runtime.tls import server_context  # noqa: PLC0415
 
-    with reported():
-        settings = load(config, EnrolmentConfig)
-        if print_config:
-            sys.stdout.write(render(settings))
-            return
-        logs.configure(settings.log, role="enrolment")
-        passphrase = get_passphrase(passphrase_file, what=str(settings.identity))
-        if check:
-            server_context(settings.tls)
-            Registrar(settings, open_keys(settings, passphrase)).close()
-            say(f"{config} is in order")
-            return
-        code = run(settings, passphrase)
-    raise typer.Exit(code)
+    server_context(settings.tls)
+    Registrar(settings, open_keys(settings, passphrase)).close()
+
+
+def _run(settings: EnrolmentConfig, passphrase: bytes) -> int:
+    from provisioning.registrar.service import run  # noqa: PLC0415
+
+    return run(settings, passphrase)
 
 
 @app.command(epilog="Example:  sealtrace enrolment status --config enrolment.toml")
