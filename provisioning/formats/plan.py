@@ -12,17 +12,14 @@ from pydantic import (
     AfterValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     field_validator,
     model_validator,
 )
 
 from protocol.directory import APPROVER, AUDITOR, AUTHORITY, INVESTIGATOR
 from protocol.epoch import MAX_CUSTODIANS
-from protocol.errors import MalformedMessage
-from protocol.names import require_name
 from runtime import tomltext
-from runtime.config import Section, load
+from runtime.config import Name, Section, load
 from runtime.keyfiles import DEFAULT_COST
 
 BROKER_NAME = "broker"
@@ -37,20 +34,12 @@ Basis = Literal["consent", "statutory-order"]
 Settings = dict[str, Any]
 
 
-def _name(value: object) -> str:
-    try:
-        return require_name(value, what="it")
-    except MalformedMessage as error:
-        raise ValueError(str(error)) from None
-
-
 def _host(value: str) -> str:
     if not value or len(value) > 253 or any(c.isspace() or c in "/@[]?#\"'\\" for c in value):
         raise ValueError("must be a host name or an IP address, without scheme or port")
     return value
 
 
-Name = Annotated[str, PlainValidator(_name)]
 Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
