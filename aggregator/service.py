@@ -45,7 +45,7 @@ from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import private_folder, read_file
 from runtime.lifecycle import FolderLock, Stop
-from runtime.serving import Interface, serve_until_stopped
+from runtime.serving import Interface, Work, serve_until_stopped
 from runtime.trust import Trust, read_policy
 from runtime.witness import Witness
 
@@ -160,6 +160,23 @@ class Aggregator:
     def run(self) -> int:
         """Serve until a signal; return the exit code."""
         config, stop = self._config, Stop()
+        with closing(self):
+            self._note_start()
+            self.desk.interrupt_open_queries()
+            return serve_until_stopped(
+                Interface(self._app(), config.http, config.tls),
+                site=config.site,
+                name=config.name,
+                what=f"serving site {config.site}",
+                threads=self._threads(stop),
+                databases=self._databases(),
+                on_reload=self.trust.reload,
+                stop=stop,
+            )
+
+    def _threads(self, stop: Stop) -> dict[str, Work]:
+        """Put together what takes in and hands on; return what each thread does."""
+        config = self._config
         receipts = Receipts(self.intake, aggregator=self._key, now_ms=system_ms)
 
         def stored(batch: Batch) -> None:
@@ -198,26 +215,14 @@ class Aggregator:
             receipt_interval_s=config.ingest.receipt_interval_ms / 1000,
             now_ms=system_ms,
         )
-        self._note_start()
-        self.desk.interrupt_open_queries()
         self.trust.on_change(lambda _: self._new_directory(relay))
-        with closing(self):
-            return serve_until_stopped(
-                Interface(self._app(), config.http, config.tls),
-                site=config.site,
-                name=config.name,
-                what=f"serving site {config.site}",
-                threads={
-                    "ingest": subscriber.run,
-                    "upkeep": upkeep.run,
-                    "relay": relay.run,
-                    "queries": self.runner.run,
-                    "witness": self.witnessing.run,
-                },
-                databases=self._databases(),
-                on_reload=self.trust.reload,
-                stop=stop,
-            )
+        return {
+            "ingest": subscriber.run,
+            "upkeep": upkeep.run,
+            "relay": relay.run,
+            "queries": self.runner.run,
+            "witness": self.witnessing.run,
+        }
 
     def close(self) -> None:
         """Close the files and end the worker processes."""
