@@ -74,7 +74,7 @@ def plan_of(
             "officers": [{"name": n, "duties": duties} for n, duties in OFFICERS.items()],
             "aggregator": {"port": next(ports), "settings": dict(aggregator_settings or {})},
             "broker": {"kind": broker, "port": next(ports), "headquarters_port": next(ports)},
-            "enrolment": {"port": next(ports)},
+            "registrar": {"port": next(ports)},
             "boxes": [
                 {
                     "name": camera.replace("cam-", "box-"),
@@ -194,9 +194,9 @@ class LocalSite:
         folder = root / "aggregator"
         serve = sealtrace("aggregator", "serve", "--config", str(folder / "aggregator.toml"))
         self._add("aggregator", serve, folder)
-        if plan.enrolment is not None:
-            serve = sealtrace("enrolment", "serve", "--config", str(self.paths.enrolment))
-            self._add("enrolment", serve, self.paths.enrolment.parent)
+        if plan.registrar is not None:
+            serve = sealtrace("registrar", "serve", "--config", str(self.paths.registrar))
+            self._add("registrar", serve, self.paths.registrar.parent)
         for box in plan.boxes:
             folder = root / "boxes" / box.name
             run = sealtrace("edge", "run", "--config", str(folder / "box.toml"))

@@ -60,8 +60,8 @@ def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
         state_dir=private_folder(config.state_dir) if keep_state else None,
     )
     received = [config.state_dir / name for name in ("directory.cbor", ADMISSIONS_FILE)]
-    enrolled = config.directory.with_name(ADMISSIONS_FILE)
-    for path in [enrolled] if keep_state else [*received, enrolled]:
+    admitted = config.directory.with_name(ADMISSIONS_FILE)
+    for path in [admitted] if keep_state else [*received, admitted]:
         _take(trust, path)
     require_box(trust.directory, config, board.verify_key)
     bundle = load_bundle(
@@ -91,7 +91,7 @@ def load_board_key(config: BoxConfig) -> SigningKey:
     seed = open_secret(config.identity, IDENTITY_PURPOSE)
     if len(seed) != SEED_BYTES:
         raise OperationError(
-            f"{config.identity} does not hold an identity of {SEED_BYTES} bytes; enrol the box anew"
+            f"{config.identity} does not hold an identity of {SEED_BYTES} bytes; admit the box anew"
         )
     return SigningKey(config.box, seed)
 
@@ -115,22 +115,22 @@ def require_box(
         principal = directory.require(config.box, BOX)
     except PrincipalRevoked as error:
         raise BoxRevoked(
-            f"{error}; it may not run any more: wipe it, and enrol its replacement"
+            f"{error}; it may not run any more: wipe it, and admit its replacement"
         ) from error
     except UnknownSigner as error:
         raise NotOurBox(
             f"the directory of site '{config.site}' lists no box '{config.box}'; "
-            "enrol the box (`sealtrace box --help`) or correct `box` in box.toml"
+            "admit the box (`sealtrace box --help`) or correct `box` in box.toml"
         ) from error
     if principal.verify_key != key:
         raise NotOurBox(
             f"the directory knows '{config.box}' by the key {principal.verify_key.fingerprint}, "
-            f"this box has {key.fingerprint}; install the identity made for it, or enrol it anew"
+            f"this box has {key.fingerprint}; install the identity made for it, or admit it anew"
         )
     missing = sorted({camera.name for camera in config.cameras} - set(principal.cameras))
     if cameras and missing:
         raise NotOurBox(
             f"the directory does not let '{config.box}' speak for {', '.join(missing)}; "
-            "correct the cameras in box.toml, or enrol the box with them"
+            "correct the cameras in box.toml, or admit the box with them"
         )
     return principal

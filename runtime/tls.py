@@ -12,7 +12,8 @@ from runtime.errors import OperationError
 
 BOXES_CA = "enrolment CA"
 """Common name of the CA under the site's root whose certificates prove a box, and nobody else. Its
-key is on the network, at the enrolment service; the root alone can sign a CA of this name."""
+key is on the network, at the registrar; the root alone can sign a CA of this name. *Enrolment* is
+the registrar's former name: certificates in force bear it, and roles tell boxes by it."""
 
 
 class TlsError(OperationError):
@@ -35,8 +36,8 @@ def server_context(tls: TlsConfig, *, clients_may_be_unknown: bool = False) -> s
 
     Args:
         tls: our certificate, and the CA of the clients.
-        clients_may_be_unknown: let in who shows no certificate at all (to enrol for one); one of
-            another CA is turned away all the same.
+        clients_may_be_unknown: let in who shows no certificate at all (a box comes for its first);
+            one of another CA is turned away all the same.
 
     Raises:
         TlsError: one of the files is missing, unreadable or does not fit the others.

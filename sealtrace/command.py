@@ -38,7 +38,7 @@ SUMMARIES = {
     "box": "Admit, configure, replace and revoke the boxes beside cameras.",
     "image": "Build a box's card image from a stock one; look into one.",
     "flash": "Write an image to a card, safely, and verify what was written.",
-    "enrolment": "Run the service that lets new boxes in and renews their certificates.",
+    "registrar": "Run the service that lets new boxes in and renews their certificates.",
     "release": "Sign models and agents for the fleet, roll them out, update a box.",
     "models": "Build, sign and check the bundle of models that boxes run.",
     "broker": "Run the embedded MQTT broker of the demo (this machine only).",
@@ -51,6 +51,9 @@ SUMMARIES = {
     "trace": "Show and export what an authorized query found; confirm or reject.",
     "audit": "Verify the logs offline and read the entries sealed to you.",
 }
+
+FORMER = {"enrolment": "registrar"}
+"""Names that commands had in version 1: units installed then call them. Not listed anywhere."""
 
 
 class NotInstalled(Exception):
@@ -107,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
     if arguments[0] == "--version":
         print(f"sealtrace {version('sealtrace')}")  # noqa: T201 - what was asked for
         return OK
-    found = commands().get(arguments[0])
+    found = commands().get(FORMER.get(arguments[0], arguments[0]))
     if found is None:
         return _complain(f"no such command: {arguments[0]}{_suggestion(arguments[0])}", code=USAGE)
     try:

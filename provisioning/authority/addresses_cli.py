@@ -18,7 +18,7 @@ def addresses(
         list[Path],
         typer.Argument(
             metavar="FILE",
-            help="The role's configuration: custodian.toml, aggregator.toml, enrolment.toml,"
+            help="The role's configuration: custodian.toml, aggregator.toml, registrar.toml,"
             " box.toml; for a box also claim.toml and updates.toml.",
         ),
     ],

@@ -34,7 +34,8 @@ _FOLDER_DEPTH = {
     "officers": 2,
     "boxes": 2,
     "aggregator": 1,
-    "enrolment": 1,
+    "registrar": 1,
+    layout.FORMER_REGISTRAR_FOLDER: 1,
     "broker": 1,
 }
 _MAX_BYTES = 512 << 20

@@ -1,6 +1,6 @@
 """`sealtrace box`: bring an edge box into the site, list them, swap a dead one, revoke one.
 
-Where the site has an enrolment service, boxes come in with `box claim` and `box enrol`, and are
+Where the site has a registrar, boxes come in with `box claim` and `box join`, and are
 revoked and swapped through it; `box add` makes a box's folder by hand, with the offline authority.
 """
 
@@ -40,7 +40,7 @@ app = typer.Typer(
     name="box",
     no_args_is_help=True,
     add_completion=False,
-    help="Claim, enrol, list, swap and revoke the edge boxes of a site.",
+    help="Claim, admit, list, swap and revoke the edge boxes of a site.",
 )
 app.add_typer(box_office_cli.app)
 app.add_typer(box_side_cli.app)
@@ -105,7 +105,7 @@ def swap(
 ) -> None:
     """Put a new box in the place of a dead one, with its cameras and their set-up.
 
-    Through the enrolment service, if OLD came in by it: NEW gets a claim.
+    Through the registrar, if OLD came in by it: NEW gets a claim.
     """
     cameras = _cameras(camera)
     with reported():
@@ -137,7 +137,7 @@ def revoke(
     """Put a box out of the site: broker, aggregator and custodians refuse it.
 
     What it sent before stays. Run it again at any time, for example to reach who was down. Through
-    the enrolment service, if the box came in by it: everybody is told at once.
+    the registrar, if the box came in by it: everybody is told at once.
     """
     with reported():
         if _through_registrar(folder, name):
@@ -189,7 +189,7 @@ def list_boxes(
 
 
 def _through_registrar(folder: Path, name: str) -> bool:
-    """Tell whether a box is the enrolment service's to revoke, and not the authority's."""
+    """Tell whether a box is the registrar's to revoke, and not the authority's."""
     if office.find_config(folder) is None:
         return False
     if not (folder / "site.toml").exists():

@@ -1,4 +1,4 @@
-"""The part of `sealtrace box` at headquarters that goes through the enrolment service."""
+"""The part of `sealtrace box` at headquarters that goes through the registrar."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runtime.terminal import DryRun, say
 app = typer.Typer()
 _MAX_BYTES = 1 << 20
 OfficeFolder = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The enrolment service's folder, or its site's.")
+    Path, typer.Argument(metavar="DIR", help="The registrar's folder, or its site's.")
 ]
 Cameras = Annotated[
     list[str] | None,
@@ -168,9 +168,9 @@ def write_claim(made: ClaimFile, target: Path) -> None:
     """Write a claim file and say what to do with it; an older one of the same box is replaced."""
     made.write(target, overwrite=True)
     say(f"{made.box} is announced; its claim is in {target}, good until")
-    say(f"  {made.expires_at:%Y-%m-%d %H:%M} UTC. Whoever has the file can enrol as {made.box}.")
+    say(f"  {made.expires_at:%Y-%m-%d %H:%M} UTC. Whoever has the file can join as {made.box}.")
     say(f"Next: sealtrace image build --base IMG --claim {target} ...")
-    say(f"  or on the box itself: sealtrace box enrol --claim-file {target.name}")
+    say(f"  or on the box itself: sealtrace box join --claim-file {target.name}")
 
 
 def show_told(told: list[Told], registrar: Registrar) -> None:
@@ -179,7 +179,7 @@ def show_told(told: list[Told], registrar: Registrar) -> None:
     for one in told:
         say(f"  {'✗' if one.problem else '✓'} {one.name}: {one.problem or 'has it'}")
     if any(one.problem for one in told):
-        say("The running enrolment service (`sealtrace enrolment serve`) tries the rest again.")
+        say("The running registrar (`sealtrace registrar serve`) tries the rest again.")
 
 
 def _names(tables: list[dict[str, Any]]) -> str:

@@ -220,14 +220,14 @@ def with_live(state: BoxState, row: Mapping[str, Any] | None) -> BoxState:
     )
 
 
-def joined(listed: BoxState, enrolled: BoxState) -> BoxState:
-    """Return what the site's folder and the enrolment service together know of a box."""
-    revoked = [at for at in (listed.revoked_at, enrolled.revoked_at) if at is not None]
-    days = [d for d in (listed.certificate_days, enrolled.certificate_days) if d is not None]
+def joined(listed: BoxState, admitted: BoxState) -> BoxState:
+    """Return what the site's folder and the registrar together know of a box."""
+    revoked = [at for at in (listed.revoked_at, admitted.revoked_at) if at is not None]
+    days = [d for d in (listed.certificate_days, admitted.certificate_days) if d is not None]
     return replace(
         listed,
-        sources=listed.sources or enrolled.sources,
+        sources=listed.sources or admitted.sources,
         certificate_days=max(days, default=None),
         revoked_at=min(revoked, default=None),
-        trouble=(*listed.trouble, *enrolled.trouble),
+        trouble=(*listed.trouble, *admitted.trouble),
     )

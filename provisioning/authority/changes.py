@@ -315,9 +315,9 @@ def _renew(site: Site, office: Office, name: str, now: datetime) -> Path:
     elif AGGREGATOR in principal.duties:
         folder = site.paths.aggregator.parent / layout.TLS_FOLDER
         office.issue_service(folder, name, site.plan.aggregator, now=now)
-    elif REGISTRAR in principal.duties and site.plan.enrolment is not None:
-        folder = site.paths.enrolment.parent / layout.TLS_FOLDER
-        office.issue_service(folder, name, site.plan.enrolment, now=now)
+    elif REGISTRAR in principal.duties and site.plan.registrar is not None:
+        folder = site.paths.registrar.parent / layout.TLS_FOLDER
+        office.issue_service(folder, name, site.plan.registrar, now=now)
     else:
         folder = site.paths.officer(name).parent / layout.TLS_FOLDER
         office.issue_officer(folder, name, now=now)

@@ -63,7 +63,7 @@ def of_revocation(directory: Directory, policy: Policy, name: str) -> list[Conse
         found.append(Consequence(Weight.REFUSED, text))
     if REGISTRAR in principal.duties:
         text = (
-            "no box can enrol, or be revoked through the enrolment service, any more; boxes that it"
+            "no box can join, or be revoked through the registrar, any more; boxes that it"
             " admitted are unknown at the next restart"
         )
         found.append(Consequence(Weight.ASKED, text))

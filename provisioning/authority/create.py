@@ -204,18 +204,18 @@ def _make_services(making: Making) -> None:
     making.principals[AGGREGATOR_NAME] = Principal(
         AGGREGATOR_NAME, frozenset({AGGREGATOR}), key.verify_key, url=plan.aggregator.url
     )
-    if plan.enrolment is not None:
-        making.notify("enrolment service")
-        folder = paths.enrolment.parent
+    if plan.registrar is not None:
+        making.notify("registrar")
+        folder = paths.registrar.parent
         key = _identity(making, folder, REGISTRAR_NAME)
         making.office.issue_service(
-            folder / layout.TLS_FOLDER, REGISTRAR_NAME, plan.enrolment, now=now
+            folder / layout.TLS_FOLDER, REGISTRAR_NAME, plan.registrar, now=now
         )
-        text = roles.enrolment_toml(plan, plan.enrolment, making.authority)
-        atomic_write(paths.enrolment, text.encode(), 0o600)
-        _finish_folder(folder, readme("enrolment", plan.site))
+        text = roles.registrar_toml(plan, plan.registrar, making.authority)
+        atomic_write(paths.registrar, text.encode(), 0o600)
+        _finish_folder(folder, readme("registrar", plan.site))
         making.principals[REGISTRAR_NAME] = Principal(
-            REGISTRAR_NAME, frozenset({REGISTRAR}), key.verify_key, url=plan.enrolment.url
+            REGISTRAR_NAME, frozenset({REGISTRAR}), key.verify_key, url=plan.registrar.url
         )
     if plan.broker.kind == "mosquitto":
         making.notify("broker")

@@ -58,10 +58,10 @@ host = "hq.north-hospital.example"
 port = 8883
 # max_message_bytes = 8388608
 
-[enrolment]                                # or: enrolment = false, above the first [section]
+[registrar]                                # or: registrar = false, above the first [section]
 host = "hq.north-hospital.example"         # default: the aggregator's
 port = 8445
-# claim_hours = 72                         # within which a flashed box must come to enrol
+# claim_hours = 72                         # within which a flashed box must come
 
 # --- Officers: investigator (asks), approver (agrees), auditor (checks). -------------------------
 

@@ -89,7 +89,7 @@ def role_folder(site: Site, principal: Principal) -> Path:
     if AGGREGATOR in principal.duties:
         return paths.aggregator.parent
     if REGISTRAR in principal.duties:
-        return paths.enrolment.parent
+        return paths.registrar.parent
     return paths.officer(principal.name).parent
 
 

@@ -57,8 +57,8 @@ class Office:
             atomic_write(certificate, pki.pem(authority.certificate))
             secrets.write_ca_key(key, pki.key_pem(authority.key))
         atomic_write(_root_crl(paths), pki.pem(pki.revocation_list(root, (), number=1, now=now)))
-        if plan.enrolment is not None:
-            _found_enrolment(paths, plan, secrets, root, issuing, now=now)
+        if plan.registrar is not None:
+            _found_boxes_ca(paths, plan, secrets, root, issuing, now=now)
         Ledger().save(paths.ledger)
         office = cls(paths, plan, issuing)
         office.write_crl(now=now)
@@ -168,7 +168,7 @@ def _hosts(service: ServicePlan) -> list[str]:
     return list(dict.fromkeys((service.host, *service.names, *loopback)))
 
 
-def _found_enrolment(
+def _found_boxes_ca(
     paths: SitePaths,
     plan: SitePlan,
     secrets: Secrets,
@@ -177,24 +177,22 @@ def _found_enrolment(
     *,
     now: datetime,
 ) -> None:
-    """Make the CA of the enrolment service.
+    """Make the boxes' CA, which the registrar holds.
 
     A CA of its own, not a copy of the offline one: its keeper, which is on the network, signs a
     revocation list that nobody else writes, and the root can take this CA back alone.
     """
     years, usages = plan.certificates.ca_years, (pki.CLIENT,)
-    enrolment = pki.new_issuing(
-        root, plan.site, now=now, years=years, title=BOXES_CA, usages=usages
-    )
-    files = paths.enrolment_ca
+    boxes = pki.new_issuing(root, plan.site, now=now, years=years, title=BOXES_CA, usages=usages)
+    files = paths.boxes_ca
     files.folder.mkdir(mode=0o700, parents=True)
     files.folder.parent.chmod(0o700)
     atomic_write(files.trust, issuing.trust_pem)
-    atomic_write(files.certificate, pki.pem(enrolment.certificate))
-    secrets.write_ca_key(files.key, pki.key_pem(enrolment.key), name=REGISTRAR_NAME)
-    crl = pki.revocation_list(enrolment, (), number=1, now=now)
+    atomic_write(files.certificate, pki.pem(boxes.certificate))
+    secrets.write_ca_key(files.key, pki.key_pem(boxes.key), name=REGISTRAR_NAME)
+    crl = pki.revocation_list(boxes, (), number=1, now=now)
     atomic_write(files.first_crl, pki.pem(crl))
-    atomic_write(paths.ca / files.certificate.name, pki.pem(enrolment.certificate))
+    atomic_write(paths.ca / files.certificate.name, pki.pem(boxes.certificate))
 
 
 def _root_crl(paths: SitePaths) -> Path:

@@ -42,7 +42,7 @@ def services(site: Site) -> list[Principal]:
     The registrar only where its folder has gone to a machine of its own; here, it has the file.
     """
     duties = [CUSTODIAN, AGGREGATOR]
-    if not site.paths.enrolment.exists():
+    if not site.paths.registrar.exists():
         duties.append(REGISTRAR)
     return with_address(site.directory, *duties)
 

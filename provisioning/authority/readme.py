@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["site", "custodian", "aggregator", "officer", "box", "broker", "enrolment"]
+Kind = Literal["site", "custodian", "aggregator", "officer", "box", "broker", "registrar"]
 
 _TEXTS: dict[Kind, str] = {
     "site": """\
@@ -14,7 +14,7 @@ The site '{name}'. Made by `sealtrace site init`; look at it with `sealtrace sit
                     folder on a machine that is off, or on a medium in a safe; never on a network.
   custodians/NAME/  One folder for each custodian: carry it to that custodian's machine.
   aggregator/       The aggregator's folder.
-  enrolment/        The enrolment service's folder: new boxes come to it (none if so planned).
+  registrar/        The registrar's folder: new boxes come to it (none if so planned).
   officers/NAME/    One folder for each officer.
   boxes/NAME/       One folder for each edge box.
   broker/           The MQTT broker's folder (none with the embedded broker).
@@ -45,11 +45,11 @@ The edge box '{name}'. identity.key is what makes it this box: if it is lost or 
 
   start   sealtrace edge run --config box.toml
 """,
-    "enrolment": """\
-The enrolment service of the site '{name}': gives new boxes their certificate and configuration,
+    "registrar": """\
+The registrar of the site '{name}': gives new boxes their certificate and configuration,
 renews certificates, revokes boxes. Its secret files open with the passphrase.
 
-  start       sealtrace enrolment serve --config enrolment.toml
+  start       sealtrace registrar serve --config registrar.toml
   a new box   sealtrace box claim . box-7 --camera door=rtsp://10.0.0.7/stream1
 """,
     "broker": """\

@@ -11,8 +11,8 @@ from provisioning.formats.plan import (
     REGISTRAR_NAME,
     BoxPlan,
     CustodianPlan,
-    EnrolmentPlan,
     OfficerPlan,
+    RegistrarPlan,
     SitePlan,
 )
 from runtime import tomltext
@@ -37,7 +37,7 @@ _ABOUT = {
     "mqtt": "The broker.",
     "cameras": "The cameras of this box.",
     "url": "Where boxes reach this service.",
-    "claims": "The one-time claims that boxes enrol with.",
+    "claims": "The one-time claims that boxes join with.",
     "certificates": "The certificates that boxes get.",
     "broker": "The broker, as boxes reach it; its folder, where it runs on this machine.",
     "box": "Keys and sections that are copied into every box's box.toml.",
@@ -80,8 +80,8 @@ def aggregator_toml(plan: SitePlan, authority: str, *, bundle: bool) -> str:
     return _text("The aggregator.", "aggregator serve", content, plan.aggregator.settings)
 
 
-def enrolment_toml(plan: SitePlan, enrolment: EnrolmentPlan, authority: str) -> str:
-    """Return ``enrolment.toml``."""
+def registrar_toml(plan: SitePlan, registrar: RegistrarPlan, authority: str) -> str:
+    """Return ``registrar.toml``."""
     mosquitto = plan.broker.kind == "mosquitto"
     content = {
         "site": plan.site,
@@ -91,10 +91,10 @@ def enrolment_toml(plan: SitePlan, enrolment: EnrolmentPlan, authority: str) -> 
         "directory": layout.DIRECTORY_FILE,
         "ca_dir": "ca",
         "state_dir": "state",
-        "url": enrolment.url,
-        "http": {"host": enrolment.listen_address, "port": enrolment.port},
+        "url": registrar.url,
+        "http": {"host": registrar.listen_address, "port": registrar.port},
         "tls": _TLS,
-        "claims": {"hours": enrolment.claim_hours},
+        "claims": {"hours": registrar.claim_hours},
         "certificates": {"days": plan.certificates.box_days},
         "broker": {
             "host": plan.broker.host,
@@ -105,7 +105,7 @@ def enrolment_toml(plan: SitePlan, enrolment: EnrolmentPlan, authority: str) -> 
         },
         "box": {},
     }
-    return _text("The enrolment service.", "enrolment serve", content, enrolment.settings)
+    return _text("The registrar.", "registrar serve", content, registrar.settings)
 
 
 def officer_toml(plan: SitePlan, officer: OfficerPlan, authority: str, *, bundle: bool) -> str:

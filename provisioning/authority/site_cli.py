@@ -226,8 +226,8 @@ def _show_plan(plan: SitePlan, folder: Path) -> None:
         say(f"    {custodian.name}  {custodian.url}")
     say(f"  aggregator  {plan.aggregator.url}")
     say(f"  broker      {plan.broker.kind}, {plan.broker.host}:{plan.broker.port}")
-    if plan.enrolment is not None:
-        say(f"  enrolment   {plan.enrolment.url}")
+    if plan.registrar is not None:
+        say(f"  registrar   {plan.registrar.url}")
     for officer in plan.officers:
         say(f"  officer     {officer.name}  {', '.join(officer.duties)}")
     for box in plan.boxes:

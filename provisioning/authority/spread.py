@@ -29,10 +29,10 @@ def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
         layout.POLICY_SIGNATURE_FILE: read_file(paths.policy_signature, _MAX_BYTES),
     }
     changed: list[Path] = []
-    boxes, enrolment = paths.root / "boxes", paths.enrolment.parent
+    boxes, registrar = paths.root / "boxes", paths.registrar.parent
     for folder in paths.role_folders():
         files = {layout.DIRECTORY_FILE: directory}
-        if folder.parent != boxes and folder != enrolment:
+        if folder.parent != boxes and folder != registrar:
             files |= policy
         for name, data in files.items():
             if write_if_new(folder / name, data):
@@ -46,16 +46,14 @@ def _spread_to_broker(paths: SitePaths, plan: SitePlan, directory: bytes) -> lis
     payload = Signed.parse(directory, kind=DIRECTORY_KIND).payload  # our own file: not verified
     listed = Directory.parse(payload)
     revoked: list[str] = []
-    if paths.enrolment_admissions.exists():
-        admissions = Signed.parse(
-            read_file(paths.enrolment_admissions, _MAX_BYTES), kind=ADMISSIONS_KIND
-        )
+    if paths.admissions.exists():
+        admissions = Signed.parse(read_file(paths.admissions, _MAX_BYTES), kind=ADMISSIONS_KIND)
         admitted = Admissions.parse(admissions.payload)
         listed, revoked = admitted.apply(listed), sorted(admitted.revoked_at_ms)
     rights = Rights.of(listed, aggregator=AGGREGATOR_NAME, revoked=revoked)
     changed = mosquitto.write_rights(paths.broker, rights)
     crl_file = paths.broker / mosquitto.CERTIFICATES / layout.CRL_FILE
-    files = [paths.crl, paths.enrolment_ca.first_crl, crl_file]
+    files = [paths.crl, paths.boxes_ca.first_crl, crl_file]
     lists = [read_file(path, _MAX_BYTES) for path in files if path.exists()]
     crls = pki.merged_crls(*lists)
     changed += mosquitto.write_revocations(paths.broker, crls, pki.without_boxes(crls))

@@ -1,4 +1,4 @@
-"""The part of `sealtrace box` that runs on a box: enrol, ask by USB stick, install, renew."""
+"""The part of `sealtrace box` that runs on a box: join, ask by USB stick, install, renew."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ _CamerasFile = Annotated[
 _DEFAULT = Path(units.BOX_FOLDER)
 
 
-@app.command(epilog="Example:  sealtrace box enrol --claim-file /etc/sealtrace/claim.toml")
-def enrol(
+@app.command(epilog="Example:  sealtrace box join --claim-file /etc/sealtrace/claim.toml")
+@app.command("enrol", hidden=True)  # its former name, which cards of version 1 call
+def join(
     claim_file: _ClaimFile = None,
     folder: _BoxFolder = _DEFAULT,
     *,
@@ -59,7 +60,7 @@ def enrol(
     runtime: _Runtime = RUNTIME_FOLDER,
     dry_run: DryRun = False,
 ) -> None:
-    """Make this box's keys, enrol with its claim over HTTPS, install certificate and configuration.
+    """Make this box's keys, join with its claim over HTTPS, install certificate and configuration.
 
     Run it again after an interruption: what is done stays. The private keys never leave the box.
     """
@@ -70,8 +71,8 @@ def enrol(
             return
         place, claim = steps.begin(folder, claim_file)
         found = _keys(place.path, keys, runtime)
-        done = steps.enrol(place, claim, found, sources=sources)
-        say(f"{done.box} is enrolled; key {done.fingerprint}, in {_where(found)}")
+        done = steps.join(place, claim, found, sources=sources)
+        say(f"{done.box} is admitted; key {done.fingerprint}, in {_where(found)}")
         say(f"certificate until {done.until:%Y-%m-%d %H:%M} UTC; it renews itself")
         say(f"Next: sealtrace edge run --config {place.box_toml}")
 
@@ -118,7 +119,7 @@ def install(
             say(f"would install {admission} for {answer.box} in {folder}")
             return
         done = steps.accept(place, answer, _keys(place.path, "auto", runtime), sources=sources)
-        say(f"{done.box} is enrolled; certificate until {done.until:%Y-%m-%d %H:%M} UTC")
+        say(f"{done.box} is admitted; certificate until {done.until:%Y-%m-%d %H:%M} UTC")
         say(f"Next: sealtrace edge run --config {place.box_toml}")
 
 
@@ -144,7 +145,7 @@ def renew(
         if dry_run:
             held = place.read_certificate()
             if held is None:
-                raise OperationError(f"{folder} holds no certificate; run `sealtrace box enrol`")
+                raise OperationError(f"{folder} holds no certificate; run `sealtrace box join`")
             due = "is due" if steps.renewal_due(held) else "is not due yet"
             say(f"the certificate holds until {held.not_valid_after_utc:%Y-%m-%d}; renewal {due}")
             return
@@ -163,7 +164,7 @@ def unseal(folder: _BoxFolder = _DEFAULT, *, runtime: _Runtime = RUNTIME_FOLDER)
         place = Folder(folder.absolute())
         found = _keys(place.path, "auto", runtime)
         if not found.exist():
-            raise OperationError(f"{folder} holds no keys; run `sealtrace box enrol`")
+            raise OperationError(f"{folder} holds no keys; run `sealtrace box join`")
         found.load(place.read_claim().box)
         if found.kind == "tpm":
             give_to_owner(runtime, owner_of=place.path)
@@ -205,7 +206,7 @@ def _where(keys: BoxKeys) -> str:
 def _say_plan(claim_file: Path | None, folder: Path) -> None:
     place = Folder(folder.absolute())
     claim = load_claim(claim_file) if claim_file else place.read_claim()
-    done = "is enrolled already" if place.box_toml.exists() else "would enrol"
+    done = "is admitted already" if place.box_toml.exists() else "would join"
     say(f"{claim.box} {done} with {claim.url}, site {claim.site}, in {folder}")
 
 

@@ -158,7 +158,7 @@ def _announce(source: SourceImage, chosen: Device) -> None:
         hours = (about.claim_expires_at - datetime.now(UTC)).total_seconds() / 3600
         say(f"        for {about.box} of site {about.site}, to start within {hours:.0f} h")
         if hours <= 0:
-            warn("the claim in it has run out: the box could not enrol; build the image again")
+            warn("the claim in it has run out: the box could not join; build the image again")
     say(f"device  {chosen.name}: {described(chosen)}, on {chosen.transport or 'this machine'}")
 
 

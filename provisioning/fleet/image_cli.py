@@ -162,7 +162,7 @@ def build(
         bool, typer.Option("--dry-run", help="Check everything, say what would be done.")
     ] = False,
 ) -> None:
-    """Make the image of a box's card: boot it, and the box enrols itself.
+    """Make the image of a box's card: boot it, and the box joins its site.
 
     The image holds a one-time claim, the site's root certificate and the authority's public key,
     and no private key: the box makes its own. IMG.sha256 and IMG.bmap are written beside it. The
@@ -215,7 +215,7 @@ def show(
     image: Annotated[Path, typer.Argument(metavar="IMG", help="An image that was built.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell which box an image is for and until when it can enrol; the claim itself is not shown."""
+    """Tell which box an image is for and until when it can join; the claim itself is not shown."""
     with reported():
         about, doubts = show_image(image)
         if as_json:
@@ -296,7 +296,7 @@ def _announce(request: BuildRequest) -> None:
         say(f"{request.out} is there already and would be kept if it is the same image")
     settings = request.settings
     say(f"would write {request.out} (with .sha256 and .bmap) for {request.claim.box}:")
-    say(f"  enrols at  {request.claim.url} until {_time(request.claim.expires_at)}")
+    say(f"  joins at  {request.claim.url} until {_time(request.claim.expires_at)}")
     say(f"  system     {settings.hostname}, {settings.timezone}, {_login(bool(settings.ssh_keys))}")
     for camera in settings.cameras:
         say(f"  camera     {camera.name} ({redact(camera.source)})")
@@ -327,7 +327,7 @@ def _describe(about: Manifest) -> None:
     rows = {
         "box": f"{about.box} of site {about.site}",
         "claim": f"until {_time(about.claim_expires_at)} ({state})",
-        "enrols at": about.enrolment_url,
+        "joins at": about.registrar_url,
         "authority": about.authority[:16],
         "system": f"{about.hostname}, {about.timezone}, {_login(about.login)}",
         "network": f"cable{f', wireless {about.wifi}' if about.wifi else ''}",

@@ -1,4 +1,4 @@
-"""The claim file, part of an image: all that a blank box needs to enrol, and no private key."""
+"""The claim file, part of an image: all that a blank box needs to join, and no private key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ClaimFile(Section):
     box: Name
     """Name of the box; the claim is good for no other."""
     url: Annotated[str, Field(pattern=r"^https://[^\s/]+$", max_length=300)]
-    """Where the enrolment service is."""
+    """Where the registrar is."""
     authority: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """The site authority's public key: what the box will believe."""
     claim: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
@@ -60,8 +60,8 @@ class ClaimFile(Section):
     def to_toml(self) -> str:
         """Return the file's text."""
         return (
-            f"# One-time enrolment claim of the box '{self.box}', site '{self.site}'."
-            " Whoever has it first can enrol as this box:\n"
+            f"# One-time claim of the box '{self.box}', site '{self.site}'."
+            " Whoever has it first can join as this box:\n"
             f"# keep it until then like a key. Good until {self.expires_at:%Y-%m-%d %H:%M} UTC.\n\n"
             + tomltext.table(self.model_dump())
         )

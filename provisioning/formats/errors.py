@@ -5,39 +5,39 @@ from __future__ import annotations
 from runtime.errors import OperationError
 
 
-class EnrolmentError(OperationError):
-    """The enrolment service cannot do what was asked."""
+class RegistrarError(OperationError):
+    """The registrar cannot do what was asked."""
 
 
-class EnrolmentRefused(EnrolmentError):
-    """A request to enrol, renew or be configured is refused."""
+class RegistrarRefused(RegistrarError):
+    """A request to join, renew or be configured is refused."""
 
     status = 403
 
 
-class ClaimUnknown(EnrolmentRefused):
+class ClaimUnknown(RegistrarRefused):
     """The claim is not one of this site, or not this box's."""
 
     status = 401
 
 
-class ClaimExpired(EnrolmentRefused):
+class ClaimExpired(RegistrarRefused):
     """The box came too late with its claim."""
 
     status = 401
 
 
-class ClaimUsed(EnrolmentRefused):
-    """A box has enrolled with this claim already."""
+class ClaimUsed(RegistrarRefused):
+    """A box was admitted with this claim already."""
 
     status = 401
 
 
-class RequestInvalid(EnrolmentRefused):
+class RequestInvalid(RegistrarRefused):
     """The certificate request, or the proof of the box's identity, is not acceptable."""
 
     status = 400
 
 
-class BoxRefused(EnrolmentRefused):
+class BoxRefused(RegistrarRefused):
     """The box is revoked, unknown, or its name or a camera is another's."""

@@ -19,11 +19,24 @@ KEY_FILE = "private-key.pem"
 CRL_FILE = "crl.pem"
 README_FILE = "README.txt"
 ADMISSIONS_FILE = "admissions.cbor"
+REGISTRAR_FILE = "registrar.toml"
+FORMER_REGISTRAR_FOLDER, FORMER_REGISTRAR_FILE = "enrolment", "enrolment.toml"
+"""As version 1 called the registrar's folder and configuration. A site made then keeps them."""
+
+
+def registrar_config(folder: Path) -> Path:
+    """Return the registrar's configuration in its ``folder``; the former name, if that is there."""
+    former = folder / FORMER_REGISTRAR_FILE
+    return former if former.exists() else folder / REGISTRAR_FILE
 
 
 @dataclass(frozen=True, slots=True)
-class EnrolmentCaPaths:
-    """The CA that the enrolment service issues boxes' certificates with."""
+class BoxesCaPaths:
+    """The CA that the registrar issues boxes' certificates with.
+
+    Its files bear the service's former name, as its certificate does (`runtime.tls.BOXES_CA`): it
+    lasts ten years, so both will be met for as long.
+    """
 
     folder: Path
 
@@ -150,19 +163,20 @@ class SitePaths:
         return self.root / "aggregator" / "aggregator.toml"
 
     @property
-    def enrolment(self) -> Path:
-        """The enrolment service's configuration; its folder is this file's."""
-        return self.root / "enrolment" / "enrolment.toml"
+    def registrar(self) -> Path:
+        """The registrar's configuration; its folder is this file's."""
+        former = self.root / FORMER_REGISTRAR_FOLDER
+        return registrar_config(former if former.is_dir() else self.root / "registrar")
 
     @property
-    def enrolment_admissions(self) -> Path:
-        """The newest admissions of an enrolment service that runs in its folder here."""
-        return self.enrolment.parent / "state" / ADMISSIONS_FILE
+    def admissions(self) -> Path:
+        """The newest admissions of a registrar that runs in its folder here."""
+        return self.registrar.parent / "state" / ADMISSIONS_FILE
 
     @property
-    def enrolment_ca(self) -> EnrolmentCaPaths:
-        """The files of the enrolment service's own CA."""
-        return EnrolmentCaPaths(self.enrolment.parent / "ca")
+    def boxes_ca(self) -> BoxesCaPaths:
+        """The files of the registrar's own CA."""
+        return BoxesCaPaths(self.registrar.parent / "ca")
 
     def custodian(self, name: str) -> Path:
         """Return a custodian's configuration; its folder is this file's."""
@@ -178,7 +192,7 @@ class SitePaths:
 
     def role_folders(self) -> list[Path]:
         """Return the folders of all principals that are here (not those moved away), sorted."""
-        single = (self.aggregator.parent, self.enrolment.parent)
+        single = (self.aggregator.parent, self.registrar.parent)
         found = [folder for folder in single if folder.is_dir()]
         for group in ("boxes", "custodians", "officers"):
             folder = self.root / group

@@ -1,4 +1,4 @@
-"""What boxes and the enrolment service tell each other, beside EST's own messages; all signed."""
+"""What boxes and the registrar tell each other, beside EST's own messages; all signed."""
 
 from __future__ import annotations
 

@@ -90,15 +90,15 @@ class AggregatorPlan(ServicePlan):
     """Keys and sections copied into `aggregator.toml`, such as `{log = {level = "debug"}}`."""
 
 
-class EnrolmentPlan(ServicePlan):
-    """The enrolment service at headquarters, where new boxes get certificate and configuration."""
+class RegistrarPlan(ServicePlan):
+    """The registrar at headquarters, where new boxes get certificate and configuration."""
 
     port: Port = 8445
     """TCP port."""
     claim_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 72
-    """Hours within which a flashed box must come to enrol."""
+    """Hours within which a flashed box must come to join."""
     settings: Settings = Field(default_factory=dict)
-    """Keys and sections copied into `enrolment.toml`, such as `{certificates = {days = 14}}`."""
+    """Keys and sections copied into `registrar.toml`, such as `{certificates = {days = 14}}`."""
 
 
 class BrokerPlan(ServicePlan):
@@ -289,8 +289,8 @@ class SitePlan(Section):
     """The aggregator."""
     broker: BrokerPlan = BrokerPlan()
     """The broker."""
-    enrolment: EnrolmentPlan | None = EnrolmentPlan()
-    """The enrolment service; by default on the aggregator's host. `false`: the site has none."""
+    registrar: RegistrarPlan | None = RegistrarPlan()
+    """The registrar; by default on the aggregator's host. `false`: the site has none."""
     boxes: tuple[BoxPlan, ...] = ()
     """Boxes to begin with; `sealtrace box add` brings more."""
     policy: PolicyPlan = Field(default_factory=PolicyPlan)
@@ -302,12 +302,15 @@ class SitePlan(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _enrolment_beside_the_aggregator(cls, values: Any) -> Any:
+    def _registrar_beside_the_aggregator(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        if values.get("enrolment") is False:
-            return {**values, "enrolment": None}
-        given = values.get("enrolment", {})
+        if "enrolment" in values and "registrar" not in values:  # as version 1 called it
+            values = {**values, "registrar": values["enrolment"]}
+            del values["enrolment"]
+        if values.get("registrar") is False:
+            return {**values, "registrar": None}
+        given = values.get("registrar", {})
         aggregator = values.get("aggregator")
         if not isinstance(given, dict) or "host" in given or aggregator is None:
             return values
@@ -316,7 +319,7 @@ class SitePlan(Section):
         if not isinstance(aggregator, dict):
             return values
         place = {key: aggregator[key] for key in ("host", "listen", "names") if key in aggregator}
-        return {**values, "enrolment": {**place, **given}}
+        return {**values, "registrar": {**place, **given}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> SitePlan:
@@ -363,8 +366,8 @@ class SitePlan(Section):
         yield from self.custodians
         yield self.aggregator
         yield self.broker
-        if self.enrolment is not None:
-            yield self.enrolment
+        if self.registrar is not None:
+            yield self.registrar
 
     def _people(self) -> list[str]:
         return [
@@ -406,8 +409,8 @@ def site_toml(plan: SitePlan) -> str:
     values = plan.model_dump(exclude_none=True)
     if plan.bundle is not None:
         values["bundle"] = plan.bundle.absolute()
-    if plan.enrolment is None:
-        values["enrolment"] = False
+    if plan.registrar is None:
+        values["registrar"] = False
     return (
         f"# The site '{plan.site}' as it was made. Cameras of boxes that came later stand in their"
         " box.toml.\n\n" + tomltext.table(values)

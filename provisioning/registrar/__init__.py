@@ -1,1 +1,1 @@
-"""The enrolment service at headquarters: claims in, certificates and signed configuration out."""
+"""The registrar at headquarters: claims in, certificates and signed configuration out."""

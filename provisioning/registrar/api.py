@@ -1,6 +1,6 @@
-"""The enrolment service's HTTP interface: EST (RFC 7030), the boxes' configuration, admissions.
+"""The registrar's HTTP interface: EST (RFC 7030), the boxes' configuration, admissions.
 
-Everything is over TLS 1.3. Enrolling takes a claim in place of a password and no certificate;
+Everything is over TLS 1.3. Joining takes a claim in place of a password and no certificate;
 everything else takes a client certificate of a principal in force.
 """
 
@@ -16,20 +16,22 @@ from starlette.responses import JSONResponse, Response
 from protocol.encoding import decode_base64
 from protocol.errors import MalformedMessage
 from provisioning.formats import est
-from provisioning.formats.errors import ClaimUnknown, EnrolmentRefused, RequestInvalid
+from provisioning.formats.errors import ClaimUnknown, RegistrarRefused, RequestInvalid
 from provisioning.registrar.registrar import Registrar
 from runtime.http import CborResponse, Problem, peer_of
 from runtime.problems import problem_response, problem_type
 from runtime.role_api import Callers, role_app, site_routes
 
+_FORMER_NAME, _REALM = "enrolment", "enrolment claim"
+"""Names the problem and the realm as version 1 did: callers may go by them."""
 _log = structlog.get_logger()
 
 
 def make_app(registrar: Registrar) -> FastAPI:
     """Return the application."""
     app = role_app(
-        "enrolment",
-        "enrolment service",
+        _FORMER_NAME,
+        "registrar",
         description="Lets claimed boxes in, renews their certificates, tells them what to do.",
     )
     callers = Callers(lambda: registrar.directory, boxes=True)
@@ -56,14 +58,14 @@ def make_app(registrar: Registrar) -> FastAPI:
 
 
 def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(EnrolmentRefused)
-    async def on_refusal(request: Request, error: EnrolmentRefused) -> JSONResponse:
+    @app.exception_handler(RegistrarRefused)
+    async def on_refusal(request: Request, error: RegistrarRefused) -> JSONResponse:
         kind = problem_type(type(error))
         _log.warning("refused", path=request.url.path, problem=kind, reason=str(error))
-        title = "The enrolment service refuses"
+        title = "The registrar refuses"
         response = problem_response(Problem(error.status, kind, title, str(error)))
         if error.status == 401:
-            response.headers["www-authenticate"] = 'Basic realm="enrolment claim"'
+            response.headers["www-authenticate"] = f'Basic realm="{_REALM}"'
         return response
 
 
@@ -82,10 +84,10 @@ def _add_est(app: FastAPI, registrar: Registrar) -> None:
     async def simpleenroll(
         request: Request, sealtrace_identity: Annotated[str, Header(max_length=4096)] = ""
     ) -> Response:
-        """Enrol with a claim: HTTP Basic, user the box's name, password the claim in hex."""
+        """Join with a claim: HTTP Basic, user the box's name, password the claim in hex."""
         box, claim = _credentials(request)
         body, proof = await _request_body(request), _proof(sealtrace_identity)
-        certificate = await run_in_threadpool(registrar.enrol, box, claim, body, proof)
+        certificate = await run_in_threadpool(registrar.admit, box, claim, body, proof)
         return _certificates(est.certs_only([certificate]))
 
     @app.post(f"{est.PATH}/simplereenroll")
@@ -107,7 +109,7 @@ def _credentials(request: Request) -> tuple[str, bytes]:
         return box, bytes.fromhex(claim)
     except (MalformedMessage, ValueError):
         raise ClaimUnknown(
-            "enrolling takes a claim: HTTP Basic with the box's name and the claim in hex"
+            "joining takes a claim: HTTP Basic with the box's name and the claim in hex"
         ) from None
 
 

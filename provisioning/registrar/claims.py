@@ -15,7 +15,7 @@ from provisioning.formats.errors import (
     ClaimExpired,
     ClaimUnknown,
     ClaimUsed,
-    EnrolmentError,
+    RegistrarError,
 )
 from provisioning.formats.plan import RESERVED_NAMES
 from provisioning.registrar.store import BoxRecord, Claim, Store
@@ -61,7 +61,7 @@ def check_claim(
         if again:
             return found
         raise ClaimUsed(
-            f"a box has enrolled as '{box}' with this claim already; if it was not this one, revoke"
+            f"a box was admitted as '{box}' with this claim already; if it was not this one, revoke"
             f" it at once (`sealtrace box revoke DIR {box}`) and make a claim under a new name"
         )
     if now_ms >= found.expires_ms:
@@ -118,19 +118,19 @@ def check_name(box: str, directory: Directory, record: BoxRecord | None) -> None
     """Check that a claim may be made for a box of this name.
 
     Raises:
-        EnrolmentError: the name is reserved, revoked, or another principal's.
+        RegistrarError: the name is reserved, revoked, or another principal's.
     """
     principal = directory.principals.get(box)
     if box in RESERVED_NAMES or (principal is not None and principal.duties != {BOX}):
-        raise EnrolmentError(f"'{box}' is not free for a box; choose another name")
+        raise RegistrarError(f"'{box}' is not free for a box; choose another name")
     revoked = principal is not None and principal.revoked_at_ms is not None
     if revoked or (record is not None and record.revoked_ms is not None):
-        raise EnrolmentError(
+        raise RegistrarError(
             f"'{box}' has been revoked, and what it once signed must stay its own; choose a new"
             " name"
         )
     if principal is not None and record is None:
-        raise EnrolmentError(
+        raise RegistrarError(
             f"'{box}' is in the site already, added by the authority; to replace it use"
             f" `sealtrace box swap DIR {box} NEWNAME`"
         )

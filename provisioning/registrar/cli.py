@@ -1,4 +1,4 @@
-"""`sealtrace enrolment`: run the service that new boxes come to, and look at it."""
+"""`sealtrace registrar`: run the service that new boxes come to, and look at it."""
 
 from __future__ import annotations
 
@@ -8,29 +8,39 @@ from typing import Annotated
 
 import typer
 
+from provisioning.formats.layout import registrar_config
 from provisioning.formats.options import PassphraseFile, reported
-from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.config import RegistrarConfig
 from runtime.config import load
 from runtime.keyfiles import get_passphrase
 from runtime.role_cli import serve_as_told
 from runtime.terminal import say
 
 app = typer.Typer(
-    name="enrolment",
+    name="registrar",
     no_args_is_help=True,
     add_completion=False,
     help="Run the service where claimed boxes get certificate and configuration.",
 )
-_Config = Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="enrolment.toml.")]
-_DEFAULT = Path("enrolment.toml")
+_Config = Annotated[
+    Path,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        help="registrar.toml. Default: the one in this folder.",
+        default_factory=lambda: registrar_config(Path()),
+        show_default=False,
+    ),
+]
 
 
 @app.command(
-    epilog="Examples:  sealtrace enrolment serve --config enrolment.toml --passphrase-file FILE"
-    "   |   sealtrace enrolment serve --check"
+    epilog="Examples:  sealtrace registrar serve --config registrar.toml --passphrase-file FILE"
+    "   |   sealtrace registrar serve --check"
 )
 def serve(
-    config: _Config = _DEFAULT,
+    config: _Config,
     passphrase_file: PassphraseFile = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print every key and its meaning; then stop.")
@@ -47,8 +57,8 @@ def serve(
     with reported():
         serve_as_told(
             config,
-            EnrolmentConfig,
-            role="enrolment",
+            RegistrarConfig,
+            role="registrar",
             unlock=lambda settings: get_passphrase(passphrase_file, what=str(settings.identity)),
             verify=_check,
             run=_run,
@@ -60,7 +70,7 @@ def serve(
 # What is imported in these two takes longest to load (FastAPI), and `--help` does not need it.
 
 
-def _check(settings: EnrolmentConfig, passphrase: bytes) -> None:
+def _check(settings: RegistrarConfig, passphrase: bytes) -> None:
     from provisioning.registrar.registrar import Registrar, open_keys  # noqa: PLC0415
     from runtime.tls import server_context  # noqa: PLC0415
 
@@ -68,21 +78,21 @@ def _check(settings: EnrolmentConfig, passphrase: bytes) -> None:
     Registrar(settings, open_keys(settings, passphrase)).close()
 
 
-def _run(settings: EnrolmentConfig, passphrase: bytes) -> int:
+def _run(settings: RegistrarConfig, passphrase: bytes) -> int:
     from provisioning.registrar.service import run  # noqa: PLC0415
 
     return run(settings, passphrase)
 
 
-@app.command(epilog="Example:  sealtrace enrolment status --config enrolment.toml")
+@app.command(epilog="Example:  sealtrace registrar status --config registrar.toml")
 def status(
-    config: _Config = _DEFAULT,
+    config: _Config,
     url: Annotated[str, typer.Option("--url", help="Where it serves. Default: as in FILE.")] = "",
 ) -> None:
     """Ask the running service how it is (JSON)."""
     from runtime.http import client, json_of  # noqa: PLC0415
 
     with reported():
-        settings = load(config, EnrolmentConfig)
+        settings = load(config, RegistrarConfig)
         with client(url or settings.url, settings.tls) as http:
             say(json.dumps(json_of(http.get("/v1/status")), indent=2))

@@ -1,4 +1,4 @@
-"""The enrolment service's configuration: one TOML file, written by `sealtrace site init`."""
+"""The registrar's configuration: one TOML file, written by `sealtrace site init`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from provisioning.formats.layout import EnrolmentCaPaths
+from provisioning.formats.layout import BoxesCaPaths
 from runtime.config import HttpConfig, Name, PrincipalConfig, Section, TlsConfig
 
 
 class ClaimsSection(Section):
-    """The one-time claims that boxes enrol with."""
+    """The one-time claims that boxes join with."""
 
     hours: Annotated[int, Field(ge=1, le=24 * 90)] = 72
     """Hours within which a flashed box must come."""
@@ -46,13 +46,13 @@ class BrokerSection(Section):
     the broker's machine and has the broker read them; run again until it succeeds."""
 
 
-class EnrolmentConfig(PrincipalConfig):
-    """Configuration of the enrolment service."""
+class RegistrarConfig(PrincipalConfig):
+    """Configuration of the registrar."""
 
     name: Name = "registrar"
     """This service's name in the site's directory."""
     ca_dir: Path = Path("ca")
-    """Folder of the enrolment CA: its certificate, its key (protected by the passphrase)."""
+    """Folder of the boxes' CA: its certificate, its key (protected by the passphrase)."""
     url: str
     """Where boxes reach this service, for claims: https://HOST:PORT."""
     http: HttpConfig = HttpConfig(port=8445)
@@ -70,10 +70,10 @@ class EnrolmentConfig(PrincipalConfig):
 
     @property
     def database(self) -> Path:
-        """Where the database is."""
+        """Where the database is; the file has the service's former name, as sites hold it."""
         return self.state_dir / "enrolment.db"
 
     @property
-    def ca_files(self) -> EnrolmentCaPaths:
-        """The files of the enrolment CA."""
-        return EnrolmentCaPaths(self.ca_dir)
+    def ca_files(self) -> BoxesCaPaths:
+        """The files of the boxes' CA."""
+        return BoxesCaPaths(self.ca_dir)

@@ -12,20 +12,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from protocol.directory import BOX
 from provisioning.formats.boxstate import BoxState
 from provisioning.formats.claimfile import moment
-from provisioning.formats.errors import EnrolmentError
-from provisioning.formats.layout import SitePaths
+from provisioning.formats.errors import RegistrarError
+from provisioning.formats.layout import REGISTRAR_FILE, SitePaths, registrar_config
 from provisioning.formats.messages import OfflineAdmission, OfflineRequest
-from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.config import RegistrarConfig
 from provisioning.registrar.registrar import Registrar, certificate_days, open_keys
 from runtime.config import load
 from runtime.keyfiles import get_passphrase
 
-CONFIG_FILE = "enrolment.toml"
-
 
 def find_config(folder: Path) -> Path | None:
-    """Return the enrolment service's configuration in a site's folder, or in its own."""
-    for path in (folder / CONFIG_FILE, SitePaths(folder).enrolment, folder):
+    """Return the registrar's configuration in a site's folder, or in its own."""
+    for path in (registrar_config(folder), SitePaths(folder).registrar, folder):
         if path.is_file() and path.name.endswith(".toml"):
             return path
     return None
@@ -35,21 +33,21 @@ def find_config(folder: Path) -> Path | None:
 def opened(
     folder: Path, *, signing: bool = False, passphrase_file: Path | None = None
 ) -> Iterator[Registrar]:
-    """Open the enrolment service's folder (or the site's that it is in) for one command.
+    """Open the registrar's folder (or the site's that it is in) for one command.
 
     Args:
         signing: whether something is signed, which takes the registrar's passphrase.
 
     Raises:
-        EnrolmentError: there is no enrolment service in ``folder``.
+        RegistrarError: there is no registrar in ``folder``.
     """
     path = find_config(folder)
     if path is None:
-        raise EnrolmentError(
-            f"{folder} holds no enrolment service (no {CONFIG_FILE}); name the folder that"
+        raise RegistrarError(
+            f"{folder} holds no registrar (no {REGISTRAR_FILE}); name the folder that"
             " `sealtrace site init` made, on the machine where it is"
         )
-    config = load(path, EnrolmentConfig)
+    config = load(path, RegistrarConfig)
     keys = None
     if signing:
         keys = open_keys(config, get_passphrase(passphrase_file, what=str(config.identity)))
@@ -64,11 +62,11 @@ def admit(registrar: Registrar, request: OfflineRequest) -> OfflineAdmission:
     """Answer a request that came on a USB stick, as the service answers one over the network.
 
     Raises:
-        EnrolmentRefused: with what is wrong and what to do.
+        RegistrarRefused: with what is wrong and what to do.
     """
     if request.site != registrar.config.site:
-        raise EnrolmentError(f"the request is of site '{request.site}', not of this one")
-    certificate = registrar.enrol(request.box, request.claim, request.request, request.identity)
+        raise RegistrarError(f"the request is of site '{request.site}', not of this one")
+    certificate = registrar.admit(request.box, request.claim, request.request, request.identity)
     return OfflineAdmission(
         request.box,
         certificate.public_bytes(Encoding.DER),
@@ -77,7 +75,7 @@ def admit(registrar: Registrar, request: OfflineRequest) -> OfflineAdmission:
 
 
 def overview(registrar: Registrar, *, now: datetime | None = None) -> list[BoxState]:
-    """Return every box that the site or the enrolment service knows, by name."""
+    """Return every box that the site or the registrar knows, by name."""
     left = certificate_days(registrar.store, now or datetime.now(UTC))
     directory = registrar.directory
     records = {record.name: record for record in registrar.store.boxes()}
@@ -92,7 +90,7 @@ def overview(registrar: Registrar, *, now: datetime | None = None) -> list[BoxSt
         waiting = registrar.store.open_claim(name)
         if record is not None and record.verify_key is None and revoked_ms is None:
             until = f"{moment(waiting.expires_ms):%Y-%m-%d %H:%M} UTC" if waiting else ""
-            trouble = (f"not enrolled yet; its claim ends {until}" if waiting else "not enrolled",)
+            trouble = (f"not admitted yet; its claim ends {until}" if waiting else "not admitted",)
         cameras = record.cameras if record else ()
         states.append(
             BoxState(

@@ -14,7 +14,7 @@ from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
 from provisioning.formats import layout, pki
 from provisioning.registrar import mosquitto
 from provisioning.registrar.broker_rights import Rights
-from provisioning.registrar.config import BrokerSection, EnrolmentConfig
+from provisioning.registrar.config import BrokerSection, RegistrarConfig
 from provisioning.registrar.registrar import Registrar
 from runtime.config import TlsConfig
 from runtime.errors import OperationError, explained
@@ -67,7 +67,7 @@ def _push_lists(folder: Path, command: tuple[str, ...]) -> Told:
     if not command:
         why = (
             f"is not on this machine: carry {folder}/acl* and {folder}/certs/crl*.pem to its"
-            " folder and send it SIGHUP, or set broker.push in enrolment.toml"
+            " folder and send it SIGHUP, or set broker.push in registrar.toml"
         )
         return Told("broker", why, again=False)
     try:
@@ -87,7 +87,7 @@ def _push_lists(folder: Path, command: tuple[str, ...]) -> Told:
     return Told("broker")
 
 
-def _broker_folder(config: EnrolmentConfig) -> tuple[Path, bool]:
+def _broker_folder(config: RegistrarConfig) -> tuple[Path, bool]:
     folder = config.broker.folder
     if folder is not None and (folder / mosquitto.CONFIG_FILE).exists():
         return folder.resolve(), True

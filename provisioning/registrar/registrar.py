@@ -20,11 +20,11 @@ from protocol.errors import ProtocolError
 from protocol.signing import SigningKey, VerifyKey
 from provisioning.formats import est, pki
 from provisioning.formats.claimfile import ClaimFile, moment, new_claim
-from provisioning.formats.errors import BoxRefused, EnrolmentError, RequestInvalid
+from provisioning.formats.errors import BoxRefused, RegistrarError, RequestInvalid
 from provisioning.formats.messages import BoxConfiguration, BoxIdentity
 from provisioning.formats.secretfiles import CA_KEY, IDENTITY
 from provisioning.registrar import claims
-from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.config import RegistrarConfig
 from provisioning.registrar.store import ADMISSIONS, CRL, BoxRecord, Certificate, Store
 from runtime.clock import system_ms
 from runtime.fsio import FileProblem, private_folder, read_file
@@ -37,13 +37,13 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What the passphrase opens: the registrar's signing key and the enrolment CA's."""
+    """What the passphrase opens: the registrar's signing key and the boxes' CA's."""
 
     identity: SigningKey
     ca: pki.Authority
 
 
-def open_keys(config: EnrolmentConfig, passphrase: bytes) -> Keys:
+def open_keys(config: RegistrarConfig, passphrase: bytes) -> Keys:
     """Unlock the keys.
 
     Raises:
@@ -75,7 +75,7 @@ class Registrar:
 
     def __init__(
         self,
-        config: EnrolmentConfig,
+        config: RegistrarConfig,
         keys: Keys | None,
         *,
         now_ms: Callable[[], int] = system_ms,
@@ -85,7 +85,7 @@ class Registrar:
         Raises:
             TrustError: the directory cannot be used.
             StorageError: the database cannot be opened.
-            EnrolmentError: the directory does not know this registrar.
+            RegistrarError: the directory does not know this registrar.
         """
         self.config = config
         self._keys = keys
@@ -165,7 +165,7 @@ class Registrar:
             cameras: its cameras' tables (``name``, ``source``, ...); those known, when empty.
 
         Raises:
-            EnrolmentError: the name or a camera is taken, or no camera is known.
+            RegistrarError: the name or a camera is taken, or no camera is known.
         """
         with self.store.changing():
             return self._claim(box, cameras, settings, hours, self.directory)
@@ -182,17 +182,17 @@ class Registrar:
         claims.check_name(box, directory, record)
         tables = [dict(camera) for camera in cameras] or list(record.cameras if record else ())
         if not tables:
-            raise EnrolmentError(f"box '{box}' needs a camera: add --camera NAME=URL")
+            raise RegistrarError(f"box '{box}' needs a camera: add --camera NAME=URL")
         names = tuple(str(table["name"]) for table in tables)
         if len(set(names)) != len(names):
-            raise EnrolmentError(f"box '{box}' names a camera twice")
+            raise RegistrarError(f"box '{box}' names a camera twice")
         claims.check_cameras(box, names, directory)
         for other in self.store.boxes():
             waiting = other.name != box and self.store.open_claim(other.name) is not None
             if waiting and set(other.camera_names) & set(names):
-                raise EnrolmentError(
+                raise RegistrarError(
                     f"camera '{sorted(set(other.camera_names) & set(names))[0]}' is claimed for box"
-                    f" '{other.name}', which has not enrolled yet; revoke that box, or choose"
+                    f" '{other.name}', which was not admitted yet; revoke that box, or choose"
                     " another name for the camera"
                 )
         kept = dict(settings) if settings is not None else (record.settings if record else {})
@@ -215,9 +215,9 @@ class Registrar:
             admissions_version=self.trust.admissions_version,
         )
 
-    # ------------------------------------------------------------------ enrolment
+    # ------------------------------------------------------------------ admission
 
-    def enrol(self, box: str, claim: bytes, request: bytes, proof: bytes) -> x509.Certificate:
+    def admit(self, box: str, claim: bytes, request: bytes, proof: bytes) -> x509.Certificate:
         """Let a box in, once: admit its key and issue its certificate.
 
         The same box (both keys the same) may ask again for some minutes and gets the same answer.
@@ -227,7 +227,7 @@ class Registrar:
             proof: `BoxIdentity`, signed.
 
         Raises:
-            EnrolmentRefused: with what is wrong and what to do.
+            RegistrarRefused: with what is wrong and what to do.
         """
         claims.known_claim(self.store, claim, box)  # before anything that a stranger sent is read
         request_key = est.read_request(request, box=box)
@@ -255,7 +255,7 @@ class Registrar:
                 self.store.admit(box, identity.raw, at_ms=now_ms)
                 self._sign_admissions()
         self.sync()
-        _log.info("box_enrolled", box=box, key=identity.fingerprint)
+        _log.info("box_admitted", box=box, key=identity.fingerprint)
         return certificate
 
     def renew(self, box: str, fingerprint: str, request: bytes, proof: bytes) -> x509.Certificate:
@@ -265,7 +265,7 @@ class Registrar:
             fingerprint: SHA-256 (hex) of the certificate that it showed.
 
         Raises:
-            EnrolmentRefused: with what is wrong and what to do.
+            RegistrarRefused: with what is wrong and what to do.
         """
         principal = self.require_box(box)
         held = self.store.certificates(box)
@@ -337,7 +337,7 @@ class Registrar:
         """Revoke a box, its certificates and claims; tell whether that was new.
 
         Raises:
-            EnrolmentError: the site has no such box.
+            RegistrarError: the site has no such box.
         """
         with self.store.changing():
             return self._revoke(box)
@@ -356,7 +356,7 @@ class Registrar:
             cameras: tables of those cameras whose source is not known here.
 
         Raises:
-            EnrolmentError: ``old`` is no box, ``new`` is taken, or a source is unknown.
+            RegistrarError: ``old`` is no box, ``new`` is taken, or a source is unknown.
         """
         with self.store.changing():
             directory = self.directory
@@ -367,7 +367,7 @@ class Registrar:
             tables = {str(c["name"]): dict(c) for c in (record.cameras if record else ())}
             tables |= {str(camera["name"]): dict(camera) for camera in cameras}
             if missing := [name for name in names if name not in tables]:
-                raise EnrolmentError(
+                raise RegistrarError(
                     f"nobody here knows where the cameras of '{old}' are; add"
                     + "".join(f" --camera {name}=URL" for name in missing)
                 )
@@ -395,31 +395,31 @@ class Registrar:
         return True
 
     def crl_pem(self) -> bytes:
-        """Return the enrolment CA's newest revocation list."""
+        """Return the boxes' CA's newest revocation list."""
         found = self.store.document(CRL)
         return found[1] if found else read_file(self.config.ca_files.first_crl, _MAX_PEM)
 
     # ------------------------------------------------------------------ inside
 
-    def _no_box(self, name: str) -> EnrolmentError:
+    def _no_box(self, name: str) -> RegistrarError:
         known = {p.name for p in self.directory.with_duty(BOX)}
         known |= {record.name for record in self.store.boxes()}
-        return EnrolmentError(
+        return RegistrarError(
             f"the site has no box '{name}'; it has: {', '.join(sorted(known)) or 'none yet'}"
         )
 
     def _signer(self) -> Keys:
         if self._keys is None:
-            raise EnrolmentError("this takes the registrar's passphrase")
+            raise RegistrarError("this takes the registrar's passphrase")
         return self._keys
 
     def _require_us(self, identity: SigningKey) -> None:
         try:
             listed = self.trust.directory.require(identity.signer, REGISTRAR)
         except ProtocolError as error:
-            raise EnrolmentError(f"{error}; install the site's newest directory") from error
+            raise RegistrarError(f"{error}; install the site's newest directory") from error
         if listed.verify_key != identity.verify_key:
-            raise EnrolmentError(
+            raise RegistrarError(
                 f"the directory knows '{identity.signer}' by another key; install this site's own"
                 " identity"
             )

@@ -1,17 +1,17 @@
-"""The running enrolment service: HTTPS in the main thread, telling everybody in another."""
+"""The running registrar: HTTPS in the main thread, telling everybody in another."""
 
 from __future__ import annotations
 
 from contextlib import closing
 
 from provisioning.registrar.api import make_app
-from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.config import RegistrarConfig
 from provisioning.registrar.publish import Publisher
 from provisioning.registrar.registrar import Registrar, open_keys
 from runtime.serving import Interface, serve_until_stopped
 
 
-def run(config: EnrolmentConfig, passphrase: bytes) -> int:
+def run(config: RegistrarConfig, passphrase: bytes) -> int:
     """Serve until a signal; return the exit code.
 
     Raises:
@@ -22,7 +22,7 @@ def run(config: EnrolmentConfig, passphrase: bytes) -> int:
             Interface(make_app(registrar), config.http, config.tls, clients_may_be_unknown=True),
             site=config.site,
             name=config.name,
-            what=f"enrolment for site {config.site}",
+            what=f"registrar for site {config.site}",
             threads={"publish": Publisher(registrar).run},
             databases=[config.database],
             on_reload=registrar.trust.reload,

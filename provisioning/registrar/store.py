@@ -1,4 +1,4 @@
-"""What the enrolment service remembers: claims, boxes, certificates, the newest admissions and CRL.
+"""What the registrar remembers: claims, boxes, certificates, the newest admissions and CRL.
 
 One SQLite file, shared by the service and the commands beside it (`sealtrace box claim`, `revoke`,
 ...). Claims are kept as their SHA-256 only. Every commit survives a power cut.
@@ -82,7 +82,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class BoxRecord:
-    """A box that was claimed here; ``verify_key`` is set once it has enrolled."""
+    """A box that was claimed here; ``verify_key`` is set once it was admitted."""
 
     name: str
     cameras: tuple[dict[str, Any], ...]
@@ -195,7 +195,7 @@ class Store:
         )
 
     def admit(self, name: str, verify_key: bytes, *, at_ms: int) -> None:
-        """Keep the key of a box that has enrolled."""
+        """Keep the key of a box that was admitted."""
         self._do(
             "UPDATE boxes SET verify_key = ?, admitted_ms = ? WHERE name = ?",
             verify_key,

@@ -24,7 +24,7 @@ from provisioning.registrar.mosquitto import DATA
 DATABASES = {
     "aggregator": ("aggregator.db", "audit.db"),
     "c1": ("custodian.db", "audit.db"),
-    "enrolment": ("enrolment.db",),
+    "registrar": ("enrolment.db",),
 }
 _OTHER_USER = "it runs as another user, whose limits cannot be set here"
 SILENT = 40
@@ -66,9 +66,9 @@ def all_faults(*, stop_s: float, hold_s: float) -> Iterator[Fault]:
     for kind, change in _NETWORK.items():
         yield Fault(kind, "", lambda site, c=change: _network(site, c, hold_s))
     yield Fault("delete state", "broker", _forget)
-    for name in ("aggregator", "box-1", "c1", "enrolment"):
+    for name in ("aggregator", "box-1", "c1", "registrar"):
         yield Fault("disk full", name, lambda site, n=name: _full(site, n, hold_s))
-    for name in ("c1", "aggregator", "enrolment", "broker"):
+    for name in ("c1", "aggregator", "registrar", "broker"):
         yield Fault("descriptors", name, lambda site, n=name: _descriptors(site, n, hold_s))
     for name in FAKED:
         for step_s in (3600, -3600):
@@ -191,9 +191,9 @@ def _descriptors(site: ShakenSite, name: str, seconds: float) -> str:
 def _port(site: ShakenSite, name: str) -> int:
     if name == "broker":
         return site.plan.broker.port
-    if name == "enrolment":
-        assert site.plan.enrolment is not None
-        return site.plan.enrolment.port
+    if name == "registrar":
+        assert site.plan.registrar is not None
+        return site.plan.registrar.port
     return int(urlsplit(site.url(name)).port or 0)
 
 

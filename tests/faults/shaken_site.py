@@ -23,8 +23,8 @@ from demo.scenario import ClipTruth
 from runtime.errors import OperationError
 from runtime.http import ProblemError
 
-PROCESSES = (*SERVERS, "enrolment", "box-1")
-DISK_MB = {"aggregator": 48, "box-1": 24, "c1": 24, "enrolment": 24}
+PROCESSES = (*SERVERS, "registrar", "box-1")
+DISK_MB = {"aggregator": 48, "box-1": 24, "c1": 24, "registrar": 24}
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 FAKED = ("c1", "aggregator", "box-1")
 
@@ -59,7 +59,7 @@ class ShakenSite(RunningSite):
         if FAKETIME is not None:
             for name in FAKED:
                 self._fake_clock(name, FAKETIME)
-        self.start(*SERVERS, "enrolment", "box-1")
+        self.start(*SERVERS, "registrar", "box-1")
         self.supervisor.start()
         self._watch.start()
         self.wait(lambda: len(self.stored("cam-1")) > 2, "the first messages stored", 90)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from enrolment_site import make_site, served
+from registrar_site import make_site, served
 from waiting import wait_for
 
 from edge_agent.config import load_box
@@ -168,7 +168,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 
 @needs_swtpm
-def test_a_box_enrols_with_keys_that_its_tpm_holds(
+def test_a_box_joins_with_keys_that_its_tpm_holds(
     start: Start,
     tmp_path: Path,
     make_plan: Callable[..., SitePlan],
@@ -179,7 +179,7 @@ def test_a_box_enrols_with_keys_that_its_tpm_holds(
     keys = tpm_keys(tmp_path, start("ours"))
     with served(site.registrar):
         folder, claim = steps.begin(tmp_path / "box", site.claim())
-        steps.enrol(folder, claim, keys)
+        steps.join(folder, claim, keys)
         shutil.rmtree(tmp_path / "run")  # a reboot
         keys.load("box-7")
         config = load_box(folder.box_toml)

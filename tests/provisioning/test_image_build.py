@@ -251,7 +251,7 @@ def test_what_is_shown_never_has_the_claim(
     secret = load_claim(claim).claim
     shown = CliRunner().invoke(app, ["show", str(tmp_path / "box-7.img")])
     assert shown.exit_code == 0
-    for words in ("box-7 of site north", "72 h left", "https://enrolment.example:8445", "door"):
+    for words in ("box-7 of site north", "72 h left", "https://registrar.example:8445", "door"):
         assert words in shown.output
     as_json = CliRunner().invoke(app, ["show", "--json", str(tmp_path / "box-7.img")])
     assert json.loads(as_json.output)["box"] == "box-7"

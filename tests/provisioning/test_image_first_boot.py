@@ -1,4 +1,4 @@
-"""The script of a box's first boot: installs from the card, enrols, and can be run again."""
+"""The script of a box's first boot: installs from the card, joins, and can be run again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from provisioning.fleet.image.settings import CardFile, Releases, SystemSettings
 from provisioning.fleet.image.software import list_of_wheels
 from provisioning.formats.claimfile import load_claim
 
-# Stands for `sealtrace` on the box: writes down how it was called, enrols if the network is there.
+# Stands for `sealtrace` on the box: writes down how it was called, joins if the network is there.
 AGENT = """
 import os, pathlib, sys
 def main():
@@ -35,7 +35,7 @@ def main():
         stream.write(" ".join(words) + "\\n")
     if words[:2] == ["box", "enrol"]:
         if os.environ.get("NO_NETWORK"):
-            sys.exit("error: the enrolment service cannot be reached")
+            sys.exit("error: the registrar cannot be reached")
         folder = pathlib.Path(words[words.index("--folder") + 1])
         (folder / "box.toml").write_text("box = 1")
 """
@@ -144,7 +144,7 @@ def box(tmp_path: Path, files: dict[str, SystemFile]) -> Box:
     return Box(folder, files)
 
 
-def test_a_box_installs_itself_from_its_card_and_enrols(box: Box) -> None:
+def test_a_box_installs_itself_from_its_card_and_joins(box: Box) -> None:
     (box.etc / "cameras.json").write_text("[]")
     box.fill("models", {"manifest.json": b"{}", "face.onnx": b"\x01" * 5000})
     done = box.start()
@@ -161,7 +161,7 @@ def test_a_box_installs_itself_from_its_card_and_enrols(box: Box) -> None:
     assert "enable --now sealtrace-edge.service" in units
     assert "sealtrace-renew.timer" in units
     again = box.start()
-    assert "enrolled already" in again.stdout
+    assert "admitted already" in again.stdout
     assert len((box.var / "calls").read_text().splitlines()) == 1
 
 

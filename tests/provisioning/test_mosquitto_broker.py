@@ -311,8 +311,8 @@ def test_a_box_that_fills_the_brokers_memory_is_put_out_and_the_others_go_on(
 
 
 def forged(broker: Running, name: str, passphrase: bytes, folder: Path) -> Path:
-    """What whoever has the enrolment CA's key can make: a role's folder with any name."""
-    files = broker.paths.enrolment_ca
+    """What whoever has the boxes' CA's key can make: a role's folder with any name."""
+    files = broker.paths.boxes_ca
     secret = read_secret(files.key, passphrase, CA_KEY)
     ca = pki.Authority(
         pki.load_certificates(files.certificate.read_bytes(), what="CA")[0],

@@ -153,7 +153,7 @@ def test_too_few_custodians_are_refused_whatever_the_answer(run: Run, site: Site
         ("ana", "no investigator is left", False),
         ("bo", "need 2 approvals, and 1 other approvers are there", False),
         ("aggregator", "no aggregator any more", True),
-        ("registrar", "no box can enrol", False),
+        ("registrar", "no box can join", False),
         ("broker", "renew it at once", False),
     ],
 )

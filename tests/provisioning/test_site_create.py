@@ -89,8 +89,8 @@ def test_no_secret_can_be_read_by_others_and_offline_ones_are_sealed(made_site: 
         for path in made_site.root.rglob("*")
         if path.name.endswith((".secret", ".key")) or path.name == "private-key.pem"
     ]
-    offline, services, officers, boxes, broker, enrolment = 3, 4 * 2, 4 * 3, 2 * 2, 1, 3
-    assert len(secrets) == offline + services + officers + boxes + broker + enrolment
+    offline, services, officers, boxes, broker, registrar = 3, 4 * 2, 4 * 3, 2 * 2, 1, 3
+    assert len(secrets) == offline + services + officers + boxes + broker + registrar
     for path in (*secrets, made_site.plan, made_site.box("box-1")):
         assert path.stat().st_mode & 0o077 == 0, path
     assert made_site.root.stat().st_mode & 0o777 == 0o700

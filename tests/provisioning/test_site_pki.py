@@ -72,7 +72,7 @@ def test_what_the_boxes_ca_signs_is_no_servers_certificate(
 
 def test_a_new_sites_boxes_ca_is_for_clients_alone(made_site: SitePaths) -> None:
     certificate = pki.load_certificates(
-        made_site.enrolment_ca.certificate.read_bytes(), what="the boxes' CA"
+        made_site.boxes_ca.certificate.read_bytes(), what="the boxes' CA"
     )[0]
     usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert list(usages) == [pki.CLIENT]

@@ -82,7 +82,7 @@ def test_every_unit_has_a_limit(tmp_path: Path, key: str) -> None:
 
 def test_a_damaged_database_stops_a_service_and_not_a_box(tmp_path: Path) -> None:
     given = {n: t for n, t in units(tmp_path).items() if "RestartPreventExitStatus=4" in t}
-    roles = ("aggregator", "custodian", "enrolment")
+    roles = ("aggregator", "custodian", "registrar")
     assert set(given) == {f"sample-sealtrace-{role}.service" for role in roles}
 
 

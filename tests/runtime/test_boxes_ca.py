@@ -122,7 +122,7 @@ def test_a_blank_box_takes_no_certificate_of_the_boxes_ca_for_headquarters(
             ca=both.read_text(),
         )
         with pytest.raises(PeerUnreachable, match="not a server's"):
-            est_client.enrol(
+            est_client.join(
                 claim, SigningKey.generate("box-7"), ec.generate_private_key(ec.SECP256R1())
             )
 

@@ -96,7 +96,7 @@ class Desk:
 
     @property
     def trusted_root(self) -> bytes:
-        """What a box enrolled now is given."""
+        """What a box admitted now is given."""
         return self.repository.paths.trusted_root.read_bytes()
 
     def bundle(self, content: str, seed: bytes = AUTHORITY_SEED) -> Path:

@@ -270,7 +270,7 @@ def make_claim(
     claim = ClaimFile(
         site="north",
         box=box,
-        url="https://enrolment.example:8445",
+        url="https://registrar.example:8445",
         authority=authority,
         claim=new_claim().hex(),
         expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours),

@@ -39,11 +39,11 @@ def main(folder: Path, photos: Path, models: Path, clips: Path) -> int:
     )
     local, plan = day.site.local, day.site.plan
     [spare] = free_ports(1)
-    assert plan.enrolment is not None
+    assert plan.registrar is not None
     ports = {c.name: urlsplit(c.url).port for c in plan.custodians}
     ports |= {"headquarters": plan.broker.headquarters}
     ports |= {"broker": plan.broker.port, "aggregator": urlsplit(plan.aggregator.url).port}
-    ports |= {"enrolment": urlsplit(plan.enrolment.url).port, "spare": spare}
+    ports |= {"registrar": urlsplit(plan.registrar.url).port, "spare": spare}
     (folder / "ports.json").write_text(json.dumps(ports))
     embedded = Service(
         "embedded broker",
@@ -57,7 +57,7 @@ def main(folder: Path, photos: Path, models: Path, clips: Path) -> int:
         embedded.start()
         embedded.wait_ready()
         day.shoot()
-        local.start("enrolment")
+        local.start("registrar")
         query = day.trace(day.enrol())
         found = local.run_json("ana", "trace", "show", query)
         _audit(day, folder)
@@ -81,13 +81,13 @@ def _audit(day: FilmSet, folder: Path) -> None:
 
 
 def _admit(day: FilmSet, folder: Path) -> None:
-    """Let a new box in through the enrolment service, and renew its certificate."""
+    """Let a new box in through the registrar, and renew its certificate."""
     cameras = folder / "cameras.toml"
     cameras.write_text('[[cameras]]\nname = "door"\nsource = "file:none.mp4"\n')
     root = str(day.site.local.paths.root)
     day.site.command("box", "claim", root, "box-9", "--cameras-file", str(cameras))
     claim, box = str(folder / "box-9.claim.toml"), str(folder / "box-9")
-    day.site.command("box", "enrol", "--folder", box, "--claim-file", claim)
+    day.site.command("box", "join", "--folder", box, "--claim-file", claim)
     day.site.command("box", "renew", "--folder", box)
 
 

@@ -20,7 +20,7 @@ NOBODY = "nobody"
 CALLERS = {
     "aggregator": ("aggregator", "ana"),
     "c1": ("aggregator", "ana"),
-    "enrolment": ("ana", NOBODY),
+    "registrar": ("ana", NOBODY),
 }
 
 
@@ -37,7 +37,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
             f"{text}\n[limits]\ngrants_per_minute = {many}\nchanges_per_minute = {many}\n"
         )
     try:
-        made.start(*SERVERS, "enrolment")
+        made.start(*SERVERS, "registrar")
         yield made
     finally:
         made.stop()
@@ -57,9 +57,9 @@ def test_whatever_is_sent_to_any_parameter_is_refused_as_the_callers_fault(
 ) -> None:
     kind = "custodian" if role == "c1" else role
     document = json.loads((DOCUMENTS / f"{kind}.json").read_text())
-    if role == "enrolment":
-        assert site.plan.enrolment is not None
-        url = f"https://localhost:{site.plan.enrolment.port}"
+    if role == "registrar":
+        assert site.plan.registrar is not None
+        url = f"https://localhost:{site.plan.registrar.port}"
     else:
         url = site.url(role)
     with client(url, tls_of(site, caller), 30.0) as http:
@@ -68,7 +68,7 @@ def test_whatever_is_sent_to_any_parameter_is_refused_as_the_callers_fault(
     assert not site.local.services[role].events("http_unexpected_error")
 
 
-@pytest.mark.parametrize("kind", ["aggregator", "custodian", "enrolment"])
+@pytest.mark.parametrize("kind", ["aggregator", "custodian", "registrar"])
 def test_every_parameter_has_bounds(kind: str) -> None:
     document = json.loads((DOCUMENTS / f"{kind}.json").read_text())
     assert unbounded(document) == []

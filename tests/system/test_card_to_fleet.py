@@ -98,7 +98,7 @@ def hq(
     model_bundle_path: Path,
     mosquitto_program: str,
 ) -> Iterator[Headquarters]:
-    """Mosquitto, custodians, aggregator and enrolment service; no box yet."""
+    """Mosquitto, custodians, aggregator and registrar; no box yet."""
     assert mosquitto_program
     cameras = {"cam-1": {"source": "file:none.mp4"}}
     floor = {"threshold_floor": {PUPPET_MODEL: 0.3}}
@@ -107,7 +107,7 @@ def hq(
     stock = packed(make_stock_image(site.local.folder / "raspios.img").path, ".xz")
     clip = next(c for c in clips if any(seen.who == "obama" for seen in c.sightings))
     try:
-        site.start(*SERVERS, "enrolment")
+        site.start(*SERVERS, "registrar")
         yield Headquarters(site, stock, clip, slots_ago(4))
     finally:
         site.stop()
@@ -183,7 +183,7 @@ def test_a_blank_card_becomes_a_box_and_a_stolen_box_becomes_nothing(
 
     # The installer puts it into a box, switches it on, and goes.
     box = hq.start(image, BOX, tmp_path)
-    assert f"{BOX} is enrolled" in box.first_boot()
+    assert f"{BOX} is admitted" in box.first_boot()
     folder = box.config.parent
     own = read_secret(folder / "identity.key", None, "identity")
     card = (tmp_path / f"{BOX}.card").read_bytes()
@@ -259,19 +259,19 @@ def test_a_blank_card_becomes_a_box_and_a_stolen_box_becomes_nothing(
 def test_a_claim_opens_once_in_time_and_for_its_box(hq: Headquarters, tmp_path: Path) -> None:
     site = hq.site
     claim = hq.claim("box-11", "hall")
-    enrol = ("box", "enrol", "--keys", "file", "--claim-file")
-    said = site.command(*enrol, str(claim), "--folder", str(tmp_path / "first"))
-    assert "box-11 is enrolled" in said
-    said = site.command(*enrol, str(claim), "--folder", str(tmp_path / "second"), expect=1)
+    join = ("box", "join", "--keys", "file", "--claim-file")
+    said = site.command(*join, str(claim), "--folder", str(tmp_path / "first"))
+    assert "box-11 is admitted" in said
+    said = site.command(*join, str(claim), "--folder", str(tmp_path / "second"), expect=1)
     assert "claim already" in " ".join(said.split())
     assert "sealtrace box revoke" in " ".join(said.split())
 
     late = hq.claim("box-12", "yard")
-    store = site.local.paths.enrolment.parent / "state" / "enrolment.db"
+    store = site.local.paths.registrar.parent / "state" / "enrolment.db"
     with closing(sqlite3.connect(store)) as database, database:
         now_ms = time.time_ns() // 1_000_000
         database.execute("UPDATE claims SET expires_ms = ? WHERE box = 'box-12'", (now_ms - 1,))
-    said = site.command(*enrol, str(late), "--folder", str(tmp_path / "late"), expect=1)
+    said = site.command(*join, str(late), "--folder", str(tmp_path / "late"), expect=1)
     assert "has expired" in " ".join(said.split())
     old = load_claim(late).model_copy(update={"expires_at": datetime.now(UTC) - timedelta(hours=1)})
     old.write(late, overwrite=True)
@@ -285,7 +285,7 @@ def test_a_claim_opens_once_in_time_and_for_its_box(hq: Headquarters, tmp_path: 
     hq.claim("box-13", "lobby")
     renamed = tmp_path / "renamed.toml"
     load_claim(hq.claim("box-14", "stairs")).model_copy(update={"box": "box-13"}).write(renamed)
-    said = site.command(*enrol, str(renamed), "--folder", str(tmp_path / "renamed"), expect=1)
+    said = site.command(*join, str(renamed), "--folder", str(tmp_path / "renamed"), expect=1)
     assert "not a claim of box 'box-13'" in " ".join(said.split())
     assert not (tmp_path / "renamed" / "box.toml").exists()
 
@@ -314,14 +314,14 @@ def test_a_box_without_a_network_comes_in_by_usb_stick(hq: Headquarters, tmp_pat
     box = hq.start(image, "box-16", tmp_path)
     folder = box.config.parent
     here = ("--folder", str(folder))
-    with site.without("enrolment"):
+    with site.without("registrar"):
         assert "cannot be reached" in box.first_boot(expect=1)
         assert not box.config.exists()
         box.command("box", "request", "--out", str(stick), *here)
         site.command("box", "admit", hq.root, str(stick / "box-16.request"), "--out", str(stick))
         answer = stick / "box-16.admission"
         told = box.command("box", "install", str(answer), *here)
-        assert "box-16 is enrolled" in told
+        assert "box-16 is admitted" in told
         assert load_box(box.config).cameras[0].name == "cellar"
         altered = bytearray(answer.read_bytes())
         altered[len(altered) // 2] ^= 1

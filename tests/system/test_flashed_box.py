@@ -1,4 +1,4 @@
-"""A card from a stock image: flashed, started, enrolled, believed; once revoked, refused by all."""
+"""A card from a stock image: flashed, started, admitted, believed; once revoked, refused by all."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ WITHIN_S = 90.0
 def site(
     tmp_path_factory: pytest.TempPathFactory, model_bundle_path: Path, mosquitto_program: str
 ) -> Iterator[RunningSite]:
-    """Headquarters: Mosquitto, custodians, aggregator, enrolment service."""
+    """Headquarters: Mosquitto, custodians, aggregator, registrar."""
     assert mosquitto_program
     plan = plan_of(
         {"cam-1": {"source": "file:none.mp4"}}, bundle=model_bundle_path, broker="mosquitto"
     )
     made = RunningSite(plan, tmp_path_factory.mktemp("flashed"))
-    with made.local.paths.enrolment.open("a") as settings:
+    with made.local.paths.registrar.open("a") as settings:
         settings.write("\n[box.sealing]\nbatch = 1\nlive_after_s = 0.5\n")
     try:
-        made.start(*SERVERS, "enrolment")
+        made.start(*SERVERS, "registrar")
         yield made
     finally:
         made.stop()
@@ -72,8 +72,8 @@ def test_from_a_stock_image_to_sightings_to_a_stolen_box(
     site: RunningSite, card: Path, tmp_path: Path
 ) -> None:
     box = StartedBox(card, tmp_path / "box", site.local.environment, name=BOX)
-    assert f"{BOX} is enrolled" in box.first_boot()
-    assert "enrolled already" in box.first_boot()
+    assert f"{BOX} is admitted" in box.first_boot()
+    assert "admitted already" in box.first_boot()
     assert not box.path("/etc/sealtrace/claim.toml").exists()
     config = load_box(box.config)
     assert [(camera.name, camera.loop) for camera in config.cameras] == [(CAMERA, True)]

@@ -59,10 +59,10 @@ def day(
         "edge run": {ports["broker"]},
         "broker serve": {ports["spare"]},  # its own, to see that it listens
         "aggregator serve": {ports["headquarters"], *custodians},
-        "enrolment serve": {ports["broker"], *offices},
-        "box enrol": {ports["enrolment"]},
-        "box renew": {ports["enrolment"]},
-        "box claim": {ports["enrolment"], ports["broker"]},
+        "registrar serve": {ports["broker"], *offices},
+        "box join": {ports["registrar"]},
+        "box renew": {ports["registrar"]},
+        "box claim": {ports["registrar"], ports["broker"]},
         "query file": {ports["aggregator"]},
         "query approve": {ports["aggregator"]},
         "query wait": {ports["aggregator"]},
@@ -76,7 +76,7 @@ def test_every_role_had_its_day(day: Day) -> None:
     assert day.ran >= {*day.allowed, "custodian serve", "broker serve", "subject enrol"}
     assert day.ran >= {"audit verify", "release update"}
     spoke = {one.role for one in day.contacts}
-    assert spoke >= {"edge run", "aggregator serve", "box enrol", "query file", "audit fetch"}
+    assert spoke >= {"edge run", "aggregator serve", "box join", "query file", "audit fetch"}
 
 
 def test_only_the_sites_peers_are_looked_up_or_spoken_to(day: Day) -> None:

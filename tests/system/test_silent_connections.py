@@ -16,7 +16,7 @@ from waiting import wait_for
 from runtime.errors import OperationError
 from runtime.http import client, raise_for_problem
 
-ROLES = ("c1", "aggregator", "enrolment")
+ROLES = ("c1", "aggregator", "registrar")
 SILENT = 1100
 ANSWER_WITHIN_S = 15.0
 HELD_S = 4.0
@@ -36,7 +36,7 @@ def descriptors(soft: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
-    """Broker, custodians, aggregator and enrolment service, each with 1,024 descriptors."""
+    """Broker, custodians, aggregator and registrar, each with 1,024 descriptors."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < 2 * SILENT:
@@ -47,17 +47,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite]:
     )
     try:
         with descriptors(1024):
-            made.start(*SERVERS, "enrolment")
+            made.start(*SERVERS, "registrar")
         yield made
     finally:
         made.stop()
 
 
 def url_of(site: RunningSite, role: str) -> str:
-    if role != "enrolment":
+    if role != "registrar":
         return site.url(role)
-    assert site.plan.enrolment is not None
-    return f"https://localhost:{site.plan.enrolment.port}"
+    assert site.plan.registrar is not None
+    return f"https://localhost:{site.plan.registrar.port}"
 
 
 def ask(site: RunningSite, role: str) -> bool:

@@ -20,7 +20,7 @@ from protocol.policy import open_policy
 from protocol.results import Candidate
 from protocol.signing import VerifyKey
 from provisioning.formats.plan import load_plan
-from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.config import RegistrarConfig
 from provisioning.registrar.registrar import Registrar, open_keys
 from runtime.config import load
 from runtime.keyfiles import PASSPHRASE_ENVIRONMENT, read_secret
@@ -121,7 +121,7 @@ def test_a_box_keeps_what_it_had_not_delivered(old: SiteV1) -> None:
 
 
 def test_the_registrar_knows_whom_it_admitted_and_revoked(old: SiteV1) -> None:
-    config = load(old.paths.enrolment, EnrolmentConfig)
+    config = load(old.paths.registrar, RegistrarConfig)
     registrar = Registrar(config, open_keys(config, old.passphrase))
     try:
         boxes = {record.name: record for record in registrar.store.boxes()}
@@ -137,7 +137,7 @@ def started(old: SiteV1) -> Iterator[LocalSite]:
     site.list_services()
     (site.folder / "logs").mkdir()
     try:
-        site.start(*SERVERS, "enrolment")
+        site.start(*SERVERS, "registrar")
         yield site
     finally:
         site.stop()

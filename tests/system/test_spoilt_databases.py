@@ -23,7 +23,7 @@ DATABASES = (
     ("aggregator", "state/aggregator.db"),
     ("aggregator", "state/audit.db"),
     ("aggregator", "state/witness.db"),
-    ("enrolment", "state/enrolment.db"),
+    ("registrar", "state/enrolment.db"),
 )
 GARBAGE = b"\x5a\xa5garbage!"
 ENDS_WITHIN_S = 40.0
@@ -44,7 +44,7 @@ def site(
         tmp_path_factory.mktemp("spoilt"),
     )
     try:
-        made.start(*SERVERS, "enrolment")
+        made.start(*SERVERS, "registrar")
         made.stop()
         yield made
     finally:

@@ -1,4 +1,4 @@
-"""Writes docs/openapi: the HTTP interfaces of aggregator, custodian and enrolment as OpenAPI.
+"""Writes docs/openapi: the HTTP interfaces of aggregator, custodian and registrar as OpenAPI.
 
 python -m tools.generate.openapi          writes them
 python -m tools.generate.openapi --check  fails when one is stale
@@ -46,7 +46,7 @@ def applications() -> dict[str, FastAPI]:
     return {
         "aggregator": aggregator.api.make_app(absent),
         "custodian": custodian.api.make_app(absent),
-        "enrolment": provisioning.registrar.api.make_app(absent),
+        "registrar": provisioning.registrar.api.make_app(absent),
     }
 
 

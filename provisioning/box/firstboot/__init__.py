@@ -1,1 +1,1 @@
-"""What a box does itself: its keys, enrolling, installing what it is told, renewing."""
+"""What a box does itself: its keys, joining, installing what it is told, renewing."""

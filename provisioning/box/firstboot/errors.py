@@ -1,4 +1,4 @@
-"""Why a box could not be enrolled, installed or renewed."""
+"""Why a box could not be admitted, installed or renewed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The box's side of enrolment over the network: EST (RFC 7030), and its signed configuration."""
+"""How a box asks for admission over the network: EST (RFC 7030), its signed configuration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TIMEOUT_S = 20.0
 _MAX_BYTES = 8 << 20  # a configuration carries the directory
 
 
-def enrol(
+def join(
     claim: ClaimFile, identity: SigningKey, key: ec.EllipticCurvePrivateKey
 ) -> tuple[x509.Certificate, list[x509.Certificate]]:
     """Use the claim; return this box's certificate and the CAs above it, nearest first.
@@ -39,7 +39,7 @@ def enrol(
         InstallRefused: what it answered is not a certificate for this box's key.
     """
     with _connected(claim) as client:
-        return _enrolled(client, claim, identity, key)
+        return _admitted(client, claim, identity, key)
 
 
 def renew(
@@ -48,7 +48,7 @@ def renew(
     """Get a new certificate for the same key, showing the one in ``tls``.
 
     Raises:
-        PeerUnreachable, ProblemError, InstallRefused: see :func:`enrol`.
+        PeerUnreachable, ProblemError, InstallRefused: see :func:`join`.
     """
     with http.client(claim.url, tls, _TIMEOUT_S) as client:
         return _ask(client, "simplereenroll", claim, identity=identity, key=key)
@@ -101,7 +101,7 @@ def _require_issued(certificate: x509.Certificate, above: x509.Certificate) -> N
         raise InstallRefused("the certificate does not come from this site's root") from error
 
 
-def _enrolled(
+def _admitted(
     client: httpx.Client,
     claim: ClaimFile,
     identity: SigningKey,

@@ -75,12 +75,12 @@ class Folder:
         """Return who this box is, and of which site.
 
         Raises:
-            FirstBootError: it has not begun to enrol.
+            FirstBootError: it has not begun to join.
         """
         if not self.claim.exists():
             raise FirstBootError(
-                f"{self.path} is not an enrolled box's folder (no {CLAIM_FILE}); run"
-                " `sealtrace box enrol --claim-file FILE` first"
+                f"{self.path} is not an admitted box's folder (no {CLAIM_FILE}); run"
+                " `sealtrace box join --claim-file FILE` first"
             )
         return load_claim(self.claim)
 

@@ -172,7 +172,7 @@ class TpmKeys:
         fields.done()
         secret = self.sealer.unseal(public, private)
         if len(secret) != size:
-            raise TpmError(f"{path} does not hold a key of this box; enrol the box anew")
+            raise TpmError(f"{path} does not hold a key of this box; admit the box anew")
         return secret
 
 
@@ -202,7 +202,7 @@ def open_keys(
         if backend == "tpm":
             raise FirstBootError(
                 f"{folder} has its keys in files; a key that was on the disk is not sealed later:"
-                " enrol the box under a new name in an empty folder"
+                " admit the box under a new name in an empty folder"
             )
         return files
     if backend == "file" and not sealed:

@@ -1,4 +1,4 @@
-"""The steps of a box's life as commands run them: enrol, ask by USB stick, install, renew."""
+"""The steps of a box's life as commands run them: join, ask by USB stick, install, renew."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def begin(path: Path, claim_file: Path | None) -> tuple[Folder, ClaimFile]:
     return folder, claim
 
 
-def enrol(
+def join(
     folder: Folder, claim: ClaimFile, keys: BoxKeys, *, sources: Mapping[str, str] | None = None
 ) -> Done:
     """Make the keys, get a certificate for the claim, fetch and install the configuration.
@@ -83,7 +83,7 @@ def enrol(
     identity, key = keys.load(claim.box)
     certificate = folder.read_certificate()
     if certificate is None or certificate.not_valid_after_utc <= datetime.now(UTC):
-        certificate, chain = est_client.enrol(claim, identity, key)
+        certificate, chain = est_client.join(claim, identity, key)
         write_certificate(folder, certificate, chain, claim.ca)
     claim = claim.used()
     claim.write(folder.claim, overwrite=True)
@@ -179,13 +179,13 @@ def renew(
     """
     claim, certificate = folder.read_claim(), folder.read_certificate()
     if certificate is None:
-        raise FirstBootError("this box has no certificate yet; run `sealtrace box enrol`")
+        raise FirstBootError("this box has no certificate yet; run `sealtrace box join`")
     moment = now or datetime.now(UTC)
     if certificate.not_valid_after_utc <= moment:
         raise FirstBootError(
             f"the certificate ran out at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC and"
             f" cannot renew itself; run `sealtrace box claim DIR {claim.box}` at headquarters and"
-            " `sealtrace box enrol --claim-file FILE` here"
+            " `sealtrace box join --claim-file FILE` here"
         )
     identity, key = keys.load(claim.box)
     due = not if_due or renewal_due(certificate, moment)

@@ -88,7 +88,7 @@ class Tpm:
             public_part, _ = tss.TPM2B_PUBLIC.unmarshal(public)
             private_part, _ = tss.TPM2B_PRIVATE.unmarshal(private)
         except (tss.TSS2_Exception, ValueError) as error:
-            raise TpmError(f"the sealed key is damaged ({error}); enrol the box anew") from error
+            raise TpmError(f"the sealed key is damaged ({error}); admit the box anew") from error
         with self._opened() as (context, storage, session):
             handle = context.load(storage, private_part, public_part, session1=session)
             try:

@@ -1,4 +1,4 @@
-"""The systemd units that keep a box enrolled: unseal its keys at start, renew its certificate."""
+"""The systemd units that keep a box admitted: unseal its keys at start, renew its certificate."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class ReleaseClient:
         Args:
             url: of the repository (``https://.../``, or ``file:///...``): holds ``metadata/`` and
                 ``targets/``.
-            trusted_root: the root metadata that this box was enrolled with.
+            trusted_root: the root metadata that this box was admitted with.
             state_dir: where what was seen is kept.
             context: of TLS connections.
 

@@ -55,7 +55,7 @@ class UpdatesConfig(RoleConfig):
     repository: str
     """Address of the release repository or a mirror: ``https://...``, or ``file:///...``."""
     root: Path = Path("trusted-root.json")
-    """The root of releases that this box was enrolled with."""
+    """The root of releases that this box was admitted with."""
     group: Annotated[str, Field(pattern=NAME_PATTERN)] = ALL
     """The group of boxes that this one takes its versions with."""
     authority: PublicKey

@@ -44,7 +44,7 @@ from runtime.config import ConfigError, parse
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, sha256_file
 
 _IMAGE_MODE = 0o600
-"""An image holds a claim: it is for its owner's eyes until the box has enrolled."""
+"""An image holds a claim: it is for its owner's eyes until the box has been admitted."""
 _EARLIEST_FAT_S = 315_532_800
 """1980-01-01, where FAT's time begins."""
 _DATA_SOURCE = "ds=nocloud"

@@ -14,7 +14,7 @@ from provisioning.formats.pki import UNREADABLE
 
 
 def read_claim(path: Path, *, box: str | None = None, now: datetime | None = None) -> ClaimFile:
-    """Read a claim file and check that ``box`` could enrol with it at ``now``.
+    """Read a claim file and check that ``box`` could join with it at ``now``.
 
     The certificates are re-encoded: nothing that stands around them in the file, such as a key
     that was pasted along, gets into the image.

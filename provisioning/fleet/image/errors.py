@@ -34,7 +34,7 @@ class ToolMissing(ImageError):
 
 
 class ClaimUnusable(ImageError):
-    """The enrolment claim is malformed, has run out, or is for another box."""
+    """The box's claim is malformed, has run out, or is for another box."""
 
 
 class SoftwareUnsigned(ImageError):

@@ -40,9 +40,10 @@ class SystemFile:
     mode: int = 0o644
 
 
+# `box enrol` is `box join`: the card's software may be that of the version before.
 _SCRIPT = """\
 #!/bin/sh
-# First boot of a Sealtrace box: installs the software, enrols the box, starts its agent.
+# First boot of a Sealtrace box: installs the software, joins the site, starts its agent.
 # May be run again at any time; what is done already is left alone.
 set -eu
 
@@ -102,8 +103,8 @@ check() {
         fail "the files in $1 are damaged; flash the card again"
 }
 
-if [ -e "$var/enrolled" ]; then
-    say "this box is enrolled already"
+if [ -e "$var/admitted" ]; then
+    say "this box is admitted already"
     exit 0
 fi
 
@@ -170,7 +171,7 @@ fi
 if [ ! -e "$var/box/box.toml" ]; then
     [ -f "$etc/claim.toml" ] || [ -f "$var/box/claim.toml" ] ||
         fail "there is no claim at $etc/claim.toml; flash the card again"
-    say "enrolling"
+    say "asking to be admitted"
     set -- --folder "$var/box"
     if [ -f "$etc/claim.toml" ]; then set -- "$@" --claim-file "$etc/claim.toml"; fi
     if [ -f "$etc/cameras.json" ]; then set -- "$@" --cameras-file "$etc/cameras.json"; fi
@@ -184,19 +185,19 @@ fi
 
 # The claim is worthless now; it is not kept all the same.
 rm -f "$etc/claim.toml" "$etc/cameras.json"
-touch "$var/enrolled"
+touch "$var/admitted"
 $systemctl enable --now sealtrace-keys.service sealtrace-renew.timer
 if [ -f "$etc/updates.toml" ]; then $systemctl enable --now sealtrace-update.timer; fi
 $systemctl enable --now sealtrace-edge.service
-say "this box is enrolled and its agent runs"
+say "this box is admitted and its agent runs"
 """.replace("DOMAIN", DOMAIN)
 
 _FIRST_BOOT = f"""\
 [Unit]
-Description=Sealtrace: install the software and enrol this box, once
+Description=Sealtrace: install the software and bring this box into its site, once
 Wants=network-online.target
 After=network-online.target time-sync.target
-ConditionPathExists=!/var/lib/sealtrace/enrolled
+ConditionPathExists=!/var/lib/sealtrace/admitted
 StartLimitIntervalSec=0
 
 [Service]

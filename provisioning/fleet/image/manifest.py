@@ -22,13 +22,16 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Manifest(BaseModel):
     """What an image is for and what it was made of."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
 
     kind: Literal["sealtrace-image"] = "sealtrace-image"
     version: Literal[1] = 1
     site: str
     box: str
-    enrolment_url: str
+    registrar_url: str = Field(
+        validation_alias="enrolment_url", serialization_alias="enrolment_url"
+    )
+    """Where the registrar is. The file has its former name, as cards that are out have it."""
     claim_expires_at: AwareDatetime
     authority: _Sha256
     hostname: str
@@ -47,7 +50,7 @@ class Manifest(BaseModel):
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes; the same manifest gives the same."""
-        return (json.dumps(self.model_dump(mode="json"), indent=2) + "\n").encode()
+        return (json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n").encode()
 
     @property
     def card_folders(self) -> dict[str, dict[str, str]]:
@@ -98,7 +101,7 @@ def describe(
     return Manifest(
         site=claim.site,
         box=claim.box,
-        enrolment_url=claim.url,
+        registrar_url=claim.url,
         claim_expires_at=claim.expires_at,
         authority=claim.authority,
         hostname=settings.hostname,

@@ -55,7 +55,7 @@ class ReleasePaths:
 
     @property
     def trusted_root(self) -> Path:
-        """The newest root in force: what a box gets at its enrolment."""
+        """The newest root in force: what a box gets when it is admitted."""
         return self.folder / "trusted-root.json"
 
     @property

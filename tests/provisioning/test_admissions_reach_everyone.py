@@ -1,4 +1,4 @@
-"""Real processes and a real Mosquitto: who enrols is known everywhere, who is revoked nowhere."""
+"""Real processes and a real Mosquitto: who joins is known everywhere, who is revoked nowhere."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSite]:
     plan = plan_of({"cam-1": {"source": "file:none.mp4"}}, bundle=None, broker="mosquitto")
     made = LocalSite.create(plan, tmp_path_factory.mktemp("everyone"))
     try:
-        made.start("broker", *CUSTODIANS, "aggregator", "enrolment")
+        made.start("broker", *CUSTODIANS, "aggregator", "registrar")
         yield made
     finally:
         made.stop()
@@ -57,12 +57,12 @@ def command(site: LocalSite, *arguments: str) -> str:
     return done.stdout
 
 
-def enrol(site: LocalSite, name: str, camera: str) -> Folder:
-    """Claim at headquarters, enrol at the camera."""
+def join(site: LocalSite, name: str, camera: str) -> Folder:
+    """Claim at headquarters, join at the camera."""
     root = site.paths.root
     command(site, "box", "claim", str(root), name, "--camera", f"{camera}=rtsp://10.0.0.7/s1")
     folder, claim = steps.begin(site.folder / "at" / name, site.folder / f"{name}.claim.toml")
-    steps.enrol(folder, claim, FileKeys(folder.path))
+    steps.join(folder, claim, FileKeys(folder.path))
     return folder
 
 
@@ -84,7 +84,7 @@ def health(folder: Folder) -> tuple[str, bytes]:
 
 def asked(site: LocalSite, path: str) -> Any:
     """What the aggregator answers the registrar."""
-    tls = site.paths.enrolment.parent / "tls"
+    tls = site.paths.registrar.parent / "tls"
     config = TlsConfig(
         ca=tls / "ca.pem", certificate=tls / "certificate.pem", private_key=tls / "private-key.pem"
     )
@@ -97,10 +97,10 @@ def last_seen(site: LocalSite, box: str) -> Any:
     return rows.get(box, {}).get("last_seen_ms")
 
 
-def test_an_enrolled_box_is_taken_in_and_a_revoked_one_refused_by_all_within_a_minute(
+def test_an_admitted_box_is_taken_in_and_a_revoked_one_refused_by_all_within_a_minute(
     site: LocalSite, mqtt_client: Connect
 ) -> None:
-    folder = enrol(site, "box-7", "door")
+    folder = join(site, "box-7", "door")
     wait_until_everyone_has(site, 1)
     port = site.plan.broker.port
     with mqtt_client(port, folder.path) as box:
@@ -110,7 +110,7 @@ def test_an_enrolled_box_is_taken_in_and_a_revoked_one_refused_by_all_within_a_m
         box.subscribe("st/v1/demo/admissions")
         relayed = Signed.parse(box.wait_for("message").payload, kind=ADMISSIONS_KIND)
         assert "box-7" in Admissions.parse(relayed.payload).boxes
-        listed = command(site, "box", "list", str(site.paths.enrolment.parent), "--live")
+        listed = command(site, "box", "list", str(site.paths.registrar.parent), "--live")
         assert "box-7" in listed and "online" in listed
 
         site.services["c3"].stop()  # it must hear of it later
@@ -128,21 +128,21 @@ def test_an_enrolled_box_is_taken_in_and_a_revoked_one_refused_by_all_within_a_m
     wait_until_everyone_has(site, 2)
     with mqtt_client(port, site.paths.box("box-1").parent) as other:
         assert other.publish("st/v1/demo/box-1/health") in {"Success", _NOBODY}
-    assert site.plan.enrolment is not None
-    with client(site.plan.enrolment.url, folder.tls(FileKeys(folder.path))) as http:
+    assert site.plan.registrar is not None
+    with client(site.plan.registrar.url, folder.tls(FileKeys(folder.path))) as http:
         assert http.get("/v1/box/configuration").status_code == 403
 
 
 def test_a_revocation_outlives_a_restart_of_everything(
     site: LocalSite, mqtt_client: Connect
 ) -> None:
-    folder = enrol(site, "box-8", "yard")
+    folder = join(site, "box-8", "yard")
     wait_for(lambda: "yard" in str(asked(site, "/v1/cameras")), "the aggregator to know it")
-    command(site, "box", "revoke", str(site.paths.enrolment.parent), "box-8")
-    for name in ("broker", "aggregator", "enrolment", "c1"):
+    command(site, "box", "revoke", str(site.paths.registrar.parent), "box-8")
+    for name in ("broker", "aggregator", "registrar", "c1"):
         site.services[name].stop()
     command(site, "site", "update", str(site.paths.root))  # must not take anything back
-    site.start("broker", "c1", "aggregator", "enrolment")
+    site.start("broker", "c1", "aggregator", "registrar")
     with (
         pytest.raises((ConnectionError, ssl.SSLError)),
         mqtt_client(site.plan.broker.port, folder.path),
@@ -155,7 +155,7 @@ def test_a_running_session_takes_the_renewed_certificate_when_it_connects_again(
     site: LocalSite,
 ) -> None:
     """Told apart by name: another box's certificate is put in the place of the first."""
-    first, second = enrol(site, "box-10", "gate"), enrol(site, "box-11", "hall")
+    first, second = join(site, "box-10", "gate"), join(site, "box-11", "hall")
     config = load_box(first.box_toml)
     outcomes: list[str] = []
     with Session(config.mqtt, client_id="box-10") as session:

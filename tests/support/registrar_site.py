@@ -1,4 +1,4 @@
-"""A site with its enrolment service served over real HTTPS in this process, and boxes' folders."""
+"""A site with its registrar served over real HTTPS in this process, and boxes' folders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from provisioning.box.firstboot.install import Folder
 from provisioning.box.firstboot.keys import FileKeys
 from provisioning.formats.claimfile import ClaimFile
 from provisioning.registrar.api import make_app
-from provisioning.registrar.config import EnrolmentConfig
+from provisioning.registrar.config import RegistrarConfig
 from provisioning.registrar.registrar import Registrar, open_keys
 from runtime.clock import system_ms
 from runtime.config import load
@@ -38,7 +38,7 @@ class Clock:
 
 
 @dataclass(slots=True)
-class EnrolmentSite:
+class RegistrarSite:
     """The site, its registrar, and a folder for each box."""
 
     paths: SitePaths
@@ -51,8 +51,8 @@ class EnrolmentSite:
         self.registrar = self.open()
 
     @property
-    def config(self) -> EnrolmentConfig:
-        return load(self.paths.enrolment, EnrolmentConfig)
+    def config(self) -> RegistrarConfig:
+        return load(self.paths.registrar, RegistrarConfig)
 
     def open(self) -> Registrar:
         return Registrar(self.config, open_keys(self.config, self.passphrase), now_ms=self.clock)
@@ -66,20 +66,20 @@ class EnrolmentSite:
         return path
 
     def begin(self, claim: Path, name: str = "box-7") -> tuple[Folder, ClaimFile, FileKeys]:
-        """A box's own side, before it has enrolled."""
+        """A box's own side, before it was admitted."""
         folder, read = steps.begin(self.boxes / name, claim)
         return folder, read, FileKeys(folder.path)
 
-    def enrol(self, claim: Path, name: str = "box-7") -> Folder:
-        """Enrol a box over HTTPS; return its folder."""
+    def join(self, claim: Path, name: str = "box-7") -> Folder:
+        """Join a box over HTTPS; return its folder."""
         folder, read, keys = self.begin(claim, name)
-        steps.enrol(folder, read, keys)
+        steps.join(folder, read, keys)
         return folder
 
 
 @contextmanager
 def served(registrar: Registrar) -> Iterator[int]:
-    """Serve the enrolment service on its configured port."""
+    """Serve the registrar on its configured port."""
     stop, ready = Stop(), Ready()
     config = registrar.config
 
@@ -94,7 +94,7 @@ def served(registrar: Registrar) -> Iterator[int]:
             clients_may_be_unknown=True,
         )
 
-    thread = threading.Thread(target=run, name="enrolment")
+    thread = threading.Thread(target=run, name="registrar")
     thread.start()
     try:
         yield ready.wait(20)
@@ -105,7 +105,7 @@ def served(registrar: Registrar) -> Iterator[int]:
 
 def make_site(
     plan: Callable[..., SitePlan], folder: Path, passphrase: bytes, *, port: int
-) -> EnrolmentSite:
-    """Make a site whose enrolment service is to listen on ``port``."""
-    paths = create_site(plan(enrolment={"port": port}), folder / "site", passphrase)
-    return EnrolmentSite(paths, passphrase, folder / "boxes")
+) -> RegistrarSite:
+    """Make a site whose registrar is to listen on ``port``."""
+    paths = create_site(plan(registrar={"port": port}), folder / "site", passphrase)
+    return RegistrarSite(paths, passphrase, folder / "boxes")

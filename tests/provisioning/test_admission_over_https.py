@@ -1,4 +1,4 @@
-"""A box enrols, is configured, renews and is revoked, over real HTTPS with real certificates."""
+"""A box joins, is configured, renews and is revoked, over real HTTPS with real certificates."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from enrolment_site import CAMERA, EnrolmentSite, make_site, served
 from hostile_cbor import BOMBS, within
+from registrar_site import CAMERA, RegistrarSite, make_site, served
 
 from edge_agent.config import load_box
 from edge_agent.identity import load_board_key, require_box
@@ -29,7 +29,7 @@ from provisioning.box.firstboot.install import Folder, install, write_certificat
 from provisioning.box.firstboot.keys import FileKeys, make_request
 from provisioning.formats import est, pki
 from provisioning.formats.claimfile import load_claim
-from provisioning.formats.errors import ClaimUnknown, ClaimUsed, EnrolmentRefused, RequestInvalid
+from provisioning.formats.errors import ClaimUnknown, ClaimUsed, RegistrarRefused, RequestInvalid
 from provisioning.formats.messages import CONFIGURATION_KIND, BoxConfiguration, BoxIdentity
 from provisioning.formats.secretfiles import open_authority
 from provisioning.registrar.registrar import open_keys
@@ -43,7 +43,7 @@ def site(
     tmp_path: Path,
     passphrase: bytes,
     free_port: Callable[[], int],
-) -> Iterator[EnrolmentSite]:
+) -> Iterator[RegistrarSite]:
     made = make_site(make_plan, tmp_path, passphrase, port=free_port())
     with served(made.registrar):
         yield made
@@ -54,12 +54,12 @@ def refused(kind: str) -> pytest.RaisesExc[ProblemError]:
     return pytest.RaisesExc(ProblemError, check=lambda error: error.type == kind)
 
 
-def fetch(site: EnrolmentSite, folder: Folder) -> bytes:
+def fetch(site: RegistrarSite, folder: Folder) -> bytes:
     return est_client.configuration(folder.read_claim(), folder.tls(FileKeys(folder.path)))
 
 
-def test_an_enrolled_box_starts_with_what_it_was_told(site: EnrolmentSite) -> None:
-    folder = site.enrol(site.claim())
+def test_an_admitted_box_starts_with_what_it_was_told(site: RegistrarSite) -> None:
+    folder = site.join(site.claim())
     config = load_box(folder.box_toml)
     assert [(c.name, c.source) for c in config.cameras] == [("door", CAMERA["source"])]
     assert (config.mqtt.port, config.authority_key) == (8883, site.config.authority_key)
@@ -78,10 +78,10 @@ def test_an_enrolled_box_starts_with_what_it_was_told(site: EnrolmentSite) -> No
     assert folder.read_claim().claim == ""
 
 
-def test_no_private_key_leaves_the_box_and_no_other_user_reads_one(site: EnrolmentSite) -> None:
+def test_no_private_key_leaves_the_box_and_no_other_user_reads_one(site: RegistrarSite) -> None:
     claim = site.claim()
     assert b"PRIVATE KEY" not in claim.read_bytes()
-    folder = site.enrol(claim)
+    folder = site.join(claim)
     seed = (folder.path / "identity.key").read_bytes()
     pem = (folder.path / "tls/private-key.pem").read_bytes()
     database = site.config.database.read_bytes()
@@ -92,70 +92,70 @@ def test_no_private_key_leaves_the_box_and_no_other_user_reads_one(site: Enrolme
         assert (folder.path / path).stat().st_mode & 0o077 == 0, path
 
 
-def test_a_claim_is_good_once(site: EnrolmentSite) -> None:
+def test_a_claim_is_good_once(site: RegistrarSite) -> None:
     claim = site.claim()
-    site.enrol(claim)
+    site.join(claim)
     with refused("claim-used"):
-        site.enrol(claim, "thief")
+        site.join(claim, "thief")
     assert not (site.boxes / "thief" / "box.toml").exists()
 
 
 def test_a_lost_answer_can_be_asked_for_again_by_the_same_keys_for_a_while(
-    site: EnrolmentSite,
+    site: RegistrarSite,
 ) -> None:
     folder, claim, keys = site.begin(site.claim())
     keys.make()
     identity, key = keys.load("box-7")
-    first, _ = est_client.enrol(claim, identity, key)
-    again, _ = est_client.enrol(claim, identity, key)
+    first, _ = est_client.join(claim, identity, key)
+    again, _ = est_client.join(claim, identity, key)
     assert again == first
     with refused("claim-used"):
-        est_client.enrol(claim, SigningKey.generate("box-7"), key)
+        est_client.join(claim, SigningKey.generate("box-7"), key)
     site.clock.advance(minutes=11)
     with refused("claim-used"):
-        est_client.enrol(claim, identity, key)
+        est_client.join(claim, identity, key)
     assert not folder.box_toml.exists()
 
 
-def test_an_enrolment_that_was_interrupted_is_finished_by_the_next_run(
-    site: EnrolmentSite,
+def test_an_admission_that_was_interrupted_is_finished_by_the_next_run(
+    site: RegistrarSite,
 ) -> None:
     path = site.claim()
     folder, claim, keys = site.begin(path)
     keys.make()
     identity, key = keys.load("box-7")
-    certificate, chain = est_client.enrol(claim, identity, key)
+    certificate, chain = est_client.join(claim, identity, key)
     pem = b"".join(pki.pem(one) for one in (certificate, *chain))
     folder.certificate.write_bytes(pem)  # and here the power went
     folder.ca.write_text(claim.ca)
     site.clock.advance(minutes=60)
-    assert site.enrol(path).read_certificate() == certificate
+    assert site.join(path).read_certificate() == certificate
     before = folder.box_toml.read_bytes()
-    site.enrol(path)
+    site.join(path)
     assert folder.box_toml.read_bytes() == before
 
 
-def test_an_expired_a_replaced_an_unknown_and_a_foreign_claim(site: EnrolmentSite) -> None:
+def test_an_expired_a_replaced_an_unknown_and_a_foreign_claim(site: RegistrarSite) -> None:
     first = load_claim(site.claim())
     site.claim()
     folder, _, keys = site.begin(site.boxes / "box-7.claim.toml")
     keys.make()
     identity, key = keys.load("box-7")
     with refused("claim-unknown"):
-        est_client.enrol(first, identity, key)
+        est_client.join(first, identity, key)
     with refused("claim-unknown"):
-        est_client.enrol(first.model_copy(update={"claim": "00" * 32}), identity, key)
+        est_client.join(first.model_copy(update={"claim": "00" * 32}), identity, key)
     site.claim("box-8", [{"name": "yard", "source": "rtsp://10.0.0.8/s1"}])
     other = load_claim(site.boxes / "box-8.claim.toml").model_copy(update={"box": "box-7"})
     with refused("claim-unknown"):
-        est_client.enrol(other, identity, key)
+        est_client.join(other, identity, key)
     site.clock.advance(days=4)
     with refused("claim-expired"):
-        est_client.enrol(load_claim(site.boxes / "box-7.claim.toml"), identity, key)
+        est_client.join(load_claim(site.boxes / "box-7.claim.toml"), identity, key)
     assert not folder.certificate.exists()
 
 
-def test_a_request_must_prove_both_keys_and_name_the_box(site: EnrolmentSite) -> None:
+def test_a_request_must_prove_both_keys_and_name_the_box(site: RegistrarSite) -> None:
     claim = load_claim(site.claim())
     context = ssl.create_default_context(cadata=claim.ca)
     identity, key = SigningKey.generate("box-7"), ec.generate_private_key(ec.SECP256R1())
@@ -204,7 +204,7 @@ def test_a_request_must_prove_both_keys_and_name_the_box(site: EnrolmentSite) ->
 
 
 def test_nothing_that_a_stranger_sends_is_read_before_the_claim_is_known(
-    site: EnrolmentSite,
+    site: RegistrarSite,
 ) -> None:
     proofs = [
         *BOMBS.values(),
@@ -216,8 +216,8 @@ def test_nothing_that_a_stranger_sends_is_read_before_the_claim_is_known(
     known = load_claim(site.claim())
 
     def ask(claim: bytes, proof: bytes, request: bytes) -> type[Exception]:
-        with pytest.raises(EnrolmentRefused) as caught:
-            site.registrar.enrol("box-7", claim, request, proof)
+        with pytest.raises(RegistrarRefused) as caught:
+            site.registrar.admit("box-7", claim, request, proof)
         return caught.type
 
     request = make_request("box-7", ec.generate_private_key(ec.SECP256R1()))
@@ -230,22 +230,22 @@ def test_nothing_that_a_stranger_sends_is_read_before_the_claim_is_known(
     within(10, 8 << 20, refused)
 
 
-def test_without_a_certificate_there_is_nothing_but_enrolment(site: EnrolmentSite) -> None:
+def test_without_a_certificate_there_is_nothing_but_admission(site: RegistrarSite) -> None:
     claim = load_claim(site.claim())
     context = ssl.create_default_context(cadata=claim.ca)
     with httpx.Client(base_url=claim.url, verify=context) as http:
         for path in ("/v1/box/configuration", "/v1/admissions", "/v1/status"):
             assert http.get(path).status_code == 401, path
-        reenrol = http.post(
+        rejoin = http.post(
             f"{est.PATH}/simplereenroll",
             content=est.encode_body(b"x"),
             headers={"content-type": est.REQUEST_TYPE},
         )
-        assert reenrol.status_code == 401
+        assert rejoin.status_code == 401
 
 
 def test_a_box_does_not_talk_to_a_service_of_another_site(
-    site: EnrolmentSite,
+    site: RegistrarSite,
     make_plan: Callable[..., SitePlan],
     tmp_path: Path,
     passphrase: bytes,
@@ -254,14 +254,14 @@ def test_a_box_does_not_talk_to_a_service_of_another_site(
     other = make_site(make_plan, tmp_path / "other", passphrase, port=free_port())
     claim = load_claim(other.claim()).model_copy(update={"url": site.config.url})
     with pytest.raises(PeerUnreachable, match="cannot be reached"):
-        est_client.enrol(
+        est_client.join(
             claim, SigningKey.generate("box-7"), ec.generate_private_key(ec.SECP256R1())
         )
     other.registrar.close()
 
 
-def test_renewal_keeps_the_keys_and_is_left_alone_until_it_is_due(site: EnrolmentSite) -> None:
-    folder = site.enrol(site.claim())
+def test_renewal_keeps_the_keys_and_is_left_alone_until_it_is_due(site: RegistrarSite) -> None:
+    folder = site.join(site.claim())
     keys = FileKeys(folder.path)
     first = folder.read_certificate()
     assert first is not None
@@ -281,8 +281,8 @@ def test_renewal_keeps_the_keys_and_is_left_alone_until_it_is_due(site: Enrolmen
         steps.renew(folder, keys, now=later + timedelta(days=40))
 
 
-def test_a_stolen_tls_key_alone_does_not_renew(site: EnrolmentSite) -> None:
-    folder = site.enrol(site.claim())
+def test_a_stolen_tls_key_alone_does_not_renew(site: RegistrarSite) -> None:
+    folder = site.join(site.claim())
     keys = FileKeys(folder.path)
     _, key = keys.load("box-7")
     with refused("request-invalid"):
@@ -290,9 +290,9 @@ def test_a_stolen_tls_key_alone_does_not_renew(site: EnrolmentSite) -> None:
 
 
 def test_a_revoked_box_gets_nothing_any_more_and_its_name_stays_its_own(
-    site: EnrolmentSite,
+    site: RegistrarSite,
 ) -> None:
-    folder = site.enrol(site.claim())
+    folder = site.join(site.claim())
     keys = FileKeys(folder.path)
     certificate = folder.read_certificate()
     assert certificate is not None
@@ -309,32 +309,32 @@ def test_a_revoked_box_gets_nothing_any_more_and_its_name_stays_its_own(
         site.registrar.claim("box-7", [CAMERA])
 
 
-def test_a_swapped_box_keeps_its_cameras(site: EnrolmentSite) -> None:
-    old = site.enrol(site.claim())
+def test_a_swapped_box_keeps_its_cameras(site: RegistrarSite) -> None:
+    old = site.join(site.claim())
     with pytest.raises(Exception, match="camera 'door' is on box 'box-7'"):
         site.registrar.claim("box-9", [CAMERA])
     made = site.registrar.swap("box-7", "box-9")
     path = site.boxes / "box-9.claim.toml"
     made.write(path)
-    new = site.enrol(path, "box-9")
+    new = site.join(path, "box-9")
     assert load_box(new.box_toml).cameras == load_box(old.box_toml).cameras
     assert site.registrar.directory.box_of_camera("door").name == "box-9"
     with refused("box-refused"):
         fetch(site, old)
 
 
-def test_a_swap_that_cannot_be_done_revokes_nobody(site: EnrolmentSite) -> None:
-    site.enrol(site.claim())
+def test_a_swap_that_cannot_be_done_revokes_nobody(site: RegistrarSite) -> None:
+    site.join(site.claim())
     with pytest.raises(Exception, match="not free"):
         site.registrar.swap("box-7", "aggregator")
     assert site.registrar.revoke("box-7")
 
 
 def test_a_configuration_that_was_altered_or_is_for_another_box_is_refused(
-    site: EnrolmentSite,
+    site: RegistrarSite,
 ) -> None:
-    folder = site.enrol(site.claim())
-    second = site.enrol(
+    folder = site.join(site.claim())
+    second = site.join(
         site.claim("box-8", [{"name": "yard", "source": "rtsp://10.0.0.8/s1"}]), "box-8"
     )
     claim, keys = folder.read_claim(), FileKeys(folder.path)
@@ -357,18 +357,18 @@ def test_a_configuration_that_was_altered_or_is_for_another_box_is_refused(
     assert folder.box_toml.read_bytes() == text
 
 
-def before_a_claim(site: EnrolmentSite, box: str) -> tuple[Folder, FileKeys]:
+def before_a_claim(site: RegistrarSite, box: str) -> tuple[Folder, FileKeys]:
     """A new box with keys and an admission, whose configuration has not come yet."""
     folder, read, keys = site.begin(site.claim(box, [{"name": box, "source": "none.mp4"}]), box)
     keys.make()
     identity, key = keys.load(box)
-    certificate, chain = est_client.enrol(read, identity, key)
+    certificate, chain = est_client.join(read, identity, key)
     write_certificate(folder, certificate, chain, read.ca)
     return folder, keys
 
 
 def test_a_new_box_takes_no_directory_from_before_its_claim(
-    site: EnrolmentSite, passphrase: bytes
+    site: RegistrarSite, passphrase: bytes
 ) -> None:
     old = site.registrar.trust.signed
     changes.revoke(site.paths.root, "c3", passphrase)  # the custodian whose machine was stolen
@@ -396,7 +396,7 @@ def test_a_new_box_takes_no_directory_from_before_its_claim(
 
 
 def test_a_new_box_takes_no_other_directory_of_its_claims_version(
-    site: EnrolmentSite, passphrase: bytes
+    site: RegistrarSite, passphrase: bytes
 ) -> None:
     folder, keys = before_a_claim(site, "box-7")
     claim = folder.read_claim()
@@ -414,9 +414,9 @@ def test_a_new_box_takes_no_other_directory_of_its_claims_version(
 
 
 def test_a_new_box_takes_no_list_of_boxes_from_before_its_claim(
-    site: EnrolmentSite, passphrase: bytes
+    site: RegistrarSite, passphrase: bytes
 ) -> None:
-    site.enrol(site.claim("box-8", [{"name": "yard", "source": "none.mp4"}]), "box-8")
+    site.join(site.claim("box-8", [{"name": "yard", "source": "none.mp4"}]), "box-8")
     old = site.registrar.trust.signed_admissions
     site.registrar.revoke("box-8")
     folder, keys = before_a_claim(site, "box-7")
@@ -432,7 +432,7 @@ def test_a_new_box_takes_no_list_of_boxes_from_before_its_claim(
             install(folder, replayed, claim=claim, identity=identity, keys=keys)
 
 
-def test_a_claim_of_an_earlier_version_still_enrols(site: EnrolmentSite) -> None:
+def test_a_claim_of_an_earlier_version_still_lets_its_box_in(site: RegistrarSite) -> None:
     path = site.claim()
     kept = [
         line
@@ -441,21 +441,21 @@ def test_a_claim_of_an_earlier_version_still_enrols(site: EnrolmentSite) -> None
     ]
     path.write_text("\n".join(kept) + "\n")
     assert load_claim(path).directory_version == 0
-    assert site.enrol(path).box_toml.exists()
+    assert site.join(path).box_toml.exists()
 
 
-def test_a_new_claim_for_an_enrolled_box_does_not_trip_over_what_it_has_kept(
-    site: EnrolmentSite, passphrase: bytes
+def test_a_new_claim_for_an_admitted_box_does_not_trip_over_what_it_has_kept(
+    site: RegistrarSite, passphrase: bytes
 ) -> None:
-    site.enrol(site.claim())
+    site.join(site.claim())
     changes.revoke(site.paths.root, "c3", passphrase)
-    folder = site.enrol(site.claim())
+    folder = site.join(site.claim())
     assert folder.read_claim().directory_version == 2
     steps.renew(folder, FileKeys(folder.path))
 
 
-def test_a_registrar_cannot_decide_whom_a_box_believes(site: EnrolmentSite) -> None:
-    folder = site.enrol(site.claim())
+def test_a_registrar_cannot_decide_whom_a_box_believes(site: RegistrarSite) -> None:
+    folder = site.join(site.claim())
     claim, keys = folder.read_claim(), FileKeys(folder.path)
     identity, _ = keys.load("box-7")
     site.registrar.claim("box-7", [CAMERA], settings={"authority": "22" * 32, "site": "south"})
@@ -467,8 +467,8 @@ def test_a_registrar_cannot_decide_whom_a_box_believes(site: EnrolmentSite) -> N
         install(folder, fetch(site, folder), claim=claim, identity=identity, keys=keys)
 
 
-def test_changed_settings_reach_the_box_with_its_next_renewal(site: EnrolmentSite) -> None:
-    folder = site.enrol(site.claim())
+def test_changed_settings_reach_the_box_with_its_next_renewal(site: RegistrarSite) -> None:
+    folder = site.join(site.claim())
     moved = replace_source(CAMERA, "rtsp://10.0.0.99/s1")
     site.registrar.claim("box-7", [moved], settings={"outbox": {"max_mb": 500.0}})
     done, _ = steps.renew(folder, FileKeys(folder.path), if_due=True)
@@ -481,8 +481,8 @@ def replace_source(camera: dict[str, str], source: str) -> dict[str, object]:
     return {**camera, "source": source}
 
 
-def test_the_ground_measured_at_a_camera_outlives_renewals(site: EnrolmentSite) -> None:
-    folder = site.enrol(site.claim())
+def test_the_ground_measured_at_a_camera_outlives_renewals(site: RegistrarSite) -> None:
+    folder = site.join(site.claim())
     ground = {"image_points_px": [[1.5, 2]] * 4, "ground_points_m": [[0, 0.25]] * 4}
     text = folder.box_toml.read_text()
     lines = "".join(f"{key} = {value}\n" for key, value in ground.items())
@@ -504,7 +504,7 @@ def test_the_ground_measured_at_a_camera_outlives_renewals(site: EnrolmentSite) 
     assert told.matrix is not None  # what headquarters says goes first
 
 
-def test_a_box_of_the_authority_renews_too(site: EnrolmentSite) -> None:
+def test_a_box_of_the_authority_renews_too(site: RegistrarSite) -> None:
     """Its certificate comes from the offline issuing CA, its key from its own folder."""
     box = site.paths.box("box-1").parent
     config = load_box(box / "box.toml")
@@ -515,9 +515,9 @@ def test_a_box_of_the_authority_renews_too(site: EnrolmentSite) -> None:
     assert pki.common_name(certificate) == "box-1"
 
 
-def test_two_registrars_on_one_database_agree(site: EnrolmentSite) -> None:
+def test_two_registrars_on_one_database_agree(site: RegistrarSite) -> None:
     """A command beside the running service: each sees at once what the other has done."""
-    folder = site.enrol(site.claim())
+    folder = site.join(site.claim())
     beside = site.open()
     assert beside.revoke("box-7")
     beside.close()
@@ -526,7 +526,7 @@ def test_two_registrars_on_one_database_agree(site: EnrolmentSite) -> None:
     assert site.registrar.directory.principals["box-7"].revoked_at_ms is not None
 
 
-def test_of_many_boxes_with_one_claim_exactly_one_gets_in(site: EnrolmentSite) -> None:
+def test_of_many_boxes_with_one_claim_exactly_one_gets_in(site: RegistrarSite) -> None:
     """All at once, over two processes' worth of connections to the database."""
     claim = load_claim(site.claim())
     beside = site.open()
@@ -537,7 +537,7 @@ def test_of_many_boxes_with_one_claim_exactly_one_gets_in(site: EnrolmentSite) -
         proof = BoxIdentity.of("demo", identity, request).to_bytes()
         try:
             desk = site.registrar if number % 2 else beside
-            desk.enrol("box-7", claim.secret, request, proof)
+            desk.admit("box-7", claim.secret, request, proof)
         except ClaimUsed:
             return "refused"
         return identity.verify_key.fingerprint
