@@ -17,6 +17,13 @@ from protocol.auditlog import verify_cosignature as check_cosignature
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.errors import ProtocolError
 from protocol.grant import GRANT_KIND, Grant, combine
+from protocol.joining import (
+    CONFIGURATION_KIND,
+    BoxConfiguration,
+    BoxIdentity,
+    OfflineAdmission,
+    OfflineRequest,
+)
 from protocol.keytree import (
     LABELS,
     LIVE,
@@ -29,6 +36,7 @@ from protocol.keytree import (
 )
 from protocol.policy import open_policy
 from protocol.query import APPROVAL_KIND, QUERY_KIND, Approval, Query
+from protocol.releases import KINDS, Rollout
 from protocol.sealing import Envelope, open_block
 from protocol.sightings import decode_meta
 from protocol.signing import Signed, VerifyKey
@@ -232,6 +240,32 @@ def _checkpoint(vector: Vector, compared: _Compared, _beside: Beside) -> None:
     compared.count += 1
 
 
+def _joining(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    site, box, request = vector["site"], vector["box"], bytes.fromhex(vector["request"])
+    proof = bytes.fromhex(vector["identity"])
+    identity = BoxIdentity.open(proof, site=site, box=box, request=request)
+    compared.bytes("the box's key", vector["box_public"], identity.verify_key.raw)
+    asked = OfflineRequest(site, box, bytes.fromhex(vector["claim"]), request, proof)
+    compared.bytes("the request of a stick", vector["stick_request"], asked.to_bytes())
+    OfflineRequest.parse(asked.to_bytes())
+    signed = Signed.parse(bytes.fromhex(vector["configuration"]), kind=CONFIGURATION_KIND)
+    told = BoxConfiguration.parse(signed.verify(_one(vector["registrar_public"])))
+    compared.equal("whom the configuration is for", [site, box], [told.site, told.box])
+    compared.equal("the settings", vector["settings"], told.settings)
+    answer = OfflineAdmission(box, bytes.fromhex(vector["certificate"]), signed.to_bytes())
+    compared.bytes("the answer on a stick", vector["stick_admission"], answer.to_bytes())
+    OfflineAdmission.parse(answer.to_bytes())
+
+
+def _rollout(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    rollout = Rollout.parse(vector["file"].encode())
+    written = Rollout(vector["groups"]).to_bytes()
+    compared.equal("the file", vector["file"], written.decode())
+    for group, versions in vector["runs"].items():
+        running = {kind: rollout.version(kind, group) for kind in KINDS}
+        compared.equal(f"what {group} is to run", versions, running)
+
+
 _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "key-tree": _key_tree,
     "slot-keys": _slot_keys,
@@ -242,6 +276,8 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "approval": _approval,
     "grant": _grant,
     "checkpoint": _checkpoint,
+    "joining": _joining,
+    "rollout": _rollout,
     "segment": check_segment,
     "row-release": check_row_release,
 }

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from tuf.api.metadata import Metadata
 
+from protocol.releases import KINDS, ROLLOUT_TARGET, Kind
 from provisioning.box.updates.update_cli import status, update
 from provisioning.fleet.releases import prune as pruning
 from provisioning.fleet.releases import root
@@ -18,7 +19,6 @@ from provisioning.fleet.releases.repository import ReleaseRepository
 from provisioning.fleet.releases.verify import verify as verify_repository
 from provisioning.formats.releases import packages
 from provisioning.formats.releases.errors import ReleaseError
-from provisioning.formats.releases.layout import KINDS, ROLLOUT_TARGET, Kind
 from runtime import model_keys
 from runtime.terminal import plain_table, reported, say, show_table, warn
 

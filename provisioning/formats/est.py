@@ -12,8 +12,8 @@ from cryptography.x509.oid import NameOID
 
 from protocol.encoding import decode_base64
 from protocol.errors import MalformedMessage
+from protocol.joining import MAX_REQUEST_BYTES
 from provisioning.formats.errors import RequestInvalid
-from provisioning.formats.messages import MAX_REQUEST_BYTES
 
 PATH = "/.well-known/est"
 REQUEST_TYPE = "application/pkcs10"

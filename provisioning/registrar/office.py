@@ -10,11 +10,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol.directory import BOX
+from protocol.joining import OfflineAdmission, OfflineRequest
 from provisioning.formats.boxstate import BoxState
 from provisioning.formats.claimfile import moment
 from provisioning.formats.errors import RegistrarError
 from provisioning.formats.layout import REGISTRAR_FILE, SitePaths, registrar_config
-from provisioning.formats.messages import OfflineAdmission, OfflineRequest
 from provisioning.registrar.config import RegistrarConfig
 from provisioning.registrar.registrar import Registrar, certificate_days, open_keys
 from runtime.config import load

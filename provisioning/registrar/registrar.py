@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from protocol.admissions import Admissions
 from protocol.directory import BOX, REGISTRAR, Directory, Principal
 from protocol.errors import ProtocolError
+from protocol.joining import BoxConfiguration, BoxIdentity
 from protocol.signing import SigningKey, VerifyKey
 from provisioning.formats import est, pki
 from provisioning.formats.claimfile import ClaimFile, moment, new_claim
 from provisioning.formats.errors import BoxRefused, RegistrarError, RequestInvalid
-from provisioning.formats.messages import BoxConfiguration, BoxIdentity
 from provisioning.formats.secretfiles import CA_KEY, IDENTITY
 from provisioning.registrar import claims
 from provisioning.registrar.config import RegistrarConfig

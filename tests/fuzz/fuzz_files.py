@@ -42,8 +42,8 @@ from provisioning.fleet.image.manifest import Manifest
 from provisioning.fleet.image.settings import read_releases
 from provisioning.fleet.image.software import read_requirements
 from provisioning.fleet.releases.keys import read_public
+from provisioning.fleet.releases.layout import ReleasePaths
 from provisioning.fleet.releases.repository import ReleaseRepository
-from provisioning.formats.releases.layout import ReleasePaths
 from provisioning.formats.releases.packages import unpack
 from provisioning.formats.releases.wheels import read_wheel, unpack_wheel
 from runtime.problems import json_of
@@ -57,7 +57,7 @@ _LEDGER = (
 )
 _DIGEST = "0" * 64
 _CARD = json.dumps({
-    "site": "s", "box": "b", "registrar_url": "https://h", "authority": _DIGEST, "hostname": "h",
+    "site": "s", "box": "b", "enrolment_url": "https://h", "authority": _DIGEST, "hostname": "h",
     "claim_expires_at": "2030-01-01T00:00:00Z", "timezone": "UTC", "cameras": ["c"], "wifi": "",
     "login": True, "sealtrace": "1", "releases": "", "wheels": {"a": _DIGEST}, "models": {},
     "base": "a", "base_sha256": _DIGEST, "inputs": _DIGEST,

@@ -44,11 +44,15 @@ from protocol.encoding import byte_strings, decode, encode
 from protocol.epoch import Announcement, roots_of
 from protocol.errors import KeyCommitmentMismatch
 from protocol.grant import Grant, GrantedKeys, GrantRequest, Scope, release
+from protocol.joining import (
+    BoxIdentity,
+)
 from protocol.merkle import MerkleTree, leaf_hash
 from protocol.merkle_proofs import consistency_form
 from protocol.names import parse_camera_topic
 from protocol.query import MatcherKey
 from protocol.reconcile import check_released, reconcile
+from protocol.releases import Rollout, RolloutInvalid
 from protocol.results import _CANDIDATE, Candidate
 from protocol.sharing import SharingRule, check_sharing
 from protocol.signing import Signed, sign
@@ -60,13 +64,6 @@ from provisioning.fleet.image.cloudinit import written_files
 from provisioning.fleet.image.partitions import read_partitions
 from provisioning.formats import est, pki
 from provisioning.formats.claimfile import load_claim
-from provisioning.formats.messages import (
-    BoxConfiguration,
-    BoxIdentity,
-    OfflineAdmission,
-    OfflineRequest,
-)
-from provisioning.formats.releases.rollout import Rollout, RolloutInvalid, parse_rollout
 from runtime.bundle import MANIFEST_NAME, SIGNATURE_NAME, load_bundle, sign_manifest
 from runtime.keyfiles import read_secret, write_secret
 from runtime.log_api import cosigner_of, decode_witness_request, encode_witness_request
@@ -276,7 +273,6 @@ def targets() -> Iterator[dict[str, Target]]:
     where = {"box": "box-1", "camera": "cam-1", "site": s.SITE, "directory": directory}
     health = Health(s.SITE, "box-1", "online", 5, "1", {"fps": 4.5}).sign(KEY)
     epoch = s.announcement().sign(KEY)
-    told = BoxConfiguration("vectors", "box-1", 1, {"cameras": []}, b"d", None, "pem\n")
     certificate = _CA.certificate.public_bytes(Encoding.DER)
     grant = Grant(b"g" * 16, b"q" * 32, ("face",), (GRANTED.scope,), (), 0, 1, SEALED)
     block_map = BlockMap(8192, (MappedRange(0, 4096, hashlib.sha256(b"x").hexdigest()),))
@@ -351,9 +347,6 @@ def targets() -> Iterator[dict[str, Target]]:
             decode_witness_request, (encode_witness_request(_NOTE, {"a": [1]}),), PROTOCOL
         ),
         "proof of consistency": Target(_printable(_proof), (_proof_sample(),), PROTOCOL, TEXT),
-        "box configuration": Target(
-            BoxConfiguration.parse, (told.sign(KEY).payload,), PROTOCOL
-        ),
         "box identity": Target(
             lambda d: BoxIdentity.open(d, site="vectors", box="box-1", request=_REQUEST),
             (BoxIdentity.of("vectors", KEY, _REQUEST).to_bytes(),), PROTOCOL,
@@ -364,13 +357,6 @@ def targets() -> Iterator[dict[str, Target]]:
                 request=_REQUEST,
             ),
             (BoxIdentity.of("vectors", KEY, _REQUEST).payload,), PROTOCOL,
-        ),
-        "box request of a stick": Target(
-            OfflineRequest.parse,
-            (OfflineRequest("vectors", "box-1", bytes(32), _REQUEST, b"p").to_bytes(),), PROTOCOL,
-        ),
-        "box admission of a stick": Target(
-            OfflineAdmission.parse, (OfflineAdmission("box-1", b"c", b"c").to_bytes(),), PROTOCOL
         ),
         "EST body": Target(est.decode_body, (est.encode_body(_REQUEST),), OPERATION, TEXT),
         "certificate request": Target(
@@ -392,7 +378,7 @@ def targets() -> Iterator[dict[str, Target]]:
             _problem, (b'{"type":"urn:x","title":"t","detail":"d","status":400}',), OPERATION, TEXT
         ),
         "rollout": Target(
-            parse_rollout, (Rollout(groups={"all": {"agent": "1.0"}}).to_bytes(),),
+            Rollout.parse, (Rollout(groups={"all": {"agent": "1.0"}}).to_bytes(),),
             (RolloutInvalid,), TEXT,
         ),
         "block map": Target(_summed_map, (block_map.to_xml(),), OPERATION, TEXT),

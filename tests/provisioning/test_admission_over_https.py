@@ -21,6 +21,7 @@ from edge_agent.config import load_box
 from edge_agent.identity import load_board_key, require_box
 from protocol.directory import BOX, CUSTODIAN
 from protocol.errors import PrincipalRevoked
+from protocol.joining import CONFIGURATION_KIND, BoxConfiguration, BoxIdentity
 from protocol.signing import Signed, SigningKey, sign
 from provisioning.authority import SitePlan, changes
 from provisioning.box.firstboot import est_client, steps
@@ -30,7 +31,6 @@ from provisioning.box.firstboot.keys import FileKeys, make_request
 from provisioning.formats import est, pki
 from provisioning.formats.claimfile import load_claim
 from provisioning.formats.errors import ClaimUnknown, ClaimUsed, RegistrarRefused, RequestInvalid
-from provisioning.formats.messages import CONFIGURATION_KIND, BoxConfiguration, BoxIdentity
 from provisioning.formats.secretfiles import open_authority
 from provisioning.registrar.registrar import open_keys
 from runtime.http import PeerUnreachable, ProblemError, client

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 
 from protocol.encoding import encode
 from protocol.errors import ProtocolError
-from protocol.signing import SigningKey
-from provisioning.box.firstboot.keys import make_request
-from provisioning.formats import est, pki
-from provisioning.formats.errors import RequestInvalid
-from provisioning.formats.messages import (
+from protocol.joining import (
     BoxConfiguration,
     BoxIdentity,
     OfflineAdmission,
     OfflineRequest,
 )
+from protocol.signing import SigningKey
+from provisioning.box.firstboot.keys import make_request
+from provisioning.formats import est, pki
+from provisioning.formats.errors import RequestInvalid
 from provisioning.formats.pki import CertificateError, merged_crls
 
 KEY = SigningKey("box-7", bytes(range(32)))

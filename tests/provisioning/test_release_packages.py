@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.releases import Rollout, RolloutInvalid
 from provisioning.box.updates.state import State, StateFile
 from provisioning.fleet.releases.keys import read_public
 from provisioning.formats.releases.errors import ReleaseError, ReleaseUnusable
 from provisioning.formats.releases.packages import Package, unpack, write_package
-from provisioning.formats.releases.rollout import Rollout, RolloutInvalid, parse_rollout
 from provisioning.formats.releases.wheels import read_wheel, unpack_wheel
 from runtime.errors import OperationError
 
@@ -138,8 +138,8 @@ def test_the_last_rollout_counts_and_all_ends_groups_own_ways(
         if group == "all":
             told[kind] = {}
         told[kind][group] = version
-    assert parse_rollout(rollout.to_bytes()) == rollout
-    assert rollout.to_bytes() == parse_rollout(rollout.to_bytes()).to_bytes()
+    assert Rollout.parse(rollout.to_bytes()) == rollout
+    assert rollout.to_bytes() == Rollout.parse(rollout.to_bytes()).to_bytes()
     for kind, _, group in steps:
         assert rollout.version(kind, group) == told[kind].get(group, told[kind].get("all"))
 
@@ -147,7 +147,7 @@ def test_the_last_rollout_counts_and_all_ends_groups_own_ways(
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_a_rollout_is_read_or_refused(data: bytes) -> None:
     try:
-        rollout = parse_rollout(data)
+        rollout = Rollout.parse(data)
     except RolloutInvalid:
         return
     assert rollout.format == "sealtrace-rollout/1"
@@ -165,7 +165,7 @@ def test_a_rollout_is_read_or_refused(data: bytes) -> None:
 )
 def test_a_rollout_of_another_kind_is_refused(text: str) -> None:
     with pytest.raises(RolloutInvalid):
-        parse_rollout(text.encode())
+        Rollout.parse(text.encode())
 
 
 @settings(deadline=None)

@@ -12,6 +12,7 @@ from protocol.daykeys import DayKeys
 from protocol.directory import Directory
 from protocol.epoch import Announcement
 from protocol.grant import Grant, GrantRequest, Scope, release, seal_grant
+from protocol.joining import BoxConfiguration, OfflineAdmission, OfflineRequest
 from protocol.policy import parse_policy
 from protocol.query import Approval, MatcherKey, Query, Withdrawal
 from protocol.results import Decision
@@ -94,6 +95,19 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
             "started", {"version": "1"}, time_ms=1, actor="c1", query_id=None,
             auditors={"eve": s.sealing_key("eve").public},
         ).to_bytes(),
+    ),
+    "box configuration": (
+        BoxConfiguration.parse,
+        BoxConfiguration(s.SITE, "box-1", 1, {"cameras": []}, b"d", None, "pem\n")
+        .sign(s.signing_key("registrar"))
+        .payload,
+    ),
+    "box request of a stick": (
+        OfflineRequest.parse,
+        OfflineRequest(s.SITE, "box-1", bytes(32), b"request", b"proof").to_bytes(),
+    ),
+    "box admission of a stick": (
+        OfflineAdmission.parse, OfflineAdmission("box-1", b"c", b"c").to_bytes()
     ),
     "policy": (parse_policy, s.POLICY_TEXT),
 }  # fmt: skip

@@ -20,9 +20,11 @@ from protocol import hpke
 from protocol.auditlog import Checkpoint, cosign, origin_of, root_of, sign_checkpoint
 from protocol.epoch import excluded_subsets, roots_of
 from protocol.grant import Grant, Scope, release, seal_grant
+from protocol.joining import BoxConfiguration, BoxIdentity, OfflineAdmission, OfflineRequest
 from protocol.keytree import LABELS, cover, expand, tree_top, window_nodes
 from protocol.names import SightingName
 from protocol.policy import sign_policy
+from protocol.releases import KINDS, Rollout
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.sightings import encode_meta, encode_template_block, template_bytes
 from protocol.templates import seal_templates
@@ -203,6 +205,50 @@ def sealed() -> dict[str, object]:
     }
 
 
+def joining() -> dict[str, object]:
+    """What a box and the registrar tell each other, over the network and on a stick."""
+    key, registrar = s.signing_key("box-1"), s.signing_key("registrar")
+    request, claim = s.fixed("PKCS #10", 200), s.fixed("claim", 32)
+    identity = BoxIdentity.of(s.SITE, key, request).to_bytes()
+    settings = {"cameras": [{"name": "cam-1", "source": "rtsp://10.0.0.7/stream1"}]}
+    told = BoxConfiguration(
+        site=s.SITE,
+        box="box-1",
+        issued_at_ms=s.NOW_MS,
+        settings=settings,
+        directory=s.directory().sign(s.authority()).to_bytes(),
+        admissions=None,
+        ca_pem="-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
+    )
+    signed, certificate = told.sign(registrar).to_bytes(), s.fixed("certificate", 200)
+    return {
+        "site": s.SITE,
+        "box": "box-1",
+        "box_public": key.verify_key.raw.hex(),
+        "registrar_public": registrar.verify_key.raw.hex(),
+        "claim": claim.hex(),
+        "request": request.hex(),
+        "identity": identity.hex(),
+        "stick_request": OfflineRequest(s.SITE, "box-1", claim, request, identity).to_bytes().hex(),
+        "settings": settings,
+        "configuration": signed.hex(),
+        "certificate": certificate.hex(),
+        "stick_admission": OfflineAdmission("box-1", certificate, signed).to_bytes().hex(),
+    }
+
+
+def rollout() -> dict[str, object]:
+    """Which versions groups of boxes are to run."""
+    made = Rollout().changed("agent", "0.1.0", "all").changed("models", "b7f31c1e7659e883", "all")
+    made = made.changed("agent", "0.2.0", "canary")
+    groups = (*made.groups, "any other")
+    return {
+        "groups": made.groups,
+        "file": made.to_bytes().decode(),
+        "runs": {group: {kind: made.version(kind, group) for kind in KINDS} for group in groups},
+    }
+
+
 def segment() -> dict[str, object]:
     """Version 2: a segment and a live envelope of the same people."""
     seen = [v2.sighting("one"), v2.sighting("turned away", face=False), v2.sighting("two")]
@@ -278,6 +324,11 @@ ALL = {
     "approval": approval,
     "grant": grant,
     "checkpoint": checkpoint,
+    "joining": joining,
+    "rollout": rollout,
+    }
+
+
     "segment": segment,
     "row-release": row_release,
 }

@@ -13,12 +13,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from protocol.joining import BoxIdentity
 from protocol.signing import SigningKey
 from provisioning.box.firstboot.errors import FirstBootError, InstallRefused
 from provisioning.box.firstboot.keys import make_request
 from provisioning.formats import est, pki
 from provisioning.formats.claimfile import ClaimFile
-from provisioning.formats.messages import BoxIdentity
 from runtime import http
 from runtime.config import TlsConfig
 from runtime.http import PeerUnreachable, raise_for_problem

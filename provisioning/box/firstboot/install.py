@@ -15,13 +15,13 @@ from protocol.admissions import open_admissions
 from protocol.directory import BOX, REGISTRAR, Directory, open_directory
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import DirectoryRollback, ProtocolError
+from protocol.joining import CONFIGURATION_KIND, BoxConfiguration
 from protocol.signing import Signed, SigningKey
 from protocol.textformats import parse_toml
 from provisioning.box.firstboot.errors import FirstBootError, InstallRefused
 from provisioning.box.firstboot.keys import BoxKeys
 from provisioning.formats import layout, pki
 from provisioning.formats.claimfile import ClaimFile, load_claim
-from provisioning.formats.messages import CONFIGURATION_KIND, BoxConfiguration
 from runtime import tomltext
 from runtime.config import MAX_CONFIG_BYTES, TlsConfig
 from runtime.fsio import atomic_write, private_folder, read_file

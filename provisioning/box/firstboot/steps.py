@@ -13,6 +13,7 @@ from cryptography import x509
 
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import ProtocolError
+from protocol.joining import BoxIdentity, OfflineAdmission, OfflineRequest
 from protocol.signing import SigningKey
 from protocol.textformats import parse_json, parse_toml
 from provisioning.box.firstboot import est_client
@@ -26,7 +27,6 @@ from provisioning.box.firstboot.install import (
 from provisioning.box.firstboot.keys import BoxKeys, give_to_owner, make_request
 from provisioning.formats import pki
 from provisioning.formats.claimfile import ClaimFile, load_claim
-from provisioning.formats.messages import BoxIdentity, OfflineAdmission, OfflineRequest
 from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
 
 RENEW_SHARE = 1 / 3

@@ -20,6 +20,14 @@ from tuf.api import exceptions as tuf_errors
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 from tuf.ngclient import Updater, UpdaterConfig
 
+from protocol.releases import (
+    MAX_ROLLOUT_BYTES,
+    ROLLOUT_TARGET,
+    Kind,
+    Rollout,
+    RolloutInvalid,
+    target_path,
+)
 from provisioning.box.updates.fetcher import ReleaseFetcher
 from provisioning.formats.releases.errors import (
     ClockWentBack,
@@ -30,8 +38,6 @@ from provisioning.formats.releases.errors import (
     ReleaseUnusable,
     UpdateError,
 )
-from provisioning.formats.releases.layout import ROLLOUT_TARGET, Kind, target_path
-from provisioning.formats.releases.rollout import MAX_BYTES, Rollout, RolloutInvalid, parse_rollout
 from runtime.fsio import FileProblem, fsync_folder, private_folder
 
 # Its remarks on every signature that is not there say nothing to whoever runs a box.
@@ -155,11 +161,11 @@ class ReleaseClient:
             target = self._updater.get_targetinfo(ROLLOUT_TARGET)
         if target is None:
             return Rollout()
-        if target.length > MAX_BYTES:
+        if target.length > MAX_ROLLOUT_BYTES:
             raise ReleaseUnusable(f"the rollout has {target.length} bytes, which is too much")
         path = self._fetch(target)
         try:
-            return parse_rollout(path.read_bytes())
+            return Rollout.parse(path.read_bytes())
         except RolloutInvalid as error:
             raise ReleaseUnusable(
                 f"this version does not understand the rollout ({error}); install a newer agent by"

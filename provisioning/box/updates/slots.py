@@ -12,9 +12,9 @@ import secrets
 import shutil
 from pathlib import Path
 
+from protocol.releases import VERSION_PATTERN
 from protocol.textformats import parse_json
 from provisioning.formats.releases.errors import ReleaseUnusable
-from provisioning.formats.releases.layout import VERSION_PATTERN
 from provisioning.formats.releases.packages import settle
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, read_file
 

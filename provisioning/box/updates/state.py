@@ -16,9 +16,9 @@ from typing import Literal
 import structlog
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from protocol.releases import Kind
 from provisioning.box.updates.client import Seen
 from provisioning.formats.releases.errors import Result, UpdateError
-from provisioning.formats.releases.layout import Kind
 from runtime.fsio import atomic_write, private_folder, read_file
 
 STATE_NAME = "state.json"

@@ -14,6 +14,7 @@ from datetime import datetime
 
 import structlog
 
+from protocol.releases import Kind
 from provisioning.box.updates import install
 from provisioning.box.updates.client import Offer, ReleaseClient, now_utc
 from provisioning.box.updates.health import restart_and_wait
@@ -21,7 +22,6 @@ from provisioning.box.updates.slots import Slots
 from provisioning.box.updates.state import Report, State, StateFile, Step
 from provisioning.box.updates.update_config import UpdatesConfig
 from provisioning.formats.releases.errors import ReleaseUnusable, Result, UpdateError
-from provisioning.formats.releases.layout import Kind
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 

@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from provisioning.formats.releases.layout import KINDS, NAME_PATTERN, Kind
-from provisioning.formats.releases.rollout import ALL
+from protocol.releases import ALL, KINDS, NAME_PATTERN, Kind
 from runtime import config
 from runtime.config import RoleConfig, Section, TlsConfig
 from runtime.tls import ServerChecked, TlsError, client_context

@@ -14,8 +14,8 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from securesystemslib.signer import CryptoSigner, Key, Signer, SSlibKey
 
+from protocol.releases import NAME_PATTERN
 from provisioning.formats.releases.errors import ReleaseError
-from provisioning.formats.releases.layout import NAME_PATTERN
 from runtime import keyfiles
 from runtime.fsio import FileProblem, atomic_write, read_file
 from runtime.keyfiles import Cost

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tuf.api.metadata import Snapshot, TargetFile, Targets
 
+from protocol.releases import KINDS, ROLLOUT_TARGET, target_path
 from provisioning.fleet.releases.repository import ReleaseRepository
-from provisioning.formats.releases.layout import KINDS, ROLLOUT_TARGET, target_path
 from runtime.fsio import FileProblem, fsync_folder
 
 DEFAULT_KEEP = 2

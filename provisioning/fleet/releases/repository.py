@@ -20,17 +20,18 @@ from tuf.api.metadata import Timestamp as TimestampRole
 from tuf.api.serialization import DeserializationError
 from tuf.api.serialization.json import JSONSerializer
 
-from provisioning.fleet.releases.keys import Passphrases, key_name, signer_from
-from provisioning.formats.releases.errors import ReleaseError
-from provisioning.formats.releases.layout import (
+from protocol.releases import (
     NAME_PATTERN,
     ROLLOUT_TARGET,
     Kind,
-    ReleasePaths,
+    Rollout,
+    RolloutInvalid,
     target_path,
 )
+from provisioning.fleet.releases.keys import Passphrases, key_name, signer_from
+from provisioning.fleet.releases.layout import ReleasePaths
+from provisioning.formats.releases.errors import ReleaseError
 from provisioning.formats.releases.packages import Package, write_package
-from provisioning.formats.releases.rollout import Rollout, RolloutInvalid, parse_rollout
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, read_file
 
 MAX_METADATA_BYTES = 5_000_000
@@ -107,7 +108,7 @@ class ReleaseRepository:
         try:
             data = read_file(path, target.length)
             target.verify_length_and_hashes(data)
-            return parse_rollout(data)
+            return Rollout.parse(data)
         except (RepositoryError, RolloutInvalid) as error:
             raise ReleaseError(
                 f"{path} is damaged ({error}); restore it from a mirror or a backup"

@@ -23,6 +23,7 @@ from provisioning.fleet.releases.keys import (
     read_public,
     signer_from,
 )
+from provisioning.fleet.releases.layout import ReleasePaths
 from provisioning.fleet.releases.repository import (
     LIFETIME_DAYS,
     LIFETIME_FIELD,
@@ -31,7 +32,6 @@ from provisioning.fleet.releases.repository import (
     role_keys,
 )
 from provisioning.formats.releases.errors import ReleaseError
-from provisioning.formats.releases.layout import ReleasePaths
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, private_folder
 
 MIN_THRESHOLD = 2

@@ -10,9 +10,9 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Root
 
 from provisioning.box.updates.client import ReleaseClient, now_utc
+from provisioning.fleet.releases.layout import ReleasePaths
 from provisioning.fleet.releases.repository import MAX_METADATA_BYTES, ReleaseRepository
 from provisioning.formats.releases.errors import ReleaseError, UpdateError
-from provisioning.formats.releases.layout import ReleasePaths
 from runtime.fsio import FileProblem, read_file
 
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from protocol.releases import Kind
 from provisioning.formats.releases.errors import ReleaseError, ReleaseUnusable
-from provisioning.formats.releases.layout import Kind
 from provisioning.formats.releases.wheels import read_wheel
 from runtime.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, SIGNATURE_NAME, load_bundle
 from runtime.fsio import FileProblem, fsync_folder, read_file

@@ -1,4 +1,4 @@
-"""What boxes and the registrar tell each other, beside EST's own messages; all signed."""
+"""What a box and the registrar tell each other when the box joins, beside EST's own messages."""
 
 from __future__ import annotations
 

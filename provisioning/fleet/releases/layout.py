@@ -5,21 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-Kind = Literal["models", "agent"]
-KINDS: tuple[Kind, ...] = ("agent", "models")
-"""In the order in which a box takes them: new models may need a newer agent."""
-ROLLOUT_TARGET = "rollout.json"
-NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,31}$"
-"""Of release officers and groups of boxes."""
-VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+!-]{0,63}$"
 _METADATA = re.compile(r"([1-9][0-9]{0,9})\.([a-z]+)\.json")
-
-
-def target_path(kind: Kind, version: str) -> str:
-    """Return the name under which a package is signed and served."""
-    return f"{kind}/{version}.tar"
 
 
 @dataclass(frozen=True, slots=True)
