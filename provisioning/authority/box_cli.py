@@ -15,11 +15,10 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from provisioning.authority import box_office_cli, boxes, changes, open_site
-from provisioning.authority.box_office_cli import revoke_here, swap_here
+from provisioning.authority import box_office_cli, boxes, open_site, proposals
+from provisioning.authority.box_office_cli import Cameras, revoke_here, swap_here
 from provisioning.authority.push import aggregator_boxes, officer_tls
-from provisioning.authority.site_changes_cli import report_change, tell
-from provisioning.authority.terminal import ago, days, say_consequences
+from provisioning.authority.terminal import Answers, Push, ago, carry_out, days
 from provisioning.box import box_side_cli
 from provisioning.formats.boxstate import BoxState
 from provisioning.formats.options import (
@@ -32,7 +31,6 @@ from provisioning.formats.options import (
 from provisioning.formats.plan import BoxPlan, CameraPlan, anchored_camera
 from provisioning.registrar import office
 from runtime.errors import OperationError
-from runtime.keyfiles import get_passphrase
 from runtime.redaction import redact
 from runtime.terminal import DryRun, plain_table, say, show_table
 
@@ -44,17 +42,6 @@ app = typer.Typer(
 )
 app.add_typer(box_office_cli.app)
 app.add_typer(box_side_cli.app)
-_Push = Annotated[
-    bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
-]
-_Cameras = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--camera",
-        metavar="NAME=URL",
-        help="A camera and where it is: rtsp://..., v4l2:/dev/video0, a file; may be repeated.",
-    ),
-]
 
 
 @app.command(
@@ -64,8 +51,8 @@ def add(
     folder: SiteFolder,
     name: Annotated[str, typer.Argument(help="Name of the new box.")],
     *,
-    camera: _Cameras = None,
-    push: _Push = False,
+    camera: Cameras = None,
+    push: Push = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
@@ -75,20 +62,8 @@ def add(
     if not cameras:
         raise typer.BadParameter("give at least one NAME=URL", param_hint="--camera")
     with reported():
-        plan = _box_plan(name, cameras)
-        site = open_site(folder)
-        present = boxes.check_box(site, plan)
-        if dry_run:
-            what = "is there already" if present else "would be added"
-            say(f"{name} {what}: {', '.join(entry.name for entry in cameras)}")
-            return
-        passphrase = b""
-        if not present:
-            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
-        change = boxes.add_box(folder, plan, passphrase)
-        report_change(change, f"{name} is in the site")
-        say(f"Carry {site.paths.box(name).parent} to the box; README.txt in it says how to start.")
-        tell(change, push=push, officer=officer)
+        proposal = proposals.add_box(folder, _box_plan(name, cameras))
+        carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))
 
 
 @app.command(epilog="Example:  sealtrace box swap north box-7 box-7b --push")
@@ -97,8 +72,8 @@ def swap(
     old: Annotated[str, typer.Argument(help="The dead box; it is revoked.")],
     new: Annotated[str, typer.Argument(help="Name of the box in its place.")],
     *,
-    camera: _Cameras = None,
-    push: _Push = False,
+    camera: Cameras = None,
+    push: Push = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
@@ -112,16 +87,8 @@ def swap(
         if _through_registrar(folder, old):
             swap_here(folder, old, new, camera, passphrase_file, dry_run=dry_run)
             return
-        site = open_site(folder)
-        plan = boxes.swap_plan(site, old, new, cameras)
-        if dry_run:
-            say(f"would revoke {old} and make {new}: {', '.join(c.name for c in plan.cameras)}")
-            return
-        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
-        change = boxes.swap_box(folder, old, new, passphrase, cameras=cameras)
-        report_change(change, f"{new} takes the place of {old}")
-        say(f"Carry {site.paths.box(new).parent} to the box; README.txt in it says how to start.")
-        tell(change, push=push, officer=officer)
+        proposal = proposals.swap_box(folder, old, new, cameras)
+        carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))
 
 
 @app.command(epilog="Example:  sealtrace box revoke north box-7 --push")
@@ -129,7 +96,7 @@ def revoke(
     folder: SiteFolder,
     name: Annotated[str, typer.Argument(help="The box that is lost, stolen or out of use.")],
     *,
-    push: _Push = False,
+    push: Push = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
@@ -143,18 +110,8 @@ def revoke(
         if _through_registrar(folder, name):
             revoke_here(folder, name, passphrase_file, dry_run=dry_run)
             return
-        site = open_site(folder)
-        boxes.require_box(site, name)
-        say_consequences(changes.check_revocation(site, name))
-        if dry_run:
-            say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
-            return
-        passphrase = b""
-        if not changes.is_revoked(site, name):
-            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
-        change = changes.revoke(folder, name, passphrase)
-        report_change(change, f"{name} is revoked")
-        tell(change, push=push, officer=officer)
+        proposal = proposals.revoke_box(folder, name)
+        carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))
 
 
 @app.command("list", epilog="Example:  sealtrace box list north --live")

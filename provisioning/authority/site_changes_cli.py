@@ -12,17 +12,21 @@ import typer
 from pydantic import ValidationError
 
 from protocol.quorum import site_quorum
-from provisioning.authority import changes, open_site
+from provisioning.authority import changes, open_site, proposals
 from provisioning.authority.brokerfiles import broker_change, change_broker
-from provisioning.authority.consequences import Consequence, Weight, of_adding
+from provisioning.authority.consequences import Consequence, Weight
 from provisioning.authority.inspect import SOON_DAYS
-from provisioning.authority.push import officer_tls, push_directory
-from provisioning.authority.terminal import say_consequences, show_pushed
+from provisioning.authority.terminal import (
+    Answers,
+    Push,
+    agree,
+    carry_out,
+    say_consequences,
+    site_passphrase,
+)
 from provisioning.formats.opened import Site, changing
 from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, reported
 from provisioning.formats.plan import OfficerPlan
-from provisioning.registrar import mosquitto
-from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
 from runtime.terminal import DryRun, say
@@ -55,7 +59,7 @@ def renew(
         if dry_run:
             say(f"would renew: {', '.join(due)}")
             return
-        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        passphrase = site_passphrase(site, passphrase_file)
         for renewed in changes.renew(folder, due, passphrase):
             say(f"renewed {renewed}")
         say("Copy each folder to its machine and restart the service there.")
@@ -66,9 +70,7 @@ def revoke(
     folder: SiteFolder,
     name: Annotated[str, typer.Argument(help="Custodian, officer, box, aggregator or broker.")],
     *,
-    push: Annotated[
-        bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
-    ] = False,
+    push: Push = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
     yes: Yes = False,
@@ -87,24 +89,17 @@ def revoke(
     if as_json and not dry_run:
         raise typer.BadParameter("goes with --dry-run", param_hint="--json")
     with reported():
-        site = open_site(folder)
-        effects = changes.check_revocation(site, name)
+        proposal = proposals.revoke(folder, name)
         if as_json:
-            typer.echo(json.dumps(_revocation_json(site, name, effects), indent=2))
+            typer.echo(
+                json.dumps(_revocation_json(proposal.site, name, proposal.effects), indent=2)
+            )
             return
-        say_consequences(effects)
-        if dry_run:
-            say(f"would revoke {name} and sign directory version {site.directory.version + 1}")
-            return
-        if any(one.weight is Weight.REFUSED for one in effects) and not force:
-            raise OperationError(f"'{name}' was not revoked; add --force if that is what you want")
-        agree(f"Revoke {name}, for good?", effects, yes=yes or force)
-        passphrase = b""
-        if not changes.is_revoked(site, name):
-            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
-        change = changes.revoke(folder, name, passphrase)
-        report_change(change, f"{name} is revoked")
-        tell(change, push=push, officer=officer)
+        carry_out(
+            proposal,
+            Answers(passphrase_file, push, officer, dry_run, yes, force),
+            refused=f"'{name}' was not revoked; add --force if that is what you want",
+        )
 
 
 @app.command(
@@ -118,9 +113,7 @@ def add_officer(
     duty: Annotated[
         list[str], typer.Option(help="investigator, approver or auditor; may be repeated.")
     ],
-    push: Annotated[
-        bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
-    ] = False,
+    push: Push = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
     own_passphrase_file: Annotated[
@@ -134,21 +127,14 @@ def add_officer(
     except ValidationError as error:
         raise typer.BadParameter(error.errors()[0]["msg"]) from None
     with reported():
-        site = open_site(folder)
-        present = changes.check_officer(site, plan)
-        say_consequences(of_adding(duty, name))
-        if dry_run:
-            say(f"{name} {'is there already' if present else 'would be added'}: {', '.join(duty)}")
-            return
-        own, passphrase = None, b""
-        if not present:
-            passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
-            if own_passphrase_file is not None:
-                own = get_passphrase(own_passphrase_file, what=name, new=True)
-        change = changes.add_officer(folder, plan, passphrase, own_passphrase=own)
-        report_change(change, f"{name} is in the site")
-        say(f"Hand {site.paths.officer(name).parent} to {name}; README.txt tells how it is used.")
-        tell(change, push=push, officer=officer)
+
+        def own_passphrase() -> bytes | None:
+            if own_passphrase_file is None:
+                return None
+            return get_passphrase(own_passphrase_file, what=name, new=True)
+
+        proposal = proposals.add_officer(folder, plan, own_passphrase)
+        carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))
 
 
 @app.command(epilog="Example:  sealtrace site update north --push")
@@ -162,17 +148,7 @@ def update(
 ) -> None:
     """Bring directory, policy and revocations in the role folders up to date."""
     with reported():
-        site = open_site(folder)
-        if dry_run:
-            say(
-                f"would bring {len(list(site.paths.role_folders()))} role folders to directory"
-                f" version {site.directory.version} and policy version {site.policy.version}"
-            )
-            return
-        with changing(site.paths):
-            change = changes.spread_changes(site, changed=False)
-        report_change(change, "the role folders are up to date")
-        tell(change, push=push, officer=officer)
+        carry_out(proposals.update(folder), Answers(None, push, officer, dry_run))
 
 
 @app.command(epilog="Example:  sealtrace site policy north policy-2.toml")
@@ -197,27 +173,11 @@ def policy(
             say(f"{file} can be signed; the policy in force is version {site.policy.version}")
             return
         agree(f"Sign {file} as the site's policy?", effects, yes=yes)
-        passphrase = get_passphrase(passphrase_file, what=f"the site '{site.plan.site}'")
+        passphrase = site_passphrase(site, passphrase_file)
         changed = changes.change_policy(folder, text, passphrase)
         version = open_site(folder).policy.version
         say(f"policy version {version} is {'signed' if changed else 'in force already'}")
         say("Copy policy.toml and policy.toml.sig to every custodian, officer and the aggregator.")
-
-
-def agree(question: str, effects: Sequence[Consequence], *, yes: bool) -> None:
-    """Ask where a consequence needs a yes.
-
-    Raises:
-        OperationError: the answer was not yes, or there was nobody to ask.
-    """
-    if yes or all(one.weight is Weight.SAID for one in effects):
-        return
-    try:
-        agreed = typer.confirm(question, default=False, err=True)
-    except typer.Abort:
-        agreed = False
-    if not agreed:
-        raise OperationError("nothing was changed (answer y, or give --yes)")
 
 
 def _revocation_json(site: Site, name: str, effects: Sequence[Consequence]) -> dict[str, object]:
@@ -262,31 +222,3 @@ def broker(folder: SiteFolder, dry_run: DryRun = False) -> None:
         say("Copy broker/ and aggregator/aggregator.toml to their machines if they run elsewhere.")
         say(f"Let the aggregator reach the broker's port {site.plan.broker.headquarters}, then")
         say("restart the broker, and after it the aggregator. Boxes connect again by themselves.")
-
-
-def report_change(change: changes.Change, done: str) -> None:
-    """Say what a change did to the site's own files."""
-    version = change.site.directory.version
-    if not change.changed:
-        say(f"{done}; nothing had to be changed (directory version {version})")
-        return
-    say(f"{done}: directory version {version}")
-    if change.files:
-        say(f"  {len(change.files)} files of role folders were brought up to date")
-
-
-def tell(change: changes.Change, *, push: bool, officer: Path | None) -> None:
-    """Tell the running services of a change, or say how; exit with 1 when some were not reached."""
-    site = change.site
-    if site.paths.broker_config.exists() and change.changed:
-        if mosquitto.signal_mosquitto(site.paths.broker):
-            say("  ✓ broker: has read its rights and revocations anew")
-        else:
-            say("  - broker: not run from here; copy broker/acl* and broker/certs/crl*.pem to it")
-            say("    and send it SIGHUP (systemctl reload mosquitto)")
-    if not push:
-        say(f"Tell the running services: sealtrace site update {site.paths.root} --push")
-        return
-    results = push_directory(site, officer_tls(site, officer))
-    if not show_pushed(results, site.directory.version, site.paths.root):
-        raise typer.Exit(1)

@@ -326,9 +326,6 @@ ALL = {
     "checkpoint": checkpoint,
     "joining": joining,
     "rollout": rollout,
-    }
-
-
     "segment": segment,
     "row-release": row_release,
 }
