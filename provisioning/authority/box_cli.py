@@ -28,7 +28,7 @@ from provisioning.formats.options import (
     cameras_of,
     reported,
 )
-from provisioning.formats.plan import BoxPlan, CameraPlan, anchored_camera
+from provisioning.formats.plan_boxes import BoxPlan, CameraPlan, anchored_camera
 from provisioning.registrar import office
 from runtime.errors import OperationError
 from runtime.redaction import redact

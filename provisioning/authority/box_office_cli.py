@@ -14,7 +14,7 @@ from provisioning.authority.terminal import say_consequences
 from provisioning.box.firstboot.steps import read_request, write_exchange
 from provisioning.formats.claimfile import ClaimFile
 from provisioning.formats.options import PassphraseFile, reported, split_camera
-from provisioning.formats.plan import CameraPlan
+from provisioning.formats.plan_boxes import CameraPlan
 from provisioning.registrar import office
 from provisioning.registrar.publish import publish_now
 from provisioning.registrar.registrar import Registrar

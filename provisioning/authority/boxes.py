@@ -19,7 +19,8 @@ from provisioning.authority.office import Office
 from provisioning.formats.boxstate import BoxState
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.opened import Site, SiteError, changing, milliseconds, open_site
-from provisioning.formats.plan import RESERVED_NAMES, BoxPlan, CameraPlan
+from provisioning.formats.plan import RESERVED_NAMES
+from provisioning.formats.plan_boxes import BoxPlan, CameraPlan
 from provisioning.formats.secretfiles import open_authority
 from runtime.fsio import read_file
 

@@ -34,11 +34,11 @@ from provisioning.formats.opened import Site, SiteError
 from provisioning.formats.plan import (
     AGGREGATOR_NAME,
     REGISTRAR_NAME,
-    BoxPlan,
     OfficerPlan,
     SitePlan,
     site_toml,
 )
+from provisioning.formats.plan_boxes import BoxPlan
 from provisioning.formats.secretfiles import Secrets, write_box_identity
 from provisioning.registrar import mosquitto
 from runtime.fsio import FileProblem, atomic_write, fsync_folder

@@ -12,7 +12,8 @@ from cryptography import x509
 from provisioning.authority.ledger import Ledger
 from provisioning.formats import layout, pki
 from provisioning.formats.layout import SitePaths
-from provisioning.formats.plan import BROKER_NAME, REGISTRAR_NAME, ServicePlan, SitePlan
+from provisioning.formats.plan import BROKER_NAME, REGISTRAR_NAME, SitePlan
+from provisioning.formats.plan_services import ServicePlan
 from provisioning.formats.secretfiles import CA_KEY, Secrets
 from provisioning.registrar import mosquitto
 from runtime import keyfiles

@@ -15,7 +15,8 @@ from provisioning.authority import boxes, changes
 from provisioning.authority.changes import Change
 from provisioning.authority.consequences import Consequence, Weight, of_adding
 from provisioning.formats.opened import Site, changing, open_site
-from provisioning.formats.plan import BoxPlan, CameraPlan, OfficerPlan
+from provisioning.formats.plan import OfficerPlan
+from provisioning.formats.plan_boxes import BoxPlan, CameraPlan
 from provisioning.registrar import mosquitto
 from runtime.errors import OperationError
 

@@ -6,15 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from provisioning.formats import layout
-from provisioning.formats.plan import (
-    AGGREGATOR_NAME,
-    REGISTRAR_NAME,
-    BoxPlan,
-    CustodianPlan,
-    OfficerPlan,
-    RegistrarPlan,
-    SitePlan,
-)
+from provisioning.formats.plan import AGGREGATOR_NAME, REGISTRAR_NAME, OfficerPlan, SitePlan
+from provisioning.formats.plan_boxes import BoxPlan
+from provisioning.formats.plan_services import CustodianPlan, RegistrarPlan
 from runtime import tomltext
 
 _TLS = {

@@ -50,7 +50,8 @@ _DEFAULT = Path(units.BOX_FOLDER)
 
 
 @app.command(epilog="Example:  sealtrace box join --claim-file /etc/sealtrace/claim.toml")
-@app.command("enrol", hidden=True)  # its former name, which cards of version 1 call
+# Its former name, which cards of version 1 call.
+@app.command("enrol", hidden=True, epilog="Example:  sealtrace box enrol --claim-file claim.toml")
 def join(
     claim_file: _ClaimFile = None,
     folder: _BoxFolder = _DEFAULT,

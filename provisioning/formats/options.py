@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from provisioning.formats.plan import CameraPlan
+from provisioning.formats.plan_boxes import CameraPlan
 from runtime import terminal
 from runtime.officer import OFFICER_ENVIRONMENT
 from runtime.redaction import redact

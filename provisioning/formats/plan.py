@@ -1,4 +1,4 @@
-"""What a site is to be: ``site.toml``, read strictly, and the commented example of it."""
+"""What a site is to be: ``site.toml``, read strictly and written out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
@@ -18,6 +16,15 @@ from pydantic import (
 
 from protocol.directory import APPROVER, AUDITOR, AUTHORITY, INVESTIGATOR
 from protocol.epoch import MAX_CUSTODIANS
+from provisioning.formats.plan_boxes import BoxPlan, anchored_camera
+from provisioning.formats.plan_services import (
+    AggregatorPlan,
+    BrokerPlan,
+    CustodianPlan,
+    RegistrarPlan,
+    ServicePlan,
+    Settings,
+)
 from runtime import tomltext
 from runtime.config import Name, Section, load
 from runtime.keyfiles import DEFAULT_COST
@@ -25,112 +32,11 @@ from runtime.keyfiles import DEFAULT_COST
 BROKER_NAME = "broker"
 AGGREGATOR_NAME = "aggregator"
 REGISTRAR_NAME = "registrar"
-_SOURCE_KINDS = {"rtsp", "rtsps", "v4l2", "file", "folder"}
 _TOPICS = {"custodians", "directory", "admissions"}
 RESERVED_NAMES = frozenset({AUTHORITY, BROKER_NAME, AGGREGATOR_NAME, REGISTRAR_NAME, *_TOPICS})
 PROGRAMME_DAYS = 180
 Duty = Literal["investigator", "approver", "auditor"]
 Basis = Literal["consent", "statutory-order"]
-Settings = dict[str, Any]
-
-
-def _host(value: str) -> str:
-    if not value or len(value) > 253 or any(c.isspace() or c in "/@[]?#\"'\\" for c in value):
-        raise ValueError("must be a host name or an IP address, without scheme or port")
-    return value
-
-
-Host = Annotated[str, AfterValidator(_host)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class ServicePlan(Section):
-    """Where a service is reached, and on which address it listens."""
-
-    host: Host = "localhost"
-    """Host name or address under which the others reach it; stands in its certificate."""
-    port: Port
-    """TCP port."""
-    listen: Host | None = None
-    """Address it listens on. Default: loopback if `host` is loopback, else every interface."""
-    names: tuple[Host, ...] = ()
-    """More host names or addresses for its certificate."""
-
-    @property
-    def url(self) -> str:
-        """Where its HTTP interface is."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"https://{host}:{self.port}"
-
-    @property
-    def listen_address(self) -> str:
-        """The address that it binds."""
-        if self.listen is not None:
-            return self.listen
-        if self.host in {"localhost", "127.0.0.1"}:
-            return "127.0.0.1"
-        return "::1" if self.host == "::1" else "0.0.0.0"  # noqa: S104 - a service for others; mTLS
-
-
-class CustodianPlan(ServicePlan):
-    """A custodian: holds one share of every day's keys. Run each under another authority."""
-
-    name: Name
-    """Its name."""
-    settings: Settings = Field(default_factory=dict)
-    """Keys and sections copied into its own TOML, such as `{log = {level = "debug"}}`."""
-
-
-class AggregatorPlan(ServicePlan):
-    """The aggregator at headquarters."""
-
-    port: Port = 8440
-    """TCP port."""
-    settings: Settings = Field(default_factory=dict)
-    """Keys and sections copied into `aggregator.toml`, such as `{log = {level = "debug"}}`."""
-
-
-class RegistrarPlan(ServicePlan):
-    """The registrar at headquarters, where new boxes get certificate and configuration."""
-
-    port: Port = 8445
-    """TCP port."""
-    claim_hours: Annotated[int, Field(ge=1, le=24 * 90)] = 72
-    """Hours within which a flashed box must come to join."""
-    settings: Settings = Field(default_factory=dict)
-    """Keys and sections copied into `registrar.toml`, such as `{certificates = {days = 14}}`."""
-
-
-class BrokerPlan(ServicePlan):
-    """The MQTT broker: `embedded` for demonstrations on one machine, `mosquitto` for the field."""
-
-    kind: Literal["embedded", "mosquitto"] = "mosquitto"
-    """`mosquitto`: Mosquitto 2 with client certificates. `embedded`: plain, on loopback only."""
-    port: Port = 8883
-    """TCP port for boxes."""
-    headquarters_port: Port | None = None
-    """TCP port for the aggregator; certificates of the boxes' CA are refused there. Default: the
-    next one."""
-    max_message_bytes: Annotated[int, Field(ge=64 << 10, le=256 << 20)] = 8 << 20
-    """Largest message that the broker takes."""
-
-    @property
-    def headquarters(self) -> int:
-        """The TCP port for the aggregator: the embedded broker has one for everybody."""
-        if self.kind == "embedded":
-            return self.port
-        return self.port + 1 if self.headquarters_port is None else self.headquarters_port
-
-    @model_validator(mode="after")
-    def _embedded_on_loopback(self) -> BrokerPlan:
-        if self.kind == "mosquitto" and not self.port != self.headquarters <= 65535:
-            raise ValueError("headquarters_port needs a TCP port of its own: set another one")
-        if self.kind == "embedded" and not _is_loopback(self.listen_address):
-            raise ValueError(
-                'the embedded broker is not encrypted and stays on loopback: set host = "localhost"'
-                ' or kind = "mosquitto"'
-            )
-        return self
 
 
 class OfficerPlan(Section):
@@ -142,43 +48,6 @@ class OfficerPlan(Section):
     """What they may sign as: investigator, approver, auditor."""
     settings: Settings = Field(default_factory=dict)
     """Keys and sections copied into their own TOML."""
-
-
-class CameraPlan(Section):
-    """A camera of a box; keys not listed here are copied into `box.toml` as they are."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: Name
-    """Name of the camera, unique in the site."""
-    source: Annotated[str, Field(min_length=1)]
-    """rtsp://..., v4l2:/dev/video0, a file, or folder:PATH?fps=5."""
-
-    @field_validator("source")
-    @classmethod
-    def _known_kind(cls, source: str) -> str:
-        kind, separator, _ = source.partition("://")
-        if separator and kind.lower() not in _SOURCE_KINDS:
-            raise ValueError(
-                f"a camera's address cannot begin with {kind}://; use rtsp://HOST/PATH, "
-                "v4l2:/dev/video0, a file or folder:PATH"
-            )
-        return source
-
-    def table(self) -> dict[str, Any]:
-        """Return the camera as its table in `box.toml`."""
-        return {"name": self.name, "source": self.source, **(self.model_extra or {})}
-
-
-class BoxPlan(Section):
-    """An edge box and the cameras that are wired to it."""
-
-    name: Name
-    """Name of the box."""
-    cameras: Annotated[tuple[CameraPlan, ...], Field(min_length=1, max_length=64)]
-    """Its cameras."""
-    settings: Settings = Field(default_factory=dict)
-    """Keys and sections copied into `box.toml`, for example `{outbox = {max_mb = 500}}`."""
 
 
 class BasisPlan(Section):
@@ -390,10 +259,6 @@ class SitePlan(Section):
                 )
 
 
-def _is_loopback(host: str) -> bool:
-    return host in {"localhost", "::1"} or host.startswith("127.")
-
-
 def _unique(names: list[str], what: str, *, reserved: frozenset[str] = frozenset()) -> None:
     seen: set[str] = set()
     for name in names:
@@ -432,13 +297,3 @@ def load_plan(path: Path) -> SitePlan:
         for box in plan.boxes
     )
     return plan.model_copy(update={"boxes": boxes})
-
-
-def anchored_camera(camera: CameraPlan, folder: Path) -> CameraPlan:
-    """Return ``camera`` with a relative file source put under ``folder``."""
-    kind, colon, rest = camera.source.partition(":")
-    if not colon:
-        return camera.model_copy(update={"source": str(folder / camera.source)})
-    if kind.lower() in {"file", "folder"}:
-        return camera.model_copy(update={"source": f"{kind}:{folder / rest}"})
-    return camera

@@ -73,7 +73,7 @@ def _add_est(app: FastAPI, registrar: Registrar) -> None:
     @app.get(f"{est.PATH}/cacerts")
     def cacerts() -> Response:
         """The CA certificates (RFC 7030, 4.1)."""
-        return _certificates(est.certs_only(registrar.ca_certificates()))
+        return _certificates(est.certs_only(registrar.issuer.ca_certificates()))
 
     @app.get(f"{est.PATH}/csrattrs")
     def csrattrs() -> Response:

@@ -71,7 +71,8 @@ def serve(
 
 
 def _check(settings: RegistrarConfig, passphrase: bytes) -> None:
-    from provisioning.registrar.registrar import Registrar, open_keys  # noqa: PLC0415
+    from provisioning.registrar.keys import open_keys  # noqa: PLC0415
+    from provisioning.registrar.registrar import Registrar  # noqa: PLC0415
     from runtime.tls import server_context  # noqa: PLC0415
 
     server_context(settings.tls)

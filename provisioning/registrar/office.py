@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -16,7 +16,9 @@ from provisioning.formats.claimfile import moment
 from provisioning.formats.errors import RegistrarError
 from provisioning.formats.layout import REGISTRAR_FILE, SitePaths, registrar_config
 from provisioning.registrar.config import RegistrarConfig
-from provisioning.registrar.registrar import Registrar, certificate_days, open_keys
+from provisioning.registrar.keys import open_keys
+from provisioning.registrar.registrar import Registrar
+from provisioning.registrar.store import Store
 from runtime.config import load
 from runtime.keyfiles import get_passphrase
 
@@ -76,7 +78,7 @@ def admit(registrar: Registrar, request: OfflineRequest) -> OfflineAdmission:
 
 def overview(registrar: Registrar, *, now: datetime | None = None) -> list[BoxState]:
     """Return every box that the site or the registrar knows, by name."""
-    left = certificate_days(registrar.store, now or datetime.now(UTC))
+    left = _certificate_days(registrar.store, now or datetime.now(UTC))
     directory = registrar.directory
     records = {record.name: record for record in registrar.store.boxes()}
     names = {name for name, p in directory.principals.items() if BOX in p.duties} | set(records)
@@ -103,3 +105,12 @@ def overview(registrar: Registrar, *, now: datetime | None = None) -> list[BoxSt
             )
         )
     return states
+
+
+def _certificate_days(store: Store, now: datetime) -> dict[str, int]:
+    """Return how many days the newest certificate of each box still holds (begun ones count)."""
+    left = {}
+    for certificate in store.certificates():
+        until = moment(certificate.not_after_ms)
+        left[certificate.name] = max(0, -(-(until - now) // timedelta(days=1)))
+    return left

@@ -101,7 +101,7 @@ def _write_lists(registrar: Registrar, folder: Path, broker: BrokerSection) -> b
     changed = mosquitto.write_rights(folder, rights)
     crl_file = private_folder(folder / mosquitto.CERTIFICATES) / layout.CRL_FILE
     known = read_file(crl_file, _MAX_BYTES) if crl_file.exists() else b""
-    crls = pki.merged_crls(known, registrar.crl_pem())
+    crls = pki.merged_crls(known, registrar.issuer.crl_pem())
     changed += mosquitto.write_revocations(folder, crls, pki.without_boxes(crls))
     return bool(changed)
 
@@ -159,7 +159,7 @@ class Publisher:
         registrar = self._registrar
         documents = documents_of(registrar)
         if self._broker.next_s <= time.monotonic():
-            self._tell_broker((*documents, registrar.crl_pem()))
+            self._tell_broker((*documents, registrar.issuer.crl_pem()))
         found = {service.name: service for service in services(registrar.directory)}
         for gone in set(self._targets) - set(found):
             del self._targets[gone]

@@ -1,69 +1,32 @@
-"""The registrar at work: claims boxes, admits them once, renews, revokes, and signs it all."""
+"""The registrar at work: decides whom it claims, admits once, renews and revokes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from protocol.admissions import Admissions
 from protocol.directory import BOX, REGISTRAR, Directory, Principal
 from protocol.errors import ProtocolError
-from protocol.joining import BoxConfiguration, BoxIdentity
+from protocol.joining import BoxIdentity
 from protocol.signing import SigningKey, VerifyKey
-from provisioning.formats import est, pki
+from provisioning.formats import est
 from provisioning.formats.claimfile import ClaimFile, moment, new_claim
 from provisioning.formats.errors import BoxRefused, RegistrarError, RequestInvalid
-from provisioning.formats.secretfiles import CA_KEY, IDENTITY
 from provisioning.registrar import claims
 from provisioning.registrar.config import RegistrarConfig
-from provisioning.registrar.store import ADMISSIONS, CRL, BoxRecord, Certificate, Store
+from provisioning.registrar.issuer import Issuer
+from provisioning.registrar.keys import Keys
+from provisioning.registrar.store import ADMISSIONS, Store
 from runtime.clock import system_ms
-from runtime.fsio import FileProblem, private_folder, read_file
-from runtime.keyfiles import is_sealed, read_secret
+from runtime.fsio import FileProblem, private_folder
 from runtime.trust import Trust, TrustError
 
-_MAX_PEM = 1 << 20
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """What the passphrase opens: the registrar's signing key and the boxes' CA's."""
-
-    identity: SigningKey
-    ca: pki.Authority
-
-
-def open_keys(config: RegistrarConfig, passphrase: bytes) -> Keys:
-    """Unlock the keys.
-
-    Raises:
-        KeyFileError: wrong passphrase, or a file is damaged.
-        CertificateError: the CA's files are damaged.
-    """
-    seed = read_secret(
-        config.identity, passphrase if is_sealed(config.identity) else None, IDENTITY
-    )
-    files = config.ca_files
-    secret = read_secret(files.key, passphrase, CA_KEY)
-    certificate = pki.load_certificates(
-        read_file(files.certificate, _MAX_PEM), what=str(files.certificate)
-    )[0]
-    parents = pki.load_certificates(read_file(files.trust, _MAX_PEM), what=str(files.trust))
-    root = next((one for one in parents if one.subject == certificate.issuer), None)
-    if root is None:
-        raise pki.CertificateError(f"{files.trust} lacks the root of {files.certificate}")
-    key = pki.load_key(secret, what=str(files.key))
-    return Keys(SigningKey(config.name, seed), pki.Authority(certificate, key, (root,)))
 
 
 class Registrar:
@@ -88,7 +51,6 @@ class Registrar:
             RegistrarError: the directory does not know this registrar.
         """
         self.config = config
-        self._keys = keys
         self._now_ms = now_ms
         private_folder(config.state_dir)
         self.trust = Trust(
@@ -98,6 +60,7 @@ class Registrar:
             state_dir=config.state_dir,
         )
         self.store = Store(config.database)
+        self.issuer = Issuer(config, keys, self.store, self.trust, now_ms)
         self._installed_ns = 0
         if keys is not None:
             self._require_us(keys.identity)
@@ -209,7 +172,7 @@ class Registrar:
             authority=self.config.authority,
             claim=claim.hex(),
             expires_at=moment(expires_ms),
-            ca=self._root_pem(),
+            ca=self.issuer.root_pem(),
             directory_version=self.trust.directory.version,
             directory_digest=hashlib.sha256(self.trust.signed).hexdigest(),
             admissions_version=self.trust.admissions_version,
@@ -244,7 +207,7 @@ class Registrar:
             if found.certificate is not None:
                 _log.info("box_asked_again", box=box)
                 return x509.load_der_x509_certificate(found.certificate)
-            certificate = self._issue(box, request_key)
+            certificate = self.issuer.certify(box, request_key)
             self.store.use_claim(
                 claims.digest_of(claim),
                 at_ms=now_ms,
@@ -253,7 +216,7 @@ class Registrar:
             )
             if record is not None and record.verify_key is None:
                 self.store.admit(box, identity.raw, at_ms=now_ms)
-                self._sign_admissions()
+                self.issuer.sign_admissions()
         self.sync()
         _log.info("box_admitted", box=box, key=identity.fingerprint)
         return certificate
@@ -275,7 +238,7 @@ class Registrar:
         if self._proven(box, request, proof) != principal.verify_key:
             raise RequestInvalid(f"the proof of identity is not under the key of '{box}'")
         with self.store.changing():
-            certificate = self._issue(box, request_key)
+            certificate = self.issuer.certify(box, request_key)
         _log.info("certificate_renewed", box=box, until=str(certificate.not_valid_after_utc))
         return certificate
 
@@ -303,33 +266,7 @@ class Registrar:
                 f"'{box}' was added by the site's authority: its configuration is in the folder"
                 " made for it, not here"
             )
-        broker = self.config.broker
-        settings = {
-            **self.config.box,
-            **record.settings,
-            "mqtt": {"host": broker.host, "port": broker.port, "tls": broker.tls},
-            "cameras": list(record.cameras),
-        }
-        ca_pem = read_file(self.config.ca_files.trust, _MAX_PEM) + pki.pem(
-            self._signer().ca.certificate
-        )
-        told = BoxConfiguration(
-            site=self.config.site,
-            box=box,
-            issued_at_ms=self._now_ms(),
-            settings=settings,
-            directory=self.trust.signed,
-            admissions=self.trust.signed_admissions,
-            ca_pem=ca_pem.decode(),
-        )
-        return told.sign(self._signer().identity).to_bytes()
-
-    def ca_certificates(self) -> list[x509.Certificate]:
-        """Return the CA certificates above a box's, nearest first, and the site's others."""
-        trusted = pki.load_certificates(
-            read_file(self.config.ca_files.trust, _MAX_PEM), what=str(self.config.ca_files.trust)
-        )
-        return [self._signer().ca.certificate, *reversed(trusted)]
+        return self.issuer.configuration(record)
 
     # ------------------------------------------------------------------ revocation
 
@@ -389,15 +326,10 @@ class Registrar:
             raise self._no_box(box)
         if not self.store.revoke(box, at_ms=self._now_ms()):
             return False
-        self._sign_admissions()
-        self._sign_crl()
+        self.issuer.sign_admissions()
+        self.issuer.sign_crl()
         _log.info("box_revoked", box=box)
         return True
-
-    def crl_pem(self) -> bytes:
-        """Return the boxes' CA's newest revocation list."""
-        found = self.store.document(CRL)
-        return found[1] if found else read_file(self.config.ca_files.first_crl, _MAX_PEM)
 
     # ------------------------------------------------------------------ inside
 
@@ -407,11 +339,6 @@ class Registrar:
         return RegistrarError(
             f"the site has no box '{name}'; it has: {', '.join(sorted(known)) or 'none yet'}"
         )
-
-    def _signer(self) -> Keys:
-        if self._keys is None:
-            raise RegistrarError("this takes the registrar's passphrase")
-        return self._keys
 
     def _require_us(self, identity: SigningKey) -> None:
         try:
@@ -430,64 +357,3 @@ class Registrar:
         except ProtocolError as error:
             raise RequestInvalid(f"the proof of the box's identity: {error}") from error
         return opened.verify_key
-
-    def _issue(self, box: str, key: ec.EllipticCurvePublicKey) -> x509.Certificate:
-        now_ms = self._now_ms()
-        certificate = pki.certify(
-            self._signer().ca,
-            box,
-            key,
-            usages=(pki.CLIENT,),
-            now=datetime.fromtimestamp(now_ms // 1000, UTC),
-            days=self.config.certificates.days,
-        )
-        until_ms = int(certificate.not_valid_after_utc.timestamp() * 1000)
-        fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
-        self.store.put_certificate(
-            Certificate(certificate.serial_number, box, fingerprint, until_ms, None),
-            issued_ms=now_ms,
-        )
-        return certificate
-
-    def _sign_admissions(self) -> None:
-        found = self.store.document(ADMISSIONS)
-        version = max(found[0] if found else 0, self.trust.admissions_version) + 1
-        admitted = {
-            box.name: _principal(box) for box in self.store.boxes() if box.verify_key is not None
-        }
-        admissions = Admissions(
-            self.config.site, version, self._now_ms(), admitted, self.store.revocations()
-        )
-        data = admissions.sign(self._signer().identity).to_bytes()
-        self.store.put_document(ADMISSIONS, version, data)
-
-    def _sign_crl(self) -> None:
-        found = self.store.document(CRL)
-        number = (found[0] if found else 1) + 1
-        now = datetime.fromtimestamp(self._now_ms() // 1000, UTC)
-        revoked = [
-            (certificate.serial, moment(certificate.revoked_ms))
-            for certificate in self.store.certificates()
-            if certificate.revoked_ms is not None and moment(certificate.not_after_ms) > now
-        ]
-        crl = pki.revocation_list(self._signer().ca, revoked, number=number, now=now)
-        self.store.put_document(CRL, number, pki.pem(crl))
-
-    def _root_pem(self) -> str:
-        path = self.config.ca_files.trust
-        trusted = pki.load_certificates(read_file(path, _MAX_PEM), what=str(path))
-        return next(pki.pem(one) for one in trusted if one.subject == one.issuer).decode()
-
-
-def _principal(box: BoxRecord) -> Principal:
-    key = VerifyKey(box.verify_key or b"")
-    return Principal(box.name, frozenset({BOX}), key, cameras=box.camera_names)
-
-
-def certificate_days(store: Store, now: datetime) -> dict[str, int]:
-    """Return how many days the newest certificate of each box still holds (begun ones count)."""
-    left = {}
-    for certificate in store.certificates():
-        until = moment(certificate.not_after_ms)
-        left[certificate.name] = max(0, -(-(until - now) // timedelta(days=1)))
-    return left

@@ -6,8 +6,9 @@ from contextlib import closing
 
 from provisioning.registrar.api import make_app
 from provisioning.registrar.config import RegistrarConfig
+from provisioning.registrar.keys import open_keys
 from provisioning.registrar.publish import Publisher
-from provisioning.registrar.registrar import Registrar, open_keys
+from provisioning.registrar.registrar import Registrar
 from runtime.serving import Interface, serve_until_stopped
 
 

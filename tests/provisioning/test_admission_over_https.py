@@ -32,7 +32,7 @@ from provisioning.formats import est, pki
 from provisioning.formats.claimfile import load_claim
 from provisioning.formats.errors import ClaimUnknown, ClaimUsed, RegistrarRefused, RequestInvalid
 from provisioning.formats.secretfiles import open_authority
-from provisioning.registrar.registrar import open_keys
+from provisioning.registrar.keys import open_keys
 from runtime.http import PeerUnreachable, ProblemError, client
 from runtime.trust import Trust
 
@@ -303,7 +303,7 @@ def test_a_revoked_box_gets_nothing_any_more_and_its_name_stays_its_own(
             call()
     with pytest.raises(PrincipalRevoked):
         site.registrar.directory.require("box-7", BOX)
-    crl = x509.load_pem_x509_crl(site.registrar.crl_pem())
+    crl = x509.load_pem_x509_crl(site.registrar.issuer.crl_pem())
     assert crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
     with pytest.raises(Exception, match="has been revoked"):
         site.registrar.claim("box-7", [CAMERA])

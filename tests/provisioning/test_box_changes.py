@@ -13,7 +13,7 @@ from protocol.errors import PrincipalRevoked
 from protocol.signing import SigningKey
 from provisioning.authority import SiteError, SitePaths, boxes, changes, open_site
 from provisioning.authority.inspect import inspect_site
-from provisioning.formats.plan import BoxPlan, CameraPlan
+from provisioning.formats.plan_boxes import BoxPlan, CameraPlan
 from runtime.config import load
 from runtime.keyfiles import read_secret
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provisioning.authority import SitePaths
-from provisioning.formats.plan import BrokerPlan
+from provisioning.formats.plan_services import BrokerPlan
 from provisioning.registrar.broker_rights import Rights
 
 BOXES = {"box-1": ("cam-1",), "box-2": ("cam-2", "cam-3")}

@@ -7,7 +7,8 @@ import pytest
 from protocol.directory import APPROVER
 from provisioning.authority import SiteError, SitePaths, open_site, proposals
 from provisioning.authority.consequences import Weight
-from provisioning.formats.plan import BoxPlan, CameraPlan, OfficerPlan
+from provisioning.formats.plan import OfficerPlan
+from provisioning.formats.plan_boxes import BoxPlan, CameraPlan
 from runtime.errors import OperationError
 
 DOOR = BoxPlan(name="box-3", cameras=(CameraPlan(name="door", source="rtsp://10.0.0.7/s"),))

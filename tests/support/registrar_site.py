@@ -15,7 +15,8 @@ from provisioning.box.firstboot.keys import FileKeys
 from provisioning.formats.claimfile import ClaimFile
 from provisioning.registrar.api import make_app
 from provisioning.registrar.config import RegistrarConfig
-from provisioning.registrar.registrar import Registrar, open_keys
+from provisioning.registrar.keys import open_keys
+from provisioning.registrar.registrar import Registrar
 from runtime.clock import system_ms
 from runtime.config import load
 from runtime.http import Ready, serve

@@ -21,7 +21,8 @@ from protocol.results import Candidate
 from protocol.signing import VerifyKey
 from provisioning.formats.plan import load_plan
 from provisioning.registrar.config import RegistrarConfig
-from provisioning.registrar.registrar import Registrar, open_keys
+from provisioning.registrar.keys import open_keys
+from provisioning.registrar.registrar import Registrar
 from runtime.config import load
 from runtime.keyfiles import PASSPHRASE_ENVIRONMENT, read_secret
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from cryptography import x509
@@ -32,6 +33,7 @@ from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
 RENEW_SHARE = 1 / 3
 """A certificate is renewed when less than this share of its life is left."""
 
+_Message = TypeVar("_Message")
 _log = structlog.get_logger()
 
 
@@ -265,10 +267,7 @@ def read_request(path: Path) -> OfflineRequest:
     Raises:
         FirstBootError: it is none.
     """
-    try:
-        return OfflineRequest.parse(read_file(path, MAX_MESSAGE_BYTES))
-    except ProtocolError as error:
-        raise FirstBootError(f"{path} is not a box's request: {error}") from error
+    return _read(path, OfflineRequest.parse, "a box's request")
 
 
 def read_admission(path: Path) -> OfflineAdmission:
@@ -277,10 +276,14 @@ def read_admission(path: Path) -> OfflineAdmission:
     Raises:
         FirstBootError: it is none.
     """
+    return _read(path, OfflineAdmission.parse, "headquarters' answer")
+
+
+def _read(path: Path, parse: Callable[[bytes], _Message], what: str) -> _Message:
     try:
-        return OfflineAdmission.parse(read_file(path, MAX_MESSAGE_BYTES))
+        return parse(read_file(path, MAX_MESSAGE_BYTES))
     except ProtocolError as error:
-        raise FirstBootError(f"{path} is not headquarters' answer: {error}") from error
+        raise FirstBootError(f"{path} is not {what}: {error}") from error
 
 
 def write_exchange(path: Path, data: bytes) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from protocol.textformats import parse_json
 from provisioning.fleet.image.errors import ImageError
-from provisioning.formats.plan import CameraPlan
+from provisioning.formats.plan_boxes import CameraPlan
 from runtime.bundle import load_bundle
 from runtime.fsio import read_file, sha256_file
 

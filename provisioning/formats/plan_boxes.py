@@ -1,0 +1,60 @@
+"""Boxes and their cameras: sections of `site.toml`, and what claims and cards tell of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, field_validator
+
+from provisioning.formats.plan_services import Settings
+from runtime.config import Name, Section
+
+_SOURCE_KINDS = {"rtsp", "rtsps", "v4l2", "file", "folder"}
+
+
+class CameraPlan(Section):
+    """A camera of a box; keys not listed here are copied into `box.toml` as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Name
+    """Name of the camera, unique in the site."""
+    source: Annotated[str, Field(min_length=1)]
+    """rtsp://..., v4l2:/dev/video0, a file, or folder:PATH?fps=5."""
+
+    @field_validator("source")
+    @classmethod
+    def _known_kind(cls, source: str) -> str:
+        kind, separator, _ = source.partition("://")
+        if separator and kind.lower() not in _SOURCE_KINDS:
+            raise ValueError(
+                f"a camera's address cannot begin with {kind}://; use rtsp://HOST/PATH, "
+                "v4l2:/dev/video0, a file or folder:PATH"
+            )
+        return source
+
+    def table(self) -> dict[str, Any]:
+        """Return the camera as its table in `box.toml`."""
+        return {"name": self.name, "source": self.source, **(self.model_extra or {})}
+
+
+class BoxPlan(Section):
+    """An edge box and the cameras that are wired to it."""
+
+    name: Name
+    """Name of the box."""
+    cameras: Annotated[tuple[CameraPlan, ...], Field(min_length=1, max_length=64)]
+    """Its cameras."""
+    settings: Settings = Field(default_factory=dict)
+    """Keys and sections copied into `box.toml`, for example `{outbox = {max_mb = 500}}`."""
+
+
+def anchored_camera(camera: CameraPlan, folder: Path) -> CameraPlan:
+    """Return ``camera`` with a relative file source put under ``folder``."""
+    kind, colon, rest = camera.source.partition(":")
+    if not colon:
+        return camera.model_copy(update={"source": str(folder / camera.source)})
+    if kind.lower() in {"file", "folder"}:
+        return camera.model_copy(update={"source": f"{kind}:{folder / rest}"})
+    return camera
