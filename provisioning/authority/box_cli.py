@@ -7,7 +7,6 @@ revoked and swapped through it; `box add` makes a box's folder by hand, with the
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +14,9 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from provisioning.authority import box_office_cli, boxes, open_site, proposals
+from provisioning.authority import box_office_cli, boxes, proposals
 from provisioning.authority.box_office_cli import Cameras, revoke_here, swap_here
-from provisioning.authority.push import aggregator_boxes, officer_tls
+from provisioning.authority.known_boxes import known_boxes, through_registrar
 from provisioning.authority.terminal import Answers, Push, ago, carry_out, days
 from provisioning.box import box_side_cli
 from provisioning.formats.boxstate import BoxState
@@ -29,7 +28,6 @@ from provisioning.formats.options import (
     reported,
 )
 from provisioning.formats.plan_boxes import BoxPlan, CameraPlan, anchored_camera
-from provisioning.registrar import office
 from runtime.errors import OperationError
 from runtime.redaction import redact
 from runtime.terminal import DryRun, plain_table, say, show_table
@@ -84,7 +82,7 @@ def swap(
     """
     cameras = _cameras(camera)
     with reported():
-        if _through_registrar(folder, old):
+        if through_registrar(folder, old):
             swap_here(folder, old, new, camera, passphrase_file, dry_run=dry_run)
             return
         proposal = proposals.swap_box(folder, old, new, cameras)
@@ -107,7 +105,7 @@ def revoke(
     the registrar, if the box came in by it: everybody is told at once.
     """
     with reported():
-        if _through_registrar(folder, name):
+        if through_registrar(folder, name):
             revoke_here(folder, name, passphrase_file, dry_run=dry_run)
             return
         proposal = proposals.revoke_box(folder, name)
@@ -128,7 +126,7 @@ def list_boxes(
 ) -> None:
     """List the boxes: cameras, days left of the certificate, and (live) when last seen, gaps."""
     with reported():
-        states, ask = _known(folder, officer, aggregator)
+        states, ask = known_boxes(folder, officer, aggregator)
         seen: dict[str, dict[str, Any]] = {}
         problem = ""
         if live or aggregator:
@@ -143,38 +141,6 @@ def list_boxes(
             show_boxes(listed, live=live or bool(aggregator))
         if problem:
             raise OperationError(f"the aggregator did not tell: {problem}")
-
-
-def _through_registrar(folder: Path, name: str) -> bool:
-    """Tell whether a box is the registrar's to revoke, and not the authority's."""
-    if office.find_config(folder) is None:
-        return False
-    if not (folder / "site.toml").exists():
-        return True  # its own folder, on its own machine: the authority is not here
-    with office.opened(folder) as registrar:
-        return registrar.store.box(name) is not None
-
-
-def _known(
-    folder: Path, officer: Path | None, url: str | None
-) -> tuple[list[BoxState], Callable[[], list[dict[str, Any]]]]:
-    """Return the boxes that are known here, and how to ask the aggregator about them."""
-    site = open_site(folder) if (folder / "site.toml").exists() else None
-    listed = {} if site is None else {state.name: state for state in boxes.overview(site)}
-    if office.find_config(folder) is not None:
-        with office.opened(folder) as registrar:
-            for state in office.overview(registrar):
-                before = listed.get(state.name)
-                listed[state.name] = state if before is None else boxes.joined(before, state)
-            directory, tls = registrar.directory, registrar.config.tls
-        if site is None:
-            return list(listed.values()), lambda: aggregator_boxes(directory, tls, url)
-    elif site is None:
-        site = open_site(folder)  # says what is missing
-    known = site
-    return [listed[name] for name in sorted(listed)], lambda: aggregator_boxes(
-        known.directory, officer_tls(known, officer), url
-    )
 
 
 def show_boxes(listed: list[BoxState], *, live: bool) -> None:

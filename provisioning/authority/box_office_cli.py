@@ -112,7 +112,6 @@ def revoke_here(folder: Path, name: str, passphrase_file: Path | None, *, dry_ru
         return
     with office.opened(folder, signing=True, passphrase_file=passphrase_file) as registrar:
         new = registrar.revoke(name)
-        registrar.sync()
         say(f"{name} {'is revoked' if new else 'was revoked before'}")
         show_told(publish_now(registrar), registrar)
 
@@ -133,7 +132,6 @@ def swap_here(
         return
     with office.opened(folder, signing=True, passphrase_file=passphrase_file) as registrar:
         made = registrar.swap(old, new, tables)
-        registrar.sync()
         say(f"{old} is revoked")
         write_claim(made, Path(f"{new}.claim.toml"))
         show_told(publish_now(registrar), registrar)
