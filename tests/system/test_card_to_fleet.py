@@ -200,7 +200,6 @@ def test_a_blank_card_becomes_a_box_and_a_stolen_box_becomes_nothing(
     try:
         agent.wait_ready()
         watch_to_the_end(site, box, agent, CAMERA)
-        before = site.stored(CAMERA)
         seen = site.boxes()[BOX]
         assert (seen["revoked"], seen["rejects"]) == (False, [])
 
@@ -219,6 +218,7 @@ def test_a_blank_card_becomes_a_box_and_a_stolen_box_becomes_nothing(
     finally:
         agent.kill()
     everyone_has(site, 2)
+    before = site.stored(CAMERA)  # also what the box sealed last, before it heard
     assert site.boxes()[BOX]["revoked"] is True
     assert not let_in(certificate, site, BOX)
     assert "revoked" in box.command("box", "renew", "--folder", str(folder), expect=1)
