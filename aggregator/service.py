@@ -294,6 +294,6 @@ def _default_thresholds(bundle: Bundle) -> dict[str, float]:
     """Return model id to the comparison threshold that the bundle recommends."""
     return {
         entry.model_id: entry.threshold
-        for entry in bundle.entries("face_embedder")
+        for entry in bundle.embedders()
         if entry.threshold is not None
     }

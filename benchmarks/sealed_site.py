@@ -57,7 +57,7 @@ def meta_block(count: int, met: int, at_ms: int) -> bytes:
         [
             Sighting(
                 os.urandom(8), at_ms, at_ms + 4000, MaskStatus.UNMASKED, 0.9, 0.8,
-                None, 0.0, (encounter,) * met,
+                {}, (encounter,) * met,
             )
             for _ in range(count)
         ]
@@ -114,7 +114,7 @@ class Camera:
         )
         envelope = seal_envelope(
             header,
-            face=face_block(rows),
+            templates={FACE: face_block(rows)},
             meta=meta_block(len(rows), met, at_ms),
             keys=self._keys[slot],
             board=self.board,

@@ -17,7 +17,7 @@ from demo.local_site import PASSPHRASE, LocalSite
 from protocol import hpke
 from protocol.epoch import Announcement
 from protocol.grant import EpochKeys, Grant, GrantRequest, combine
-from protocol.keytree import FACE, LIVE, META
+from protocol.keytree import LIVE, META
 from protocol.query import MatcherKey
 from protocol.sealing import LIVE_ENVELOPE, Envelope, model_dimension, open_block
 from protocol.sightings import decode_meta, split_rows
@@ -134,12 +134,12 @@ def plain_needles(envelope: Envelope, keys: EpochKeys) -> list[bytes]:
     slot, header, nonce = envelope.header.slot, envelope.header_bytes, envelope.nonce
     live = keys.key(slot, LIVE) if envelope.header.kind == LIVE_ENVELOPE else None
     blocks = envelope.blocks(live)
-    face = open_block(keys.key(slot, FACE), blocks.face, header=header, label=FACE, nonce=nonce)
-    dimension = model_dimension(envelope.header.models[FACE])
-    rows, scales = split_rows(np.frombuffer(face, np.uint8), dimension)
-    needles = [
-        row[:_NEEDLE_BYTES].tobytes() for row, scale in zip(rows, scales, strict=True) if scale
-    ]
+    needles = []
+    for label, block in blocks.templates.items():
+        opened = open_block(keys.key(slot, label), block, header=header, label=label, nonce=nonce)
+        dimension = model_dimension(envelope.header.models[label])
+        rows, scales = split_rows(np.frombuffer(opened, np.uint8), dimension)
+        needles += [row[:_NEEDLE_BYTES].tobytes() for row in rows[scales != 0]]
     opened = open_block(keys.key(slot, META), blocks.meta, header=header, label=META, nonce=nonce)
     meta = decode_meta(bytes(opened), count=envelope.header.count)
     return needles + [identifier.tobytes() for identifier in meta.ids]

@@ -30,7 +30,6 @@ from edge_agent.outbox import mark_damaged, open_outbox
 from edge_agent.publisher import Publisher
 from edge_agent.seal import MAX_SEGMENT_BYTES, CameraSealer
 from edge_agent.vision.models import VisionModels, load_models
-from protocol.keytree import FACE
 from protocol.names import epoch_of
 from runtime.clock import system_ms
 from runtime.clocksteps import StepWatch, read_moment
@@ -108,7 +107,7 @@ class Agent:
             trust=self._trust,
             keyring=self._keyring,
             board=self._board,
-            models={FACE: self._models.model_id},
+            models=self._models.models,
             outbox=self._outbox,
             day_keys_wait_s=self._config.sealing.day_keys_wait_s,
             may_begin=lambda: self._publisher.heard,
@@ -117,7 +116,6 @@ class Agent:
             epochs,
             outbox=self._outbox,
             board=self._board,
-            model_id=self._models.model_id,
             config=self._config.sealing,
             own_time=has_own_time(camera),
             max_segment_bytes=min(MAX_SEGMENT_BYTES, self._config.mqtt.max_payload_bytes * 3 // 4),
@@ -151,7 +149,7 @@ class Agent:
         return figures(
             outbox=self._outbox.stats(),
             cameras={worker.name: worker.figures() for worker in self._workers},
-            model_id=self._models.model_id,
+            models=self._models.models,
             state_dir=self._config.state_dir,
             others={
                 "uptime_s": round(time.monotonic() - self._started_s, 1),

@@ -158,7 +158,7 @@ def _check(settings: BoxConfig) -> None:
     _out.print(f"box        {settings.box} of site {settings.site}: as the directory has it")
     _out.print(f"directory  version {directory.version}")
     _out.print(f"custodians {', '.join(custodians)}; {directory.threshold} must grant")
-    _out.print(f"models     {installed.bundle.model_id('face')}")
+    _out.print(f"models     {', '.join(installed.bundle.models().values())}")
     _out.print(f"cameras    {', '.join(camera.name for camera in settings.cameras)}")
     _out.print("all right")
 

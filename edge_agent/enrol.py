@@ -64,12 +64,13 @@ class PhotosDisagree(EnrolmentError):
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """A subject's template: unit vector (d,) float32, the model it is of, mean quality 0..1.
+    """A subject's template: unit vector (d,) float32, what it is of, mean quality 0..1.
 
     `agreement` is the lowest cosine of one photo with the rest fused; 1 for a single photo.
     """
 
     vector: Floats
+    modality: str
     model_id: str
     quality: float
     agreement: float
@@ -110,6 +111,7 @@ def template_from_photos(paths: Sequence[Path], models: VisionModels) -> Enrolle
         mean = (vectors * qualities[:, None]).sum(axis=0)
         return Enrolled(
             vector=(mean / np.linalg.norm(mean)).astype(np.float32),
+            modality=models.modality,
             model_id=models.model_id,
             quality=float(qualities.mean()),
             agreement=agreement,

@@ -22,7 +22,6 @@ from rich.table import Table
 from protocol import hpke
 from protocol.directory import INVESTIGATOR, open_directory
 from protocol.errors import MalformedMessage
-from protocol.keytree import FACE
 from protocol.sightings import quantise_template
 from protocol.templates import SALT_BYTES, SubjectFile, Template
 from runtime.bundle import load_bundle
@@ -191,8 +190,9 @@ def _seal(
     enrolled: Enrolled, pseudonym: str, consent: str, recipient: hpke.PublicKey
 ) -> SubjectFile:
     row, scale = quantise_template(enrolled.vector)
+    salt = secrets.token_bytes(SALT_BYTES)
     try:
-        template = Template(FACE, enrolled.model_id, secrets.token_bytes(SALT_BYTES), row, scale)
+        template = Template(enrolled.modality, enrolled.model_id, salt, row, scale)
         return SubjectFile.enrol(
             pseudonym,
             consent,

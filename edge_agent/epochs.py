@@ -23,7 +23,6 @@ from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.epoch import announce, excluded_subsets
 from protocol.errors import EnvelopeRejected, MalformedMessage, ProtocolError, ScopeExceeded
 from protocol.keytree import (
-    FACE,
     KEY_BYTES,
     LIVE,
     META,
@@ -40,7 +39,6 @@ from runtime.trust import Trust
 
 _log = structlog.get_logger()
 
-SEALED_LABELS = (FACE, META, LIVE)
 FROM_THE_FUTURE_MS = 24 * 3600 * 1000
 """Day keys dated so far ahead of this box's clock were issued by a clock that was wrong."""
 
@@ -215,7 +213,8 @@ class BoardEpochs:
         trust: among whom to share.
         keyring: the custodians' day keys.
         board: signs.
-        models: modality to model id of the templates to come.
+        models: modality to model id of the templates to come; each is sealed under a key of its
+            own.
         outbox: takes the announcements, and keeps sequence and generation.
         day_keys_wait_s: how long to wait for all custodians once there are enough.
         may_begin: asked before the camera's very first message: whether receipts that would show
@@ -238,7 +237,7 @@ class BoardEpochs:
         self._trust = trust
         self._keyring = keyring
         self._board = board
-        self._models = dict(models)
+        self.models = dict(models)
         self._outbox = outbox
         self._wait_s = day_keys_wait_s
         self._may_begin = may_begin
@@ -293,7 +292,7 @@ class BoardEpochs:
             )
             trees = {
                 label: [PuncturableTree(bytes(r), label, first_slot=first_slot) for r in roots]
-                for label in SEALED_LABELS
+                for label in (*self.models, META, LIVE)
             }
         finally:
             for root in roots:
@@ -328,7 +327,7 @@ class BoardEpochs:
             threshold=sharing.threshold,
             custodians=sharing.custodians,
             day_keys=self._keyring.for_epoch(epoch),
-            models=self._models,
+            models=self.models,
             announced_at_ms=now_ms,
         )
         return announcement.sign(self._board).to_bytes()

@@ -1,8 +1,8 @@
 """What a box tells about itself: figures by name, never anything about what was seen.
 
 Names: ``outbox.*`` (messages and bytes kept), ``count.*`` (totals since the box was set up, such as
-``count.dropped_live``), ``camera.<name>.*``, ``model.face.<model id>`` (always 1: the name is the
-news), ``day_keys.*`` (custodians whose key of today is known, and how many there are),
+``count.dropped_live``), ``camera.<name>.*``, ``model.<modality>.<model id>`` (always 1: the name
+is the news), ``day_keys.*`` (custodians whose key of today is known, and how many there are),
 ``trouble.day_keys.<custodian>`` (1: its day keys cannot be used), ``trouble.camera.<name>`` (1:
 sealing fails there) and the rest, about the machine. ``camera.<name>.state`` is 0 failed, 1 no
 frames now, 2 working, 3 ended.
@@ -39,7 +39,7 @@ def figures(
     *,
     outbox: OutboxStats,
     cameras: Mapping[str, CameraFigures],
-    model_id: str,
+    models: Mapping[str, str],
     state_dir: Path,
     others: Mapping[str, float],
 ) -> dict[str, float]:
@@ -51,8 +51,8 @@ def figures(
         "outbox.in_memory": outbox.in_memory,
         "outbox.bytes": outbox.bytes_kept,
         "outbox.disk_full": int(outbox.disk_full),
-        f"model.face.{model_id}"[:256]: 1,
     }
+    found.update({f"model.{modality}.{model}"[:256]: 1 for modality, model in models.items()})
     found.update({f"count.{name}": value for name, value in outbox.counters.items()})
     for name, camera in cameras.items():
         found.update(

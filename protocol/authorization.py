@@ -26,7 +26,7 @@ from protocol.errors import (
     SignatureInvalid,
     UnknownSigner,
 )
-from protocol.keytree import COUNTS, COVER, FACE, LIVE, META
+from protocol.keytree import COUNTS, COVER, LIVE, META, NEEDS_CONSENT
 from protocol.names import EPOCH_MS, SLOT_MS, slots_in_window
 from protocol.policy import (
     CONSENT,
@@ -130,8 +130,9 @@ def check_policy(query: Query, policy: Policy, *, now_ms: int) -> None:
             f"on the legal basis '{query.legal_basis}' the policy does not permit "
             f"{', '.join(sorted(unlawful))}"
         )
-    if FACE in query.modalities and query.legal_basis != CONSENT:
-        raise PolicyViolation("a face template needs recorded consent")
+    if query.legal_basis != CONSENT:
+        for modality in sorted(NEEDS_CONSENT.intersection(query.modalities)):
+            raise PolicyViolation(f"a {modality} template needs recorded consent")
     _check_templates(query, policy)
     _check_options(query, policy)
 

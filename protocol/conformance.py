@@ -114,10 +114,12 @@ def _key_tree(vector: Vector, compared: _Compared, _beside: Beside) -> None:
             compared.bytes(f"leaf {slot} of '{label}'", stated, leaves[int(slot)])
     for window in vector["windows"]:
         first, last = window["first"], window["last"]
-        nodes = window_nodes(root, "face", first, last)
         what = f"slots {first} to {last}"
-        compared.equal(f"the cover of {what}", window["cover"], [[n.level, n.index] for n in nodes])
-        compared.equal(f"the nodes of {what}", window["face_nodes"], [n.key.hex() for n in nodes])
+        for name in sorted(set(window) - {"first", "last", "cover"}):
+            nodes = window_nodes(root, name.removesuffix("_nodes"), first, last)
+            cover = [[node.level, node.index] for node in nodes]
+            compared.equal(f"the cover of {what}", window["cover"], cover)
+            compared.equal(f"the nodes of {what}", window[name], [n.key.hex() for n in nodes])
 
 
 def _slot_keys(vector: Vector, compared: _Compared, _beside: Beside) -> None:
@@ -147,12 +149,12 @@ def _sealed(vector: Vector, compared: _Compared, _beside: Beside) -> None:
 
 def _envelope(vector: Vector, compared: _Compared, beside: Beside) -> None:
     slot_keys = beside("slot-keys")
-    keys = {label: _slot_key(slot_keys, label) for label in ("face", META, LIVE)}
+    keys = {label: _slot_key(slot_keys, label) for label in LABELS}
     for form in ("segment", "live"):
         envelope = Envelope.parse(bytes.fromhex(vector[form]))
         envelope.verify(_one(vector["box_public"]))
         blocks = envelope.blocks(keys[LIVE])
-        for label, block in (("face", blocks.face), (META, blocks.meta)):
+        for label, block in (*blocks.templates.items(), (META, blocks.meta)):
             opened = open_block(
                 keys[label],
                 block,

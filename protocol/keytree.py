@@ -16,6 +16,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -26,8 +27,15 @@ from protocol.names import SLOTS_PER_EPOCH
 
 DEPTH = 7
 KEY_BYTES = 32
-FACE, APPEARANCE, META, LIVE, EVIDENCE = "face", "appearance", "meta", "live", "evidence"
-LABELS = (FACE, APPEARANCE, META, LIVE, EVIDENCE)
+Modality = Literal["face", "appearance"]
+FACE: Final = "face"
+APPEARANCE: Final = "appearance"
+MODALITIES: tuple[Modality, ...] = (FACE, APPEARANCE)
+"""What templates are made of, in the order of an envelope's blocks; no other code names one."""
+NEEDS_CONSENT: frozenset[Modality] = frozenset({FACE})
+"""Modalities whose templates are compared on recorded consent alone."""
+META, LIVE, EVIDENCE = "meta", "live", "evidence"
+LABELS = (*MODALITIES, META, LIVE, EVIDENCE)
 COVER = "cover"
 COUNTS, MATCH = "counts", "match"
 """Reserved: same-place counts, and comparison without opening a template."""

@@ -20,7 +20,7 @@ from protocol.errors import (
     SignatureInvalid,
     UnsupportedVersion,
 )
-from protocol.keytree import APPEARANCE, FACE
+from protocol.keytree import MODALITIES, NEEDS_CONSENT
 from protocol.names import require_name
 from protocol.signing import Signed, SigningKey, VerifyKey, sign
 from protocol.textformats import parse_toml
@@ -28,7 +28,6 @@ from protocol.textformats import parse_toml
 POLICY_KIND = "policy"
 CONSENT, STATUTORY_ORDER = "consent", "statutory-order"
 LEGAL_BASES = frozenset({CONSENT, STATUTORY_ORDER})
-MODALITIES = frozenset({FACE, APPEARANCE})
 SCHEMA = 2
 """Of the policies that are written now; the first had no number and is read still."""
 NO_CONTACTS, NEAR_CONTACTS, LINKED_CONTACTS = "none", "near", "linked"
@@ -322,6 +321,9 @@ def _bases(value: Any) -> dict[str, BasisRule]:
         if not isinstance(extra, int) or isinstance(extra, bool) or not 0 <= extra <= 8:
             raise MalformedMessage(f"policy: [legal_basis.{name}] extra_approvals: 0 to 8")
         bases[name] = BasisRule(frozenset(modalities), extra)
-    if FACE in bases.get(STATUTORY_ORDER, BasisRule(frozenset(), 0)).modalities:
-        raise MalformedMessage("policy: a face template needs recorded consent, not an order")
+    ordered = bases.get(STATUTORY_ORDER, BasisRule(frozenset(), 0)).modalities
+    for modality in sorted(ordered & NEEDS_CONSENT):
+        raise MalformedMessage(
+            f"policy: a {modality} template needs recorded consent, not an order"
+        )
     return bases

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import MalformedMessage, UnsupportedVersion
+from protocol.keytree import MODALITIES
 from protocol.names import SLOT_MS, SightingName, require_name
-from protocol.policy import LEGAL_BASES, LINKED_CONTACTS, MODALITIES, NEAR_CONTACTS, OPTIONS
+from protocol.policy import LEGAL_BASES, LINKED_CONTACTS, NEAR_CONTACTS, OPTIONS
 from protocol.sealing import model_dimension
 from protocol.signing import Signed, SigningKey, sign
 
@@ -294,7 +295,7 @@ class Query:
             or self.window_to_ms <= self.window_from_ms
         ):
             raise MalformedMessage("a query's window is not one or more whole slots")
-        if not set(self.modalities) <= MODALITIES:
+        if not set(self.modalities) <= set(MODALITIES):
             raise MalformedMessage("a query asks for an unknown modality")
         if self.asks.linked_contacts and not self.contacts:
             raise MalformedMessage("a query asks whose contact somebody was, and for no contacts")

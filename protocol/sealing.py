@@ -1,11 +1,12 @@
 """Envelopes: a batch of sightings sealed under its slot's keys and signed by the board.
 
 ``[header, ciphertext, signature]``. The header is clear and authenticated; the ciphertext is the
-deterministic encoding of ``[face, appearance, meta]``, each block sealed under the key of its own
-modality. A **live** envelope's ciphertext is sealed once more, whole, under the slot's ``live``
-key: a grant without that key opens the segment that replaces it, but nothing of the slot now
-running. Each seal is ``commitment (32) || AES-256-GCM ciphertext || tag (16)`` with the nonce
-``salt[:4] || sequence (8, big endian)`` and the header and label as additional data.
+deterministic encoding of one block a modality (``MODALITIES``, in that order) and ``meta``, each
+sealed under the key of its own label. A **live** envelope's ciphertext is sealed once more, whole,
+under the slot's ``live`` key: a grant without that key opens the segment that replaces it, but
+nothing of the slot now running. Each seal is ``commitment (32) || AES-256-GCM ciphertext || tag
+(16)`` with the nonce ``salt[:4] || sequence (8, big endian)`` and the header and label as
+additional data.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from protocol.errors import (
     MalformedMessage,
     ModelMismatch,
 )
-from protocol.keytree import APPEARANCE, FACE, LIVE, META, ModalityKey
+from protocol.keytree import LIVE, META, MODALITIES, ModalityKey
 from protocol.names import SLOTS_PER_EPOCH, CameraAddress
 from protocol.sightings import MAX_BATCH
 from protocol.signing import Signed, SigningKey, Verifier, sign
@@ -37,10 +38,12 @@ COMMITMENT_BYTES = 32
 TAG_BYTES = 16
 SEAL_OVERHEAD = COMMITMENT_BYTES + TAG_BYTES
 MAX_ENVELOPE_BYTES = MAX_MESSAGE_BYTES
-_PARTS = 4  # items: an array and its three members
-_HEADER_ITEMS = 31  # a map of 13 entries, one of them a map of at most two
+_ENVELOPE_ITEMS = 4  # an array and its three members
+_BLOCKS_ITEMS = 2 + len(MODALITIES)
+_HEADER_ITEMS = 27 + 2 * len(MODALITIES)  # a map of 13 entries, one of them a map
 _MAX_HEADER_BYTES = 4096
 _KINDS = frozenset({LIVE_ENVELOPE, SEGMENT})
+_LISTED = " or ".join(MODALITIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Header:
             slot=fields.integer("slot", high=SLOTS_PER_EPOCH - 1),
             sequence=fields.integer("sequence"),
             count=fields.integer("count", low=1, high=MAX_BATCH),
-            models=read_models(fields.mapping("models", max_items=2)),
+            models=read_models(fields.mapping("models", max_items=len(MODALITIES))),
             sealed_at_ms=fields.integer("sealed_at_ms"),
             salt=fields.raw("salt", size=SALT_BYTES),
         )
@@ -116,8 +119,8 @@ def read_models(models: Mapping[str, object]) -> dict[str, str]:
     Raises:
         MalformedMessage: another modality, or an id that is not a text.
     """
-    if not set(models) <= {FACE, APPEARANCE}:
-        raise MalformedMessage("models are given for another modality than face or appearance")
+    if not set(models) <= set(MODALITIES):
+        raise MalformedMessage(f"models are given for another modality than {_LISTED}")
     if not all(
         isinstance(model, str) and 0 < len(model) <= 256 and model.isprintable()
         for model in models.values()
@@ -145,33 +148,45 @@ def model_dimension(model_id: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """The sealed blocks of an envelope; ``appearance`` may be absent."""
+    """The sealed blocks of an envelope: those of templates by modality, and the metadata's.
 
-    face: bytes
-    appearance: bytes | None
+    In version 1 the first modality always has a block; any other may be absent.
+    """
+
+    templates: Mapping[str, bytes]
     meta: bytes
 
     def to_bytes(self) -> bytes:
-        """Encode as the ciphertext of a segment."""
-        return encode([self.face, self.appearance, self.meta])
+        """Encode as the ciphertext of a segment.
+
+        Raises:
+            MalformedMessage: a block has no place in it, or the one that must be there is missing.
+        """
+        if not {MODALITIES[0]} <= set(self.templates) <= set(MODALITIES):
+            raise MalformedMessage(
+                f"an envelope has blocks of {_LISTED}, and always one of {MODALITIES[0]}"
+            )
+        return encode([*(self.templates.get(modality) for modality in MODALITIES), self.meta])
 
     @classmethod
     def parse(cls, data: bytes) -> Blocks:
         """Split a segment's ciphertext (or an opened live envelope's).
 
         Raises:
-            MalformedMessage: it is not ``[face, appearance / null, meta]``.
+            MalformedMessage: it is not a block or null for each modality, and ``meta``.
         """
-        value = decode(data, what="envelope blocks", max_items=_PARTS)
+        value = decode(data, what="envelope blocks", max_items=_BLOCKS_ITEMS)
         if (
             not isinstance(value, list)
-            or len(value) != 3
-            or not isinstance(value[0], bytes)
-            or not isinstance(value[1], bytes | None)
-            or not isinstance(value[2], bytes)
+            or len(value) != len(MODALITIES) + 1
+            or not all(isinstance(block, bytes | None) for block in value)
+            or value[0] is None
+            or value[-1] is None
         ):
-            raise MalformedMessage("an envelope's blocks are not [face, appearance, meta]")
-        return cls(*value)
+            raise MalformedMessage(f"an envelope's blocks are not [{', '.join(MODALITIES)}, meta]")
+        *blocks, meta = value
+        found = zip(MODALITIES, blocks, strict=True)
+        return cls({modality: block for modality, block in found if block is not None}, meta)
 
 
 def nonce_of(salt: bytes, sequence: int) -> bytes:
@@ -258,7 +273,9 @@ class Envelope:
         Raises:
             MalformedMessage, MessageTooLarge: it is not an envelope.
         """
-        value = decode(data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES, max_items=_PARTS)
+        value = decode(
+            data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES, max_items=_ENVELOPE_ITEMS
+        )
         if (
             not isinstance(value, list)
             or len(value) != 3
@@ -297,13 +314,16 @@ class Envelope:
 def seal_envelope(
     header: Header,
     *,
-    face: bytes | bytearray,
+    templates: Mapping[str, bytes | bytearray],
     meta: bytes | bytearray,
     keys: Mapping[str, ModalityKey],
     board: SigningKey,
-    appearance: bytes | bytearray | None = None,
 ) -> Envelope:
-    """Seal plain blocks under the slot's ``keys`` (label to key) and sign as ``board``."""
+    """Seal plain blocks under the slot's ``keys`` (label to key) and sign as ``board``.
+
+    Raises:
+        MalformedMessage: ``templates`` (modality to block) has a modality too many or too few.
+    """
     header_bytes = header.to_bytes()
     nonce = nonce_of(header.salt, header.sequence)
 
@@ -311,8 +331,7 @@ def seal_envelope(
         return seal_block(keys[label], plaintext, header=header_bytes, label=label, nonce=nonce)
 
     ciphertext = Blocks(
-        seal(FACE, face),
-        None if appearance is None else seal(APPEARANCE, appearance),
+        {modality: seal(modality, block) for modality, block in templates.items()},
         seal(META, meta),
     ).to_bytes()
     if header.kind == LIVE_ENVELOPE:

@@ -1,16 +1,18 @@
 """Sightings, their templates and encounters, and the columns in which a batch of them is sealed.
 
-A batch is columnar (docs/protocol.md, "Envelopes"): the **face block** is ``count`` rows of ``d``
-int8 and one little-endian float32, so that opened blocks laid end to end are one matrix; the **meta
-block** is everything else. A template is ``int8 row x scale`` and has unit length; a sighting
-without a usable template has a zero row and scale 0, which scores 0 against everything.
+A batch is columnar (docs/protocol.md, "Envelopes"): the **template block** of a modality is
+``count`` rows of ``d`` int8 and one little-endian float32, so that opened blocks laid end to end
+are one matrix; the **meta block** is everything else. A template is ``int8 row x scale`` and has
+unit length; a sighting without a usable template of that modality has a zero row and scale 0 there,
+which scores 0 against everything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,11 +51,18 @@ class Encounter:
     other_mask_confidence: float
 
 
+class Quantised(NamedTuple):
+    """A template as it is sealed: ``row`` (d,) int8 and ``scale``; row x scale has unit length."""
+
+    row: npt.NDArray[np.int8]
+    scale: float
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One person seen by one camera for a while.
 
-    ``face`` is (d,) int8 with ``face_scale`` such that face x scale has unit length, or None;
+    ``templates`` by modality: any may be missing, all of them too, if nothing good enough was seen;
     confidences and quality are 0 to 1; times are integer milliseconds UTC.
     """
 
@@ -63,12 +72,11 @@ class Sighting:
     mask: MaskStatus
     mask_confidence: float
     quality: float
-    face: npt.NDArray[np.int8] | None
-    face_scale: float
+    templates: Mapping[str, Quantised]
     encounters: tuple[Encounter, ...] = field(default_factory=tuple)
 
 
-def quantise_template(vector: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.int8], float]:
+def quantise_template(vector: npt.NDArray[np.floating]) -> Quantised:
     """Quantise an L2-normalised template to int8.
 
     Args:
@@ -88,7 +96,7 @@ def quantise_template(vector: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.
         raise MalformedMessage("a template is not the zero vector")
     row = np.rint(values / peak * _INT8_MAX).astype(np.int8)
     norm = float(np.linalg.norm(row.astype(np.float64)))
-    return row, float(np.float32(1.0 / norm))
+    return Quantised(row, float(np.float32(1.0 / norm)))
 
 
 def dequantise_template(row: npt.NDArray[np.int8], scale: float) -> npt.NDArray[np.float32]:
@@ -97,7 +105,7 @@ def dequantise_template(row: npt.NDArray[np.int8], scale: float) -> npt.NDArray[
 
 
 def template_bytes(row: npt.NDArray[np.int8], scale: float) -> bytes:
-    """Return one row of a face block: d int8, then the scale as little-endian float32."""
+    """Return one row of a template block: d int8, then the scale as little-endian float32."""
     return row.astype(np.int8).tobytes() + np.array([scale], "<f4").tobytes()
 
 
@@ -125,8 +133,10 @@ def split_rows(
     return table[:, :dimension].view(np.int8), scales
 
 
-def encode_template_block(sightings: Sequence[Sighting], dimension: int) -> bytearray:
-    """Lay the sightings' face templates out as rows; the caller wipes the result.
+def encode_template_block(
+    sightings: Sequence[Sighting], modality: str, dimension: int
+) -> bytearray:
+    """Lay the sightings' templates of one modality out as rows; the caller wipes the result.
 
     Raises:
         MalformedMessage: a template has another dimension.
@@ -134,12 +144,13 @@ def encode_template_block(sightings: Sequence[Sighting], dimension: int) -> byte
     block = bytearray(len(sightings) * row_bytes(dimension))
     table = np.frombuffer(block, np.uint8).reshape(len(sightings), row_bytes(dimension))
     for number, sighting in enumerate(sightings):
-        if sighting.face is None:
+        template = sighting.templates.get(modality)
+        if template is None:
             continue
-        if sighting.face.shape != (dimension,):
+        if template.row.shape != (dimension,):
             raise MalformedMessage(f"a template has not {dimension} dimensions")
-        table[number, :dimension] = sighting.face.view(np.uint8)
-        table[number, dimension:] = np.array([sighting.face_scale], "<f4").view(np.uint8)
+        table[number, :dimension] = template.row.view(np.uint8)
+        table[number, dimension:] = np.array([template.scale], "<f4").view(np.uint8)
     return block
 
 
@@ -175,7 +186,7 @@ class BatchMeta:
         return len(self.mask)
 
     def sighting(self, row: int) -> Sighting:
-        """Return row ``row`` as a sighting without its template."""
+        """Return row ``row`` as a sighting without its templates."""
         mine = np.flatnonzero(self.encounters.row == row)
         return Sighting(
             sighting_id=self.ids[row].tobytes(),
@@ -184,8 +195,7 @@ class BatchMeta:
             mask=MaskStatus(int(self.mask[row])),
             mask_confidence=int(self.mask_confidence[row]) / 255,
             quality=int(self.quality[row]) / 255,
-            face=None,
-            face_scale=0.0,
+            templates={},
             encounters=tuple(self._encounter(int(number)) for number in mine),
         )
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import MalformedMessage, ModelMismatch, SealError, TemplatesDisagree
-from protocol.policy import MODALITIES
+from protocol.keytree import MODALITIES
 from protocol.query import MAX_TEMPLATES, Query
 from protocol.sealing import model_dimension
 from protocol.sightings import row_bytes, template_bytes

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from protocol.keytree import APPEARANCE, FACE, Modality
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
 
@@ -32,9 +33,9 @@ MAX_MODEL_BYTES = 1 << 30
 Role = Literal[
     "face_detector", "face_embedder", "mask_status", "person_detector", "appearance_embedder"
 ]
-Modality = Literal["face", "appearance"]
-_EMBEDDERS: dict[Modality, Role] = {"face": "face_embedder", "appearance": "appearance_embedder"}
-_ENSEMBLES: frozenset[Role] = frozenset({"face_embedder", "appearance_embedder"})
+MODALITY_OF: dict[Role, Modality] = {"face_embedder": FACE, "appearance_embedder": APPEARANCE}
+"""What the templates of each role that makes any are made of; such a role may be an ensemble."""
+_EMBEDDERS: dict[Modality, Role] = {modality: role for role, modality in MODALITY_OF.items()}
 _MODEL_ID = re.compile(
     r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}?(?:-(?P<dim>[1-9][0-9]{0,4}))?@[0-9a-f]{8}$"
 )
@@ -111,7 +112,7 @@ class ModelEntry(_Part):
                 f"model_id {self.model_id!r} must be <name>-<dim>@{self.sha256[:8]} "
                 "(the last part is the start of the file's sha256)"
             )
-        if self.role in _ENSEMBLES and match["dim"] is None:
+        if self.role in MODALITY_OF and match["dim"] is None:
             raise ValueError(f"model_id {self.model_id!r} of an embedder must name its dimension")
         return self
 
@@ -119,7 +120,7 @@ class ModelEntry(_Part):
     def dimension(self) -> int:
         """Length of the template this embedder makes; 0 for a model that is not an embedder."""
         match = _MODEL_ID.match(self.model_id)
-        return int(match["dim"]) if match and match["dim"] and self.role in _ENSEMBLES else 0
+        return int(match["dim"]) if match and match["dim"] and self.role in MODALITY_OF else 0
 
 
 class Manifest(_Part):
@@ -137,7 +138,7 @@ class Manifest(_Part):
             raise ValueError("two models name the same file")
         if {MANIFEST_NAME, SIGNATURE_NAME} & set(files):
             raise ValueError("a model may not be called like the manifest or its signature")
-        roles = [entry.role for entry in self.models if entry.role not in _ENSEMBLES]
+        roles = [entry.role for entry in self.models if entry.role not in MODALITY_OF]
         for role in set(roles):
             if roles.count(role) > 1:
                 raise ValueError(f"role {role} is given twice; only embedders may be an ensemble")
@@ -211,6 +212,18 @@ class Bundle:
         """
         self.entry(_EMBEDDERS[modality])
         return "+".join(entry.model_id for entry in self.entries(_EMBEDDERS[modality]))
+
+    def models(self) -> dict[str, str]:
+        """Return modality to the id that its templates carry, of those that it has networks for."""
+        return {
+            modality: self.model_id(modality)
+            for modality, role in _EMBEDDERS.items()
+            if self.entries(role)
+        }
+
+    def embedders(self) -> tuple[ModelEntry, ...]:
+        """Return the networks that make templates, in the manifest's order."""
+        return tuple(entry for entry in self.manifest.models if entry.role in MODALITY_OF)
 
     def dimension(self, modality: Modality) -> int:
         """Return the length of a template of ``modality`` (all models of an ensemble together).

@@ -1,6 +1,6 @@
 """Compare many templates with a few, in blocks that fit the cache; knows nothing of keys or files.
 
-Templates arrive as opened face blocks lie in memory (`protocol.sightings`): rows of d int8 and one
+Templates arrive as opened blocks lie in memory (`protocol.sightings`): rows of d int8 and one
 little-endian float32 scale. A score is the cosine: ``int8 row . query x scale``.
 """
 

@@ -21,9 +21,10 @@ from aggregator.matching.lanes import Best, Hit, KeyNotReleased, Lane, ScopeKeys
 from aggregator.matching.plausible import why_impossible
 from aggregator.matching.probes import Probes
 from aggregator.matching.shares import fair_shares
+from aggregator.store.envelopes import LIVE_COLUMN
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
 from protocol.grant import EpochKeys, Scope
-from protocol.keytree import FACE, LIVE, META
+from protocol.keytree import LIVE, META
 from protocol.names import CameraAddress
 from protocol.results import Candidate
 from protocol.sealing import (
@@ -205,13 +206,14 @@ class _Matching:
             if lane.probes.model in numbers
         }
         self._modalities = sorted({p.modality for p in probes})
-        # A live envelope's ciphertext stands in `face`; segments need no column but their own.
-        face = "face" if FACE in self._modalities else "CASE segment WHEN 0 THEN face END"
-        appearance = "NULL" if self._modalities == [FACE] else "appearance"
         # The casts cost nothing, and keep a file tampered with from raising while it is read.
-        numbers_read = ("id", "slot", "segment", "sequence", "count", "face_model")
-        columns = [f"CAST({name} AS INTEGER)" for name in (*numbers_read, "appearance_model")]
-        columns += [f"CAST({name} AS BLOB)" for name in ("salt", "header", face, appearance)]
+        numbers_read = ("id", "slot", "segment", "sequence", "count")
+        columns = [f"CAST({name} AS INTEGER)" for name in numbers_read]
+        columns += [f"CAST({modality}_model AS INTEGER)" for modality in self._modalities]
+        blobs_read = ["salt", "header", f"CASE segment WHEN 0 THEN {LIVE_COLUMN} END"]
+        # Of a segment no template block is read but those that the query asks for.
+        blobs_read += [f"CASE segment WHEN 1 THEN {modality} END" for modality in self._modalities]
+        columns += [f"CAST({name} AS BLOB)" for name in blobs_read]
         self._select = (
             f"SELECT {', '.join(columns)} FROM envelopes"  # noqa: S608 - our own words
             " WHERE stream = ? AND epoch = ? AND generation = ? AND slot BETWEEN ? AND ? AND id > ?"
@@ -258,26 +260,28 @@ class _Matching:
                 self._altered.append(Altered(row[0], address.camera, reason))
 
     def _take(self, held: ScopeKeys, row: Sequence[Any]) -> None:
-        number, slot, segment, sequence, count, face_model, other_model, salt, header, *blobs = row
-        face, appearance = blobs
-        nonce = nonce_of(salt, sequence)
-        lanes = self._wanted(face_model, other_model)
+        number, slot, segment, sequence, count, *rest = row
+        asked = len(self._modalities)
+        lanes = self._wanted(rest[:asked])
         if not lanes:
             return
-        meta = None
+        salt, header, whole = rest[asked : asked + 3]
+        nonce = nonce_of(salt, sequence)
+        blocks: Mapping[str, bytes | None]
+        blocks, meta = dict(zip(self._modalities, rest[asked + 3 :], strict=True)), None
         if not segment:
             opened = open_block(
-                held.key(slot, LIVE, face),
-                face,
+                held.key(slot, LIVE, whole),
+                whole,
                 header=header,
                 label=LIVE,
                 nonce=nonce,
             )
-            blocks = Blocks.parse(bytes(opened))
-            face, appearance, meta = blocks.face, blocks.appearance, blocks.meta
+            found = Blocks.parse(bytes(opened))
+            blocks, meta = found.templates, found.meta
         source = Source(number, held, slot, count, header, nonce, meta)
         for lane in lanes:
-            block = face if lane.probes.modality == FACE else appearance
+            block = blocks.get(lane.probes.modality)
             if block is None:
                 raise MalformedMessage(f"there is no {lane.probes.modality} block")
             lane.add(held.key(slot, lane.probes.modality, block), block, source)
@@ -286,11 +290,10 @@ class _Matching:
         else:
             self._live += 1
 
-    def _wanted(self, face_model: int | None, appearance_model: int | None) -> list[Lane]:
+    def _wanted(self, models: Sequence[int | None]) -> list[Lane]:
         """Return the lanes for an envelope's models; count the models that the query lacks."""
         lanes = []
-        for modality in self._modalities:
-            model = face_model if modality == FACE else appearance_model
+        for modality, model in zip(self._modalities, models, strict=True):
             if model is None:
                 continue
             lane = self._lane_of.get((modality, model))

@@ -8,16 +8,21 @@ from sqlite_utils import Database
 
 from protocol.epoch import Announcement
 from protocol.errors import MalformedMessage
-from protocol.keytree import APPEARANCE, FACE
+from protocol.keytree import MODALITIES
 from protocol.sealing import SEGMENT, Blocks, Envelope, Header, model_dimension, opened_size
 from protocol.sightings import row_bytes
 
-_INSERT = """
-INSERT INTO envelopes (
-    stream, epoch, generation, slot, segment, sequence, count, face_model, appearance_model,
-    received_ms, salt, header, signature, face, appearance, meta
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+LIVE_COLUMN = MODALITIES[0]
+"""Where a live envelope's whole ciphertext stands; a segment has a column for each block."""
+_BLOCKS = ", ".join(MODALITIES)
+_COLUMNS = (
+    "stream, epoch, generation, slot, segment, sequence, count, received_ms, salt, header,"
+    f" signature, meta, {', '.join(f'{modality}_model' for modality in MODALITIES)}, {_BLOCKS}"
+)
+_INSERT = (
+    f"INSERT INTO envelopes ({_COLUMNS})"  # noqa: S608 - our own words
+    f" VALUES ({', '.join('?' for _ in _COLUMNS.split(','))})"
+)
 
 
 def segment_blocks(envelope: Envelope) -> Blocks | None:
@@ -30,10 +35,8 @@ def segment_blocks(envelope: Envelope) -> Blocks | None:
     if header.kind != SEGMENT:
         return None
     blocks = envelope.blocks()
-    for label, block in ((FACE, blocks.face), (APPEARANCE, blocks.appearance)):
-        model = header.models.get(label)
-        if model is None:
-            continue
+    for label, model in header.models.items():
+        block = blocks.templates.get(label)
         if block is None or opened_size(block) != header.count * row_bytes(model_dimension(model)):
             raise MalformedMessage(f"the {label} block is not {header.count} rows of '{model}'")
     opened_size(blocks.meta)
@@ -91,6 +94,7 @@ def insert_envelope(
 ) -> None:
     """Store a verified envelope; ``blocks`` as `segment_blocks` gave them."""
     header = envelope.header
+    stored = {LIVE_COLUMN: envelope.ciphertext} if blocks is None else blocks.templates
     connection.execute(
         _INSERT,
         (
@@ -101,15 +105,13 @@ def insert_envelope(
             int(blocks is not None),
             header.sequence,
             header.count,
-            models.of(connection, header.models.get(FACE)),
-            models.of(connection, header.models.get(APPEARANCE)),
             received_ms,
             header.salt,
             envelope.header_bytes,
             envelope.signature,
-            envelope.ciphertext if blocks is None else blocks.face,
-            None if blocks is None else blocks.appearance,
             None if blocks is None else blocks.meta,
+            *(models.of(connection, header.models.get(modality)) for modality in MODALITIES),
+            *(stored.get(modality) for modality in MODALITIES),
         ),
     )
 
@@ -121,13 +123,15 @@ def read_envelope(database: Database, number: int) -> Envelope:
         KeyError: there is none of that number.
     """
     row = database.conn.execute(
-        "SELECT header, signature, segment, face, appearance, meta FROM envelopes WHERE id = ?",
+        f"SELECT header, signature, segment, meta, {_BLOCKS} FROM envelopes WHERE id = ?",  # noqa: S608 - our own words
         (number,),
     ).fetchone()
     if row is None:
         raise KeyError(number)
-    header, signature, segment, face, appearance, meta = row
-    ciphertext = Blocks(face, appearance, meta).to_bytes() if segment else face
+    header, signature, segment, meta, *columns = row
+    named: dict[str, bytes | None] = dict(zip(MODALITIES, columns, strict=True))
+    stored = {modality: block for modality, block in named.items() if block is not None}
+    ciphertext = Blocks(stored, meta).to_bytes() if segment else stored[LIVE_COLUMN]
     return Envelope(Header.parse(header), header, ciphertext, signature)
 
 

@@ -14,8 +14,10 @@ from edge_agent.vision.embedder import (
 )
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
-from runtime.bundle import Bundle, ModelEntry
+from protocol.keytree import Modality
+from runtime.bundle import MODALITY_OF, Bundle, ModelEntry, Role
 
+_EMBEDDER: Role = "face_embedder"
 _UNCALIBRATED_AGREEMENT = 0.7
 """For a model whose bundle tells nothing of its scores: better a photo refused than two people
 fused into one template. Strangers' scores are known to pass 0.35 in 3 pairs of a hundred."""
@@ -39,9 +41,19 @@ class VisionModels:
     agreement_threshold: float = _UNCALIBRATED_AGREEMENT
 
     @property
+    def modality(self) -> Modality:
+        """What its templates are made of."""
+        return MODALITY_OF[_EMBEDDER]
+
+    @property
     def model_id(self) -> str:
-        """The id that face templates carry."""
+        """The id that its templates carry."""
         return self.embedder.model_id
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Modality to model id of all templates that are made."""
+        return {self.modality: self.model_id}
 
     def detector(self, width: int, height: int, score_threshold: float = 0.3) -> FaceDetector:
         """A detector of its own for the caller's thread, working at width x height pixels.
@@ -81,7 +93,7 @@ def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
         mask=MaskClassifier(bundle.read(bundle.entry("mask_status")), num_threads=num_threads),
         detector_file=bundle.read(detector),
         detector_nms=float(nms) if isinstance(nms, int | float) else 0.3,
-        agreement_threshold=_agreement_threshold(bundle.entries("face_embedder")),
+        agreement_threshold=_agreement_threshold(bundle.entries(_EMBEDDER)),
     )
     models.detector(320, 180)
     return models
@@ -94,7 +106,7 @@ def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:
         BundleError: there is none, or a file is not the one that was signed.
         ModelError: a model cannot be loaded or does not fit its description.
     """
-    entries = bundle.entries("face_embedder") or (bundle.entry("face_embedder"),)
+    entries = bundle.entries(_EMBEDDER) or (bundle.entry(_EMBEDDER),)
     members = [_embedder(bundle, entry, num_threads) for entry in entries]
     return members[0] if len(members) == 1 else EnsembleEmbedder(members)
 

@@ -1,14 +1,15 @@
 """One camera's way from frames to sightings.
 
-Each frame that is due is searched for faces; the faces are followed; of each track the best crops
-are kept. Only when a track has ended are its crops embedded, once, and its mask status voted.
-Crops, vectors and positions of a closed track are overwritten; nothing of them is kept but the
-sighting.
+Each frame that is due is searched for people, by their faces and by whatever else sees a person;
+each is followed, and of each track the best crops of its face are kept, if it shows. Only when a
+track has ended are its crops embedded, once, and its mask status voted. Crops, vectors and
+positions of a closed track are overwritten; nothing of them is kept but the sighting.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,10 +25,11 @@ from edge_agent.vision.fusion import fuse
 from edge_agent.vision.gallery import Gallery
 from edge_agent.vision.mask import UNKNOWN_MASK, MaskVote
 from edge_agent.vision.models import VisionModels
+from edge_agent.vision.people import NO_FACE, People, PersonDetector, people_of
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
 from edge_agent.vision.stats import PipelineStats, Stage, StageClock
 from edge_agent.vision.tracker import Tracker, TrackerConfig, TrackSpan, TrackStep
-from protocol.sightings import ID_BYTES, Encounter, Sighting, quantise_template
+from protocol.sightings import ID_BYTES, Encounter, Quantised, Sighting, quantise_template
 
 log = structlog.get_logger()
 
@@ -44,7 +46,7 @@ class _Track:
     first_ms: int = 0
     last_ms: int = 0
     hits: int = 0
-    score: float = 0.0  # the detector's best
+    score: float = 0.0  # the best of any detector
     vote: MaskVote = UNKNOWN_MASK
     voted_version: int = 0
     sharp: float = 0.0  # the best share of its possible quality that a crop has reached
@@ -58,8 +60,22 @@ class _Track:
 class CameraPipeline:
     """Turns one camera's frames into sightings. For one thread; begins anew when time goes back."""
 
-    def __init__(self, config: VisionConfig, models: VisionModels, *, camera: str = "") -> None:
+    def __init__(
+        self,
+        config: VisionConfig,
+        models: VisionModels,
+        *,
+        camera: str = "",
+        person_detectors: Sequence[PersonDetector] = (),
+    ) -> None:
         """Set up for one camera, named for the logs.
+
+        Args:
+            config: of the camera.
+            models: find faces, and make templates and mask status of them.
+            camera: its name.
+            person_detectors: see people also when their faces do not show; each for this camera
+                alone.
 
         Raises:
             ModelError: the detector cannot be loaded.
@@ -67,7 +83,8 @@ class CameraPipeline:
         self._config = config
         self._models = models
         self._camera = camera
-        self._detector = models.detector(
+        self._person_detectors = tuple(person_detectors)
+        self._face_detector = models.detector(
             config.detect_width, config.detect_height, config.continue_score
         )
         self._tracker = Tracker(
@@ -88,7 +105,7 @@ class CameraPipeline:
         self._last_ms: int | None = None
         self._clock = StageClock()
         self._frames = self._processed = self._faces = 0
-        self._discarded = self._sightings = self._without_face = 0
+        self._discarded = self._sightings = self._without_template = 0
 
     def process(self, frame: Frame) -> list[Sighting]:
         """Take in a frame; sightings whose tracks have ended by then. The frame is not kept.
@@ -97,7 +114,7 @@ class CameraPipeline:
 
         Raises:
             HomographyError: the configured ground does not fit frames of this size.
-            ModelError: the detector failed.
+            ModelError: a detector failed.
         """
         self._frames += 1
         before = self._flush_if_back(frame.captured_at_ms)
@@ -105,14 +122,16 @@ class CameraPipeline:
             return before
         self._fit_frame(frame)
         with self._clock.stage(Stage.DETECT):
-            detections = self._detector.detect(frame.image)
-        self._faces += len(detections)
+            faces = self._face_detector.detect(frame.image)
+            bodies = [detector.detect(frame.image) for detector in self._person_detectors]
+        self._faces += len(faces)
         with self._clock.stage(Stage.TRACK):
-            step = self._tracker.update(detections, frame.captured_at_ms)
+            people = people_of(faces, bodies, body_heads=self._config.encounters.body_heads)
+            step = self._tracker.update(people, frame.captured_at_ms)
         # Encounters of this frame belong to the tracks that go on; ended ones were not in it.
         sightings = before + self._finish(step.ended)
-        self._note_tracks(step, detections, frame.captured_at_ms)
-        self._collect_crops(frame, detections, step)
+        self._note_tracks(step, people, frame.captured_at_ms)
+        self._collect_crops(frame, faces, people, step)
         with self._clock.stage(Stage.ENCOUNTERS):
             self._observe_distances(step, frame.captured_at_ms)
         self._processed += 1
@@ -132,11 +151,6 @@ class CameraPipeline:
         return self._finish(self._tracker.flush())
 
     @property
-    def model_id(self) -> str:
-        """The model id of the face templates it makes."""
-        return self._models.model_id
-
-    @property
     def stats(self) -> PipelineStats:
         """Counts and times so far."""
         return PipelineStats(
@@ -148,7 +162,7 @@ class CameraPipeline:
             tracks_open=len(self._tracker),
             tracks_discarded=self._discarded,
             sightings=self._sightings,
-            without_face=self._without_face,
+            without_template=self._without_template,
             stages=self._clock.times(),
         )
 
@@ -176,8 +190,8 @@ class CameraPipeline:
             self._distances = DistanceModel(self._config.encounters, size)
             self._frame_size = size
 
-    def _note_tracks(self, step: TrackStep, detections: Detections, at_ms: int) -> None:
-        scores = detections.scores[step.detections]
+    def _note_tracks(self, step: TrackStep, people: People, at_ms: int) -> None:
+        scores = people.scores[step.detections]
         for number, score in zip(step.track_ids.tolist(), scores.tolist(), strict=True):
             track = self._tracks.get(number)
             if track is None:
@@ -188,12 +202,16 @@ class CameraPipeline:
             track.hits += 1
             track.score = max(track.score, score)
 
-    def _collect_crops(self, frame: Frame, detections: Detections, step: TrackStep) -> None:
+    def _collect_crops(
+        self, frame: Frame, faces: Detections, people: People, step: TrackStep
+    ) -> None:
         """Align the faces that could still be among the best of their track, and offer them."""
-        if not len(step.detections):
+        rows = people.faces[step.detections]
+        shown = rows != NO_FACE
+        if not shown.any():
             return
-        chosen = detections.take(step.detections)
-        tracks = [self._tracks[number] for number in step.track_ids.tolist()]
+        chosen = faces.take(rows[shown])
+        tracks = [self._tracks[number] for number in step.track_ids[shown].tolist()]
         bounds = self._bounds(chosen)
         wanted = np.flatnonzero(
             [
@@ -204,7 +222,7 @@ class CameraPipeline:
         if not len(wanted):
             return
         with self._clock.stage(Stage.REFINE):
-            refined = self._detector.refine(frame.image, chosen.take(wanted))
+            refined = self._face_detector.refine(frame.image, chosen.take(wanted))
         with self._clock.stage(Stage.ALIGN):
             crops = align(frame.image, refined.landmarks)
             possible = self._bounds(refined)
@@ -272,9 +290,9 @@ class CameraPipeline:
 
     def _sighting(self, number: int) -> Sighting:
         track = self._closed[number]
-        face, scale, worth = self._template(track)
+        template, worth = self._template(track)
         self._sightings += 1
-        self._without_face += face is None
+        self._without_template += template is None
         return Sighting(
             sighting_id=track.sighting_id,
             first_seen_ms=track.first_ms,
@@ -282,31 +300,30 @@ class CameraPipeline:
             mask=track.vote.status,
             mask_confidence=track.vote.confidence,
             quality=worth,
-            face=face,
-            face_scale=scale,
+            templates={} if template is None else {self._models.modality: template},
             encounters=self._encounters(number),
         )
 
-    def _template(self, track: _Track) -> tuple[np.ndarray | None, float, float]:
-        """The quantised template, its scale and the mean quality of its crops."""
+    def _template(self, track: _Track) -> tuple[Quantised | None, float]:
+        """The quantised template, None if the crops do not do, and the mean quality of these."""
         crops, qualities = track.gallery.crops(self._config.face_min_quality)
         worth = float(qualities.mean()) if len(qualities) else 0.0
         try:
             if len(crops) < self._config.min_crops:
-                return None, 0.0, worth
+                return None, worth
             with self._clock.stage(Stage.EMBED):
                 vectors = self._models.embedder.embed(crops)
             fused = fuse(vectors, qualities)
             vectors.fill(0)
             if fused is None:
                 log.info("vision.track_incoherent", camera=self._camera, crops=len(crops))
-                return None, 0.0, worth
-            face, scale = quantise_template(fused.vector)
+                return None, worth
+            template = quantise_template(fused.vector)
             fused.vector.fill(0)
-            return face, scale, float(qualities[fused.used].mean())
+            return template, float(qualities[fused.used].mean())
         except ModelError as error:
             log.error("vision.embedding_failed", camera=self._camera, reason=str(error))  # noqa: TRY400 - the reason says it all
-            return None, 0.0, worth
+            return None, worth
         finally:
             crops.fill(0)
 

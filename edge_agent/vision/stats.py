@@ -39,7 +39,7 @@ class PipelineStats:
 
     `frames` given, `processed` of them looked at, `fps` of those lately; `faces` detected;
     `tracks` begun, `tracks_open` now, `tracks_discarded` as false alarms; `sightings` made,
-    `without_face` of them without a template; `stages` times by name.
+    `without_template` of them without any; `stages` times by name.
     """
 
     frames: int
@@ -50,7 +50,7 @@ class PipelineStats:
     tracks_open: int
     tracks_discarded: int
     sightings: int
-    without_face: int
+    without_template: int
     stages: dict[str, StageTime]
 
 

@@ -1,4 +1,4 @@
-"""Follows faces from detection to detection, so that a person is counted, and embedded, once.
+"""Follows people from detection to detection, so that each is counted, and embedded, once.
 
 A compact ByteTrack (Zhang et al., ECCV 2022): confident detections are matched to tracks first,
 then weak ones to the tracks left over, so that a face half hidden does not end its track. The code
@@ -11,16 +11,29 @@ CVPR 2019), gated by the Mahalanobis distance of the centre and by the change of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from edge_agent.vision.arrays import Detections, Doubles, Ints
+from edge_agent.vision.arrays import Doubles, Floats, Ints
 from edge_agent.vision.motion import Motion
 
 _GATE = 13.8  # 99.9% quantile of chi-squared with two degrees of freedom
 _SIZE_CHANGE = 1.8  # largest factor between the heights of a track and its next detection
 _FORBIDDEN = 1e6
+
+
+class Seen(Protocol):
+    """What was found in a frame: `boxes` (n, 4) left, top, width, height, px; `scores` (n,)."""
+
+    @property
+    def boxes(self) -> Floats:
+        """Where."""
+
+    @property
+    def scores(self) -> Floats:
+        """How sure it is, 0..1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +52,7 @@ class TrackerConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrackSpan:
-    """A track that has ended: its number, when its face was first and last seen, how often."""
+    """A track that has ended: its number, when the person was first and last seen, how often."""
 
     track_id: int
     first_seen_ms: int
@@ -82,7 +95,7 @@ class Tracker:
         """How many tracks have begun so far."""
         return self._next_id - 1
 
-    def update(self, detections: Detections, at_ms: int) -> TrackStep:
+    def update(self, detections: Seen, at_ms: int) -> TrackStep:
         """Take in the detections of a frame captured at `at_ms`."""
         ended = list(self.expire(at_ms))
         if self._at_ms is not None and len(self._ids):

@@ -13,15 +13,14 @@ from collections.abc import Sequence
 
 from protocol.errors import MalformedMessage
 from protocol.keytree import (
-    APPEARANCE,
     COUNTS,
     COVER,
     EVIDENCE,
-    FACE,
     LABELS_OF,
     LIVE,
     MATCH,
     META,
+    MODALITIES,
     ModalityKey,
     derive_key,
     modality_key,
@@ -31,7 +30,6 @@ from protocol.v2 import CONTEXT, VERSION
 
 __all__ = ["COUNTS", "COVER", "EVIDENCE", "LABELS", "LIVE", "MATCH", "META", "MODALITIES"]
 
-MODALITIES = (FACE, APPEARANCE)
 LABELS = LABELS_OF[VERSION]
 _ROW = b"row"
 

@@ -34,7 +34,7 @@ from aggregator.store import Store
 from protocol.grant import EpochKeys
 from protocol.keytree import FACE, META
 from protocol.names import EPOCH_MS
-from protocol.sightings import Encounter, MaskStatus, Sighting
+from protocol.sightings import Encounter, MaskStatus, Quantised, Sighting, dequantise_template
 from protocol.signing import SigningKey
 from runtime.calibration import Calibration, Normal
 
@@ -149,7 +149,7 @@ def test_scores_are_those_of_the_plain_product(site: Site) -> None:
     wanted = {}
     for s in seen:
         for name, vector in vectors.items():
-            score = float(vector @ s.face * s.face_scale)
+            score = float(vector @ dequantise_template(*s.templates[FACE]))
             if score >= 0.2:
                 wanted[name, s.sighting_id] = score
     assert found.keys() == wanted.keys()
@@ -178,12 +178,12 @@ def test_a_sighting_without_a_face_is_never_found(site: Site) -> None:
 def test_a_board_cannot_score_by_a_false_scale(site: Site) -> None:
     box = site.boxes[0]
     honest = sighting(unit_vector(RNG))
-    assert honest.face is not None
-    loud = Sighting(b"LOUDLOUD", NOW_MS, NOW_MS, MaskStatus.UNMASKED, 1, 1, honest.face, 1e9, ())
-    nan = Sighting(
-        b"NANNANNA", NOW_MS, NOW_MS, MaskStatus.UNMASKED, 1, 1, honest.face, float("nan"), ()
+    row = honest.templates[FACE].row
+    loud, nan = (
+        Sighting(name, NOW_MS, NOW_MS, MaskStatus.UNMASKED, 1, 1, {FACE: Quantised(row, scale)})
+        for name, scale in ((b"LOUDLOUD", 1e9), (b"NANNANNA", float("nan")))
     )
-    vector = honest.face / np.linalg.norm(honest.face.astype(float))
+    vector = row / np.linalg.norm(row.astype(float))
     site.take(box.segment([loud, nan]))
     report = site.match([box.keys()], probes({"ana": vector}))
     assert report.candidates == ()
@@ -423,8 +423,8 @@ def test_the_database_holds_no_plain_template_or_metadata(site: Site, tmp_path: 
     header = box.address.camera.encode()
     assert any(header in data for data in files)  # the search finds what is there
     for s in seen:
-        assert s.face is not None
-        needles = [s.face.tobytes(), s.face.tobytes()[:12], s.sighting_id]
+        row = s.templates[FACE].row
+        needles = [row.tobytes(), row.tobytes()[:12], s.sighting_id]
         needles.append(np.int64(s.first_seen_ms).tobytes() + np.int64(s.first_seen_ms).tobytes())
         for data in files:
             assert not any(needle in data for needle in needles)

@@ -16,6 +16,7 @@ from edge_agent.vision.arrays import Image
 from edge_agent.vision.config import EncounterConfig, VisionConfig
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.pipeline import CameraPipeline
+from protocol.keytree import FACE
 from protocol.sightings import MaskStatus, Sighting, dequantise_template
 
 pytestmark = pytest.mark.models
@@ -43,8 +44,7 @@ def run(pipeline: CameraPipeline, clip: Any) -> list[Sighting]:
 
 
 def who(sighting: Sighting, references: dict[str, Vector]) -> str:
-    assert sighting.face is not None
-    template = dequantise_template(sighting.face, sighting.face_scale)
+    template = dequantise_template(*sighting.templates[FACE])
     scores = {name: float(template @ vector) for name, vector in references.items()}
     best = max(scores, key=lambda name: scores[name])
     assert scores[best] > SAME_PERSON
@@ -111,7 +111,7 @@ def test_a_mask_is_seen_and_the_person_may_still_be_known(
     scene = clip(3.0).add(with_mask(face("obama.jpg", 80), models), (60, 60), (100, 0))
     sightings = run(CameraPipeline(VisionConfig(), models), scene)
     assert [s.mask for s in sightings] == [MaskStatus.MASKED]
-    assert sightings[0].face is not None
+    assert FACE in sightings[0].templates
 
 
 def test_people_side_by_side_have_an_encounter_that_both_report(
@@ -168,10 +168,9 @@ def test_a_face_too_small_to_know_is_a_sighting_without_template(
     scene = clip(3.0).add(face("obama.jpg", 60), (60, 60), (60, 0))
     pipeline = CameraPipeline(VisionConfig(min_eyes_px=60), models)
     (sighting,) = run(pipeline, scene)
-    assert sighting.face is None
-    assert sighting.face_scale == 0.0
+    assert sighting.templates == {}
     assert (sighting.mask, sighting.mask_confidence) == (MaskStatus.UNKNOWN, 0.0)
-    assert pipeline.stats.without_face == 1
+    assert pipeline.stats.without_template == 1
 
 
 def test_who_stays_gives_several_sightings_of_bounded_length(

@@ -63,7 +63,7 @@ def test_everybody_is_a_sighting_once(
 ) -> None:
     found = see(models, walks(steps))
     assert len(found) == WALKS
-    assert all(s.face is not None for s in found)
+    assert all(s.templates for s in found)
     assert all(1_000 <= s.last_seen_ms - s.first_seen_ms <= 2_500 for s in found)
 
 

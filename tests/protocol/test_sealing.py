@@ -21,6 +21,7 @@ from protocol.errors import (
     SealError,
     SignatureInvalid,
 )
+from protocol.keytree import FACE
 from protocol.results import Candidate
 from protocol.sealing import LIVE_ENVELOPE, Envelope, model_dimension, open_block, seal_block
 from protocol.sightings import (
@@ -48,7 +49,7 @@ ENCOUNTERS = st.builds(
 )
 SIGHTINGS = st.builds(
     lambda sid, start, length, mask, confidence, quality, met: Sighting(
-        sid, start, start + length, mask, confidence, quality, None, 0.0, tuple(met)
+        sid, start, start + length, mask, confidence, quality, {}, tuple(met)
     ),
     st.binary(min_size=8, max_size=8),
     st.integers(0, 2**45),
@@ -102,8 +103,8 @@ def test_no_vector_no_template(bad: np.ndarray) -> None:
 
 
 def test_a_sighting_without_a_face_scores_nothing() -> None:
-    without = Sighting(b"i" * 8, 1, 2, MaskStatus.UNKNOWN, 0, 0, None, 0.0)
-    block = encode_template_block([s.sighting("a"), without], s.DIMENSION)
+    without = Sighting(b"i" * 8, 1, 2, MaskStatus.UNKNOWN, 0, 0, {})
+    block = encode_template_block([s.sighting("a"), without], FACE, s.DIMENSION)
     rows, scales = split_rows(np.frombuffer(block, np.uint8), s.DIMENSION)
     scores = (rows.astype(np.float32) @ s.unit_vector("a").astype(np.float32)) * scales
     assert scores[0] == pytest.approx(1, abs=0.01)
@@ -159,7 +160,7 @@ def test_a_live_envelope_hides_its_blocks_behind_the_live_key() -> None:
         envelope.blocks()
     with pytest.raises(KeyCommitmentMismatch):
         envelope.blocks(keys["face"])
-    assert envelope.blocks(keys["live"]).face
+    assert envelope.blocks(keys["live"]).templates[FACE]
 
 
 @pytest.mark.parametrize("kind", ["live", "segment"])
@@ -168,8 +169,7 @@ def test_an_envelope_shows_no_template_id_or_mask(kind: str) -> None:
     for number in range(3):
         seen = s.sighting(f"person {number}")
         assert seen.sighting_id not in raw
-        assert seen.face is not None
-        assert seen.face.tobytes() not in raw
+        assert seen.templates[FACE].row.tobytes() not in raw
 
 
 def test_an_envelope_of_a_revoked_box_is_refused() -> None:

@@ -79,7 +79,7 @@ def test_envelope(kind: str) -> None:
     face, meta = (
         open_block(keys[label], block, header=envelope.header_bytes, label=label,
                    nonce=envelope.nonce)
-        for label, block in (("face", blocks.face), ("meta", blocks.meta))
+        for label, block in (("face", blocks.templates["face"]), ("meta", blocks.meta))
     )  # fmt: skip
     assert bytes(face).hex() == vector["face_block"]
     assert bytes(meta).hex() == vector["meta_block"]

@@ -53,7 +53,6 @@ def make_sighting(
 ) -> Sighting:
     """A sighting whose template is recognisable: it depends on ``seed`` alone."""
     rng = np.random.default_rng(seed)
-    row, scale = quantise_template(rng.normal(size=DIMENSION))
     return Sighting(
         sighting_id=(ID_BASE + seed).to_bytes(8, "big"),
         first_seen_ms=last_ms - round(seconds * 1000),
@@ -61,8 +60,7 @@ def make_sighting(
         mask=MaskStatus.MASKED,
         mask_confidence=1.0,
         quality=0.8,
-        face=row if face else None,
-        face_scale=scale if face else 0.0,
+        templates={FACE: quantise_template(rng.normal(size=DIMENSION))} if face else {},
         encounters=tuple(
             Encounter(bytes([n]) * 8, 1.5, 2.0, MaskStatus.UNMASKED, 0.5) for n in range(encounters)
         ),
@@ -222,14 +220,16 @@ class Site:
                     open_block(key, block, header=e.header_bytes, label=label, nonce=e.nonce)
                 )
 
-            rows, _ = split_rows(np.frombuffer(plain(blocks.face, FACE), np.uint8), dimension)
+            rows, _ = split_rows(
+                np.frombuffer(plain(blocks.templates[FACE], FACE), np.uint8), dimension
+            )
             meta = decode_meta(plain(blocks.meta, META), count=header.count)
             sightings = []
             for number in range(header.count):
                 one = meta.sighting(number)
-                expected = make_sighting(0, seed=0 if strange else seed_of(one)).face
-                assert expected is not None
-                assert strange or (rows[number] == expected).all() or not rows[number].any()
+                expected = make_sighting(0, seed=0 if strange else seed_of(one))
+                template = expected.templates[FACE].row
+                assert strange or (rows[number] == template).all() or not rows[number].any()
                 sightings.append(one)
             opened.append(
                 Opened(
@@ -278,7 +278,7 @@ class Box:
             trust=self.trust,
             keyring=self.keyring,
             board=self.site.board,
-            models={"face": MODEL},
+            models={FACE: MODEL},
             outbox=self.outbox,
             day_keys_wait_s=self.sealing.day_keys_wait_s,
         )
@@ -286,7 +286,6 @@ class Box:
             epochs,
             outbox=self.outbox,
             board=self.site.board,
-            model_id=MODEL,
             config=self.sealing,
             max_segment_bytes=self.max_segment_bytes,
             own_time=own_time,
@@ -304,7 +303,7 @@ class Box:
 
         def sealed() -> bool:
             self.sealer.tick(self.clock.now_ms)
-            return all(len(b.sightings) == b.live for b in self.sealer._buckets.values())
+            return not any(bucket.waiting for bucket in self.sealer._held)
 
         wait_until(sealed, "live envelopes")
 

@@ -23,7 +23,7 @@ from protocol.directory import (
     Principal,
 )
 from protocol.epoch import Announcement, announce
-from protocol.keytree import LABELS, ModalityKey, PuncturableTree, modality_key
+from protocol.keytree import FACE, LABELS, ModalityKey, PuncturableTree, modality_key
 from protocol.names import SLOT_MS, CameraAddress, slot_start_ms
 from protocol.policy import Policy, parse_policy
 from protocol.query import Approval, Query, Subject, TemplateReference
@@ -141,7 +141,7 @@ def announcement() -> Announcement:
         threshold=2,
         custodians=CUSTODIANS,
         day_keys={name: day_key(name).public for name in CUSTODIANS},
-        models={"face": MODEL},
+        models={FACE: MODEL},
         announced_at_ms=NOW_MS,
     )
 
@@ -167,7 +167,6 @@ def unit_vector(name: str) -> np.ndarray:
 
 
 def sighting(name: str) -> Sighting:
-    row, scale = quantise_template(unit_vector(name))
     return Sighting(
         sighting_id=fixed(f"id {name}", 8),
         first_seen_ms=NOW_MS - 4000,
@@ -175,8 +174,7 @@ def sighting(name: str) -> Sighting:
         mask=MaskStatus.MASKED,
         mask_confidence=0.9,
         quality=0.8,
-        face=row,
-        face_scale=scale,
+        templates={FACE: quantise_template(unit_vector(name))},
         encounters=(Encounter(fixed("id other", 8), 1.25, 3.5, MaskStatus.UNMASKED, 0.7),),
     )
 
@@ -191,12 +189,12 @@ def envelope(
 ) -> Envelope:
     seen = seen or [sighting(f"person {number}") for number in range(count)]
     header = Header(
-        kind, ADDRESS, EPOCH, GENERATION, SLOT, sequence, len(seen), {"face": MODEL}, NOW_MS,
+        kind, ADDRESS, EPOCH, GENERATION, SLOT, sequence, len(seen), {FACE: MODEL}, NOW_MS,
         fixed("salt", 8),
     )  # fmt: skip
     return seal_envelope(
         header,
-        face=encode_template_block(seen, DIMENSION),
+        templates={FACE: encode_template_block(seen, FACE, DIMENSION)},
         meta=encode_meta(seen),
         keys=keys or slot_keys(),
         board=signing_key("box-1"),

@@ -69,8 +69,8 @@ def seen(
     encounters: Sequence[Encounter] = (),
 ) -> Sighting:
     """A sighting of four seconds that ended at ``at_ms``."""
-    row, scale = quantise_template(who)
-    return Sighting(os.urandom(8), at_ms - 4000, at_ms, mask, 0.9, 0.8, row, scale, (*encounters,))
+    templates = {FACE: quantise_template(who)}
+    return Sighting(os.urandom(8), at_ms - 4000, at_ms, mask, 0.9, 0.8, templates, (*encounters,))
 
 
 class PuppetBox:
@@ -176,7 +176,7 @@ class PuppetBox:
         }
         return seal_envelope(
             Header(**(fields | header)),
-            face=encode_template_block(sightings, DIMENSION),
+            templates={FACE: encode_template_block(sightings, FACE, DIMENSION)},
             meta=encode_meta(sightings),
             keys={label: self.key_of(epoch, slot, label) for label in LABELS},
             board=signer or self.key,

@@ -72,9 +72,9 @@ def sighting(
     encounters: Sequence[Encounter] = (),
 ) -> Sighting:
     """Return a sighting of four seconds with this template."""
-    face, scale = (None, 0.0) if vector is None else quantise_template(vector)
+    templates = {} if vector is None else {FACE: quantise_template(vector)}
     return Sighting(
-        os.urandom(8), at_ms, at_ms + 4000, mask, 0.9, 0.8, face, scale, tuple(encounters)
+        os.urandom(8), at_ms, at_ms + 4000, mask, 0.9, 0.8, templates, tuple(encounters)
     )
 
 
@@ -196,7 +196,7 @@ class TestBox:
         )
         return seal_envelope(
             header,
-            face=encode_template_block(sightings, DIMENSION),
+            templates={FACE: encode_template_block(sightings, FACE, DIMENSION)},
             meta=encode_meta(sightings),
             keys={label: keys.key(slot, label) for label in ALL_LABELS},
             board=self.key,

@@ -183,7 +183,7 @@ def test_its_keys_for_one_slot_open_nothing_outside_it(heist: Heist) -> None:
     keys = heist.intruder.keys(answers, heist.announcement_of(inside))
     assert list(keys.slots()) == [slot_of(inside)]
     opened = heist.envelopes[inside]
-    for label, block in ((FACE, opened.blocks().face), (META, opened.blocks().meta)):
+    for label, block in ((FACE, opened.blocks().templates[FACE]), (META, opened.blocks().meta)):
         key = keys.key(slot_of(inside), label)
         assert open_block(key, block, header=opened.header_bytes, label=label, nonce=opened.nonce)
     for slot_ms, envelope in heist.envelopes.items():
@@ -192,7 +192,10 @@ def test_its_keys_for_one_slot_open_nothing_outside_it(heist: Heist) -> None:
         for label in LABELS:
             with pytest.raises(ScopeExceeded):
                 keys.key(slot_of(slot_ms), label)
-        for label, block in ((FACE, envelope.blocks().face), (META, envelope.blocks().meta)):
+        for label, block in (
+            (FACE, envelope.blocks().templates[FACE]),
+            (META, envelope.blocks().meta),
+        ):
             with pytest.raises(KeyCommitmentMismatch):
                 open_block(
                     keys.key(slot_of(inside), label),

@@ -21,7 +21,7 @@ from protocol.auditlog import Checkpoint, cosign, origin_of, root_of, sign_check
 from protocol.epoch import excluded_subsets, roots_of
 from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.joining import BoxConfiguration, BoxIdentity, OfflineAdmission, OfflineRequest
-from protocol.keytree import LABELS, cover, expand, tree_top, window_nodes
+from protocol.keytree import FACE, LABELS, LIVE, META, cover, expand, tree_top, window_nodes
 from protocol.names import SightingName
 from protocol.policy import sign_policy
 from protocol.releases import KINDS, Rollout
@@ -53,7 +53,7 @@ def key_tree() -> dict[str, object]:
                 "first": first,
                 "last": last,
                 "cover": cover(first, last),
-                "face_nodes": [n.key.hex() for n in window_nodes(root, "face", first, last)],
+                "face_nodes": [n.key.hex() for n in window_nodes(root, FACE, first, last)],
             }
             for first, last in WINDOWS
         ],
@@ -83,7 +83,7 @@ def envelope() -> dict[str, object]:
         "box_seed": s.signing_key("box-1").seed.hex(),
         "box_public": s.signing_key("box-1").verify_key.raw.hex(),
         "slot_keys": "see slot-keys.json",
-        "face_block": bytes(encode_template_block(seen, s.DIMENSION)).hex(),
+        "face_block": bytes(encode_template_block(seen, FACE, s.DIMENSION)).hex(),
         "meta_block": encode_meta(seen).hex(),
         "segment": s.envelope(SEGMENT).to_bytes().hex(),
         "live": s.envelope(LIVE_ENVELOPE).to_bytes().hex(),
@@ -146,7 +146,7 @@ def grant() -> dict[str, object]:
     """Two custodians' grants, and what they combine to."""
     announced = s.announcement()
     scope = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 38, 41)
-    matcher, labels = s.sealing_key("matcher"), ("face", "meta", "live")
+    matcher, labels = s.sealing_key("matcher"), (FACE, META, LIVE)
     grants = []
     for name in ("c1", "c3"):
         keys = [release(announced.open_share(name, s.day_key(name)), scope, labels)]

@@ -14,6 +14,7 @@ import pytest
 from edge_site import DIMENSION, Box, Site, make_sighting
 
 from edge_agent.outbox import Outbox, SlotName, mark_damaged, open_outbox
+from protocol.keytree import FACE
 
 _WRITER = """
 import sys
@@ -249,7 +250,7 @@ def test_the_files_hold_no_plain_template(
     assert site.board.signer.encode() in data or suffix == "", "the file has our messages at all"
     for seed in range(100):
         sighting = make_sighting(0, seed=seed)
-        assert sighting.face is not None
-        assert sighting.face.size == DIMENSION
-        assert sighting.face.tobytes()[:8] not in data
+        row = sighting.templates[FACE].row
+        assert row.size == DIMENSION
+        assert row.tobytes()[:8] not in data
         assert sighting.sighting_id not in data

@@ -22,6 +22,7 @@ from edge_agent.seal import CameraSealer
 from protocol import names
 from protocol.admissions import Admissions
 from protocol.directory import REGISTRAR, Principal
+from protocol.keytree import FACE
 from protocol.names import CameraAddress
 from protocol.signing import SigningKey
 
@@ -59,13 +60,12 @@ class Runner:
                     trust=self.box.trust,
                     keyring=self.box.keyring,
                     board=self.box.site.board,
-                    models={"face": "test-32@00000000"},
+                    models={FACE: "test-32@00000000"},
                     outbox=self.box.outbox,
                     may_begin=lambda: self.publisher.heard,
                 ),
                 outbox=self.box.outbox,
                 board=self.box.site.board,
-                model_id="test-32@00000000",
                 config=SealingConfig(batch=1, day_keys_wait_s=0),
             )
         return self._sealers[camera]
@@ -352,8 +352,7 @@ def test_the_network_carries_no_plain_template(
     assert {seed for one in opened for seed in one.ids} == set(range(30))
     for seed in range(30):
         sighting = make_sighting(0, seed=seed)
-        assert sighting.face is not None
-        assert sighting.face.tobytes()[:8] not in traffic
+        assert sighting.templates[FACE].row.tobytes()[:8] not in traffic
         assert sighting.sighting_id not in traffic
 
 

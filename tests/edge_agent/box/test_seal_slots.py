@@ -16,17 +16,17 @@ from edge_agent.config import SealingConfig
 from edge_agent.epochs import BoardEpochs, CannotAnnounce, EpochKeys
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
-from protocol.keytree import SLOTS_PER_EPOCH, expand
+from protocol.keytree import FACE, SLOTS_PER_EPOCH, expand
 from protocol.names import EPOCH_MS, SLOT_MS, CameraAddress
 from protocol.sealing import Envelope, open_block
-from protocol.sightings import MaskStatus
+from protocol.sightings import MaskStatus, Quantised
 from protocol.signing import Signed
 
 NewBox = Callable[..., Box]
 
 
 def keys_of(box: Box) -> EpochKeys:
-    keys = box.sealer._keys
+    keys = box.sealer._keys.epoch_keys
     assert keys is not None
     return keys
 
@@ -129,7 +129,7 @@ def test_keys_of_ended_slots_cannot_be_derived_from_what_is_held(box: Box) -> No
             with pytest.raises(SealError):
                 open_block(
                     key,
-                    envelope.blocks().face,
+                    envelope.blocks().templates[FACE],
                     header=envelope.header_bytes,
                     label=label,
                     nonce=envelope.nonce,
@@ -156,12 +156,12 @@ def test_the_roots_are_nowhere_on_the_box_after_the_announcement(box: Box, site:
 
 def test_templates_are_wiped_once_the_segment_is_sealed(box: Box) -> None:
     sighting = make_sighting(NOON_MS - 1000, seed=5)
-    assert sighting.face is not None
+    template = sighting.templates[FACE].row
     box.sealer.add([sighting], box.clock.now_ms)
     box.live_now()
-    assert sighting.face.any(), "the segment still needs it"
+    assert template.any(), "the segment still needs it"
     box.to_next_slot()
-    assert not sighting.face.any()
+    assert not template.any()
     assert box.sealer.stats().held == 0
 
 
@@ -368,7 +368,7 @@ def test_a_sighting_that_cannot_be_sealed_does_not_hold_up_the_others(box: Box) 
     good = make_sighting(NOON_MS - 1000, seed=1)
     bad = [
         replace(good, sighting_id=b"short"),
-        replace(good, face=np.zeros(7, np.int8)),
+        replace(good, templates={FACE: Quantised(np.zeros(7, np.int8), 0.1)}),
         replace(good, first_seen_ms=good.last_seen_ms + 1),
     ]
     box.sealer.add([*bad, good], box.clock.now_ms)
