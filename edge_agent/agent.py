@@ -26,7 +26,7 @@ from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.health import figures
 from edge_agent.identity import load_installed
 from edge_agent.opencv import quiet_opencv
-from edge_agent.outbox import mark_damaged, open_outbox
+from edge_agent.outbox_recovery import mark_damaged, open_outbox
 from edge_agent.publisher import Publisher
 from edge_agent.seal import MAX_SEGMENT_BYTES, CameraSealer
 from edge_agent.vision.models import VisionModels, load_models

@@ -6,10 +6,8 @@ import dataclasses
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import typer
 
@@ -18,7 +16,17 @@ from edge_agent.camera_setup import calibrate as fitting
 from edge_agent.camera_setup import still as stills
 from edge_agent.camera_setup.advice import advise
 from edge_agent.camera_setup.calibrate import GroundPoint
-from edge_agent.camera_setup.faces import FaceFinder, load_finder
+from edge_agent.camera_setup.choosing import (
+    DEFAULT_CONFIG,
+    camera_of,
+    choose,
+    finder_for,
+    look_at,
+    password_of,
+    refuse_still,
+    vision_of,
+    with_login,
+)
 from edge_agent.camera_setup.onvif import OnvifCamera
 from edge_agent.camera_setup.printing import (
     ground_in_words,
@@ -26,13 +34,8 @@ from edge_agent.camera_setup.printing import (
     show_found,
     show_result,
 )
-from edge_agent.camera_setup.probe import Probe
-from edge_agent.camera_setup.probe import probe as look
 from edge_agent.config import BoxConfig, CameraConfig, load_box
 from edge_agent.sources import SourceError, parse_source_url
-from edge_agent.vision.config import VisionConfig
-from runtime.errors import OperationError
-from runtime.redaction import redact
 from runtime.terminal import err, note, out, plain_table, reported, say, show_table, warn
 
 app = typer.Typer(
@@ -41,11 +44,9 @@ app = typer.Typer(
     help="Find cameras, judge their picture, and measure the ground in front of them.",
 )
 
-_DEFAULT = Path("box.toml")
 _COLOURS = {"good": "green", "note": "yellow", "poor": "red"}
 _GRID_S = 4.0
 """How long to watch for a picture of the ground: who walks through is taken out of it."""
-_NO_BUNDLE = "no model bundle here: faces are not looked for"
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The box's configuration.", show_default=True)
@@ -110,16 +111,16 @@ def probe(
     Nothing is kept, unless --still names a file on this machine; faces in it are hidden.
     """
     with reported("stopped; nothing was kept"):
-        settings, chosen = _chosen(url, config, camera)
+        settings, chosen = choose(url, config, camera)
         source = chosen.source if chosen is not None else str(url)
-        vision = _vision(settings, chosen)
-        finder = _finder(settings, bundle, trusted or [], vision)
+        vision = vision_of(settings, chosen)
+        finder = finder_for(settings, bundle, trusted or [], vision)
         if still is not None:
             stills.check_target(still, force=force)
             if finder is None and not show_faces:
-                _refuse_still()
-        source = _with_login(source, user)
-        seen = _look(source, seconds, finder)
+                refuse_still()
+        source = with_login(source, user)
+        seen = look_at(source, seconds, finder)
         try:
             if still is not None:
                 drawn = stills.with_detections(seen.picture, finder, show_faces=show_faces)
@@ -153,7 +154,7 @@ def probe(
 )
 def calibrate(
     *,
-    config: ConfigOption = _DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     camera: CameraOption = None,
     point: Annotated[
         list[str] | None,
@@ -193,7 +194,7 @@ def calibrate(
                 "picture with a grid to read pixels from"
             )
         settings = load_box(config)
-        chosen = _camera(settings, camera, config)
+        chosen = camera_of(settings, camera, config)
         frame_size = _size(size) if size is not None else None
         if still is not None:
             frame_size = _grid(
@@ -223,7 +224,7 @@ def calibrate(
     "sealtrace camera show --config box.toml --camera door --json"
 )
 def show(
-    config: ConfigOption = _DEFAULT,
+    config: ConfigOption = DEFAULT_CONFIG,
     camera: CameraOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -231,7 +232,7 @@ def show(
     with reported():
         settings = load_box(config)
         chosen = (
-            settings.cameras if camera is None else (_camera(settings, camera, config),)
+            settings.cameras if camera is None else (camera_of(settings, camera, config),)
         )  # fmt: skip
         rows = []
         for each in chosen:
@@ -309,7 +310,7 @@ def streams(
     A digest of the password goes to the machine you name, and to no other; name only a camera.
     """
     with reported():
-        password = _password(user)
+        password = password_of(user)
         with OnvifCamera(address, user, password) as camera, err.status("asking the camera"):
             found = camera.streams()
         if as_json:
@@ -324,100 +325,7 @@ def streams(
         note(f"next: sealtrace camera probe {shlex.quote(found[0].url)}{login}")
 
 
-# -- what the commands share ----------------------------------------------------------------------
-
-
-def _chosen(
-    url: str | None, config: Path | None, camera: str | None
-) -> tuple[BoxConfig | None, CameraConfig | None]:
-    if url is not None:
-        if camera is not None:
-            raise typer.BadParameter("give an address, or --camera, not both")
-        return (load_box(config) if config is not None else None), None
-    if config is None and not _DEFAULT.exists():
-        raise typer.BadParameter("give a camera's address, or --config FILE and --camera NAME")
-    settings = load_box(config or _DEFAULT)
-    return settings, _camera(settings, camera, config or _DEFAULT)
-
-
-def _camera(settings: BoxConfig, name: str | None, config: Path) -> CameraConfig:
-    names = [each.name for each in settings.cameras]
-    if name is None and len(names) == 1:
-        return settings.cameras[0]
-    if name not in names:
-        asked = "give --camera" if name is None else f"{config} has no camera '{name}'"
-        raise OperationError(f"{asked}; there are: {', '.join(names)}")
-    return settings.cameras[names.index(name)]
-
-
-def _vision(settings: BoxConfig | None, chosen: CameraConfig | None) -> VisionConfig:
-    common = settings.vision if settings is not None else VisionConfig()
-    return chosen.vision(common) if chosen is not None else common
-
-
-def _finder(
-    settings: BoxConfig | None, bundle: Path | None, trusted: list[str], vision: VisionConfig
-) -> FaceFinder | None:
-
-    folder = bundle or (settings.bundle if settings is not None else None)
-    try:
-        keys = [bytes.fromhex(key) for key in trusted]
-    except ValueError as error:
-        raise OperationError("--trusted takes a public key of 64 hexadecimal digits") from error
-    if settings is not None:
-        keys += settings.trusted_bundle_keys
-    if folder is not None and not keys:
-        raise OperationError(
-            "whose bundle is to be believed? Give --trusted KEY, or --config with the box's "
-            "configuration"
-        )
-    finder = None if folder is None else load_finder(folder, keys, vision)
-    if finder is None and bundle is not None:
-        raise OperationError(f"{bundle} is not a model bundle; `sealtrace models build` makes one")
-    if finder is None:
-        note(_NO_BUNDLE)
-    return finder
-
-
-def _refuse_still() -> None:
-    raise OperationError(
-        "without a model bundle faces cannot be found and hidden; give --bundle and --trusted, or "
-        "--show-faces if nobody is in view"
-    )
-
-
-def _password(user: str | None) -> str:
-    if user is None:
-        return ""
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
-    answer: str = typer.prompt(f"Password of {user}", hide_input=True, err=True)
-    return answer
-
-
-def _with_login(source: str, user: str | None) -> str:
-    """The source with a user and the password asked for; it is never printed."""
-    if user is None:
-        return source
-    if not source.lower().startswith(("rtsp://", "rtsps://")):
-        raise typer.BadParameter("--user is for rtsp:// cameras")
-    parse_source_url(source)
-    parts = urlsplit(source)
-    login = f"{quote(user, safe='')}:{quote(_password(user), safe='')}"
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, f"{login}@{host}", parts.path, parts.query, ""))
-
-
-def _look(source: str, seconds: float, finder: FaceFinder | None) -> Probe:
-
-    shown = redact(source)
-    with err.status(f"opening {shown}") as status:
-        return look(
-            source,
-            seconds=seconds,
-            finder=finder,
-            on_progress=lambda s: status.update(f"looking at {shown}: {s:.0f} of {seconds:g} s"),
-        )
+# -- parts of the commands ------------------------------------------------------------------------
 
 
 def _grid(
@@ -433,10 +341,10 @@ def _grid(
 ) -> tuple[int, int]:
     """Keep a picture with a grid, and the points so far, in it; the picture's (height, width)."""
     stills.check_target(still, force=force)
-    finder = _finder(settings, bundle, trusted, _vision(settings, camera))
+    finder = finder_for(settings, bundle, trusted, vision_of(settings, camera))
     if finder is None and not show_faces:
-        _refuse_still()
-    seen = _look(camera.source, _GRID_S, None)
+        refuse_still()
+    seen = look_at(camera.source, _GRID_S, None)
     view = stills.without_passers_by(seen.pictures)
     seen.wipe()
     try:
@@ -460,7 +368,7 @@ def _grid(
 
 def _ask_size(camera: CameraConfig) -> tuple[int, int] | None:
     try:
-        seen = _look(camera.source, 0.5, None)
+        seen = look_at(camera.source, 0.5, None)
     except SourceError as error:
         warn(f"the picture's size is not known: {error}")
         return None

@@ -12,21 +12,17 @@ so that a crash cannot give a sequence number two meanings.
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from edge_agent.outbox_queue import CameraQueue
-from edge_agent.outbox_salvage import salvage
+from edge_agent.outbox_memory import WaitingRows
+from edge_agent.outbox_queue import CameraQueue, Message, OutboxStats
 from edge_agent.outbox_store import EPOCH, LIVE, SEGMENT, OutboxFull, Row, SlotName, Store
-from runtime.database import StorageDamaged, StorageFull, forget_damage
+from runtime.database import StorageFull
 
 __all__ = [
     "EPOCH",
@@ -37,35 +33,11 @@ __all__ = [
     "OutboxFull",
     "OutboxStats",
     "SlotName",
-    "open_outbox",
 ]
 
 _log = structlog.get_logger()
 
 _MISSING_PAUSE_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message on its way to the broker."""
-
-    camera: str
-    sequence: int
-    kind: str
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxStats:
-    """How many messages are kept, by state, and what has been counted since the box was set up."""
-
-    queued: int
-    sent: int
-    acknowledged: int
-    in_memory: int
-    bytes_kept: int
-    disk_full: bool
-    counters: dict[str, int]
 
 
 class Outbox:
@@ -85,10 +57,9 @@ class Outbox:
         self, path: Path, *, max_bytes: int, memory_bytes: int, max_pages: int | None = None
     ) -> None:
         self._store = Store(path, max_bytes=max_bytes, max_pages=max_pages)
-        self._memory_bytes = memory_bytes
         self._lock = threading.RLock()
         self._arrived = threading.Event()
-        self._waiting: deque[Row] = deque()
+        self._waiting = WaitingRows(memory_bytes)
         self._disk_full = False
         self._closed = False
         self._turn = 0
@@ -217,29 +188,20 @@ class Outbox:
         state = self._cameras[row.camera]
         for sequence in replaced:  # on disk they stay until the segment is: a crash may need them
             state.forget(sequence)
-        kept = [w for w in self._waiting if w.camera != row.camera or w.sequence not in replaced]
-        self._waiting = deque([*kept, row])
-        used = sum(waiting.size for waiting in self._waiting)
-        for kind in (LIVE, SEGMENT):
-            for victim in [waiting for waiting in self._waiting if waiting.kind == kind]:
-                if used <= self._memory_bytes:
-                    return
-                self._waiting.remove(victim)
-                used -= victim.size
-                self._cameras[victim.camera].forget(victim.sequence)
-                self._count_drop(victim)
+        for victim in self._waiting.add(row, replaced=replaced):
+            self._cameras[victim.camera].forget(victim.sequence)
+            self._count_drop(victim)
 
     def _store_waiting(self) -> None:
         waited = bool(self._waiting)
-        while self._waiting:
-            row = self._waiting[0]
+        while (row := self._waiting.first) is not None:
             try:
                 self._insert(row)
             except StorageFull:
                 return
             except OutboxFull:
                 self._count_drop(row)
-            self._waiting.popleft()
+            self._waiting.drop_first()
         if waited:
             self._note_room()
 
@@ -423,44 +385,3 @@ class Outbox:
                 self._closed = True
                 self.upkeep()
                 self._store.close()
-
-
-def open_outbox(path: Path, *, max_bytes: int, memory_bytes: int) -> Outbox:
-    """Open the outbox; a damaged file is put aside and a new one begun, so that the box goes on.
-
-    What can be read of the damaged one is in the new one, under the same numbers; beyond it, the
-    new one begins where the aggregator's receipts say that the old one was.
-
-    Raises:
-        StorageError: it cannot be opened for another reason (permissions, a newer version).
-    """
-    mark = _mark_of(path)
-    try:
-        if mark.exists():
-            raise StorageDamaged.of(path, "this was found when it was last read through")
-        return Outbox(path, max_bytes=max_bytes, memory_bytes=memory_bytes)
-    except StorageDamaged as error:
-        aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
-        _log.critical("outbox_damaged", reason=str(error), put_aside=str(aside))
-        for suffix in ("-wal", "-shm", ""):  # what the log holds belongs to the file
-            with contextlib.suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        forget_damage(path)
-        mark.unlink(missing_ok=True)
-    with contextlib.closing(Store(path, max_bytes=sys.maxsize)) as store:
-        saved = salvage(aside, store)
-    _log.critical("outbox_salvaged", messages=saved, kept=str(aside))
-    outbox = Outbox(path, max_bytes=max_bytes, memory_bytes=memory_bytes)
-    outbox.count("outboxes_damaged")
-    outbox.count("salvaged_messages", saved)
-    return outbox
-
-
-def mark_damaged(path: Path) -> None:
-    """Have the next `open_outbox` put the file aside; it goes on being used until then."""
-    with contextlib.suppress(OSError):
-        _mark_of(path).touch(mode=0o600)
-
-
-def _mark_of(path: Path) -> Path:
-    return path.with_name(f"{path.name}.spoilt")

@@ -12,6 +12,29 @@ from edge_agent.outbox_store import SlotName
 _MAX_DOUBLINGS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message on its way to the broker."""
+
+    camera: str
+    sequence: int
+    kind: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxStats:
+    """How many messages are kept, by state, and what has been counted since the box was set up."""
+
+    queued: int
+    sent: int
+    acknowledged: int
+    in_memory: int
+    bytes_kept: int
+    disk_full: bool
+    counters: dict[str, int]
+
+
 @dataclass(slots=True)
 class CameraQueue:
     """Where each message of one camera stands; the outbox holds a lock around every call."""

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from edge_site import DIMENSION, Box, Site, make_sighting
 
-from edge_agent.outbox import Outbox, SlotName, mark_damaged, open_outbox
+from edge_agent.outbox import Outbox, SlotName
+from edge_agent.outbox_recovery import mark_damaged, open_outbox
 from protocol.keytree import FACE
 
 _WRITER = """
