@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -272,13 +272,15 @@ class Box:
         )
         self.sealer = self.new_sealer("cam-1")
 
-    def new_sealer(self, camera: str, *, own_time: bool = False) -> CameraSealer:
+    def new_sealer(
+        self, camera: str, *, own_time: bool = False, models: Mapping[str, str] | None = None
+    ) -> CameraSealer:
         epochs = BoardEpochs(
             CameraAddress("demo", "box-1", camera),
             trust=self.trust,
             keyring=self.keyring,
             board=self.site.board,
-            models={FACE: MODEL},
+            models=models or {FACE: MODEL},
             outbox=self.outbox,
             day_keys_wait_s=self.sealing.day_keys_wait_s,
         )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 
+import protocol_samples as s
 import pytest
+from edge_site import MODEL, NOON_MS, make_sighting
 
 from edge_agent.batch import sealed
 from protocol.keytree import FACE, META
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, Envelope, Header, open_block
 from protocol.sightings import META_PADDING
-from tests.support import protocol_samples as s
-from tests.support.edge_site import MODEL, NOON_MS, make_sighting
 
 SEEN = [
     make_sighting(NOON_MS + 1000 * seed, seed=seed, encounters=seed % 3, face=seed % 4 != 3)
