@@ -1,7 +1,7 @@
 """Who was near whom on one camera: shortest ground distance and time within reach, by pair.
 
 Distances are measured on the ground: through the camera's homography at each person's feet (judged
-from the face, 7.5 face heights below its top), or, without one, from the size of the faces, each
+from the head, 7.5 face heights below its top), or, without one, from the size of the heads, each
 about 0.23 m high, with a pinhole camera's depth. The second is coarser: 10% of error in a face's
 height is 10% in its depth.
 """
@@ -21,7 +21,7 @@ Matrix = NDArray[np.float64]
 
 
 class DistanceModel:
-    """Ground distances between the faces seen in one frame of one camera."""
+    """Ground distances between the people seen in one frame of one camera."""
 
     def __init__(self, config: EncounterConfig, frame_size: tuple[int, int]) -> None:
         """Prepare for frames of `frame_size` = (height, width) pixels.
@@ -40,9 +40,9 @@ class DistanceModel:
             self._plane = fit_ground_plane(ground.image_points_px, ground.ground_points_m)
 
     def distances(self, boxes: Matrix) -> Matrix:
-        """Distances (n, n) in metres between people with face boxes (n, 4) left, top, w, h px.
+        """Distances (n, n) in metres between people with heads in boxes (n, 4) left, top, w, h px.
 
-        Where a person's feet would be above the horizon, the size of the faces decides.
+        Where a person's feet would be above the horizon, the size of the heads decides.
         """
         by_size = self._by_size(boxes)
         if self._plane is None:

@@ -50,7 +50,7 @@ class EncounterConfig(Section):
 
 
 class VisionConfig(Section):
-    """How faces are found, followed and chosen."""
+    """How people are found and followed, and which pictures of a face are chosen."""
 
     detect_width: Annotated[int, Field(ge=64, le=4096)] = 960
     """Frames are shrunk to fit this width for detection; larger sees further and costs more.
@@ -61,11 +61,11 @@ class VisionConfig(Section):
     detect_fps: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Detections a second; frames in between are not looked at."""
     begin_score: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Detector score from which a face may begin a track."""
+    """Detector score from which a face, or a person, may begin a track."""
     confirm_score: Annotated[float, Field(gt=0, lt=1)] = 0.65
     """Detector score that a track must reach once, or it is discarded as a false alarm."""
     continue_score: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """Detector score from which a face may go on with a track."""
+    """Detector score from which a face, or a person, may go on with a track."""
     max_lost_s: Annotated[float, Field(gt=0, le=10)] = 1.0
     """A track not seen for longer has ended."""
     max_length_s: Annotated[float, Field(ge=1, le=60)] = 60.0

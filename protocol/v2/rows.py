@@ -108,7 +108,7 @@ class Rows:
         Raises:
             MalformedMessage: an id is there twice, or there are too many.
         """
-        places = {}
+        places: dict[str, npt.NDArray[np.uint32]] = {}
         for modality in modalities:
             has = np.fromiter((modality in s.templates for s in sightings), bool, len(sightings))
             place = np.full(len(sightings), ABSENT, np.uint32)
@@ -161,7 +161,7 @@ class Rows:
         if len(ids) % SIGHTING_ID_BYTES:
             raise MalformedMessage("rows: the ids are cut short")
         episodes = read.raw("episodes", size=count * EPISODE_BYTES)
-        places = {}
+        places: dict[str, npt.NDArray[np.uint32]] = {}
         for modality, raw in read.mapping("places", max_items=len(MODALITIES)).items():
             if modality not in MODALITIES or not isinstance(raw, bytes) or len(raw) != 4 * count:
                 raise MalformedMessage("rows: the places of a modality are not one a sighting")

@@ -16,6 +16,7 @@ from pydantic import (
 
 from protocol.directory import APPROVER, AUDITOR, AUTHORITY, INVESTIGATOR
 from protocol.epoch import MAX_CUSTODIANS
+from protocol.keytree import MODALITIES, NEEDS_CONSENT, Modality
 from provisioning.formats.plan_boxes import BoxPlan, anchored_camera
 from provisioning.formats.plan_services import (
     AggregatorPlan,
@@ -53,7 +54,7 @@ class OfficerPlan(Section):
 class BasisPlan(Section):
     """What a legal basis permits."""
 
-    modalities: tuple[Literal["face", "appearance"], ...]
+    modalities: tuple[Modality, ...]
     """Templates that a query on this basis may compare."""
     extra_approvals: Annotated[int, Field(ge=0, le=8)] = 0
     """Approvals on top of the policy's."""
@@ -61,8 +62,11 @@ class BasisPlan(Section):
 
 def _default_bases() -> dict[Basis, BasisPlan]:
     return {
-        "consent": BasisPlan(modalities=("face", "appearance")),
-        "statutory-order": BasisPlan(modalities=("appearance",), extra_approvals=1),
+        "consent": BasisPlan(modalities=MODALITIES),
+        "statutory-order": BasisPlan(
+            modalities=tuple(one for one in MODALITIES if one not in NEEDS_CONSENT),
+            extra_approvals=1,
+        ),
     }
 
 
@@ -114,8 +118,11 @@ class PolicyPlan(Section):
     @model_validator(mode="after")
     def _faces_need_consent(self) -> PolicyPlan:
         order = self.legal_basis.get("statutory-order")
-        if order is not None and "face" in order.modalities:
-            raise ValueError("a face template needs recorded consent: take face out of the order")
+        for one in () if order is None else order.modalities:
+            if one in NEEDS_CONSENT:
+                raise ValueError(
+                    f"a {one} template needs recorded consent: take {one} out of the order"
+                )
         return self
 
 

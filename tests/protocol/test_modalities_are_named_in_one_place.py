@@ -1,0 +1,52 @@
+"""A new modality is a line in protocol/keytree.py, not a search through the house."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from protocol.keytree import MODALITIES
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = (
+    "protocol", "runtime", "edge_agent", "custodian", "aggregator", "officers", "provisioning",
+    "models", "demo", "sealtrace",
+)  # fmt: skip
+MAY_NAME_THEM = {
+    "protocol/keytree.py",  # where they are defined
+    "runtime/bundle.py",  # which network makes which
+    "officers/query_text.py",  # what an approver reads of each
+    "officers/query_cli.py",  # the help of --modality
+}
+CONSTANTS = {modality.upper() for modality in MODALITIES}
+
+
+def names_a_modality(node: ast.AST) -> bool:
+    match node:
+        case ast.Constant(value=value):
+            return value in MODALITIES
+        case ast.Name(id=name):
+            return name in CONSTANTS
+        case ast.Attribute(attr=name) | ast.keyword(arg=name) | ast.arg(arg=name):
+            return name in MODALITIES
+    return False
+
+
+def naming(source: str) -> bool:
+    return any(names_a_modality(node) for node in ast.walk(ast.parse(source)))
+
+
+def test_no_other_code_names_a_modality() -> None:
+    found = {
+        str(path.relative_to(ROOT))
+        for role in ROLES
+        for path in (ROOT / role).rglob("*.py")
+        if naming(path.read_text("utf-8"))
+    }
+    assert found == MAY_NAME_THEM
+
+
+def test_the_search_finds_every_way_to_name_one() -> None:
+    for source in ("x = 'face'", "sighting.face", "seal(face=1)", "def f(face): ...", "use(FACE)"):
+        assert naming(source), source
+    assert not naming("face_detector = surface(faces)")
