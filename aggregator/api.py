@@ -20,7 +20,7 @@ from aggregator.ingest.checks import Rejected
 from aggregator.ingest.intake import Intake
 from aggregator.queries import QueryConflict, QueryDesk, QueryUnknown
 from aggregator.store import Store
-from aggregator.store.queries import QueryRecord
+from aggregator.store.rows import QueryRecord
 from aggregator.views import box_view, false_grants_view, query_view
 from protocol.directory import AGGREGATOR, BOX
 from protocol.encoding import encode
@@ -118,7 +118,7 @@ def make_app(parts: Parts) -> FastAPI:
             "directory_version": parts.trust.directory.version,
             "policy_version": parts.policy.version,
             "policy_digest": parts.policy.digest.hex(),
-            "newest_envelope": parts.store.newest_envelope(),
+            "newest_envelope": parts.store.ledger.newest_envelope(),
             "false_grants": false_grants_view(parts.desk),
         }
 
@@ -174,7 +174,7 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
             raise Problem(422, "window-empty", "The window is empty", "to_ms must be after from_ms")
         if request.to_ms - request.from_ms > _MAX_ESTIMATE_MS:
             raise Problem(422, "window-long", "The window is too long", "At most 366 days.")
-        held = parts.store.count_scope(
+        held = parts.store.ledger.count_scope(
             request.cameras, from_ms=request.from_ms, to_ms=request.to_ms
         )
         thresholds = request.thresholds or parts.default_thresholds
@@ -313,7 +313,7 @@ def _add_quarantine(app: FastAPI, parts: Parts, callers: Callers, known_caller: 
                 "received_ms": item.received_ms,
                 "bytes": item.size_bytes,
             }
-            for item in quarantine.listed(parts.store)
+            for item in parts.store.ledger.quarantined()
         ]
 
     @app.post("/v1/quarantine/{number}/admit", status_code=204, dependencies=[the_operator])

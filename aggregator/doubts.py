@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aggregator.grants import EpochName, name_in
+from aggregator.grants import name_in
 from aggregator.matching.scopes import Altered, MatchReport
 from aggregator.store import Store
+from aggregator.store.rows import EpochName
 from protocol.directory import BOX, Directory
 from protocol.errors import ProtocolError
 
@@ -110,7 +111,7 @@ def judge(
 def is_genuine(store: Store, directory: Directory, number: int) -> bool:
     """Tell whether an envelope in store is as its box signed it."""
     try:
-        store.envelope(number).verify(directory.historic_resolver(BOX))
+        store.segments.envelope(number).verify(directory.historic_resolver(BOX))
     except (KeyError, ProtocolError):
         return False
     return True

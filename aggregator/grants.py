@@ -9,7 +9,6 @@ is opened with it (`protocol.reconcile`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +17,8 @@ import structlog
 
 from aggregator.asking import Panel, Patience
 from aggregator.records import Records
-from aggregator.store import Store, StoredAnnouncement
-from aggregator.store.queries import QueryRecord
+from aggregator.store import Store
+from aggregator.store.rows import EpochName, GrantRow, QueryRecord, StoredAnnouncement
 from protocol import hpke
 from protocol.authorization import AuthorizedQuery
 from protocol.directory import CUSTODIAN, Principal
@@ -41,8 +40,6 @@ _log = structlog.get_logger()
 ANNOUNCEMENTS_A_REQUEST = 256
 _TIMEOUT_S = 60.0
 _FINAL = frozenset({400, 401, 403, 409, 410})
-EpochName = tuple[str, str, int, int]
-"""Box, camera, epoch, generation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +161,7 @@ class Custodians:
                 requested_at_ms=system_ms(),
             )
             signed = request.sign(self._key).to_bytes()
-            asked = _Asked(authorized, {name_of(stored): stated for stored, stated in part})
+            asked = _Asked(authorized, {stored.name: stated for stored, stated in part})
             answers = self._ask_all(record, signed, wait_for_all)
             collected.append(self._take_in(record, asked, answers, matcher))
         return Granted(
@@ -280,10 +277,7 @@ class Custodians:
         Raises:
             GrantRejected: it came before, so this is an old one.
         """
-        known = self._store.reading().conn.execute(
-            "SELECT custodian FROM grants WHERE grant_id = ?", [grant.grant_id]
-        )
-        if known.fetchone() is not None:
+        if self._store.ledger.knows_grant(grant.grant_id):
             raise GrantRejected("it is a grant that came before")
         scopes = [scope.to_value() for scope in grant.scopes]
         body = {
@@ -293,23 +287,19 @@ class Custodians:
             "scopes": scopes,
             "labels": list(grant.labels),
         }
-        with self._records.writing() as database:
-            database.conn.execute(
-                "INSERT INTO grants (grant_id, custodian, query_digest, labels, scopes,"
-                " refused, entry_index, granted_ms, received_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    grant.grant_id,
-                    custodian,
-                    record.digest,
-                    json.dumps(list(grant.labels)),
-                    encode(scopes),
-                    json.dumps([list(item) for item in grant.refused]),
-                    grant.entry_index,
-                    grant.granted_at_ms,
-                    system_ms(),
-                ],
-            )
+        row = GrantRow(
+            grant_id=grant.grant_id,
+            custodian=custodian,
+            query_digest=record.digest,
+            labels=tuple(grant.labels),
+            scopes=encode(scopes),
+            refused=tuple(grant.refused),
+            entry_index=grant.entry_index,
+            granted_ms=grant.granted_at_ms,
+            received_ms=system_ms(),
+        )
+        with self._records.writing() as unit:
+            unit.ledger.add_grant(row)
             self._records.note("grant-received", record.query_id, body)
 
 
@@ -371,11 +361,6 @@ def _readable(
             _log.error("announcement_altered", camera=stored.address.camera, reason=str(error))
             refused[stored.address.camera, stored.epoch] = f"its announcement is spoilt: {error}"
     return readable, refused
-
-
-def name_of(stored: StoredAnnouncement) -> EpochName:
-    """Return which announcement that is."""
-    return (stored.address.box, stored.address.camera, stored.epoch, stored.generation)
 
 
 def name_in(scope: Scope) -> EpochName:

@@ -17,7 +17,7 @@ import structlog
 from aggregator.matching.probes import Probes, probes_of
 from aggregator.records import Records
 from aggregator.store import Store
-from aggregator.store.queries import (
+from aggregator.store.rows import (
     AWAITING_APPROVALS,
     AWAITING_TEMPLATES,
     ENDED,
@@ -25,7 +25,6 @@ from aggregator.store.queries import (
     INTERRUPTED,
     RUNNABLE,
     FalseGrant,
-    QueryBook,
     QueryRecord,
 )
 from protocol import hpke
@@ -92,7 +91,7 @@ class QueryDesk:
         *,
         calibrations: Mapping[str, Calibration] | None = None,
     ) -> None:
-        self._book = QueryBook(store)
+        self._store = store
         self._trust = trust
         self._policy = policy
         self._records = Records(store, log, key.signer)
@@ -118,15 +117,15 @@ class QueryDesk:
         check_policy(query, self._policy, now_ms=now_ms)
         with self._lock:
             self._records.flush()
-            known = self._book.find(query.query_id)
+            known = self._store.ledger.query(query.query_id)
             if known is not None:
                 if known.digest == signed.digest:
                     return known
                 raise QueryConflict("another query has this id; file it anew with a fresh id")
-            if self._book.count_open() >= MAX_OPEN_QUERIES:
+            if self._store.ledger.count_open_queries() >= MAX_OPEN_QUERIES:
                 raise QueryConflict(f"{MAX_OPEN_QUERIES} queries are open; wait or withdraw some")
-            with self._records.writing():
-                self._book.add(query, signed, now_ms=now_ms)
+            with self._records.writing() as unit:
+                unit.ledger.add_query(query, signed, now_ms=now_ms)
                 self._records.note("query-filed", query.query_id, {"query": data})
         _log.info("query_filed", query=query.query_id.hex(), requester=requester)
         self.changed.set()
@@ -229,10 +228,10 @@ class QueryDesk:
             raise NotAuthorized(
                 "only the investigator who asked decides on this query's candidates"
             )
-        if not self._book.has_result(record.digest, decision.candidate_id):
+        if not self._store.ledger.has_result(record.digest, decision.candidate_id):
             raise QueryUnknown("the query has no such candidate")
-        with self._lock, self._records.writing():
-            self._book.put_decision(
+        with self._lock, self._records.writing() as unit:
+            unit.ledger.put_decision(
                 record.digest,
                 decision.candidate_id,
                 signed,
@@ -248,26 +247,26 @@ class QueryDesk:
         Raises:
             QueryUnknown: there is none of that id.
         """
-        record = self._book.find(query_id)
+        record = self._store.ledger.query(query_id)
         if record is None:
             raise QueryUnknown(f"there is no query {query_id.hex()[:32]}")
         return record
 
     def everything(self) -> list[QueryRecord]:
         """Return all queries, newest first."""
-        return self._book.everything()
+        return self._store.ledger.queries()
 
     def runnable(self) -> list[QueryRecord]:
         """Return the queries that may have something to do."""
-        return self._book.in_states(RUNNABLE)
+        return self._store.ledger.queries_in(RUNNABLE)
 
     def approvals(self, digest: bytes) -> list[Signed]:
         """Return the approvals of a query as they came."""
-        return self._book.messages(APPROVAL_KIND, digest)
+        return self._store.ledger.messages(APPROVAL_KIND, digest)
 
     def withdrawals(self, digest: bytes) -> list[Signed]:
         """Return the withdrawals of a query as they came."""
-        return self._book.messages(WITHDRAWAL_KIND, digest)
+        return self._store.ledger.messages(WITHDRAWAL_KIND, digest)
 
     def results(
         self, record: QueryRecord, *, reader: str
@@ -278,22 +277,22 @@ class QueryDesk:
         """
         body = {"query_digest": record.digest, "reader": reader}
         self._records.append("result-read", record.query_id, body)
-        return self._book.results(record.digest)
+        return self._store.ledger.results(record.digest)
 
     def count_results(self, digest: bytes) -> int:
         """Return how many candidates a query has."""
-        return self._book.count_results(digest)
+        return self._store.ledger.count_results(digest)
 
     def false_grants(self, digest: bytes | None = None) -> list[FalseGrant]:
         """Return which custodians answered falsely, to one query or to any; the oldest first."""
-        return self._book.false_grants(digest)
+        return self._store.ledger.false_grants(digest)
 
     # ------------------------------------------------------------------ for the runner
 
     def accuse(self, record: QueryRecord, custodian: str, reason: str) -> None:
         """Log and keep that a custodian answered this query falsely; once a query."""
         with self._lock:
-            known = {found.custodian for found in self._book.false_grants(record.digest)}
+            known = {found.custodian for found in self._store.ledger.false_grants(record.digest)}
             if custodian in known:
                 return
             body = {
@@ -301,9 +300,9 @@ class QueryDesk:
                 "reason": f"{custodian}: {reason}",
                 "custodian": custodian,
             }
-            with self._records.writing():
+            with self._records.writing() as unit:
                 found = FalseGrant(record.digest, custodian, reason, system_ms())
-                self._book.add_false_grant(found)
+                unit.ledger.add_false_grant(found)
                 self._records.note("refusal", record.query_id, body)
         _log.error(
             "custodian_granted_falsely",
@@ -339,7 +338,8 @@ class QueryDesk:
     def set_state(self, digest: bytes, state: str, reason: str = "") -> None:
         """Put a query into another state; one that has ended forgets its keys and stays ended."""
         with self._lock:
-            changed = self._book.set_state(digest, state, reason)
+            with self._store.writing() as unit:
+                changed = unit.ledger.set_state(digest, state, reason, now_ms=system_ms())
             if state in ENDED:
                 self._secrets.pop(digest, None)
         if changed:
@@ -347,13 +347,14 @@ class QueryDesk:
 
     def add_progress(self, digest: bytes, figures: Mapping[str, int]) -> None:
         """Add to a query's figures (segments, sightings, altered, ...)."""
-        self._book.add_progress(digest, figures)
+        with self._store.writing() as unit:
+            unit.ledger.add_progress(digest, figures)
 
     # ------------------------------------------------------------------ inside
 
     def interrupt_open_queries(self) -> None:
         """Note, when the service starts, that a previous process took its matcher keys with it."""
-        for record in self._book.everything():
+        for record in self._store.ledger.queries():
             if record.state not in ENDED:
                 self.set_state(
                     record.digest,
@@ -376,11 +377,13 @@ class QueryDesk:
         """Log and keep an approval or withdrawal; the same signer's again changes nothing."""
         with self._lock:
             self._records.flush()
-            known = {kept.signer for kept in self._book.messages(signed.kind, record.digest)}
+            known = {
+                kept.signer for kept in self._store.ledger.messages(signed.kind, record.digest)
+            }
             if signed.signer not in known:
                 body = {signed.kind: signed.to_bytes()}
-                with self._records.writing():
-                    self._book.add_message(record.digest, signed, now_ms=system_ms())
+                with self._records.writing() as unit:
+                    unit.ledger.add_message(record.digest, signed, now_ms=system_ms())
                     self._records.note(signed.kind, record.query_id, body)
         self.changed.set()
         return self.get(record.query_id)

@@ -11,9 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from sqlite_utils import Database
-
-from aggregator.store import Store
+from aggregator.store import Store, Unit
 from runtime.auditlog import AuditLog
 from runtime.clock import system_ms
 
@@ -33,7 +31,7 @@ class Records:
         self._actor = actor
 
     @contextmanager
-    def writing(self) -> Iterator[Database]:
+    def writing(self) -> Iterator[Unit]:
         """Hold one transaction of the store, with its `note`s; at its end the log is written.
 
         Raises:
@@ -41,17 +39,15 @@ class Records:
                 it happened, and nobody goes on until the log can be written.
         """
         self.flush()
-        with self._store.writing(durable=True) as database:
-            yield database
+        with self._store.writing(durable=True) as unit:
+            yield unit
         self.flush()
 
     def note(self, kind: str, query_id: bytes | None, body: Mapping[str, object]) -> None:
         """Have the log tell of what the transaction that is open here does."""
         entry = self._log.seal(kind, system_ms(), self._actor, query_id, body)
-        with self._store.writing() as database:
-            database.conn.execute(
-                "INSERT INTO log_outbox (entry, log_size) VALUES (?, ?)", [entry, self._log.size]
-            )
+        with self._store.writing() as unit:
+            unit.ledger.add_entry(entry, log_size=self._log.size)
 
     def append(self, kind: str, query_id: bytes | None, body: Mapping[str, object]) -> None:
         """Tell the log of something that leaves nothing in the store, before it is done.
@@ -68,10 +64,9 @@ class Records:
         Raises:
             StorageFull, StorageError: the log cannot be written, or the store.
         """
-        waiting = "SELECT number, entry, log_size FROM log_outbox ORDER BY number"
-        if self._store.reading().conn.execute(waiting).fetchone() is None:
+        if not self._store.ledger.pending_entries():
             return
-        with self._store.writing() as database:
-            for number, entry, size in database.conn.execute(waiting).fetchall():
-                self._log.append_once(bytes(entry), since=size)
-                database.conn.execute("DELETE FROM log_outbox WHERE number = ?", [number])
+        with self._store.writing() as unit:
+            for pending in unit.ledger.pending_entries():
+                self._log.append_once(pending.entry, since=pending.log_size)
+                unit.ledger.drop_entry(pending.number)

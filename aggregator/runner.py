@@ -13,25 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlite_utils import Database
 
 from aggregator.doubts import Doubts, Judgement, is_genuine, judge, listed
-from aggregator.grants import (
-    Custodians,
-    EpochName,
-    Granted,
-    Refusal,
-    TooFewGrants,
-    name_in,
-    name_of,
-)
+from aggregator.grants import Custodians, Granted, Refusal, TooFewGrants, name_in
 from aggregator.matching.pool import Matcher
 from aggregator.matching.scopes import Altered, MatchReport
 from aggregator.matching.shares import fair_shares
 from aggregator.queries import QueryDesk
 from aggregator.records import Records
-from aggregator.store import Store, StoredAnnouncement
-from aggregator.store.queries import (
+from aggregator.store import Ledger, Store
+from aggregator.store.rows import (
     AWAITING_APPROVALS,
     BLOCKED,
     COMPLETE,
@@ -41,7 +32,9 @@ from aggregator.store.queries import (
     RUNNING,
     STANDING,
     WITHDRAWN,
+    EpochName,
     QueryRecord,
+    StoredAnnouncement,
 )
 from protocol.authorization import AuthorizedQuery, authorize, parse_signed_query
 from protocol.directory import CUSTODIAN
@@ -208,10 +201,10 @@ class QueryRunner:
         """Ask for what has become grantable since; return the keys that are new."""
         query, now_s = authorized.query, time.monotonic()
         wanted: list[StoredAnnouncement] = []
-        for stored in self._store.announcements(
+        for stored in self._store.ledger.announcements(
             query.cameras, from_ms=query.window_from_ms, to_ms=query.window_to_ms
         ):
-            name = name_of(stored)
+            name = stored.name
             if any(kept.must_wait(name, now_s=now_s) for kept in (run.doubts, run.behind)):
                 continue
             slots = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
@@ -225,7 +218,7 @@ class QueryRunner:
         if matcher_key is None:
             return []
         for stored in wanted:
-            run.doubts.postpone(name_of(stored), now_s=now_s)
+            run.doubts.postpone(stored.name, now_s=now_s)
         granted = self._custodians.grant(
             record,
             authorized,
@@ -233,18 +226,18 @@ class QueryRunner:
             self._desk.withdrawals(record.digest),
             matcher_key,
             announcements=wanted,
-            wait_for_all=any(name_of(stored) in run.doubts for stored in wanted),
+            wait_for_all=any(stored.name in run.doubts for stored in wanted),
         )
         self._accuse(record, granted.refusals)
         run.grant_ids |= set(granted.grant_ids)
         fresh = self._hold(run, granted)
         for stored in wanted:
             self._note_behind(
-                run, name_of(stored), authorized.grantable_slots(stored.epoch, now_ms=now_ms)
+                run, stored.name, authorized.grantable_slots(stored.epoch, now_ms=now_ms)
             )
-            if name_of(stored) not in run.keys and name_of(stored) not in run.doubts:
+            if stored.name not in run.keys and stored.name not in run.doubts:
                 slots = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
-                run.refused[name_of(stored)] = slots
+                run.refused[stored.name] = slots
         figures = {"scopes": len(fresh), "refused": len(granted.refused)}
         self._desk.add_progress(record.digest, figures)
         return fresh
@@ -284,7 +277,7 @@ class QueryRunner:
         fresh: Sequence[EpochKeys],
     ) -> None:
         """Match newly opened scopes wholly, and what has arrived since for those held before."""
-        cursor = self._store.newest_envelope()
+        cursor = self._store.ledger.newest_envelope()
         arrived = self._arrived(held, run.cursor, cursor)
         if not fresh and not arrived:
             return
@@ -320,12 +313,7 @@ class QueryRunner:
         """Return the keys held of cameras from which something came after the cursor."""
         if newest <= after or not held:
             return []
-        rows = self._store.reading().conn.execute(
-            "SELECT DISTINCT s.box, s.camera, e.epoch, e.generation FROM envelopes e"
-            " JOIN streams s ON s.id = e.stream WHERE e.id > ?",
-            [after],
-        )
-        return [held[name] for name in map(tuple, rows) if name in held]
+        return [held[name] for name in self._store.ledger.arrived_since(after) if name in held]
 
     def _judge(self, record: QueryRecord, run: _Run, report: MatchReport) -> Judgement:
         """Name who granted falsely, and give up scopes whose keys open nothing."""
@@ -364,9 +352,9 @@ class QueryRunner:
         """Seal the candidates to the investigator; write down what was compared."""
         if not report.segments and not report.live_envelopes and not altered:
             return
-        with self._records.writing() as database:
+        with self._records.writing() as unit:
             new, finds, beyond = self._store_candidates(
-                database, record, authorized, run, report.candidates
+                unit.ledger, record, authorized, run, report.candidates
             )
             body = {
                 "query_digest": record.digest,
@@ -408,7 +396,7 @@ class QueryRunner:
 
     def _store_candidates(
         self,
-        database: Database,
+        ledger: Ledger,
         record: QueryRecord,
         authorized: AuthorizedQuery,
         run: _Run,
@@ -434,21 +422,13 @@ class QueryRunner:
         )
         new, within = 0, dict(kept)
         for key, _ in gone:
-            database.conn.execute(
-                "DELETE FROM results WHERE query_digest = ?1 AND candidate_id = ?2"
-                " AND NOT EXISTS (SELECT 1 FROM decisions"
-                " WHERE query_digest = ?1 AND candidate_id = ?2)",
-                [record.digest, key],
-            )
+            ledger.drop_undecided_result(record.digest, key)
         for candidate in candidates:
             if candidate.candidate_id(record.digest) not in within:
                 continue
             sealed = candidate.seal(requester.seal_key, query_digest=record.digest)
-            new += database.conn.execute(
-                "INSERT OR IGNORE INTO results (query_digest, candidate_id, sealed, found_ms)"
-                " VALUES (?, ?, ?, ?)",
-                [record.digest, candidate.candidate_id(record.digest), sealed, system_ms()],
-            ).rowcount
+            key = candidate.candidate_id(record.digest)
+            new += ledger.add_result(record.digest, key, sealed, found_ms=system_ms())
         return new, within, Counter(one.camera for _, one in gone)
 
     def _settle(

@@ -31,7 +31,7 @@ from aggregator.queries import QueryDesk
 from aggregator.records import Records
 from aggregator.relay import Relay
 from aggregator.runner import QueryRunner
-from aggregator.store import Store
+from aggregator.store import Store, open_store
 from aggregator.upkeep import Upkeep
 from aggregator.witnessing import Witnessing
 from protocol.auditlog import origin_of
@@ -111,7 +111,7 @@ class Aggregator:
         self.calibrations: dict[str, Calibration] = (
             {} if bundle is None else calibrations_of(bundle.manifest)
         )
-        self.store = Store(config.database)
+        self.store: Store = open_store(config.database)
         self.log = AuditLog(
             state / "audit.db",
             origin_of(config.site, config.name),
@@ -139,7 +139,7 @@ class Aggregator:
             calibrations=self.calibrations,
         )
         self.matcher = Matcher(
-            self.store,
+            self.store.segments,
             calibrations=self.calibrations,
             processes=config.matching.processes,
             pool_from_envelopes=config.matching.pool_from_envelopes,

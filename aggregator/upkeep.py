@@ -11,6 +11,7 @@ from aggregator.ingest.boxes import newest_report_ms
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.receipts import Receipts
 from aggregator.store import Store
+from aggregator.store.retention import purge
 from protocol.names import EPOCH_MS, epoch_of
 from runtime.clock import since_boot_ms
 from runtime.clocksteps import Moment, read_moment
@@ -96,7 +97,9 @@ class Upkeep:
         Raises:
             StorageError: the store cannot be written.
         """
-        purged = self._store.purge(now_ms=self.deletion_ms(), retention_days=self._retention_days())
+        purged = purge(
+            self._store, now_ms=self.deletion_ms(), retention_days=self._retention_days()
+        )
         if purged.envelopes or purged.announcements or purged.quarantined:
             _log.info(
                 "retention_purged",

@@ -8,7 +8,7 @@ from typing import Any
 
 from aggregator.ingest.boxes import BoxStatus
 from aggregator.queries import QueryDesk
-from aggregator.store.queries import QueryRecord
+from aggregator.store.rows import QueryRecord
 from protocol.policy import Policy
 from protocol.query import Approval, Withdrawal
 

@@ -18,7 +18,7 @@ from aggregator.config import IngestSection, LimitsSection
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Incoming
 from aggregator.ingest.subscriber import Subscriber
-from aggregator.store import Store
+from aggregator.store.sqlite.store import SqliteStore
 from benchmarks.figures import Figure
 from benchmarks.printing import print_figures, quiet_logs
 from benchmarks.sealed_site import SITE, Message, Site, make_site, unit_rows
@@ -80,7 +80,7 @@ def _verify_rate(site: Site, messages: Sequence[Message]) -> float:
     return len(envelopes) / (time.perf_counter() - start)
 
 
-def _intake(site: Site, store: Store) -> Intake:
+def _intake(site: Site, store: SqliteStore) -> Intake:
     return Intake(
         store,
         site=SITE,
@@ -95,7 +95,7 @@ def _intake(site: Site, store: Store) -> Intake:
 def _direct_rate(site: Site, messages: Sequence[Message]) -> float:
     """Return envelopes a second through every check and into committed transactions."""
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "bench.db")
+        store = SqliteStore(Path(folder) / "bench.db")
         intake = _intake(site, store)
         stored = 0
         start = time.perf_counter()
@@ -126,7 +126,7 @@ def _through_broker(
 ) -> float:
     stop = Stop()
     threads = Threads(stop)
-    store = Store(folder / "bench.db")
+    store = SqliteStore(folder / "bench.db")
     batches: list[tuple[float, int]] = []
 
     def subscriber() -> Subscriber:

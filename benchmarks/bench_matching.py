@@ -26,8 +26,8 @@ from aggregator.ingest.messages import Incoming
 from aggregator.matching.kernel import Kernel
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes
-from aggregator.store import Store
-from aggregator.store.store import open_for_reading
+from aggregator.store.sqlite.segments import SegmentFile
+from aggregator.store.sqlite.store import SqliteStore
 from benchmarks.figures import Figure
 from benchmarks.printing import print_figures, quiet_logs
 from benchmarks.sealed_site import (
@@ -158,7 +158,7 @@ def _plain(quick: bool) -> list[Figure]:
 
 def fill_store(path: Path, site: Site, *, slots: int, size: int) -> None:
     """Take a site's segments in through the real intake."""
-    store = Store(path)
+    store = SqliteStore(path)
     intake = Intake(
         store,
         site=SITE,
@@ -179,7 +179,7 @@ def fill_store(path: Path, site: Site, *, slots: int, size: int) -> None:
 
 
 def _sealed_work(path: Path, packed: bytes) -> Any:
-    database = open_for_reading(path)
+    reader = SegmentFile(path).open()
     scopes: list[EpochKeys] = pickle.loads(packed)  # noqa: S301 - our own
     thresholds = np.full(SUBJECTS, THRESHOLD, np.float32)
     probes = Probes(
@@ -188,7 +188,7 @@ def _sealed_work(path: Path, packed: bytes) -> Any:
 
     def scan() -> MatchReport:
         return match_scopes(
-            database, scopes, [probes], calibrations={}, contacts=True, max_candidates=1000
+            reader, scopes, [probes], calibrations={}, contacts=True, max_candidates=1000
         )
 
     return scan
@@ -229,21 +229,15 @@ def _sealed(quick: bool) -> list[Figure]:
 
 
 def _read_work(path: Path, packed: bytes) -> Any:
-    database = open_for_reading(path)
+    reader = SegmentFile(path).open()
     scopes: list[EpochKeys] = pickle.loads(packed)  # noqa: S301 - our own
 
     def read() -> int:
-        size = 0
-        for keys in scopes:
-            stream = database.conn.execute(
-                "SELECT id FROM streams WHERE camera = ?", (keys.scope.address.camera,)
-            ).fetchone()[0]
-            for row in database.conn.execute(
-                "SELECT face FROM envelopes WHERE stream = ? AND epoch = ?",
-                (stream, keys.scope.epoch),
-            ):
-                size += len(row[0])
-        return size
+        return sum(
+            len(row.face or b"")
+            for keys in scopes
+            for row in reader.scan(keys.scope, modalities=(FACE,))
+        )
 
     return read
 

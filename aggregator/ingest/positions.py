@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from aggregator.ingest.sequence import Gap, Position
+from aggregator.store import Ledger, LedgerReading
+from aggregator.store.rows import GapRow, StreamRow
 from protocol.names import CameraAddress
 from protocol.telemetry import MAX_MISSING
 
-STORED, QUARANTINED, REFUSED = 1, 2, 3
 STALLED_MS = 10 * 60_000
-_FIND = "SELECT id, run, highest, generation FROM streams WHERE site = ? AND box = ? AND camera = ?"
 
 
 class Positions:
     """The positions of all streams, loaded when first asked for.
 
-    Every change goes to the given connection, inside its owner's transaction. When that is undone,
+    Every change goes to the given ledger, inside its owner's transaction. When that is undone,
     call `forget`: what is in memory would be ahead of the store.
     """
 
@@ -30,37 +28,27 @@ class Positions:
         self._by_address.clear()
         self._changed.clear()
 
-    def of(self, connection: sqlite3.Connection, address: CameraAddress) -> Position:
+    def of(self, ledger: Ledger, address: CameraAddress) -> Position:
         """Return the position of ``address``, adding the stream when it is new."""
         position = self._by_address.get(address)
         if position is None:
-            where = (address.site, address.box, address.camera)
-            row = connection.execute(_FIND, where).fetchone()
-            if row is None:
-                connection.execute(
-                    "INSERT INTO streams (site, box, camera) VALUES (?, ?, ?)", where
-                )
-                row = connection.execute(_FIND, where).fetchone()
-            gaps = [
-                Gap(number, first, last, opened, reported, bool(lost))
-                for number, first, last, opened, reported, lost in connection.execute(
-                    "SELECT id, first, last, opened_ms, reported_ms, lost FROM gaps"
-                    " WHERE stream = ? AND run = ? AND closed_ms IS NULL ORDER BY first",
-                    row[:2],
-                )
-            ]
-            stream, run, highest, generation = row
-            position = Position(stream, run, highest, generation, gaps, self._started_ms)
-            self._by_address[address] = position
+            row = ledger.stream(address) or ledger.add_stream(address)
+            position = self._by_address[address] = self._position(row)
         return position
 
-    def load_all(self, connection: sqlite3.Connection, site: str) -> None:
+    def load_all(self, ledger: LedgerReading, site: str) -> None:
         """Read every stream of ``site`` that is in the store."""
-        rows = connection.execute(
-            "SELECT site, box, camera FROM streams WHERE site = ?", (site,)
-        ).fetchall()
-        for row in rows:
-            self.of(connection, CameraAddress(*row))
+        for address in ledger.addresses(site):
+            row = ledger.stream(address)
+            if row is not None:
+                self._by_address[address] = self._position(row)
+
+    def _position(self, row: StreamRow) -> Position:
+        gaps = [
+            Gap(gap.number, gap.first, gap.last, gap.opened_ms, gap.reported_ms, gap.lost)
+            for gap in row.gaps
+        ]
+        return Position(row.number, row.run, row.highest, row.generation, gaps, self._started_ms)
 
     def known(self, address: CameraAddress) -> Position | None:
         """Return the position of ``address`` if it is in memory."""
@@ -74,7 +62,7 @@ class Positions:
 
     def advance(
         self,
-        connection: sqlite3.Connection,
+        ledger: Ledger,
         position: Position,
         *,
         sequence: int,
@@ -83,14 +71,14 @@ class Positions:
     ) -> None:
         """Take in a message ahead of all others; what was skipped becomes a gap."""
         if sequence > position.highest + 1:
-            self._open(connection, position, position.highest + 1, sequence - 1, now_ms)
+            self._open(ledger, position, position.highest + 1, sequence - 1, now_ms)
         position.highest = sequence
         position.generation = max(position.generation, generation)
         self._changed[position.stream] = (position, now_ms)
 
     def restart(
         self,
-        connection: sqlite3.Connection,
+        ledger: Ledger,
         position: Position,
         *,
         sequence: int,
@@ -98,17 +86,13 @@ class Positions:
         now_ms: int,
     ) -> None:
         """Begin a new run at ``sequence``; what the old one still missed is lost."""
-        connection.execute(
-            "UPDATE gaps SET lost = 1 WHERE stream = ? AND closed_ms IS NULL", (position.stream,)
-        )
+        ledger.lose_gaps(position.stream)
         position.run += 1
         position.highest = -1
         position.gaps.clear()
-        self.advance(connection, position, sequence=sequence, generation=generation, now_ms=now_ms)
+        self.advance(ledger, position, sequence=sequence, generation=generation, now_ms=now_ms)
 
-    def fill(
-        self, connection: sqlite3.Connection, position: Position, *, sequence: int, now_ms: int
-    ) -> Gap | None:
+    def fill(self, ledger: Ledger, position: Position, *, sequence: int, now_ms: int) -> Gap | None:
         """Take ``sequence`` out of its gap; return the gap when that closed one already reported.
 
         The caller has made sure that it lies in one.
@@ -120,9 +104,9 @@ class Positions:
         if len(gap) == 1:
             del position.gaps[at]
             if gap.reported_ms is None:
-                connection.execute("DELETE FROM gaps WHERE id = ?", (gap.number,))
+                ledger.drop_gap(gap.number)
                 return None
-            connection.execute("UPDATE gaps SET closed_ms = ? WHERE id = ?", (now_ms, gap.number))
+            ledger.close_gap(gap.number, now_ms)
             return gap
         if sequence == gap.first:
             gap.first += 1
@@ -131,21 +115,17 @@ class Positions:
         else:
             rest = Gap(0, sequence + 1, gap.last, gap.opened_ms, gap.reported_ms, gap.lost)
             gap.last = sequence - 1
-            self._insert(connection, position, rest)
+            self._insert(ledger, position, rest)
             position.gaps.insert(at + 1, rest)
-        connection.execute(
-            "UPDATE gaps SET first = ?, last = ? WHERE id = ?", (gap.first, gap.last, gap.number)
-        )
+        ledger.shrink_gap(gap.number, gap.first, gap.last)
         return None
 
-    def report(self, connection: sqlite3.Connection, gap: Gap, *, now_ms: int) -> None:
+    def report(self, ledger: Ledger, gap: Gap, *, now_ms: int) -> None:
         """Note that a gap has been reported."""
         gap.reported_ms = now_ms
-        connection.execute("UPDATE gaps SET reported_ms = ? WHERE id = ?", (now_ms, gap.number))
+        ledger.report_gap(gap.number, now_ms)
 
-    def give_up(
-        self, connection: sqlite3.Connection, position: Position, *, now_ms: int
-    ) -> list[Gap]:
+    def give_up(self, ledger: Ledger, position: Position, *, now_ms: int) -> list[Gap]:
         """Stop waiting for the oldest missing messages of a stream that no receipt could cover.
 
         A receipt names at most ``MAX_MISSING`` messages. When more are missing and none of them
@@ -163,82 +143,31 @@ class Positions:
                 gap.lost = True
                 waited_for -= len(gap)
                 given_up.append(gap)
-                connection.execute("UPDATE gaps SET lost = 1 WHERE id = ?", (gap.number,))
+                ledger.lose_gap(gap.number)
         return given_up
 
     def _open(
         self,
-        connection: sqlite3.Connection,
+        ledger: Ledger,
         position: Position,
         first: int,
         last: int,
         now_ms: int,
     ) -> None:
         gap = Gap(0, first, last, now_ms)
-        self._insert(connection, position, gap)
+        self._insert(ledger, position, gap)
         position.gaps.append(gap)
         position.filled_ms = max(position.filled_ms, now_ms)
 
     @staticmethod
-    def _insert(connection: sqlite3.Connection, position: Position, gap: Gap) -> None:
-        row = connection.execute(
-            "INSERT INTO gaps (stream, run, first, last, opened_ms, reported_ms, lost)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
-            (
-                position.stream,
-                position.run,
-                gap.first,
-                gap.last,
-                gap.opened_ms,
-                gap.reported_ms,
-                gap.lost,
-            ),
-        ).fetchone()
-        gap.number = int(row[0])
+    def _insert(ledger: Ledger, position: Position, gap: Gap) -> None:
+        row = GapRow(0, gap.first, gap.last, gap.opened_ms, gap.reported_ms, gap.lost)
+        gap.number = ledger.add_gap(position.stream, position.run, row)
 
-    def save(self, connection: sqlite3.Connection) -> None:
+    def save(self, ledger: Ledger) -> None:
         """Write the positions that have changed; call it at the end of each transaction."""
-        connection.executemany(
-            "UPDATE streams SET run = ?, highest = ?, generation = ?, last_received_ms = ?"
-            " WHERE id = ?",
-            [
-                (position.run, position.highest, position.generation, now_ms, position.stream)
-                for position, now_ms in self._changed.values()
-            ],
+        ledger.move_streams(
+            (StreamRow(at.stream, at.run, at.highest, at.generation), now_ms)
+            for at, now_ms in self._changed.values()
         )
         self._changed.clear()
-
-
-def known_digests(connection: sqlite3.Connection, stream: int, sequence: int) -> list[bytes]:
-    """Return the digests of the messages that came under this number, in any run."""
-    return [
-        row[0]
-        for row in connection.execute(
-            "SELECT digest FROM sequences WHERE stream = ? AND sequence = ?", (stream, sequence)
-        )
-    ]
-
-
-def remember(
-    connection: sqlite3.Connection,
-    position: Position,
-    *,
-    sequence: int,
-    epoch: int,
-    outcome: int,
-    digest: bytes,
-) -> None:
-    """Note that a message has come and what became of it."""
-    connection.execute(
-        "INSERT INTO sequences (stream, sequence, run, epoch, outcome, digest)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (position.stream, sequence, position.run, epoch, outcome, digest),
-    )
-
-
-def note_admitted(connection: sqlite3.Connection, position: Position, *, digest: bytes) -> None:
-    """Note that a message which had been quarantined is stored after all."""
-    connection.execute(
-        "UPDATE sequences SET outcome = ? WHERE stream = ? AND outcome = ? AND digest = ?",
-        (STORED, position.stream, QUARANTINED, digest),
-    )

@@ -6,66 +6,12 @@ They are kept as they came, and count as received: the box may forget them. An o
 
 from __future__ import annotations
 
-import sqlite3
-from dataclasses import dataclass
+import structlog
 
-from aggregator.store import Store
+from aggregator.store import LedgerReading, Store
 
+_log = structlog.get_logger()
 CLOCK_AHEAD, INTERNAL_ERROR = "clock-ahead", "internal-error"
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """One message in quarantine. ``reason`` is a word, ``detail`` says it for people."""
-
-    number: int
-    topic: str
-    reason: str
-    detail: str
-    received_ms: int
-    size_bytes: int
-
-
-def listed(store: Store, *, limit: int = 100, after: int = 0) -> list[Quarantined]:
-    """Return what is in quarantine, oldest first, from behind number ``after``."""
-    rows = store.reading().conn.execute(
-        "SELECT id, topic, reason, detail, received_ms, length(payload) FROM quarantine"
-        " WHERE id > ? ORDER BY id LIMIT ?",
-        (after, limit),
-    )
-    return [Quarantined(*row) for row in rows]
-
-
-def put(
-    connection: sqlite3.Connection,
-    *,
-    stream: int | None,
-    topic: str,
-    payload: bytes,
-    reason: str,
-    detail: str,
-    received_ms: int,
-) -> None:
-    """Add a message, inside the caller's transaction."""
-    connection.execute(
-        "INSERT INTO quarantine (stream, topic, reason, detail, received_ms, payload)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        (stream, topic, reason, detail, received_ms, payload),
-    )
-
-
-def take(connection: sqlite3.Connection, number: int) -> tuple[str, bytes]:
-    """Remove a message and return its topic and payload.
-
-    Raises:
-        KeyError: there is none of that number.
-    """
-    row = connection.execute(
-        "DELETE FROM quarantine WHERE id = ? RETURNING topic, payload", (number,)
-    ).fetchone()
-    if row is None:
-        raise KeyError(number)
-    return str(row[0]), bytes(row[1])
 
 
 def drop(store: Store, number: int) -> None:
@@ -74,11 +20,42 @@ def drop(store: Store, number: int) -> None:
     Raises:
         KeyError: there is none of that number.
     """
-    with store.writing() as database:
-        take(database.conn, number)
+    with store.writing() as unit:
+        unit.ledger.take_quarantined(number)
 
 
-def size_bytes(connection: sqlite3.Connection) -> int:
-    """Return how many bytes of messages are in quarantine."""
-    row = connection.execute("SELECT coalesce(sum(length(payload)), 0) FROM quarantine").fetchone()
-    return int(row[0])
+class Room:
+    """The room in quarantine; says once that there is none."""
+
+    def __init__(self, limit_mb: int) -> None:
+        self._limit_mb = limit_mb
+        self._used = 0
+        self._told = False
+        self._counted = False
+
+    def count(self, ledger: LedgerReading) -> None:
+        """Count anew what is there."""
+        self._used = ledger.quarantine_bytes()
+        self._counted = True
+
+    def begin(self) -> None:
+        """Note that a batch begins: an operator may have dropped messages since the last."""
+        self._counted = False
+
+    def take(self, size: int) -> None:
+        """Note that a message has come in, or (negative) gone out."""
+        self._used += size
+
+    def has(self, ledger: LedgerReading, size: int) -> bool:
+        """Tell whether there is room for ``size`` bytes more; counts anew once a batch."""
+        full = self._is_full(size)
+        if full and not self._counted:
+            self.count(ledger)
+            full = self._is_full(size)
+        if full and not self._told:
+            _log.error("quarantine_full", limit_mb=self._limit_mb)
+        self._told = full
+        return not full
+
+    def _is_full(self, size: int) -> bool:
+        return self._used + size > self._limit_mb * 2**20

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
+
+from aggregator.store import Ledger
+from aggregator.store.rows import RejectRow
 
 _log = structlog.get_logger()
 QUIET_MS = 60_000
@@ -38,17 +40,11 @@ class Rejects:
         item.count += 1
         item.last_ms = now_ms
 
-    def save(self, connection: sqlite3.Connection) -> None:
+    def save(self, ledger: Ledger) -> None:
         """Add the batch's counts to the store, inside its transaction."""
-        connection.executemany(
-            "INSERT INTO rejects (box, camera, reason, count, first_ms, last_ms, detail)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (box, camera, reason) DO UPDATE SET"
-            " count = count + excluded.count, last_ms = excluded.last_ms,"
-            " detail = excluded.detail",
-            [
-                (*key, item.count, item.last_ms, item.last_ms, item.detail)
-                for key, item in self._pending.items()
-            ],
+        ledger.add_rejects(
+            RejectRow(*key, item.count, item.last_ms, item.detail)
+            for key, item in self._pending.items()
         )
 
     def undo(self) -> None:

@@ -1,7 +1,7 @@
 """Spread a large scope over worker processes; small ones are matched where the call is made.
 
 Processes, not threads: most of the work below a product of 4,096 rows holds the interpreter's lock.
-Workers are spawned, named ``matcher-<n>``, open the store themselves for reading, get keys and
+Workers are spawned, named ``matcher-<n>``, open the segments themselves for reading, get keys and
 templates through a pipe and nowhere else, and end when the pipe closes.
 """
 
@@ -17,16 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlite_utils import Database
 
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes, merge_reports
-from aggregator.store import Store
-from aggregator.store.store import open_for_reading
+from aggregator.store import ReaderSource, SegmentReader
 from protocol.grant import EpochKeys
 from runtime.calibration import Calibration
 from runtime.errors import OperationError
@@ -56,7 +53,7 @@ class Matcher:
     """Matches scopes for the queries of one aggregator; safe to call from several threads.
 
     Args:
-        store: the aggregator's store.
+        reader: the sealed segments.
         calibrations: model id to calibration (`runtime.calibration.calibrations_of`).
         processes: worker processes for large scopes; 0: one a core. With 1 there are none.
         pool_from_envelopes: scopes that hold at least so many envelopes go to the workers.
@@ -64,13 +61,13 @@ class Matcher:
 
     def __init__(
         self,
-        store: Store,
+        reader: SegmentReader,
         *,
         calibrations: Mapping[str, Calibration] | None = None,
         processes: int = 0,
         pool_from_envelopes: int = 4000,
     ) -> None:
-        self._store = store
+        self._reader = reader
         self._calibrations = dict(calibrations or {})
         self._processes = processes or os.cpu_count() or 1
         self._pool_from = pool_from_envelopes
@@ -97,11 +94,10 @@ class Matcher:
             MatchingFailed: a worker died; the pool starts anew at the next call.
             StorageError: the store cannot be read.
         """
-        database = self._store.reading()
-        chunks = list(_chunks(database, scopes, after)) if self._processes > 1 else []
+        chunks = list(_chunks(self._reader, scopes, after)) if self._processes > 1 else []
         if sum(size for size, _ in chunks) < self._pool_from:
             return match_scopes(
-                database,
+                self._reader,
                 scopes,
                 probes,
                 calibrations=self._calibrations,
@@ -109,7 +105,7 @@ class Matcher:
                 max_candidates=max_candidates,
                 after=after,
             )
-        cursor = max(after, self._store.newest_envelope())
+        cursor = max(after, self._reader.newest())
         common = {
             "probes": probes,
             "calibrations": self._calibrations,
@@ -138,7 +134,7 @@ class Matcher:
             _log.warning("matching_process_gone")
             self._end()
         while len(self._pool) < min(self._processes, len(chunks)):
-            self._pool.append(_start(self._store.path, len(self._pool)))
+            self._pool.append(_start(self._reader.source, len(self._pool)))
         pending = list(reversed(chunks))
         reports: list[MatchReport] = []
         busy: list[Connection] = []
@@ -168,32 +164,17 @@ class Matcher:
 
 
 def _chunks(
-    database: Database, scopes: Sequence[EpochKeys], after: int
+    reader: SegmentReader, scopes: Sequence[EpochKeys], after: int
 ) -> Iterator[tuple[int, list[EpochKeys]]]:
     """Group scopes into portions of about a thousand envelopes; those without any are left out."""
     chunk: list[EpochKeys] = []
     held = 0
     for keys in scopes:
-        scope, address = keys.scope, keys.scope.address
-        row = database.conn.execute(
-            "SELECT count(*) FROM streams s JOIN envelopes e ON e.stream = s.id"
-            " WHERE s.site = ? AND s.box = ? AND s.camera = ? AND e.epoch = ?"
-            " AND e.generation = ? AND e.slot BETWEEN ? AND ? AND e.id > ?",
-            (
-                address.site,
-                address.box,
-                address.camera,
-                scope.epoch,
-                scope.generation,
-                scope.first_slot,
-                scope.last_slot,
-                after,
-            ),
-        ).fetchone()
-        if not row[0]:
+        size = reader.count(keys.scope, after=after)
+        if not size:
             continue
         chunk.append(keys)
-        held += int(row[0])
+        held += size
         if held >= _CHUNK_ENVELOPES:
             yield held, chunk
             chunk, held = [], 0
@@ -219,11 +200,11 @@ def _answer(pipe: Connection) -> MatchReport:
     raise MatchingFailed(f"a matching process failed: {answer}")
 
 
-def _start(path: Path, number: int) -> _Worker:
+def _start(source: ReaderSource, number: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(
-        target=_work, args=(theirs, path), name=f"matcher-{number}", daemon=True
+        target=_work, args=(theirs, source), name=f"matcher-{number}", daemon=True
     )
     with _one_blas_thread():
         process.start()
@@ -248,18 +229,18 @@ def _one_blas_thread() -> Iterator[None]:
                     os.environ[name] = value
 
 
-def _work(pipe: Connection, path: Path) -> None:
+def _work(pipe: Connection, source: ReaderSource) -> None:
     """Answer requests until the pipe closes; runs in a worker process."""
     begin()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    database = open_for_reading(path)
+    reader = source.open()
     while True:
         try:
             request = pickle.loads(pipe.recv_bytes())  # noqa: S301 - from our own parent process
         except (EOFError, OSError):
             return
         try:
-            answer: object = match_scopes(database, **request)
+            answer: object = match_scopes(reader, **request)
         except Exception as error:
             answer = f"{type(error).__name__}: {error}"
         finally:

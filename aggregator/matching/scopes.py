@@ -9,19 +9,16 @@ metadata is opened only for envelopes in which something reached a threshold.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from sqlite_utils import Database
 
 from aggregator.matching.lanes import Best, Hit, KeyNotReleased, Lane, ScopeKeys, Source
 from aggregator.matching.plausible import why_impossible
 from aggregator.matching.probes import Probes
 from aggregator.matching.shares import fair_shares
-from aggregator.store.envelopes import LIVE_COLUMN
+from aggregator.store import SegmentReader
+from aggregator.store.rows import SealedRow
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
 from protocol.grant import EpochKeys, Scope
 from protocol.keytree import LIVE, META
@@ -86,7 +83,7 @@ class MatchReport:
 
 
 def match_scopes(
-    database: Database,
+    reader: SegmentReader,
     scopes: Sequence[EpochKeys],
     probes: Sequence[Probes],
     *,
@@ -98,7 +95,7 @@ def match_scopes(
     """Compare everything in store that ``scopes`` open with the subjects' templates.
 
     Args:
-        database: a connection for reading (`Store.reading`).
+        reader: the sealed segments (`Store.segments`).
         scopes: keys as combined from the custodians' grants.
         probes: the subjects' templates (`aggregator.matching.probes.probes_of`).
         calibrations: model id to calibration, for likelihood ratios.
@@ -109,12 +106,12 @@ def match_scopes(
     Raises:
         ModelMismatch: a probe's model id states no usable dimension.
     """
-    newest = database.conn.execute("SELECT max(id) FROM envelopes").fetchone()[0] or 0
-    matching = _Matching(database.conn, probes, calibrations, contacts, max_candidates)
+    newest = reader.newest()
+    matching = _Matching(reader, probes, calibrations, contacts, max_candidates)
     try:
         for keys in scopes:
             matching.scan(keys, after)
-        return matching.report(max(after, int(newest)))
+        return matching.report(max(after, newest))
     finally:
         matching.wipe()
 
@@ -186,18 +183,18 @@ class _Matching:
 
     def __init__(
         self,
-        connection: sqlite3.Connection,
+        reader: SegmentReader,
         probes: Sequence[Probes],
         calibrations: Mapping[str, Calibration],
         contacts: bool,
         max_candidates: int,
     ) -> None:
-        self._connection = connection
+        self._reader = reader
         self._calibrations = calibrations
         self._contacts = contacts
         self._max_candidates = max_candidates
         self._best = Best(max_candidates)
-        self._names = dict(connection.execute("SELECT id, model FROM models").fetchall())
+        self._names = reader.models()
         numbers = {model: number for number, model in self._names.items()}
         self._lanes = [Lane(p, self._best) for p in probes]
         self._lane_of = {
@@ -206,18 +203,6 @@ class _Matching:
             if lane.probes.model in numbers
         }
         self._modalities = sorted({p.modality for p in probes})
-        # The casts cost nothing, and keep a file tampered with from raising while it is read.
-        numbers_read = ("id", "slot", "segment", "sequence", "count")
-        columns = [f"CAST({name} AS INTEGER)" for name in numbers_read]
-        columns += [f"CAST({modality}_model AS INTEGER)" for modality in self._modalities]
-        blobs_read = ["salt", "header", f"CASE segment WHEN 0 THEN {LIVE_COLUMN} END"]
-        # Of a segment no template block is read but those that the query asks for.
-        blobs_read += [f"CASE segment WHEN 1 THEN {modality} END" for modality in self._modalities]
-        columns += [f"CAST({name} AS BLOB)" for name in blobs_read]
-        self._select = (
-            f"SELECT {', '.join(columns)} FROM envelopes"  # noqa: S608 - our own words
-            " WHERE stream = ? AND epoch = ? AND generation = ? AND slot BETWEEN ? AND ? AND id > ?"
-        )
         self._segments = self._live = self._not_granted = 0
         self._skipped: dict[str, int] = {}
         self._altered: list[Altered] = []
@@ -228,64 +213,41 @@ class _Matching:
         """Open and compare what is in store for one scope."""
         scope = keys.scope
         address = scope.address
-        stream = self._connection.execute(
-            "SELECT id FROM streams WHERE site = ? AND box = ? AND camera = ?",
-            (address.site, address.box, address.camera),
-        ).fetchone()
-        if stream is None:
-            return
         held = ScopeKeys(keys, self._liars)
-        rows = self._connection.execute(
-            self._select,
-            (
-                stream[0],
-                scope.epoch,
-                scope.generation,
-                scope.first_slot,
-                scope.last_slot,
-                after,
-            ),
-        )
-        for row in rows:
+        for row in self._reader.scan(scope, modalities=self._modalities, after=after):
             try:
                 self._take(held, row)
             except ScopeExceeded:
                 self._not_granted += 1
             except KeyNotReleased as error:
-                self._altered.append(Altered(row[0], address.camera, str(error), scope))
+                self._altered.append(Altered(row.number, address.camera, str(error), scope))
             except (SealError, MalformedMessage) as error:
-                self._altered.append(Altered(row[0], address.camera, str(error)))
+                self._altered.append(Altered(row.number, address.camera, str(error)))
             except (TypeError, ValueError, OverflowError) as error:
                 reason = f"a column in store cannot be: {error}"
-                self._altered.append(Altered(row[0], address.camera, reason))
+                self._altered.append(Altered(row.number, address.camera, reason))
 
-    def _take(self, held: ScopeKeys, row: Sequence[Any]) -> None:
-        number, slot, segment, sequence, count, *rest = row
-        asked = len(self._modalities)
-        lanes = self._wanted(rest[:asked])
+    def _take(self, held: ScopeKeys, row: SealedRow) -> None:
+        lanes = self._wanted(row.models)
         if not lanes:
             return
-        salt, header, whole = rest[asked : asked + 3]
-        nonce = nonce_of(salt, sequence)
+        slot, header, nonce = row.slot, row.header, nonce_of(row.salt, row.sequence)
         blocks: Mapping[str, bytes | None]
-        blocks, meta = dict(zip(self._modalities, rest[asked + 3 :], strict=True)), None
-        if not segment:
-            opened = open_block(
-                held.key(slot, LIVE, whole),
-                whole,
-                header=header,
-                label=LIVE,
-                nonce=nonce,
-            )
+        blocks, meta = dict(zip(self._modalities, row.blocks, strict=True)), None
+        if not row.segment:
+            if row.live is None:
+                raise MalformedMessage("there is nothing in the live envelope")
+            key = held.key(slot, LIVE, row.live)
+            opened = open_block(key, row.live, header=header, label=LIVE, nonce=nonce)
             found = Blocks.parse(bytes(opened))
             blocks, meta = found.templates, found.meta
-        source = Source(number, held, slot, count, header, nonce, meta)
+        source = Source(row.number, held, slot, row.sightings, header, nonce, meta)
         for lane in lanes:
             block = blocks.get(lane.probes.modality)
             if block is None:
                 raise MalformedMessage(f"there is no {lane.probes.modality} block")
             lane.add(held.key(slot, lane.probes.modality, block), block, source)
-        if segment:
+        if row.segment:
             self._segments += 1
         else:
             self._live += 1
@@ -373,12 +335,10 @@ class _Matching:
             raise MalformedMessage("count or model in store are not those of the header")
         block = source.meta
         if block is None:
-            row = self._connection.execute(
-                "SELECT CAST(meta AS BLOB) FROM envelopes WHERE id = ?", (source.number,)
-            ).fetchone()
-            if row is None:
+            try:
+                block = self._reader.meta(source.number)
+            except KeyError:
                 return None
-            block = row[0]
         opened = open_block(
             source.scope.key(source.slot, META, block),
             block,

@@ -29,7 +29,7 @@ from aggregator.matching.pool import Matcher
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes
 from aggregator.matching.shares import fair_shares
-from aggregator.store import Store
+from aggregator.store.sqlite.store import SqliteStore
 from protocol.keytree import FACE
 from protocol.names import SLOT_MS
 from protocol.sightings import Encounter, MaskStatus, Sighting
@@ -46,7 +46,7 @@ class City:
     def __init__(self, folder: Path) -> None:
         self.boxes = [make_box(1), make_box(2), make_box(3)]
         directory = make_directory(self.boxes, SigningKey.generate("aggregator"))
-        self.store = Store(folder / "a.db")
+        self.store = SqliteStore(folder / "a.db")
         self._intake = Intake(
             self.store,
             site=SITE,
@@ -67,7 +67,7 @@ class City:
 
     def match(self) -> MatchReport:
         return match_scopes(
-            self.store.reading(),
+            self.store.segments,
             [box.keys() for box in self.boxes],
             self.probes(),
             calibrations={},
@@ -108,7 +108,7 @@ def test_worker_processes_share_the_room_as_well(city: City) -> None:
     for _ in range(8):
         city.take(city.boxes[0], flood(30))
     city.take(city.boxes[1], [true])
-    matcher = Matcher(city.store, processes=2, pool_from_envelopes=1)
+    matcher = Matcher(city.store.segments, processes=2, pool_from_envelopes=1)
     try:
         report = matcher.match(
             [box.keys() for box in city.boxes], city.probes(), contacts=True, max_candidates=ROOM

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from intake_desk import Desk
 from sealed_boxes import NOW_MS, TestBox, make_box, sighting
+from store_file import rows
 
 from aggregator.upkeep import Upkeep
 
@@ -41,7 +42,7 @@ def upkeep(desk: Desk) -> Upkeep:
 
 
 def stored(desk: Desk) -> int:
-    row = desk.store.reading().conn.execute("SELECT count(*) FROM envelopes").fetchone()
+    (row,) = rows(desk.store, "SELECT count(*) FROM envelopes")
     return int(row[0])
 
 

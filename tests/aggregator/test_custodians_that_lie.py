@@ -12,6 +12,7 @@ import httpx
 import protocol_samples as s
 import pytest
 from answered_query import LABELS, SCOPE, Answer, Site, says
+from store_file import altering
 
 from aggregator.grants import TooFewGrants
 from protocol.auditlog import Entry
@@ -173,16 +174,16 @@ def test_a_lie_that_nobody_can_contradict_waits_for_the_silent_custodian(
 
 def test_an_envelope_that_was_altered_in_store_accuses_nobody(site: Site) -> None:
     site.answers.update(c1=refuses)
-    with site.store.writing() as database:
-        database.conn.execute("UPDATE envelopes SET face = zeroblob(length(face))")
+    with altering(site.store) as connection:
+        connection.execute("UPDATE envelopes SET face = zeroblob(length(face))")
     record = site.step()
     assert (record.state, record.progress["altered"]) == ("complete", 1)
     assert not site.named()
 
 
 def test_a_spoilt_announcement_fails_no_query(site: Site) -> None:
-    with site.store.writing() as database:
-        database.conn.execute("UPDATE announcements SET signed = x'00'")
+    with altering(site.store) as connection:
+        connection.execute("UPDATE announcements SET signed = x'00'")
     record = site.step()
     assert record.state == "complete"
     assert "1 camera-days stayed closed" in record.reason

@@ -26,6 +26,7 @@ from sealed_boxes import (
     unit_vector,
     without_camera,
 )
+from store_file import altering, rows
 
 from aggregator.ingest import quarantine
 from aggregator.ingest.checks import Rejected
@@ -70,10 +71,10 @@ def test_stores_announcement_and_envelopes_as_they_came(desk: Desk, box: TestBox
     batch = desk.take(announcement, live, segment)
     assert (batch.stored, batch.rejected, batch.changed) == (3, 0, {box.address})
     for number, (_, payload) in ((1, live), (2, segment)):
-        envelope = desk.store.envelope(number)
+        envelope = desk.store.segments.envelope(number)
         assert envelope.to_bytes() == payload
         envelope.verify(desk.directory.resolver("box"))
-    (kept,) = desk.store.announcements(["cam-1"], from_ms=DAY_MS, to_ms=DAY_MS + EPOCH_MS)
+    (kept,) = desk.store.ledger.announcements(["cam-1"], from_ms=DAY_MS, to_ms=DAY_MS + EPOCH_MS)
     assert kept.signed == announcement[1]
     assert desk.intake.position(box.address) == (2, ())
 
@@ -110,7 +111,7 @@ def test_a_second_announcement_of_one_generation_is_equivocation(desk: Desk, box
     first = box.announcement()
     desk.take(first, box.announcement())
     assert desk.rejects() == {"equivocation": 1}
-    (kept,) = desk.store.announcements(["cam-1"], from_ms=DAY_MS, to_ms=DAY_MS + 1)
+    (kept,) = desk.store.ledger.announcements(["cam-1"], from_ms=DAY_MS, to_ms=DAY_MS + 1)
     assert kept.signed == first[1]
 
 
@@ -317,15 +318,15 @@ def test_a_clock_an_hour_ahead_goes_to_quarantine_and_can_be_admitted(
     assert desk.status().clock_wrong
     assert desk.status().quarantined == 2
     assert desk.intake.position(box.address) == (2, ())  # the box may forget them
-    first, second = quarantine.listed(desk.store)
+    first, second = desk.store.ledger.quarantined()
     assert first.reason == "clock-ahead"
     assert "3600 s ahead" in first.detail
     assert desk.take(ahead).duplicates == 1
     desk.intake.admit(first.number)
     desk.intake.admit(second.number)
     assert desk.stored() == 2
-    assert desk.store.announcements(["cam-1"], from_ms=DAY_MS, to_ms=DAY_MS + 1)
-    assert quarantine.listed(desk.store) == []
+    assert desk.store.ledger.announcements(["cam-1"], from_ms=DAY_MS, to_ms=DAY_MS + 1)
+    assert desk.store.ledger.quarantined() == []
     assert not desk.status().clock_wrong
     with pytest.raises(KeyError):
         desk.intake.admit(first.number)
@@ -333,9 +334,9 @@ def test_a_clock_an_hour_ahead_goes_to_quarantine_and_can_be_admitted(
 
 def test_quarantined_messages_can_be_dropped(desk: Desk, box: TestBox) -> None:
     desk.take(box.live(some(), sealed_at_ms=NOW_MS + HOUR_MS))
-    (item,) = quarantine.listed(desk.store)
+    (item,) = desk.store.ledger.quarantined()
     quarantine.drop(desk.store, item.number)
-    assert quarantine.listed(desk.store) == []
+    assert desk.store.ledger.quarantined() == []
     assert desk.stored() == 0
     with pytest.raises(KeyError):
         quarantine.drop(desk.store, item.number)
@@ -343,11 +344,11 @@ def test_quarantined_messages_can_be_dropped(desk: Desk, box: TestBox) -> None:
 
 def test_a_revoked_box_is_not_admitted(desk: Desk, box: TestBox) -> None:
     desk.take(box.live(some(), sealed_at_ms=NOW_MS + HOUR_MS))
-    (item,) = quarantine.listed(desk.store)
+    (item,) = desk.store.ledger.quarantined()
     desk.directory = revoked(desk.directory, "box-1")
     with pytest.raises(Rejected, match="revoked"):
         desk.intake.admit(item.number)
-    assert quarantine.listed(desk.store) == [item]
+    assert desk.store.ledger.quarantined() == [item]
 
 
 def test_a_full_quarantine_leaves_messages_to_their_box(tmp_path: Path, box: TestBox) -> None:
@@ -366,7 +367,7 @@ def test_dropping_messages_makes_room_in_a_full_quarantine(tmp_path: Path, box: 
     desk = Desk(tmp_path / "a.db", [box], quarantine_mb=1)
     ahead = {"sealed_at_ms": NOW_MS + HOUR_MS}
     assert desk.take(*(box.live(some(1000) * 3, **ahead) for _ in range(7))).rejected
-    for item in quarantine.listed(desk.store):
+    for item in desk.store.ledger.quarantined():
         quarantine.drop(desk.store, item.number)
     assert desk.take(box.live(some(1000) * 3, **ahead)).quarantined == 1
 
@@ -377,11 +378,11 @@ def test_what_our_own_code_fails_on_cannot_fill_the_disk(
     def fail(_envelope: Envelope) -> None:
         raise ArithmeticError("a bug")
 
-    monkeypatch.setattr("aggregator.ingest.intake.segment_blocks", fail)
+    monkeypatch.setattr("aggregator.ingest.numbered.segment_blocks", fail)
     desk = Desk(tmp_path / "a.db", [box], quarantine_mb=1)
     for _ in range(7):
         desk.take(box.live(some(1000) * 3))
-    held = quarantine.listed(desk.store)
+    held = desk.store.ledger.quarantined()
     assert held
     assert sum(item.size_bytes for item in held) <= 2**20
     assert desk.rejects() == {"quarantine-full": 7 - len(held)}
@@ -418,7 +419,7 @@ def test_a_segment_replaces_the_live_envelopes_it_covers(desk: Desk, box: TestBo
     other_slot = box.live(some(9), slot=NOON_SLOT - 5)
     assert desk.take(other_slot, segment).replaced_live == 1
     assert desk.take(live[1]).replaced_live == 1  # late
-    kinds = desk.store.reading().conn.execute("SELECT segment, count FROM envelopes").fetchall()
+    kinds = rows(desk.store, "SELECT segment, count FROM envelopes")
     assert sorted(kinds) == [(0, 9), (1, 5)]
     assert desk.take(*live).duplicates == 2
 
@@ -540,15 +541,15 @@ def _flipped(payload: bytes, at: int, mask: int) -> bytes:
 def test_unknown_names_do_not_fill_the_reject_table(desk: Desk) -> None:
     for number in range(20):
         desk.take((f"st/v1/{SITE}/box-x{number}/cam-{number}/envelope", b"?"))
-    rows = desk.store.reading().conn.execute("SELECT box, camera, count FROM rejects").fetchall()
-    assert rows == [("unknown", "", 20)]
+    counted = rows(desk.store, "SELECT box, camera, count FROM rejects")
+    assert counted == [("unknown", "", 20)]
 
 
 def test_a_full_disk_keeps_nothing_of_the_batch_and_recovers(tmp_path: Path, box: TestBox) -> None:
     desk = Desk(tmp_path / "a.db", [box])
     desk.take(box.announcement())
-    with desk.store.writing() as database:
-        pages = database.conn.execute("PRAGMA page_count").fetchone()[0]
+    with altering(desk.store) as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
     desk.store._writer.conn.execute(f"PRAGMA max_page_count = {pages + 2}")
     messages = [box.live(some(60)) for _ in range(20)]
     with pytest.raises(StorageFull):

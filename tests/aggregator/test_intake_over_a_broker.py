@@ -25,6 +25,7 @@ from sealed_boxes import (
     sighting,
     unit_vector,
 )
+from store_file import rows
 
 from aggregator.config import IngestSection, LimitsSection
 from aggregator.ingest.floods import Floods
@@ -32,7 +33,7 @@ from aggregator.ingest.intake import Intake
 from aggregator.ingest.receipts import Receipts
 from aggregator.ingest.subscriber import Subscriber
 from aggregator.relay import Relay
-from aggregator.store import Store
+from aggregator.store.sqlite.store import SqliteStore
 from aggregator.upkeep import Upkeep
 from demo.broker import BrokerPlace, EmbeddedBroker
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
@@ -74,7 +75,7 @@ class Headquarters:
         self.threads = Threads(self.stop)
         self.key = SigningKey.generate("aggregator")
         directory = make_directory(boxes, self.key)
-        self.store = Store(folder / "a.db")
+        self.store = SqliteStore(folder / "a.db")
         self.intake = Intake(
             self.store,
             site=SITE,
@@ -111,14 +112,12 @@ class Headquarters:
         assert self.subscriber.session.wait_connected(DEADLINE_S)
 
     def stored(self) -> int:
-        row = self.store.reading().conn.execute("SELECT count(*) FROM envelopes").fetchone()
+        (row,) = rows(self.store, "SELECT count(*) FROM envelopes")
         return int(row[0])
 
     def floods(self) -> list[tuple[str, int]]:
-        rows = self.store.reading().conn.execute(
-            "SELECT box, count FROM rejects WHERE reason = 'box-floods'"
-        )
-        return [(box, count) for box, count in rows]
+        counted = rows(self.store, "SELECT box, count FROM rejects WHERE reason = 'box-floods'")
+        return [(box, count) for box, count in counted]
 
     def end(self) -> None:
         self.stop.set("test over")

@@ -11,10 +11,11 @@ from typing import Any
 import protocol_samples as s
 import pytest
 from answered_query import Site
+from store_file import altering, rows
 
 import aggregator.runner
 from aggregator.records import Records
-from aggregator.store import Store
+from aggregator.store.sqlite.store import SqliteStore
 from protocol.auditlog import Entry, origin_of
 from protocol.results import CONFIRMED, Decision
 from runtime.auditlog import AuditLog
@@ -55,12 +56,11 @@ def entries(log: AuditLog) -> list[Entry]:
     return [Entry.parse(data) for data in log.entries()]
 
 
-def assert_agree(store: Store, log: AuditLog) -> None:
+def assert_agree(store: SqliteStore, log: AuditLog) -> None:
     """Each row of the store is told of once, and nothing is told of that is not there."""
     told = Counter(entry.kind for entry in entries(log))
-    rows = store.reading().conn
     for kind, table in TABLES.items():
-        count = rows.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - ours
+        ((count,),) = rows(store, f"SELECT count(*) FROM {table}")  # noqa: S608 - ours
         if kind == "match":
             found = [e.open("eve", s.sealing_key("eve")) for e in entries(log) if e.kind == kind]
             assert sum(int(str(body["candidates"])) for body in found) == count
@@ -69,7 +69,7 @@ def assert_agree(store: Store, log: AuditLog) -> None:
 
 
 def assert_agree_after_restart(folder: Path) -> None:
-    store = Store(folder / "aggregator.db")
+    store = SqliteStore(folder / "aggregator.db")
     key = s.signing_key("aggregator")
     auditors = {"eve": s.sealing_key("eve").public}
     log = AuditLog(folder / "audit.db", origin_of(s.SITE, "aggregator"), key, auditors)
@@ -108,17 +108,17 @@ def test_a_crash_while_the_log_is_written_leaves_neither_a_gap_nor_a_claim(
 def test_what_the_store_does_not_take_is_not_claimed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    create = Store.__init__
+    create = SqliteStore.__init__
 
-    def refusing(self: Store, path: Path, **options: Any) -> None:
+    def refusing(self: SqliteStore, path: Path, **options: Any) -> None:
         create(self, path, **options)
-        with self.writing() as database:
-            database.conn.execute(
+        with altering(self) as connection:
+            connection.execute(
                 f"CREATE TRIGGER refuse BEFORE INSERT ON {TABLES[kind]}"
                 " BEGIN SELECT RAISE(ABORT, 'refused'); END"
             )
 
-    monkeypatch.setattr(Store, "__init__", refusing)
+    monkeypatch.setattr(SqliteStore, "__init__", refusing)
     try:
         live(tmp_path, monkeypatch)
     except sqlite3.IntegrityError:
@@ -134,14 +134,14 @@ def test_candidates_that_could_not_be_stored_are_found_at_the_next_try(
 ) -> None:
     monkeypatch.setattr(aggregator.runner, "RETRY_S", 0.0)
     site = Site(tmp_path, monkeypatch, s.CUSTODIANS, 2)
-    with site.store.writing() as database:
-        database.conn.execute(
+    with altering(site.store) as connection:
+        connection.execute(
             "CREATE TRIGGER refuse BEFORE INSERT ON results"
             " BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
     assert site.step().state == "blocked"
-    with site.store.writing() as database:
-        database.conn.execute("DROP TRIGGER refuse")
+    with altering(site.store) as connection:
+        connection.execute("DROP TRIGGER refuse")
     assert site.step().state == "complete"
     assert len(site.desk.results(site.record, reader="ana")) == 1
     assert_agree(site.store, site.log)

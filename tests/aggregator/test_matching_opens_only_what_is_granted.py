@@ -23,6 +23,7 @@ from sealed_boxes import (
     sighting,
     unit_vector,
 )
+from store_file import altering
 
 from aggregator.config import LimitsSection
 from aggregator.ingest.intake import Intake
@@ -30,7 +31,8 @@ from aggregator.ingest.messages import Incoming
 from aggregator.matching.pool import Matcher, MatchingFailed
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import match_scopes, merge_reports
-from aggregator.store import Store
+from aggregator.store.retention import purge
+from aggregator.store.sqlite.store import SqliteStore
 from protocol.grant import EpochKeys
 from protocol.keytree import FACE, META
 from protocol.names import EPOCH_MS
@@ -51,7 +53,7 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.boxes = [make_box(1), make_box(2)]
         directory = make_directory(self.boxes, SigningKey.generate("aggregator"))
-        self.store = Store(folder / "a.db")
+        self.store = SqliteStore(folder / "a.db")
         self.intake = Intake(
             self.store,
             site=SITE,
@@ -76,7 +78,7 @@ class Site:
         after: int = 0,
     ):
         return match_scopes(
-            self.store.reading(),
+            self.store.segments,
             scopes,
             probes,
             calibrations={MODEL: CALIBRATION},
@@ -236,8 +238,8 @@ def test_a_model_label_changed_in_the_store_is_noticed(site: Site) -> None:
     ana = unit_vector(RNG)
     box = site.boxes[0]
     site.take(box.segment([sighting(ana)]))
-    with site.store.writing() as database:
-        database.conn.execute("UPDATE models SET model = ?", (OTHER_MODEL,))
+    with altering(site.store) as connection:
+        connection.execute("UPDATE models SET model = ?", (OTHER_MODEL,))
     report = site.match([box.keys()], probes({"ana": ana}, model=OTHER_MODEL))
     assert report.candidates == ()
     assert len(report.altered) == 1
@@ -269,8 +271,8 @@ def test_an_altered_envelope_is_reported_and_the_others_go_on(site: Site, change
         box.segment([sighting(ana)], slot=SLOT - 4),
         box.segment([found], slot=SLOT),
     )
-    with site.store.writing() as database:
-        database.conn.execute(f"UPDATE envelopes SET {change} WHERE id = 1")  # noqa: S608 - ours
+    with altering(site.store) as connection:
+        connection.execute(f"UPDATE envelopes SET {change} WHERE id = 1")  # noqa: S608 - ours
     report = site.match([box.keys()], probes({"ana": ana}))
     assert [c.sighting_id for c in report.candidates] == [found.sighting_id]
     (altered,) = report.altered
@@ -281,8 +283,7 @@ def test_columns_of_a_wrong_type_are_reported(site: Site) -> None:
     ana = unit_vector(RNG)
     box = site.boxes[0]
     site.take(*(box.segment([sighting(ana)], slot=slot) for slot in range(4)))
-    with site.store.writing() as database:
-        connection = database.conn
+    with altering(site.store) as connection:
         # As somebody would who edits the file: SQLite itself refuses the wrong types.
         connection.execute("PRAGMA writable_schema = ON")
         connection.execute("UPDATE sqlite_schema SET sql = rtrim(sql, ' STRICT')")
@@ -293,7 +294,7 @@ def test_columns_of_a_wrong_type_are_reported(site: Site) -> None:
         for number, change in enumerate(changes, 1):
             connection.execute(f"UPDATE envelopes SET {change} WHERE id = {number}")  # noqa: S608 - ours
     connection.close()
-    site.store = Store(site.store.path)
+    site.store = SqliteStore(site.store.path)
     report = site.match([box.keys()], probes({"ana": ana}))
     assert (len(report.altered), len(report.candidates)) == (3, 1)
 
@@ -302,8 +303,8 @@ def test_an_altered_live_envelope_is_reported(site: Site) -> None:
     ana = unit_vector(RNG)
     box = site.boxes[0]
     site.take(box.live([sighting(ana)]), box.live([sighting(ana)]))
-    with site.store.writing() as database:
-        database.conn.execute("UPDATE envelopes SET face = zeroblob(length(face)) WHERE id = 1")
+    with altering(site.store) as connection:
+        connection.execute("UPDATE envelopes SET face = zeroblob(length(face)) WHERE id = 1")
     report = site.match([box.keys()], probes({"ana": ana}))
     assert (len(report.candidates), len(report.altered)) == (1, 1)
 
@@ -378,7 +379,7 @@ def test_worker_processes_find_the_same(site: Site) -> None:
     scopes = [box.keys() for box in site.boxes]
     alone = site.match(scopes, probes({"ana": ana}, threshold=0.75), max_candidates=30)
     matcher = Matcher(
-        site.store, calibrations={MODEL: CALIBRATION}, processes=2, pool_from_envelopes=1
+        site.store.segments, calibrations={MODEL: CALIBRATION}, processes=2, pool_from_envelopes=1
     )
     try:
         spread = matcher.match(
@@ -439,10 +440,10 @@ def test_a_scope_is_counted_without_opening_it(site: Site) -> None:
         other.segment(strangers(7), slot=10),
     )
     window = {"from_ms": DAY_MS + 10 * 900_000, "to_ms": DAY_MS + 12 * 900_000}
-    counted = site.store.count_scope(["cam-1"], **window)
+    counted = site.store.ledger.count_scope(["cam-1"], **window)
     assert (counted.segments, counted.live_envelopes, counted.sightings) == (2, 0, 9)
     assert counted.by_model == {MODEL: 5, OTHER_MODEL: 4}
-    everything = site.store.count_scope(
+    everything = site.store.ledger.count_scope(
         ["cam-1", "cam-2", "nowhere"], from_ms=DAY_MS, to_ms=DAY_MS + EPOCH_MS
     )
     assert everything.sightings == 19
@@ -451,8 +452,8 @@ def test_a_scope_is_counted_without_opening_it(site: Site) -> None:
 def test_purging_removes_what_is_past_retention_only(site: Site) -> None:
     box = site.boxes[0]
     site.take(box.announcement(), box.segment(strangers(2)))
-    kept = site.store.purge(now_ms=NOW_MS + 15 * EPOCH_MS, retention_days=14)
+    kept = purge(site.store, now_ms=NOW_MS + 15 * EPOCH_MS, retention_days=14)
     assert (kept.envelopes, kept.announcements) == (0, 0)
-    gone = site.store.purge(now_ms=NOW_MS + 16 * EPOCH_MS, retention_days=14)
+    gone = purge(site.store, now_ms=NOW_MS + 16 * EPOCH_MS, retention_days=14)
     assert (gone.envelopes, gone.announcements) == (1, 1)
     assert site.match([box.keys()], probes({"ana": unit_vector(RNG)})).segments == 0

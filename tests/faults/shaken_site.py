@@ -17,7 +17,7 @@ from shaken import digests_kept
 from small_disk import CannotMount, mounted
 from supervisor import Supervisor
 
-from aggregator.ingest.positions import QUARANTINED, STORED
+from aggregator.store.rows import QUARANTINED, STORED
 from demo.local_site import CUSTODIANS, Broker
 from demo.scenario import ClipTruth
 from runtime.errors import OperationError

@@ -11,6 +11,7 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 from officer_site import DOWN, OfficerSite
+from store_file import altering
 from typer.testing import Result
 
 from officers.query_cli import app
@@ -241,8 +242,8 @@ def test_a_query_that_an_aggregator_has_changed_is_not_believed(site: OfficerSit
 
 
 def put_signed(site: OfficerSite, query_id: str, signed: bytes) -> None:
-    with site.aggregator.store.writing() as database:
-        database.conn.execute(
+    with altering(site.aggregator.store) as connection:
+        connection.execute(
             "UPDATE queries SET signed = ? WHERE query_id = ?", [signed, bytes.fromhex(query_id)]
         )
 
@@ -265,8 +266,8 @@ def test_a_withdrawal_goes_to_every_custodian_and_says_who_has_it(site: OfficerS
 def test_an_aggregator_that_hides_a_query_cannot_hide_its_withdrawal(site: OfficerSite) -> None:
     query_id = filed(site)
     digest = site.record(query_id).digest
-    with site.aggregator.store.writing() as database:
-        database.conn.execute(
+    with altering(site.aggregator.store) as connection:
+        connection.execute(
             "UPDATE queries SET query_id = ? WHERE digest = ?", [os.urandom(16), digest]
         )
     result = site.run(app, "ana", "revoke", query_id, "--reason", "wrong patient", "--yes")
@@ -278,8 +279,8 @@ def test_an_aggregator_that_hides_a_query_cannot_hide_its_withdrawal(site: Offic
 def swapped(site: OfficerSite, query_id: str) -> bytes:
     """Put another, wider query of ana's in the place of one; return the digest of the first."""
     record = site.record(query_id)
-    with site.aggregator.store.writing() as database:
-        database.conn.execute(
+    with altering(site.aggregator.store) as connection:
+        connection.execute(
             "UPDATE queries SET query_id = ? WHERE digest = ?", [os.urandom(16), record.digest]
         )
     wider = replace(record.query, purpose="everybody, everywhere")

@@ -14,6 +14,7 @@ from pathlib import Path
 import protocol_samples as s
 import pytest
 from officer_site import OfficerSite
+from store_file import altering
 from typer.testing import Result
 
 from officers import query_cli
@@ -165,9 +166,9 @@ def test_what_does_not_belong_to_the_query_is_left_out_and_told(traced: Traced) 
     digest, own = traced.digest, s.sealing_key("ana").public
     traced.site.add_candidate(candidate("cam-1", 1, 2), digest, to=s.sealing_key("dan").public)
     traced.site.add_candidate(candidate("cam-9", 1, 2), digest, to=own)
-    with traced.site.aggregator.store.writing() as database:
+    with altering(traced.site.aggregator.store) as connection:
         moved = candidate("cam-1", 1, 2).seal(own, query_digest=digest)
-        database.conn.execute(
+        connection.execute(
             "INSERT INTO results (query_digest, candidate_id, sealed, found_ms)"
             " VALUES (?, ?, ?, 0)",
             [digest, os.urandom(16), moved],
@@ -184,8 +185,8 @@ def test_a_forged_decision_confirms_nothing(traced: Traced) -> None:
         traced.site.record(traced.id), reader="test"
     )
     forged = Decision(traced.digest, number, CONFIRMED, s.NOW_MS).sign(s.signing_key("dan"))
-    with traced.site.aggregator.store.writing() as database:
-        database.conn.execute(
+    with altering(traced.site.aggregator.store) as connection:
+        connection.execute(
             "INSERT INTO decisions (query_digest, candidate_id, investigator, signed, decided_ms)"
             " VALUES (?, ?, 'ana', ?, 0)",
             [traced.digest, number, forged.to_bytes()],

@@ -19,8 +19,8 @@ from aggregator.ingest.messages import Incoming
 from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
 from aggregator.runner import QueryRunner
-from aggregator.store import Store
-from aggregator.store.queries import QueryRecord
+from aggregator.store.rows import QueryRecord
+from aggregator.store.sqlite.store import SqliteStore
 from aggregator.views import false_grants_view, query_view
 from protocol.auditlog import Entry, origin_of
 from protocol.authorization import authorize
@@ -91,7 +91,7 @@ class Site:
             site=s.SITE, authority=s.authority().verify_key, installed=installed, state_dir=None
         )
         key = s.signing_key("aggregator")
-        self.store = Store(folder / "aggregator.db")
+        self.store = SqliteStore(folder / "aggregator.db")
         auditors = {"eve": s.sealing_key("eve").public}
         self.log = AuditLog(folder / "audit.db", origin_of(s.SITE, "aggregator"), key, auditors)
         self.custodians = Custodians(
@@ -100,8 +100,8 @@ class Site:
         self.desk = QueryDesk(self.store, trust, s.POLICY, self.log, key)
         self.runner = QueryRunner(
             desk=self.desk, store=self.store, trust=trust, policy=s.POLICY,
-            custodians=self.custodians, matcher=Matcher(self.store, processes=1), log=self.log,
-            actor="aggregator",
+            custodians=self.custodians, matcher=Matcher(self.store.segments, processes=1),
+            log=self.log, actor="aggregator",
         )  # fmt: skip
         self.intake = Intake(
             self.store, site=s.SITE, directory=lambda: directory, limits=LimitsSection(),
@@ -185,7 +185,7 @@ class Site:
         )
         matcher = self.desk.matcher(record.digest)
         assert matcher is not None
-        announced = self.store.announcements(("cam-1",), from_ms=0, to_ms=now_ms)
+        announced = self.store.ledger.announcements(("cam-1",), from_ms=0, to_ms=now_ms)
         return self.custodians.grant(
             record, authorized, approvals, [], matcher, announcements=announced
         )

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sealed_boxes import NOW_MS, SITE, TestBox, make_directory
+from store_file import rows
 
 from aggregator.config import LimitsSection
 from aggregator.ingest.boxes import BoxStatus, statuses
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Batch, Incoming
-from aggregator.store import Store
+from aggregator.store.sqlite.store import SqliteStore
 from protocol.directory import Directory
 from protocol.signing import SigningKey
 
@@ -27,7 +28,7 @@ class Desk:
         self.directory: Directory = make_directory(boxes, self.aggregator)
         self.audited: list[tuple[str, Mapping[str, object]]] = []
         self.limits = LimitsSection(**limits)
-        self.store = Store(path)
+        self.store = SqliteStore(path)
         self.intake = self.make_intake()
 
     def make_intake(self) -> Intake:
@@ -48,15 +49,10 @@ class Desk:
         )
 
     def rejects(self) -> dict[str, int]:
-        rows = self.store.reading().conn.execute(
-            "SELECT reason, sum(count) FROM rejects GROUP BY reason"
-        )
-        return dict(rows.fetchall())
+        return dict(rows(self.store, "SELECT reason, sum(count) FROM rejects GROUP BY reason"))
 
     def stored(self) -> int:
-        return int(
-            self.store.reading().conn.execute("SELECT count(*) FROM envelopes").fetchone()[0]
-        )
+        return int(rows(self.store, "SELECT count(*) FROM envelopes")[0][0])
 
     def status(self, box: str = "box-1") -> BoxStatus:
         found = statuses(self.store, self.directory, clock_skew_ms=self.limits.clock_skew_s * 1000)

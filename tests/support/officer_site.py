@@ -16,6 +16,7 @@ import protocol_samples as s
 import structlog
 from brokers import free_port
 from fastapi import FastAPI
+from store_file import altering
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
@@ -120,8 +121,8 @@ class OfficerSite:
         """Keep a candidate as the matcher would."""
         number = candidate.candidate_id(digest)
         sealed = candidate.seal(to or s.sealing_key("ana").public, query_digest=digest)
-        with self.aggregator.store.writing() as database:
-            database.conn.execute(
+        with altering(self.aggregator.store) as connection:
+            connection.execute(
                 "INSERT INTO results (query_digest, candidate_id, sealed, found_ms)"
                 " VALUES (?, ?, ?, ?)",
                 [digest, number, sealed, s.NOW_MS],

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aggregator.store import Store
+from aggregator.store.sqlite.store import SqliteStore
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from protocol.directory import Directory, open_directory
@@ -78,15 +78,15 @@ class SiteV1:
             cost=Cost(memory_kib=1024),
         )
 
-    def store(self) -> Store:
+    def store(self) -> SqliteStore:
         """Open the aggregator's store, as its process would."""
-        return Store(self.root / "aggregator" / "state" / "aggregator.db")
+        return SqliteStore(self.root / "aggregator" / "state" / "aggregator.db")
 
-    def announcements(self, store: Store) -> list[Announcement]:
+    def announcements(self, store: SqliteStore) -> list[Announcement]:
         """Every stored announcement, verified."""
         from_ms, to_ms = self.whole_window
         found = []
-        for stored in store.announcements(CAMERAS, from_ms=from_ms, to_ms=to_ms):
+        for stored in store.ledger.announcements(CAMERAS, from_ms=from_ms, to_ms=to_ms):
             signed = Signed.parse(stored.signed, kind=EPOCH_KIND)
             payload = signed.verify(lambda name: self.directory.principals[name].verify_key)
             found.append(Announcement.parse(payload, box=signed.signer))
@@ -112,11 +112,11 @@ class SiteV1:
             grants.append(release(roots, scope, (FACE, META, LIVE)))
         return combine(announcement, grants)
 
-    def envelopes(self, store: Store) -> Iterator[Envelope]:
+    def envelopes(self, store: SqliteStore) -> Iterator[Envelope]:
         """Every stored envelope, its signature verified."""
-        for number in range(1, store.newest_envelope() + 1):
+        for number in range(1, store.ledger.newest_envelope() + 1):
             try:
-                envelope = store.envelope(number)
+                envelope = store.segments.envelope(number)
             except KeyError:
                 continue  # a live one that its segment has replaced
             envelope.verify(lambda name: self.directory.principals[name].verify_key)

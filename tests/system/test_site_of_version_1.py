@@ -11,7 +11,6 @@ import pytest
 from running_site import SERVERS
 from site_v1 import CUSTODIANS, SiteV1, opened
 
-from aggregator.store.queries import QueryBook
 from demo.local_site import LocalSite
 from demo.processes import run_command, sealtrace
 from edge_agent.outbox import Outbox
@@ -77,14 +76,14 @@ def test_queries_and_their_results_are_there_and_open_for_who_asked(old: SiteV1)
     secret = old.root / "officers" / "ana" / "sealing.secret"
     key = hpke.PrivateKey(read_secret(secret, old.passphrase, "sealing"))
     with closing(old.store()) as store:
-        kept = QueryBook(store)
-        states = {record.query_id.hex(): record.state for record in kept.everything()}
+        kept = store.ledger
+        states = {record.query_id.hex(): record.state for record in kept.queries()}
         assert states == {
             queries["traced"]: "complete",
             queries["waiting"]: "awaiting-approvals",
             queries["withdrawn"]: "withdrawn",
         }
-        traced = kept.find(bytes.fromhex(queries["traced"]))
+        traced = kept.query(bytes.fromhex(queries["traced"]))
         assert traced is not None
         results = kept.results(traced.digest)
         candidates = [

@@ -1,0 +1,244 @@
+"""Take in one numbered message, an envelope or announcement: judge it, account for it, store it.
+
+Order of the checks: `aggregator.ingest.checks`; sequence (duplicate, equivocation, replay), clock,
+slot, retention, form of the blocks. Every number that a box used is accounted for as stored,
+quarantined or refused, so that a receipt can cover it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from aggregator.config import LimitsSection
+from aggregator.ingest import quarantine
+from aggregator.ingest.checks import (
+    Checked,
+    Rejected,
+    check_announcement,
+    check_clock,
+    check_envelope,
+    check_times,
+    rejected_for,
+    topic_box,
+)
+from aggregator.ingest.messages import Batch, Incoming
+from aggregator.ingest.positions import Positions
+from aggregator.ingest.sequence import Gap, Place, Position
+from aggregator.store import Unit
+from aggregator.store.envelopes import segment_blocks
+from aggregator.store.rows import QUARANTINED, REFUSED, STORED
+from protocol.directory import Directory
+from protocol.errors import ClockSkew, MalformedMessage, ModelMismatch
+from protocol.names import EPOCH, CameraAddress
+from protocol.sealing import Envelope
+
+_DIGEST_BYTES = 16
+
+
+@dataclass(slots=True)
+class OpenBatch:
+    """A batch whose transaction is open, and what is to be done when it ends."""
+
+    unit: Unit
+    directory: Directory
+    now_ms: int
+    result: Batch = field(default_factory=Batch)
+    heard_ms: dict[str, int] = field(default_factory=dict)
+    slots: set[tuple[int, int, int, int]] = field(default_factory=set)
+    closed: list[tuple[CameraAddress, Gap]] = field(default_factory=list)
+    restarted: list[CameraAddress] = field(default_factory=list)
+
+
+class Numbered:
+    """Takes in numbered messages, each inside an open batch.
+
+    Args:
+        site: the site's name.
+        limits: sizes, clock skew.
+        retention_days: gives the policy's retention; older epochs are refused.
+        positions: where the streams stand.
+        room: the room in quarantine.
+    """
+
+    def __init__(
+        self,
+        *,
+        site: str,
+        limits: LimitsSection,
+        retention_days: Callable[[], int],
+        positions: Positions,
+        room: quarantine.Room,
+    ) -> None:
+        self._site = site
+        self._limits = limits
+        self._retention_days = retention_days
+        self._positions = positions
+        self._room = room
+
+    def take(self, batch: OpenBatch, message: Incoming) -> None:
+        """Take in a message that has just come.
+
+        Raises:
+            Rejected: it fails a check; if its signature held, its number is accounted for.
+        """
+        checked = self._checked(batch, message)
+        position = self._positions.of(batch.unit.ledger, checked.address)
+        if self._is_duplicate(batch, position, checked, message):
+            batch.result.duplicates += 1
+            return
+        if not message.retained:
+            batch.heard_ms[checked.address.box] = message.received_ms
+        try:
+            check_clock(checked, now_ms=batch.now_ms, skew_ms=self._limits.clock_skew_s * 1000)
+        except ClockSkew as error:
+            self._quarantine(batch, position, checked, message, str(error))
+            return
+        self._advance(batch, position, checked)
+        batch.result.changed.add(checked.address)
+        try:
+            check_times(checked, now_ms=batch.now_ms, retention_days=self._retention_days())
+            self._store(batch, position, checked, message.payload)
+        except Rejected:
+            self._remember(batch, position, checked, REFUSED, message.payload)
+            raise
+        self._remember(batch, position, checked, STORED, message.payload)
+        batch.result.stored += 1
+
+    def admit(self, batch: OpenBatch, message: Incoming) -> None:
+        """Take in a message that was in quarantine, checked again but for the clock.
+
+        Raises:
+            Rejected: it does not pass the other checks (any more).
+        """
+        checked = self._checked(batch, message)
+        position = self._positions.of(batch.unit.ledger, checked.address)
+        if self._is_duplicate(batch, position, checked, message):
+            batch.unit.ledger.note_admitted(position.stream, _digest(message.payload))
+        else:
+            self._advance(batch, position, checked)
+            self._remember(batch, position, checked, STORED, message.payload)
+        self._store(batch, position, checked, message.payload)
+        batch.result.changed.add(checked.address)
+
+    # ------------------------------------------------------------------ inside
+
+    def _checked(self, batch: OpenBatch, message: Incoming) -> Checked:
+        box, camera, leaf = topic_box(message.topic, self._site)
+        if leaf == EPOCH:
+            return check_announcement(
+                message.payload,
+                box=box,
+                camera=camera,
+                site=self._site,
+                directory=batch.directory,
+            )
+        return check_envelope(
+            message.payload,
+            box=box,
+            camera=camera,
+            site=self._site,
+            directory=batch.directory,
+            max_bytes=self._limits.max_envelope_bytes,
+        )
+
+    def _is_duplicate(
+        self, batch: OpenBatch, position: Position, checked: Checked, message: Incoming
+    ) -> bool:
+        """Tell whether this very message has come before.
+
+        Raises:
+            Rejected: equivocation or replay.
+        """
+        place = position.place(checked.sequence, checked.generation)
+        if place in {Place.AHEAD, Place.FILLS}:
+            return False
+        known = batch.unit.ledger.digests(position.stream, checked.sequence)
+        if _digest(message.payload) in known:
+            return True
+        if place is Place.RESTARTED:
+            return False
+        if place is Place.REPLAYED:
+            raise Rejected(
+                "replay",
+                f"sequence {checked.sequence} is new, but generation {checked.generation} is over "
+                f"({position.generation} has begun)",
+            )
+        if not known:  # older than what is kept for comparison
+            return True
+        raise Rejected(
+            "equivocation",
+            f"sequence {checked.sequence} came before, with another content: the box, or whoever "
+            "holds its key, tells two stories",
+        )
+
+    def _advance(self, batch: OpenBatch, position: Position, checked: Checked) -> None:
+        place = position.place(checked.sequence, checked.generation)
+        ledger, sequence, now_ms = batch.unit.ledger, checked.sequence, batch.now_ms
+        if place is Place.FILLS:
+            gap = self._positions.fill(ledger, position, sequence=sequence, now_ms=now_ms)
+            if gap is not None:
+                batch.closed.append((checked.address, gap))
+            return
+        if place is Place.RESTARTED:
+            batch.restarted.append(checked.address)
+        move = self._positions.restart if place is Place.RESTARTED else self._positions.advance
+        move(ledger, position, sequence=sequence, generation=checked.generation, now_ms=now_ms)
+
+    def _quarantine(
+        self, batch: OpenBatch, position: Position, checked: Checked, message: Incoming, why: str
+    ) -> None:
+        """Keep a message aside; when there is no room the box has to keep it."""
+        size = len(message.payload)
+        if not self._room.has(batch.unit.ledger, size):
+            raise Rejected("quarantine-full", f"no room in quarantine for a message {why}")
+        self._advance(batch, position, checked)
+        self._remember(batch, position, checked, QUARANTINED, message.payload)
+        batch.unit.ledger.quarantine(
+            stream=position.stream,
+            topic=message.topic,
+            payload=message.payload,
+            reason=quarantine.CLOCK_AHEAD,
+            detail=why,
+            received_ms=message.received_ms,
+        )
+        self._room.take(size)
+        batch.result.quarantined += 1
+        batch.result.changed.add(checked.address)
+
+    def _remember(
+        self, batch: OpenBatch, position: Position, checked: Checked, outcome: int, payload: bytes
+    ) -> None:
+        batch.unit.ledger.remember(
+            position.stream,
+            position.run,
+            sequence=checked.sequence,
+            epoch=checked.epoch,
+            outcome=outcome,
+            digest=_digest(payload),
+        )
+
+    def _store(
+        self, batch: OpenBatch, position: Position, checked: Checked, payload: bytes
+    ) -> None:
+        """Store an envelope or announcement.
+
+        Raises:
+            Rejected: malformed blocks, or a second announcement of one generation.
+        """
+        body, unit = checked.body, batch.unit
+        if not isinstance(body, Envelope):
+            if not unit.ledger.add_announcement(position.stream, body, payload):
+                raise Rejected("equivocation", "a second announcement of one epoch and generation")
+            return
+        try:
+            blocks = segment_blocks(body)
+        except (MalformedMessage, ModelMismatch) as error:
+            raise rejected_for(error) from error
+        unit.segments.append(position.stream, body, blocks, received_ms=batch.now_ms)
+        batch.slots.add((position.stream, checked.epoch, checked.generation, checked.slot))
+
+
+def _digest(payload: bytes) -> bytes:
+    return hashlib.sha256(payload).digest()[:_DIGEST_BYTES]

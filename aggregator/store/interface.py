@@ -1,0 +1,128 @@
+"""The store as the rest of the aggregator sees it: a ledger, sealed segments, transactions.
+
+Two halves, which a large site may keep in different places: the ledger wants transactions and
+indexes (`aggregator.store.ledger`), the segments want room. Nobody outside this package sees what
+either is kept in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from aggregator.store.ledger import Ledger, LedgerReading
+from aggregator.store.rows import SealedRow
+from protocol.grant import Scope
+from protocol.sealing import Blocks, Envelope
+
+
+class ReaderSource(Protocol):
+    """Says where segments are; can be pickled, so that another process can open them."""
+
+    def open(self) -> SegmentReader:
+        """Open them for reading.
+
+        Raises:
+            StorageError: they are missing or unreadable.
+        """
+
+
+class SegmentReader(Protocol):
+    """Reads sealed segments: all that matching needs of the store.
+
+    Each read sees what was committed when it began. Raises StorageError.
+    """
+
+    @property
+    def source(self) -> ReaderSource:
+        """What opens these segments in another process."""
+
+    def newest(self) -> int:
+        """Return a cursor: it rises with every envelope; 0 when there is none."""
+
+    def models(self) -> Mapping[int, str]:
+        """Return the model ids that stand in envelopes, by the numbers that stand for them."""
+
+    def count(self, scope: Scope, *, after: int = 0) -> int:
+        """Return how many envelopes of a scope came after a cursor."""
+
+    def scan(
+        self, scope: Scope, *, modalities: Sequence[str], after: int = 0
+    ) -> Iterator[SealedRow]:
+        """Yield the envelopes of a scope that came after a cursor.
+
+        Args:
+            modalities: whose template blocks are wanted, in the order in which the rows give them.
+        """
+
+    def meta(self, number: int) -> bytes:
+        """Return a segment's sealed metadata; empty when it was taken out.
+
+        Raises:
+            KeyError: the segment has meanwhile been dropped.
+        """
+
+    def envelope(self, number: int) -> Envelope:
+        """Return an envelope byte for byte as it came; its signature still verifies.
+
+        Raises:
+            KeyError: there is none of that number (any more).
+        """
+
+
+class Segments(SegmentReader, Protocol):
+    """The sealed segments inside a transaction."""
+
+    def append(
+        self, stream: int, envelope: Envelope, blocks: Blocks | None, *, received_ms: int
+    ) -> None:
+        """Store a verified envelope; ``blocks`` as `envelopes.segment_blocks` gave them."""
+
+    def drop_replaced_live(self, stream: int, epoch: int, generation: int, slot: int) -> int:
+        """Delete a slot's live envelopes if its segments hold at least as many sightings.
+
+        Returns how many were deleted. Call it after anything of that slot was stored, verified.
+        """
+
+    def drop_days(self, *, before_epoch: int, most: int) -> int:
+        """Delete envelopes of past days, at most so many; return how many."""
+
+
+class Unit(Protocol):
+    """One transaction of the store: all of it is kept, or nothing."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger."""
+
+    @property
+    def segments(self) -> Segments:
+        """The sealed segments."""
+
+
+class Store(Protocol):
+    """The aggregator's store, shared by the threads of one process."""
+
+    @property
+    def ledger(self) -> LedgerReading:
+        """The ledger as it was committed."""
+
+    @property
+    def segments(self) -> SegmentReader:
+        """The sealed segments as they were committed."""
+
+    def writing(self, *, durable: bool = False) -> AbstractContextManager[Unit]:
+        """Hold one transaction: committed at the end, undone on an error. Writers take turns.
+
+        Inside another of the same thread it is part of that one.
+
+        Args:
+            durable: what is committed survives a power cut.
+
+        Raises:
+            StorageFull, StorageError: it could not be written; nothing of it was kept.
+        """
+
+    def close(self) -> None:
+        """Close everything."""

@@ -1,0 +1,268 @@
+"""The ledger: all that the aggregator keeps but the sealed envelopes themselves.
+
+An interface: `aggregator.store.sqlite` has the embedded backend, tests/aggregator/store the tests
+that every backend must pass. Rows in, rows out, no judgement. What reads is `LedgerReading`
+(`Store.ledger`: what was committed); what writes as well is `Ledger`, inside `Store.writing`.
+All raise `runtime.database.StorageError` when the store cannot be read or written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from aggregator.store.rows import (
+    BoxRow,
+    EpochName,
+    FalseGrant,
+    GapRow,
+    GrantRow,
+    PendingEntry,
+    Quarantined,
+    QueryRecord,
+    RejectRow,
+    ScopeCount,
+    StoredAnnouncement,
+    StreamRow,
+)
+from protocol.epoch import Announcement
+from protocol.names import CameraAddress
+from protocol.query import Query
+from protocol.signing import Signed
+
+
+class IntakeReading(Protocol):
+    """What came in: streams and their gaps, announcements, boxes, quarantine, rejects."""
+
+    def addresses(self, site: str | None = None) -> list[CameraAddress]:
+        """Return the cameras that ever spoke: of one site, or of any."""
+
+    def stream(self, address: CameraAddress) -> StreamRow | None:
+        """Return where a camera's stream stands; None when it never spoke."""
+
+    def digests(self, stream: int, sequence: int) -> list[bytes]:
+        """Return the digests of the messages that came under this number, in any run."""
+
+    def open_gaps(self) -> list[tuple[CameraAddress, GapRow]]:
+        """Return the gaps that are not closed, lost ones too, by camera and number."""
+
+    def announcements(
+        self, cameras: Collection[str], *, from_ms: int, to_ms: int, after: int = 0
+    ) -> list[StoredAnnouncement]:
+        """Return the announcements of ``cameras`` whose epochs overlap ``[from_ms, to_ms)``.
+
+        In the order camera's stream, epoch, generation: what a grant request carries.
+
+        Args:
+            cameras: names.
+            from_ms: begin of the window.
+            to_ms: its end, exclusive.
+            after: only announcements received after this cursor (see `newest_announcement`).
+        """
+
+    def newest_announcement(self) -> int:
+        """Return a cursor: it rises with every announcement; 0 when there is none."""
+
+    def newest_envelope(self) -> int:
+        """Return a cursor: it rises with every envelope; 0 when there is none."""
+
+    def arrived_since(self, cursor: int) -> frozenset[EpochName]:
+        """Return the announcements under whose keys envelopes came after a cursor."""
+
+    def count_scope(self, cameras: Sequence[str], *, from_ms: int, to_ms: int) -> ScopeCount:
+        """Count what is stored for ``cameras`` in the slots that overlap ``[from_ms, to_ms)``.
+
+        Reads counters only (they are in the clear), for estimates before anyone signs.
+        """
+
+    def boxes(self) -> dict[str, BoxRow]:
+        """Return what is known of each box that was ever heard, by name."""
+
+    def box(self, name: str) -> BoxRow | None:
+        """Return what is known of one box."""
+
+    def newest_reports_ms(self, count: int) -> list[int]:
+        """Return the times that boxes have signed in their last reports, the newest first."""
+
+    def rejects(self) -> list[RejectRow]:
+        """Return what was refused, by box, camera and reason."""
+
+    def quarantined(self, *, limit: int = 100, after: int = 0) -> list[Quarantined]:
+        """Return what is in quarantine, oldest first, from behind number ``after``."""
+
+    def quarantined_by_box(self) -> dict[str, Mapping[str, int]]:
+        """Return how many messages of each box are in quarantine, by reason."""
+
+    def quarantine_bytes(self) -> int:
+        """Return how many bytes of messages are in quarantine."""
+
+
+class QueriesReading(Protocol):
+    """What was asked: queries, their messages, grants, results, and what the log is to tell."""
+
+    def query(self, query_id: bytes) -> QueryRecord | None:
+        """Return a query, or None."""
+
+    def queries(self) -> list[QueryRecord]:
+        """Return all queries, newest first."""
+
+    def queries_in(self, states: Collection[str]) -> list[QueryRecord]:
+        """Return the queries in one of ``states``, oldest first."""
+
+    def count_open_queries(self) -> int:
+        """Return how many queries have not ended."""
+
+    def messages(self, kind: str, digest: bytes) -> list[Signed]:
+        """Return a query's approvals or withdrawals (``kind``) as they came, in that order."""
+
+    def knows_grant(self, grant_id: bytes) -> bool:
+        """Tell whether a grant of that id came before, of any custodian."""
+
+    def false_grants(self, digest: bytes | None = None) -> list[FalseGrant]:
+        """Return which custodians answered falsely, to one query or to any; the oldest first."""
+
+    def results(self, digest: bytes) -> list[tuple[bytes, bytes, bytes | None]]:
+        """Return (candidate id, sealed candidate, signed decision or None) in order of finding."""
+
+    def count_results(self, digest: bytes) -> int:
+        """Return how many candidates a query has."""
+
+    def has_result(self, digest: bytes, candidate_id: bytes) -> bool:
+        """Tell whether a query has that candidate."""
+
+    def pending_entries(self) -> list[PendingEntry]:
+        """Return what the audit log is still to tell of, in order."""
+
+
+class IntakeWriting(IntakeReading, Protocol):
+    """Takes in what came; read here, it includes what this transaction has written."""
+
+    def add_stream(self, address: CameraAddress) -> StreamRow:
+        """Add the stream of a camera that never spoke."""
+
+    def move_streams(self, moved: Iterable[tuple[StreamRow, int]]) -> None:
+        """Write where streams stand now, and when they were last heard (ms); not their gaps."""
+
+    def add_gap(self, stream: int, run: int, gap: GapRow) -> int:
+        """Add a gap and return its number; ``gap.number`` does not count."""
+
+    def shrink_gap(self, number: int, first: int, last: int) -> None:
+        """Say what of a gap is still missing."""
+
+    def close_gap(self, number: int, closed_ms: int) -> None:
+        """Note that all of a gap has come."""
+
+    def drop_gap(self, number: int) -> None:
+        """Forget a gap that nobody heard of."""
+
+    def report_gap(self, number: int, reported_ms: int) -> None:
+        """Note that a gap has been reported."""
+
+    def lose_gap(self, number: int) -> None:
+        """Note that a gap is not waited for any more."""
+
+    def lose_gaps(self, stream: int) -> None:
+        """Note that none of a stream's gaps is waited for any more."""
+
+    def remember(
+        self, stream: int, run: int, *, sequence: int, epoch: int, outcome: int, digest: bytes
+    ) -> None:
+        """Note that a message has come and what became of it; its number is new in its run."""
+
+    def note_admitted(self, stream: int, digest: bytes) -> None:
+        """Note that a message which had been quarantined is stored after all."""
+
+    def add_announcement(self, stream: int, announcement: Announcement, signed: bytes) -> bool:
+        """Store a verified announcement; return False if its generation has one for the epoch."""
+
+    def note_heard(self, heard_ms: Mapping[str, int]) -> None:
+        """Note when verified messages of boxes came (box to our time)."""
+
+    def put_box(self, row: BoxRow) -> None:
+        """Write a box's report; it is not heard earlier, nor loses its clock's offset, by that."""
+
+    def add_rejects(self, counted: Iterable[RejectRow]) -> None:
+        """Add to the counts of what was refused."""
+
+    def quarantine(
+        self,
+        *,
+        stream: int | None,
+        topic: str,
+        payload: bytes,
+        reason: str,
+        detail: str,
+        received_ms: int,
+    ) -> None:
+        """Put a message into quarantine."""
+
+    def take_quarantined(self, number: int) -> tuple[str, bytes]:
+        """Remove a message from quarantine and return its topic and payload.
+
+        Raises:
+            KeyError: there is none of that number.
+        """
+
+    def drop_announcements(self, *, before_epoch: int, most: int) -> int:
+        """Delete announcements of past days, at most so many; return how many."""
+
+    def drop_quarantined(self, *, before_ms: int, most: int) -> int:
+        """Delete messages quarantined before that, at most so many; return how many."""
+
+    def drop_gaps(self, *, before_ms: int, most: int) -> int:
+        """Delete gaps that were closed (or else opened) before that; return how many."""
+
+    def drop_rejects(self, *, before_ms: int) -> None:
+        """Forget what was last refused before that."""
+
+    def forget_messages(self, address: CameraAddress, *, before_epoch: int) -> None:
+        """Forget which messages of past days came from a camera."""
+
+
+class QueriesWriting(QueriesReading, Protocol):
+    """Takes in what was asked and found; read here, it includes what this transaction wrote."""
+
+    def add_query(self, query: Query, signed: Signed, *, now_ms: int) -> None:
+        """Add a query that was just filed."""
+
+    def add_message(self, digest: bytes, signed: Signed, *, now_ms: int) -> None:
+        """Keep an approval or a withdrawal; one of each signer."""
+
+    def set_state(self, digest: bytes, state: str, reason: str, *, now_ms: int) -> bool:
+        """Change the state of a query that has not ended; tell whether that changed anything."""
+
+    def add_progress(self, digest: bytes, figures: Mapping[str, int]) -> None:
+        """Add to a query's figures (segments, sightings, altered, ...)."""
+
+    def add_grant(self, grant: GrantRow) -> None:
+        """Keep that a custodian granted; each grant once."""
+
+    def add_false_grant(self, found: FalseGrant) -> None:
+        """Keep that a custodian answered falsely; once a query and custodian."""
+
+    def add_result(
+        self, digest: bytes, candidate_id: bytes, sealed: bytes, *, found_ms: int
+    ) -> bool:
+        """Keep a sealed candidate; return False if the query has it."""
+
+    def drop_undecided_result(self, digest: bytes, candidate_id: bytes) -> None:
+        """Delete a candidate, unless its investigator has decided on it."""
+
+    def put_decision(
+        self, digest: bytes, candidate_id: bytes, signed: Signed, *, decided_ms: int
+    ) -> None:
+        """Keep a decision; it takes the place of an earlier one."""
+
+    def add_entry(self, entry: bytes, *, log_size: int) -> None:
+        """Have the audit log tell of what this transaction does."""
+
+    def drop_entry(self, number: int) -> None:
+        """Note that the log has told of it."""
+
+
+class LedgerReading(IntakeReading, QueriesReading, Protocol):
+    """All that the ledger answers."""
+
+
+class Ledger(IntakeWriting, QueriesWriting, LedgerReading, Protocol):
+    """The ledger inside a transaction."""

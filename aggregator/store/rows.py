@@ -1,0 +1,199 @@
+"""What the store keeps, as values that any backend takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from protocol.authorization import parse_signed_query
+from protocol.names import CameraAddress
+from protocol.query import Query
+
+EpochName = tuple[str, str, int, int]
+"""Box, camera, epoch, generation: which announcement."""
+
+# ---------------------------------------------------------------------- states of a query
+
+AWAITING_TEMPLATES = "awaiting-templates"
+AWAITING_APPROVALS = "awaiting-approvals"
+RUNNING = "running"
+STANDING = "standing"
+BLOCKED = "blocked"
+INTERRUPTED = "interrupted"
+COMPLETE, WITHDRAWN, EXPIRED, FAILED = "complete", "withdrawn", "expired", "failed"
+ENDED = frozenset({COMPLETE, WITHDRAWN, EXPIRED, FAILED})
+RUNNABLE = frozenset({AWAITING_APPROVALS, RUNNING, STANDING, BLOCKED})
+
+# ---------------------------------------------------------------------- what became of a message
+
+STORED, QUARANTINED, REFUSED = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """Messages ``first..last`` of a stream that have not come; ``lost`` when not waited for."""
+
+    number: int
+    first: int
+    last: int
+    opened_ms: int
+    reported_ms: int | None
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRow:
+    """Where a camera's stream stands; ``gaps`` are those open in its run, in order."""
+
+    number: int
+    run: int
+    highest: int
+    generation: int
+    gaps: tuple[GapRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnnouncement:
+    """An epoch announcement: which keys it is about, and the signed message as it came."""
+
+    address: CameraAddress
+    epoch: int
+    generation: int
+    signed: bytes
+
+    @property
+    def name(self) -> EpochName:
+        """Which announcement it is."""
+        return (self.address.box, self.address.camera, self.epoch, self.generation)
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeCount:
+    """How much a scope holds; ``by_model`` maps a model's id to its sightings."""
+
+    segments: int
+    live_envelopes: int
+    sightings: int
+    by_model: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """One message in quarantine. ``reason`` is a word, ``detail`` says it for people."""
+
+    number: int
+    topic: str
+    reason: str
+    detail: str
+    received_ms: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRow:
+    """How often messages said to be of a box were refused for one reason."""
+
+    box: str
+    camera: str
+    reason: str
+    count: int
+    last_ms: int
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRow:
+    """A box's last report; ``clock_offset_ms`` is its clock minus ours when it came."""
+
+    box: str
+    last_seen_ms: int
+    state: str | None = None
+    version: str | None = None
+    reported_ms: int | None = None
+    received_ms: int | None = None
+    clock_offset_ms: int | None = None
+    figures: Mapping[str, float] | None = None
+
+
+class SealedRow(NamedTuple):
+    """An envelope as matching reads it, sealed.
+
+    ``live`` is a live envelope's whole ciphertext, None for a segment; ``models`` (numbers, None
+    where there is no such block) and ``blocks`` (of a segment) are one for each modality that was
+    asked for, in that order.
+    """
+
+    number: int
+    slot: int
+    segment: int
+    sequence: int
+    sightings: int
+    salt: bytes
+    header: bytes
+    live: bytes | None
+    models: tuple[int | None, ...]
+    blocks: tuple[bytes | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRecord:
+    """A query as the store has it. ``state`` is one of this module's; ``reason`` explains it."""
+
+    progress: Mapping[str, int]
+    query_id: bytes
+    digest: bytes
+    requester: str
+    signed: bytes
+    state: str
+    reason: str
+    filed_ms: int
+    changed_ms: int
+
+    @property
+    def query(self) -> Query:
+        """The query's content; its signature was checked when it was filed."""
+        return Query.parse(parse_signed_query(self.signed).payload)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    """What a custodian granted: never the keys. ``scopes`` is CBOR (`protocol.grant.Scope`)."""
+
+    grant_id: bytes
+    custodian: str
+    query_digest: bytes
+    labels: tuple[str, ...]
+    scopes: bytes
+    refused: tuple[tuple[str, int, str], ...]
+    entry_index: int
+    granted_ms: int
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FalseGrant:
+    """That a custodian answered a query falsely, and how that showed."""
+
+    query_digest: bytes
+    custodian: str
+    reason: str
+    found_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingEntry:
+    """An entry on its way to the audit log, of ``log_size`` entries when it was sealed."""
+
+    number: int
+    entry: bytes
+    log_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge removed."""
+
+    envelopes: int
+    announcements: int
+    quarantined: int

@@ -1,0 +1,376 @@
+"""The ledger's half of what came in, in SQLite (`aggregator.store.ledger.IntakeWriting`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from aggregator.store.rows import (
+    QUARANTINED,
+    STORED,
+    BoxRow,
+    EpochName,
+    GapRow,
+    Quarantined,
+    RejectRow,
+    ScopeCount,
+    StoredAnnouncement,
+    StreamRow,
+)
+from aggregator.store.sqlite.tables import Tables, one
+from protocol.epoch import Announcement
+from protocol.keytree import MODALITIES
+from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
+
+_MAX_CAMERAS_A_STATEMENT = 500
+_MODELS = ", ".join(f"{modality}_model" for modality in MODALITIES)
+_GAP = "id, first, last, opened_ms, reported_ms, lost"
+
+
+class IntakeTables(Tables):
+    """Streams, gaps, announcements, the index of envelopes, boxes, quarantine, rejects."""
+
+    # ------------------------------------------------------------------ streams and their gaps
+
+    def addresses(self, site: str | None = None) -> list[CameraAddress]:
+        rows = self._run(
+            "SELECT site, box, camera FROM streams WHERE ?1 IS NULL OR site = ?1", [site]
+        )
+        return [CameraAddress(*row) for row in rows]
+
+    def stream(self, address: CameraAddress) -> StreamRow | None:
+        row = self._run(
+            "SELECT id, run, highest, generation FROM streams"
+            " WHERE site = ? AND box = ? AND camera = ?",
+            (address.site, address.box, address.camera),
+        ).fetchone()
+        if row is None:
+            return None
+        gaps = self._run(
+            f"SELECT {_GAP} FROM gaps"  # noqa: S608 - our own words
+            " WHERE stream = ? AND run = ? AND closed_ms IS NULL ORDER BY first",
+            row[:2],
+        )
+        number, run, highest, generation = row
+        return StreamRow(number, run, highest, generation, tuple(_gap(gap) for gap in gaps))
+
+    def add_stream(self, address: CameraAddress) -> StreamRow:
+        self._run(
+            "INSERT INTO streams (site, box, camera) VALUES (?, ?, ?)",
+            (address.site, address.box, address.camera),
+        )
+        added = self.stream(address)
+        assert added is not None  # noqa: S101 - it was added just now
+        return added
+
+    def move_streams(self, moved: Iterable[tuple[StreamRow, int]]) -> None:
+        self._run_many(
+            "UPDATE streams SET run = ?, highest = ?, generation = ?, last_received_ms = ?"
+            " WHERE id = ?",
+            [(to.run, to.highest, to.generation, heard, to.number) for to, heard in moved],
+        )
+
+    def open_gaps(self) -> list[tuple[CameraAddress, GapRow]]:
+        rows = self._run(
+            "SELECT site, box, camera, gaps.id, first, last, opened_ms, reported_ms, lost FROM gaps"
+            " JOIN streams ON streams.id = gaps.stream WHERE closed_ms IS NULL"
+            " ORDER BY camera, first"
+        )
+        return [(CameraAddress(*row[:3]), _gap(row[3:])) for row in rows]
+
+    def add_gap(self, stream: int, run: int, gap: GapRow) -> int:
+        return self._number(
+            "INSERT INTO gaps (stream, run, first, last, opened_ms, reported_ms, lost)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            (stream, run, gap.first, gap.last, gap.opened_ms, gap.reported_ms, gap.lost),
+        )
+
+    def shrink_gap(self, number: int, first: int, last: int) -> None:
+        self._run("UPDATE gaps SET first = ?, last = ? WHERE id = ?", (first, last, number))
+
+    def close_gap(self, number: int, closed_ms: int) -> None:
+        self._run("UPDATE gaps SET closed_ms = ? WHERE id = ?", (closed_ms, number))
+
+    def drop_gap(self, number: int) -> None:
+        self._run("DELETE FROM gaps WHERE id = ?", (number,))
+
+    def report_gap(self, number: int, reported_ms: int) -> None:
+        self._run("UPDATE gaps SET reported_ms = ? WHERE id = ?", (reported_ms, number))
+
+    def lose_gap(self, number: int) -> None:
+        self._run("UPDATE gaps SET lost = 1 WHERE id = ?", (number,))
+
+    def lose_gaps(self, stream: int) -> None:
+        self._run("UPDATE gaps SET lost = 1 WHERE stream = ? AND closed_ms IS NULL", (stream,))
+
+    def drop_gaps(self, *, before_ms: int, most: int) -> int:
+        return self._drop("gaps", "coalesce(closed_ms, opened_ms) < ?", before_ms, most)
+
+    # ------------------------------------------------------------------ messages
+
+    def digests(self, stream: int, sequence: int) -> list[bytes]:
+        rows = self._run(
+            "SELECT digest FROM sequences WHERE stream = ? AND sequence = ?", (stream, sequence)
+        )
+        return [row[0] for row in rows]
+
+    def remember(
+        self, stream: int, run: int, *, sequence: int, epoch: int, outcome: int, digest: bytes
+    ) -> None:
+        self._run(
+            "INSERT INTO sequences (stream, sequence, run, epoch, outcome, digest)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (stream, sequence, run, epoch, outcome, digest),
+        )
+
+    def note_admitted(self, stream: int, digest: bytes) -> None:
+        self._run(
+            "UPDATE sequences SET outcome = ? WHERE stream = ? AND outcome = ? AND digest = ?",
+            (STORED, stream, QUARANTINED, digest),
+        )
+
+    def forget_messages(self, address: CameraAddress, *, before_epoch: int) -> None:
+        self._run(
+            "DELETE FROM sequences WHERE epoch < ? AND stream ="
+            " (SELECT id FROM streams WHERE site = ? AND box = ? AND camera = ?)",
+            (before_epoch, address.site, address.box, address.camera),
+        )
+
+    # ------------------------------------------------------------------ announcements
+
+    def add_announcement(self, stream: int, announcement: Announcement, signed: bytes) -> bool:
+        done = self._run(
+            "INSERT OR IGNORE INTO announcements"
+            " (stream, epoch, generation, sequence, announced_ms, signed)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                stream,
+                announcement.epoch,
+                announcement.generation,
+                announcement.sequence,
+                announcement.announced_at_ms,
+                signed,
+            ),
+        )
+        return done.rowcount > 0
+
+    def announcements(
+        self, cameras: Collection[str], *, from_ms: int, to_ms: int, after: int = 0
+    ) -> list[StoredAnnouncement]:
+        first, last = from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS
+        if after:
+            return self._newer_announcements(frozenset(cameras), first, last, after)
+        return [
+            StoredAnnouncement(address, *row)
+            for stream, address in sorted(self._streams(list(cameras)).items())
+            for row in self._run(
+                "SELECT epoch, generation, signed FROM announcements"
+                " WHERE stream = ? AND epoch BETWEEN ? AND ? ORDER BY epoch, generation",
+                (stream, first, last),
+            )
+        ]
+
+    def _newer_announcements(
+        self, cameras: frozenset[str], first: int, last: int, after: int
+    ) -> list[StoredAnnouncement]:
+        """Read what came lately, by its number: few rows, however many cameras are asked for."""
+        rows = self._run(
+            "SELECT site, box, camera, epoch, a.generation, signed FROM announcements a"
+            " JOIN streams s ON s.id = a.stream WHERE a.id > ? AND epoch BETWEEN ? AND ?"
+            " ORDER BY stream, epoch, a.generation",
+            (after, first, last),
+        )
+        return [
+            StoredAnnouncement(CameraAddress(*row[:3]), *row[3:])
+            for row in rows
+            if row[2] in cameras
+        ]
+
+    def newest_announcement(self) -> int:
+        return self._number("SELECT max(id) FROM announcements")
+
+    def drop_announcements(self, *, before_epoch: int, most: int) -> int:
+        return self._drop("announcements", "epoch < ?", before_epoch, most)
+
+    def _streams(self, cameras: Sequence[str]) -> dict[int, CameraAddress]:
+        """Return the streams (one a box that ever spoke for it) of ``cameras``: id to address."""
+        found: dict[int, CameraAddress] = {}
+        for start in range(0, len(cameras), _MAX_CAMERAS_A_STATEMENT):
+            names = cameras[start : start + _MAX_CAMERAS_A_STATEMENT]
+            marks = ",".join("?" * len(names))
+            rows = self._run(
+                f"SELECT id, site, box, camera FROM streams WHERE camera IN ({marks})",  # noqa: S608 - marks only
+                names,
+            )
+            found.update({row[0]: CameraAddress(*row[1:]) for row in rows})
+        return found
+
+    # ------------------------------------------------------------------ index of envelopes
+
+    def newest_envelope(self) -> int:
+        return self._number("SELECT max(id) FROM envelopes")
+
+    def arrived_since(self, cursor: int) -> frozenset[EpochName]:
+        rows = self._run(
+            "SELECT DISTINCT s.box, s.camera, e.epoch, e.generation FROM envelopes e"
+            " JOIN streams s ON s.id = e.stream WHERE e.id > ?",
+            [cursor],
+        )
+        return frozenset((row[0], row[1], row[2], row[3]) for row in rows)
+
+    def count_scope(self, cameras: Sequence[str], *, from_ms: int, to_ms: int) -> ScopeCount:
+        segments = live = sightings = 0
+        by_model: dict[str, int] = {}
+        names = dict(self._run("SELECT id, model FROM models").fetchall())
+        for stream in self._streams(cameras):
+            for epoch in range(from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS + 1):
+                slots = slots_in_window(epoch, from_ms, to_ms)
+                if not slots:
+                    continue
+                for segment, envelopes, count, *models in self._run(
+                    f"SELECT segment, count(*), sum(count), {_MODELS} FROM envelopes"  # noqa: S608 - our own words
+                    " WHERE stream = ? AND epoch = ? AND slot BETWEEN ? AND ?"
+                    f" GROUP BY segment, {_MODELS}",
+                    (stream, epoch, slots.start, slots.stop - 1),
+                ):
+                    segments += envelopes if segment else 0
+                    live += 0 if segment else envelopes
+                    sightings += count
+                    for model in models:
+                        if model is not None:
+                            by_model[names[model]] = by_model.get(names[model], 0) + count
+        return ScopeCount(segments, live, sightings, by_model)
+
+    # ------------------------------------------------------------------ boxes
+
+    def boxes(self) -> dict[str, BoxRow]:
+        return {row["box"]: _box(row) for row in self._table("boxes").rows}
+
+    def box(self, name: str) -> BoxRow | None:
+        row = one(self._table("boxes").rows_where("box = ?", [name]))
+        return None if row is None else _box(row)
+
+    def newest_reports_ms(self, count: int) -> list[int]:
+        rows = self._run(
+            "SELECT reported_ms FROM boxes WHERE reported_ms IS NOT NULL"
+            " ORDER BY reported_ms DESC LIMIT ?",
+            [count],
+        )
+        return [row[0] for row in rows]
+
+    def note_heard(self, heard_ms: Mapping[str, int]) -> None:
+        self._run_many(
+            "INSERT INTO boxes (box, last_seen_ms) VALUES (?, ?) ON CONFLICT (box) DO UPDATE SET"
+            " last_seen_ms = excluded.last_seen_ms",
+            list(heard_ms.items()),
+        )
+
+    def put_box(self, row: BoxRow) -> None:
+        self._run(
+            "INSERT INTO boxes (box, last_seen_ms, state, version, reported_ms,"
+            " reported_received_ms, clock_offset_ms, figures)"
+            " VALUES (:box, :seen, :state, :version, :reported, :received, :offset, :figures)"
+            " ON CONFLICT (box) DO UPDATE SET last_seen_ms = max(last_seen_ms, :seen),"
+            " state = :state, version = :version,"
+            " reported_ms = :reported,"
+            " reported_received_ms = :received,"
+            " clock_offset_ms = coalesce(:offset, clock_offset_ms), figures = :figures",
+            {
+                "box": row.box,
+                "seen": row.last_seen_ms,
+                "state": row.state,
+                "version": row.version,
+                "reported": row.reported_ms,
+                "received": row.received_ms,
+                "offset": row.clock_offset_ms,
+                "figures": json.dumps(dict(row.figures or {})),
+            },
+        )
+
+    # ------------------------------------------------------------------ quarantine and rejects
+
+    def quarantine(
+        self,
+        *,
+        stream: int | None,
+        topic: str,
+        payload: bytes,
+        reason: str,
+        detail: str,
+        received_ms: int,
+    ) -> None:
+        self._table("quarantine").insert(
+            {
+                "stream": stream,
+                "topic": topic,
+                "payload": payload,
+                "reason": reason,
+                "detail": detail,
+                "received_ms": received_ms,
+            }
+        )
+
+    def take_quarantined(self, number: int) -> tuple[str, bytes]:
+        row = self._run(
+            "DELETE FROM quarantine WHERE id = ? RETURNING topic, payload", (number,)
+        ).fetchone()
+        if row is None:
+            raise KeyError(number)
+        return str(row[0]), bytes(row[1])
+
+    def quarantined(self, *, limit: int = 100, after: int = 0) -> list[Quarantined]:
+        rows = self._run(
+            "SELECT id, topic, reason, detail, received_ms, length(payload) FROM quarantine"
+            " WHERE id > ? ORDER BY id LIMIT ?",
+            (after, limit),
+        )
+        return [Quarantined(*row) for row in rows]
+
+    def quarantined_by_box(self) -> dict[str, Mapping[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        for box, reason, count in self._run(
+            "SELECT box, reason, count(*) FROM quarantine"
+            " JOIN streams ON streams.id = quarantine.stream GROUP BY box, reason"
+        ):
+            found.setdefault(box, {})[reason] = count
+        return dict(found)
+
+    def quarantine_bytes(self) -> int:
+        return self._number("SELECT sum(length(payload)) FROM quarantine")
+
+    def drop_quarantined(self, *, before_ms: int, most: int) -> int:
+        return self._drop("quarantine", "received_ms < ?", before_ms, most)
+
+    def rejects(self) -> list[RejectRow]:
+        rows = self._run("SELECT box, camera, reason, count, last_ms, detail FROM rejects")
+        return [RejectRow(*row) for row in rows]
+
+    def add_rejects(self, counted: Iterable[RejectRow]) -> None:
+        self._run_many(
+            "INSERT INTO rejects (box, camera, reason, count, first_ms, last_ms, detail)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (box, camera, reason) DO UPDATE SET"
+            " count = count + excluded.count, last_ms = excluded.last_ms,"
+            " detail = excluded.detail",
+            [
+                (row.box, row.camera, row.reason, row.count, row.last_ms, row.last_ms, row.detail)
+                for row in counted
+            ],
+        )
+
+    def drop_rejects(self, *, before_ms: int) -> None:
+        self._table("rejects").delete_where("last_ms < ?", [before_ms])
+
+
+def _gap(row: Sequence[int]) -> GapRow:
+    number, first, last, opened_ms, reported_ms, lost = row
+    return GapRow(number, first, last, opened_ms, reported_ms, bool(lost))
+
+
+def _box(row: Mapping[str, object]) -> BoxRow:
+    values = dict(row)
+    figures = values.pop("figures")
+    return BoxRow(
+        received_ms=values.pop("reported_received_ms"),  # type: ignore[arg-type]
+        figures=json.loads(str(figures)) if figures else {},
+        **values,  # type: ignore[arg-type]
+    )

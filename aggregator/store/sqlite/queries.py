@@ -1,0 +1,189 @@
+"""The ledger's half of what was asked, in SQLite (`aggregator.store.ledger.QueriesWriting`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+
+from aggregator.store.rows import (
+    AWAITING_TEMPLATES,
+    ENDED,
+    FalseGrant,
+    GrantRow,
+    PendingEntry,
+    QueryRecord,
+)
+from aggregator.store.sqlite.tables import Tables, one
+from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Query
+from protocol.signing import Signed
+
+_MESSAGES = {
+    APPROVAL_KIND: ("approvals", "approver"),
+    WITHDRAWAL_KIND: ("withdrawals", "officer"),
+}
+"""Kind of message to its table and the column of its signer."""
+_QUERY = "progress, query_id, digest, requester, signed, state, reason, filed_ms, changed_ms"
+
+
+class QueryTables(Tables):
+    """Queries, their messages, grants, results and decisions, and the audit log's outbox."""
+
+    # ------------------------------------------------------------------ queries
+
+    def query(self, query_id: bytes) -> QueryRecord | None:
+        found = self._queries("query_id = ?", [query_id])
+        return found[0] if found else None
+
+    def queries(self) -> list[QueryRecord]:
+        return self._queries(order="filed_ms DESC, query_id")
+
+    def queries_in(self, states: Collection[str]) -> list[QueryRecord]:
+        return self._queries(f"state IN ({_marks(states)})", sorted(states), order="filed_ms")
+
+    def _queries(
+        self, where: str | None = None, values: Sequence[object] = (), *, order: str | None = None
+    ) -> list[QueryRecord]:
+        rows = self._table("queries").rows_where(where, values, order_by=order, select=_QUERY)
+        return [QueryRecord(**{**row, "progress": json.loads(row["progress"])}) for row in rows]
+
+    def count_open_queries(self) -> int:
+        where = f"state NOT IN ({_marks(ENDED)})"
+        return int(self._table("queries").count_where(where, sorted(ENDED)))
+
+    def add_query(self, query: Query, signed: Signed, *, now_ms: int) -> None:
+        self._table("queries").insert(
+            {
+                "query_id": query.query_id,
+                "digest": signed.digest,
+                "requester": signed.signer,
+                "signed": signed.to_bytes(),
+                "state": AWAITING_TEMPLATES,
+                "live": int(query.live),
+                "window_from_ms": query.window_from_ms,
+                "window_to_ms": query.window_to_ms,
+                "not_after_ms": query.not_after_ms,
+                "filed_ms": now_ms,
+                "changed_ms": now_ms,
+            }
+        )
+
+    def set_state(self, digest: bytes, state: str, reason: str, *, now_ms: int) -> bool:
+        changed = self._run(
+            "UPDATE queries SET state = ?, reason = ?, changed_ms = ? WHERE digest = ?"  # noqa: S608 - marks only
+            f" AND (state != ? OR reason != ?) AND state NOT IN ({_marks(ENDED)})",
+            [state, reason, now_ms, digest, state, reason, *sorted(ENDED)],
+        )
+        return changed.rowcount > 0
+
+    def add_progress(self, digest: bytes, figures: Mapping[str, int]) -> None:
+        row = one(self._table("queries").rows_where("digest = ?", [digest], select="progress"))
+        if row is None:
+            raise KeyError(digest)
+        total = json.loads(row["progress"])
+        for name, value in figures.items():
+            total[name] = total.get(name, 0) + value
+        self._run("UPDATE queries SET progress = ? WHERE digest = ?", [json.dumps(total), digest])
+
+    # ------------------------------------------------------------------ approvals, withdrawals
+
+    def messages(self, kind: str, digest: bytes) -> list[Signed]:
+        table, _ = _MESSAGES[kind]
+        rows = self._table(table).rows_where(
+            "query_digest = ?", [digest], order_by="received_ms", select="signed"
+        )
+        return [Signed.parse(row["signed"], kind=kind) for row in rows]
+
+    def add_message(self, digest: bytes, signed: Signed, *, now_ms: int) -> None:
+        table, signer = _MESSAGES[signed.kind]
+        self._table(table).insert(
+            {
+                "query_digest": digest,
+                signer: signed.signer,
+                "signed": signed.to_bytes(),
+                "received_ms": now_ms,
+            }
+        )
+
+    # ------------------------------------------------------------------ grants
+
+    def knows_grant(self, grant_id: bytes) -> bool:
+        return bool(self._table("grants").count_where("grant_id = ?", [grant_id]))
+
+    def add_grant(self, grant: GrantRow) -> None:
+        texts = {name: json.dumps(getattr(grant, name)) for name in ("labels", "refused")}
+        self._table("grants").insert(asdict(grant) | texts)
+
+    def false_grants(self, digest: bytes | None = None) -> list[FalseGrant]:
+        rows = self._table("false_grants").rows_where(
+            "?1 IS NULL OR query_digest = ?1", [digest], order_by="found_ms, custodian"
+        )
+        return [FalseGrant(**row) for row in rows]
+
+    def add_false_grant(self, found: FalseGrant) -> None:
+        self._table("false_grants").insert(asdict(found), ignore=True)
+
+    # ------------------------------------------------------------------ results and decisions
+
+    def results(self, digest: bytes) -> list[tuple[bytes, bytes, bytes | None]]:
+        rows = self._run(
+            "SELECT r.candidate_id, r.sealed, d.signed FROM results r LEFT JOIN decisions d"
+            " ON d.query_digest = r.query_digest AND d.candidate_id = r.candidate_id"
+            " WHERE r.query_digest = ? ORDER BY r.number",
+            [digest],
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def count_results(self, digest: bytes) -> int:
+        return int(self._table("results").count_where("query_digest = ?", [digest]))
+
+    def has_result(self, digest: bytes, candidate_id: bytes) -> bool:
+        where = "query_digest = ? AND candidate_id = ?"
+        return bool(self._table("results").count_where(where, [digest, candidate_id]))
+
+    def add_result(
+        self, digest: bytes, candidate_id: bytes, sealed: bytes, *, found_ms: int
+    ) -> bool:
+        added = self._run(
+            "INSERT OR IGNORE INTO results (query_digest, candidate_id, sealed, found_ms)"
+            " VALUES (?, ?, ?, ?)",
+            [digest, candidate_id, sealed, found_ms],
+        )
+        return added.rowcount > 0
+
+    def drop_undecided_result(self, digest: bytes, candidate_id: bytes) -> None:
+        self._table("results").delete_where(
+            "query_digest = ?1 AND candidate_id = ?2 AND NOT EXISTS"
+            " (SELECT 1 FROM decisions WHERE query_digest = ?1 AND candidate_id = ?2)",
+            [digest, candidate_id],
+        )
+
+    def put_decision(
+        self, digest: bytes, candidate_id: bytes, signed: Signed, *, decided_ms: int
+    ) -> None:
+        self._table("decisions").insert(
+            {
+                "query_digest": digest,
+                "candidate_id": candidate_id,
+                "investigator": signed.signer,
+                "signed": signed.to_bytes(),
+                "decided_ms": decided_ms,
+            },
+            replace=True,
+        )
+
+    # ------------------------------------------------------------------ the audit log's outbox
+
+    def pending_entries(self) -> list[PendingEntry]:
+        rows = self._run("SELECT number, entry, log_size FROM log_outbox ORDER BY number")
+        return [PendingEntry(*row) for row in rows]
+
+    def add_entry(self, entry: bytes, *, log_size: int) -> None:
+        self._table("log_outbox").insert({"entry": entry, "log_size": log_size})
+
+    def drop_entry(self, number: int) -> None:
+        self._run("DELETE FROM log_outbox WHERE number = ?", [number])
+
+
+def _marks(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))

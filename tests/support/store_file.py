@@ -1,0 +1,25 @@
+"""The file behind a store, for tests that look into it or spoil it as nobody's program would."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from aggregator.store import Store
+from aggregator.store.sqlite.store import SqliteStore
+
+
+@contextmanager
+def altering(store: Store) -> Iterator[sqlite3.Connection]:
+    """Give a connection of the test's own; what it changes is committed at the end."""
+    assert isinstance(store, SqliteStore)
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        yield connection
+
+
+def rows(store: Store, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    """Return what a statement finds in the file, committed."""
+    with altering(store) as connection:
+        return connection.execute(sql, values).fetchall()
