@@ -6,6 +6,7 @@ can still settle it. They are asked again, ever less often: each time is an entr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -58,6 +59,10 @@ class Doubts:
         known = self._open.get(name)
         if known is not None:
             self._open[name] = _Doubt(now_s + known.pause_s, known.pause_s)
+
+    def next_s(self) -> float:
+        """Return when the first scope in doubt is to be asked for again; infinity for none."""
+        return min((doubt.due_s for doubt in self._open.values()), default=math.inf)
 
     def __contains__(self, name: object) -> bool:
         return name in self._open

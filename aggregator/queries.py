@@ -8,6 +8,7 @@ until the investigator seals the templates anew (`QueryDesk.matcher_key`).
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -99,7 +100,11 @@ class QueryDesk:
         self._calibrations = dict(calibrations or {})
         self._secrets: dict[bytes, _Secrets] = {}
         self._lock = threading.RLock()
+        self._revisions: Counter[bytes] = Counter()
         self.changed = threading.Event()
+        """Set when there may be something to do: for queries here, by whoever stores arrivals."""
+        self.version = 0
+        """Rises whenever a query was added, or its state or messages changed."""
 
     # ------------------------------------------------------------------ intake
 
@@ -128,7 +133,7 @@ class QueryDesk:
                 unit.ledger.add_query(query, signed, now_ms=now_ms)
                 self._records.note("query-filed", query.query_id, {"query": data})
         _log.info("query_filed", query=query.query_id.hex(), requester=requester)
-        self.changed.set()
+        self._touch(signed.digest)
         return self.get(query.query_id)
 
     def matcher_key(self, query_id: bytes) -> bytes:
@@ -176,7 +181,7 @@ class QueryDesk:
                 _wipe(templates)
             secrets.sealed_templates = sealed
             self.set_state(record.digest, AWAITING_APPROVALS, "")
-        self.changed.set()
+        self._touch(record.digest)
         return self.get(query_id)
 
     def approve(self, query_id: bytes, data: bytes) -> QueryRecord:
@@ -311,6 +316,11 @@ class QueryDesk:
             reason=reason,
         )
 
+    def revision(self, digest: bytes) -> int:
+        """Return a number that rises with each of a query's messages and templates."""
+        with self._lock:
+            return self._revisions[digest]
+
     def matcher(self, digest: bytes) -> hpke.PrivateKey | None:
         """Return the private half of a query's matcher key, if this process has it."""
         with self._lock:
@@ -340,6 +350,7 @@ class QueryDesk:
         with self._lock:
             with self._store.writing() as unit:
                 changed = unit.ledger.set_state(digest, state, reason, now_ms=system_ms())
+            self.version += changed
             if state in ENDED:
                 self._secrets.pop(digest, None)
         if changed:
@@ -385,8 +396,15 @@ class QueryDesk:
                 with self._records.writing() as unit:
                     unit.ledger.add_message(record.digest, signed, now_ms=system_ms())
                     self._records.note(signed.kind, record.query_id, body)
-        self.changed.set()
+        self._touch(record.digest)
         return self.get(record.query_id)
+
+    def _touch(self, digest: bytes) -> None:
+        """Note that something about a query is not as it was, and wake whoever carries it on."""
+        with self._lock:
+            self._revisions[digest] += 1
+            self.version += 1
+        self.changed.set()
 
 
 def _open(
