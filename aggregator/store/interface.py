@@ -50,7 +50,7 @@ class SegmentReader(Protocol):
     def scan(
         self, scope: Scope, *, modalities: Sequence[str], after: int = 0
     ) -> Iterator[SealedRow]:
-        """Yield the envelopes of a scope that came after a cursor.
+        """Yield the envelopes of a scope that came after a cursor, in any order.
 
         Args:
             modalities: whose template blocks are wanted, in the order in which the rows give them.

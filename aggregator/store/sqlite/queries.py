@@ -121,7 +121,11 @@ class QueryTables(Tables):
         return [FalseGrant(**row) for row in rows]
 
     def add_false_grant(self, found: FalseGrant) -> None:
-        self._table("false_grants").insert(asdict(found), ignore=True)
+        self._run(
+            "INSERT OR IGNORE INTO false_grants (query_digest, custodian, reason, found_ms)"
+            " VALUES (?, ?, ?, ?)",
+            [found.query_digest, found.custodian, found.reason, found.found_ms],
+        )
 
     # ------------------------------------------------------------------ results and decisions
 

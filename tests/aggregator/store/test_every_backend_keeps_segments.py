@@ -1,0 +1,177 @@
+"""Any backend gives sealed segments back as they came, by scope and behind a cursor."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sealed_boxes import DAY, TestBox, make_box, sighting, unit_vector
+from store_backends import announce, keep, stream_of
+
+from aggregator.store import Store
+from aggregator.store.interface import SegmentReader
+from aggregator.store.retention import purge
+from protocol.grant import Scope
+from protocol.names import EPOCH_MS
+from protocol.sealing import Envelope
+from protocol.sightings import Sighting
+
+RNG = np.random.default_rng(11)
+FACE = ("face",)
+
+
+def seen(count: int = 1) -> list[Sighting]:
+    return [sighting(unit_vector(RNG)) for _ in range(count)]
+
+
+def numbers(reader: SegmentReader, scope: Scope, after: int = 0) -> list[int]:
+    """Return the numbers of a scan, sorted: it may give them in any order."""
+    found = sorted(row.number for row in reader.scan(scope, modalities=FACE, after=after))
+    assert len(found) == reader.count(scope, after=after)
+    return found
+
+
+def scope_of(box: TestBox, first: int = 0, last: int = 95) -> Scope:
+    return Scope(box.address, DAY, box.generation, first, last)
+
+
+def test_an_envelope_comes_back_byte_for_byte(store: Store) -> None:
+    box = make_box(1)
+    with store.writing() as unit:
+        kept = keep(unit, box, box.segment(seen(3)), box.live(seen(2)))
+    for number, envelope in enumerate(kept, 1):
+        assert store.segments.envelope(number).to_bytes() == envelope.to_bytes()
+    with pytest.raises(KeyError):
+        store.segments.envelope(3)
+
+
+def test_a_scan_gives_what_is_in_scope_in_every_part_and_nothing_else(store: Store) -> None:
+    box, other = make_box(1), make_box(2)
+    with store.writing() as unit:
+        keep(unit, box, *(box.segment(seen(), slot=slot) for slot in (3, 4, 5, 6)))
+        keep(unit, other, other.segment(seen(), slot=4))
+    reader = store.segments
+    assert numbers(reader, scope_of(box)) == [1, 2, 3, 4]
+    assert numbers(reader, scope_of(box, 4, 5)) == [2, 3]
+    assert numbers(reader, scope_of(other)) == [5]
+    for elsewhere in (
+        replace(scope_of(box), epoch=DAY + 1),
+        replace(scope_of(box), generation=box.generation + 1),
+        scope_of(make_box(3)),
+    ):
+        assert numbers(reader, elsewhere) == []
+
+
+def test_a_scan_behind_a_cursor_gives_what_came_since(store: Store) -> None:
+    box = make_box(1)
+    cursors = [store.segments.newest()]
+    for slot in (9, 2, 7):  # in the order of coming, not of slots
+        with store.writing() as unit:
+            keep(unit, box, box.segment(seen(), slot=slot))
+        cursors.append(store.segments.newest())
+    assert cursors == sorted(set(cursors))
+    for number, cursor in enumerate(cursors):
+        assert len(numbers(store.segments, scope_of(box), after=cursor)) == 3 - number
+    assert store.ledger.newest_envelope() == cursors[-1]
+    name = (box.name, box.camera, DAY, box.generation)
+    assert store.ledger.arrived_since(cursors[1]) == {name}
+    assert store.ledger.arrived_since(cursors[-1]) == frozenset()
+
+
+def test_a_row_says_what_the_header_says_and_brings_the_blocks_asked_for(store: Store) -> None:
+    box = make_box(1)
+    with store.writing() as unit:
+        (segment, live) = keep(unit, box, box.segment(seen(3), slot=4), box.live(seen(2), slot=5))
+    first, second = store.segments.scan(scope_of(box), modalities=FACE)
+    assert (first.slot, first.segment, first.sequence, first.sightings) == (4, 1, 0, 3)
+    assert (first.header, first.salt) == (segment.header_bytes, segment.header.salt)
+    assert first.face == segment.blocks().face
+    assert store.segments.meta(first.number) == segment.blocks().meta
+    assert store.segments.models()[first.face_model or 0] == segment.header.models["face"]
+    assert (second.slot, second.segment, second.face) == (5, 0, live.ciphertext)
+    first, second = store.segments.scan(scope_of(box), modalities=("appearance",))
+    assert (first.face, second.face) == (None, live.ciphertext)
+    with pytest.raises(KeyError):
+        store.segments.meta(99)
+
+
+def test_a_reader_is_opened_again_from_what_can_be_pickled(store: Store) -> None:
+    box = make_box(1)
+    with store.writing() as unit:
+        keep(unit, box, box.segment(seen()))
+    again = pickle.loads(pickle.dumps(store.segments.source)).open()  # noqa: S301 - our own
+    assert numbers(again, scope_of(box)) == [1]
+    with store.writing() as unit:
+        keep(unit, box, box.segment(seen()))
+    assert numbers(again, scope_of(box)) == [1, 2], "it sees what is committed later"
+
+
+def test_live_envelopes_go_when_segments_hold_as_many_sightings(store: Store) -> None:
+    box = make_box(1)
+    slot = (DAY, box.generation, 4)
+    with store.writing() as unit:
+        stream = stream_of(unit, box.address)
+        keep(unit, box, box.live(seen(2), slot=4), box.live(seen(3), slot=4))
+        keep(unit, box, box.live(seen(), slot=5), box.segment(seen(4), slot=4))
+        assert unit.segments.drop_replaced_live(stream, *slot) == 0, "one sighting would be lost"
+        keep(unit, box, box.segment(seen(1), slot=4))
+        assert unit.segments.drop_replaced_live(stream, *slot) == 2
+        assert unit.segments.drop_replaced_live(stream, *slot) == 0
+    assert numbers(store.segments, scope_of(box)) == [3, 4, 5]
+
+
+def test_a_cursor_never_falls_when_the_newest_envelope_is_dropped(store: Store) -> None:
+    box = make_box(1)
+    with store.writing() as unit:
+        keep(unit, box, box.segment(seen()))
+    with store.writing() as unit:
+        assert unit.segments.drop_days(before_epoch=DAY + 1, most=10) == 1
+        keep(unit, box, box.segment(seen()))
+    assert numbers(store.segments, scope_of(box), after=1) == [2]
+
+
+def test_a_day_past_its_retention_is_dropped_whole_and_no_other(store: Store) -> None:
+    box = make_box(1)
+    with store.writing() as unit:
+        for day in (DAY, DAY + 1):
+            announce(unit, box, box.announcement(epoch=day))
+            keep(unit, box, *(box.segment(seen(), slot=slot, epoch=day) for slot in (1, 2)))
+            unit.ledger.remember(1, 0, sequence=day, epoch=day, outcome=1, digest=b"d" * 16)
+        unit.ledger.quarantine(
+            stream=None, topic="t", payload=b"p", reason="r", detail="", received_ms=DAY * EPOCH_MS
+        )
+    now_ms = (DAY + 16) * EPOCH_MS
+    gone = purge(store, now_ms=now_ms, retention_days=14)
+    assert (gone.envelopes, gone.announcements, gone.quarantined) == (2, 1, 1)
+    assert numbers(store.segments, scope_of(box)) == []
+    assert len(numbers(store.segments, replace(scope_of(box), epoch=DAY + 1))) == 2
+    assert store.ledger.digests(1, DAY) == []
+    assert store.ledger.digests(1, DAY + 1) == [b"d" * 16]
+    again = purge(store, now_ms=now_ms, retention_days=14)
+    assert (again.envelopes, again.announcements, again.quarantined) == (0, 0, 0)
+
+
+def test_dropping_goes_in_portions(store: Store) -> None:
+    box = make_box(1)
+    with store.writing() as unit:
+        keep(unit, box, *(box.segment(seen(), slot=slot) for slot in range(5)))
+    with store.writing() as unit:
+        assert unit.segments.drop_days(before_epoch=DAY + 1, most=3) == 3
+    assert len(numbers(store.segments, scope_of(box))) == 2
+
+
+def test_a_scope_is_counted_by_kind_and_model(store: Store) -> None:
+    box = make_box(1)
+    with store.writing() as unit:
+        kept = keep(unit, box, box.segment(seen(3), slot=4), box.live(seen(2), slot=4))
+        keep(unit, box, box.segment(seen(9), slot=6))
+    held = store.ledger.count_scope(
+        [box.camera, "nowhere"],
+        from_ms=DAY * EPOCH_MS + 4 * 900_000,
+        to_ms=DAY * EPOCH_MS + 5 * 900_000,
+    )
+    assert (held.segments, held.live_envelopes, held.sightings) == (1, 1, 5)
+    assert held.by_model == {kept[0].header.models["face"]: 5}
+    assert isinstance(kept[0], Envelope)
