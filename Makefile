@@ -45,12 +45,13 @@ test: setup lint ## Check everything: format, lint, types, import rules, all tes
 		--no-loadscope-reorder \
 		--durations 15 $(TEST_ARGS)
 
-lint: $(INSTALLED) ## Check format, lint, types, import rules and licences.
+lint: $(INSTALLED) ## Check format, lint, types, import rules, licences, SQL in its place.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.licences
+	$(BIN)/python -m tools.sql_in_store
 
 docs: $(INSTALLED) ## Write what docs/ has from the code: pages of commands, OpenAPI.
 	$(BIN)/python -m tools.generate.cli_reference
