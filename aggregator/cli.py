@@ -1,18 +1,23 @@
-"""`sealtrace aggregator`: run headquarters' service, look after what waits in quarantine."""
+"""`sealtrace aggregator`: run headquarters' service, look into its quarantine and database."""
 
 from __future__ import annotations
 
+import json
 import sys
+from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from aggregator.config import AggregatorConfig
+from aggregator.store import open_inspector
 from runtime.config import load, render
+from runtime.errors import OperationError
 from runtime.http import client, json_of, raise_for_problem
 from runtime.keyfiles import open_secret
 from runtime.role_cli import serve_as_told
@@ -33,6 +38,7 @@ PassphraseOption = Annotated[
 ]
 _DEFAULT = Path("aggregator.toml")
 _MAX_LIST_BYTES = 64 << 20
+_YEAR_2000_MS = 946_684_800_000
 
 
 @app.command(
@@ -112,6 +118,55 @@ def quarantine(
             str(item["bytes"]),
         )
     _out.print(table)
+
+
+@app.command(
+    "db",
+    epilog="Examples:  sealtrace aggregator db --config aggregator.toml   |   "
+    "sealtrace aggregator db gaps --limit 5 --config aggregator.toml   |   "
+    "sealtrace aggregator db envelopes --json --config aggregator.toml",
+)
+def look_into(
+    table: Annotated[
+        str | None, typer.Argument(help="Print the last rows of this table; else all tables.")
+    ] = None,
+    config: ConfigOption = _DEFAULT,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most rows to print.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look into the database, read-only, while the service runs or not.
+
+    Of what is sealed or signed the length alone is printed.
+    """
+    settings = load(config, AggregatorConfig)
+    with closing(open_inspector(settings.database)) as inspector:
+        known = inspector.tables()
+        if table is None:
+            listed: list[dict[str, Any]] = [asdict(one) for one in known]
+        else:
+            try:
+                listed = [dict(row) for row in inspector.rows(table, limit=limit)]
+            except KeyError as error:
+                names = ", ".join(one.name for one in known)
+                raise OperationError(f"there is no table '{table}'; there are: {names}") from error
+    if as_json:
+        _out.print(json.dumps(listed, indent=2), markup=False, highlight=False, soft_wrap=True)
+        return
+    shown = Table(title=table or "Tables", caption=None if listed else "it is empty")
+    for heading in listed[0] if listed else ():
+        shown.add_column(heading, overflow="fold")
+    for row in listed:
+        shown.add_row(*(Text(_readable(name, value)) for name, value in row.items()))
+    _out.print(shown)
+
+
+def _readable(name: str, value: object) -> str:
+    """Return a value for the terminal: moments as such, lists with commas, nothing as nothing."""
+    if value is None:
+        return ""
+    if name.endswith("_ms") and isinstance(value, int) and value > _YEAR_2000_MS:
+        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return harmless(", ".join(value) if isinstance(value, tuple) else str(value))
 
 
 def _example() -> AggregatorConfig:

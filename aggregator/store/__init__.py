@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aggregator.store.inspection import Inspector
 from aggregator.store.interface import ReaderSource, SegmentReader, Segments, Store, Unit
 from aggregator.store.ledger import Ledger, LedgerReading
+from aggregator.store.sqlite.inspection import SqliteInspector
 from aggregator.store.sqlite.store import SqliteStore
 
 __all__ = [
+    "Inspector",
     "Ledger",
     "LedgerReading",
     "ReaderSource",
@@ -16,6 +19,7 @@ __all__ = [
     "Segments",
     "Store",
     "Unit",
+    "open_inspector",
     "open_store",
 ]
 
@@ -30,3 +34,12 @@ def open_store(database: Path) -> Store:
         StorageError: see `runtime.database.open_database`.
     """
     return SqliteStore(database)
+
+
+def open_inspector(database: Path) -> Inspector:
+    """Open the same store for looking into it, whether or not the service runs.
+
+    Raises:
+        StorageError: it is missing or unreadable.
+    """
+    return SqliteInspector(database)
