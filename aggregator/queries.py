@@ -10,12 +10,12 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
 from aggregator.matching.probes import Probes, probes_of
+from aggregator.query_secrets import QuerySecrets
 from aggregator.records import Records
 from aggregator.store import Store
 from aggregator.store.rows import (
@@ -42,7 +42,7 @@ from protocol.policy import Policy
 from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey
 from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed, SigningKey
-from protocol.templates import Template, check_resemblance, open_templates
+from protocol.templates import Template, check_resemblance
 from runtime.auditlog import AuditLog
 from runtime.calibration import Calibration, least_resemblance
 from runtime.clock import system_ms
@@ -60,14 +60,6 @@ class QueryUnknown(OperationError):
 
 class QueryConflict(OperationError):
     """What was sent does not fit where the query stands."""
-
-
-@dataclass(slots=True)
-class _Secrets:
-    """What one query needs in memory: never written anywhere."""
-
-    matcher: hpke.PrivateKey
-    sealed_templates: bytes | None = None
 
 
 class QueryDesk:
@@ -98,7 +90,7 @@ class QueryDesk:
         self._records = Records(store, log, key.signer)
         self._key = key
         self._calibrations = dict(calibrations or {})
-        self._secrets: dict[bytes, _Secrets] = {}
+        self._secrets: dict[bytes, QuerySecrets] = {}
         self._lock = threading.RLock()
         self._revisions: Counter[bytes] = Counter()
         self.changed = threading.Event()
@@ -144,7 +136,7 @@ class QueryDesk:
         """
         record = self._open_record(query_id)
         with self._lock:
-            secrets = _Secrets(hpke.PrivateKey.generate())
+            secrets = QuerySecrets(hpke.PrivateKey.generate())
             self._secrets[record.digest] = secrets
             self.set_state(
                 record.digest, AWAITING_TEMPLATES, "the subjects' templates have to come"
@@ -168,17 +160,15 @@ class QueryDesk:
             secrets = self._secrets.get(record.digest)
             if secrets is None:
                 raise QueryConflict("ask for the query's matcher key first, then seal to it")
-            templates = _open(sealed, secrets.matcher, record)
             try:
-                self._check_resemblance(templates)
+                with secrets.opened(record, sealed) as templates:
+                    self._check_resemblance(templates)
             except TemplatesDisagree as error:
                 body = {"query_digest": record.digest, "reason": f"templates-disagree: {error}"}
                 with self._records.writing():
                     self.set_state(record.digest, FAILED, str(error))
                     self._records.note("refusal", record.query_id, body)
                 raise
-            finally:
-                _wipe(templates)
             secrets.sealed_templates = sealed
             self.set_state(record.digest, AWAITING_APPROVALS, "")
         self._touch(record.digest)
@@ -338,12 +328,10 @@ class QueryDesk:
             secrets = self._secrets.get(record.digest)
             if secrets is None or secrets.sealed_templates is None:
                 raise QueryConflict("the subjects' templates have to come")
-            templates = _open(secrets.sealed_templates, secrets.matcher, record)
-        try:
+            sealed = secrets.sealed_templates
+        with secrets.opened(record, sealed) as templates:
             self._check_resemblance(templates)
             return probes_of(record.query, templates)
-        finally:
-            _wipe(templates)
 
     def set_state(self, digest: bytes, state: str, reason: str = "") -> None:
         """Put a query into another state; one that has ended forgets its keys and stays ended."""
@@ -405,15 +393,3 @@ class QueryDesk:
             self._revisions[digest] += 1
             self.version += 1
         self.changed.set()
-
-
-def _open(
-    sealed: bytes, matcher: hpke.PrivateKey, record: QueryRecord
-) -> dict[str, tuple[Template, ...]]:
-    return open_templates(sealed, matcher, record.query, query_digest=record.digest)
-
-
-def _wipe(templates: Mapping[str, tuple[Template, ...]]) -> None:
-    for listed in templates.values():
-        for template in listed:
-            template.row.fill(0)
