@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from aggregator.config import IngestSection, LimitsSection
+from aggregator.ingest.floods import Floods
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Incoming
 from aggregator.ingest.subscriber import Subscriber
@@ -136,6 +137,7 @@ def _through_broker(
             client_id="bench-aggregator",
             intake=_intake(site, store),
             settings=IngestSection(),
+            floods=Floods(LimitsSection().box_mb_per_minute << 20),
             on_stored=lambda batch: batches.append((time.perf_counter(), batch.stored)),
             on_connected=lambda: None,
             on_crash=lambda error: stop.set(str(error), exit_code=1),

@@ -54,7 +54,7 @@ _barrier: Any = None
 def queries(seed: int = 1) -> npt.NDArray[np.float32]:
     """Return (10, d) float32 subject templates of unit length."""
     rows = unit_rows(np.random.default_rng(seed), SUBJECTS).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def run(quick: bool = False) -> list[Figure]:

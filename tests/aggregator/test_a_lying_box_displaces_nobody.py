@@ -58,12 +58,12 @@ class City:
         )
 
     def take(self, box: TestBox, sightings: list[Sighting], **options: bool) -> None:
-        message = box.segment(sightings, **options)  # type: ignore[arg-type]
+        message = box.segment(sightings, **options)
         assert self._intake.process([Incoming(*message, NOW_MS)]).stored == 1
 
     def probes(self) -> list[Probes]:
         ana = ANA.astype(np.float32)
-        return [Probes(FACE, MODEL, ana[None, :].copy(), np.float32([0.6]), ("ana",))]
+        return [Probes(FACE, MODEL, ana[None, :].copy(), np.array([0.6], np.float32), ("ana",))]
 
     def match(self) -> MatchReport:
         return match_scopes(

@@ -55,8 +55,9 @@ def site_of_five(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Si
     one.close()
 
 
-def scoped(**changes: int) -> Answer:
-    return says(lambda site, name: [site.honest(name, replace(SCOPE, **changes))])
+def scoped(first_slot: int = SCOPE.first_slot, last_slot: int = SCOPE.last_slot) -> Answer:
+    scope = replace(SCOPE, first_slot=first_slot, last_slot=last_slot)
+    return says(lambda site, name: [site.honest(name, scope)])
 
 
 def relabelled(site: Site, name: str) -> list[GrantedKeys]:

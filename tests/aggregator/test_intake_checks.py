@@ -33,6 +33,7 @@ from aggregator.ingest.checks import Rejected
 from protocol.encoding import encode
 from protocol.names import EPOCH_MS
 from protocol.sealing import Envelope
+from protocol.sightings import Sighting
 from protocol.signing import SigningKey, sign
 from runtime.database import StorageFull
 
@@ -50,7 +51,7 @@ def desk(tmp_path: Path, box: TestBox) -> Desk:
     return Desk(tmp_path / "a.db", [box, make_box(2)])
 
 
-def some(count: int = 2) -> list:
+def some(count: int = 2) -> list[Sighting]:
     return [sighting(unit_vector(RNG)) for _ in range(count)]
 
 

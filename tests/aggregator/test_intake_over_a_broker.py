@@ -39,6 +39,7 @@ from demo.broker import BrokerPlace, EmbeddedBroker
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN, Principal, authority_resolver
 from protocol.names import RECEIPT, day_keys_topic, directory_topic
+from protocol.sightings import Sighting
 from protocol.signing import Signed, SigningKey
 from protocol.telemetry import RECEIPT_KIND, Receipt
 from runtime.config import MqttConfig
@@ -158,7 +159,7 @@ def headquarters(tmp_path: Path, broker: MqttConfig, box: TestBox) -> Iterator[H
     running.end()
 
 
-def some(count: int = 2) -> list:
+def some(count: int = 2) -> list[Sighting]:
     return [sighting(unit_vector(RNG)) for _ in range(count)]
 
 

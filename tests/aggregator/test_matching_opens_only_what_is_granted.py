@@ -30,7 +30,7 @@ from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Incoming
 from aggregator.matching.pool import Matcher, MatchingFailed
 from aggregator.matching.probes import Probes
-from aggregator.matching.scopes import match_scopes, merge_reports
+from aggregator.matching.scopes import MatchReport, match_scopes, merge_reports
 from aggregator.store.retention import purge
 from aggregator.store.sqlite.store import SqliteStore
 from protocol.grant import EpochKeys
@@ -76,7 +76,7 @@ class Site:
         contacts: bool = True,
         max_candidates: int = 100,
         after: int = 0,
-    ):
+    ) -> MatchReport:
         return match_scopes(
             self.store.segments,
             scopes,

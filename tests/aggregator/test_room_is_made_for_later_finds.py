@@ -21,8 +21,8 @@ ROOM = 4
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A query for two people that goes on: the last quarter hour has not ended for custodians."""
-    subjects = {"P-17": "person 1", "P-18": "somebody else"}
-    one = Site(tmp_path, monkeypatch, s.CUSTODIANS, 2, subjects=subjects, max_candidates=ROOM)
+    people = {"P-17": "person 1", "P-18": "somebody else"}
+    one = Site(tmp_path, monkeypatch, s.CUSTODIANS, 2, people=people, max_candidates=ROOM)
     short = replace(SCOPE, last_slot=SCOPE.last_slot - 1)
     late_ms = system_ms() - slot_start_ms(s.EPOCH, SCOPE.last_slot)
     behind = says(lambda at, name: [at.honest(name, short)], late_ms=late_ms)

@@ -35,7 +35,7 @@ def block_of(rows: np.ndarray) -> np.ndarray:
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 @settings(max_examples=60, deadline=None)
@@ -145,7 +145,7 @@ def test_the_false_match_rate_is_as_measured_and_never_below_it() -> None:
     assert bare.false_match_rate(0.3) == pytest.approx(0.00135, rel=0.01)
 
 
-PARAMETERS = {
+PARAMETERS: dict[str, float | tuple[float, ...]] = {
     "calibration.impostor.mean": 0.03,
     "calibration.impostor.sd": 0.1,
     "calibration.genuine.unmasked.mean": 0.82,
@@ -166,7 +166,7 @@ def test_a_manifests_calibration_is_read_by_model_id() -> None:
         sha256="0" * 64,
         size=1,
         engine="litert",
-        parameters=PARAMETERS,
+        parameters={**PARAMETERS},
         licence="MIT",
         upstream="here",
     )

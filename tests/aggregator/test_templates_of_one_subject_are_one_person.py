@@ -64,12 +64,12 @@ def check(vectors: Sequence[np.ndarray]) -> None:
     check_resemblance("P-17", templates(vectors), lambda _model: LEAST)
 
 
-CROWDS = {
+CROWDS: dict[str, list[np.ndarray]] = {
     "eight people": [person(n) for n in range(8)],
     "one person and a stranger": [*(photo(1, shot) for shot in range(7)), person(2)],
     "two people, four pictures of each": [photo(n, shot) for n in (1, 2) for shot in range(4)],
     "an average of four people, and they": [
-        sum(person(n) for n in range(4)) / 2,
+        sum((person(n) for n in range(4)), np.zeros(DIMENSION)) / 2,
         *(person(n) for n in range(4)),
     ],
     "an average of two people, and one of them twice": [

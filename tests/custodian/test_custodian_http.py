@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import protocol_samples as s
@@ -118,7 +119,7 @@ def test_a_certificate_of_a_name_that_the_directory_lacks(served: Served) -> Non
         assert (answer.status_code, kind_of(answer)) == (403, "unknown-signer")
 
 
-def test_a_certificate_of_another_authority(served: Served, tmp_path) -> None:
+def test_a_certificate_of_another_authority(served: Served, tmp_path: Path) -> None:
     foreign = ThrowawayCa(tmp_path / "foreign").issue("aggregator")
     trusting = foreign.model_copy(update={"ca": served.custodian.config.tls.ca})
     with client(served.url, trusting) as http, pytest.raises(PeerUnreachable):

@@ -73,7 +73,11 @@ def test_a_crash_before_the_log_is_written_hides_no_key(
     c1.close()
     again = make("c1", again=True)
     logged = opened_log(again)
-    made = [e for k, body in logged if k == "day-keys-issued" for e in body["epochs"]]
+    made: list[int] = []
+    for entry, body in logged:
+        if entry == "day-keys-issued":
+            assert isinstance(body["epochs"], list)
+            made += body["epochs"]
     gone = [body["epoch"] for k, body in logged if k == "day-key-destroyed"]
     assert len(set(made)) == len(made)
     assert sorted(set(made) - set(gone)) == again.ring.epochs()
@@ -207,7 +211,9 @@ def test_another_passphrase_custodian_or_version(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=200))
 @settings(max_examples=30, deadline=None)
-def test_a_damaged_key_file_is_told_from_a_key_file(tmp_path_factory, data: bytes) -> None:
+def test_a_damaged_key_file_is_told_from_a_key_file(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
     path = tmp_path_factory.mktemp("damaged") / "keys"
     path.write_bytes(data)
     with pytest.raises(KeyFileError):

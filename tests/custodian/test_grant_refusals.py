@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Unpack
 
 import protocol_samples as s
 import pytest
@@ -34,6 +35,7 @@ from protocol.signing import Signed, SigningKey, sign
 from runtime.errors import OperationError
 
 Change = Callable[[Asked], Asked]
+Ready = tuple[Custodian, Asked]
 
 
 def withdrawal(asked: Asked, officer: str) -> Signed:
@@ -45,8 +47,8 @@ def matcher_key(asked: Asked, signer: str, digest: bytes | None = None) -> bytes
     return made.sign(s.signing_key(signer)).to_bytes()
 
 
-def case(**changes: object) -> Change:
-    return lambda asked: replace(asked, case=approved(s.NOW_MS, **changes))  # type: ignore[arg-type]
+def case(**changes: Unpack[s.CaseChanges]) -> Change:
+    return lambda asked: replace(asked, case=approved(s.NOW_MS, **changes))
 
 
 def withdrawn_by(officer: str) -> Change:
@@ -159,7 +161,7 @@ def test_the_unchanged_request_is_granted(make: Make) -> None:
 
 
 @pytest.fixture
-def ready(make: Make):
+def ready(make: Make) -> Ready:
     c1 = make("c1")
     _, message = make_announcement([c1])
     return c1, Asked(approved(s.NOW_MS), [message], s.NOW_MS)
@@ -172,7 +174,7 @@ relaxed = settings(
 
 @given(place=st.integers(0, 100_000), flip=st.integers(1, 255))
 @relaxed
-def test_no_changed_byte_on_the_wire_is_granted(ready, place: int, flip: int) -> None:
+def test_no_changed_byte_on_the_wire_is_granted(ready: Ready, place: int, flip: int) -> None:
     c1, asked = ready
     data = bytearray(asked.to_bytes())
     data[place % len(data)] ^= flip
@@ -186,7 +188,7 @@ MEMBERS = ("query", "approvals", "matcher_key", "announcements")
 @given(member=st.sampled_from(MEMBERS), place=st.integers(0, 100_000), flip=st.integers(1, 255))
 @relaxed
 def test_no_changed_byte_is_granted_to_an_aggregator_that_signs_it_anew(
-    ready, member: str, place: int, flip: int
+    ready: Ready, member: str, place: int, flip: int
 ) -> None:
     c1, asked = ready
     values = decode(asked.request().sign(asked.signer).payload, what="request")
@@ -208,7 +210,7 @@ def requested(asked: Asked, query: dict[str, object]) -> Asked:
     return replace(asked, case=s.Case(signed, approvals))
 
 
-def test_a_modality_that_is_a_list_is_refused_and_the_refusal_logged(ready) -> None:
+def test_a_modality_that_is_a_list_is_refused_and_the_refusal_logged(ready: Ready) -> None:
     c1, asked = ready
     query = decode(asked.case.query.payload, what="query")
     query["subjects"][0]["templates"][0][0] = ["face"]
@@ -218,7 +220,7 @@ def test_a_modality_that_is_a_list_is_refused_and_the_refusal_logged(ready) -> N
     assert [kind for kind, _ in opened_log(c1)[before:]] == ["refusal"]
 
 
-def test_an_error_of_our_own_is_logged_as_a_refusal_and_tells_nothing(ready) -> None:
+def test_an_error_of_our_own_is_logged_as_a_refusal_and_tells_nothing(ready: Ready) -> None:
     c1, asked = ready
 
     def broken_clock() -> int:
@@ -244,7 +246,7 @@ def test_an_error_of_our_own_is_logged_as_a_refusal_and_tells_nothing(ready) -> 
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_request_that_would_grow_is_refused_for_nothing_and_the_refusal_logged(
-    ready, name: str
+    ready: Ready, name: str
 ) -> None:
     c1, asked = ready
     signed = sign(GRANT_REQUEST_KIND, BOMBS[name], asked.signer).to_bytes()
@@ -261,7 +263,7 @@ def test_a_request_that_would_grow_is_refused_for_nothing_and_the_refusal_logged
 
 @given(st.binary(max_size=300))
 @relaxed
-def test_garbage_is_refused(ready, data: bytes) -> None:
+def test_garbage_is_refused(ready: Ready, data: bytes) -> None:
     c1, _ = ready
     with pytest.raises(ProtocolError):
         c1.granter.grant(data)
@@ -274,7 +276,7 @@ def test_garbage_is_refused(ready, data: bytes) -> None:
     )
 )
 @relaxed
-def test_a_request_of_odd_members_is_refused(ready, odd: dict[str, object]) -> None:
+def test_a_request_of_odd_members_is_refused(ready: Ready, odd: dict[str, object]) -> None:
     c1, asked = ready
     values = decode(asked.request().sign(asked.signer).payload, what="request")
     if all(values[name] == value for name, value in odd.items()):
@@ -333,7 +335,11 @@ def test_after_the_programme_has_ended_nothing_is_granted(make: Make, time: Time
     now_ms = c1.clock.now_ms()
     _, message = make_announcement([c1], now_ms=now_ms)
     day_ms = now_ms // DAY_MS * DAY_MS
-    window = {"window_from_ms": day_ms, "window_to_ms": day_ms + 4 * HOUR_MS, "live": False}
+    window: s.QueryChanges = {
+        "window_from_ms": day_ms,
+        "window_to_ms": day_ms + 4 * HOUR_MS,
+        "live": False,
+    }
     asked = Asked(approved(now_ms, **window), [message], now_ms)
     assert read_grant(c1.granter.grant(asked.to_bytes()), "c1").scopes
     time.ms += 1000

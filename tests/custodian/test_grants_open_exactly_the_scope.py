@@ -19,6 +19,7 @@ from custodian_site import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from custodian.service import Custodian
 from protocol.epoch import Announcement, excluded_subsets
 from protocol.errors import (
     AuthenticationFailed,
@@ -29,6 +30,9 @@ from protocol.errors import (
 from protocol.grant import GrantedKeys, combine
 from protocol.keytree import LABELS, PuncturableTree, modality_key
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH, slot_start_ms
+from protocol.signing import SigningKey
+
+Pair = tuple[list[Custodian], Announcement, bytes]
 
 
 def true_key(announcement: Announcement, slot: int, label: str) -> bytes:
@@ -44,7 +48,7 @@ def true_key(announcement: Announcement, slot: int, label: str) -> bytes:
     ).key
 
 
-def keys_of(custodian, asked: Asked) -> list[GrantedKeys]:
+def keys_of(custodian: Custodian, asked: Asked) -> list[GrantedKeys]:
     grant = read_grant(custodian.granter.grant(asked.to_bytes()), custodian.config.name)
     return grant.open(asked.matcher)
 
@@ -86,7 +90,7 @@ def test_a_custodian_alone_never_holds_a_root_excluded_from_it(make: Make) -> No
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_no_slot_outside_of_the_window_can_be_derived(
-    pair, first: int, length: int, live: bool, modalities: tuple[str, ...]
+    pair: Pair, first: int, length: int, live: bool, modalities: tuple[str, ...]
 ) -> None:
     custodians, announcement, message = pair
     to_slot = first + length
@@ -123,7 +127,7 @@ def test_no_slot_outside_of_the_window_can_be_derived(
 
 
 @pytest.fixture
-def pair(make: Make):
+def pair(make: Make) -> Pair:
     custodians = [make("c1"), make("c2")]
     announcement, message = make_announcement(custodians)
     return custodians, announcement, message
@@ -207,9 +211,7 @@ def test_what_cannot_be_opened_is_listed_and_the_rest_is_granted(make: Make, tim
     assert opened_log(c1)[-1][1]["refused"] == [list(item) for item in grant.refused]
 
 
-def replace_signer(name: str, seed: bytes):
-    from protocol.signing import SigningKey
-
+def replace_signer(name: str, seed: bytes) -> SigningKey:
     return SigningKey(name, seed)
 
 
@@ -239,7 +241,7 @@ def test_retention_ends_what_a_window_may_reach(make: Make, time: Time) -> None:
     c1 = make("c1")
     old_day = s.EPOCH
     _, message = make_announcement([c1])
-    window = {
+    window: s.QueryChanges = {
         "window_from_ms": slot_start_ms(old_day, 38),
         "window_to_ms": slot_start_ms(old_day, 40),
         "live": False,

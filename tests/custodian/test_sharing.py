@@ -19,8 +19,8 @@ from protocol.sharing import LARGEST_DELAY_MS, LARGEST_LEAD_MS
 
 def asked(message: bytes, now_ms: int = s.NOW_MS) -> Asked:
     day_ms = epoch_of(now_ms) * DAY_MS
-    window = {"window_from_ms": day_ms, "window_to_ms": day_ms + DAY_MS // 4, "live": False}
-    return Asked(approved(now_ms, **window), [message], now_ms)
+    case = approved(now_ms, window_from_ms=day_ms, window_to_ms=day_ms + DAY_MS // 4, live=False)
+    return Asked(case, [message], now_ms)
 
 
 def grants(custodian: Custodian, message: bytes, now_ms: int = s.NOW_MS) -> int:

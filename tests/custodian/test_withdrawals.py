@@ -9,6 +9,8 @@ import protocol_samples as s
 import pytest
 from custodian_site import Asked, Make, approved, make_announcement, opened_log, read_grant
 
+from custodian.service import Custodian
+from protocol import hpke
 from protocol.errors import (
     ApprovalInvalid,
     MalformedMessage,
@@ -19,13 +21,15 @@ from protocol.errors import (
 from protocol.query import Withdrawal
 from protocol.signing import Signed, SigningKey
 
+Ready = tuple[Custodian, Asked]
+
 
 def withdrawal(asked: Asked, officer: str) -> Signed:
     return Withdrawal(asked.case.query.digest, "no longer", s.NOW_MS).sign(s.signing_key(officer))
 
 
 @pytest.fixture
-def ready(make: Make):
+def ready(make: Make) -> Ready:
     c1 = make("c1")
     _, message = make_announcement([c1])
     return c1, Asked(approved(s.NOW_MS), [message], s.NOW_MS)
@@ -33,7 +37,7 @@ def ready(make: Make):
 
 @pytest.mark.parametrize("officer", ["ana", "bo"])
 def test_after_a_withdrawal_nothing_is_granted_also_after_a_restart(
-    ready, make: Make, officer: str
+    ready: Ready, make: Make, officer: str
 ) -> None:
     c1, asked = ready
     assert read_grant(c1.granter.grant(asked.to_bytes()), "c1")
@@ -45,7 +49,7 @@ def test_after_a_withdrawal_nothing_is_granted_also_after_a_restart(
         make("c1", again=True).granter.grant(asked.to_bytes())
 
 
-def test_a_withdrawal_is_logged_once(ready) -> None:
+def test_a_withdrawal_is_logged_once(ready: Ready) -> None:
     c1, asked = ready
     message = withdrawal(asked, "bo").to_bytes()
     assert c1.withdrawals.submit(message, s.directory())
@@ -54,7 +58,7 @@ def test_a_withdrawal_is_logged_once(ready) -> None:
     assert entries == [{"withdrawal": message}]
 
 
-def test_a_withdrawal_that_comes_with_a_request_is_kept(ready) -> None:
+def test_a_withdrawal_that_comes_with_a_request_is_kept(ready: Ready) -> None:
     c1, asked = ready
     with pytest.raises(QueryWithdrawn):
         c1.granter.grant(replace(asked, withdrawals=[withdrawal(asked, "bo")]).to_bytes())
@@ -62,14 +66,16 @@ def test_a_withdrawal_that_comes_with_a_request_is_kept(ready) -> None:
         c1.granter.grant(asked.to_bytes())
 
 
-def test_one_approval_withdrawn_of_three_leaves_enough(ready, make: Make) -> None:
+def test_one_approval_withdrawn_of_three_leaves_enough(ready: Ready, make: Make) -> None:
     c1, asked = ready
     asked = replace(asked, case=approved(s.NOW_MS, approvers=("bo", "cy", "di")))
     c1.withdrawals.submit(withdrawal(asked, "bo").to_bytes(), s.directory())
     assert read_grant(c1.granter.grant(asked.to_bytes()), "c1").scopes
 
 
-def test_a_withdrawal_of_another_query_and_of_an_uninvolved_officer_change_nothing(ready) -> None:
+def test_a_withdrawal_of_another_query_and_of_an_uninvolved_officer_change_nothing(
+    ready: Ready,
+) -> None:
     c1, asked = ready
     other = replace(asked, case=approved(s.NOW_MS, purpose="another"))
     c1.withdrawals.submit(withdrawal(other, "bo").to_bytes(), s.directory())
@@ -77,13 +83,13 @@ def test_a_withdrawal_of_another_query_and_of_an_uninvolved_officer_change_nothi
     assert read_grant(c1.granter.grant(asked.to_bytes()), "c1").scopes
 
 
-def test_a_revoked_officer_may_still_withdraw(ready) -> None:
+def test_a_revoked_officer_may_still_withdraw(ready: Ready) -> None:
     c1, asked = ready
     directory = s.directory().revoke("bo", at_ms=s.NOW_MS)
     assert c1.withdrawals.submit(withdrawal(asked, "bo").to_bytes(), directory)
 
 
-def test_what_is_no_genuine_withdrawal_is_not_kept(ready) -> None:
+def test_what_is_no_genuine_withdrawal_is_not_kept(ready: Ready) -> None:
     c1, asked = ready
     good = withdrawal(asked, "bo")
     content = Withdrawal(asked.case.query.digest, "x", s.NOW_MS)
@@ -100,7 +106,9 @@ def test_what_is_no_genuine_withdrawal_is_not_kept(ready) -> None:
     assert c1.store.count_withdrawals() == 0
 
 
-def test_a_withdrawal_kept_and_not_logged_is_logged_at_the_next_start(ready, make: Make) -> None:
+def test_a_withdrawal_kept_and_not_logged_is_logged_at_the_next_start(
+    ready: Ready, make: Make
+) -> None:
     c1, asked = ready
     signed = withdrawal(asked, "bo")
     c1.store.add_withdrawal(asked.case.query.digest, signed, received_ms=s.NOW_MS)
@@ -110,7 +118,7 @@ def test_a_withdrawal_kept_and_not_logged_is_logged_at_the_next_start(ready, mak
     assert c1.store.unlogged_withdrawals() == []
 
 
-def test_no_grant_is_logged_after_a_withdrawal_however_they_race(ready) -> None:
+def test_no_grant_is_logged_after_a_withdrawal_however_they_race(ready: Ready) -> None:
     c1, _ = ready
     _, message = make_announcement([c1])
     for number in range(8):
@@ -144,13 +152,13 @@ def test_no_grant_is_logged_after_a_withdrawal_however_they_race(ready) -> None:
 
 
 def test_a_revocation_that_comes_while_a_grant_is_decided_stops_it(
-    ready, monkeypatch: pytest.MonkeyPatch
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     c1, asked = ready
     revoked = s.directory().revoke("bo", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
     private = c1.ring.private
 
-    def meanwhile(epoch: int):
+    def meanwhile(epoch: int) -> hpke.PrivateKey:
         c1.accept_directory(revoked)
         return private(epoch)
 
@@ -161,13 +169,13 @@ def test_a_revocation_that_comes_while_a_grant_is_decided_stops_it(
 
 
 def test_a_directory_that_changes_nothing_here_delays_a_grant_alone(
-    ready, monkeypatch: pytest.MonkeyPatch
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     c1, asked = ready
     newer = s.directory().revoke("box-2", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
     private = c1.ring.private
 
-    def meanwhile(epoch: int):
+    def meanwhile(epoch: int) -> hpke.PrivateKey:
         c1.accept_directory(newer)
         return private(epoch)
 

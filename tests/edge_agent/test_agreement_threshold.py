@@ -22,7 +22,7 @@ def embedder(**parameters: tuple[float, ...]) -> ModelEntry:
         sha256="ab" * 32,
         size=1,
         engine="litert",
-        parameters=parameters,
+        parameters={**parameters},
         licence="MIT",
         upstream="x",
     )

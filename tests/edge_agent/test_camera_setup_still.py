@@ -129,7 +129,9 @@ def test_it_is_readable_by_its_owner_alone(tmp_path: Path, name: str) -> None:
     picture = np.full((60, 80, 3), 200, np.uint8)
     still.save(path, picture)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert cv2.imread(str(path)).shape == (60, 80, 3)
+    kept = cv2.imread(str(path))
+    assert kept is not None
+    assert kept.shape == (60, 80, 3)
     with pytest.raises(StillRefused, match="--force"):
         still.save(path, picture)
     still.save(path, picture, force=True)

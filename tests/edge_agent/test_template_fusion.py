@@ -15,7 +15,7 @@ Rows = NDArray[np.float32]
 
 def around(centre: Rows, spread: float, count: int, seed: int) -> Rows:
     rows = centre + np.random.default_rng(seed).normal(0, spread, (count, len(centre)))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
 def unit(seed: int, dimension: int = 192) -> Rows:

@@ -28,7 +28,8 @@ def follow(
     tracker: Tracker, frames: Iterable[Detections], start_ms: int = 0
 ) -> tuple[list[dict[int, int]], list[TrackSpan]]:
     """Run frames 200 ms apart: for each the track by detection row, and the tracks that ended."""
-    rows, ended = [], []
+    rows: list[dict[int, int]] = []
+    ended: list[TrackSpan] = []
     for index, detections in enumerate(frames):
         step = tracker.update(detections, start_ms + index * STEP_MS)
         rows.append(dict(zip(step.detections.tolist(), step.track_ids.tolist(), strict=True)))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,25 +61,23 @@ class Fault:
 def all_faults(*, stop_s: float, hold_s: float) -> Iterator[Fault]:
     """Yield every fault, the gentle ones first."""
     for name in PROCESSES:
-        yield Fault("kill -9", name, lambda site, n=name: _kill(site, n))
+        yield Fault("kill -9", name, partial(_kill, name=name))
     for name in PROCESSES:
-        yield Fault(f"stop {stop_s:g} s", name, lambda site, n=name: _freeze(site, n, stop_s))
+        yield Fault(f"stop {stop_s:g} s", name, partial(_freeze, name=name, seconds=stop_s))
     for kind, change in _NETWORK.items():
-        yield Fault(kind, "", lambda site, c=change: _network(site, c, hold_s))
+        yield Fault(kind, "", partial(_network, change=change, seconds=hold_s))
     yield Fault("delete state", "broker", _forget)
     for name in ("aggregator", "box-1", "c1", "registrar"):
-        yield Fault("disk full", name, lambda site, n=name: _full(site, n, hold_s))
+        yield Fault("disk full", name, partial(_full, name=name, seconds=hold_s))
     for name in ("c1", "aggregator", "registrar", "broker"):
-        yield Fault("descriptors", name, lambda site, n=name: _descriptors(site, n, hold_s))
+        yield Fault("descriptors", name, partial(_descriptors, name=name, seconds=hold_s))
     for name in FAKED:
         for step_s in (3600, -3600):
-            yield Fault(
-                f"clock {step_s:+d} s", name, lambda site, n=name, s=step_s: _clock(site, n, s)
-            )
+            yield Fault(f"clock {step_s:+d} s", name, partial(_clock, name=name, step_s=step_s))
     yield Fault("spoil outbox.sqlite", "box-1", _spoil_outbox)
     for name, files in DATABASES.items():
         for file in files:
-            yield Fault(f"spoil {file}", name, lambda site, n=name, f=file: _spoil(site, n, f))
+            yield Fault(f"spoil {file}", name, partial(_spoil, name=name, file=file))
 
 
 def _kill(site: ShakenSite, name: str) -> str:

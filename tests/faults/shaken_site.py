@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import tomlkit
@@ -206,7 +207,7 @@ class ShakenSite(RunningSite):
         deadline = time.monotonic() + within_s
         for name in PROCESSES:
             left = max(5.0, deadline - time.monotonic())
-            self.wait(lambda name=name: self.answers(name), f"{name} to work", left)
+            self.wait(partial(self.answers, name), f"{name} to work", left)
         kept, before = digests_kept(self), self.count()
         left = max(10.0, deadline - time.monotonic())
         self.wait(lambda: self.has(kept), "what the box kept to be stored", left)

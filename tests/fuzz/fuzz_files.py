@@ -8,6 +8,7 @@ import json
 import lzma
 import os
 import shutil
+import sys
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -36,7 +37,7 @@ from provisioning.box.firstboot.steps import read_sources
 from provisioning.box.updates.client import ReleaseClient, now_utc
 from provisioning.box.updates.slots import RECORD, Slots
 from provisioning.box.updates.state import STATE_NAME, StateFile
-from provisioning.fleet.image.base import Checksum, zstd
+from provisioning.fleet.image.base import Checksum
 from provisioning.fleet.image.base import unpack as unpack_image
 from provisioning.fleet.image.manifest import Manifest
 from provisioning.fleet.image.settings import read_releases
@@ -47,6 +48,11 @@ from provisioning.fleet.releases.repository import ReleaseRepository
 from provisioning.formats.releases.packages import unpack
 from provisioning.formats.releases.wheels import read_wheel, unpack_wheel
 from runtime.problems import json_of
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 _ENDS = datetime(2100, 1, 1, tzinfo=UTC)
 _HASH = " --hash=sha256:" + "a" * 64

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
 import httpx
 import protocol_samples as s
@@ -40,6 +41,7 @@ from protocol.auditlog import (
     sign_checkpoint,
     verify_checkpoint,
 )
+from protocol.directory import Directory
 from protocol.encoding import byte_strings, decode, encode
 from protocol.epoch import Announcement, roots_of
 from protocol.errors import KeyCommitmentMismatch
@@ -163,12 +165,19 @@ def _decide(query: Signed, announcement: Signed) -> object:
     return decide(opened, [], site, custodian="c1", now_ms=s.NOW_MS)
 
 
-def _proof(data: bytes) -> object:
+class _Where(TypedDict):
+    box: str
+    camera: str
+    site: str
+    directory: Directory
+
+
+def _proof(data: bytes) -> None:
     tree = MerkleTree(map(leaf_hash, [b"a", b"b", b"c"]))
     earlier = Checkpoint("sealtrace/vectors/c1", 2, tree.root(2))
     later = Checkpoint("sealtrace/vectors/c1", 3, tree.root(3))
     _, proof = decode_witness_request(encode({"checkpoint": _NOTE, "proof": data.decode()}))
-    return check_consistency(earlier, later, proof)
+    check_consistency(earlier, later, proof)
 
 
 def _proof_sample() -> bytes:
@@ -270,7 +279,7 @@ def _files(folder: Path) -> dict[str, Target]:
 def targets() -> Iterator[dict[str, Target]]:
     """Make every target; those that read files have a folder of their own meanwhile."""
     directory = s.directory()
-    where = {"box": "box-1", "camera": "cam-1", "site": s.SITE, "directory": directory}
+    where: _Where = {"box": "box-1", "camera": "cam-1", "site": s.SITE, "directory": directory}
     health = Health(s.SITE, "box-1", "online", 5, "1", {"fps": 4.5}).sign(KEY)
     epoch = s.announcement().sign(KEY)
     certificate = _CA.certificate.public_bytes(Encoding.DER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import protocol_samples as s
@@ -56,7 +57,9 @@ def grows(data: bytes) -> object:
 
 
 @pytest.mark.parametrize(("parse", "reason"), [(hashes, "TypeError"), (grows, "too much memory")])
-def test_a_planted_fault_is_found_and_kept(parse, reason: str, tmp_path: Path) -> None:
+def test_a_planted_fault_is_found_and_kept(
+    parse: Callable[[bytes], object], reason: str, tmp_path: Path
+) -> None:
     planted = {"planted": Target(parse, (PLAIN,), (ProtocolError,), CBOR)}
     campaign = run(planted, seed=1, more=lambda number: number < 1500)
     assert any(reason in found for _, found in campaign.findings)

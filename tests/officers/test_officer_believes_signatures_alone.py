@@ -64,7 +64,7 @@ def test_a_revoked_requesters_query_is_readable_and_objected_to() -> None:
     ],
 )
 def test_the_policy_held_here_decides_not_the_one_at_the_aggregator(
-    changes: dict[str, object], said: str
+    changes: s.QueryChanges, said: str
 ) -> None:
     signed = s.query(**changes).sign(s.signing_key("ana"))
     case = open_case(signed.to_bytes(), CASE.id, DIRECTORY)

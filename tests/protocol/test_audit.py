@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import protocol_samples as s
@@ -48,7 +48,12 @@ class Log:
         return origin_of(s.SITE, self.actor)
 
     def add(
-        self, kind: str, body: dict[str, object], *, query_id: bytes | None = QUERY_ID, **more: int
+        self,
+        kind: str,
+        body: Mapping[str, object],
+        *,
+        query_id: bytes | None = QUERY_ID,
+        **more: int,
     ) -> None:
         self.time_ms += 1000
         entry = seal_entry(

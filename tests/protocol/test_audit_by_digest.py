@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import protocol_samples as s
@@ -24,7 +25,7 @@ from protocol.query import Withdrawal
 
 K = FindingKind
 ROLES = (*s.CUSTODIANS, "aggregator")
-WIDE = {"cameras": ("cam-1", "cam-2"), "purpose": "everybody, everywhere"}
+WIDE: s.QueryChanges = {"cameras": ("cam-1", "cam-2"), "purpose": "everybody, everywhere"}
 
 
 class Logs:
@@ -37,7 +38,7 @@ class Logs:
             self.add(role, "policy", {"version": 1, "digest": s.POLICY.digest}, None)
 
     def add(
-        self, role: str, kind: str, body: dict[str, object], query_id: bytes | None = QUERY_ID
+        self, role: str, kind: str, body: Mapping[str, object], query_id: bytes | None = QUERY_ID
     ) -> None:
         self.time_ms += 1000
         entry = seal_entry(
@@ -194,12 +195,12 @@ def test_grants_of_custodians_that_the_aggregator_made_up_back_nothing() -> None
 def test_an_entry_that_only_another_duty_writes_is_named(role: str, kind: str) -> None:
     """Else a custodian files, in its own log, the query that the aggregator keeps quiet about."""
     logs, case = Logs(), s.case()
-    body = {
+    bodies: dict[str, Mapping[str, object]] = {
         "query-filed": {"query": case.query.to_bytes()},
         "grant-received": received_body(case, "c1"),
         "grant": grant_body(case, "c1"),
-    }[kind]
-    logs.add(role, kind, body)
+    }
+    logs.add(role, kind, bodies[kind])
     finding = of_kind(logs.audit(), K.ACTOR_FALSE)[0]
     assert (finding.origin, finding.index) == (origin_of(s.SITE, role), 1)
     assert of_kind(logs.audit(sealed=True), K.ACTOR_FALSE)

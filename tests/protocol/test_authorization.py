@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.authorization import AuthorizedQuery, authorize
+from protocol.directory import Directory
 from protocol.errors import (
     ApprovalInvalid,
     ApprovalsMissing,
@@ -25,17 +26,29 @@ from protocol.errors import (
     UnknownSigner,
 )
 from protocol.names import SLOT_MS, slot_start_ms
-from protocol.policy import open_policy, parse_policy, sign_policy
+from protocol.policy import Policy, open_policy, parse_policy, sign_policy
 from protocol.query import Withdrawal
 from protocol.signing import Signed
 
 HOUR = 4 * SLOT_MS
 
 
-def decide(case: s.Case, *, withdrawals: tuple[Signed, ...] = (), now_ms: int = s.NOW_MS, **more):
-    more.setdefault("directory", s.directory())
-    more.setdefault("policy", s.POLICY)
-    return authorize(case.query, case.approvals, list(withdrawals), now_ms=now_ms, **more)
+def decide(
+    case: s.Case,
+    *,
+    withdrawals: tuple[Signed, ...] = (),
+    now_ms: int = s.NOW_MS,
+    directory: Directory | None = None,
+    policy: Policy = s.POLICY,
+) -> AuthorizedQuery:
+    return authorize(
+        case.query,
+        case.approvals,
+        list(withdrawals),
+        directory=directory or s.directory(),
+        policy=policy,
+        now_ms=now_ms,
+    )
 
 
 def withdraw(case: s.Case, officer: str) -> Signed:
@@ -147,7 +160,7 @@ def test_time_limits() -> None:
     ],
     ids=["basis", "cameras", "window", "candidates", "validity", "threshold"],
 )
-def test_more_than_the_policy_permits(changes: dict) -> None:
+def test_more_than_the_policy_permits(changes: s.QueryChanges) -> None:
     with pytest.raises(PolicyViolation):
         decide(s.case(**changes))
 
@@ -162,7 +175,7 @@ def test_a_query_under_another_policy_or_for_another_site() -> None:
 def test_a_statutory_order_asks_for_one_approval_more() -> None:
     reference = replace(s.query().subjects[0].templates[0], modality="appearance")
     subject = replace(s.query().subjects[0], templates=(reference,))
-    changes = {
+    changes: s.QueryChanges = {
         "subjects": (subject,),
         "modalities": ("appearance",),
         "legal_basis": "statutory-order",

@@ -59,7 +59,7 @@ def test_a_face_without_consent_although_a_policy_would_permit_it() -> None:
 @pytest.mark.parametrize("off_ms", [1, -1, SLOT_MS // 2])
 def test_a_window_that_begins_or_ends_within_a_slot(member: str, off_ms: int) -> None:
     asked = s.query()
-    moved = replace(asked, **{member: getattr(asked, member) + off_ms})  # type: ignore[arg-type]
+    moved = replace(asked, **{member: getattr(asked, member) + off_ms})
     with pytest.raises(MalformedMessage):
         Query.parse(moved.sign(s.signing_key("ana")).payload)
 
@@ -139,8 +139,8 @@ def test_as_many_subjects_as_the_policy_permits_and_no_more() -> None:
 
 def test_a_live_query_that_looks_further_ahead_than_the_policy_permits() -> None:
     start_ms = s.query().requested_at_ms
-    window = {"window_from_ms": start_ms - start_ms % SLOT_MS, "live": True}
-    case = s.case(**window, window_to_ms=window["window_from_ms"] + 40 * SLOT_MS)
+    from_ms = start_ms - start_ms % SLOT_MS
+    case = s.case(window_from_ms=from_ms, window_to_ms=from_ms + 40 * SLOT_MS, live=True)
     assert decide(case, replace(s.POLICY, max_live_hours=10))
     with pytest.raises(PolicyViolation, match="hours ahead of its asking; the policy permits 9"):
         decide(case, replace(s.POLICY, max_live_hours=9))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -144,7 +146,7 @@ def test_inclusion_is_proved_for_the_leaf_and_its_place(size: int, data: st.Data
     verify_inclusion(hashed, leaf, size, path, root)
     form = inclusion_form(leaf, size, tree.subtree)
     check_inclusion_form(form, hashed, leaf, size, root)
-    for wrong in (
+    wrongs: tuple[Callable[[], None], ...] = (
         lambda: verify_inclusion(leaf_hash(b"other"), leaf, size, path, root),
         lambda: verify_inclusion(hashed, leaf, size, [*path, root], root),
         lambda: verify_inclusion(hashed, leaf, size, path, EMPTY_ROOT),
@@ -152,7 +154,8 @@ def test_inclusion_is_proved_for_the_leaf_and_its_place(size: int, data: st.Data
         lambda: check_inclusion_form(form, leaf_hash(b"other"), leaf, size, root),
         lambda: check_inclusion_form(form, hashed, leaf + 1, size + 1, root),
         lambda: check_inclusion_form(form, hashed, leaf, size, EMPTY_ROOT),
-    ):
+    )
+    for wrong in wrongs:
         with pytest.raises(ProofInvalid):
             wrong()
     if path:
@@ -203,7 +206,7 @@ def test_the_form_on_the_wire_proves_growth_and_no_rewriting(
     path = list(form["path"])  # type: ignore[call-overload]
     position = data.draw(st.integers(0, len(path) - 1))
     spoilt = [*path[:position], leaf_hash(b"spoilt").hex(), *path[position + 1 :]]
-    for wrong in (
+    wrongs: tuple[Callable[[], None], ...] = (
         lambda: check_consistency_form(form, earlier, later, EMPTY_ROOT, new),
         lambda: check_consistency_form(form, earlier, later, old, EMPTY_ROOT),
         lambda: check_consistency_form(form, earlier, later + 1, old, new),
@@ -214,7 +217,8 @@ def test_the_form_on_the_wire_proves_growth_and_no_rewriting(
         lambda: check_consistency_form(form | {"rule": []}, earlier, later, old, new),
         lambda: check_consistency_form(form | {"more": 1}, earlier, later, old, new),
         lambda: check_consistency_form({}, earlier, later, old, new),
-    ):
+    )
+    for wrong in wrongs:
         with pytest.raises(ProofInvalid):
             wrong()
 

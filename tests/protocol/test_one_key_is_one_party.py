@@ -10,7 +10,7 @@ import pytest
 
 from protocol.admissions import Admissions
 from protocol.audit import audit
-from protocol.authorization import authorize
+from protocol.authorization import AuthorizedQuery, authorize
 from protocol.directory import Directory, Principal, authority_resolver, open_directory
 from protocol.encoding import encode
 from protocol.errors import (
@@ -99,7 +99,9 @@ def approved(*keys: SigningKey) -> s.Case:
     )
 
 
-def decide(case: s.Case, directory: Directory, withdrawals: list[Signed] | None = None):
+def decide(
+    case: s.Case, directory: Directory, withdrawals: list[Signed] | None = None
+) -> AuthorizedQuery:
     return authorize(
         case.query,
         case.approvals,

@@ -161,7 +161,10 @@ def test_a_cameras_topic_gives_its_address() -> None:
 
 
 def test_granted_keys_of_no_form_are_refused() -> None:
-    for value in (None, [], [1], [[], {}], [SCOPE.to_value(), {"face": 3}], "text"):
+    values: tuple[object, ...] = (
+        None, [], [1], [[], {}], [SCOPE.to_value(), {"face": 3}], "text",
+    )  # fmt: skip
+    for value in values:
         with pytest.raises(ProtocolError):
             GrantedKeys.from_value(value)
 
@@ -191,7 +194,9 @@ def test_templates_of_no_form_are_refused() -> None:
     for place, wrong in ((0, "smell"), (1, 4), (2, b"short"), (3, b"short")):
         with pytest.raises(ProtocolError):
             Template.from_value([*genuine[:place], wrong, *genuine[place + 1 :]])
-    long = genuine[3][:-4] + b"\x00\x00\x80\x7f"  # an infinite scale
+    row = genuine[3]
+    assert isinstance(row, bytes)
+    long = row[:-4] + b"\x00\x00\x80\x7f"  # an infinite scale
     with pytest.raises(ProtocolError):
         Template.from_value([*genuine[:3], long])
 

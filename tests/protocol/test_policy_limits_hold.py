@@ -108,9 +108,13 @@ def test_where_the_policy_forbids_watching_no_window_reaches_ahead() -> None:
     for ahead in (SLOT_MS, 40 * HOUR):
         with pytest.raises(PolicyViolation, match="ahead"):
             check(s.query(live=False, window_to_ms=RUNNING_ENDS + ahead), held)
-    far = {"window_from_ms": RUNNING_ENDS + 40 * HOUR, "window_to_ms": RUNNING_ENDS + 41 * HOUR}
+    far = s.query(
+        live=False,
+        window_from_ms=RUNNING_ENDS + 40 * HOUR,
+        window_to_ms=RUNNING_ENDS + 41 * HOUR,
+    )
     with pytest.raises(PolicyViolation, match="ahead"):
-        check(s.query(live=False, **far), held)
+        check(far, held)
 
 
 def test_where_the_policy_forbids_watching_today_until_now_can_still_be_asked_for() -> None:
@@ -167,10 +171,10 @@ def test_no_date_of_asking_lets_a_query_follow_people_for_longer(
     ids=["cameras", "window", "candidates", "validity", "subjects", "no basis", "no modality"],
 )
 def test_one_more_than_each_limit_is_refused(
-    held: dict[str, object], changes: dict[str, object]
+    held: dict[str, object], changes: s.QueryChanges
 ) -> None:
     subjects = changes.get("subjects")
-    if isinstance(subjects, tuple):
+    if subjects is not None:
         changes = {**changes, "subjects": (subjects[0], replace(subjects[1], pseudonym="P-18"))}
     with pytest.raises(PolicyViolation):
         check(s.query(**changes), policy(**held))

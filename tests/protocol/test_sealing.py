@@ -237,7 +237,8 @@ def test_hpke_opens_for_its_purpose_and_context_alone(plain: bytes) -> None:
     key = s.sealing_key("anyone")
     sealed = key.public.seal(plain, purpose="p", context=[1])
     assert key.open(sealed, purpose="p", context=[1]) == plain
-    for purpose, context in (("q", [1]), ("p", [2])):
+    others: tuple[tuple[str, list[object]], ...] = (("q", [1]), ("p", [2]))
+    for purpose, context in others:
         with pytest.raises(AuthenticationFailed):
             key.open(sealed, purpose=purpose, context=context)
     with pytest.raises(AuthenticationFailed):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import protocol_samples as s
@@ -26,11 +28,12 @@ from protocol.templates import open_templates
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 
 
-def load(name: str) -> dict:
-    return json.loads((VECTORS / f"{name}.json").read_text())
+def load(name: str) -> dict[str, Any]:
+    vector: dict[str, Any] = json.loads((VECTORS / f"{name}.json").read_text())
+    return vector
 
 
-def resolver(public_hex: str):
+def resolver(public_hex: str) -> Callable[[str], VerifyKey]:
     return lambda name: VerifyKey(bytes.fromhex(public_hex))
 
 

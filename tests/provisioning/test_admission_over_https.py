@@ -187,7 +187,7 @@ def test_a_request_must_prove_both_keys_and_name_the_box(site: RegistrarSite) ->
         assert post(b"\xff", proof).status_code == 400
         assert post(est.encode_body(request), b"").status_code == 400
         assert post(est.encode_body(request), proof, "text/plain").status_code == 415
-        http.auth = None
+        http.auth = httpx.Auth()  # says nothing
         nobody = post(est.encode_body(request), proof)
         assert (nobody.status_code, "www-authenticate" in nobody.headers) == (401, True)
         http.auth = login

@@ -7,6 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -67,13 +68,13 @@ def join(site: LocalSite, name: str, camera: str) -> Folder:
 
 
 def wait_until_everyone_has(site: LocalSite, version: int, *but: str) -> None:
-    def newest(name: str) -> int:
+    def has(name: str) -> bool:
         events = site.services[name].events("directory_accepted")
-        return max((int(str(event["admissions"])) for event in events), default=0)
+        return any(int(str(event["admissions"])) >= version for event in events)
 
     for name in (*CUSTODIANS, "aggregator"):
         if name not in but:
-            wait_for(lambda name=name: newest(name) >= version, f"{name}", timeout_s=WITHIN_S)
+            wait_for(partial(has, name), f"{name}", timeout_s=WITHIN_S)
 
 
 def health(folder: Folder) -> tuple[str, bytes]:

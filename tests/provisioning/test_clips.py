@@ -48,7 +48,7 @@ def _short(seed: int = 1) -> Scenario:
 
 def _frames(path: Path) -> list[Image]:
     video = cv2.VideoCapture(str(path))
-    frames = []
+    frames: list[Image] = []
     while True:
         there, frame = video.read()
         if not there:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from registrar_site import make_site, served
@@ -24,10 +25,15 @@ from runtime.errors import OperationError
 _HERE = shutil.which("swtpm") is not None and importlib.util.find_spec("tpm2_pytss") is not None
 
 
-def needs_swtpm(test: Callable[..., None]) -> Callable[..., None]:
+Test = TypeVar("Test", bound=Callable[..., object])
+
+
+def needs_swtpm(test: Test) -> Test:
     """Run the test where a software TPM and the library are installed."""
     why = "needs swtpm (Debian: apt install swtpm) and tpm2-pytss (sealtrace[tpm])"
-    return pytest.mark.swtpm(pytest.mark.skipif(not _HERE, reason=why)(test))
+    marked: Test = pytest.mark.skipif(not _HERE, reason=why)(test)
+    marked = pytest.mark.swtpm(marked)
+    return marked
 
 
 class SoftwareTpm:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from stock_image import make_claim, make_stock_image, mbr, software_list
 from typer.testing import CliRunner
 
@@ -131,7 +132,7 @@ def test_another_card_that_was_put_in_during_the_question_is_not_overwritten(
         subprocess.run([tool, loop, str(other)], check=True)
         return loop
 
-    monkeypatch.setattr(flash_cli.typer, "prompt", exchanged)
+    monkeypatch.setattr(typer, "prompt", exchanged)
     told = run("--image", image, "--device", loop, "--loop-devices", code=1)
     assert "no longer the device that was chosen" in told
     assert other.read_bytes() == before

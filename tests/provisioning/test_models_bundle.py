@@ -38,12 +38,13 @@ def folder(model_bundle_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return copy
 
 
-def _build(folder: Path, **changes: Path) -> bool:
-    places = {
-        "mask_model": models.default_mask_model(),
-        "cache_dir": folder.parent / "cache",
-    } | changes
-    _, built = models.build_bundle(folder, _SEED, **places)
+def _build(folder: Path, *, mask_model: Path | None = None) -> bool:
+    _, built = models.build_bundle(
+        folder,
+        _SEED,
+        mask_model=mask_model or models.default_mask_model(),
+        cache_dir=folder.parent / "cache",
+    )
     return built
 
 

@@ -396,6 +396,7 @@ def test_a_mirror_is_read_over_tls_with_the_sites_authority(
         stranger = Box(tmp_path / "stranger", url, desk.trusted_root, tls=tls)
         with pytest.raises(MirrorUnreachable):
             stranger.updater().run()
+        assert client.certificate and client.private_key
         tls |= {"certificate": client.certificate, "private_key": client.private_key}
         box = Box(tmp_path / "box", url, desk.trusted_root, tls=tls)
         assert box.updater().run().result == "updated"

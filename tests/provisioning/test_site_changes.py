@@ -113,9 +113,13 @@ def test_a_new_officer_can_be_added_once(site: SitePaths, passphrase: bytes) -> 
     assert SigningKey("fay", seed).verify_key == principal.verify_key
     assert inspect_site(open_site(site.root)).problems == ()
     assert not changes.add_officer(site.root, fay, b"").changed
-    for name, duties in (("fay", ("approver",)), ("box-1", ("auditor",)), ("broker", ("auditor",))):
+    for plan in (
+        OfficerPlan(name="fay", duties=("approver",)),
+        OfficerPlan(name="box-1", duties=("auditor",)),
+        OfficerPlan(name="broker", duties=("auditor",)),
+    ):
         with pytest.raises(SiteError, match="choose another name"):
-            changes.add_officer(site.root, OfficerPlan(name=name, duties=duties), passphrase)
+            changes.add_officer(site.root, plan, passphrase)
     changes.revoke(site.root, "fay", passphrase)
     with pytest.raises(SiteError, match="choose a new name"):
         changes.add_officer(site.root, fay, passphrase)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runtime import tomltext
 
-_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _LEAF = st.one_of(_TEXT, st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False))
 _TABLES = st.recursive(
     st.dictionaries(_TEXT, st.one_of(_LEAF, st.lists(_LEAF, max_size=3)), max_size=4),

@@ -35,7 +35,7 @@ FIRST = Migration(
 
 
 def fill(database: Database) -> None:
-    database["box"].insert({"name": "seed"})
+    database.table("box").insert({"name": "seed"})
 
 
 SECOND = Migration("seed", apply=fill)
@@ -95,12 +95,12 @@ def test_a_failing_migration_leaves_no_trace(tmp_path: Path) -> None:
 def test_a_transaction_is_all_or_nothing(tmp_path: Path) -> None:
     database = open_database(tmp_path / "x.db", [FIRST])
     with pytest.raises(RuntimeError), write_transaction(database):
-        database["box"].insert({"name": "a"})
+        database.table("box").insert({"name": "a"})
         raise RuntimeError
     assert database["box"].count == 0
     with write_transaction(database):
-        database["box"].insert({"name": "a"})
-        database["box"].insert_all([{"name": "b"}, {"name": "c"}])
+        database.table("box").insert({"name": "a"})
+        database.table("box").insert_all([{"name": "b"}, {"name": "c"}])
     other = open_database(tmp_path / "x.db", [FIRST])
     assert other["box"].count == 3
 
@@ -125,11 +125,11 @@ def test_two_openers_at_once_migrate_once(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_storage_full_and_keeps_what_was_there(tmp_path: Path) -> None:
     database = open_database(tmp_path / "x.db", [FIRST], page_size=512, max_pages=32)
-    database["box"].insert({"name": "kept"})
+    database.table("box").insert({"name": "kept"})
     full = pytest.raises(StorageFull, match=r"no room left to write .*x\.db")
     with full, write_transaction(database):
         for number in range(1000):
-            database["box"].insert({"name": f"{number}" * 50})
+            database.table("box").insert({"name": f"{number}" * 50})
     assert [row["name"] for row in database["box"].rows] == ["kept"]
 
 
@@ -146,9 +146,9 @@ def test_our_own_mistakes_are_not_dressed_up_as_storage(tmp_path: Path) -> None:
     database = open_database(tmp_path / "x.db", [FIRST])
     with pytest.raises(sqlite3.OperationalError), storage_errors("x"):
         database.conn.execute("SELECT nonsense FROM box")
-    database["box"].insert({"name": "a"})
+    database.table("box").insert({"name": "a"})
     with pytest.raises(sqlite3.IntegrityError), write_transaction(database):
-        database["box"].insert({"name": "a"})
+        database.table("box").insert({"name": "a"})
 
 
 def test_a_connection_stays_in_its_thread_unless_told(tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ def test_a_crashed_thread_stops_the_process_with_failure() -> None:
     def crash() -> None:
         raise ValueError("lost the plot")
 
-    threads.start("waiter", lambda: stop.wait() and None)
+    def wait() -> None:
+        stop.wait()
+
+    threads.start("waiter", wait)
     threads.start("crasher", crash)
     assert stop.wait(10)
     threads.join(10)
@@ -92,7 +95,11 @@ def test_a_thread_that_does_not_stop_is_a_failure() -> None:
     stop = Stop()
     threads = Threads(stop)
     release = threading.Event()
-    threads.start("stubborn", lambda: release.wait() and None)
+
+    def wait() -> None:
+        release.wait()
+
+    threads.start("stubborn", wait)
     stop.set("enough")
     threads.join(0.01)
     assert threads.alive() == ["stubborn"]

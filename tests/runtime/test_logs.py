@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -52,7 +52,9 @@ def test_a_line_is_json_with_time_level_event_and_role(stream: io.StringIO) -> N
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_what_others_wrote_cannot_steer_a_terminal(stream: io.StringIO, form: str) -> None:
+def test_what_others_wrote_cannot_steer_a_terminal(
+    stream: io.StringIO, form: Literal["json", "console"]
+) -> None:
     configure(LogConfig(format=form), role="edge", stream=stream)
     structlog.get_logger().info("refused", reason="\x1b[2Jgone \x9b31m \u202e", names=["a\x1b]0;b"])
     written = stream.getvalue()

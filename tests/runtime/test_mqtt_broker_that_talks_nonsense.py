@@ -65,7 +65,7 @@ class BadBroker:
             line.close()
 
 
-@pytest.fixture(params=NONSENSE.values(), ids=NONSENSE)
+@pytest.fixture(params=list(NONSENSE.values()), ids=list(NONSENSE))
 def bad_broker(request: pytest.FixtureRequest) -> Iterator[BadBroker]:
     one = BadBroker(request.param)
     yield one

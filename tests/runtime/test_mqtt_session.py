@@ -282,7 +282,11 @@ def test_a_birth_may_be_published_at_each_connection(make: MakeSession) -> None:
     watcher = make("watcher")
     watcher.subscribe("t/#", inbox)
     started(watcher)
-    box = make("box", on_connected=lambda _: box.publish("t/health", b"born", retain=True))
+
+    def born(_resumed: bool) -> None:
+        box.publish("t/health", b"born", retain=True)
+
+    box = make("box", on_connected=born)
     started(box)
     until(lambda: inbox.payloads() == [b"born"])
     break_connection(box)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Unpack
 
 import httpx
 import protocol_samples as s
@@ -56,7 +57,7 @@ class Site:
     """The aggregator's side, with a segment in store and custodians whose answers a test chooses.
 
     ``answers`` maps a custodian to how it answers; who is not in it is honest. The query searches
-    for ``subjects``: pseudonym to whom of `protocol_samples` it is.
+    for ``people``: pseudonym to whom of `protocol_samples` it is.
     """
 
     def __init__(
@@ -66,8 +67,8 @@ class Site:
         names: Sequence[str],
         threshold: int,
         *,
-        subjects: Mapping[str, str] | None = None,
-        **query: object,
+        people: Mapping[str, str] | None = None,
+        **query: Unpack[s.QueryChanges],
     ) -> None:
         self.names, self.threshold = tuple(names), threshold
         self.answers: dict[str, Answer] = {}
@@ -82,8 +83,9 @@ class Site:
         directory = s.directory()
         listed = {n: p for n, p in directory.principals.items() if CUSTODIAN not in p.duties}
         for name in names:
-            key = s.signing_key(name).verify_key
-            listed[name] = Principal(name, frozenset({CUSTODIAN}), key, url=f"https://{name}.test")
+            known = s.signing_key(name).verify_key
+            url = f"https://{name}.test"
+            listed[name] = Principal(name, frozenset({CUSTODIAN}), known, url=url)
         directory = replace(directory, principals=listed, threshold=threshold)
         installed = folder / "directory.cbor"
         installed.write_bytes(directory.sign(s.authority()).to_bytes())
@@ -111,7 +113,7 @@ class Site:
         self.trust = trust
         self.take(EPOCH, self.announcement.sign(s.signing_key("box-1")).to_bytes())
         self.take(ENVELOPE, self.segment(1))
-        self._file(subjects or {"P-17": "person 1"}, query)
+        self._file(people or {"P-17": "person 1"}, query)
 
         def client(url: str, _tls: None, _timeout_s: float, **_limits: object) -> httpx.Client:
             return httpx.Client(base_url=url, transport=httpx.MockTransport(self._serve))
@@ -137,10 +139,10 @@ class Site:
         message = Incoming(s.ADDRESS.topic(kind), payload, s.NOW_MS)
         assert self.intake.process([message]).stored == 1
 
-    def _file(self, subjects: Mapping[str, str], changes: Mapping[str, object]) -> None:
+    def _file(self, people: Mapping[str, str], changes: s.QueryChanges) -> None:
         now_ms = system_ms()
-        wanted = {pseudonym: (s.template(who),) for pseudonym, who in subjects.items()}
-        asked: dict[str, object] = {
+        wanted = {pseudonym: (s.template(who),) for pseudonym, who in people.items()}
+        asked: s.QueryChanges = {
             "subjects": tuple(
                 Subject(who, "a form", (TemplateReference("face", s.MODEL, one.digest),))
                 for who, (one,) in wanted.items()
@@ -150,7 +152,7 @@ class Site:
             "requested_at_ms": now_ms,
             "not_after_ms": now_ms + 3_600_000,
         }
-        case = s.case(**(asked | dict(changes)))
+        case = s.case(**(asked | changes))
         record = self.desk.file(case.query.to_bytes())
         signed = Signed.parse(self.desk.matcher_key(record.query_id), kind=MATCHER_KEY_KIND)
         sealed = seal_templates(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Unpack
 
 import protocol_samples as s
 from throwaway_ca import ThrowawayCa
@@ -190,16 +191,16 @@ def close(custodian: Custodian) -> None:
 
 
 def approved(
-    now_ms: int, *, approvers: tuple[str, ...] = ("bo", "cy"), **changes: object
+    now_ms: int, *, approvers: tuple[str, ...] = ("bo", "cy"), **changes: Unpack[s.QueryChanges]
 ) -> s.Case:
     """A query as of ``now_ms`` with its approvals; the sample's window lies around `s.NOW_MS`."""
     shift = now_ms - s.NOW_MS
     base = s.query()
-    moved = {
+    moved: s.QueryChanges = {
         "requested_at_ms": base.requested_at_ms + shift,
         "not_after_ms": base.not_after_ms + shift,
     }
-    query = replace(base, **(moved | changes))  # type: ignore[arg-type]
+    query = replace(base, **(moved | changes))
     signed = query.sign(s.signing_key("ana"))
     approvals = [
         Approval(signed.digest, s.POLICY.digest, now_ms).sign(s.signing_key(name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +73,19 @@ class FilmSet:
         for box in BOXES:
             service = self.site.local.services[box]
             wait_for(
-                lambda s=service: s.events("source_ended"),
+                partial(service.events, "source_ended"),
                 f"the end of the film of {box}",
                 timeout_s=120,
                 explain=service.tail,
             )
             wait_for(
-                lambda b=box: (
-                    not self.site.kept(b) and len(self.site.stored(b.replace("box", "cam"))) > 1
-                ),
+                partial(self._delivered, box),
                 f"receipts for the day's keys and all that {box} has sealed",
                 explain=service.tail,
             )
+
+    def _delivered(self, box: str) -> bool:
+        return not self.site.kept(box) and len(self.site.stored(box.replace("box", "cam"))) > 1
 
     def stop(self) -> None:
         """Stop everything."""

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -206,7 +207,34 @@ def template(name: str = "subject") -> Template:
     return Template("face", MODEL, fixed(f"template salt {name}", 32), row, scale)
 
 
-def query(**changes: object) -> Query:
+class QueryChanges(TypedDict, total=False):
+    """What a test may ask instead of what the sample query asks."""
+
+    query_id: bytes
+    site: str
+    subjects: tuple[Subject, ...]
+    purpose: str
+    legal_basis: str
+    cameras: tuple[str, ...]
+    window_from_ms: int
+    window_to_ms: int
+    modalities: tuple[str, ...]
+    live: bool
+    thresholds: Mapping[str, float]
+    contacts: bool
+    max_candidates: int
+    requested_at_ms: int
+    not_after_ms: int
+    policy_digest: bytes
+
+
+class CaseChanges(QueryChanges, total=False):
+    """The same, and who approves."""
+
+    approvers: tuple[str, ...]
+
+
+def query(**changes: Unpack[QueryChanges]) -> Query:
     reference = TemplateReference("face", MODEL, template().digest)
     asked = Query(
         query_id=fixed("query", 16),
@@ -227,7 +255,7 @@ def query(**changes: object) -> Query:
         not_after_ms=NOW_MS + 24 * 4 * SLOT_MS,
         policy_digest=POLICY.digest,
     )
-    return replace(asked, **changes)  # type: ignore[arg-type]
+    return replace(asked, **changes)
 
 
 @dataclass(frozen=True)
@@ -242,6 +270,6 @@ def approval(signed: Signed, approver: str, *, policy_digest: bytes = POLICY.dig
     return Approval(signed.digest, policy_digest, NOW_MS).sign(signing_key(approver))
 
 
-def case(*, approvers: tuple[str, ...] = ("bo", "cy"), **changes: object) -> Case:
+def case(*, approvers: tuple[str, ...] = ("bo", "cy"), **changes: Unpack[QueryChanges]) -> Case:
     signed = query(**changes).sign(signing_key("ana"))
     return Case(signed, [approval(signed, name) for name in approvers])

@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
+from protocol_samples import QueryChanges
 from puppet_box import MODEL
 from running_site import RunningSite
 from waiting import wait_for
@@ -64,10 +65,11 @@ class QueryDesk:
         cameras: Sequence[str],
         from_ms: int,
         to_ms: int,
+        /,
         *,
         requester: str = "ana",
         threshold: float = 0.6,
-        **changes: Any,
+        **changes: Unpack[QueryChanges],
     ) -> Case:
         """Sign a query as ``requester``; nothing is sent."""
         now_ms = time.time_ns() // 1_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +58,9 @@ class RegistrarSite:
     def open(self) -> Registrar:
         return Registrar(self.config, open_keys(self.config, self.passphrase), now_ms=self.clock)
 
-    def claim(self, box: str = "box-7", cameras: Sequence[dict[str, object]] = (CAMERA,)) -> Path:
+    def claim(
+        self, box: str = "box-7", cameras: Sequence[Mapping[str, object]] = (CAMERA,)
+    ) -> Path:
         """Claim a box; return the claim file."""
         made = self.registrar.claim(box, cameras)
         path = self.boxes / f"{box}.claim.toml"

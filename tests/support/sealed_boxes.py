@@ -61,7 +61,7 @@ def near(
     other = rng.standard_normal(DIMENSION)
     other -= (other @ vector) * vector
     other /= np.linalg.norm(other)
-    return cosine * vector + np.sqrt(1 - cosine**2) * other
+    return np.asarray(cosine * vector + np.sqrt(1 - cosine**2) * other)
 
 
 def sighting(

@@ -10,7 +10,7 @@ import struct
 import subprocess
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -149,15 +149,15 @@ def make_stock_image(
 
 def packed(image: Path, ending: str) -> Path:
     """Return a packed copy of an image: ``.xz``, ``.zst`` or ``.gz``."""
-    pack = {
+    packers: dict[str, Callable[[bytes], bytes]] = {
         ".xz": lambda data: lzma.compress(data, preset=0),
         ".zst": lambda data: zstd.compress(
             data, options={zstd.CompressionParameter.checksum_flag: 1}
         ),
         ".gz": lambda data: gzip.compress(data, 1),
-    }[ending]
+    }
     target = image.with_name(image.name + ending)
-    target.write_bytes(pack(image.read_bytes()))
+    target.write_bytes(packers[ending](image.read_bytes()))
     return target
 
 

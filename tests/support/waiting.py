@@ -14,7 +14,7 @@ DEADLINE_S = 60.0
 
 
 def wait_for(
-    probe: Callable[[], Answer],
+    probe: Callable[[], Answer | None],
     what: str,
     *,
     timeout_s: float = DEADLINE_S,

@@ -42,8 +42,9 @@ def test_with_an_altered_policy_it_does_not_start(
     with altered(quiet_site, role, resign=resign):
         with pytest.raises(ProcessFailed, match="ended at its start") as failure:
             quiet_site.start(role)
-        assert quiet_site.local.services[role].process is not None
-        assert quiet_site.local.services[role].process.returncode == 1
+        process = quiet_site.local.services[role].process
+        assert process is not None
+        assert process.returncode == 1
     said = str(failure.value)
     assert "policy.toml" in said
     assert "Traceback" not in said

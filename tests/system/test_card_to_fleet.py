@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -143,13 +144,13 @@ def let_in(tls: TlsConfig, site: RunningSite, name: str) -> bool:
 def everyone_has(site: RunningSite, version: int) -> None:
     """Wait until custodians and aggregator go by these admissions."""
 
-    def newest(name: str) -> int:
+    def has(name: str) -> bool:
         taken = site.local.services[name].events("directory_accepted")
-        return max((int(str(event["admissions"])) for event in taken), default=0)
+        return any(int(str(event["admissions"])) >= version for event in taken)
 
     for name in (*CUSTODIANS, "aggregator"):
         wait_for(
-            lambda name=name: newest(name) >= version,
+            partial(has, name),
             f"{name} to hear of it",
             timeout_s=A_MINUTE_S,
         )

@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import pytest
+from protocol_samples import QueryChanges
 from puppet_box import LABELS, PuppetBox, announced, now_ms, person, slots_ago
 from query_desk import Case, QueryDesk, template_of
 from running_site import RunningSite
@@ -35,8 +37,10 @@ class Heist:
     window: tuple[int, int]
     templates: list[Template]
 
-    def case(self, **changes: object) -> Case:
-        return self.desk.draft(self.templates, ["cam-1"], *self.window, **changes)
+    def case(self, *, requester: str = "ana", **changes: Unpack[QueryChanges]) -> Case:
+        return self.desk.draft(
+            self.templates, ["cam-1"], *self.window, requester=requester, **changes
+        )
 
     def approved(self, case: Case) -> list[Signed]:
         return [self.desk.approval(case, name) for name in ("bo", "cy")]

@@ -127,12 +127,17 @@ def fill(outbox: Outbox, box: PuppetBox) -> None:
     epoch = epoch_of(slot_ms)
     outbox.begin_camera(box.camera)
     announcement = box.announcement(epoch)
-    keep = {"now_ms": box.now_ms, "build": lambda _generation, _sequence: announcement}
-    outbox.announce(box.camera, epoch, **keep)
+    outbox.announce(
+        box.camera, epoch, now_ms=box.now_ms, build=lambda _generation, _sequence: announcement
+    )
     name = SlotName(epoch, box.generation, slot_of(slot_ms))
     for seed in range(MESSAGES):
         sealed = box.envelope([seen(person(seed), slot_ms + 60_000)] * 8, slot_ms).to_bytes()
-        outbox.add_segment(box.camera, name, 8, lambda _, sealed=sealed: sealed)
+
+        def build(_sequence: int, sealed: bytes = sealed) -> bytes:
+            return sealed
+
+        outbox.add_segment(box.camera, name, 8, build)
 
 
 def spoil_one_page(path: Path) -> None:

@@ -20,9 +20,8 @@ NAME = SlotName(20_700, 1, 40)
 OTHER = SlotName(20_700, 1, 41)
 
 
-def opened(folder: Path, **options: int) -> Outbox:
-    values = {"max_bytes": 1 << 20, "memory_bytes": 1 << 16}
-    return Outbox(folder / "outbox.sqlite", **(values | options))  # type: ignore[arg-type]
+def opened(folder: Path, *, max_bytes: int = 1 << 20) -> Outbox:
+    return Outbox(folder / "outbox.sqlite", max_bytes=max_bytes, memory_bytes=1 << 16)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -418,10 +419,14 @@ def test_a_box_that_the_registrar_revokes_hears_of_it_from_the_broker(
     newer = site.directory.next_version(principals, at_ms=2)
     headquarters.publish(names.directory_topic("demo"), site.signed_directory(newer))
     topic = names.admissions_topic("demo")
+
+    def has(version: int) -> bool:
+        return runner.box.trust.admissions_version == version
+
     for version, gone in ((1, {}), (2, {"box-1": 5})):
         assert not runner.revoked
         admissions = Admissions("demo", version, 5, {}, gone).sign(registrar)
         headquarters.publish(topic, admissions.to_bytes())
-        wait_until(lambda version=version: runner.box.trust.admissions_version == version)
+        wait_until(partial(has, version))
     wait_until(lambda: runner.revoked)
     assert "revoked" in runner.revoked[0]

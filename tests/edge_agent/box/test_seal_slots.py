@@ -16,8 +16,8 @@ from edge_agent.config import SealingConfig
 from edge_agent.epochs import BoardEpochs, CannotAnnounce, EpochKeys
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
-from protocol.keytree import FACE, SLOTS_PER_EPOCH, expand
-from protocol.names import EPOCH_MS, SLOT_MS, CameraAddress
+from protocol.keytree import FACE, expand
+from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH, CameraAddress
 from protocol.sealing import Envelope, open_block
 from protocol.sightings import MaskStatus, Quantised
 from protocol.signing import Signed
