@@ -31,17 +31,18 @@ class Mutant:
 def mutants_of(module: str, source: str) -> list[Mutant]:
     """Return every mutant of the module at that path (relative to the tree) with that source."""
     tree = ast.parse(source)
-    places = list(_within_functions(tree))
+    texts = [ast.unparse(statement) for statement in tree.body]
+    outermost = {node: n for n, top in enumerate(tree.body) for node in ast.walk(top)}
     found: list[Mutant] = []
-    for place, (node, lines) in enumerate(places):
-        for how in range(len(_ways(copy.deepcopy(node)))):
-            spoilt = copy.deepcopy(tree)
-            twin = list(_within_functions(spoilt))[place][0]
-            said, replacement = _ways(twin)[how]
-            _Replace(twin, replacement).visit(spoilt)
-            new = ast.unparse(ast.fix_missing_locations(spoilt))
+    for node, lines in list(_within_functions(tree)):
+        place = outermost[node]
+        for how, replacement in _ways(node):
+            _Replace(node, replacement).visit(tree.body[place])
+            spoilt = ast.unparse(ast.fix_missing_locations(tree.body[place]))
+            _Replace(replacement, node).visit(tree.body[place])
+            new = "\n".join([*texts[:place], spoilt, *texts[place + 1 :]])
             line = getattr(node, "lineno", 0)
-            found.append(Mutant(module, len(found), line, lines, said, new))
+            found.append(Mutant(module, len(found), line, lines, how, new))
     return found
 
 

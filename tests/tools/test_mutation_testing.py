@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -66,7 +67,12 @@ def run(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
     tests = [f"--tests={path.name}" for path in sorted(root.glob("test_*.py"))]
     command = [sys.executable, "-m", "tools.mutants", "--root", str(root), "--module", "planted.py"]
     return subprocess.run(
-        [*command, *tests, *options], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, *tests, *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # else each mutant loads them
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
