@@ -381,8 +381,9 @@ def test_what_our_own_code_fails_on_cannot_fill_the_disk(
 
     monkeypatch.setattr("aggregator.ingest.numbered.segment_blocks", fail)
     desk = Desk(tmp_path / "a.db", [box], quarantine_mb=1)
+    crowd = some(1000) * 3
     for _ in range(7):
-        desk.take(box.live(some(1000) * 3))
+        desk.take(box.live(crowd))
     held = desk.store.ledger.quarantined()
     assert held
     assert sum(item.size_bytes for item in held) <= 2**20

@@ -91,6 +91,7 @@ class FilmSet:
         """Stop everything."""
         if self.tap is not None:
             self.tap.stop()
+            self.tap = None
         self.site.stop()
 
     def enrol(self, *, pseudonym: str = "patient-17", photo: str = "obama.jpg") -> Path:

@@ -17,6 +17,8 @@ from demo.local_site import Broker
 from demo.scenario import ClipTruth, demo_scenario
 
 _STATE = Path(__file__).resolve().parents[2] / ".sealtrace"
+_RUNNING: list[RunningSite | FilmSet] = []
+"""The sites of the whole session that run in this worker."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +26,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.system)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Stop a shared site after the last test of its group: idle processes take time of others'."""
+    result = yield
+    if nextitem is not None and _group(item) != _group(nextitem):
+        while _RUNNING:
+            _RUNNING.pop().stop()
+    return result
+
+
+def _group(item: pytest.Item) -> object:
+    mark = item.get_closest_marker("xdist_group")
+    return mark and mark.args
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +73,7 @@ def quiet_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite
     site = RunningSite(plan_with_dan(cameras, bundle=None, aggregator_settings=limits), folder)
     try:
         site.start(*SERVERS)
+        _RUNNING.append(site)
         yield site
     finally:
         site.stop()
@@ -83,6 +101,7 @@ def film_set(
         made = FilmSet.make(folder, clips, photos_path, model_bundle_path, broker="embedded")
     try:
         made.shoot()
+        _RUNNING.append(made)
         yield made
     finally:
         made.stop()
@@ -101,6 +120,7 @@ def mosquitto_film_set(
     made = FilmSet.make(folder, clips, photos_path, model_bundle_path, broker="mosquitto")
     try:
         made.shoot()
+        _RUNNING.append(made)
         yield made
     finally:
         made.stop()
