@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs bench faults mutants fuzz lock locks clean distclean
+.PHONY: help setup demo check test tests lint docs bench faults mutants fuzz lock locks clean distclean
 
 help: ## List the targets.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | \
@@ -40,8 +40,14 @@ setup: $(INSTALLED) $(MODELS) $(PHOTOS) ## Make the environment, the model bundl
 demo: setup ## Run the whole system on this machine and check what it promises.
 	$(BIN)/sealtrace demo run $(DEMO_ARGS)
 
-test: setup lint ## Check everything: format, lint, types, import rules, all tests.
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+check: setup ## Check what takes a minute: lint, and all tests that start no process.
+	$(MAKE) --jobs 2 --no-print-directory lint tests TEST_ARGS='-m "not processes" $(TEST_ARGS)'
+
+test: setup ## Check everything: format, lint, types, import rules, all tests.
+	$(MAKE) --jobs 2 --no-print-directory lint tests
+
+tests: $(INSTALLED)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
 		--no-loadscope-reorder \
 		--durations 15 $(TEST_ARGS)
 

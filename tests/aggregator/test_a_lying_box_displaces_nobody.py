@@ -103,6 +103,7 @@ def test_a_flood_of_perfect_scores_displaces_no_sighting_of_another_camera(city:
     assert scores == sorted(scores, reverse=True)
 
 
+@pytest.mark.processes
 def test_worker_processes_share_the_room_as_well(city: City) -> None:
     true = patient(0.7)
     for _ in range(8):

@@ -371,6 +371,7 @@ def test_the_subjects_templates_stay_with_the_caller(site: Site) -> None:
     assert not group[0].matrix.any()
 
 
+@pytest.mark.processes
 def test_worker_processes_find_the_same(site: Site) -> None:
     ana = unit_vector(RNG)
     for box in site.boxes:

@@ -37,6 +37,8 @@ from runtime.config import load
 from runtime.http import client
 from runtime.keyfiles import write_secret
 
+pytestmark = pytest.mark.processes
+
 DEADLINE_S = 60.0
 STILL = MachineClocks(wall_ms=lambda: s.NOW_MS)
 COMMAND = "from custodian.cli import app; app()"

@@ -12,6 +12,8 @@ import pytest
 
 from runtime.process import MAX_PIXELS
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 READING = """
 import resource, sys

@@ -77,6 +77,7 @@ def test_a_large_message_of_many_tiny_items_is_refused_for_nothing(name: str) ->
     within(1, 1 << 20, refused)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("name", [*BOMBS, *BIG_BOMBS])
 def test_no_such_message_needs_memory_or_time_that_a_small_process_lacks(name: str) -> None:
     ended = read_in_a_small_process(

@@ -128,6 +128,7 @@ def test_every_declared_command_has_a_summary() -> None:
     assert set(declared) <= set(commands())
 
 
+@pytest.mark.processes
 def test_the_overview_loads_no_role_and_no_heavy_library() -> None:
     program = (
         "import sys\n"
@@ -260,6 +261,7 @@ def test_help_wraps_at_the_reader_s_width_and_keeps_brackets(
     ]
 
 
+@pytest.mark.processes
 def test_a_reader_that_has_gone_ends_it_quietly() -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -268,6 +270,7 @@ def test_a_reader_that_has_gone_ends_it_quietly() -> None:
     assert (done.returncode, done.stderr) == (FAILURE, "")
 
 
+@pytest.mark.processes
 def test_a_full_disk_behind_standard_output_is_said() -> None:
     with Path("/dev/full").open("w") as full:
         done = _program(["--help"], stdout=full.fileno())
@@ -276,6 +279,7 @@ def test_a_full_disk_behind_standard_output_is_said() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.processes
 def test_a_terminal_without_utf_8_gets_plain_letters() -> None:
     done = _program(["caf\u00e9\u2713\u2717"], PYTHONIOENCODING="ascii")
     assert done.returncode == USAGE

@@ -122,6 +122,7 @@ def test_retained_messages_beyond_a_hundred_are_not_sent(broker: EmbeddedBroker)
     assert len(received) == 101
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_command_says_ready_and_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     port = free_port()
@@ -145,6 +146,7 @@ def test_the_command_says_ready_and_ends_cleanly(tmp_path: Path, number: signal.
         assert probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+@pytest.mark.processes
 def test_the_command_refuses_other_addresses(tmp_path: Path) -> None:
     done = subprocess.run(
         [

@@ -22,6 +22,8 @@ from provisioning.fleet.flash.write import HEAD_BYTES
 from provisioning.fleet.image.progress import Advance, Bars
 from provisioning.fleet.image_cli import app as image_app
 
+pytestmark = pytest.mark.processes
+
 MIB = 1 << 20
 
 

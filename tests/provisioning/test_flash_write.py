@@ -21,6 +21,8 @@ from provisioning.fleet.image.blockmap import map_image
 from provisioning.fleet.image.errors import BlockMapInvalid
 from provisioning.fleet.image.progress import Advance, Bars
 
+pytestmark = pytest.mark.processes
+
 MIB = 1 << 20
 QUIET = Bars(None)
 

@@ -51,7 +51,10 @@ from provisioning.fleet.image_cli import app
 from provisioning.formats.claimfile import load_claim
 from provisioning.formats.layout import SitePaths
 
-pytestmark = pytest.mark.skipif(shutil.which("mcopy") is None, reason="needs mtools")
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(shutil.which("mcopy") is None, reason="needs mtools"),
+]
 
 Build = Callable[..., Any]
 

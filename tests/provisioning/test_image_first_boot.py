@@ -25,6 +25,8 @@ from provisioning.fleet.image.settings import CardFile, Releases, SystemSettings
 from provisioning.fleet.image.software import list_of_wheels
 from provisioning.formats.claimfile import load_claim
 
+pytestmark = pytest.mark.processes
+
 # Stands for `sealtrace` on the box: writes down how it was called, joins if the network is there.
 AGENT = """
 import os, pathlib, sys

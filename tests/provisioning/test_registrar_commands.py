@@ -179,6 +179,7 @@ def test_the_claim_of_an_image_is_what_the_box_reads(run: Run, site: RegistrarSi
     assert claim.used().secret == b""
 
 
+@pytest.mark.processes
 def test_the_units_are_what_systemd_takes(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "units"
     said(run("units", "--out", out, "--command", "/usr/bin/true", "--folder", "/var/lib/box"))

@@ -35,6 +35,8 @@ from provisioning.formats.releases.errors import (
 )
 from runtime.tls import server_context
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:

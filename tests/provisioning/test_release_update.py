@@ -19,6 +19,8 @@ from runtime.config import ConfigError
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Desk:

@@ -13,6 +13,8 @@ from release_desk import Box, Desk
 
 from provisioning.box.updates.state import StateFile
 
+pytestmark = pytest.mark.processes
+
 _FORWARD = ("refreshed", "fetching", "downloaded", "installed", "switching", "switched", "started")
 _BACK = ("rolling-back", "rolled-back", "restarted")
 

@@ -44,6 +44,7 @@ def _crls(root: pki.Authority, issuing: pki.Authority, *serials: int) -> bytes:
     )
 
 
+@pytest.mark.processes
 def test_openssl_accepts_a_leaf_until_it_is_revoked(
     tmp_path: Path, root: pki.Authority, issuing: pki.Authority
 ) -> None:
@@ -57,6 +58,7 @@ def test_openssl_accepts_a_leaf_until_it_is_revoked(
     assert "leaf: OK" in _openssl(tmp_path, trust, revoked, other.chain_pem, "sslclient")
 
 
+@pytest.mark.processes
 def test_what_the_boxes_ca_signs_is_no_servers_certificate(
     tmp_path: Path, root: pki.Authority
 ) -> None:

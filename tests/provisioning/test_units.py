@@ -44,6 +44,7 @@ def services(folder: Path) -> dict[str, set[str]]:
     }
 
 
+@pytest.mark.processes
 def test_systemd_takes_every_unit_without_a_word(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:

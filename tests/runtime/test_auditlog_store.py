@@ -85,6 +85,7 @@ def test_an_append_is_synced_before_it_returns(log: AuditLog, tmp_path: Path) ->
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+@pytest.mark.processes
 def test_what_was_appended_survives_a_kill(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys\n"

@@ -53,6 +53,7 @@ def test_sighup_reloads_in_another_thread_and_survives_a_failing_reload() -> Non
     assert not stop.is_set()
 
 
+@pytest.mark.processes
 def test_a_second_interrupt_ends_the_process_at_once() -> None:
     program = (
         "import os, signal, threading\n"

@@ -46,6 +46,7 @@ def _soft_limit(limits: str) -> str:
     return line.split()[4]
 
 
+@pytest.mark.processes
 def test_a_crash_of_a_process_that_has_begun_leaves_no_core(tmp_path: Path) -> None:
     status, limits = _crash(f"from runtime.process import begin; begin(); {_WAIT}", tmp_path)
     assert os.WTERMSIG(status) == signal.SIGABRT
@@ -54,6 +55,7 @@ def test_a_crash_of_a_process_that_has_begun_leaves_no_core(tmp_path: Path) -> N
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.processes
 def test_no_program_that_takes_cores_is_given_one_either() -> None:
     program = (
         "import ctypes; from runtime.process import begin; begin()\n"
@@ -65,6 +67,7 @@ def test_no_program_that_takes_cores_is_given_one_either() -> None:
     assert done.stdout.strip() == "0"
 
 
+@pytest.mark.processes
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may lift another process's limits")
 def test_the_crash_would_leave_one_otherwise(tmp_path: Path) -> None:
     if Path("/proc/sys/kernel/core_pattern").read_text().startswith("|"):
@@ -73,6 +76,7 @@ def test_the_crash_would_leave_one_otherwise(tmp_path: Path) -> None:
     assert os.WCOREDUMP(status)
 
 
+@pytest.mark.processes
 def test_every_command_begins_so_before_it_does_anything(tmp_path: Path) -> None:
     program = (
         "import sys, atexit, signal\n"
@@ -86,6 +90,7 @@ def test_every_command_begins_so_before_it_does_anything(tmp_path: Path) -> None
     assert not os.WCOREDUMP(status)
 
 
+@pytest.mark.processes
 def test_what_the_environment_says_does_not_switch_a_library_on() -> None:
     program = (
         "import os, runtime.onnx\n"

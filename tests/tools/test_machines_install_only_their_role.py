@@ -10,6 +10,8 @@ import pytest
 
 from tools.sizes import LOADED, LOCKS, names_in, size_of
 
+pytestmark = pytest.mark.processes
+
 ROLES = sorted(LOADED)
 
 

@@ -14,6 +14,8 @@ import pytest
 from tools.mutant_tests import TESTS
 from tools.mutations import mutants_of
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).resolve().parents[2]
 PLANTED = """
 def admit(age: int, ticket: bool) -> str:

@@ -15,7 +15,7 @@ from hostile_keys import HOSTILE, hostile_day_keys
 from protocol import names
 from protocol.names import CameraAddress
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.processes, pytest.mark.models]
 
 Start = Callable[..., Process]
 _FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)

@@ -19,7 +19,7 @@ from protocol.epoch import EPOCH_KIND
 from protocol.signing import SigningKey
 from runtime.keyfiles import write_secret
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.processes, pytest.mark.models]
 
 Start = Callable[..., Process]
 

@@ -14,7 +14,7 @@ from rtsp_camera import RtspCamera
 
 from edge_agent.health import WORKING
 
-pytestmark = pytest.mark.models
+pytestmark = [pytest.mark.processes, pytest.mark.models]
 
 Start = Callable[..., Process]
 HELD_S = 4.0

@@ -37,6 +37,7 @@ while True:
 """
 
 
+@pytest.mark.processes
 def test_nothing_stored_is_lost_when_the_process_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     told = -1
