@@ -197,6 +197,7 @@ def test_the_units_are_what_systemd_takes(run: Run, tmp_path: Path) -> None:
     assert not [line for line in complaints if "sealtrace-edge.service" not in line], complaints
 
 
+@pytest.mark.processes
 def test_lists_reach_a_broker_on_another_machine_by_a_command(
     site: RegistrarSite, tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ import pytest
 _P = ParamSpec("_P")
 MARKER = "processes"
 IMPLIED_BY = ("system", "mosquitto", "swtpm")
+FIXTURES = frozenset({"broker", "embedded", "mosquitto_with", "start"})
+"""These start a broker or an agent, for whoever asks for them."""
 _SPAWNED = "multiprocessing.spawn"
 _STARTS = frozenset({
     _SPAWNED, "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn",
@@ -27,7 +29,8 @@ _STARTS = frozenset({
 def mark_implied(items: Sequence[pytest.Item]) -> None:
     """Mark what starts processes by what else is said of it."""
     for item in items:
-        if any(item.get_closest_marker(name) for name in IMPLIED_BY):
+        asked = FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if asked or any(item.get_closest_marker(name) for name in IMPLIED_BY):
             item.add_marker(MARKER)
 
 
