@@ -35,6 +35,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where tests run side by side, share out whole files, and begin with what takes longest."""
     mark_implied(items)
+    for item in items:
+        if "model_bundle_path" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.models)
     if not hasattr(config, "workerinput"):
         return
     groups = {item.path: "/".join(item.path.parts[-2:]) for item in items}
