@@ -17,8 +17,8 @@ import pytest
 _P = ParamSpec("_P")
 MARKER = "processes"
 IMPLIED_BY = ("system", "mosquitto", "swtpm")
-FIXTURES = frozenset({"broker", "embedded", "mosquitto_with", "start"})
-"""These start a broker or an agent, for whoever asks for them."""
+FIXTURES = frozenset({"broker", "embedded", "mosquitto_with"})
+"""These start a broker for whoever asks for them."""
 _SPAWNED = "multiprocessing.spawn"
 _STARTS = frozenset({
     _SPAWNED, "subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn",
