@@ -234,7 +234,7 @@ def _read_work(path: Path, packed: bytes) -> Any:
 
     def read() -> int:
         return sum(
-            len(row.face or b"")
+            len(row.blocks[0] or row.live or b"")
             for keys in scopes
             for row in reader.scan(keys.scope, modalities=(FACE,))
         )

@@ -19,7 +19,7 @@ from custodian_site import (
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol.epoch import Announcement, excluded_subsets
 from protocol.errors import (
     AuthenticationFailed,

@@ -9,7 +9,7 @@ import protocol_samples as s
 import pytest
 from custodian_site import Asked, Make, approved, make_announcement, opened_log, read_grant
 
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol import hpke
 from protocol.errors import (
     ApprovalInvalid,

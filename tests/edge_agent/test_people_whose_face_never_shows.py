@@ -15,7 +15,7 @@ from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Incoming
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes
-from aggregator.store import Store
+from aggregator.store import open_store
 from edge_agent.outbox import EPOCH as ANNOUNCEMENT
 from edge_agent.outbox import Message
 from edge_agent.vision.arrays import Image
@@ -118,7 +118,7 @@ def test_who_shows_no_face_is_sealed_and_stored_and_matched_by_nobody(
 def found_by_anybody(messages: list[Message], models: VisionModels, box: Box) -> MatchReport:
     """Store what a box published, and search it for somebody whom everybody resembles."""
     site, address = box.site, box.sealer.address
-    store = Store(box.folder / "aggregator.db")
+    store = open_store(box.folder / "aggregator.db")
     intake = Intake(
         store,
         site="demo",
@@ -149,10 +149,14 @@ def found_by_anybody(messages: list[Message], models: VisionModels, box: Box) ->
     anybody = np.random.default_rng(3).standard_normal((1, models.embedder.dimension))
     anybody /= np.linalg.norm(anybody)
     probes = Probes(
-        FACE, models.model_id, anybody.astype(np.float32), np.float32([-1.0]), ("anybody",)
+        FACE,
+        models.model_id,
+        anybody.astype(np.float32),
+        np.array([-1.0], np.float32),
+        ("anybody",),
     )
     return match_scopes(
-        store.reading(),
+        store.segments,
         [grant.combine(announced, released)],
         [probes],
         calibrations={},

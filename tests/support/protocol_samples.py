@@ -27,7 +27,7 @@ from protocol.epoch import Announcement, announce
 from protocol.keytree import FACE, LABELS, ModalityKey, PuncturableTree, modality_key
 from protocol.names import SLOT_MS, CameraAddress, slot_start_ms
 from protocol.policy import Policy, parse_policy
-from protocol.query import Approval, Query, Subject, TemplateReference
+from protocol.query import Approval, Asked, Query, Subject, TemplateReference
 from protocol.sealing import SEGMENT, Envelope, Header, seal_envelope
 from protocol.sightings import (
     Encounter,
@@ -226,6 +226,10 @@ class QueryChanges(TypedDict, total=False):
     requested_at_ms: int
     not_after_ms: int
     policy_digest: bytes
+    version: int
+    purpose_kind: str
+    confirmers: tuple[str, ...]
+    asks: Asked
 
 
 class CaseChanges(QueryChanges, total=False):

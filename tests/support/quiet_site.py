@@ -139,7 +139,7 @@ class QuietSite:
         )  # fmt: skip
         sealed = seal_envelope(
             header,
-            face=encode_template_block(seen, s.DIMENSION),
+            templates={"face": encode_template_block(seen, "face", s.DIMENSION)},
             meta=encode_meta(seen),
             keys=keys,
             board=s.signing_key(address.box),

@@ -87,12 +87,12 @@ def test_a_row_says_what_the_header_says_and_brings_the_blocks_asked_for(store: 
     first, second = store.segments.scan(scope_of(box), modalities=FACE)
     assert (first.slot, first.segment, first.sequence, first.sightings) == (4, 1, 0, 3)
     assert (first.header, first.salt) == (segment.header_bytes, segment.header.salt)
-    assert first.face == segment.blocks().face
+    assert first.blocks == (segment.blocks().templates["face"],)
     assert store.segments.meta(first.number) == segment.blocks().meta
-    assert store.segments.models()[first.face_model or 0] == segment.header.models["face"]
-    assert (second.slot, second.segment, second.face) == (5, 0, live.ciphertext)
+    assert store.segments.models()[first.models[0] or 0] == segment.header.models["face"]
+    assert (second.slot, second.segment, second.live) == (5, 0, live.ciphertext)
     first, second = store.segments.scan(scope_of(box), modalities=("appearance",))
-    assert (first.face, second.face) == (None, live.ciphertext)
+    assert (first.blocks, first.live, second.live) == ((None,), None, live.ciphertext)
     with pytest.raises(KeyError):
         store.segments.meta(99)
 

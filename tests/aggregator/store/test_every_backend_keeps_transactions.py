@@ -36,7 +36,7 @@ def test_what_fails_in_the_middle_leaves_nothing_and_does_not_harm_what_follows(
     with store.writing() as unit:  # the model's number is given anew
         keep(unit, box, box.segment([sighting(unit_vector(RNG))]))
     (row,) = store.segments.scan(box.keys().scope, modalities=("face",))
-    assert store.segments.models()[row.face_model or 0]
+    assert store.segments.models()[row.models[0] or 0]
 
 
 def test_a_transaction_inside_another_is_part_of_it(store: Store) -> None:

@@ -27,10 +27,10 @@ from protocol.sightings import split_rows
 from protocol.signing import VerifyKey
 from protocol.v2.blocks import Space, lay_out, true_rows
 from protocol.v2.envelopes import Envelope, Header, parse_envelope
-from protocol.v2.keys import COVER, META
+from protocol.v2.keys import COVER, META, row_key, row_value, slot_key
 from protocol.v2.padding import fill, pad, size_class, unpad
 from protocol.v2.rows import Coverage, Rows
-from protocol.v2.sightings import Row, Sighting
+from protocol.v2.sightings import Row, Sighting, Template
 
 
 def resolve(name: str) -> VerifyKey:
@@ -163,8 +163,6 @@ def test_a_header_of_another_box_or_an_altered_one_does_not_verify() -> None:
     ],
 )
 def test_a_key_is_bound_to_its_box_camera_and_slot(change: dict[str, object]) -> None:
-    from protocol.v2.keys import row_key, row_value, slot_key
-
     other = replace(v2.NAME, **change)  # type: ignore[arg-type]
     leaves = [v2.leaf(root, "face") for root in s.roots()]
     assert slot_key(leaves, other, "face").key != v2.key("face").key
@@ -299,7 +297,7 @@ def test_any_batch_comes_back_as_it_was(
         if dressed:
             rng = np.random.default_rng(number)
             row = rng.integers(-127, 128, 8).astype(np.int8)
-            templates["appearance"] = v2.Template(row, 0.01)
+            templates["appearance"] = Template(row, 0.01)
         seen.append(replace(one, templates=templates))
     spaces = {"face": v2.SPACE, "appearance": clothes}
     came = Envelope.parse(v2.envelope(kind, seen=seen, padded=padded, spaces=spaces).to_bytes())
@@ -358,16 +356,13 @@ def test_a_row_with_a_field_out_of_range_is_refused() -> None:
 
 
 def test_what_was_plain_is_wiped_after_sealing(monkeypatch: pytest.MonkeyPatch) -> None:
-    from protocol.v2 import envelopes
-
     held: list[bytearray] = []
-    laid = envelopes.lay_out
 
     def keep(*args: object, **more: object) -> bytearray:
-        held.append(laid(*args, **more))  # type: ignore[arg-type]
+        held.append(lay_out(*args, **more))  # type: ignore[arg-type]
         return held[-1]
 
-    monkeypatch.setattr(envelopes, "lay_out", keep)
+    monkeypatch.setattr("protocol.v2.envelopes.lay_out", keep)
     v2.envelope()
     assert held
     assert all(not any(block) for block in held)
@@ -375,10 +370,10 @@ def test_what_was_plain_is_wiped_after_sealing(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_key_with_a_missing_root_is_no_key() -> None:
     with pytest.raises(MalformedMessage):
-        v2.slot_key([], v2.NAME, "face")
+        slot_key([], v2.NAME, "face")
     with pytest.raises(MalformedMessage):
-        v2.slot_key([os.urandom(31)], v2.NAME, "face")
-    short = v2.slot_key([v2.leaf(root, "face") for root in s.roots()[:2]], v2.NAME, "face")
+        slot_key([os.urandom(31)], v2.NAME, "face")
+    short = slot_key([v2.leaf(root, "face") for root in s.roots()[:2]], v2.NAME, "face")
     assert isinstance(short, ModalityKey)
     with pytest.raises(KeyCommitmentMismatch):
         v2.envelope().open("face", short)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Unpack
 
 import protocol_samples as s
 import pytest
@@ -46,8 +47,8 @@ OPENED = policy_with(OPEN)
 CLOSED = policy_with(b'purposes = ["exercise"]\nenrolment_without_witness = true\n')
 
 
-def query(policy: Policy = OPENED, **changes: object) -> Query:
-    plain: dict[str, object] = {
+def query(policy: Policy = OPENED, **changes: Unpack[s.QueryChanges]) -> Query:
+    plain: s.QueryChanges = {
         "version": 2,
         "purpose_kind": "exercise",
         "policy_digest": policy.digest,
@@ -56,7 +57,8 @@ def query(policy: Policy = OPENED, **changes: object) -> Query:
         "window_from_ms": s.query().window_from_ms,
         "window_to_ms": s.NOW_MS // 900_000 * 900_000,
     }
-    return s.query(**{**plain, **changes})
+    plain.update(changes)
+    return s.query(**plain)
 
 
 def decide(
@@ -129,7 +131,7 @@ def test_what_the_policy_permits_passes() -> None:
         {"purpose_kind": "curiosity"},
     ],
 )
-def test_what_a_policy_does_not_state_it_forbids(changes: dict[str, object]) -> None:
+def test_what_a_policy_does_not_state_it_forbids(changes: s.QueryChanges) -> None:
     decide(query(CLOSED), CLOSED)
     with pytest.raises(PolicyViolation):
         decide(query(CLOSED, **changes), CLOSED)

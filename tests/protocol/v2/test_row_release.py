@@ -122,7 +122,7 @@ def test_a_row_of_another_generation_is_not_released() -> None:
     roots = v2.announcement().open_share("c1", s.day_key("c1"))
     for change in ({"generation": 9}, {"camera": "cam-9"}, {"box": "box-9"}, {"epoch": 3}):
         with pytest.raises(ScopeExceeded):
-            release_rows(roots, v2.announcement(), [replace(row(), **change)])  # type: ignore[arg-type]
+            release_rows(roots, v2.announcement(), [replace(row(), **change)])
 
 
 def test_metadata_of_version_1_opens_by_slot_and_of_version_2_never() -> None:

@@ -69,7 +69,9 @@ class Segment:
         names = ("site", "box", "camera", "epoch", "generation", "slot")
         return [self.header[name] for name in names]
 
-    def unseal(self, values: list[bytes], info: list[object], sealed: bytes, last: list) -> bytes:
+    def unseal(
+        self, values: list[bytes], info: list[object], sealed: bytes, last: list[Any]
+    ) -> bytes:
         kdf = HKDF(hashes.SHA256(), 64, None, encoded(info))
         derived = kdf.derive(b"".join(values))
         assert sealed[:32] == derived[32:], "sealed under another key"
