@@ -24,8 +24,9 @@ from protocol.authorization import AuthorizedQuery
 from protocol.directory import CUSTODIAN, Principal
 from protocol.encoding import MAX_MESSAGE_BYTES, encode
 from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.epoch_keys import EpochKeys
 from protocol.errors import ProtocolError, SharesMissing
-from protocol.grant import GRANT_KIND, EpochKeys, Grant, GrantedKeys, GrantRequest, Scope
+from protocol.grant import GRANT_KIND, Grant, GrantedKeys, GrantRequest, Scope
 from protocol.query import MatcherKey
 from protocol.reconcile import check_released, reconcile
 from protocol.signing import Signed, SigningKey

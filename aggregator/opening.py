@@ -12,7 +12,7 @@ from aggregator.standing import Run
 from aggregator.store import LedgerReading
 from aggregator.store.rows import EpochName, QueryRecord, StoredAnnouncement
 from protocol.authorization import AuthorizedQuery
-from protocol.grant import EpochKeys
+from protocol.epoch_keys import EpochKeys
 
 Accuse = Callable[[QueryRecord, Sequence[Refusal]], None]
 """Names the custodians of a query whose refusals are false."""

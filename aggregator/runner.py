@@ -40,6 +40,7 @@ from aggregator.store.rows import (
 )
 from protocol.authorization import AuthorizedQuery, authorize, parse_signed_query
 from protocol.directory import CUSTODIAN
+from protocol.epoch_keys import EpochKeys
 from protocol.errors import (
     ApprovalsMissing,
     ProgrammeEnded,
@@ -47,7 +48,6 @@ from protocol.errors import (
     QueryExpired,
     QueryWithdrawn,
 )
-from protocol.grant import EpochKeys
 from protocol.policy import Policy
 from runtime.auditlog import AuditLog
 from runtime.clock import system_ms

@@ -15,7 +15,7 @@ from aggregator.doubts import Doubts
 from aggregator.store.rows import EpochName
 from protocol.authorization import AuthorizedQuery
 from protocol.directory import Directory
-from protocol.grant import EpochKeys
+from protocol.epoch_keys import EpochKeys
 from protocol.names import SLOT_MS
 from protocol.policy import Policy
 from protocol.query import Query

@@ -39,7 +39,7 @@ from benchmarks.sealed_site import (
     make_site,
     unit_rows,
 )
-from protocol.grant import EpochKeys
+from protocol.epoch_keys import EpochKeys
 from protocol.keytree import FACE
 from protocol.sightings import row_bytes
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from protocol import hpke
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.epoch import Announcement, announce, excluded_subsets
-from protocol.grant import EpochKeys, Scope, combine, release
+from protocol.epoch_keys import EpochKeys, combine
+from protocol.grant import Scope, release
 from protocol.keytree import FACE, LIVE, META, ModalityKey
 from protocol.names import ENVELOPE, EPOCH, EPOCH_MS, CameraAddress, slot_start_ms
 from protocol.sealing import SEGMENT, Header, seal_envelope

@@ -16,7 +16,8 @@ import numpy as np
 from demo.local_site import PASSPHRASE, LocalSite
 from protocol import hpke
 from protocol.epoch import Announcement
-from protocol.grant import EpochKeys, Grant, GrantRequest, combine
+from protocol.epoch_keys import EpochKeys, combine
+from protocol.grant import Grant, GrantRequest
 from protocol.keytree import LIVE, META
 from protocol.query import MatcherKey
 from protocol.sealing import LIVE_ENVELOPE, Envelope, model_dimension, open_block

@@ -25,8 +25,8 @@ from demo.processes import ProcessFailed
 from demo.scenario import ClipTruth, demo_scenario
 from demo.wiretap import Wiretap, find_in_files, find_in_messages
 from protocol.epoch import Announcement
+from protocol.epoch_keys import EpochKeys
 from protocol.errors import ProtocolError
-from protocol.grant import EpochKeys
 from protocol.sealing import Envelope
 from protocol.signing import Signed
 from runtime.config import MqttConfig

@@ -15,8 +15,9 @@ from protocol import hpke
 from protocol.auditlog import check_entries, origin_of, parse_checkpoint, root_of, verify_checkpoint
 from protocol.auditlog import verify_cosignature as check_cosignature
 from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.epoch_keys import combine
 from protocol.errors import ProtocolError
-from protocol.grant import GRANT_KIND, Grant, combine
+from protocol.grant import GRANT_KIND, Grant
 from protocol.joining import (
     CONFIGURATION_KIND,
     BoxConfiguration,

@@ -15,8 +15,9 @@ from dataclasses import replace
 from itertools import combinations
 
 from protocol.epoch import Announcement, roots_of
+from protocol.epoch_keys import EpochKeys, Opening, combine
 from protocol.errors import KeyCommitmentMismatch, ScopeExceeded, ShareInvalid, SharesMissing
-from protocol.grant import EpochKeys, GrantedKeys, Opening, Scope, combine
+from protocol.grant import GrantedKeys, Scope
 from protocol.keytree import DEPTH, ModalityKey, descend
 
 _Leaves = Mapping[str, Mapping[int, bytes]]

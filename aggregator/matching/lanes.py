@@ -12,8 +12,9 @@ import numpy.typing as npt
 from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import Probes
 from aggregator.matching.shares import fair_shares
+from protocol.epoch_keys import EpochKeys
 from protocol.errors import KeyCommitmentMismatch, MalformedMessage
-from protocol.grant import EpochKeys, Scope
+from protocol.grant import Scope
 from protocol.keytree import ModalityKey
 from protocol.sealing import COMMITMENT_BYTES, open_block_into, opened_size
 

@@ -24,7 +24,7 @@ import structlog
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes, merge_reports
 from aggregator.store import ReaderSource, SegmentReader
-from protocol.grant import EpochKeys
+from protocol.epoch_keys import EpochKeys
 from runtime.calibration import Calibration
 from runtime.errors import OperationError
 from runtime.process import begin

@@ -19,8 +19,9 @@ from aggregator.matching.probes import Probes
 from aggregator.matching.shares import fair_shares
 from aggregator.store import SegmentReader
 from aggregator.store.rows import SealedRow
+from protocol.epoch_keys import EpochKeys
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
-from protocol.grant import EpochKeys, Scope
+from protocol.grant import Scope
 from protocol.keytree import LIVE, META
 from protocol.names import CameraAddress
 from protocol.results import Candidate

@@ -9,14 +9,24 @@ import numpy as np
 
 from protocol import hpke
 from protocol.epoch import EPOCH_KIND, Announcement
-from protocol.keytree import DEPTH, FACE, KEY_BYTES, ModalityKey, descend, tree_top
+from protocol.keytree import (
+    COVER,
+    DEPTH,
+    FACE,
+    KEY_BYTES,
+    LIVE,
+    META,
+    ModalityKey,
+    descend,
+    tree_top,
+)
 from protocol.names import SightingName, SlotName
 from protocol.sealing import LIVE_ENVELOPE
 from protocol.signing import Signed, VerifyKey
 from protocol.v2 import VERSION
 from protocol.v2.blocks import true_rows
 from protocol.v2.envelopes import Envelope
-from protocol.v2.keys import COVER, LIVE, META, row_key, row_value, slot_key
+from protocol.v2.keys import row_key, row_value, slot_key
 from protocol.v2.release import (
     ROW_RELEASE_KIND,
     RowRelease,

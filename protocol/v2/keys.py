@@ -12,23 +12,9 @@ import hmac
 from collections.abc import Sequence
 
 from protocol.errors import MalformedMessage
-from protocol.keytree import (
-    COUNTS,
-    COVER,
-    EVIDENCE,
-    LABELS_OF,
-    LIVE,
-    MATCH,
-    META,
-    MODALITIES,
-    ModalityKey,
-    derive_key,
-    modality_key,
-)
+from protocol.keytree import LABELS_OF, ModalityKey, derive_key, modality_key
 from protocol.names import SIGHTING_ID_BYTES, SlotName
 from protocol.v2 import CONTEXT, VERSION
-
-__all__ = ["COUNTS", "COVER", "EVIDENCE", "LABELS", "LIVE", "MATCH", "META", "MODALITIES"]
 
 LABELS = LABELS_OF[VERSION]
 _ROW = b"row"

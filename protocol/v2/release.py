@@ -19,6 +19,7 @@ from itertools import combinations
 from protocol import hpke
 from protocol.encoding import Fields, decode, encode
 from protocol.epoch import Announcement, roots_of
+from protocol.epoch_keys import Opening
 from protocol.errors import (
     KeyCommitmentMismatch,
     MalformedMessage,
@@ -26,7 +27,7 @@ from protocol.errors import (
     ShareInvalid,
     SharesMissing,
 )
-from protocol.grant import MAX_ANNOUNCEMENTS, MAX_APPROVALS, Opening
+from protocol.grant import MAX_ANNOUNCEMENTS, MAX_APPROVALS
 from protocol.keytree import DEPTH, KEY_BYTES, META, descend, tree_top
 from protocol.names import SightingName
 from protocol.signing import Signed, SigningKey, sign

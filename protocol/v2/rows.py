@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from protocol.encoding import Fields, decode, encode
 from protocol.errors import MalformedMessage
+from protocol.keytree import MODALITIES
 from protocol.names import SIGHTING_ID_BYTES, SLOT_MS
 from protocol.sightings import MAX_BATCH
-from protocol.v2.keys import MODALITIES
 from protocol.v2.padding import pad, unpad
 from protocol.v2.sightings import EPISODE_BYTES, Sighting
 

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage
+from protocol.keytree import MODALITIES
 from protocol.names import SIGHTING_ID_BYTES
 from protocol.sightings import MaskStatus
-from protocol.v2.keys import MODALITIES
 
 EPISODE_BYTES = 8
 MAX_SPANS = 64

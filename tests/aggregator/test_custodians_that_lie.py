@@ -16,10 +16,7 @@ from store_file import altering
 
 from aggregator.grants import TooFewGrants
 from protocol.auditlog import Entry
-from protocol.grant import (
-    GrantedKeys,
-    GrantRequest,
-)
+from protocol.grant import GrantedKeys, GrantRequest
 from protocol.names import slot_start_ms
 from runtime.clock import system_ms
 

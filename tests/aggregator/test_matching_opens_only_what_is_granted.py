@@ -33,7 +33,7 @@ from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes, merge_reports
 from aggregator.store.retention import purge
 from aggregator.store.sqlite.store import SqliteStore
-from protocol.grant import EpochKeys
+from protocol.epoch_keys import EpochKeys
 from protocol.keytree import FACE, META
 from protocol.names import EPOCH_MS
 from protocol.sightings import Encounter, MaskStatus, Quantised, Sighting, dequantise_template

@@ -21,13 +21,14 @@ from hypothesis import strategies as st
 
 from custodian.custodian import Custodian
 from protocol.epoch import Announcement, excluded_subsets
+from protocol.epoch_keys import combine
 from protocol.errors import (
     AuthenticationFailed,
     ProtocolError,
     ScopeExceeded,
     SharesMissing,
 )
-from protocol.grant import GrantedKeys, combine
+from protocol.grant import GrantedKeys
 from protocol.keytree import LABELS, PuncturableTree, modality_key
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH, slot_start_ms
 from protocol.signing import SigningKey

@@ -23,7 +23,7 @@ from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.people import Bodies
 from edge_agent.vision.pipeline import CameraPipeline
-from protocol import grant, names
+from protocol import epoch_keys, grant, names
 from protocol.keytree import FACE, LIVE, META
 from protocol.sightings import MaskStatus, Sighting
 
@@ -157,7 +157,7 @@ def found_by_anybody(messages: list[Message], models: VisionModels, box: Box) ->
     )
     return match_scopes(
         store.segments,
-        [grant.combine(announced, released)],
+        [epoch_keys.combine(announced, released)],
         [probes],
         calibrations={},
         contacts=True,

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.epoch import announce, excluded_subsets, roots_of
+from protocol.epoch_keys import combine
 from protocol.errors import MalformedMessage, ScopeExceeded, ShareInvalid, SharesMissing
-from protocol.grant import GrantedKeys, Scope, combine, release
+from protocol.grant import GrantedKeys, Scope, release
 from protocol.keytree import (
     DEPTH,
     LABELS,

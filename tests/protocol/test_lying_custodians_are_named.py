@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.epoch import Announcement, announce, excluded_subsets, roots_of
+from protocol.epoch_keys import EpochKeys
 from protocol.errors import (
     KeyCommitmentMismatch,
     ScopeExceeded,
     ShareInvalid,
     SharesMissing,
 )
-from protocol.grant import EpochKeys, GrantedKeys, Scope, release
+from protocol.grant import GrantedKeys, Scope, release
 from protocol.keytree import ModalityKey, Node, PuncturableTree, modality_key
 from protocol.reconcile import DisputedKeys, check_released, reconcile
 

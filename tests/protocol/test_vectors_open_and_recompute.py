@@ -15,8 +15,9 @@ from protocol import hpke
 from protocol.auditlog import Checkpoint, check_entries, root_of, verify_checkpoint
 from protocol.auditlog import verify_cosignature as cosigned_at
 from protocol.epoch import Announcement
+from protocol.epoch_keys import combine
 from protocol.errors import SharesMissing
-from protocol.grant import Grant, combine
+from protocol.grant import Grant
 from protocol.keytree import LABELS, expand, tree_top, window_nodes
 from protocol.policy import open_policy
 from protocol.query import Query

@@ -14,7 +14,7 @@ from edge_agent.config import SealingConfig
 from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.outbox import Outbox
 from edge_agent.seal import CameraSealer
-from protocol import grant, hpke, names
+from protocol import epoch_keys, grant, hpke, names
 from protocol.daykeys import DayKeys
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.epoch import EPOCH_KIND, Announcement
@@ -210,7 +210,7 @@ class Site:
                 )
                 for name in custodians
             ]
-            keys = grant.combine(announcement, releases)
+            keys = epoch_keys.combine(announcement, releases)
             live = keys.key(header.slot, LIVE) if header.kind == LIVE_ENVELOPE else None
             blocks = envelope.blocks(live)
 

@@ -8,14 +8,15 @@ import numpy as np
 import protocol_samples as s
 
 from protocol.epoch import Announcement, announce
-from protocol.keytree import DEPTH, ModalityKey, descend, tree_top
+from protocol.keytree import DEPTH, META, ModalityKey, descend, tree_top
 from protocol.names import SlotName
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.sightings import MaskStatus, quantise_template
 from protocol.v2 import VERSION
 from protocol.v2.blocks import Space
-from protocol.v2.envelopes import CLOCK, Batch, Envelope, Header, seal
-from protocol.v2.keys import META, row_key, row_value, slot_key
+from protocol.v2.envelopes import Batch, Envelope, seal
+from protocol.v2.header import CLOCK, Header
+from protocol.v2.keys import row_key, row_value, slot_key
 from protocol.v2.rows import Coverage
 from protocol.v2.sightings import Encounter, MaskSpan, Row, Sighting, Template
 

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from protocol import hpke
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.epoch import announce, excluded_subsets
-from protocol.grant import EpochKeys, Scope, combine, release
+from protocol.epoch_keys import EpochKeys, combine
+from protocol.grant import Scope, release
 from protocol.keytree import FACE, LIVE, META
 from protocol.names import (
     ENVELOPE,

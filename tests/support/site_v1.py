@@ -15,7 +15,8 @@ from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from protocol.directory import Directory, open_directory
 from protocol.epoch import EPOCH_KIND, Announcement
-from protocol.grant import EpochKeys, Scope, combine, release
+from protocol.epoch_keys import EpochKeys, combine
+from protocol.grant import Scope, release
 from protocol.keytree import FACE, LIVE, META
 from protocol.names import SLOTS_PER_EPOCH
 from protocol.sealing import Envelope, open_block

@@ -20,14 +20,15 @@ from protocol.errors import (
     SignatureInvalid,
     UnsupportedVersion,
 )
-from protocol.keytree import ModalityKey
+from protocol.keytree import COVER, META, ModalityKey
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, open_block_into, opened_size
 from protocol.sealing import Envelope as EnvelopeOfVersion1
 from protocol.sightings import split_rows
 from protocol.signing import VerifyKey
 from protocol.v2.blocks import Space, lay_out, true_rows
-from protocol.v2.envelopes import Envelope, Header, parse_envelope
-from protocol.v2.keys import COVER, META, row_key, row_value, slot_key
+from protocol.v2.envelopes import Envelope, parse_envelope
+from protocol.v2.header import Header
+from protocol.v2.keys import row_key, row_value, slot_key
 from protocol.v2.padding import fill, pad, size_class, unpad
 from protocol.v2.rows import Coverage, Rows
 from protocol.v2.sightings import Row, Sighting, Template

@@ -10,6 +10,7 @@ import protocol_samples_v2 as v2
 import pytest
 
 from protocol.encoding import decode, encode
+from protocol.epoch_keys import combine
 from protocol.errors import (
     AuthenticationFailed,
     KeyCommitmentMismatch,
@@ -19,7 +20,7 @@ from protocol.errors import (
     SharesMissing,
     UnsupportedVersion,
 )
-from protocol.grant import Scope, combine, release
+from protocol.grant import Scope, release
 from protocol.keytree import COVER, EVIDENCE, FACE, LIVE, META
 from protocol.names import SightingName
 from protocol.v2 import release as rows_release
