@@ -42,6 +42,13 @@ VALUES = st.recursive(
 )
 EACH = settings(max_examples=40, deadline=None)  # of each of two dozen parsers; `make fuzz`: more
 
+NO_CBOR = {"policy", "meta", "rows"}
+MAPS = sorted(
+    name
+    for name, (_, genuine) in PARSERS.items()
+    if name not in NO_CBOR and isinstance(cbor2.loads(genuine), dict)
+)
+
 
 @pytest.mark.parametrize("name", PARSERS)
 def test_the_genuine_message_is_read(name: str) -> None:
@@ -63,7 +70,7 @@ def test_altered_bytes_are_refused_or_read_but_never_crash(name: str, data: st.D
         parse(bytes(altered[:cut]))
 
 
-@pytest.mark.parametrize("name", sorted(set(PARSERS) - {"policy", "meta"}))
+@pytest.mark.parametrize("name", sorted(set(PARSERS) - NO_CBOR))
 @EACH
 @given(seed=st.integers(0, 2**64))
 def test_values_of_other_types_anywhere_inside_are_refused_by_name_or_read(
@@ -102,9 +109,7 @@ def test_garbage_is_refused(name: str, garbage: bytes) -> None:
         parse(garbage)
 
 
-@pytest.mark.parametrize(
-    "name", sorted(set(PARSERS) - {"blocks", "envelope", "signed", "policy", "meta"})
-)
+@pytest.mark.parametrize("name", MAPS)
 @EACH
 @given(data=st.data())
 def test_a_field_of_another_type_is_refused(name: str, data: st.DataObject) -> None:

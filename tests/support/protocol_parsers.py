@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import protocol_parsers_v2
 import protocol_samples as s
 
 from protocol.admissions import Admissions
@@ -110,4 +111,5 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         OfflineAdmission.parse, OfflineAdmission("box-1", b"c", b"c").to_bytes()
     ),
     "policy": (parse_policy, s.POLICY_TEXT),
+    **protocol_parsers_v2.PARSERS,
 }  # fmt: skip

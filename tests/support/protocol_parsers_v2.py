@@ -1,0 +1,78 @@
+"""Every parser of version 2 of the formats, each with a genuine message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import protocol_samples as s
+import protocol_samples_v2 as v2
+
+from protocol.directory import Directory, OutsideWitness
+from protocol.epoch import Announcement
+from protocol.keytree import COVER
+from protocol.names import SightingName
+from protocol.policy import sign_policy
+from protocol.v2.envelopes import Envelope, parse_envelope
+from protocol.v2.evidence import EvidenceRequest, SealedStill
+from protocol.v2.header import Header
+from protocol.v2.notices import Notice, NoticedQuery
+from protocol.v2.release import RowRelease, RowRequest
+from protocol.v2.rows import Rows
+from protocol.v2.sightings import Row
+
+ROW = SightingName.of(v2.NAME, s.fixed("id one", 8))
+
+
+def _directory() -> bytes:
+    directory = s.directory()
+    box = replace(directory.principals["box-1"], recordings=("cam-2",), version_1_until_ms=5)
+    witness = OutsideWitness("univ", s.signing_key("univ").verify_key, "https://univ.example")
+    both = replace(
+        directory,
+        principals={**directory.principals, "box-1": box},
+        places=bytes(32),
+        outside_witnesses=(witness,),
+    )
+    return both.sign(s.authority(), 2).payload
+
+
+def _notice() -> bytes:
+    case = s.case()
+    approvals = tuple(approval.to_bytes() for approval in case.approvals)
+    queries = (NoticedQuery(case.query.to_bytes(), approvals, ()),)
+    signature = sign_policy(s.POLICY_TEXT, s.authority())
+    notice = Notice(s.SITE, 1, s.NOW_MS, s.POLICY_TEXT, signature, queries)
+    return notice.sign(s.signing_key("aggregator")).payload
+
+
+PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "envelope of version 2": (Envelope.parse, v2.envelope().to_bytes()),
+    "envelope of either version": (parse_envelope, v2.envelope("live").to_bytes()),
+    "header of version 2": (Header.parse, v2.envelope().header_bytes),
+    "rows": (Rows.parse, bytes(v2.envelope().open(COVER, v2.key(COVER)))),
+    "metadata row": (Row.parse, v2.sighting("one").row.to_bytes()),
+    "announcement of version 2": (
+        lambda d: Announcement.parse(d, box="box-1"),
+        v2.announcement().sign(s.signing_key("box-1")).payload,
+    ),
+    "directory of form 2": (Directory.parse, _directory()),
+    "row request": (
+        RowRequest.parse,
+        RowRequest(b"q", (b"a",), (), b"k", (b"n",), (ROW,), 5)
+        .sign(s.signing_key("aggregator"))
+        .payload,
+    ),
+    "row release": (
+        RowRelease.parse,
+        RowRelease(bytes(16), bytes(32), 1, 1, bytes(32), 4, 5, b"sealed")
+        .sign(s.signing_key("c1"))
+        .payload,
+    ),
+    "sealed still": (SealedStill.parse, SealedStill(s.SITE, ROW, bytes(12), b"s").to_bytes()),
+    "evidence request": (
+        EvidenceRequest.parse,
+        EvidenceRequest(bytes(32), (ROW,), 5).sign(s.signing_key("ana")).payload,
+    ),
+    "notice": (Notice.parse, _notice()),
+}
