@@ -105,10 +105,11 @@ class FilmSet:
         return out
 
     def file(self, subject: Path, *options: str, window: tuple[int, int] | None = None) -> str:
-        """File a query over all cameras with the investigator's command; return its id."""
+        """File a query over the films' cameras with the investigator's command; return its id."""
         from_ms, to_ms = window or self.window
+        cameras = [f"--camera={clip.camera}" for clip in self.truth]
         filed = self.site.local.run_json(
-            "ana", "query", "file", "--subject", str(subject), "--all-cameras",
+            "ana", "query", "file", "--subject", str(subject), *cameras,
             "--from", iso(from_ms), "--to", iso(to_ms), "--purpose", "patient 17, measles",
             "--yes", *options,
         )  # fmt: skip

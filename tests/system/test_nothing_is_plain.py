@@ -16,6 +16,7 @@ from waiting import wait_for
 
 from demo.intruder import Intruder, plain_needles
 from demo.wiretap import Message, find_in_files, find_in_messages
+from protocol.keytree import MODALITIES
 from protocol.names import ENVELOPE, epoch_of, slot_of
 from protocol.sealing import Blocks, Envelope, Header
 from protocol.templates import SubjectFile
@@ -68,15 +69,17 @@ def searched(request: pytest.FixtureRequest) -> Searched:
 def segments_of(films: FilmSet) -> list[Envelope]:
     """The segments of the films' slot, put together again from the aggregator's store."""
     rows = films.site.rows(
-        "SELECT header, signature, face, appearance, meta FROM envelopes"
+        f"SELECT header, signature, {', '.join(MODALITIES)}, meta FROM envelopes"  # noqa: S608
         " WHERE segment = 1 AND epoch = ? AND slot = ?",
         epoch_of(films.slot_ms),
         slot_of(films.slot_ms),
     )
-    return [
-        Envelope(Header.parse(header), header, Blocks(*blocks).to_bytes(), signature)
-        for header, signature, *blocks in rows
-    ]
+    found = []
+    for header, signature, *columns, meta in rows:
+        named = zip(MODALITIES, columns, strict=True)
+        blocks = Blocks({name: block for name, block in named if block is not None}, meta)
+        found.append(Envelope(Header.parse(header), header, blocks.to_bytes(), signature))
+    return found
 
 
 def spelled(needles: list[bytes]) -> list[bytes]:
