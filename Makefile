@@ -48,7 +48,7 @@ test: setup ## Check everything: format, lint, types, import rules, all tests.
 	$(MAKE) --jobs 2 --no-print-directory lint tests
 
 tests: $(INSTALLED)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadgroup \
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadscope \
 		--no-loadscope-reorder \
 		--durations 15 $(TEST_ARGS)
 

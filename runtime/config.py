@@ -53,7 +53,9 @@ def _name(value: str) -> str:
 def _key(value: str) -> str:
     try:
         VerifyKey(bytes.fromhex(value))
-    except (ValueError, MalformedMessage):
+    except MalformedMessage as error:
+        raise ValueError(str(error)) from None
+    except ValueError:
         raise ValueError("an Ed25519 public key is 64 hexadecimal digits") from None
     return value.lower()
 

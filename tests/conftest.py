@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cost_report import CostReport
 from hypothesis import settings
 from process_watch import MARKER, ProcessWatch, mark_implied
+from side_by_side import in_order, scheduler
 
 from runtime.process import silence_libraries
 
@@ -19,10 +21,6 @@ settings.register_profile("few", deadline=None, max_examples=10, derandomize=Tru
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no-deadline"))
 
 _STATE = Path(__file__).resolve().parent.parent / ".sealtrace"
-
-
-_SITES = ("film_set", "mosquitto_film_set", "quiet_site")
-"""Fixtures for the whole session that take a minute to set up: each in one worker alone."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -38,30 +36,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "model_bundle_path" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.models)
-    if not hasattr(config, "workerinput"):
-        return
-    groups = {item.path: "/".join(item.path.parts[-2:]) for item in items}
-    for item in items:
-        if groups[item.path] not in _SITES:
-            groups[item.path] = _site_of(item) or groups[item.path]
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
-    items.sort(
-        key=lambda item: (groups[item.path] not in _SITES, not _is_system(item), groups[item.path])
-    )
+    if hasattr(config, "workerinput"):
+        items[:] = in_order(items)
 
 
-def _site_of(item: pytest.Item) -> str | None:
-    """Return the group of tests that share a site: both film sets are of one, for tests of both."""
-    chosen = getattr(getattr(item, "callspec", None), "params", {}).values()
-    asked = {*getattr(item, "fixturenames", ()), *(one for one in chosen if isinstance(one, str))}
-    if asked & {"film_set", "mosquitto_film_set"}:
-        return "film_set"
-    return "quiet_site" if "quiet_site" in asked else None
-
-
-def _is_system(item: pytest.Item) -> bool:
-    return "system" in item.path.parts
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share out whole files, and all that use one site as one."""
+    return scheduler(config, log)
 
 
 def _set_up(path: Path, probe: str) -> Path:

@@ -12,7 +12,6 @@ from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.keytree import (
     COVER,
     DEPTH,
-    FACE,
     KEY_BYTES,
     LIVE,
     META,
@@ -55,7 +54,8 @@ def check_segment(vector: Vector, compared: Compared, _beside: Callable[[str], V
     segment = Envelope.parse(bytes.fromhex(vector["segment"]))
     live = Envelope.parse(bytes.fromhex(vector["live"]))
     name = segment.header.name
-    keys = {label: _key(roots, name, label) for label in (FACE, COVER, LIVE)}
+    modalities = [entry.label for entry in segment.header.blocks if entry.space is not None]
+    keys = {label: _key(roots, name, label) for label in (*modalities, COVER, LIVE)}
     compared.equal("the labels", sorted(keys), sorted(vector["keys"]))
     for label, key in keys.items():
         stated = vector["keys"][label]
@@ -71,9 +71,9 @@ def check_segment(vector: Vector, compared: Compared, _beside: Callable[[str], V
             f"the coverage of the {kind}", None if told is None else vector["coverage"], told
         )
         compared.equal(f"the people of the {kind}", len(vector["sightings"]), len(rows))
-        faces = _faces(inner, keys[FACE])
+        templates = {modality: _templates(inner, modality, keys) for modality in modalities}
         for number, stated in enumerate(vector["sightings"]):
-            _check_sighting(stated, compared, inner, rows, number, roots=roots, faces=faces)
+            _check_sighting(stated, compared, inner, rows, number, roots=roots, templates=templates)
 
 
 def check_row_release(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:
@@ -117,7 +117,7 @@ def _check_sighting(
     number: int,
     *,
     roots: list[bytes],
-    faces: list[bytes],
+    templates: Mapping[str, list[bytes]],
 ) -> None:
     what, name = f"sighting {number}", envelope.header.name
     compared.bytes(f"the id of {what}", stated["id"], rows.id_of(number))
@@ -128,16 +128,18 @@ def _check_sighting(
     compared.bytes(f"the commitment of {what}", stated["commitment"], key.commitment)
     row = envelope.row(rows, number, key)
     compared.bytes(f"the metadata of {what}", stated["row"], row.to_bytes())
-    place = int(rows.places[FACE][number]) if FACE in rows.places else ABSENT
-    face = None if place == ABSENT else faces[place].hex()
-    compared.equal(f"the template of {what}", stated["face"], face)
+    own = {}
+    for modality, listed in templates.items():
+        place = int(rows.places[modality][number])
+        own[modality] = None if place == ABSENT else listed[place].hex()
+    compared.equal(f"the templates of {what}", stated["templates"], own)
 
 
-def _faces(envelope: Envelope, key: ModalityKey) -> list[bytes]:
-    entry, _ = envelope.block(FACE)
+def _templates(envelope: Envelope, modality: str, keys: Mapping[str, ModalityKey]) -> list[bytes]:
+    entry, _ = envelope.block(modality)
     if entry.space is None:
         return []
-    opened, width = envelope.open(FACE, key), entry.space.width
+    opened, width = envelope.open(modality, keys[modality]), entry.space.width
     count = true_rows(memoryview(opened), entry.space)
     table = np.frombuffer(opened, np.uint8, count * width).reshape(count, width)
     return [row.tobytes() for row in table]

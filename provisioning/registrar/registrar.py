@@ -77,7 +77,7 @@ class Registrar:
         return self.trust.directory
 
     def status(self) -> dict[str, object]:
-        """Return what `sealtrace enrolment status` shows."""
+        """Return what `sealtrace registrar status` shows."""
         boxes = self.store.boxes()
         return {
             "site": self.config.site,

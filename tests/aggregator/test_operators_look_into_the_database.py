@@ -31,7 +31,9 @@ def desk(tmp_path: Path) -> Desk:
         ("st/v1/test/box-1/cam-1/envelope", b"\x1b["),
     )
     config = tmp_path / "aggregator.toml"
-    config.write_text(f'site = "test"\nauthority = "{"00" * 32}"\nstate_dir = "{tmp_path}/state"\n')
+    config.write_text(
+        f'site = "test"\nauthority = "{"58" + "66" * 31}"\nstate_dir = "{tmp_path}/state"\n'
+    )
     return one
 
 

@@ -11,7 +11,7 @@ import httpx
 import protocol_samples as s
 import pytest
 
-import aggregator.relay
+import runtime.peers
 from aggregator.relay import Relay
 from protocol.daykeys import DayKeys
 from runtime.trust import Trust
@@ -52,7 +52,7 @@ def test_keys_dated_far_ahead_are_replaced(tmp_path: Path, monkeypatch: pytest.M
         answer = httpx.MockTransport(lambda _request: httpx.Response(200, content=answers[0]))
         return httpx.Client(base_url=url, transport=answer)
 
-    monkeypatch.setattr(aggregator.relay, "client", client)
+    monkeypatch.setattr(runtime.peers, "client", client)
     board: Any = Board()
     relay = Relay(site=s.SITE, trust=trust, session=board, tls=None, poll_s=1.0)
     relayed = []

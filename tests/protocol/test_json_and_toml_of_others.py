@@ -20,8 +20,8 @@ PACKAGES = (
 OF_OUR_OWN = {
     "protocol/textformats.py",
     # columns of our own databases, written by the same program
-    "aggregator/ingest/boxes.py",
-    "aggregator/store/queries.py",
+    "aggregator/store/sqlite/intake.py",
+    "aggregator/store/sqlite/queries.py",
     "custodian/destruction.py",
     "custodian/rounds.py",
     "provisioning/registrar/store.py",

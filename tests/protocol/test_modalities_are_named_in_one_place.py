@@ -15,7 +15,7 @@ ROLES = (
 MAY_NAME_THEM = {
     "protocol/keytree.py",  # where they are defined
     "runtime/bundle.py",  # which network makes which
-    "officers/query_text.py",  # what an approver reads of each
+    "officers/desk/facts.py",  # what an approver reads of each
     "officers/query_cli.py",  # the help of --modality
 }
 CONSTANTS = {modality.upper() for modality in MODALITIES}

@@ -100,7 +100,8 @@ def test_a_policy_of_odd_values_is_refused_by_name(wrong: bytes) -> None:
         parse_policy(wrong)
 
 
-@pytest.mark.parametrize("name", PARSERS)
+# Byte strings of any content may be sealed blocks: what is in them shows when they are opened.
+@pytest.mark.parametrize("name", sorted(set(PARSERS) - {"blocks"}))
 @EACH
 @given(garbage=st.binary(max_size=300) | VALUES.map(encode))
 def test_garbage_is_refused(name: str, garbage: bytes) -> None:

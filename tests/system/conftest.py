@@ -11,6 +11,7 @@ from film_set import FilmSet
 from looping import compose_short_clip, looping_plan
 from query_desk import QueryDesk
 from running_site import SERVERS, RunningSite, plan_with_dan
+from side_by_side import group_of_item
 
 from demo.clips import compose
 from demo.local_site import Broker
@@ -32,15 +33,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Stop a shared site after the last test of its group: idle processes take time of others'."""
     result = yield
-    if nextitem is not None and _group(item) != _group(nextitem):
+    side_by_side = hasattr(item.config, "workerinput")
+    if side_by_side and nextitem is not None and group_of_item(item) != group_of_item(nextitem):
         while _RUNNING:
             _RUNNING.pop().stop()
     return result
-
-
-def _group(item: pytest.Item) -> object:
-    mark = item.get_closest_marker("xdist_group")
-    return mark and mark.args
 
 
 @pytest.fixture(scope="session")

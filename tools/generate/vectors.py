@@ -263,7 +263,9 @@ def segment() -> dict[str, object]:
                 "key": key.key.hex(),
                 "commitment": key.commitment.hex(),
                 "row": one.row.to_bytes().hex(),
-                "face": None if face is None else template_bytes(face.row, face.scale).hex(),
+                "templates": {
+                    FACE: None if face is None else template_bytes(face.row, face.scale).hex()
+                },
             }
         )
     return {

@@ -137,7 +137,7 @@ def test_the_documents_alone_suffice_to_open_what_a_box_sealed(
         assert rows["episodes"][8 * number :][:8].hex() == person["episode"]
         assert encoded(segment.row(number)).hex() == person["row"]
         face = segment.face(number)
-        assert (None if face is None else face.hex()) == person["face"]
+        assert (None if face is None else face.hex()) == person["templates"]["face"]
 
 
 def test_the_second_reader_refuses_what_another_box_signed(vector: dict[str, Any]) -> None:

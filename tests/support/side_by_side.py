@@ -1,0 +1,56 @@
+"""Which tests share a worker of pytest-xdist: those of a file, and all files that use one site.
+
+A site for the whole session takes a minute to set up, and some files' tests build on one another;
+so neither is torn apart. (pytest-xdist's own groups do not reach its scheduler with this pytest.)
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+_ROOT = Path(__file__).resolve().parents[2]
+SITES = ("film_set", "quiet_site")
+"""Fixtures for the whole session, `mosquitto_film_set` with the first of them."""
+
+
+@cache
+def group_of(path: str) -> str:
+    """Return the site that the tests of a file use, or the file itself.
+
+    Args:
+        path: of the file, from the project's folder.
+    """
+    text = (_ROOT / path).read_text("utf-8")
+    used = (site for site in SITES if re.search(rf'\b(mosquitto_)?{site}("|: )', text))
+    return next(used, path)
+
+
+def group_of_item(item: pytest.Item) -> str:
+    """Return the group of a collected test."""
+    return group_of(str(item.path.relative_to(_ROOT)))
+
+
+def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return tests group by group, what takes longest first; within a file as they stand there."""
+    return sorted(
+        items,
+        key=lambda item: (
+            group_of_item(item) not in SITES,
+            "system" not in item.path.parts,
+            group_of_item(item),
+            item.path,
+        ),
+    )
+
+
+def scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return what shares the groups out among the workers."""
+    made = LoadScopeScheduling(config, log)
+    made._split_scope = lambda nodeid: group_of(nodeid.partition("::")[0])
+    return made
