@@ -9,7 +9,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -205,7 +205,7 @@ def test_a_blank_card_becomes_a_box_and_a_stolen_box_becomes_nothing(
         assert (seen["revoked"], seen["rejects"]) == (False, [])
 
         # Whom its camera saw is found by the officers, by the rules.
-        films = FilmSet(site, [hq.clip], hq.slot_ms, {}, photos_path)
+        films = FilmSet(site, [replace(hq.clip, camera=CAMERA)], hq.slot_ms, {}, photos_path)
         query = films.trace(films.enrol())
         (subject,) = site.local.run_json("ana", "trace", "show", query)["subjects"]
         assert [stay["camera"] for stay in subject["candidates"]] == [CAMERA]
