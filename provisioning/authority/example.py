@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from provisioning.formats.plan import PROGRAMME_DAYS
+from provisioning.formats.plan_policy import PROGRAMME_DAYS
 
 
 def example_toml(now: datetime | None = None) -> str:
@@ -108,6 +108,20 @@ max_cameras = 500
 max_query_days = 7
 max_candidates = 200
 retention_days = 14                        # then the custodians destroy the day's key
+purposes = ["contact tracing"]             # what a query may be for; an empty list permits none
+live = true
+contacts = "near"                          # or "none"; "linked": also who they were
+continuation = false                       # following a confirmed person by their clothes
+same_place_counts = false                  # how many others were there
+evidence_stills = 0                        # pictures, of so many sightings a query
+confirmations = 1                          # investigators who must each confirm a hit
+enrolment_without_witness = true           # false: a second officer sees whose photographs they are
+cover = "slots"                            # or "off", "steady"; boxes do not act on it yet
+# cover_interval_s = 30                    # with "steady" only
+outside_witnesses = 0                      # witnesses outside the site who must cosign its logs
+
+# [policy.option_approvals]
+# live = 1                                 # further approvals for what is asked besides comparing
 
 # [policy.threshold_floor]
 # "mobilefacenet-192@0123abcd" = 0.6       # lowest threshold; default: as the bundle recommends

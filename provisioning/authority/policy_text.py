@@ -5,10 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC
 
-from provisioning.formats.plan import PolicyPlan
+from protocol.policy import SCHEMA
+from provisioning.formats.plan_policy import PolicyPlan
 from runtime import tomltext
 from runtime.bundle import Bundle
 
+POLICY_SCHEMA_OF_NEW_SITES = 1
+"""2 as soon as officers' programs draft queries that a policy of the second schema permits."""
+OF_SECOND_SCHEMA = (
+    "purposes",
+    "live",
+    "contacts",
+    "continuation",
+    "same_place_counts",
+    "evidence_stills",
+    "confirmations",
+    "enrolment_without_witness",
+    "cover",
+    "cover_interval_s",
+    "outside_witnesses",
+    "option_approvals",
+)
+"""Keys of `PolicyPlan`, and of ``policy.toml``, that policies of the first schema do not have."""
 _BASIS_NOTES = {
     "consent": "The person (or who may speak for them) has consented, and the record is named.",
     "statutory-order": "An order under law. Without consent no face template may be compared.",
@@ -24,19 +42,30 @@ def floors_of(bundle: Bundle) -> dict[str, float]:
     }
 
 
+def schema_of(plan: PolicyPlan) -> int:
+    """Return the schema of a new site's policy: the second, too, if the first could not say it."""
+    default = PolicyPlan()
+    if any(getattr(plan, key) != getattr(default, key) for key in OF_SECOND_SCHEMA):
+        return SCHEMA
+    return POLICY_SCHEMA_OF_NEW_SITES
+
+
 def policy_text(
     site: str,
     plan: PolicyPlan,
     *,
     version: int = 1,
+    schema: int | None = None,
     default_floors: Mapping[str, float] | None = None,
 ) -> bytes:
     """Return the commented ``policy.toml`` of ``site``.
 
     Args:
+        schema: of the file; 1 leaves out what that schema cannot say. Default: `schema_of`.
         default_floors: floors of models for which ``plan`` states none.
     """
-    ends = plan.programme_ends.astimezone(UTC).replace(microsecond=0)
+    of_schema_2 = (schema or schema_of(plan)) > 1
+    ends = plan.programme_ends.astimezone(UTC)
     floors = "".join(
         f"{tomltext.key(model)} = {tomltext.value(score)}\n"
         for model, score in sorted({**(default_floors or {}), **plan.threshold_floor}.items())
@@ -53,7 +82,7 @@ def policy_text(
 # Every custodian holds this file and checks each query against it before it releases a key. It is
 # signed ({_SIGNATURE}): after any change, the smallest too, nobody accepts it until the site's
 # authority has signed it anew (`sealtrace site policy`).
-
+{_ABOUT_SCHEMA if of_schema_2 else ""}
 site = {tomltext.value(site)}
 
 # Goes up with every change.
@@ -86,7 +115,7 @@ max_candidates = {plan.max_candidates}
 
 # Days until the custodians destroy a day's key, and with it every copy of that day's sightings.
 retention_days = {plan.retention_days}
-
+{_of_schema_2(plan) if of_schema_2 else ""}
 # Lowest comparison threshold that a query may set, by model. A wrong name is worse than a miss.
 # With a model that is not listed here no query may compare at all.
 [threshold_floor]
@@ -98,4 +127,61 @@ retention_days = {plan.retention_days}
     return text.encode()
 
 
+def _of_schema_2(plan: PolicyPlan) -> str:
+    """Return what the second schema says besides, a commented key each."""
+    interval = ""
+    if plan.cover_interval_s is not None:
+        interval = f"""
+# Seconds between two envelopes of a camera.
+cover_interval_s = {plan.cover_interval_s}
+"""
+    approvals = "".join(
+        f"{option} = {extra}\n" for option, extra in sorted(plan.option_approvals.items())
+    )
+    return f"""
+# What a query may be for: it names one of these, word for word. An empty list permits no query.
+purposes = {tomltext.value(plan.purposes)}
+
+# Whether a query may open the quarter hour that is running, and not only those that have ended.
+live = {tomltext.value(plan.live)}
+
+# What may be asked of who was near a person that was found: "none"; "near", that somebody was (how
+# far, how long, with a mask or without); "linked", also who it was, by a further query.
+contacts = {tomltext.value(plan.contacts)}
+
+# Whether a person whom an officer has confirmed may be followed further by their clothes.
+continuation = {tomltext.value(plan.continuation)}
+
+# Whether a query may count how many others were at the same place.
+same_place_counts = {tomltext.value(plan.same_place_counts)}
+
+# Of how many sightings a query may ask for a picture; 0 permits none.
+evidence_stills = {plan.evidence_stills}
+
+# Investigators who must each confirm that a sighting is the person; who asked is one of them.
+confirmations = {plan.confirmations}
+
+# Whether a person may be searched for whose photographs no second officer has seen and signed for.
+enrolment_without_witness = {tomltext.value(plan.enrolment_without_witness)}
+
+# What hides from the broker who passes when: "off"; "slots", each quarter hour in padded sizes, and
+# nothing sooner unless a live query stands; "steady", besides one envelope every so many seconds.
+# Boxes of this version do not act on it yet.
+cover = {tomltext.value(plan.cover)}
+{interval}
+# Witnesses outside the site who must cosign its logs.
+outside_witnesses = {plan.outside_witnesses}
+
+# Further approvals that a query needs if it asks for: live, near, linked (contacts), continuation,
+# same_place_counts, evidence. They are added to those above and to those of its legal basis.
+[option_approvals]
+{approvals}"""
+
+
 _SIGNATURE = "policy.toml.sig"
+_ABOUT_SCHEMA = """#
+# What is not stated here is not permitted.
+
+# How this file is to be read. Software that is older than this schema refuses the file.
+policy_schema = 2
+"""

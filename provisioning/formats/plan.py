@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    Field,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from protocol.directory import APPROVER, AUDITOR, AUTHORITY, INVESTIGATOR
 from protocol.epoch import MAX_CUSTODIANS
-from protocol.keytree import MODALITIES, NEEDS_CONSENT, Modality
 from provisioning.formats.plan_boxes import BoxPlan, anchored_camera
+from provisioning.formats.plan_policy import PolicyPlan
 from provisioning.formats.plan_services import (
     AggregatorPlan,
     BrokerPlan,
@@ -35,9 +29,7 @@ AGGREGATOR_NAME = "aggregator"
 REGISTRAR_NAME = "registrar"
 _TOPICS = {"custodians", "directory", "admissions"}
 RESERVED_NAMES = frozenset({AUTHORITY, BROKER_NAME, AGGREGATOR_NAME, REGISTRAR_NAME, *_TOPICS})
-PROGRAMME_DAYS = 180
 Duty = Literal["investigator", "approver", "auditor"]
-Basis = Literal["consent", "statutory-order"]
 
 
 class OfficerPlan(Section):
@@ -49,81 +41,6 @@ class OfficerPlan(Section):
     """What they may sign as: investigator, approver, auditor."""
     settings: Settings = Field(default_factory=dict)
     """Keys and sections copied into their own TOML."""
-
-
-class BasisPlan(Section):
-    """What a legal basis permits."""
-
-    modalities: tuple[Modality, ...]
-    """Templates that a query on this basis may compare."""
-    extra_approvals: Annotated[int, Field(ge=0, le=8)] = 0
-    """Approvals on top of the policy's."""
-
-
-def _default_bases() -> dict[Basis, BasisPlan]:
-    return {
-        "consent": BasisPlan(modalities=MODALITIES),
-        "statutory-order": BasisPlan(
-            modalities=tuple(one for one in MODALITIES if one not in NEEDS_CONSENT),
-            extra_approvals=1,
-        ),
-    }
-
-
-class PolicyPlan(Section):
-    """The site's policy: the most that a query may ask for, and who must agree."""
-
-    programme_ends: datetime = Field(
-        default_factory=lambda: (datetime.now(UTC) + timedelta(days=PROGRAMME_DAYS)).replace(
-            microsecond=0
-        )
-    )
-    """After this moment nothing is granted any more (with a time zone). Default: in 180 days."""
-    approvals: Annotated[int, Field(ge=1, le=16)] = 2
-    """Approvals that a query needs; its requester's own does not count."""
-    max_subjects: Annotated[int, Field(ge=1, le=10)] = 10
-    """Subjects that may be searched for at once."""
-    max_window_hours: Annotated[int, Field(ge=1, le=1440)] = 336
-    """Longest stretch of time in the past that one query may cover."""
-    max_live_hours: Annotated[int, Field(ge=0, le=1440)] = 72
-    """Longest that a query may go on watching; 0 forbids live queries and windows ahead."""
-    max_cameras: Annotated[int, Field(ge=1, le=65_536)] = 500
-    """Most cameras of one query."""
-    max_query_days: Annotated[int, Field(ge=1, le=60)] = 7
-    """Days after which a query lapses, whatever it asked for."""
-    max_candidates: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Most candidates that a query may bring to an investigator."""
-    retention_days: Annotated[int, Field(ge=1, le=60)] = 14
-    """Days until the custodians destroy a day's key, and so its sightings."""
-    threshold_floor: dict[str, float] = Field(default_factory=dict)
-    """Model id to the lowest threshold that a query may set. A model of the bundle that is not
-    named has its recommended one; with any other no query may compare."""
-    legal_basis: dict[Basis, BasisPlan] = Field(default_factory=_default_bases, min_length=1)
-    """What each legal basis permits; a face template needs consent."""
-
-    @field_validator("programme_ends")
-    @classmethod
-    def _has_zone(cls, value: datetime) -> datetime:
-        if value.tzinfo is None:
-            raise ValueError("needs a time zone, for example 2027-06-30T00:00:00Z")
-        return value
-
-    @field_validator("threshold_floor")
-    @classmethod
-    def _is_score(cls, value: dict[str, float]) -> dict[str, float]:
-        if not all(math.isfinite(score) and -1 <= score <= 1 for score in value.values()):
-            raise ValueError("maps model ids to scores from -1 to 1")
-        return value
-
-    @model_validator(mode="after")
-    def _faces_need_consent(self) -> PolicyPlan:
-        order = self.legal_basis.get("statutory-order")
-        for one in () if order is None else order.modalities:
-            if one in NEEDS_CONSENT:
-                raise ValueError(
-                    f"a {one} template needs recorded consent: take {one} out of the order"
-                )
-        return self
 
 
 class CertificatesPlan(Section):
@@ -214,6 +131,12 @@ class SitePlan(Section):
         for basis, rule in self.policy.legal_basis.items():
             if basis == "consent":
                 self._check_approvals(self.policy.approvals + rule.extra_approvals)
+        investigators = len(self._holding(INVESTIGATOR))
+        if self.policy.confirmations > investigators:
+            raise ValueError(
+                f"{self.policy.confirmations} officers must confirm a hit and {investigators} are "
+                f"{INVESTIGATOR}; name more or lower policy.confirmations"
+            )
         return self
 
     def warnings(self) -> list[str]:

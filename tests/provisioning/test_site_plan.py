@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from protocol.policy import parse_policy
+import provisioning.authority.policy_text
+from protocol.policy import Permissions, parse_policy
 from provisioning.authority import SitePlan, load_plan
 from provisioning.authority.example import example_toml
 from provisioning.authority.policy_text import policy_text
-from provisioning.formats.plan import PolicyPlan, site_toml
+from provisioning.formats.plan import site_toml
+from provisioning.formats.plan_policy import PolicyPlan
 from runtime.config import ConfigError
 
 Values = Callable[..., dict[str, Any]]
@@ -87,6 +89,13 @@ def test_what_a_site_was_made_from_reads_back(values: Values, write: Write) -> N
             "recorded consent",
         ),
         ({"policy": {"programme_ends": "2027-01-01T00:00:00"}}, "time zone"),
+        ({"policy": {"confirmations": 2}}, "2 officers must confirm a hit and 1 are investigator"),
+        ({"policy": {"contacts": "everybody"}}, "contacts"),
+        ({"policy": {"purposes": ["exercise", "exercise"]}}, "one twice"),
+        ({"policy": {"purposes": ["a\x1bb"]}}, "printable"),
+        ({"policy": {"option_approvals": {"gait": 1}}}, "knows no gait"),
+        ({"policy": {"cover": "steady"}}, "cover_interval_s goes with"),
+        ({"policy": {"cover_interval_s": 30}}, "cover_interval_s goes with"),
         (
             {
                 "boxes": [
@@ -138,6 +147,66 @@ def test_the_policy_file_says_what_the_plan_says() -> None:
     assert policy.threshold_floor == {"face-192@0123abcd": 0.45}
     assert policy.approvals_for("statutory-order") == 4
     assert policy.max_live_hours == 0
+
+
+def test_a_new_sites_policy_of_the_second_schema_permits_what_the_plan_says_and_no_more() -> None:
+    new = parse_policy(policy_text("demo", PolicyPlan(), schema=2))
+    assert (new.schema, new.purposes) == (2, frozenset({"contact tracing"}))
+    assert new.permits == Permissions(live=True, contacts="near")
+    assert (new.confirmations, new.witnessed_enrolment, new.outside_witnesses) == (1, False, 0)
+    assert (new.cover, new.option_approvals) == ("slots", {})
+    other = PolicyPlan(
+        purposes=("exercise", 'a "quoted" one'),
+        live=False,
+        contacts="linked",
+        continuation=True,
+        same_place_counts=True,
+        evidence_stills=7,
+        confirmations=3,
+        enrolment_without_witness=False,
+        cover="steady",
+        cover_interval_s=30,
+        outside_witnesses=2,
+        option_approvals={"linked": 1, "evidence": 2},
+    )
+    said = parse_policy(policy_text("demo", other))
+    assert said.purposes == {"exercise", 'a "quoted" one'}
+    assert said.permits == Permissions(
+        contacts="linked", continuation=True, same_place_counts=True, evidence_stills=7
+    )
+    assert (said.confirmations, said.witnessed_enrolment) == (3, True)
+    assert (said.cover, said.cover_interval_s, said.outside_witnesses) == ("steady", 30, 2)
+    assert said.option_approvals == {"linked": 1, "evidence": 2}
+
+
+def test_every_key_of_a_policy_has_a_comment_above_it() -> None:
+    """And each stands there, so that whoever reads the file sees what could be said otherwise."""
+    plan = PolicyPlan(cover="steady", cover_interval_s=30)
+    lines = policy_text("demo", plan, schema=2).decode().splitlines()
+    for key in ("policy_schema", *PolicyPlan.model_fields):
+        (at,) = [
+            number
+            for number, line in enumerate(lines)
+            if line.startswith((f"{key} =", f"[{key}]", f"[{key}.consent]"))
+        ]
+        assert lines[at - 1].startswith("#"), key
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_new_sites_have_the_schema_that_is_set_unless_the_first_could_not_say_it(
+    monkeypatch: pytest.MonkeyPatch, schema: int
+) -> None:
+    monkeypatch.setattr(provisioning.authority.policy_text, "POLICY_SCHEMA_OF_NEW_SITES", schema)
+    assert parse_policy(policy_text("demo", PolicyPlan())).schema == schema
+    assert parse_policy(policy_text("demo", PolicyPlan(approvals=3))).schema == schema
+    closed = parse_policy(policy_text("demo", PolicyPlan(contacts="none")))
+    assert (closed.schema, closed.permits.contacts) == (2, "none")
+
+
+def test_the_end_of_the_programme_is_not_moved_by_a_fraction_of_a_second() -> None:
+    ends = datetime(2027, 3, 1, 12, 0, 0, 250_000, UTC)
+    policy = parse_policy(policy_text("demo", PolicyPlan(programme_ends=ends)))
+    assert policy.programme_ends_ms % 1000 == 250
 
 
 def _warnings(values: dict[str, Any]) -> list[str]:
