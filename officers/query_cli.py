@@ -33,6 +33,7 @@ from protocol.keytree import APPEARANCE, FACE
 from protocol.policy import CONSENT, LEGAL_BASES
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
+from runtime.policy_words import policy_json
 from runtime.terminal import reported, say, show_table
 
 app = typer.Typer(
@@ -165,6 +166,7 @@ def show(
         if as_json:
             body = {
                 "query": case_json(view.case, view.objection),
+                "policy": policy_json(session.officer.policy),
                 "status": view.summary.model_dump(mode="json"),
             }
             say(json.dumps(body, indent=2))

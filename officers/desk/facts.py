@@ -17,6 +17,7 @@ from protocol.keytree import APPEARANCE, FACE
 from protocol.names import SLOT_MS
 from protocol.policy import CONSENT, STATUTORY_ORDER, Policy
 from protocol.query import Query
+from runtime import policy_words
 
 _BASES = {CONSENT: "the subjects' recorded consent", STATUTORY_ORDER: "a statutory order"}
 _MODALITIES = {FACE: "face templates", APPEARANCE: "appearance templates (clothing, build)"}
@@ -83,9 +84,14 @@ def estimate_facts(query: Query, estimate: Estimate, *, now_ms: int) -> list[Fac
 
 
 def policy_facts(query: Query, policy: Policy, refusal: str) -> list[Fact]:
-    """Return whether the policy held here permits the query, and how many approvals it needs."""
+    """Return whether the policy held here permits the query, what it permits, and its approvals."""
     verdict = f"would refuse it: {refusal}" if refusal else "permits it"
-    facts = [Fact("policy", f"version {policy.version} {verdict}")]
+    facts = [
+        Fact("policy", f"version {policy.version} {verdict}"),
+        Fact("its purposes", policy_words.purposes_text(policy)),
+        Fact("it permits", policy_words.permitted_text(policy)),
+        Fact("confirmations", policy_words.confirmations_text(policy)),
+    ]
     if query.legal_basis in policy.bases:
         facts.append(Fact("approvals", f"{policy.approvals_for(query.legal_basis)} needed"))
     return facts

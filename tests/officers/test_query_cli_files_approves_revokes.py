@@ -213,9 +213,11 @@ def test_show_is_for_everybody_and_tells_where_it_stands(site: OfficerSite) -> N
     shown = site.run(app, "eve", "show", query_id)
     assert shown.exit_code == 0, shown.output
     assert "awaiting-approvals" in shown.output
+    assert "live queries; asking that somebody was near" in shown.output
     values = json.loads(site.run(app, "eve", "show", query_id, "--json").stdout)
     assert values["query"]["purpose"] == PURPOSE
     assert values["query"]["policy_objection"] is None
+    assert (values["policy"]["schema"], values["policy"]["contacts"]) == (1, "near")
     assert values["status"]["id"] == query_id
 
 
