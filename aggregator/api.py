@@ -25,7 +25,7 @@ from aggregator.views import box_view, false_grants_view, query_view
 from protocol.directory import AGGREGATOR, BOX
 from protocol.encoding import encode
 from protocol.names import SLOT_MS
-from protocol.policy import Policy
+from protocol.policy import SCHEMA, Policy
 from protocol.sealing import model_dimension
 from runtime.auditlog import AuditLog
 from runtime.calibration import Calibration
@@ -118,6 +118,8 @@ def make_app(parts: Parts) -> FastAPI:
             "directory_version": parts.trust.directory.version,
             "policy_version": parts.policy.version,
             "policy_digest": parts.policy.digest.hex(),
+            "policy_schema": parts.policy.schema,
+            "reads_policy_schema": SCHEMA,
             "newest_envelope": parts.store.ledger.newest_envelope(),
             "false_grants": false_grants_view(parts.desk),
         }

@@ -21,6 +21,7 @@ from protocol.auditlog import origin_of
 from protocol.directory import AUTHORITY
 from protocol.errors import MalformedMessage
 from protocol.names import EPOCH_MS
+from protocol.policy import SCHEMA
 from protocol.signing import SigningKey
 from runtime.auditlog import AuditLog
 from runtime.clock import MachineClocks
@@ -182,6 +183,8 @@ class Custodian:
             "threshold": site.directory.threshold,
             "policy_version": site.policy.version,
             "policy_digest": site.policy.digest.hex(),
+            "policy_schema": site.policy.schema,
+            "reads_policy_schema": SCHEMA,
             "retention_days": site.policy.retention_days,
             "programme_ends_ms": site.policy.programme_ends_ms,
             "day_keys": {"count": len(epochs), "first": epochs[0], "last": epochs[-1]}

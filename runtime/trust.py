@@ -12,7 +12,7 @@ import structlog
 from protocol.admissions import ADMISSIONS_KIND, Admissions, open_admissions
 from protocol.directory import Directory, open_directory
 from protocol.encoding import MAX_MESSAGE_BYTES
-from protocol.errors import DirectoryRollback, ProtocolError
+from protocol.errors import DirectoryRollback, ProtocolError, UnsupportedVersion
 from protocol.policy import Policy, open_policy
 from protocol.signing import VerifyKey, signed_kind
 from runtime.errors import OperationError
@@ -217,6 +217,8 @@ def read_policy(path: Path, signature: Path, *, authority: VerifyKey, site: str)
         return open_policy(text, read_file(signature, _MAX_SIGNATURE_BYTES), authority, site=site)
     except FileProblem as error:
         raise TrustError(f"the site's policy: {error}") from error
+    except UnsupportedVersion as error:  # genuine: the signature is checked first
+        raise TrustError(f"{path}: {error}") from error
     except ProtocolError as error:
         raise TrustError(
             f"{path} cannot be believed: {error}; it was altered, or signed for another site: "

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from protocol.directory import Directory, open_directory
-from protocol.errors import ProtocolError
+from protocol.errors import ProtocolError, UnsupportedVersion
 from protocol.policy import Policy, open_policy
 from protocol.signing import VerifyKey
 from provisioning.formats.layout import SitePaths
@@ -64,6 +64,8 @@ def open_site(path: Path) -> Site:
             authority,
             site=plan.site,
         )
+    except UnsupportedVersion as error:
+        raise SiteError(f"{paths.policy}: {error}") from error
     except ProtocolError as error:
         raise SiteError(
             f"{paths.policy}: {error}; if you changed it on purpose, put the old"
