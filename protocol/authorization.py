@@ -220,7 +220,7 @@ def _check_templates(query: Query, policy: Policy) -> None:
             raise PolicyViolation(
                 f"the policy states no threshold_floor for {model}, so no query may compare with "
                 "it: have the site's authority add one to policy.toml and sign that with "
-                "`sealtrace site policy`"
+                "`sealtrace site policy sign`"
             )
         if not score >= floor:
             raise PolicyViolation(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import httpx
 
@@ -14,6 +15,7 @@ from runtime.config import TlsConfig
 from runtime.errors import explained
 from runtime.http import CBOR, PeerUnreachable, client, raise_for_problem
 
+_T = TypeVar("_T")
 _TIMEOUT_S = 10.0
 _AT_ONCE = 32
 _CONFLICT = 409
@@ -101,8 +103,13 @@ def tell_all(
     timeout_s: float = _TIMEOUT_S,
 ) -> list[Told]:
     """Tell everybody at once; return one result each, in their order."""
+    return at_once(peers, partial(tell, news=news, tls=tls, timeout_s=timeout_s))
+
+
+def at_once(peers: Iterable[Principal], call: Callable[[Principal], _T]) -> list[_T]:
+    """Call everybody at once; return one result each, in their order."""
     listed = list(peers)
     if not listed:
         return []
-    with ThreadPoolExecutor(min(len(listed), _AT_ONCE), thread_name_prefix="tell") as pool:
-        return list(pool.map(partial(tell, news=news, tls=tls, timeout_s=timeout_s), listed))
+    with ThreadPoolExecutor(min(len(listed), _AT_ONCE), thread_name_prefix="peers") as pool:
+        return list(pool.map(call, listed))

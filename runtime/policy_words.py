@@ -23,8 +23,8 @@ class Permission:
     opening: str
 
 
-LIVE = Permission("live queries", "live = true, max_live_hours above 0")
-_ANY = Permission("any query at all", 'purposes = ["contact tracing"], or whatever they are for')
+_LIVE = Permission("live queries", "live = true, max_live_hours above 0")
+ANY_QUERY = Permission("any query at all", 'purposes = ["contact tracing"], or other words')
 _NEAR = Permission("asking that somebody was near", 'contacts = "near"')
 _LINKED = Permission("asking who it was that was near", 'contacts = "linked"')
 _CONTINUATION = Permission("following a confirmed person by their clothes", "continuation = true")
@@ -61,7 +61,7 @@ def confirmations_text(policy: Policy) -> str:
 
 def permitted_text(policy: Policy) -> str:
     """Return what the policy permits besides comparing, on one line."""
-    words = [_words(policy, one) for one in permitted(policy) if one is not _ANY]
+    words = [_words(policy, one) for one in permitted(policy) if one is not ANY_QUERY]
     return "; ".join(words) or "nothing"
 
 
@@ -98,8 +98,8 @@ def policy_json(policy: Policy) -> dict[str, Any]:
 
 def _all(policy: Policy) -> Iterator[tuple[Permission, bool]]:
     permits = policy.permits
-    yield _ANY, policy.purposes is None or bool(policy.purposes)
-    yield LIVE, permits.live and policy.max_live_hours > 0
+    yield ANY_QUERY, policy.purposes is None or bool(policy.purposes)
+    yield _LIVE, permits.live and policy.max_live_hours > 0
     yield _NEAR, permits.contacts != NO_CONTACTS
     yield _LINKED, permits.contacts == LINKED_CONTACTS
     yield _CONTINUATION, permits.continuation

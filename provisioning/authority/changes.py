@@ -42,7 +42,7 @@ from provisioning.formats.opened import (
 from provisioning.formats.plan import BROKER_NAME, RESERVED_NAMES, OfficerPlan
 from provisioning.formats.secretfiles import open_authority
 from provisioning.registrar import mosquitto
-from runtime.fsio import atomic_write, fsync_folder, private_folder, read_file
+from runtime.fsio import atomic_write, fsync_folder, private_folder, read_file, write_if_new
 
 _MAX_BYTES = 1 << 20
 
@@ -265,11 +265,12 @@ def change_policy(path: Path, text: bytes, passphrase: bytes) -> bool:
     """
     paths = SitePaths(path.absolute())
     with changing(paths):
-        _finish_policy(paths)
+        _finish(paths)
         site = open_site(path)
         changed = check_policy(site, text)
         if changed:
             authority = open_authority(paths, passphrase)
+            _keep_former(paths, site.policy.digest)
             pending = _pending_policy(paths)
             atomic_write(pending, text)
             atomic_write(paths.policy_signature, sign_policy(text, authority))
@@ -282,8 +283,23 @@ def _pending_policy(paths: SitePaths) -> Path:
     return paths.policy.with_name(".policy.toml.new")
 
 
-def _finish_policy(paths: SitePaths) -> None:
+def finish_policy(path: Path) -> None:
     """Put a signed policy in its place if an interruption came between its two files."""
+    paths = SitePaths(path.absolute())
+    if _pending_policy(paths).exists():
+        with changing(paths):
+            _finish(paths)
+
+
+def _keep_former(paths: SitePaths, digest: bytes) -> None:
+    """Keep the policy in force, so that an auditor can be given the one that a query names."""
+    private_folder(paths.former_policies)
+    kept = paths.former_policies / f"{digest.hex()}.toml"
+    write_if_new(kept, read_file(paths.policy, _MAX_BYTES))
+    write_if_new(kept.with_suffix(".sig"), read_file(paths.policy_signature, _MAX_BYTES))
+
+
+def _finish(paths: SitePaths) -> None:
     pending = _pending_policy(paths)
     if not pending.exists():
         return

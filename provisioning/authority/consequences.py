@@ -18,6 +18,7 @@ from protocol.directory import (
 )
 from protocol.policy import Policy
 from protocol.quorum import site_quorum
+from runtime.policy_words import ANY_QUERY, permitted
 
 
 class Weight(StrEnum):
@@ -152,12 +153,76 @@ def of_policy(directory: Directory, before: Policy, after: Policy) -> list[Conse
     if after.programme_ends_ms < before.programme_ends_ms:
         text = "the programme ends earlier than it did: nothing is granted after that"
         found.append(Consequence(Weight.SAID, text))
-    known = set(too_few_approvers(directory, before))
+    found.extend(_of_permissions(before, after))
+    found.extend(_of_floors(before, after))
+    known = set(_short_of_people(directory, before))
     found.extend(
         Consequence(Weight.ASKED, text)
-        for text in too_few_approvers(directory, after)
+        for text in _short_of_people(directory, after)
         if text not in known
     )
+    return found
+
+
+def _of_permissions(before: Policy, after: Policy) -> Iterable[Consequence]:
+    """Return what is forbidden from then on and was not, and the other way round."""
+    if after.schema > before.schema:
+        text = (
+            f"software that reads no policy of schema {after.schema} refuses it: update every"
+            " custodian, the aggregator and the officers' machines first"
+        )
+        yield Consequence(Weight.SAID, text)
+    if after.schema < before.schema:
+        text = f"a policy of schema {after.schema} permits in silence what it cannot name"
+        yield Consequence(Weight.ASKED, text)
+    had, has = permitted(before), permitted(after)
+    for gone in had:
+        if gone not in has:
+            text = f"forbidden from then on: {gone.what} (what would permit it: {gone.opening})"
+            yield Consequence(Weight.ASKED if gone is ANY_QUERY else Weight.SAID, text)
+    for new in has:
+        if new not in had:
+            yield Consequence(Weight.SAID, f"permitted from then on: {new.what}")
+
+
+def _of_floors(before: Policy, after: Policy) -> Iterable[Consequence]:
+    """Return which thresholds may be set lower or higher than before."""
+    had, has = before.threshold_floor, after.threshold_floor
+    for model in sorted({*had, *has}):
+        if model not in has:
+            text = f"no query may compare with {model} any more: it has no threshold_floor"
+        elif model not in had:
+            text = f"queries may compare with {model}, from {has[model]:.3f} on"
+        elif had[model] != has[model]:
+            way = "rises" if had[model] < has[model] else "falls"
+            text = (
+                f"the least threshold for {model} {way} from {had[model]:.3f} to {has[model]:.3f}"
+            )
+        else:
+            continue
+        yield Consequence(Weight.SAID, text)
+
+
+def _short_of_people(directory: Directory, policy: Policy) -> list[str]:
+    """Return for which queries there are fewer officers in force than the policy demands."""
+    found = too_few_approvers(directory, policy)
+    keys = {
+        officer.verify_key.raw for officer in directory.with_duty(INVESTIGATOR) if officer.seal_key
+    }
+    if len(keys) < policy.confirmations:
+        found.append(
+            f"{policy.confirmations} investigators must confirm a hit, and {len(keys)} with a key"
+            " to seal results to are in force: no query is permitted"
+        )
+    approvers = {officer.verify_key.raw for officer in directory.with_duty(APPROVER)}
+    others = max((len(approvers - {key}) for key in keys), default=0)
+    for option, extra in sorted(policy.option_approvals.items()):
+        needed = min(policy.approvals_for(basis, (option,)) for basis in policy.bases)
+        if extra and others < needed:
+            found.append(
+                f"queries that ask for {option} need at least {needed} approvals, and {others}"
+                " other approvers are there: none can be approved"
+            )
     return found
 
 

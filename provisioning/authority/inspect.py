@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from protocol.errors import ProtocolError
 from provisioning.authority.consequences import too_few_approvers
 from provisioning.authority.ledger import Ledger
 from provisioning.authority.office import days_left, read_certificate
+from provisioning.authority.policy_upgrade import recommended_floors
 from provisioning.formats import layout, pki
 from provisioning.formats.opened import Site
 from provisioning.formats.plan import BROKER_NAME
@@ -119,9 +121,16 @@ def _policy_problems(site: Site, now: datetime) -> list[str]:
     left = days_left(datetime.fromtimestamp(site.policy.programme_ends_ms / 1000, UTC), now)
     if left < 0:
         return ["the programme has ended: nothing is granted any more"]
+    found = []
     if left <= SOON_DAYS:
-        return [f"the programme ends in {left} days: nothing is granted after that"]
-    return []
+        found.append(f"the programme ends in {left} days: nothing is granted after that")
+    floorless = sorted(set(recommended_floors(site)) - set(site.policy.threshold_floor))
+    if floorless:
+        found.append(
+            f"the policy states no threshold_floor for {', '.join(floorless)}: no query may compare"
+            f" with it; see `sealtrace site policy upgrade {site.paths.root} --dry-run`"
+        )
+    return found
 
 
 def _missing_roles(site: Site) -> list[str]:
@@ -188,6 +197,11 @@ def _folder_problems(site: Site, row: Row) -> list[str]:
                 f"{row.folder} has directory version {version}, not {site.directory.version}; run"
                 f" `sealtrace site update {site.paths.root}`"
             )
+        if _has_other_policy(site, row.folder):
+            problems.append(
+                f"{row.folder} has another policy than the one in force, version"
+                f" {site.policy.version}; run `sealtrace site update {site.paths.root}`"
+            )
     except (OperationError, ProtocolError) as error:
         problems.append(f"{row.folder}: {error}")
     path = row.folder / layout.TLS_FOLDER / layout.CERTIFICATE_FILE
@@ -201,3 +215,10 @@ def _folder_problems(site: Site, row: Row) -> list[str]:
         except OperationError as error:
             problems.append(str(error))
     return problems
+
+
+def _has_other_policy(site: Site, folder: Path) -> bool:
+    path = folder / layout.POLICY_FILE
+    if not path.exists():  # boxes and the registrar have none
+        return False
+    return hashlib.sha256(read_file(path, _MAX_BYTES)).digest() != site.policy.digest

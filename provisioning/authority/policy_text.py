@@ -81,7 +81,7 @@ def policy_text(
 #
 # Every custodian holds this file and checks each query against it before it releases a key. It is
 # signed ({_SIGNATURE}): after any change, the smallest too, nobody accepts it until the site's
-# authority has signed it anew (`sealtrace site policy`).
+# authority has signed it anew (`sealtrace site policy sign`).
 {_ABOUT_SCHEMA if of_schema_2 else ""}
 site = {tomltext.value(site)}
 

@@ -1,4 +1,4 @@
-"""The part of `sealtrace site` that changes a site: officers, revocation, renewal, policy."""
+"""The part of `sealtrace site` that changes a site: officers, revocation, renewal, broker."""
 
 from __future__ import annotations
 
@@ -19,20 +19,16 @@ from provisioning.authority.inspect import SOON_DAYS
 from provisioning.authority.terminal import (
     Answers,
     Push,
-    agree,
     carry_out,
-    say_consequences,
     site_passphrase,
 )
 from provisioning.formats.opened import Site, changing
 from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, reported
 from provisioning.formats.plan import OfficerPlan
-from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
 from runtime.terminal import DryRun, say
 
 app = typer.Typer()
-_MAX_POLICY = 1 << 20
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 
 
@@ -149,35 +145,6 @@ def update(
     """Bring directory, policy and revocations in the role folders up to date."""
     with reported():
         carry_out(proposals.update(folder), Answers(None, push, officer, dry_run))
-
-
-@app.command(epilog="Example:  sealtrace site policy north policy-2.toml")
-def policy(
-    folder: SiteFolder,
-    file: Annotated[Path, typer.Argument(help="The changed policy.toml, with a higher version.")],
-    *,
-    yes: Yes = False,
-    passphrase_file: PassphraseFile = None,
-    dry_run: DryRun = False,
-) -> None:
-    """Sign a changed policy and bring it to the role folders.
-
-    Queries that refer to the old one are refused from then on.
-    """
-    with reported():
-        site = open_site(folder)
-        text = read_file(file, _MAX_POLICY)
-        effects = changes.check_policy_change(site, text)
-        say_consequences(effects)
-        if dry_run:
-            say(f"{file} can be signed; the policy in force is version {site.policy.version}")
-            return
-        agree(f"Sign {file} as the site's policy?", effects, yes=yes)
-        passphrase = site_passphrase(site, passphrase_file)
-        changed = changes.change_policy(folder, text, passphrase)
-        version = open_site(folder).policy.version
-        say(f"policy version {version} is {'signed' if changed else 'in force already'}")
-        say("Copy policy.toml and policy.toml.sig to every custodian, officer and the aggregator.")
 
 
 def _revocation_json(site: Site, name: str, effects: Sequence[Consequence]) -> dict[str, object]:

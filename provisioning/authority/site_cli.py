@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,7 @@ from provisioning.authority import (
     create_site,
     load_plan,
     open_site,
+    policy_cli,
     site_changes_cli,
 )
 from provisioning.authority.backup import backup_site, check_restore, refuse_backup, restore_site
@@ -21,6 +24,7 @@ from provisioning.authority.example import example_toml
 from provisioning.authority.guide import ask_plan
 from provisioning.authority.inspect import Report, inspect_site
 from provisioning.authority.modelbundle import check_bundle, install_bundle
+from provisioning.authority.policy_text import POLICY_SCHEMA_OF_NEW_SITES
 from provisioning.authority.terminal import days
 from provisioning.formats.opened import Site, changing
 from provisioning.formats.options import PassphraseFile, SiteFolder, reported
@@ -30,7 +34,8 @@ from runtime import keyfiles
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import DryRun, err, out, plain_table, progress, say, show_table, warn
+from runtime.policy_words import confirmations_text, permitted_text, policy_json, purposes_text
+from runtime.terminal import DryRun, err, note, out, plain_table, progress, say, show_table, warn
 
 app = typer.Typer(
     name="site",
@@ -39,6 +44,7 @@ app = typer.Typer(
     help="Make a site: its authorities, keys and certificates, one folder a role; then keep it.",
 )
 app.add_typer(site_changes_cli.app)
+app.add_typer(policy_cli.app)
 app.command(
     epilog="Example:  sealtrace site addresses custodian.toml --also 10.2.0.0/24 --out"
     " /etc/systemd/system/sealtrace-custodian.service.d/50-addresses.conf"
@@ -96,8 +102,11 @@ def init(
         _next_steps(plan, folder)
 
 
-@app.command(epilog="Example:  sealtrace site show north")
-def show(folder: SiteFolder) -> None:
+@app.command(epilog="Examples:  sealtrace site show north   |   sealtrace site show north --json")
+def show(
+    folder: SiteFolder,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for programs.")] = False,
+) -> None:
     """Verify the directory and policy; list who is in the site, days left, and what is due.
 
     Exit code 1 when something is wrong or runs out within a week.
@@ -105,7 +114,10 @@ def show(folder: SiteFolder) -> None:
     with reported():
         site = open_site(folder)
         report = inspect_site(site)
-        _show_site(site, report)
+        if as_json:
+            typer.echo(json.dumps(_site_json(site, report), indent=2))
+        else:
+            _show_site(site, report)
         if report.problems:
             raise typer.Exit(1)
 
@@ -259,8 +271,17 @@ def _show_site(site: Site, report: Report) -> None:
         f"policy version {rules.version} ✓   {rules.approvals} approvals, at most"
         f" {rules.max_window_hours} h back, {rules.max_live_hours} h live, {rules.max_cameras}"
         f" cameras; sightings kept {rules.retention_days} days; programme ends"
-        f" {site.plan.policy.programme_ends:%Y-%m-%d}"
+        f" {datetime.fromtimestamp(rules.programme_ends_ms / 1000, UTC):%Y-%m-%d}"
     )
+    say(
+        f"  for {purposes_text(rules)}; permits: {permitted_text(rules)};"
+        f" {confirmations_text(rules)}"
+    )
+    if rules.schema < POLICY_SCHEMA_OF_NEW_SITES:
+        note(
+            f"note: the policy is of schema {rules.schema}, which cannot say all that can be"
+            f" permitted by now; see `sealtrace site policy upgrade {site.paths.root} --dry-run`"
+        )
     columns = ("name", "duties", "cameras or address", "key", "certificate", "folder")
     table = plain_table(*columns, whole={*columns} - {"cameras or address", "duties"})
     for row in report.rows:
@@ -273,6 +294,28 @@ def _show_site(site: Site, report: Report) -> None:
     show_table(table)
     for problem in report.problems:
         warn(problem)
+
+
+def _site_json(site: Site, report: Report) -> dict[str, object]:
+    rows = [
+        {
+            "name": row.name,
+            "duties": row.duties.split(", "),
+            "key": row.fingerprint,
+            "certificate_days": row.certificate_days,
+            "revoked_at": None if row.revoked_at is None else row.revoked_at.isoformat(),
+            "here": row.folder is not None,
+        }
+        for row in report.rows
+    ]
+    return {
+        "site": site.plan.site,
+        "directory_version": site.directory.version,
+        "threshold": site.directory.threshold,
+        "policy": policy_json(site.policy),
+        "principals": rows,
+        "problems": list(report.problems),
+    }
 
 
 def _open_any(file: Path, passphrase: bytes) -> tuple[str, bytes]:

@@ -143,6 +143,11 @@ class SitePaths:
         return self.authority / POLICY_SIGNATURE_FILE
 
     @property
+    def former_policies(self) -> Path:
+        """Folder of the policies that were in force before, by digest, each with its signature."""
+        return self.authority / "policies"
+
+    @property
     def models(self) -> Path:
         """The model bundle, signed by the authority too (when the site has one)."""
         return self.root / MODELS_FOLDER

@@ -69,7 +69,7 @@ def open_site(path: Path) -> Site:
     except ProtocolError as error:
         raise SiteError(
             f"{paths.policy}: {error}; if you changed it on purpose, put the old"
-            f" one back and run `sealtrace site policy {path} NEWFILE`"
+            f" one back and run `sealtrace site policy sign {path} NEWFILE`"
         ) from error
     return Site(paths, plan, authority, directory, policy)
 

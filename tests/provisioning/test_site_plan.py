@@ -170,7 +170,7 @@ def test_a_new_sites_policy_of_the_second_schema_permits_what_the_plan_says_and_
         option_approvals={"linked": 1, "evidence": 2},
     )
     said = parse_policy(policy_text("demo", other))
-    assert said.purposes == {"exercise", 'a "quoted" one'}
+    assert said.purposes == frozenset({"exercise", 'a "quoted" one'})
     assert said.permits == Permissions(
         contacts="linked", continuation=True, same_place_counts=True, evidence_stills=7
     )
