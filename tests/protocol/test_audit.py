@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 import protocol_samples as s
 import pytest
@@ -551,6 +552,67 @@ def test_a_grant_under_a_policy_without_a_floor_is_judged_on_the_rest() -> None:
         report = site.file().grant("c1").receive("c1").signed().audit()
         assert wrong(report) == found
         assert K.GRANT_UNAUTHORIZED in lesser(report)
+
+
+OF_SCHEMA_2 = (
+    b'policy_schema = 2\nconfirmations = 1\npurposes = ["exercise"]\n'
+    b"enrolment_without_witness = true\n"
+) + s.POLICY_TEXT.replace(b"version = 1\n", b"version = 2\n")
+
+
+def under(site: Site, text: bytes, /, **changes: Unpack[s.QueryChanges]) -> Site:
+    """Put another policy in force; have a query of the second form filed and granted under it."""
+    policy = parse_policy(text)
+    site.policies[policy.digest] = policy
+    for log in site.logs.values():
+        log.add("policy", {"version": 2, "digest": policy.digest}, query_id=None)
+    of_version_2: s.QueryChanges = {
+        "query_id": s.fixed("second query", 16),
+        "policy_digest": policy.digest,
+        "version": 2,
+        "purpose_kind": "exercise",
+        "live": False,
+        "contacts": False,
+        "window_to_ms": s.NOW_MS // SLOT_MS * SLOT_MS,
+    }
+    query = s.query(**(of_version_2 | changes)).sign(s.signing_key("ana"))
+    approvals = [s.approval(query, name, policy_digest=policy.digest) for name in ("bo", "cy")]
+    site.case = s.Case(query, approvals)
+    number = of_version_2["query_id"]
+    body = grant_body(site.case, "c1", grant_id=s.fixed("second grant", 16))
+    site.aggregator.add("query-filed", {"query": query.to_bytes()}, query_id=number)
+    for approval in approvals:
+        site.aggregator.add("approval", {"approval": approval.to_bytes()}, query_id=number)
+    site.c1.add("grant", body, query_id=number)
+    received = received_body(site.case, "c1", grant_id=s.fixed("second grant", 16))
+    site.aggregator.add("grant-received", received, query_id=number)
+    return site
+
+
+def test_each_grant_is_judged_by_the_policy_that_was_in_force_of_either_schema() -> None:
+    report = under(Site().whole(), OF_SCHEMA_2).signed().audit()
+    assert not report.wrong
+    assert {query.grants for query in report.queries} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        (OF_SCHEMA_2, {"purpose_kind": "curiosity"}),
+        (OF_SCHEMA_2, {"contacts": True}),
+        (OF_SCHEMA_2, {"version": 1, "purpose_kind": ""}),
+        (OF_SCHEMA_2.replace(b"enrolment_without_witness = true\n", b""), {}),
+        (OF_SCHEMA_2.replace(b"confirmations = 1", b"confirmations = 2"), {}),
+        (OF_SCHEMA_2.replace(b'"sample-16@00000000" = 0.4\n', b""), {}),
+    ],
+)
+def test_a_grant_of_what_a_policy_of_the_second_schema_does_not_state_is_unauthorized(
+    text: bytes, changes: s.QueryChanges
+) -> None:
+    """A missing floor, too: whatever reads this schema refuses that."""
+    report = under(Site().whole(), text, **changes).signed().audit()
+    assert wrong(report) == {K.GRANT_UNAUTHORIZED}
+    assert {f.origin for f in report.wrong} == {origin_of(s.SITE, "c1")}
 
 
 def test_a_log_from_before_labels_were_noted_is_still_right() -> None:
