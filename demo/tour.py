@@ -29,7 +29,11 @@ from protocol.epoch_keys import EpochKeys
 from protocol.errors import ProtocolError
 from protocol.sealing import Envelope
 from protocol.signing import Signed
+from provisioning.authority import open_site
+from provisioning.authority.policy_holders import services
+from provisioning.authority.push import officer_tls
 from runtime.config import MqttConfig
+from runtime.policy_words import permitted_text, purposes_text
 
 SUBJECT = "patient-17"
 FLUSH_S = 2.0
@@ -121,6 +125,19 @@ class Tour:
         self._tap.start()
         site.start(*CUSTODIANS, "aggregator")
         site.start(*self._boxes(site))
+        self._compare_policies(site)
+
+    def _compare_policies(self, site: LocalSite) -> None:
+        """Ask every custodian and the aggregator which policy they go by."""
+        opened = open_site(site.paths.root)
+        asked = services(opened, officer_tls(opened, site.officer("ana")))
+        others = [one.name for one in asked if not one.holds(opened.policy.digest)]
+        self.checks.note(
+            "custodians and aggregator go by the policy that the authority signed",
+            not others,
+            ", ".join(others)
+            or f"for {purposes_text(opened.policy)}; permits: {permitted_text(opened.policy)}",
+        )
 
     # ------------------------------------------------------------------ the main job
 
