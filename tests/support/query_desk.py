@@ -71,8 +71,9 @@ class QueryDesk:
         threshold: float = 0.6,
         **changes: Unpack[QueryChanges],
     ) -> Case:
-        """Sign a query as ``requester``; nothing is sent."""
+        """Sign a query as ``requester``, of the form that goes with the policy; nothing is sent."""
         now_ms = time.time_ns() // 1_000_000
+        purposes = self.site.policy.purposes
         references = tuple(TemplateReference(t.modality, t.model, t.digest) for t in templates)
         query = Query(
             query_id=os.urandom(16),
@@ -92,6 +93,8 @@ class QueryDesk:
             requested_at_ms=now_ms,
             not_after_ms=now_ms + 24 * HOUR_MS,
             policy_digest=self.site.policy.digest,
+            version=1 if purposes is None else 2,
+            purpose_kind=min(purposes or [""]),
         )
         query = replace(query, **changes)
         signed = query.sign(self.site.signing(requester))
