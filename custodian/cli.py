@@ -147,7 +147,11 @@ def _show(told: dict[str, Any]) -> None:
         ("day keys", f"{keys['count']}: {days}"),
         ("retention", f"{told['retention_days']} days"),
         ("directory", f"version {told['directory_version']}, {told['threshold']} must grant"),
-        ("policy", f"version {told['policy_version']}, {told['policy_digest'][:16]}"),
+        (
+            "policy",
+            f"version {told['policy_version']} of schema {told.get('policy_schema', 1)},"
+            f" {told['policy_digest'][:16]}",
+        ),
         ("programme ends", _moment(told["programme_ends_ms"])),
         ("to be destroyed", _to_be_destroyed(told["to_be_destroyed"])),
         ("audit log", f"{told['log_entries']} entries"),
