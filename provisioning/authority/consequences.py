@@ -18,7 +18,7 @@ from protocol.directory import (
 )
 from protocol.policy import Policy
 from protocol.quorum import site_quorum
-from runtime.policy_words import ANY_QUERY, permitted
+from runtime.policy_words import ANY_QUERY, confirmations_text, permitted, purposes_text
 
 
 class Weight(StrEnum):
@@ -183,6 +183,14 @@ def _of_permissions(before: Policy, after: Policy) -> Iterable[Consequence]:
     for new in has:
         if new not in had:
             yield Consequence(Weight.SAID, f"permitted from then on: {new.what}")
+    if before.purposes != after.purposes:
+        text = (
+            f"what queries may be for: until now {purposes_text(before)}; from then on"
+            f" {purposes_text(after)}"
+        )
+        yield Consequence(Weight.SAID, text)
+    if before.confirmations != after.confirmations:
+        yield Consequence(Weight.SAID, f"from then on {confirmations_text(after)}")
 
 
 def _of_floors(before: Policy, after: Policy) -> Iterable[Consequence]:

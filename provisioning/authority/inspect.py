@@ -26,6 +26,7 @@ from provisioning.formats import layout, pki
 from provisioning.formats.opened import Site
 from provisioning.formats.plan import BROKER_NAME
 from provisioning.registrar.broker_rights import HEADQUARTERS_ACL
+from runtime.bundle import BundleError
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 
@@ -124,7 +125,10 @@ def _policy_problems(site: Site, now: datetime) -> list[str]:
     found = []
     if left <= SOON_DAYS:
         found.append(f"the programme ends in {left} days: nothing is granted after that")
-    floorless = sorted(set(recommended_floors(site)) - set(site.policy.threshold_floor))
+    try:
+        floorless = sorted(set(recommended_floors(site)) - set(site.policy.threshold_floor))
+    except BundleError as error:
+        return [*found, str(error)]
     if floorless:
         found.append(
             f"the policy states no threshold_floor for {', '.join(floorless)}: no query may compare"

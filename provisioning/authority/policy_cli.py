@@ -107,6 +107,8 @@ def upgrade(
         site = _opened(folder, finish=not dry_run)
         found = upgrade_of(site)
         if found is None:
+            if not dry_run:  # an earlier run may have been stopped before it was everywhere
+                changes.change_policy(folder, read_file(site.paths.policy, _MAX_POLICY), b"")
             say(
                 f"policy version {site.policy.version} is of schema {site.policy.schema} and states"
                 " every key; nothing is to do"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -145,7 +146,7 @@ def test_run_twice_it_says_that_nothing_is_to_do_and_who_holds_what(
     text = old.policy.read_bytes()
     (old.officer("bo").parent / "policy.toml").write_bytes(b"another")
     old.officer("cy").parent.rename(old.root / "handed-over")
-    again = run("policy", "upgrade", old.root)
+    again = run("policy", "upgrade", old.root, "--dry-run")
     assert again.exit_code == 0, again.output
     assert "nothing is to do" in again.stdout
     assert old.policy.read_bytes() == text
@@ -153,6 +154,8 @@ def test_run_twice_it_says_that_nothing_is_to_do_and_who_holds_what(
     assert "✗ bo: has another one; copy policy.toml" in again.stdout
     assert "? cy: their folder is not here; copy policy.toml" in again.stdout
     assert "? c1: https://localhost:8441" in again.stdout
+    assert "✓ bo: has it" in run("policy", "upgrade", old.root).stdout  # brought there again
+    assert (old.officer("bo").parent / "policy.toml").read_bytes() == text
 
 
 def test_the_dry_run_prints_the_policy_to_be_opened_and_signed_by_hand(
@@ -190,6 +193,48 @@ def test_floors_that_are_missing_or_too_low_are_the_models_and_higher_ones_stay(
     changed(old, passphrase, f'"{MODEL}" = 0.5', f'"{MODEL}" = 0.9')
     assert "nothing is to do" in run("policy", "upgrade", old.root).stdout
     assert policy_of(old).threshold_floor[MODEL] == 0.9
+
+
+def test_models_that_nobody_vouches_for_are_a_problem_and_set_no_floor(
+    old: SitePaths, run: Run, passphrase: bytes
+) -> None:
+    with_model(old, passphrase, 0.5)
+    manifest = old.models / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"0.5", b"0.1"))
+    done = run("policy", "upgrade", old.root, "--yes")
+    assert done.exit_code == 1
+    assert policy_of(old).version == 2
+    shown = run("show", old.root)
+    assert (shown.exit_code, "manifest" in shown.stderr) == (1, True)
+    assert "aggregator" in shown.stdout  # all the rest is told
+
+
+def test_show_tells_the_policy_to_people_and_programs_and_whose_copy_is_another(
+    old: SitePaths, run: Run
+) -> None:
+    assert "permits: live queries; asking that somebody was near" in run("show", old.root).stdout
+    assert run("policy", "upgrade", old.root, "--yes").exit_code == 0
+    assert "for none: no query is permitted; permits: nothing" in run("show", old.root).stdout
+    copy = old.custodian("c2").parent / "policy.toml"
+    copy.write_bytes(copy.read_bytes() + b"# changed\n")
+    shown = run("show", old.root, "--json")
+    assert shown.exit_code == 1
+    told = json.loads(shown.stdout)
+    assert (told["policy"]["schema"], told["policy"]["purposes"]) == (2, [])
+    assert (told["policy"]["live"], told["policy"]["version"]) == (False, 3)
+    assert {row["name"] for row in told["principals"]} >= {"c1", "ana", "box-1", "aggregator"}
+    (problem,) = told["problems"]
+    assert "c2 has another policy than the one in force, version 3" in problem
+
+
+def test_a_changed_purpose_and_more_confirmations_are_said_before_signing(
+    old: SitePaths, run: Run, tmp_path: Path
+) -> None:
+    plan = PolicyPlan(purposes=("exercise",), confirmations=2)
+    (tmp_path / "p.toml").write_bytes(policy_text("demo", plan, version=3))
+    said = run("policy", "sign", old.root, "p.toml", "--dry-run").stderr
+    assert "until now any, in the officers' own words; from then on exercise" in said
+    assert "from then on 2 investigators must each confirm a hit" in said
 
 
 def test_without_models_floors_are_left_and_that_is_said(old: SitePaths, run: Run) -> None:
