@@ -176,8 +176,8 @@ def _check_options(query: Query, policy: Policy) -> None:
         )
 
 
-def _check_people(
-    query: Query, requester: str, directory: Directory, policy: Policy, now_ms: int
+def check_people(
+    query: Query, requester: str, directory: Directory, policy: Policy, *, now_ms: int
 ) -> None:
     """Check the officers whom a query names, and who stands behind its subjects.
 
@@ -248,7 +248,7 @@ def authorize(
     """
     query, requester = open_query(signed_query, directory)
     check_policy(query, policy, now_ms=now_ms)
-    _check_people(query, requester, directory, policy, now_ms)
+    check_people(query, requester, directory, policy, now_ms=now_ms)
     digest = signed_query.digest
     withdrawn = {w.signer for w in withdrawals if _concerns(w, digest, directory)}
     if _key(directory, requester) in {_key(directory, name) for name in withdrawn}:

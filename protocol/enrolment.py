@@ -8,18 +8,28 @@ query carries the statement, and custodians check it where the policy asks for i
 
 from __future__ import annotations
 
+import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import EnrolmentNotWitnessed, MalformedMessage, ProtocolError
-from protocol.query import DIGEST_BYTES, MAX_TEMPLATES, Subject
+from protocol.query import (
+    DIGEST_BYTES,
+    MAX_TEMPLATES,
+    Subject,
+    TemplateReference,
+    references_from,
+)
 from protocol.signing import Signed, SigningKey, Verifier, sign
 
 ENROLMENT_KIND = "enrolment"
 MAX_STATEMENT_BYTES = 4096
+MAX_SHEET_BYTES = 16 * 1024
 LARGEST_LEAD_MS = 5 * 60_000
+_SHEET = "witness sheet"
+_CODE_DIGITS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +76,92 @@ class WitnessedEnrolment:
         return statement
 
 
+@dataclass(frozen=True, slots=True)
+class WitnessSheet:
+    """What the witness is handed to sign, and hands back signed: a file beside the subject's file.
+
+    It tells no template and opens none. Nobody signs for the sheet itself: its reader takes nothing
+    in it for true but what the witness signed.
+
+    Args:
+        investigator: who enrolled, by name; empty if that is not known.
+        templates: what was made, by salted digest.
+        statement: the signed `WitnessedEnrolment`; empty until a witness has signed.
+    """
+
+    pseudonym: str
+    consent_reference: str
+    consent_document: bytes
+    templates: tuple[TemplateReference, ...]
+    enrolled_at_ms: int
+    investigator: str = ""
+    statement: bytes = b""
+
+    @property
+    def code(self) -> str:
+        """Short for all that the witness signs for; who saw it at the enrolment knows it again."""
+        digests = [template.digest for template in self.templates]
+        body = encode([_SHEET, self.pseudonym, self.consent_document, digests])
+        text = hashlib.sha256(body).hexdigest()[:_CODE_DIGITS]
+        return " ".join(text[at : at + 4] for at in range(0, _CODE_DIGITS, 4))
+
+    def signed_by(self, witness: SigningKey, *, witnessed_at_ms: int) -> WitnessSheet:
+        """Return the sheet with the witness's statement."""
+        statement = WitnessedEnrolment(
+            self.pseudonym,
+            self.consent_document,
+            tuple(template.digest for template in self.templates),
+            witnessed_at_ms,
+        )
+        return replace(self, statement=statement.sign(witness).to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """Encode for the disk."""
+        return encode(
+            {
+                "v": PROTOCOL_VERSION,
+                "pseudonym": self.pseudonym,
+                "consent_reference": self.consent_reference,
+                "consent_document": self.consent_document,
+                "templates": [template.to_value() for template in self.templates],
+                "enrolled_at_ms": self.enrolled_at_ms,
+                "investigator": self.investigator or None,
+                "statement": self.statement or None,
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> WitnessSheet:
+        """Read a sheet; its statement is still anybody's word.
+
+        Raises:
+            MalformedMessage, ModelMismatch: it is not one.
+        """
+        fields = Fields(decode(data, what=_SHEET, max_bytes=MAX_SHEET_BYTES), what=_SHEET)
+        fields.version()
+        sheet = cls(
+            fields.text("pseudonym", max_length=128),
+            fields.text("consent_reference"),
+            fields.raw("consent_document", size=DIGEST_BYTES),
+            references_from(fields.array("templates", max_items=MAX_TEMPLATES, min_items=1)),
+            fields.integer("enrolled_at_ms"),
+            fields.optional("investigator", fields.name) or "",
+            fields.optional(
+                "statement", lambda name: fields.raw(name, max_size=MAX_STATEMENT_BYTES)
+            )
+            or b"",
+        )
+        fields.done()
+        return sheet
+
+
 def check_witnessed(
     subject: Subject, *, requester: str, directory: Directory, now_ms: int
-) -> WitnessedEnrolment:
+) -> tuple[WitnessedEnrolment, str]:
     """Check that another officer than ``requester`` witnessed the enrolment of ``subject``.
 
     Returns:
-        What was signed for.
+        What was signed for, and by whom.
 
     Raises:
         EnrolmentNotWitnessed: no statement, not a genuine one, the requester's own, of another
@@ -108,7 +197,7 @@ def check_witnessed(
         )
     if statement.witnessed_at_ms > now_ms + LARGEST_LEAD_MS:
         raise EnrolmentNotWitnessed(f"the witness's statement over {who} is dated in the future")
-    return statement
+    return statement, signed.signer
 
 
 def _digests(items: list[object]) -> tuple[bytes, ...]:

@@ -6,7 +6,7 @@ salted digest; the templates themselves go sealed to the matcher alone (`protoco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from protocol import hpke
@@ -55,6 +55,22 @@ class TemplateReference:
         model_dimension(value[1])
         return cls(value[0], value[1], value[2])
 
+    def to_value(self) -> list[object]:
+        """Return the array that is encoded."""
+        return [self.modality, self.model, self.digest]
+
+
+def references_from(values: Sequence[object]) -> tuple[TemplateReference, ...]:
+    """Read decoded references, each of another template.
+
+    Raises:
+        MalformedMessage, ModelMismatch: one is not a reference to a template, or comes twice.
+    """
+    references = tuple(TemplateReference.from_value(value) for value in values)
+    if len({reference.digest for reference in references}) != len(references):
+        raise MalformedMessage("a template is named twice")
+    return references
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:
@@ -76,7 +92,7 @@ class Subject:
         value: dict[str, object] = {
             "pseudonym": self.pseudonym,
             "consent_reference": self.consent_reference,
-            "templates": [[t.modality, t.model, t.digest] for t in self.templates],
+            "templates": [template.to_value() for template in self.templates],
         }
         if version > 1:
             value["witnessed"] = self.witnessed or None

@@ -9,20 +9,33 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from protocol import hpke
-from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
-from protocol.errors import MalformedMessage, ModelMismatch, SealError, TemplatesDisagree
+from protocol.encoding import Fields, decode, encode
+from protocol.errors import (
+    MalformedMessage,
+    ModelMismatch,
+    SealError,
+    TemplatesDisagree,
+    UnsupportedVersion,
+)
 from protocol.keytree import MODALITIES
-from protocol.query import MAX_TEMPLATES, Query
+from protocol.query import (
+    DIGEST_BYTES,
+    MAX_TEMPLATES,
+    Query,
+    TemplateReference,
+    references_from,
+)
 from protocol.sealing import model_dimension
 from protocol.sightings import row_bytes, template_bytes
 
 SALT_BYTES = 32
+SUBJECT_FILE_VERSION = 2
 _TEMPLATES = "query-templates"
 _SUBJECT_FILE = "subject-file"
 
@@ -152,8 +165,15 @@ def open_templates(
 class SubjectFile:
     """An enrolled subject as an investigator keeps it: templates sealed to the investigator.
 
-    ``pseudonym`` and ``consent_reference`` are clear; ``sealed`` opens with the investigator's
-    sealing key alone.
+    All but ``sealed`` is clear, and tells no template; ``sealed`` opens with the investigator's
+    sealing key alone, and only beside what stands in the clear as it was when it was sealed.
+
+    Args:
+        models: ids of the models that made the templates.
+        references: of the templates, with their salted digests; none in a file of version 1.
+        consent_document: SHA-256 of the document of consent or of the order; empty if none was
+            given, so that nobody can witness the enrolment.
+        investigator: to whom it is sealed, by name; empty in a file of version 1.
     """
 
     pseudonym: str
@@ -161,6 +181,10 @@ class SubjectFile:
     enrolled_at_ms: int
     models: tuple[str, ...]
     sealed: bytes
+    references: tuple[TemplateReference, ...] = ()
+    consent_document: bytes = b""
+    investigator: str = ""
+    version: int = SUBJECT_FILE_VERSION
 
     @classmethod
     def enrol(
@@ -171,58 +195,114 @@ class SubjectFile:
         investigator: hpke.PublicKey,
         *,
         enrolled_at_ms: int,
+        consent_document: bytes = b"",
+        investigator_name: str = "",
     ) -> SubjectFile:
         """Seal ``templates`` to the investigator."""
+        references = tuple(TemplateReference(t.modality, t.model, t.digest) for t in templates)
+        file = cls(
+            pseudonym,
+            consent_reference,
+            enrolled_at_ms,
+            _models_of(references),
+            b"",
+            references,
+            consent_document,
+            investigator_name,
+        )
         sealed = investigator.seal(
             encode([template.to_value() for template in templates]),
             purpose=_SUBJECT_FILE,
-            context=[pseudonym, consent_reference],
+            context=file._context(),
         )
-        models = tuple(template.model for template in templates)
-        return cls(pseudonym, consent_reference, enrolled_at_ms, models, sealed)
+        return replace(file, sealed=sealed)
 
     def open(self, investigator: hpke.PrivateKey) -> tuple[Template, ...]:
         """Open the templates.
 
         Raises:
             AuthenticationFailed: another investigator's file, or altered.
+            MalformedMessage: what it says of its templates is not true.
         """
-        opened = investigator.open(
-            self.sealed, purpose=_SUBJECT_FILE, context=[self.pseudonym, self.consent_reference]
-        )
+        opened = investigator.open(self.sealed, purpose=_SUBJECT_FILE, context=self._context())
         value = decode(opened, what="subject templates")
         if not isinstance(value, list) or not 0 < len(value) <= MAX_TEMPLATES:
             raise MalformedMessage("a subject file holds no templates")
-        return tuple(Template.from_value(item) for item in value)
+        templates = tuple(Template.from_value(item) for item in value)
+        stated = [reference.digest for reference in self.references]
+        if self.version > 1 and stated != [template.digest for template in templates]:
+            raise MalformedMessage("a subject file names other templates than it holds")
+        return templates
 
     def to_bytes(self) -> bytes:
         """Encode for the disk."""
-        return encode(
-            {
-                "v": PROTOCOL_VERSION,
-                "pseudonym": self.pseudonym,
-                "consent_reference": self.consent_reference,
-                "enrolled_at_ms": self.enrolled_at_ms,
-                "models": list(self.models),
-                "sealed": self.sealed,
+        value: dict[str, object] = {
+            "v": self.version,
+            "pseudonym": self.pseudonym,
+            "consent_reference": self.consent_reference,
+            "enrolled_at_ms": self.enrolled_at_ms,
+            "sealed": self.sealed,
+        }
+        if self.version == 1:
+            value["models"] = list(self.models)
+        else:
+            value |= {
+                "templates": [reference.to_value() for reference in self.references],
+                "consent_document": self.consent_document or None,
+                "investigator": self.investigator or None,
             }
-        )
+        return encode(value)
 
     @classmethod
     def parse(cls, data: bytes) -> SubjectFile:
-        """Read a subject file.
+        """Read a subject file of either version.
 
         Raises:
-            MalformedMessage: it is not one.
+            MalformedMessage, ModelMismatch: it is not one.
+            UnsupportedVersion: it is of a version to come.
         """
         fields = Fields(decode(data, what="subject file", max_bytes=1 << 20), what="subject file")
-        fields.version()
+        version = fields.integer("v")
+        if not 1 <= version <= SUBJECT_FILE_VERSION:
+            raise UnsupportedVersion(
+                f"the subject file is of version {version}, and this machine reads "
+                f"{SUBJECT_FILE_VERSION} at most: it needs its update"
+            )
         subject = cls(
             fields.text("pseudonym", max_length=128),
             fields.text("consent_reference"),
             fields.integer("enrolled_at_ms"),
-            fields.texts("models", max_items=MAX_TEMPLATES, min_items=1),
+            (),
             fields.raw("sealed"),
+            version=version,
         )
+        if version == 1:
+            models = fields.texts("models", max_items=MAX_TEMPLATES, min_items=1)
+            subject = replace(subject, models=models)
+        else:
+            references = references_from(
+                fields.array("templates", max_items=MAX_TEMPLATES, min_items=1)
+            )
+            subject = replace(
+                subject,
+                references=references,
+                models=_models_of(references),
+                consent_document=fields.optional(
+                    "consent_document", lambda name: fields.raw(name, size=DIGEST_BYTES)
+                )
+                or b"",
+                investigator=fields.optional("investigator", fields.name) or "",
+            )
         fields.done()
         return subject
+
+    def _context(self) -> list[object]:
+        """Return what the seal is bound to."""
+        if self.version == 1:
+            return [self.pseudonym, self.consent_reference]
+        digests = [reference.digest for reference in self.references]
+        return [self.pseudonym, self.consent_reference, self.consent_document, digests]
+
+
+def _models_of(references: Sequence[TemplateReference]) -> tuple[str, ...]:
+    return tuple(sorted({reference.model for reference in references}))

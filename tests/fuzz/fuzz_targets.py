@@ -15,12 +15,13 @@ from typing import TypedDict
 
 import httpx
 import protocol_samples as s
+import query_samples_v2 as q2
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from fuzz_files import file_targets
 from fuzz_target import CBOR, OPERATION, PROTOCOL, TEXT, Target, at
 from hostile_cbor import BOMBS
-from protocol_parsers import GRANTED, PARSERS, SEALED
+from protocol_parsers import GRANTED, NO_CBOR, PARSERS, SEALED
 
 from aggregator.ingest.checks import check_announcement, check_envelope, check_health
 from custodian.trust import Site
@@ -52,6 +53,7 @@ from protocol.joining import (
 from protocol.merkle import MerkleTree, leaf_hash
 from protocol.merkle_proofs import consistency_form
 from protocol.names import parse_camera_topic
+from protocol.policy import Policy
 from protocol.query import MatcherKey
 from protocol.reconcile import check_released, reconcile
 from protocol.releases import Rollout, RolloutInvalid
@@ -146,22 +148,37 @@ def _judgement(payload: bytes) -> object:
     return _decide(query, s.announcement().sign(KEY))
 
 
+def _judged_under_the_second_schema(payload: bytes) -> object:
+    """As `_judgement`, where the policy asks for a witness of the enrolment."""
+    query = sign("query", payload, s.signing_key("ana"))
+    return _decide(query, s.announcement().sign(KEY), q2.POLICY)
+
+
+def _judged_statement(payload: bytes) -> object:
+    """Have a custodian judge a query whose witness signed for this."""
+    statement = sign("enrolment", payload, s.signing_key("di")).to_bytes()
+    query = q2.query(subjects=(q2.subject(witnessed=statement),))
+    return _judged_under_the_second_schema(query.sign(s.signing_key("ana")).payload)
+
+
 def _judged_announcement(payload: bytes) -> object:
     return _decide(s.case().query, sign("epoch", payload, KEY))
 
 
-def _decide(query: Signed, announcement: Signed) -> object:
+def _decide(query: Signed, announcement: Signed, policy: Policy = s.POLICY) -> object:
     matcher = MatcherKey(query.digest, s.sealing_key("m").public, s.NOW_MS)
     request = GrantRequest(
         query=query.to_bytes(),
-        approvals=tuple(s.approval(query, name).to_bytes() for name in ("bo", "cy")),
+        approvals=tuple(
+            s.approval(query, name, policy_digest=policy.digest).to_bytes() for name in ("bo", "cy")
+        ),
         withdrawals=(),
         matcher_key=matcher.sign(s.signing_key("aggregator")).to_bytes(),
         announcements=(announcement.to_bytes(),),
         requested_at_ms=s.NOW_MS,
     )
     opened = OpenedRequest(request, "aggregator", query, ())
-    site = Site(s.directory(), b"d" * 32, s.POLICY, (SharingRule.of(s.directory()),))
+    site = Site(s.directory(), b"d" * 32, policy, (SharingRule.of(s.directory()),))
     return decide(opened, [], site, custodian="c1", now_ms=s.NOW_MS)
 
 
@@ -289,7 +306,7 @@ def targets() -> Iterator[dict[str, Target]]:
     mbr[446:462] = bytes.fromhex("80000000 0c000000 01000000 01000000")
     mbr[510:512] = b"\x55\xaa"
     found = {
-        name: Target(parse, (genuine,), PROTOCOL, TEXT if name in {"policy", "meta"} else CBOR)
+        name: Target(parse, (genuine,), PROTOCOL, TEXT if name in NO_CBOR else CBOR)
         for name, (parse, genuine) in PARSERS.items()
     }
     found |= {
@@ -313,6 +330,13 @@ def targets() -> Iterator[dict[str, Target]]:
             (PARSERS["log entry"][1],), PROTOCOL,
         ),
         "query, judged by a custodian": Target(_judgement, (s.case().query.payload,), PROTOCOL),
+        "query of version 2, judged by a custodian": Target(
+            _judged_under_the_second_schema, (q2.query().sign(s.signing_key("ana")).payload,),
+            PROTOCOL,
+        ),
+        "enrolment, judged by a custodian": Target(
+            _judged_statement, (PARSERS["enrolment"][1],), PROTOCOL
+        ),
         "announcement, judged by a custodian": Target(
             _judged_announcement, (epoch.payload,), PROTOCOL
         ),

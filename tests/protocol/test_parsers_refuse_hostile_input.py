@@ -12,7 +12,7 @@ import pytest
 from cbor_mutator import CborMutator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from protocol_parsers import PARSERS, SCOPE
+from protocol_parsers import NO_CBOR, PARSERS, SCOPE
 
 from protocol.auditlog import parse_checkpoint
 from protocol.encoding import Fields, decode, encode
@@ -42,7 +42,6 @@ VALUES = st.recursive(
 )
 EACH = settings(max_examples=40, deadline=None)  # of each of two dozen parsers; `make fuzz`: more
 
-NO_CBOR = {"policy", "meta", "rows"}
 MAPS = sorted(
     name
     for name, (_, genuine) in PARSERS.items()

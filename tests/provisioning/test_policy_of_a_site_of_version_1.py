@@ -18,8 +18,9 @@ from typer.testing import CliRunner, Result
 
 from protocol import hpke
 from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.epoch_keys import combine
 from protocol.errors import PolicyViolation
-from protocol.grant import GRANT_KIND, Grant, GrantedKeys, GrantRequest, combine
+from protocol.grant import GRANT_KIND, Grant, GrantedKeys, GrantRequest
 from protocol.keytree import FACE
 from protocol.names import SLOT_MS, CameraAddress
 from protocol.policy import Policy

@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import protocol_parsers_v2
 import protocol_samples as s
+import query_samples_v2 as q2
 
 from protocol.admissions import Admissions
 from protocol.auditlog import Entry, seal_entry
 from protocol.daykeys import DayKeys
 from protocol.directory import Directory
+from protocol.encoding import encode
+from protocol.enrolment import WitnessedEnrolment, WitnessSheet
 from protocol.epoch import Announcement
 from protocol.grant import Grant, GrantRequest, Scope, release, seal_grant
 from protocol.joining import BoxConfiguration, OfflineAdmission, OfflineRequest
@@ -51,6 +54,15 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         .payload,
     ),
     "query": (Query.parse, s.case().query.payload),
+    "query of version 2": (
+        Query.parse,
+        q2.everything().sign(s.signing_key("ana")).payload,
+    ),
+    "enrolment": (
+        WitnessedEnrolment.parse,
+        Signed.parse(q2.sheet().statement, kind="enrolment").payload,
+    ),
+    "witness sheet": (WitnessSheet.parse, q2.sheet().to_bytes()),
     "approval": (Approval.parse, s.case().approvals[0].payload),
     "withdrawal": (
         Withdrawal.parse,
@@ -73,8 +85,16 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "subject file": (
         SubjectFile.parse,
         SubjectFile.enrol(
-            "P", "ref", [s.template()], s.sealing_key("ana").public, enrolled_at_ms=1
+            "P", "ref", [s.template()], s.sealing_key("ana").public, enrolled_at_ms=1,
+            consent_document=q2.DOCUMENT, investigator_name="ana",
         ).to_bytes(),
+    ),
+    "subject file of version 1": (
+        SubjectFile.parse,
+        encode({
+            "v": 1, "pseudonym": "P", "consent_reference": "ref", "enrolled_at_ms": 1,
+            "models": [s.MODEL], "sealed": b"sealed",
+        }),
     ),
     "decision": (
         Decision.parse,
@@ -111,5 +131,9 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         OfflineAdmission.parse, OfflineAdmission("box-1", b"c", b"c").to_bytes()
     ),
     "policy": (parse_policy, s.POLICY_TEXT),
+    "policy of the second schema": (
+        parse_policy, q2.POLICY_TEXT + b"[option_approvals]\nlive = 1\n"
+    ),
     **protocol_parsers_v2.PARSERS,
 }  # fmt: skip
+NO_CBOR = frozenset({"policy", "policy of the second schema", "meta", "rows"})
