@@ -21,7 +21,7 @@ from rich.table import Table
 
 from protocol import hpke
 from protocol.directory import INVESTIGATOR, open_directory
-from protocol.errors import MalformedMessage
+from protocol.enrolment import WitnessSheet
 from protocol.sightings import quantise_template
 from protocol.templates import SALT_BYTES, SubjectFile, Template
 from runtime.bundle import load_bundle
@@ -29,6 +29,13 @@ from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
 from runtime.officer import OfficerConfig, load_officer
 from runtime.officer_options import OfficerFile
+from runtime.subject_files import (
+    SUBJECT_SUFFIX,
+    hash_document,
+    read_sheet,
+    read_subject,
+    sheet_path,
+)
 from runtime.terminal import err as _err
 from runtime.terminal import out as _out
 from runtime.terminal import reported
@@ -37,22 +44,16 @@ if TYPE_CHECKING:
     from edge_agent.enrol import Enrolled
     from edge_agent.vision.models import VisionModels
 
-SUFFIX = ".subject"
-MAX_SUBJECT_FILE_BYTES = 1 << 20
 MAX_DIRECTORY_BYTES = 256 << 20
 _PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-app = typer.Typer(
-    name="subject",
-    no_args_is_help=True,
-    help="Enrol the subject of a query from photos, and show subject files.",
-)
+app = typer.Typer(no_args_is_help=True)
 _INTERRUPTED = "stopped; nothing was written"
 
 
 @app.command(
     epilog="Examples:  sealtrace subject enrol --officer officer.toml --pseudonym patient-17 "
-    "--consent C-2031/17 --photo front.jpg --photo side.jpg   |   "
+    "--consent C-2031/17 --consent-document C-2031-17.pdf --photo front.jpg --photo side.jpg   |   "
     "sealtrace subject enrol --officer officer.toml --pseudonym patient-17 --consent C-2031/17 "
     "--photo front.jpg --out /media/usb/patient-17.subject"
 )
@@ -69,8 +70,16 @@ def enrol(
     consent: Annotated[
         str, typer.Option(help="Reference of the recorded consent or statutory order.")
     ],
+    consent_document: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The consent or order itself. Its SHA-256 is kept, so that a second officer can "
+            "witness the enrolment, which the site's policy may ask for.",
+        ),
+    ] = None,
     out: Annotated[
-        Path | None, typer.Option(help=f"File to write. Default: PSEUDONYM{SUFFIX} here.")
+        Path | None, typer.Option(help=f"File to write. Default: PSEUDONYM{SUBJECT_SUFFIX} here.")
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option(help="Model bundle, instead of the configuration's.")
@@ -100,24 +109,30 @@ def enrol(
             raise OperationError(
                 "the reference of the consent is empty; without one no query can be approved"
             )
-        target = out or Path(f"{pseudonym}{SUFFIX}")
-        if target.exists() and not force:
-            raise OperationError(f"{target} exists; name another with --out, or use --force")
+        target = out or Path(f"{pseudonym}{SUBJECT_SUFFIX}")
+        for taken in (target, sheet_path(target)):
+            if taken.exists() and not force:
+                raise OperationError(f"{taken} exists; name another with --out, or use --force")
+        document = b"" if consent_document is None else hash_document(consent_document)
         recipient = _investigator_key(settings)
         with _err.status("loading the models"):
             models = _models(settings, bundle, trusted or [])
         with _err.status(f"looking at {len(photo)} photo{'s' if len(photo) > 1 else ''}"):
             enrolled = _enrol(photo, models)
         try:
-            subject = _seal(enrolled, pseudonym, consent, recipient)
+            subject = _seal(
+                enrolled, pseudonym, consent, document, recipient, investigator=settings.name
+            )
         finally:
             enrolled.wipe()
         atomic_write(target, subject.to_bytes(), 0o600, overwrite=force)
+        for_witness = _write_sheet(subject, sheet_path(target))
         _out.print(
             f"{target}: {pseudonym} enrolled from {len(photo)} photo"
             f"{'s' if len(photo) > 1 else ''}, quality {enrolled.quality:.2f}"
             + (f", agreement {enrolled.agreement:.2f}" if len(photo) > 1 else "")
-            + f"\nsealed to investigator {settings.name}, model {enrolled.model_id}",
+            + f"\nsealed to investigator {settings.name}, model {enrolled.model_id}"
+            + for_witness,
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -130,17 +145,16 @@ def show(
 ) -> None:
     """Show what a subject file says in the clear: never the template."""
     with reported(_INTERRUPTED):
-        data = read_file(file, MAX_SUBJECT_FILE_BYTES)
-        try:
-            subject = SubjectFile.parse(data)
-        except MalformedMessage as error:
-            raise OperationError(f"{file} is not a subject file: {error}") from error
+        subject = read_subject(file)
         at = datetime.fromtimestamp(subject.enrolled_at_ms / 1000, UTC)
         table = Table(show_header=False)
         table.add_row("pseudonym", subject.pseudonym)
         table.add_row("consent", subject.consent_reference)
         table.add_row("enrolled", f"{at:%Y-%m-%d %H:%M:%S} UTC")
         table.add_row("models", "\n".join(subject.models))
+        document = subject.consent_document.hex()
+        table.add_row("document", f"SHA-256 {document}" if document else "none was given")
+        table.add_row("witness", _witness_text(subject, sheet_path(file)))
         table.add_row("sealed", f"{len(subject.sealed):,} bytes")
         _out.print(table)
 
@@ -186,8 +200,44 @@ def _enrol(photos: list[Path], models: VisionModels) -> Enrolled:
     return template_from_photos(photos, models)
 
 
+def _write_sheet(subject: SubjectFile, path: Path) -> str:
+    """Write the sheet for the witness, if one can witness; return what to say of it."""
+    if not subject.consent_document:
+        path.unlink(missing_ok=True)  # of what was enrolled here before
+        return (
+            "\nno document of consent was given, so nobody can witness this enrolment; where the "
+            "policy asks for a witness, enrol with --consent-document"
+        )
+    sheet = WitnessSheet.of(subject)
+    atomic_write(path, sheet.to_bytes(), 0o600)
+    return (
+        f"\ncode for the witness: {sheet.code}\n"
+        f"hand {path} to a second officer, who signs with `sealtrace subject witness`; it holds "
+        "no template"
+    )
+
+
+def _witness_text(subject: SubjectFile, path: Path) -> str:
+    if not subject.consent_document:
+        return "nobody can: no document was given"
+    if not path.exists():
+        return f"nobody has signed ({path.name} is missing)"
+    sheet = read_sheet(path)
+    if sheet.code != WitnessSheet.of(subject).code:
+        return f"{path.name} is of another enrolment"
+    if not sheet.witness:
+        return f"nobody has signed ({path.name}); code {sheet.code}"
+    return f"{sheet.witness} ({path.name}; the signature is checked when a query is drafted)"
+
+
 def _seal(
-    enrolled: Enrolled, pseudonym: str, consent: str, recipient: hpke.PublicKey
+    enrolled: Enrolled,
+    pseudonym: str,
+    consent: str,
+    document: bytes,
+    recipient: hpke.PublicKey,
+    *,
+    investigator: str,
 ) -> SubjectFile:
     row, scale = quantise_template(enrolled.vector)
     salt = secrets.token_bytes(SALT_BYTES)
@@ -199,6 +249,8 @@ def _seal(
             [template],
             recipient,
             enrolled_at_ms=time.time_ns() // 1_000_000,
+            consent_document=document,
+            investigator_name=investigator,
         )
     finally:
         row.fill(0)

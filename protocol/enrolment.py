@@ -23,6 +23,7 @@ from protocol.query import (
     references_from,
 )
 from protocol.signing import Signed, SigningKey, Verifier, sign
+from protocol.templates import SubjectFile
 
 ENROLMENT_KIND = "enrolment"
 MAX_STATEMENT_BYTES = 4096
@@ -96,6 +97,37 @@ class WitnessSheet:
     enrolled_at_ms: int
     investigator: str = ""
     statement: bytes = b""
+
+    @classmethod
+    def of(cls, file: SubjectFile) -> WitnessSheet:
+        """Return the sheet of a subject file, for a witness to sign.
+
+        Raises:
+            EnrolmentNotWitnessed: nobody can witness this enrolment.
+        """
+        if not file.consent_document:
+            raise EnrolmentNotWitnessed(
+                f"nobody can witness the enrolment of '{file.pseudonym}': no document of consent "
+                "was given with it; enrol anew with --consent-document"
+            )
+        return cls(
+            file.pseudonym,
+            file.consent_reference,
+            file.consent_document,
+            file.references,
+            file.enrolled_at_ms,
+            file.investigator,
+        )
+
+    @property
+    def witness(self) -> str:
+        """Who signed, by the statement's own word, which is not checked; empty if nobody has."""
+        try:
+            return Signed.parse(
+                self.statement, kind=ENROLMENT_KIND, max_bytes=MAX_STATEMENT_BYTES
+            ).signer
+        except ProtocolError:
+            return ""
 
     @property
     def code(self) -> str:

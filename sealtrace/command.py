@@ -46,7 +46,7 @@ SUMMARIES = {
     "camera": "Find cameras, judge their picture, measure the ground before them.",
     "custodian": "Run a key custodian: verifies queries itself, grants exact windows.",
     "aggregator": "Run the aggregator: keeps sealed sightings, runs authorized queries.",
-    "subject": "Enrol a consenting person from a photo, for a query.",
+    "subject": "Enrol a consenting person from a photo, for a query; witness it.",
     "query": "File, approve, revoke and follow subject queries.",
     "trace": "Show and export what an authorized query found; confirm or reject.",
     "audit": "Verify the logs offline and read the entries sealed to you.",

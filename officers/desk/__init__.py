@@ -6,7 +6,8 @@ before a second call signs it. Errors are `OperationError` and `ProtocolError`.
 
 An investigator: `scope`, `draft`, `file`, `wait`, `asked_by_me`, `open_results`, `decide`, `trace`,
 `export`, and `own_case`, `resume` after a restart of the aggregator. An approver: `review`,
-`approve`. Both: `find_withdrawable`, `withdraw`. Everybody: `connect`, `Session.queries`, `look`,
+`approve`. Both: `find_withdrawable`, `withdraw`, and of somebody else's enrolment
+`look_at_enrolment`, `witness_enrolment`. Everybody: `connect`, `Session.queries`, `look`,
 `facts_of`. An auditor: `fetch_logs`, `read_audit_copy`, `verify_logs`, `read_entries`.
 """
 
@@ -45,6 +46,7 @@ from officers.desk.withdrawing import (
     find_withdrawable,
     withdraw,
 )
+from officers.desk.witnessing import Enrolment, look_at_enrolment, witness_enrolment
 from protocol.audit import AuditorKey
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "AuditorKey",
     "Case",
     "Draft",
+    "Enrolment",
     "Estimate",
     "Exported",
     "Fact",
@@ -87,6 +90,7 @@ __all__ = [
     "file",
     "find_withdrawable",
     "look",
+    "look_at_enrolment",
     "may_open_bodies",
     "numbered",
     "open_identity",
@@ -106,5 +110,6 @@ __all__ = [
     "wait",
     "well_settled",
     "withdraw",
+    "witness_enrolment",
     "worth_showing",
 ]

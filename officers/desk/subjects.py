@@ -16,10 +16,8 @@ from protocol.templates import SubjectFile, Template, check_resemblance
 from runtime.bundle import load_bundle
 from runtime.calibration import Calibration, calibrations_of, least_resemblance
 from runtime.errors import OperationError
-from runtime.fsio import read_file
 from runtime.officer import OfficerConfig
-
-_MAX_SUBJECT_FILE = 1 << 20
+from runtime.subject_files import read_subject
 
 
 class DraftInvalid(OperationError):
@@ -45,8 +43,8 @@ def opened_subjects(
     """Open subject files; the templates are wiped when the block ends.
 
     Raises:
-        FileProblem: one cannot be read.
-        DraftInvalid: one is not a subject file, is sealed to somebody else, or comes twice.
+        FileProblem, SubjectFileInvalid: one cannot be read, or is not a subject file.
+        DraftInvalid: one is sealed to somebody else, or comes twice.
     """
     subjects: list[OpenedSubject] = []
     try:
@@ -64,13 +62,7 @@ def opened_subjects(
 
 
 def _open_subject(path: Path, sealing: hpke.PrivateKey) -> OpenedSubject:
-    data = read_file(path, _MAX_SUBJECT_FILE)
-    try:
-        file = SubjectFile.parse(data)
-    except ProtocolError as error:
-        raise DraftInvalid(
-            f"{path} is not a subject file ({error}); make one with `sealtrace subject enrol`"
-        ) from error
+    file = read_subject(path)
     try:
         return OpenedSubject(file, file.open(sealing))
     except ModelMismatch as error:

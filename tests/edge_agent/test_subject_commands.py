@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from edge_agent.enrol_cli import app
 from edge_agent.vision.models import VisionModels
 from protocol import hpke
 from protocol.directory import AUTHORITY, INVESTIGATOR, Directory, Principal
+from protocol.enrolment import WitnessSheet
 from protocol.errors import AuthenticationFailed
 from protocol.sightings import dequantise_template
 from protocol.signing import SigningKey
@@ -44,7 +46,9 @@ class Office:
             "consent": "C-2031/17",
             "out": str(self.out),
         } | changed
-        arguments = [f"--{name}={value}" for name, value in options.items()]
+        arguments = [
+            f"--{name}={value}" if value else f"--{name}" for name, value in options.items()
+        ]
         for photo in photos or ("obama.jpg",):
             arguments.append(f"--photo={self.photos / photo}")
         return CliRunner().invoke(app, ["enrol", *arguments])
@@ -104,6 +108,54 @@ def test_show_tells_what_is_clear(office: Office) -> None:
     assert "not a subject file" in wrong.output
 
 
+def test_the_documents_hash_is_kept_and_a_sheet_for_the_witness_lies_beside(
+    office: Office,
+) -> None:
+    document = office.folder / "consent.pdf"
+    document.write_bytes(b"I consent.")
+    digest = hashlib.sha256(b"I consent.").digest()
+    result = office.enrol(**{"consent-document": str(document)})
+    assert result.exit_code == 0, result.output
+    subject = SubjectFile.parse(office.out.read_bytes())
+    assert (subject.consent_document, subject.investigator) == (digest, "ines")
+    (template,) = subject.open(office.sealing)
+    assert [reference.digest for reference in subject.references] == [template.digest]
+    sheet_file = office.folder / "p.witness"
+    sheet = WitnessSheet.parse(sheet_file.read_bytes())
+    assert sheet == WitnessSheet.of(subject)
+    assert sheet.code in result.output
+    assert template.row.tobytes() not in sheet_file.read_bytes()
+    assert sheet_file.stat().st_mode & 0o077 == 0
+    assert "nobody has signed" in shown(office)
+    signed = sheet.signed_by(SigningKey.generate("bo"), witnessed_at_ms=1)
+    sheet_file.write_bytes(signed.to_bytes())
+    assert digest.hex()[:20] in shown(office)
+    assert "bo (p.witness" in shown(office)
+    sheet_file.write_bytes(replace(signed, pseudonym="other").to_bytes())
+    assert "of another enrolment" in shown(office)
+    sheet_file.unlink()
+    assert "missing" in shown(office)
+
+
+def test_without_a_document_nobody_can_witness_and_it_is_said(office: Office) -> None:
+    stale = office.folder / "p.witness"
+    stale.write_bytes(b"of an earlier enrolment")
+    kept = office.enrol()
+    assert kept.exit_code == 1
+    assert "p.witness exists" in kept.output
+    result = office.enrol(force="")
+    assert result.exit_code == 0, result.output
+    assert "nobody can witness" in result.output
+    assert not stale.exists()
+    assert "none was given" in shown(office)
+
+
+def shown(office: Office) -> str:
+    result = CliRunner().invoke(app, ["show", str(office.out)], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    return " ".join(result.output.split())
+
+
 def test_a_file_is_not_replaced_unless_asked(office: Office) -> None:
     office.out.write_text("precious")
     refused = office.enrol()
@@ -117,6 +169,8 @@ def test_a_file_is_not_replaced_unless_asked(office: Office) -> None:
     [
         ({"pseudonym": "../../x"}, "pseudonym"),
         ({"consent": "  "}, "consent"),
+        ({"consent-document": "/nowhere"}, "/nowhere"),
+        ({"consent-document": "/dev/null"}, "regular file"),
         ({"bundle": "/nowhere"}, "not a signed model bundle"),
         ({"config": "/nowhere/officer.toml"}, "officer.toml"),
     ],
