@@ -31,6 +31,7 @@ from aggregator.store.rows import (
 from protocol import hpke
 from protocol.authorization import (
     check_approval,
+    check_people,
     check_policy,
     check_withdrawal,
     open_query,
@@ -112,6 +113,7 @@ class QueryDesk:
         query, requester = open_query(signed, self._trust.directory)
         now_ms = system_ms()
         check_policy(query, self._policy, now_ms=now_ms)
+        check_people(query, requester, self._trust.directory, self._policy, now_ms=now_ms)
         with self._lock:
             self._records.flush()
             known = self._store.ledger.query(query.query_id)

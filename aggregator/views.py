@@ -25,7 +25,7 @@ def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str
         "filed_ms": record.filed_ms,
         "changed_ms": record.changed_ms,
         "progress": dict(record.progress),
-        "approvals_needed": policy.approvals_for(query.legal_basis),
+        "approvals_needed": policy.approvals_for(query.legal_basis, query.options),
         "approvals": [
             {"approver": signed.signer, "at_ms": Approval.parse(signed.payload).approved_at_ms}
             for signed in desk.approvals(record.digest)

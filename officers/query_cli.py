@@ -31,6 +31,8 @@ from officers.keyboard import (
 from officers.query_text import queries_table
 from protocol.keytree import APPEARANCE, FACE
 from protocol.policy import CONSENT, LEGAL_BASES
+from protocol.query import Asked
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.policy_words import policy_json
@@ -79,6 +81,13 @@ def file(
         bool, typer.Option("--live", help="Open the running quarter hour too, while it runs.")
     ] = False,
     purpose: Annotated[str, typer.Option(help="Why, in words that approvers and auditors read.")],
+    purpose_kind: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="Which of the policy's purposes it serves. Default: the only one, if it has one.",
+        ),
+    ] = "",
     legal_basis: Annotated[
         str, typer.Option(help=f"{' or '.join(sorted(LEGAL_BASES))}.")
     ] = CONSENT,
@@ -96,6 +105,11 @@ def file(
     no_contacts: Annotated[
         bool, typer.Option("--no-contacts", help="Do not ask who was near.")
     ] = False,
+    linked_contacts: Annotated[bool, typer.Option("--linked-contacts", hidden=True)] = False,
+    continuation: Annotated[bool, typer.Option("--continuation", hidden=True)] = False,
+    same_place_counts: Annotated[bool, typer.Option("--same-place-counts", hidden=True)] = False,
+    evidence_stills: Annotated[int, typer.Option(min=0, max=10_000, hidden=True)] = 0,
+    confirmer: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
     max_candidates: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Most candidates to keep. Default: 100.")
     ] = None,
@@ -111,6 +125,7 @@ def file(
 
     Shows what would be opened, how many sightings are in scope and how many would match by chance,
     before you sign. Nothing is opened until the approvers that the policy asks for have signed.
+    The sheet beside a subject file goes along where a second officer has signed it as witness.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
         now = datetime.now(UTC)
@@ -129,9 +144,12 @@ def file(
             modalities=tuple(modality or ()),
             threshold=threshold,
             live=live,
-            contacts=not no_contacts,
+            contacts=False if no_contacts else None,
             max_candidates=max_candidates,
             valid_days=valid_days,
+            purpose_kind=purpose_kind,
+            confirmers=tuple(confirmer or ()),
+            asks=Asked(linked_contacts, continuation, same_place_counts, evidence_stills),
         )
         with closing(desk.draft(session, request, keys.sealing())) as draft:
             show_facts(draft.facts, quiet=as_json)
@@ -165,7 +183,9 @@ def show(
         view = desk.look(session, query_id)
         if as_json:
             body = {
-                "query": case_json(view.case, view.objection),
+                "query": case_json(
+                    view.case, view.objection, session.officer.directory, now_ms=system_ms()
+                ),
                 "policy": policy_json(session.officer.policy),
                 "status": view.summary.model_dump(mode="json"),
             }

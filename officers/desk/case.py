@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from protocol.authorization import check_approval, check_policy, open_query, parse_signed_query
+from protocol.authorization import (
+    check_approval,
+    check_people,
+    check_policy,
+    open_query,
+    parse_signed_query,
+)
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.errors import NotAuthorized, PrincipalRevoked, ProtocolError
 from protocol.policy import Policy
@@ -59,12 +65,13 @@ def open_case(data: bytes, query_id: str, directory: Directory) -> Case:
     return Case(query, signed.digest, requester, data, revoked)
 
 
-def objection(case: Case, policy: Policy, *, now_ms: int) -> str:
+def objection(case: Case, directory: Directory, policy: Policy, *, now_ms: int) -> str:
     """Return why the policy would refuse this query whoever approved it; empty if it would not."""
     if case.revoked:
         return f"its requester '{case.requester}' has been revoked"
     try:
         check_policy(case.query, policy, now_ms=now_ms)
+        check_people(case.query, case.requester, directory, policy, now_ms=now_ms)
     except NotAuthorized as error:
         return str(error)
     return ""

@@ -8,12 +8,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from officers.desk.api_client import Estimate
 from officers.desk.facts import Fact, estimate_facts, policy_facts, query_facts
-from officers.desk.notices import Kept, Notice
+from officers.desk.notices import Kept, Notice, Tell
+from officers.desk.officer import Officer
+from officers.desk.options import FIRST_FORM, check_possible, form_of, purpose_kind_of
 from officers.desk.scoping import Scope, estimate
 from officers.desk.session import Session
 from officers.desk.subjects import (
@@ -25,13 +27,16 @@ from officers.desk.subjects import (
     opened_subjects,
 )
 from protocol import hpke
-from protocol.authorization import check_policy
+from protocol.authorization import check_people, check_policy
 from protocol.directory import APPROVER, INVESTIGATOR
-from protocol.policy import CONSENT, Policy
-from protocol.query import ID_BYTES, Query, Subject, TemplateReference
+from protocol.enrolment import check_witnessed
+from protocol.errors import EnrolmentNotWitnessed
+from protocol.policy import CONSENT, NO_CONTACTS, Policy
+from protocol.query import ID_BYTES, Asked, Query, Subject, TemplateReference
 from runtime.bundle import load_bundle
 from runtime.clock import system_ms
 from runtime.officer import OfficerConfig
+from runtime.subject_files import read_sheet, sheet_path
 
 DAY_MS = 86_400_000
 DEFAULT_VALID_DAYS = 7
@@ -49,7 +54,14 @@ class Request:
     """What an investigator asks for.
 
     Without ``modalities`` all are compared that the subject files hold and the legal basis permits;
-    a threshold, number of candidates or of days that is None is the default.
+    a threshold, number of candidates or of days that is None is the default. Contacts that are None
+    are asked for as far as the policy permits.
+
+    Args:
+        purpose_kind: which of the policy's purposes it serves; empty if the policy has one alone,
+            or no list.
+        confirmers: officers who confirm hits besides; none can as yet.
+        asks: for what besides comparing; for nothing of it can be asked as yet.
     """
 
     scope: Scope
@@ -59,9 +71,12 @@ class Request:
     modalities: tuple[str, ...] = ()
     threshold: float | None = None
     live: bool = False
-    contacts: bool = True
+    contacts: bool | None = None
     max_candidates: int | None = None
     valid_days: int | None = None
+    purpose_kind: str = ""
+    confirmers: tuple[str, ...] = ()
+    asks: Asked = field(default_factory=Asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +110,15 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
     Raises:
         OfficerError: the officer is no investigator.
         DraftInvalid: a subject file does not open, or what is asked for does not make a query.
-        NotAuthorized: the policy would refuse it whoever approved.
+        NotAuthorized: the policy would refuse it whoever approved: for the lack of a witness, too.
         BundleError: the officer's bundle is needed and cannot be used.
         OperationError: the aggregator gives no estimate.
     """
     me = session.officer
     me.require(INVESTIGATOR)
     policy, tell, now_ms = me.policy, Kept(session.tell), system_ms()
+    check_possible(request.confirmers, request.asks, policy)
+    purpose_kind = purpose_kind_of(request.purpose_kind, policy)
     with ExitStack() as opening:
         subjects = opening.enter_context(opened_subjects(request.subjects, sealing))
         modalities = modalities_of(
@@ -125,16 +142,20 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             expected_false = float(counted.sightings * count)
         query = _query(
             request,
-            subjects,
+            [_subject(subject, modalities) for subject in subjects],
             modalities=modalities,
             thresholds=thresholds,
             policy=policy,
+            purpose_kind=purpose_kind,
             expected_false=expected_false,
             now_ms=now_ms,
         )
+        if query.version > FIRST_FORM:
+            query = _witnessed(query, request.subjects, me, tell)
         check_policy(query, policy, now_ms=now_ms)
+        check_people(query, me.name, me.directory, policy, now_ms=now_ms)
         facts = (
-            *query_facts(query, me.name, policy),
+            *query_facts(query, me.name, me.directory, policy, now_ms=now_ms),
             *estimate_facts(query, counted, now_ms=system_ms()),
             *policy_facts(query, policy, ""),
         )
@@ -186,11 +207,12 @@ def thresholds_for(
 
 def _query(
     request: Request,
-    subjects: Sequence[OpenedSubject],
+    subjects: Sequence[Subject],
     *,
     modalities: tuple[str, ...],
     thresholds: Mapping[str, float],
     policy: Policy,
+    purpose_kind: str,
     expected_false: float,
     now_ms: int,
 ) -> Query:
@@ -212,7 +234,7 @@ def _query(
     return Query(
         query_id=secrets.token_bytes(ID_BYTES),
         site=policy.site,
-        subjects=tuple(_subject(subject, modalities) for subject in subjects),
+        subjects=tuple(subjects),
         purpose=purpose,
         legal_basis=request.legal_basis,
         cameras=scope.cameras,
@@ -221,15 +243,45 @@ def _query(
         modalities=modalities,
         live=request.live,
         thresholds=dict(thresholds),
-        contacts=request.contacts,
+        contacts=(
+            policy.permits.contacts != NO_CONTACTS if request.contacts is None else request.contacts
+        ),
         max_candidates=request.max_candidates or min(DEFAULT_CANDIDATES, policy.max_candidates),
         expected_false=expected_false,
         requested_at_ms=now_ms,
         not_after_ms=not_after_ms,
         policy_digest=policy.digest,
+        version=form_of(policy),
+        purpose_kind=purpose_kind,
     )
 
 
 def _subject(subject: OpenedSubject, modalities: Sequence[str]) -> Subject:
     references = [TemplateReference(t.modality, t.model, t.digest) for t in subject.of(modalities)]
     return Subject(subject.file.pseudonym, subject.file.consent_reference, tuple(references))
+
+
+def _witnessed(query: Query, files: Sequence[Path], me: Officer, tell: Tell) -> Query:
+    """Return the query with the witnesses' statements, from the sheets beside the subject files.
+
+    One that would not count is left out with a warning, unless the policy asks for it: then it
+    stays, so that the query is refused with the reason.
+    """
+    subjects = []
+    for subject, file in zip(query.subjects, files, strict=True):
+        path = sheet_path(file)
+        statement = read_sheet(path).statement if path.exists() else b""
+        carrying = replace(subject, witnessed=statement)
+        if statement and not me.policy.witnessed_enrolment:
+            try:
+                check_witnessed(
+                    carrying,
+                    requester=me.name,
+                    directory=me.directory,
+                    now_ms=query.requested_at_ms,
+                )
+            except EnrolmentNotWitnessed as error:
+                tell(Notice(f"{path} is left out of the query: {error}", warning=True))
+                carrying = subject
+        subjects.append(carrying)
+    return replace(query, subjects=tuple(subjects))

@@ -6,22 +6,39 @@ the aggregator says is marked as its word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from officers.desk.api_client import Estimate, QuerySummary
 from officers.desk.case import Case
 from officers.desk.moments import duration_text, iso_utc, local_text
+from protocol.directory import Directory
+from protocol.enrolment import check_witnessed
+from protocol.errors import ProtocolError
 from protocol.keytree import APPEARANCE, FACE
 from protocol.names import SLOT_MS
-from protocol.policy import CONSENT, STATUTORY_ORDER, Policy
-from protocol.query import Query
+from protocol.policy import (
+    CONSENT,
+    LINKED_CONTACTS,
+    NEAR_CONTACTS,
+    STATUTORY_ORDER,
+    Policy,
+)
+from protocol.query import Query, Subject
 from runtime import policy_words
 
 _BASES = {CONSENT: "the subjects' recorded consent", STATUTORY_ORDER: "a statutory order"}
 _MODALITIES = {FACE: "face templates", APPEARANCE: "appearance templates (clothing, build)"}
 
+_OPTIONS = {
+    "live": "opening while it runs",
+    NEAR_CONTACTS: "contacts",
+    LINKED_CONTACTS: "linked contacts",
+    "continuation": "continuation",
+    "same_place_counts": "same-place counts",
+    "evidence": "stills",
+}
 _ONE_PERSON = (
     " (of one person by the word of the asker's program and of the matcher: nobody else sees them)"
 )
@@ -39,14 +56,19 @@ class Fact:
     headquarters: bool = False
 
 
-def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
+def query_facts(
+    query: Query, requester: str, directory: Directory, policy: Policy, *, now_ms: int
+) -> list[Fact]:
     """Return everything that a signature under this query would answer for."""
     floors = policy.threshold_floor
+    readers = " and ".join([requester, *query.confirmers])
     return [
         Fact("query", query.query_id.hex()),
         Fact("asked by", f"{requester}, {local_text(query.requested_at_ms)}"),
         *_subject_facts(query),
+        *_witness_facts(query, requester, directory, now_ms),
         Fact("purpose", query.purpose),
+        *([Fact("purpose kind", query.purpose_kind)] if query.purpose_kind else []),
         Fact("legal basis", f"{query.legal_basis}: {_BASES.get(query.legal_basis, 'unknown')}"),
         Fact("cameras", f"{len(query.cameras)}: {', '.join(query.cameras)}"),
         Fact("from", f"{local_text(query.window_from_ms)}   ({iso_utc(query.window_from_ms)})"),
@@ -54,6 +76,7 @@ def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
         Fact("would open", _opening(query)),
         Fact("live", _live(query)),
         Fact("contacts", _contacts(query)),
+        *_option_facts(query),
         Fact(
             "thresholds",
             "\n".join(
@@ -62,7 +85,11 @@ def query_facts(query: Query, requester: str, policy: Policy) -> list[Fact]:
                 for model, score in sorted(query.thresholds.items())
             ),
         ),
-        Fact("candidates", f"at most {query.max_candidates}, readable for {requester} alone"),
+        Fact(
+            "candidates",
+            f"at most {query.max_candidates}, readable for {readers} alone; a hit is what "
+            f"{'each of them confirms' if query.confirmers else f'{requester} confirms'}",
+        ),
         Fact(
             "false candidates",
             f"{false_words(query.expected_false)} expected by chance among what was stored when "
@@ -93,7 +120,7 @@ def policy_facts(query: Query, policy: Policy, refusal: str) -> list[Fact]:
         Fact("confirmations", policy_words.confirmations_text(policy)),
     ]
     if query.legal_basis in policy.bases:
-        facts.append(Fact("approvals", f"{policy.approvals_for(query.legal_basis)} needed"))
+        facts.append(Fact("approvals", _approvals(query, policy)))
     return facts
 
 
@@ -137,7 +164,7 @@ def state_text(summary: QuerySummary) -> str:
     return f"{summary.state}: {summary.reason}" if summary.reason else summary.state
 
 
-def case_json(case: Case, refusal: str) -> dict[str, Any]:
+def case_json(case: Case, refusal: str, directory: Directory, *, now_ms: int) -> dict[str, Any]:
     """Return the verified query as JSON values."""
     query = case.query
     return {
@@ -152,10 +179,15 @@ def case_json(case: Case, refusal: str) -> dict[str, Any]:
                 "templates": [
                     {"modality": t.modality, "model": t.model} for t in subject.templates
                 ],
+                "examples": len(subject.examples),
+                "witness": _witness_json(subject, case.requester, directory, now_ms),
             }
             for subject in query.subjects
         ],
+        "version": query.version,
         "purpose": query.purpose,
+        "purpose_kind": query.purpose_kind or None,
+        "confirmers": list(query.confirmers),
         "legal_basis": query.legal_basis,
         "cameras": list(query.cameras),
         "window_from": iso_utc(query.window_from_ms),
@@ -163,6 +195,10 @@ def case_json(case: Case, refusal: str) -> dict[str, Any]:
         "modalities": list(query.modalities),
         "live": query.live,
         "contacts": query.contacts,
+        "linked_contacts": query.asks.linked_contacts,
+        "continuation": query.asks.continuation,
+        "same_place_counts": query.asks.same_place_counts,
+        "evidence_stills": query.asks.evidence_stills,
         "thresholds": dict(query.thresholds),
         "max_candidates": query.max_candidates,
         "expected_false": query.expected_false,
@@ -186,16 +222,101 @@ def _subject_facts(query: Query) -> list[Fact]:
     facts = []
     for subject in query.subjects:
         held = ", ".join(sorted({template.modality for template in subject.templates}))
-        count = len(subject.templates)
+        count, examples = len(subject.templates), len(subject.examples)
+        brought = []
+        if count:
+            several = _ONE_PERSON if count > 1 else ""
+            brought.append(f"{count} {held} template{'s' if count > 1 else ''}{several}")
+        if examples:
+            brought.append(
+                f"{examples} earlier sighting{'s' if examples > 1 else ''} in place of photographs"
+            )
         facts.append(
             Fact(
                 "looks for",
                 f"{subject.pseudonym}, consent or order {subject.consent_reference}, "
-                f"{count} {held} template{'s' if count > 1 else ''}"
-                + (_ONE_PERSON if count > 1 else ""),
+                + ", ".join(brought),
             )
         )
     return facts
+
+
+def _witness_facts(
+    query: Query, requester: str, directory: Directory, now_ms: int
+) -> Iterator[Fact]:
+    """Say of each subject who stands behind whose photographs they were."""
+    for subject in query.subjects:
+        name = subject.pseudonym
+        if not subject.witnessed:
+            words = f"by nobody: that the photographs are {name}'s is {requester}'s word alone"
+        else:
+            try:
+                said, witness = check_witnessed(
+                    subject, requester=requester, directory=directory, now_ms=now_ms
+                )
+                words = (
+                    f"by {witness}, {local_text(said.witnessed_at_ms)}, over the document whose "
+                    f"SHA-256 is {said.consent_document.hex()}"
+                )
+            except ProtocolError as error:
+                words = f"by nobody that counts: {error}"
+        yield Fact("witnessed", f"{name}: {words}")
+
+
+def _witness_json(
+    subject: Subject, requester: str, directory: Directory, now_ms: int
+) -> dict[str, str] | None:
+    """Return who witnessed, when and over which document; None if nobody whose word counts."""
+    try:
+        said, witness = check_witnessed(
+            subject, requester=requester, directory=directory, now_ms=now_ms
+        )
+    except ProtocolError:
+        return None
+    return {
+        "name": witness,
+        "at": iso_utc(said.witnessed_at_ms),
+        "consent_document": said.consent_document.hex(),
+    }
+
+
+def _option_facts(query: Query) -> list[Fact]:
+    """Say of each option of the second form whether it is asked for."""
+    if query.version == 1:
+        return []
+    asks = query.asks
+    stills = f"yes: of at most {asks.evidence_stills} sightings" if asks.evidence_stills else "no"
+    return [
+        Fact(
+            "linked contacts",
+            "yes: who was near may be looked for by a further query"
+            if asks.linked_contacts
+            else "no",
+        ),
+        Fact(
+            "continuation",
+            "yes: followed by clothes from a sighting that was confirmed"
+            if asks.continuation
+            else "no",
+        ),
+        Fact(
+            "same-place counts",
+            "yes: how many others were there, not who" if asks.same_place_counts else "no",
+        ),
+        Fact("stills", stills),
+    ]
+
+
+def _approvals(query: Query, policy: Policy) -> str:
+    """Say how many approvals are needed, and for what."""
+    extra = policy.bases[query.legal_basis].extra_approvals
+    reasons = [(policy.approvals, "of every query"), (extra, f"for {query.legal_basis}")]
+    reasons += [
+        (policy.option_approvals.get(option, 0), f"for {_OPTIONS[option]}")
+        for option in query.options
+    ]
+    why = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
+    return f"{policy.approvals_for(query.legal_basis, query.options)} needed: {why}"
 
 
 def _opening(query: Query) -> str:

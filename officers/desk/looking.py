@@ -41,14 +41,15 @@ def look(session: Session, query_id: str) -> View:
     """
     case = session.case(query_id)
     summary = session.summary(case)
-    return View(case, summary, objection(case, session.officer.policy, now_ms=system_ms()))
+    me = session.officer
+    return View(case, summary, objection(case, me.directory, me.policy, now_ms=system_ms()))
 
 
 def facts_of(session: Session, view: View) -> tuple[Fact, ...]:
     """Return all that an approver must see of a query before signing."""
-    case, policy = view.case, session.officer.policy
+    case, policy, directory = view.case, session.officer.policy, session.officer.directory
     query = case.query
-    facts = query_facts(query, case.requester, policy)
+    facts = query_facts(query, case.requester, directory, policy, now_ms=system_ms())
     try:
         count = sum(len(subject.templates) for subject in query.subjects)
         estimate = session.client.estimate(
@@ -62,11 +63,14 @@ def facts_of(session: Session, view: View) -> tuple[Fact, ...]:
     except OperationError as error:
         facts.append(Fact("in scope", f"the aggregator gives no estimate: {error}"))
     approvers, problems = standing_approvals(
-        session.client.approvals(case.id), case, session.officer.directory, policy
+        session.client.approvals(case.id), case, directory, policy
     )
+    needed = view.summary.approvals_needed
+    if query.legal_basis in policy.bases:
+        needed = policy.approvals_for(query.legal_basis, query.options)
     return (
         *facts,
         *policy_facts(query, policy, view.objection),
-        *approval_facts(approvers, problems, view.summary.approvals_needed),
+        *approval_facts(approvers, problems, needed),
         *state_facts(view.summary),
     )

@@ -50,8 +50,8 @@ def test_a_revoked_requesters_query_is_readable_and_objected_to() -> None:
     later = DIRECTORY.revoke("ana", at_ms=s.NOW_MS)
     case = open_case(SIGNED.to_bytes(), CASE.id, later)
     assert case.query == CASE.query
-    assert "revoked" in objection(case, s.POLICY, now_ms=s.NOW_MS)
-    assert objection(CASE, s.POLICY, now_ms=s.NOW_MS) == ""
+    assert "revoked" in objection(case, later, s.POLICY, now_ms=s.NOW_MS)
+    assert objection(CASE, DIRECTORY, s.POLICY, now_ms=s.NOW_MS) == ""
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_policy_held_here_decides_not_the_one_at_the_aggregator(
 ) -> None:
     signed = s.query(**changes).sign(s.signing_key("ana"))
     case = open_case(signed.to_bytes(), CASE.id, DIRECTORY)
-    assert said in objection(case, s.POLICY, now_ms=s.NOW_MS)
+    assert said in objection(case, DIRECTORY, s.POLICY, now_ms=s.NOW_MS)
 
 
 def test_another_query_than_asked_for_is_refused() -> None:
@@ -89,7 +89,9 @@ def test_rubbish_among_the_results_is_told_and_skipped() -> None:
 
 def test_every_camera_subject_and_hour_stands_before_the_signature() -> None:
     cameras = tuple(f"cam-{n}" for n in range(1, 60))
-    listed = query_facts(replace(s.query(), cameras=cameras), "ana", s.POLICY)
+    listed = query_facts(
+        replace(s.query(), cameras=cameras), "ana", DIRECTORY, s.POLICY, now_ms=s.NOW_MS
+    )
     facts = {fact.about: fact.words for fact in listed}
     assert facts["cameras"] == f"59: {', '.join(cameras)}"
     assert "P-17" in facts["looks for"]

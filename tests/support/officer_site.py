@@ -29,6 +29,7 @@ from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from protocol import hpke
 from protocol.directory import Directory
+from protocol.enrolment import WitnessSheet
 from protocol.policy import sign_policy
 from protocol.results import Candidate
 from protocol.templates import SubjectFile, Template
@@ -37,8 +38,11 @@ from runtime.http import Ready, serve
 from runtime.keyfiles import write_secret
 from runtime.lifecycle import Stop
 from runtime.serving import MAX_BODY_BYTES
+from runtime.subject_files import sheet_path
 
 PASSPHRASE = "four words make one"
+CONSENT = s.fixed("consent form", 32)
+"""SHA-256 of the document with which subjects are enrolled."""
 DOWN = "c3"
 """The custodian that nobody starts."""
 
@@ -68,6 +72,7 @@ class OfficerSite:
 
     folder: Path
     thresholds: dict[str, float] = field(default_factory=lambda: {s.MODEL: 0.55})
+    policy: bytes = s.POLICY_TEXT
 
     def __post_init__(self) -> None:
         self._exit = ExitStack()
@@ -107,10 +112,18 @@ class OfficerSite:
     ) -> Path:
         subject = SubjectFile.enrol(
             pseudonym, "consent 2026/17", templates, s.sealing_key(owner).public,
-            enrolled_at_ms=s.NOW_MS,
+            enrolled_at_ms=s.NOW_MS, consent_document=CONSENT, investigator_name=owner,
         )  # fmt: skip
         path = self.folder / f"{pseudonym}-{owner}-{free_port()}.subject"
         path.write_bytes(subject.to_bytes())
+        return path
+
+    def witnessed_file(self, pseudonym: str, *, witness: str = "di", at_ms: int = s.NOW_MS) -> Path:
+        """Write a subject file of ana's, and its sheet beside it, signed by ``witness``."""
+        path = self.subject_file(pseudonym)
+        sheet = WitnessSheet.of(SubjectFile.parse(path.read_bytes()))
+        signed = sheet.signed_by(s.signing_key(witness), witnessed_at_ms=at_ms)
+        sheet_path(path).write_bytes(signed.to_bytes())
         return path
 
     # ------------------------------------------------------------------ behind the aggregator
@@ -167,7 +180,7 @@ class OfficerSite:
             log=made.log,
             witness=made.witness,
             policy=made.policy,
-            policy_text=s.POLICY_TEXT,
+            policy_text=self.policy,
             policy_signature=(folder / "policy.toml.sig").read_bytes(),
             desk=made.desk,
             intake=made.intake,
@@ -180,7 +193,7 @@ class OfficerSite:
 
     def _start_custodian(self, name: str) -> Custodian:
         path = custodian_site.write_config(
-            self.folder / name, name, self.ca, directory=self.directory
+            self.folder / name, name, self.ca, directory=self.directory, policy=self.policy
         )
         made = Custodian(
             load(path, CustodianConfig), custodian_site.PASSPHRASE, cost=custodian_site.CHEAP
@@ -209,8 +222,8 @@ class OfficerSite:
         folder.mkdir(parents=True)
         signed = self.directory.sign(s.authority()).to_bytes()
         (folder / "directory.cbor").write_bytes(signed)
-        (folder / "policy.toml").write_bytes(s.POLICY_TEXT)
-        (folder / "policy.toml.sig").write_bytes(sign_policy(s.POLICY_TEXT, s.authority()))
+        (folder / "policy.toml").write_bytes(self.policy)
+        (folder / "policy.toml.sig").write_bytes(sign_policy(self.policy, s.authority()))
 
     @staticmethod
     def _common(name: str) -> str:

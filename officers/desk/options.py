@@ -1,0 +1,80 @@
+"""What a query says from its second form on: which of the policy's purposes it serves, its options.
+
+What a policy may permit and this version cannot do yet is refused here, before anything is signed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from officers.desk.subjects import DraftInvalid
+from protocol.policy import Policy
+from protocol.query import Asked
+
+FIRST_FORM, SECOND_FORM = 1, 2
+
+
+def form_of(policy: Policy) -> int:
+    """Return the version of the queries that are written under a policy."""
+    return SECOND_FORM if policy.schema > 1 else FIRST_FORM
+
+
+def purpose_kind_of(asked: str, policy: Policy) -> str:
+    """Return which of the policy's purposes a query serves; the only one need not be named.
+
+    Args:
+        asked: one of them, or empty.
+        policy: whose list it is; of the first schema it has none, and neither has a query.
+
+    Raises:
+        DraftInvalid: it is none of them, or has to be chosen.
+    """
+    if policy.purposes is None:
+        if asked:
+            raise DraftInvalid(
+                "--purpose-kind: the policy has no list of purposes; leave it out, and say why in "
+                "--purpose"
+            )
+        return ""
+    listed = sorted(policy.purposes)
+    if not listed:
+        raise DraftInvalid(
+            "the policy lists no purposes, so it permits no query: have the site's authority name "
+            "some (`purposes` in policy.toml), and sign that with `sealtrace site policy`"
+        )
+    choice = f"--purpose-kind takes one of the policy's purposes: {', '.join(listed)}"
+    if asked:
+        if asked not in policy.purposes:
+            raise DraftInvalid(f"the policy knows no purpose {asked!r}; {choice}")
+        return asked
+    if len(listed) > 1:
+        raise DraftInvalid(f"say which purpose the query serves: {choice}")
+    return listed[0]
+
+
+def check_possible(confirmers: Sequence[str], asks: Asked, policy: Policy) -> None:
+    """Check that nothing is asked for, and nothing has to be, that this version cannot do yet.
+
+    Raises:
+        DraftInvalid: something is; it says what.
+    """
+    if policy.confirmations > 1:
+        raise DraftInvalid(
+            f"the policy has {policy.confirmations} officers confirm each hit, and this version "
+            "seals results to the one who asks alone: no query can be filed under it until that "
+            "has come, or the site's authority sets `confirmations = 1`"
+        )
+    if confirmers:
+        raise DraftInvalid(
+            f"{', '.join(confirmers)} cannot confirm hits: this version seals results to the one "
+            "who asks alone; leave --confirmer out"
+        )
+    wanted = {
+        "--linked-contacts: this version cannot name those who were near": asks.linked_contacts,
+        "--continuation: this version cannot follow anybody by their clothes": asks.continuation,
+        "--same-place-counts: this version cannot count who else was there": asks.same_place_counts,
+        "--evidence-stills: this version keeps no pictures": asks.evidence_stills > 0,
+    }
+    for words, is_wanted in wanted.items():
+        if is_wanted:
+            raise DraftInvalid(f"{words} yet, whatever the policy permits; leave it out")
