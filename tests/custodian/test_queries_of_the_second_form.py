@@ -9,8 +9,9 @@ import pytest
 import query_samples_v2 as q2
 from custodian_site import Asked, Make, make_announcement, opened_log, read_grant
 
-from custodian.service import Custodian
+from custodian.custodian import Custodian
 from protocol.directory import Directory
+from protocol.epoch_keys import combine
 from protocol.errors import (
     ApprovalsMissing,
     EnrolmentNotWitnessed,
@@ -18,7 +19,6 @@ from protocol.errors import (
     PolicyViolation,
     ProtocolError,
 )
-from protocol.grant import combine
 from protocol.policy import parse_policy
 from protocol.query import Asked as Options
 from protocol.query import Query

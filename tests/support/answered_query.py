@@ -39,6 +39,7 @@ from protocol.grant import (
 from protocol.keytree import LABELS as ALL_LABELS
 from protocol.keytree import PuncturableTree, modality_key
 from protocol.names import ENVELOPE, EPOCH, slot_start_ms
+from protocol.policy import Policy
 from protocol.query import MATCHER_KEY_KIND, MatcherKey, Subject, TemplateReference
 from protocol.sealing import SEGMENT
 from protocol.sightings import Sighting
@@ -68,8 +69,10 @@ class Site:
         threshold: int,
         *,
         people: Mapping[str, str] | None = None,
+        policy: Policy = s.POLICY,
         **query: Unpack[s.QueryChanges],
     ) -> None:
+        self.policy = policy
         self.names, self.threshold = tuple(names), threshold
         self.answers: dict[str, Answer] = {}
         self.asked: list[str] = []
@@ -99,9 +102,9 @@ class Site:
         self.custodians = Custodians(
             self.store, trust, self.log, key, None, patience=Patience(least_s=0.5, most_s=20.0)
         )
-        self.desk = QueryDesk(self.store, trust, s.POLICY, self.log, key)
+        self.desk = QueryDesk(self.store, trust, policy, self.log, key)
         self.runner = QueryRunner(
-            desk=self.desk, store=self.store, trust=trust, policy=s.POLICY,
+            desk=self.desk, store=self.store, trust=trust, policy=policy,
             custodians=self.custodians, matcher=Matcher(self.store.segments, processes=1),
             log=self.log, actor="aggregator",
         )  # fmt: skip
@@ -152,14 +155,17 @@ class Site:
             "requested_at_ms": now_ms,
             "not_after_ms": now_ms + 3_600_000,
         }
-        case = s.case(**(asked | changes))
-        record = self.desk.file(case.query.to_bytes())
+        asked["policy_digest"] = self.policy.digest
+        query = s.query(**(asked | changes))
+        case = query.sign(s.signing_key("ana"))
+        record = self.desk.file(case.to_bytes())
         signed = Signed.parse(self.desk.matcher_key(record.query_id), kind=MATCHER_KEY_KIND)
         sealed = seal_templates(
             wanted, MatcherKey.parse(signed.payload).key, query_digest=record.digest
         )
         self.desk.put_templates(record.query_id, sealed)
-        for approval in case.approvals:
+        for name in ("bo", "cy"):
+            approval = s.approval(case, name, policy_digest=self.policy.digest)
             self.desk.approve(record.query_id, approval.to_bytes())
         self.query_id = record.query_id
 
@@ -183,7 +189,7 @@ class Site:
         approvals = self.desk.approvals(record.digest)
         signed = Signed.parse(record.signed, kind="query")
         authorized = authorize(
-            signed, approvals, [], directory=self.trust.directory, policy=s.POLICY, now_ms=now_ms
+            signed, approvals, [], directory=self.trust.directory, policy=self.policy, now_ms=now_ms
         )
         matcher = self.desk.matcher(record.digest)
         assert matcher is not None
@@ -199,7 +205,7 @@ class Site:
     def named(self) -> set[str]:
         """Return who is named: the same to the operator, to the officers and in the log."""
         operator = set(false_grants_view(self.desk))
-        shown = query_view(self.desk, self.record, s.POLICY)["false_grants"]
+        shown = query_view(self.desk, self.record, self.policy)["false_grants"]
         assert {note["custodian"] for note in shown} == operator
         logged = set()
         for data in self.log.entries(0, self.log.size):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Unpack
 
 import protocol_samples as s
 
@@ -47,15 +48,16 @@ def subject(**changes: object) -> Subject:
     return replace(witnessed, **changes)  # type: ignore[arg-type]
 
 
-def query(**changes: object) -> Query:
+def query(**changes: Unpack[s.QueryChanges]) -> Query:
     """A query of version 2, for an exercise."""
-    plain: dict[str, object] = {
+    plain: s.QueryChanges = {
         "version": 2,
         "purpose_kind": "exercise",
         "policy_digest": POLICY.digest,
         "subjects": (subject(),),
     }
-    return s.query(**{**plain, **changes})
+    plain.update(changes)
+    return s.query(**plain)
 
 
 def everything() -> Query:
