@@ -12,6 +12,7 @@ from typing import Any
 from protocol.auditlog import Entry
 from protocol.authorization import check_withdrawal, parse_signed_query
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
+from protocol.enrolment import check_witnessed
 from protocol.errors import ProtocolError
 from protocol.findings import Finding, FindingKind, OfficerCount, QueryCount, Severity
 from protocol.names import SLOT_MS
@@ -242,14 +243,36 @@ class QueryAudit:
             return
         query = Query.parse(signed.payload)
         self.filed.add(signed.digest)
-        self.describe(self.query(signed.digest), query, signed.signer)
+        count = self.query(signed.digest)
+        self.describe(count, query, signed.signer)
+        self._check_witnesses(item, query, signed.signer, count)
         self.officer(signed.signer).queries += 1
+
+    def _check_witnesses(
+        self, item: OpenedEntry, query: Query, requester: str, count: QueryCount
+    ) -> None:
+        """Hold each statement of a witness against the officers of that time."""
+        time_ms = item.entry.time_ms
+        officers = as_of(self._officers_listed, time_ms)
+        for subject in query.subjects:
+            if not subject.witnessed:
+                continue
+            try:
+                _, witness = check_witnessed(
+                    subject, requester=requester, directory=officers, now_ms=time_ms
+                )
+            except ProtocolError as error:
+                self.find(FindingKind.SIGNATURE_FALSE, item, str(error))
+            else:
+                count.witnessed[subject.pseudonym] = witness
 
     @staticmethod
     def describe(count: QueryCount, query: Query, requester: str) -> None:
         """Copy what a query says into its count."""
         count.requester = requester
         count.purpose = query.purpose
+        count.purpose_kind = query.purpose_kind or None
+        count.options = query.options
         count.legal_basis = query.legal_basis
         count.consent_references = tuple(s.consent_reference for s in query.subjects)
         count.cameras = len(query.cameras)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -125,14 +125,18 @@ class QueryCount:
 
     ``digest`` (hex) tells queries apart; ``query``, the id, is what the logs show in the clear.
     Entries of an id whose bodies stay sealed count for its query if there is one alone.
+    ``witnessed`` maps those subjects whose enrolment somebody witnessed to who did.
     """
 
     query: str
     digest: str | None = None
     requester: str | None = None
     purpose: str | None = None
+    purpose_kind: str | None = None
+    options: tuple[str, ...] = ()
     legal_basis: str | None = None
     consent_references: tuple[str, ...] = ()
+    witnessed: dict[str, str] = field(default_factory=dict)
     cameras: int | None = None
     window_ms: tuple[int, int] | None = None
     filed_ms: int | None = None

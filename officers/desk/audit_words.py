@@ -36,9 +36,11 @@ def query_lines(query: QueryCount) -> list[str]:
         start, end = query.window_ms or (None, None)
         consent = ", ".join(query.consent_references)
         lines += [
-            f"asked by {query.requester}: {query.purpose}",
+            f"asked by {query.requester}: {_purpose(query.purpose or '', query.purpose_kind)}",
             f"{query.legal_basis} ({consent}); {_many(query.cameras or 0, 'camera')}, "
             f"{moment(start)} to {moment(end)}",
+            f"enrolment witnessed by {_witnesses(query)}; asks for "
+            f"{', '.join(query.options) or 'nothing'} besides comparing",
             f"approved by {', '.join(query.approvers) or 'nobody'}",
         ]
     custodians = ", ".join(query.granting_custodians) or "nobody"
@@ -121,11 +123,21 @@ def summary(item: OpenedEntry) -> str:
         return "not readable as an entry of this kind"
 
 
+def _purpose(words: str, kind: str | None) -> str:
+    return f"{words} ({kind})" if kind else words
+
+
+def _witnesses(query: QueryCount) -> str:
+    told = [f"{witness} ({subject})" for subject, witness in sorted(query.witnessed.items())]
+    return ", ".join(told) or "nobody"
+
+
 def _query_text(body: Mapping[str, Any]) -> str:
     signed = Signed.parse(body["query"], kind="query")
     query = Query.parse(signed.payload)
     return (
-        f"{signed.signer} asks: {query.purpose}; {query.legal_basis}, "
+        f"{signed.signer} asks: {_purpose(query.purpose, query.purpose_kind)}; "
+        f"{query.legal_basis}, "
         f"{_many(len(query.subjects), 'subject')}, {_many(len(query.cameras), 'camera')}, "
         f"{moment(query.window_from_ms)} to {moment(query.window_to_ms)}; "
         f"digest {signed.digest.hex()[:SHORT]}"
