@@ -18,6 +18,8 @@ _GRANTS = (
     f"{_C}/test_grants_open_exactly_the_scope.py",
     f"{_C}/test_withdrawals.py",
 )
+_SECOND_FORM = f"{_P}/v2/test_policy_and_queries.py"
+_SHEETS = f"{_P}/test_subject_files_and_sheets.py"
 _AUDIT = (f"{_P}/test_audit.py", _SPLIT, _BY_DIGEST)
 TESTS: dict[str, tuple[str, ...]] = {
     "protocol/admissions.py": (f"{_P}/test_admissions.py", _PARSERS, _ONE_KEY),
@@ -34,6 +36,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         _ONE_BY_ONE,
         _LIMITS,
         _ONE_KEY,
+        _SECOND_FORM,
     ),
     "protocol/directory.py": (
         _ONE_BY_ONE,
@@ -47,6 +50,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         _PARSERS,
         _VECTORS,
     ),
+    "protocol/enrolment.py": (_SECOND_FORM, _SHEETS, f"{_C}/test_queries_of_the_second_form.py"),
     "protocol/epoch.py": (
         _ONE_BY_ONE,
         f"{_P}/test_key_tree_scope.py",
@@ -64,8 +68,15 @@ TESTS: dict[str, tuple[str, ...]] = {
         _PARSERS,
     ),
     "protocol/keytree.py": (f"{_P}/test_key_tree_scope.py", _VECTORS, _PARSERS),
-    "protocol/policy.py": (_LIMITS, f"{_P}/test_authorization.py", _ONE_BY_ONE, _PARSERS),
+    "protocol/policy.py": (
+        _LIMITS,
+        f"{_P}/test_authorization.py",
+        _ONE_BY_ONE,
+        _PARSERS,
+        _SECOND_FORM,
+    ),
     "protocol/query.py": (
+        _SECOND_FORM,
         _ONE_BY_ONE,
         _LIMITS,
         f"{_P}/test_authorization.py",
