@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from functools import partial
 
 import protocol_samples as s
 import pytest
 
 from protocol.encoding import decode, encode
-from protocol.enrolment import WitnessSheet, check_witnessed
+from protocol.enrolment import WitnessedEnrolment, WitnessSheet, check_witnessed
 from protocol.errors import (
     AuthenticationFailed,
     EnrolmentNotWitnessed,
@@ -16,6 +18,7 @@ from protocol.errors import (
     UnsupportedVersion,
 )
 from protocol.query import Subject, TemplateReference
+from protocol.signing import SigningKey
 from protocol.templates import SubjectFile, Template
 
 ANA = s.sealing_key("ana")
@@ -165,3 +168,61 @@ def test_a_sheet_of_another_form_is_refused(field: str, value: object) -> None:
     fields = decode(SHEET.to_bytes(), what="sheet")
     with pytest.raises(MalformedMessage):
         WitnessSheet.parse(encode({**fields, field: value}))
+
+
+def test_a_sheet_is_made_of_a_file_that_names_a_document_and_of_no_other() -> None:
+    sheet = WitnessSheet.of(enrolled())
+    assert sheet == replace(SHEET, enrolled_at_ms=s.NOW_MS)
+    assert re.fullmatch(r"([0-9a-f]{4} ){5}[0-9a-f]{4}", sheet.code)
+    for file in (enrolled(b""), SubjectFile.parse(of_version_1())):
+        with pytest.raises(EnrolmentNotWitnessed, match="enrol anew"):
+            WitnessSheet.of(file)
+
+
+def test_what_is_not_known_stands_as_null_in_a_sheet() -> None:
+    unknown = replace(SHEET, investigator="")
+    fields = decode(unknown.to_bytes(), what="sheet")
+    assert (fields["investigator"], fields["statement"]) == (None, None)
+    assert WitnessSheet.parse(unknown.to_bytes()) == unknown
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"templates": [5]},
+        {"templates": ["a" * 32]},
+        {"pseudonym": "p" * 129},
+        {"more": 1},
+    ],
+)
+def test_a_statement_of_another_form_is_refused(change: dict[str, object]) -> None:
+    said = WitnessedEnrolment("p" * 128, DOCUMENT, (b"a" * 32,), 5)
+    payload = said.sign(s.signing_key("bo")).payload
+    assert WitnessedEnrolment.parse(payload) == said
+    with pytest.raises(MalformedMessage):
+        WitnessedEnrolment.parse(encode({**decode(payload, what="statement"), **change}))
+
+
+def test_the_requester_under_a_second_name_witnesses_nothing() -> None:
+    directory = s.directory()
+    twin = replace(directory.principals["ana"], name="anna")
+    both = replace(directory, principals={**directory.principals, "anna": twin})
+    key = SigningKey("anna", s.signing_key("ana").seed)
+    signed = SHEET.signed_by(key, witnessed_at_ms=s.NOW_MS)
+    subject = Subject("P-17", "form 17", REFERENCES, witnessed=signed.statement)
+    with pytest.raises(EnrolmentNotWitnessed, match="cannot witness"):
+        check_witnessed(subject, requester="ana", directory=both, now_ms=s.NOW_MS)
+
+
+def test_a_witness_whose_clock_is_ahead_a_little_counts() -> None:
+    for ahead_ms, counts in ((5 * 60_000, True), (5 * 60_000 + 1, False)):
+        signed = SHEET.signed_by(s.signing_key("bo"), witnessed_at_ms=s.NOW_MS + ahead_ms)
+        subject = Subject("P-17", "form 17", REFERENCES, witnessed=signed.statement)
+        judged = partial(
+            check_witnessed, subject, requester="ana", directory=s.directory(), now_ms=s.NOW_MS
+        )
+        if counts:
+            assert judged()
+        else:
+            with pytest.raises(EnrolmentNotWitnessed, match="future"):
+                judged()
