@@ -38,6 +38,8 @@ PassphraseOption = Annotated[
 ]
 _DEFAULT = Path("aggregator.toml")
 _MAX_LIST_BYTES = 64 << 20
+_MOST_COLUMNS = 8
+"""Of a table whose rows are printed as rows."""
 _YEAR_2000_MS = 946_684_800_000
 
 
@@ -152,12 +154,24 @@ def look_into(
     if as_json:
         _out.print(json.dumps(listed, indent=2), markup=False, highlight=False, soft_wrap=True)
         return
+    if listed and len(listed[0]) > _MOST_COLUMNS:
+        for row in listed:
+            _out.print(_upright(table or "", row))
+        return
     shown = Table(title=table or "Tables", caption=None if listed else "it is empty")
     for heading in listed[0] if listed else ():
         shown.add_column(heading, overflow="fold")
     for row in listed:
         shown.add_row(*(Text(_readable(name, value)) for name, value in row.items()))
     _out.print(shown)
+
+
+def _upright(table: str, row: dict[str, Any]) -> Table:
+    """Return one row with its columns below one another: a terminal is not wide enough for all."""
+    shown = Table(title=table, show_header=False)
+    for name, value in row.items():
+        shown.add_row(name, Text(_readable(name, value)))
+    return shown
 
 
 def _readable(name: str, value: object) -> str:

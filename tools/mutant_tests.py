@@ -39,6 +39,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         _SECOND_FORM,
     ),
     "protocol/directory.py": (
+        f"{_P}/test_directories_and_announcements_refused.py",
         _ONE_BY_ONE,
         f"{_P}/test_authorization.py",
         f"{_P}/test_admissions.py",
@@ -52,6 +53,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "protocol/enrolment.py": (_SECOND_FORM, _SHEETS, f"{_C}/test_queries_of_the_second_form.py"),
     "protocol/epoch.py": (
+        f"{_P}/test_directories_and_announcements_refused.py",
         _ONE_BY_ONE,
         f"{_P}/test_key_tree_scope.py",
         _VECTORS,

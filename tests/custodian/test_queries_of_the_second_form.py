@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Unpack
 
 import protocol_samples as s
 import pytest
@@ -21,7 +22,7 @@ from protocol.errors import (
 )
 from protocol.policy import parse_policy
 from protocol.query import Asked as Options
-from protocol.query import Query
+from protocol.query import Query, Subject
 
 DEAR = q2.POLICY_TEXT + b"[option_approvals]\nlive = 1\n"
 TWO_CONFIRM = q2.POLICY_TEXT.replace(b"confirmations = 1", b"confirmations = 2")
@@ -35,8 +36,9 @@ def approved(query: Query, *approvers: str) -> s.Case:
     return s.Case(signed, [s.approval(signed, name, policy_digest=digest) for name in names])
 
 
-def under(policy: bytes, **changes: object) -> Query:
-    return q2.query(policy_digest=parse_policy(policy).digest, **changes)
+def under(policy: bytes, **changes: Unpack[s.QueryChanges]) -> Query:
+    changes["policy_digest"] = parse_policy(policy).digest
+    return q2.query(**changes)
 
 
 def refused(custodian: Custodian, case: s.Case, error: type[ProtocolError], words: str) -> None:
@@ -84,7 +86,7 @@ def test_two_custodians_grant_for_a_witnessed_enrolment(make: Make) -> None:
     ],
 )  # fmt: skip
 def test_nothing_is_granted_for_an_enrolment_that_nobody_else_witnessed(
-    make: Make, subject: object, words: str
+    make: Make, subject: Subject, words: str
 ) -> None:
     case = approved(q2.query(subjects=(subject,)))
     refused(make("c1", policy=q2.POLICY_TEXT), case, EnrolmentNotWitnessed, words)

@@ -23,6 +23,7 @@ from protocol.auditlog import (
 from protocol.findings import FindingKind, Report
 from protocol.policy import Policy, parse_policy
 from protocol.query import Query
+from protocol.signing import Signed
 
 ROLES = (*s.CUSTODIANS, "aggregator")
 LENIENT = parse_policy(b"enrolment_without_witness = true\n" + q2.POLICY_TEXT)
@@ -47,6 +48,10 @@ def log_copy(role: str, bodies: Sequence[tuple[str, dict[str, object]]], policy:
     return LogCopy(head.origin, entries, (note,))
 
 
+def _bodies(approvals: list[Signed]) -> list[tuple[str, dict[str, object]]]:
+    return [("approval", {"approval": approval.to_bytes()}) for approval in approvals]
+
+
 def report_of(query: Query, policy: Policy, *, approvers: tuple[str, ...] = ("bo", "cy")) -> Report:
     """Audit a site in which one query was filed, approved, granted by two and matched."""
     signed = query.sign(s.signing_key("ana"))
@@ -55,13 +60,15 @@ def report_of(query: Query, policy: Policy, *, approvers: tuple[str, ...] = ("bo
     granting = ("c1", "c3")
     of_aggregator: list[tuple[str, dict[str, object]]] = [
         ("query-filed", {"query": signed.to_bytes()}),
-        *(("approval", {"approval": approval.to_bytes()}) for approval in approvals),
+        *_bodies(approvals),
         *(("grant-received", received_body(case, name)) for name in granting),
         ("match", match_body(case, granting)),
     ]
     copies = [log_copy("aggregator", of_aggregator, policy)]
     for name in s.CUSTODIANS:
-        bodies = [("grant", grant_body(case, name))] if name in granting else []
+        bodies: list[tuple[str, dict[str, object]]] = (
+            [("grant", grant_body(case, name))] if name in granting else []
+        )
         copies.append(log_copy(name, bodies, policy))
     return audit(
         copies,
