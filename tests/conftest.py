@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cost_report import CostReport
+from examples import FEW
 from hypothesis import settings
 from process_watch import MARKER, ProcessWatch, mark_implied
 from side_by_side import in_order, scheduler
@@ -17,7 +18,7 @@ from runtime.process import silence_libraries
 silence_libraries()
 
 settings.register_profile("no-deadline", deadline=None)  # no test asserts a time
-settings.register_profile("few", deadline=None, max_examples=10, derandomize=True)
+settings.register_profile("few", deadline=None, max_examples=FEW, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no-deadline"))
 
 _STATE = Path(__file__).resolve().parent.parent / ".sealtrace"

@@ -19,6 +19,7 @@ from custodian_site import (
     make_announcement,
     read_grant,
 )
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -125,7 +126,9 @@ def test_restarts_between_the_steps_gain_nothing(
     )
 )
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_the_believed_time_never_outruns_real_time_nor_goes_back(
     tmp_path_factory: pytest.TempPathFactory, moves: list[tuple[int, int, str]]

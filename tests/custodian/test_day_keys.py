@@ -20,6 +20,7 @@ from custodian_site import (
     make_announcement,
     opened_log,
 )
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -210,7 +211,7 @@ def test_another_passphrase_custodian_or_version(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_a_damaged_key_file_is_told_from_a_key_file(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:

@@ -19,6 +19,7 @@ from custodian_site import (
     opened_log,
     read_grant,
 )
+from examples import examples
 from hostile_cbor import BOMBS, within
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -168,7 +169,9 @@ def ready(make: Make) -> Ready:
 
 
 relaxed = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

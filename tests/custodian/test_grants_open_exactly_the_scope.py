@@ -16,6 +16,7 @@ from custodian_site import (
     opened_log,
     read_grant,
 )
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -88,7 +89,9 @@ def test_a_custodian_alone_never_holds_a_root_excluded_from_it(make: Make) -> No
     modalities=st.sampled_from([("face",), ("appearance",), ("appearance", "face")]),
 )
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_no_slot_outside_of_the_window_can_be_derived(
     pair: Pair, first: int, length: int, live: bool, modalities: tuple[str, ...]

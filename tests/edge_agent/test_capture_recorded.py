@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -149,7 +150,7 @@ def test_any_bytes_are_an_image_or_none(data: bytes, start: bytes) -> None:
     assert image is None or (image.ndim == 3 and image.dtype == np.uint8)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(min_size=1, max_size=400), st.sampled_from([b"", b"RIFF", b"\0\0\0\x18ftypmp42"]))
 def test_any_bytes_as_a_video_are_refused_in_words(
     tmp_path: Path, data: bytes, start: bytes

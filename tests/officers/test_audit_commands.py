@@ -12,6 +12,7 @@ from pathlib import Path
 import protocol_samples as s
 import pytest
 from audit_samples import QUERY_ID, SCOPE, grant_body, match_body, received_body
+from examples import examples
 from fastapi import FastAPI, Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -553,7 +554,7 @@ def test_a_grant_that_was_not_approved_fails_the_audit(site: Site) -> None:
     ),
     time_ms=st.integers(0, 2**63 - 1),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_whatever_a_log_says_is_shown_and_cannot_steer_the_terminal(
     kind: str, body: dict[str, object], time_ms: int
 ) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,7 +103,7 @@ def many(draw: st.DrawFn) -> list[Numbered]:
     return items
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(many())
 def test_every_candidate_is_in_exactly_one_stay(items: list[Numbered]) -> None:
     stays = stays_of(items)
@@ -120,7 +121,7 @@ def test_every_candidate_is_in_exactly_one_stay(items: list[Numbered]) -> None:
         assert 0 <= stay.mask_confidence <= 1
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(many())
 def test_stays_of_one_kind_are_further_apart_than_the_gap(items: list[Numbered]) -> None:
     stays = stays_of(items)
@@ -136,7 +137,7 @@ def test_stays_of_one_kind_are_further_apart_than_the_gap(items: list[Numbered])
                 assert second.from_ms - first.to_ms > MAX_GAP_MS
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(many(), st.randoms(use_true_random=False))
 def test_the_order_of_finding_does_not_matter(items: list[Numbered], order: random.Random) -> None:
     shuffled = list(items)
@@ -144,7 +145,7 @@ def test_the_order_of_finding_does_not_matter(items: list[Numbered], order: rand
     assert [s.numbers for s in stays_of(shuffled)] == [s.numbers for s in stays_of(items)]
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(many())
 def test_contacts_lose_no_second_and_no_metre(items: list[Numbered]) -> None:
     for stay in stays_of(items):
@@ -161,7 +162,7 @@ def test_contacts_lose_no_second_and_no_metre(items: list[Numbered]) -> None:
                 assert contact.mask != MaskStatus.UNKNOWN
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(many())
 def test_a_trace_holds_confirmed_stays_alone_in_order_of_time(items: list[Numbered]) -> None:
     traces = traces_of(SUBJECTS, items)

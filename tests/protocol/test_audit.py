@@ -9,6 +9,7 @@ from typing import Unpack
 import protocol_samples as s
 import pytest
 from audit_samples import LABELS, QUERY_ID, SCOPE, grant_body, match_body, received_body
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -184,7 +185,7 @@ def test_without_the_key_entries_are_counted_and_bodies_stay_closed() -> None:
 @given(
     role=st.sampled_from(ROLES), place=st.integers(0, 200), flip=st.integers(1, 255), data=st.data()
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_no_changed_byte_of_any_entry_goes_unnoticed(
     role: str, place: int, flip: int, data: st.DataObject
 ) -> None:
@@ -697,7 +698,7 @@ def test_a_grant_under_a_policy_that_is_not_at_hand() -> None:
 
 
 @given(st.lists(st.binary(max_size=60), max_size=5), st.lists(st.text(max_size=80), max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_garbage_in_a_log_is_reported_and_never_raises(
     entries: list[bytes], checkpoints: list[str]
 ) -> None:
@@ -737,7 +738,7 @@ members = st.sampled_from(
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), odd=st.dictionaries(members, values), data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_body_of_any_shape_is_reported_and_never_raises(
     kind: str, odd: dict[str, object], data: st.DataObject
 ) -> None:

@@ -7,6 +7,7 @@ from itertools import combinations
 
 import protocol_samples as s
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from split_views import LATE_MS, SplitLog, cosigned, judged, site_of
@@ -90,7 +91,7 @@ def test_who_was_asked_and_said_nothing_is_noted() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(["c1", "c2", "mallory"]), st.lists(st.text(), max_size=3)))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 def test_whatever_a_role_says_that_it_saw_is_reported_and_never_raises(
     said: dict[str, list[str]],
 ) -> None:

@@ -10,6 +10,7 @@ from itertools import combinations
 
 import protocol_samples as s
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,7 +126,7 @@ def test_the_right_keys_come_out_and_exactly_the_liars_are_named(
 
 
 @given(sites_with_liars())
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 def test_any_m_honest_ones_beside_the_liars_are_enough(
     drawn: tuple[Announcement, dict[str, GrantedKeys], set[str]],
 ) -> None:

@@ -10,6 +10,7 @@ import cbor2
 import protocol_samples as s
 import pytest
 from cbor_mutator import CborMutator
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from protocol_parsers import NO_CBOR, PARSERS, SCOPE
@@ -40,7 +41,9 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=8) | st.dictionaries(st.text(), inner, max_size=8),
     max_leaves=12,
 )
-EACH = settings(max_examples=40, deadline=None)  # of each of two dozen parsers; `make fuzz`: more
+EACH = settings(
+    max_examples=examples(40), deadline=None
+)  # of each of two dozen parsers; `make fuzz`: more
 
 MAPS = sorted(
     name

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stock_image import mbr
@@ -120,7 +121,9 @@ class Interrupting(Bars):
 
 
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(15),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(stage=st.sampled_from(["writing", "reading back"]), after=st.integers(1, 24 * MIB))
 def test_an_interrupted_card_has_no_partition_table(

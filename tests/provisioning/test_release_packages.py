@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +31,7 @@ _VERSIONS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,12}", fullmatch=True)
 _KINDS: st.SearchStrategy[Literal["models", "agent"]] = st.sampled_from(("models", "agent"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.dictionaries(_NAMES, st.binary(max_size=2000), min_size=1, max_size=5))
 def test_what_is_packed_comes_out_again(contents: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -49,7 +50,7 @@ def test_what_is_packed_comes_out_again(contents: dict[str, bytes]) -> None:
         assert found == contents
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.binary(max_size=3000), st.booleans())
 def test_garbage_is_refused_not_unpacked(data: bytes, headed: bool) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -257,7 +258,7 @@ def test_a_wheel_that_is_too_much_is_refused(tmp_path: Path) -> None:
         unpack_wheel(wheel, tmp_path / "out", max_bytes=500)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 200), st.integers(0, 255))
 def test_a_damaged_wheel_is_refused_or_whole(place: int, value: int) -> None:
     with tempfile.TemporaryDirectory() as name:

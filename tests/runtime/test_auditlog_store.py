@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from merkle_reference import LEAVES, ROOTS
@@ -121,7 +122,7 @@ def test_checkpoints_verify_and_are_kept(log: AuditLog) -> None:
         log.checkpoint(2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(count=st.integers(1, 40), data=st.data())
 def test_any_entry_and_any_growth_can_be_proved(
     tmp_path_factory: pytest.TempPathFactory, count: int, data: st.DataObject
@@ -305,7 +306,7 @@ def test_copies_of_one_log_are_merged_and_forks_kept(log: AuditLog, tmp_path: Pa
         assert set(read_copy(folder).checkpoints) == {*log.checkpoints(), *fork.checkpoints()}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(garbage=st.binary(min_size=1, max_size=60))
 def test_a_damaged_copy_is_a_clear_error(
     tmp_path_factory: pytest.TempPathFactory, garbage: bytes

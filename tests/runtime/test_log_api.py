@@ -9,6 +9,7 @@ import cbor2
 import httpx
 import protocol_samples as s
 import pytest
+from examples import examples
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
@@ -356,7 +357,9 @@ json_values = st.recursive(
     )
 )
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_a_proof_of_any_shape_is_refused_in_plain_words(
     served: Served, proof: dict[str, object]
@@ -375,7 +378,9 @@ def test_a_proof_of_any_shape_is_refused_in_plain_words(
     )
 )
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(80),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_a_proof_of_nearly_the_right_shape_is_refused_too(
     served: Served, proof: dict[str, object]
@@ -384,7 +389,7 @@ def test_a_proof_of_nearly_the_right_shape_is_refused_too(
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_garbage_is_no_witness_request(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
         decode_witness_request(data)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from edge_site import EPOCH, NOON_MS, SLOT, Box, Site, make_sighting
+from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -401,7 +402,9 @@ def test_a_box_that_knows_nothing_of_its_past_waits_to_hear_of_it(box: Box, site
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     st.lists(
