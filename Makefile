@@ -40,9 +40,9 @@ setup: $(INSTALLED) $(MODELS) $(PHOTOS) ## Make the environment, the model bundl
 demo: setup ## Run the whole system on this machine and check what it promises.
 	$(BIN)/sealtrace demo run $(DEMO_ARGS)
 
-check: setup ## Check what is quick: lint, and tests without processes and models.
+check: setup ## Check what is quick: lint, and tests without processes, models and long waits.
 	HYPOTHESIS_PROFILE=few $(MAKE) --jobs 2 --no-print-directory lint tests \
-		TEST_ARGS='-m "not processes and not models" $(TEST_ARGS)'
+		TEST_ARGS='-m "not processes and not models and not slow" $(TEST_ARGS)'
 
 test: setup ## Check everything: format, lint, types, import rules, all tests.
 	$(MAKE) --jobs 2 --no-print-directory lint tests

@@ -12,6 +12,8 @@ from examples import FEW
 from hypothesis import settings
 from process_watch import MARKER, ProcessWatch, mark_implied
 from side_by_side import in_order, scheduler
+from slow_files import MARKER as SLOW
+from slow_files import SLOW_FILES
 
 from runtime.process import silence_libraries
 
@@ -37,6 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "model_bundle_path" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.models)
+        if item.path in SLOW_FILES:
+            item.add_marker(SLOW)
     if hasattr(config, "workerinput"):
         items[:] = in_order(items)
 

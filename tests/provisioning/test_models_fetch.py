@@ -66,6 +66,7 @@ def _package(wheel: Path) -> PythonPackage:
     return PythonPackage("somemodel==1.0", hashlib.sha256(wheel.read_bytes()).hexdigest())
 
 
+@pytest.mark.processes
 def test_a_pinned_wheel_is_fetched_once_and_its_member_read(shelf: Path, tmp_path: Path) -> None:
     wheel = _wheel(shelf)
     package = _package(wheel)
@@ -75,6 +76,7 @@ def test_a_pinned_wheel_is_fetched_once_and_its_member_read(shelf: Path, tmp_pat
     assert fetch_archive(package, tmp_path / "cache") == archive
 
 
+@pytest.mark.processes
 def test_an_altered_archive_is_refused_and_both_hashes_are_named(
     shelf: Path, tmp_path: Path
 ) -> None:
@@ -87,6 +89,7 @@ def test_an_altered_archive_is_refused_and_both_hashes_are_named(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+@pytest.mark.processes
 def test_a_spoilt_cache_is_fetched_again(shelf: Path, tmp_path: Path) -> None:
     package = _package(_wheel(shelf))
     archive = fetch_archive(package, tmp_path / "cache")
@@ -94,6 +97,7 @@ def test_a_spoilt_cache_is_fetched_again(shelf: Path, tmp_path: Path) -> None:
     assert read_member(fetch_archive(package, tmp_path / "cache"), _member()) == _CONTENT
 
 
+@pytest.mark.processes
 def test_without_a_network_the_error_says_what_could_not_be_fetched(
     shelf: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +114,7 @@ def _npm(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
+@pytest.mark.processes
 def test_an_npm_tarball_is_checked_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +127,7 @@ def test_an_npm_tarball_is_checked_like_any_other(
         fetch_archive(NpmPackage("somemodel@1.0", "1" * 64), tmp_path / "cache")
 
 
+@pytest.mark.processes
 def test_what_npm_said_is_passed_on_when_it_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +136,7 @@ def test_what_npm_said_is_passed_on_when_it_fails(
         fetch_archive(NpmPackage("somemodel@1.0", "1" * 64), tmp_path / "cache")
 
 
+@pytest.mark.processes
 def test_a_missing_pip_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", str(tmp_path / "no-python"))
     with pytest.raises(ClientMissing, match="no-python"):

@@ -47,6 +47,7 @@ def _updates(folder: Path, releases: Path, health: str = "true") -> Path:
     return path
 
 
+@pytest.mark.processes
 def test_from_an_empty_folder_to_a_box_that_runs_it(tmp_path: Path) -> None:
     releases = _init(tmp_path / "releases")
     bundle = make_bundle(tmp_path / "bundle", b"good")
@@ -68,6 +69,7 @@ def test_from_an_empty_folder_to_a_box_that_runs_it(tmp_path: Path) -> None:
     assert "current" in _run("update", "--config", config).output
 
 
+@pytest.mark.processes
 def test_a_roll_back_is_exit_code_1_and_told_again_by_status(tmp_path: Path) -> None:
     releases = _init(tmp_path / "releases")
     wheel = make_wheel(tmp_path / "dist", "0.9.1")

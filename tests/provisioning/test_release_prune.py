@@ -101,6 +101,7 @@ def test_files_stay_while_a_box_may_go_by_the_list_before(desk: Desk, clock: Mov
     assert verify(desk.path).packages == 1
 
 
+@pytest.mark.processes
 def test_a_box_in_the_middle_of_an_update_finishes_it(desk: Desk, tmp_path: Path) -> None:
     repository = desk.repository
     url = repository.paths.public.as_uri()

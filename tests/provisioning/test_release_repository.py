@@ -137,6 +137,7 @@ def test_a_dry_run_writes_nothing(
     assert _everything(desk.path) == before
 
 
+@pytest.mark.processes
 def test_without_online_keys_the_rest_is_left_to_the_machine_that_has_them(
     desk: Desk, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_an_officer_gets_a_new_key_under_the_same_name(desk: Desk) -> None:
     assert _version(desk) == 2
 
 
+@pytest.mark.processes
 def test_boxes_follow_every_change_from_their_first_root(desk: Desk, tmp_path: Path) -> None:
     first = desk.trusted_root
     box = Box(tmp_path / "box", desk, first)
@@ -109,6 +110,7 @@ def test_boxes_follow_every_change_from_their_first_root(desk: Desk, tmp_path: P
     assert (box.runs, late.runs) == ("good 2", "good 2")
 
 
+@pytest.mark.processes
 def test_stolen_online_and_targets_keys_are_exchanged(desk: Desk, tmp_path: Path) -> None:
     desk.models("good 1")
     box = Box(tmp_path / "box", desk, desk.trusted_root)

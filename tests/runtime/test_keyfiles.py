@@ -197,6 +197,7 @@ def test_without_a_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
     os.close(writer)
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize(
     ("answers", "complaint"),
     [("long enough\nlong enough\n", None), ("long enough\nlong enouhg\n", "differ")],

@@ -88,6 +88,7 @@ def _crash(backend: Backend, pipe: Connection) -> None:
         pipe.recv()
 
 
+@pytest.mark.processes
 def test_a_process_killed_inside_a_transaction_leaves_what_was_committed(backend: Backend) -> None:
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe()

@@ -1,0 +1,32 @@
+"""Tests that cost seconds without starting a process: `make check` leaves them to `make test`.
+
+Listed by what the report of the dearest files says (`cost_report`), and kept here in one place, so that
+the fast loop stays under a minute and a half.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MARKER = "slow"
+_FILES = {
+    "aggregator/test_intake_checks.py",
+    "aggregator/test_log_and_store_agree.py",
+    "custodian/test_clock.py",
+    "edge_agent/box/test_clock_steps.py",
+    "edge_agent/test_capture_live.py",
+    "edge_agent/test_mask_classifier.py",
+    "fuzz/test_fuzzing_finds_faults.py",
+    "officers/test_audit_commands.py",
+    "officers/test_query_cli_files_approves_revokes.py",
+    "officers/test_traces_command_opens_decides_exports.py",
+    "provisioning/test_admission_over_https.py",
+    "provisioning/test_image_base.py",
+    "provisioning/test_policy_upgrade.py",
+    "provisioning/test_site_cli.py",
+    "runtime/test_http_client_bounds.py",
+    "runtime/test_http_slow_and_many.py",
+    "runtime/test_integrity.py",
+}
+_TESTS = Path(__file__).resolve().parents[1]
+SLOW_FILES = frozenset(_TESTS / name for name in _FILES)
