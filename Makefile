@@ -40,6 +40,7 @@ setup: $(INSTALLED) $(MODELS) $(PHOTOS) ## Make the environment, the model bundl
 demo: setup ## Run the whole system on this machine and check what it promises.
 	$(BIN)/sealtrace demo run $(DEMO_ARGS)
 
+check: export PYTHONDONTWRITEBYTECODE := # else every run compiles every test again
 check: setup ## Check what is quick: lint, and tests without processes, models and long waits.
 	HYPOTHESIS_PROFILE=few $(MAKE) --jobs 2 --no-print-directory lint tests \
 		TEST_ARGS='-m "not processes and not models and not slow" $(TEST_ARGS)'
