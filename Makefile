@@ -43,7 +43,7 @@ demo: setup ## Run the whole system on this machine and check what it promises.
 check: export PYTHONDONTWRITEBYTECODE := # else every run compiles every test again
 check: setup ## Check what is quick: lint, and tests without processes, models and long waits.
 	HYPOTHESIS_PROFILE=few $(MAKE) --jobs 2 --no-print-directory lint tests \
-		TEST_ARGS='-m "not processes and not models and not slow" $(TEST_ARGS)'
+		TEST_ARGS='-m "not processes and not models and not slow" --numprocesses 3 $(TEST_ARGS)'
 
 test: setup ## Check everything: format, lint, types, import rules, all tests.
 	$(MAKE) --jobs 2 --no-print-directory lint tests

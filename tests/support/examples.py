@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-FEW = 10
+FEW = 5
 
 
 def examples(number: int) -> int:
