@@ -367,6 +367,13 @@ class Fields:
             raise self._refuse(name, f"an array of {min_items} to {max_items} items")
         return value
 
+    def raws(self, name: str, *, max_items: int) -> tuple[bytes, ...]:
+        """Take an array of byte strings."""
+        value = self.array(name, max_items=max_items)
+        if not all(isinstance(item, bytes) for item in value):
+            raise self._refuse(name, "an array of byte strings")
+        return tuple(value)
+
     def texts(self, name: str, *, max_items: int, min_items: int = 0) -> tuple[str, ...]:
         """Take an array of distinct, non-empty texts."""
         value = self.array(name, max_items=max_items, min_items=min_items)

@@ -70,19 +70,12 @@ class GrantRequest:
         """
         fields = Fields(decode(payload, what="grant request"), what="grant request")
         fields.version()
-
-        def messages(name: str, most: int) -> tuple[bytes, ...]:
-            items = fields.array(name, max_items=most)
-            if not all(isinstance(item, bytes) for item in items):
-                raise MalformedMessage(f"grant request: '{name}' are not byte strings")
-            return tuple(items)
-
         request = cls(
             query=fields.raw("query"),
-            approvals=messages("approvals", MAX_APPROVALS),
-            withdrawals=messages("withdrawals", MAX_APPROVALS),
+            approvals=fields.raws("approvals", max_items=MAX_APPROVALS),
+            withdrawals=fields.raws("withdrawals", max_items=MAX_APPROVALS),
             matcher_key=fields.raw("matcher_key"),
-            announcements=messages("announcements", MAX_ANNOUNCEMENTS),
+            announcements=fields.raws("announcements", max_items=MAX_ANNOUNCEMENTS),
             requested_at_ms=fields.integer("requested_at_ms"),
         )
         fields.done()

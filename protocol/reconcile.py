@@ -10,7 +10,7 @@ With at most 9 custodians there are at most 126 such groups, tried only where th
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 
@@ -20,8 +20,8 @@ from protocol.errors import KeyCommitmentMismatch, ScopeExceeded, ShareInvalid, 
 from protocol.grant import GrantedKeys, Scope
 from protocol.keytree import DEPTH, ModalityKey, descend
 
-_Leaves = Mapping[str, Mapping[int, bytes]]
-"""What custodians released of one slot and label: custodian to root number to leaf."""
+_Released = Mapping[str, Mapping[int, bytes]]
+"""What custodians released for one key: custodian to root number to 32 bytes."""
 
 
 def check_released(announcement: Announcement, custodian: str, keys: GrantedKeys) -> None:
@@ -114,19 +114,13 @@ class DisputedKeys(EpochKeys):
             ScopeExceeded: not granted.
             KeyCommitmentMismatch: no m of the custodians released that key.
         """
-        leaves = self._leaves_of(slot, label)
-        tried: set[tuple[bytes, ...]] = set()
-        for group in combinations(sorted(leaves, key=lambda c: (c in doubted, c)), self._threshold):
-            merged = _merged(leaves, group)
-            if merged is None or merged in tried:
-                continue
-            tried.add(merged)
-            key = self._derive(merged, slot, label)
-            if hmac.compare_digest(key.commitment, commitment):
-                return Opening(key, frozenset(_deniers(leaves, merged)))
-        raise KeyCommitmentMismatch(
-            f"no {self._threshold} of {', '.join(sorted(leaves))} released the key under which "
-            f"the {label} block was sealed"
+        return true_key(
+            self._leaves_of(slot, label),
+            self._threshold,
+            lambda merged: self._derive(merged, slot, label),
+            commitment,
+            what=f"the {label} block",
+            doubted=doubted,
         )
 
     def narrowed(self, slots: range) -> DisputedKeys:
@@ -154,7 +148,44 @@ class DisputedKeys(EpochKeys):
         return found
 
 
-def _merged(leaves: _Leaves, group: Iterable[str]) -> tuple[bytes, ...] | None:
+def true_key(
+    released: _Released,
+    threshold: int,
+    derive: Callable[[tuple[bytes, ...]], ModalityKey],
+    commitment: bytes,
+    *,
+    what: str,
+    doubted: frozenset[str] = frozenset(),
+) -> Opening:
+    """Return the key that ``commitment`` commits to, and who released something else.
+
+    Args:
+        released: custodian to root number to what it released of that root, 32 bytes.
+        threshold: how many hold all roots together.
+        derive: makes the key of what was released of all roots, in their order.
+        commitment: 32 bytes.
+        what: was sealed, for the error.
+        doubted: custodians known to have lied, whose word is tried last.
+
+    Raises:
+        KeyCommitmentMismatch: no ``threshold`` of the custodians released that key.
+    """
+    tried: set[tuple[bytes, ...]] = set()
+    for group in combinations(sorted(released, key=lambda c: (c in doubted, c)), threshold):
+        merged = _merged(released, group)
+        if merged is None or merged in tried:
+            continue
+        tried.add(merged)
+        key = derive(merged)
+        if hmac.compare_digest(key.commitment, commitment):
+            return Opening(key, frozenset(_deniers(released, merged)))
+    raise KeyCommitmentMismatch(
+        f"no {threshold} of {', '.join(sorted(released))} released the key under which {what} "
+        "was sealed"
+    )
+
+
+def _merged(leaves: _Released, group: Iterable[str]) -> tuple[bytes, ...] | None:
     """Return the leaves of all roots as ``group`` released them; None if its members disagree."""
     merged: dict[int, bytes] = {}
     for custodian in group:
@@ -164,7 +195,7 @@ def _merged(leaves: _Leaves, group: Iterable[str]) -> tuple[bytes, ...] | None:
     return tuple(merged[root] for root in sorted(merged))
 
 
-def _deniers(leaves: _Leaves, truth: tuple[bytes, ...]) -> Iterator[str]:
+def _deniers(leaves: _Released, truth: tuple[bytes, ...]) -> Iterator[str]:
     """Return who released another leaf of any root than the true one."""
     for custodian, mine in leaves.items():
         if any(not hmac.compare_digest(leaf, truth[root]) for root, leaf in mine.items()):

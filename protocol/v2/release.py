@@ -14,14 +14,12 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from protocol import hpke
 from protocol.encoding import Fields, decode, encode
 from protocol.epoch import Announcement, roots_of
 from protocol.epoch_keys import Opening
 from protocol.errors import (
-    KeyCommitmentMismatch,
     MalformedMessage,
     ScopeExceeded,
     ShareInvalid,
@@ -30,6 +28,7 @@ from protocol.errors import (
 from protocol.grant import MAX_ANNOUNCEMENTS, MAX_APPROVALS
 from protocol.keytree import DEPTH, KEY_BYTES, META, descend, tree_top
 from protocol.names import SightingName
+from protocol.reconcile import true_key
 from protocol.signing import Signed, SigningKey, sign
 from protocol.v2 import VERSION
 from protocol.v2.keys import row_key, row_value
@@ -82,19 +81,12 @@ class RowRequest:
         """
         fields = Fields(decode(payload, what="row request"), what="row request")
         fields.version(VERSION)
-
-        def messages(name: str, most: int) -> tuple[bytes, ...]:
-            items = fields.array(name, max_items=most)
-            if not all(isinstance(item, bytes) for item in items):
-                raise MalformedMessage(f"row request: '{name}' are not byte strings")
-            return tuple(items)
-
         request = cls(
             query=fields.raw("query"),
-            approvals=messages("approvals", MAX_APPROVALS),
-            withdrawals=messages("withdrawals", MAX_APPROVALS),
+            approvals=fields.raws("approvals", max_items=MAX_APPROVALS),
+            withdrawals=fields.raws("withdrawals", max_items=MAX_APPROVALS),
             matcher_key=fields.raw("matcher_key"),
-            announcements=messages("announcements", MAX_ANNOUNCEMENTS),
+            announcements=fields.raws("announcements", max_items=MAX_ANNOUNCEMENTS),
             rows=tuple(
                 SightingName.from_value(item)
                 for item in fields.array("rows", max_items=MAX_ROWS, min_items=1)
@@ -279,33 +271,13 @@ def open_row_key(
             f"{len(released)} custodians released this row; {announcement.threshold} are needed"
         )
     name = row.slot_name(announcement.address.site)
-    tried = set()
-    for group in combinations(sorted(released), announcement.threshold):
-        merged = _merged(released, group)
-        if merged is None or merged in tried:
-            continue
-        tried.add(merged)
-        key = row_key(merged, name, row.sighting_id)
-        if hmac.compare_digest(key.commitment, commitment):
-            liars = {
-                custodian
-                for custodian, values in released.items()
-                if any(not hmac.compare_digest(v, merged[number]) for number, v in values.items())
-            }
-            return Opening(key, frozenset(liars))
-    raise KeyCommitmentMismatch("no m custodians released the key under which the row was sealed")
-
-
-def _merged(
-    released: Mapping[str, Mapping[int, bytes]], group: Sequence[str]
-) -> tuple[bytes, ...] | None:
-    """Return the values of all roots as ``group`` released them; None if its members disagree."""
-    merged: dict[int, bytes] = {}
-    for custodian in group:
-        for number, value in released[custodian].items():
-            if not hmac.compare_digest(merged.setdefault(number, value), value):
-                return None
-    return tuple(merged[number] for number in sorted(merged))
+    return true_key(
+        released,
+        announcement.threshold,
+        lambda values: row_key(values, name, row.sighting_id),
+        commitment,
+        what="the row",
+    )
 
 
 def _read_values(items: Sequence[object]) -> dict[int, bytes]:
