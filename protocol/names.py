@@ -1,7 +1,7 @@
 """Names of things and of times: identifiers, MQTT topics, epochs and slots.
 
 Times are integer milliseconds since 1970-01-01 UTC. An **epoch** is the number of a UTC day since
-that date; a **slot** is one of its 96 quarter hours (ARCHITECTURE.md, Words).
+that date; a **slot** is one of its 96 quarter hours (docs/architecture.md, "Words").
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -120,13 +119,6 @@ def encode_assertion(authenticator_data: bytes, client_data: bytes, ecdsa: bytes
         ecdsa: the signature, DER.
     """
     return encode([authenticator_data, client_data, ecdsa])
-
-
-def client_data_for(message: bytes, origin: str) -> bytes:
-    """Return the client data that a browser makes for ``message``, for tests and other clients."""
-    challenge = base64.urlsafe_b64encode(hashlib.sha256(message).digest()).rstrip(b"=").decode()
-    said = {"type": _GET, "challenge": challenge, "origin": origin, "crossOrigin": False}
-    return json.dumps(said, separators=(",", ":")).encode()
 
 
 def _assertion(signature: bytes) -> tuple[bytes, bytes, bytes]:

@@ -1,7 +1,7 @@
 """Read a signed model bundle: nothing in it is believed before signature and hashes are checked.
 
 A bundle is a folder: ``manifest.json`` (what each model file is and how to feed it),
-``manifest.sig`` (who vouches for the manifest) and the model files (MODELS.md). Each line of
+``manifest.sig`` (who vouches for the manifest) and the model files (docs/models.md). Each line of
 ``manifest.sig`` reads ``ed25519 <public key, hex> <signature, hex>``; the signature covers
 ``MANIFEST_DOMAIN`` followed by the bytes of ``manifest.json``.
 """

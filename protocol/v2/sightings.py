@@ -11,14 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
 from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage
 from protocol.keytree import MODALITIES
 from protocol.names import SIGHTING_ID_BYTES
-from protocol.sightings import MaskStatus
+from protocol.sightings import MaskStatus, Quantised
 
 EPISODE_BYTES = 8
 MAX_SPANS = 64
@@ -165,19 +162,6 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
-    """A biometric template: (d,) int8, and the scale with which it has unit length."""
-
-    row: npt.NDArray[np.int8]
-    scale: float
-
-    def wipe(self) -> None:
-        """Overwrite with zeros where the memory is ours."""
-        if self.row.flags.writeable:
-            self.row.fill(0)
-
-
-@dataclass(frozen=True, slots=True)
 class Sighting:
     """One person seen by one camera for a while.
 
@@ -191,7 +175,7 @@ class Sighting:
     sighting_id: bytes
     episode: bytes
     row: Row
-    templates: Mapping[str, Template] = field(default_factory=dict)
+    templates: Mapping[str, Quantised] = field(default_factory=dict)
 
 
 def _byte(value: float) -> int:

@@ -11,14 +11,14 @@ from protocol.epoch import Announcement, announce
 from protocol.keytree import DEPTH, META, ModalityKey, descend, tree_top
 from protocol.names import SlotName
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
-from protocol.sightings import MaskStatus, quantise_template
+from protocol.sightings import MaskStatus, Quantised, quantise_template
 from protocol.v2 import VERSION
 from protocol.v2.blocks import Space
 from protocol.v2.envelopes import Batch, Envelope, seal
 from protocol.v2.header import CLOCK, Header
 from protocol.v2.keys import row_key, row_value, slot_key
 from protocol.v2.rows import Coverage
-from protocol.v2.sightings import Encounter, MaskSpan, Row, Sighting, Template
+from protocol.v2.sightings import Encounter, MaskSpan, Row, Sighting
 
 SPACE = Space(s.MODEL)
 NAME = SlotName(s.ADDRESS, s.EPOCH, s.GENERATION, s.SLOT)
@@ -53,8 +53,8 @@ def key_of_row(row_id: bytes) -> ModalityKey:
     return row_key([row_value(leaf(root, META), row_id) for root in s.roots()], NAME, row_id)
 
 
-def template(name: str) -> Template:
-    return Template(*quantise_template(s.unit_vector(name)))
+def template(name: str) -> Quantised:
+    return quantise_template(s.unit_vector(name))
 
 
 def sighting(name: str, *, face: bool = True) -> Sighting:

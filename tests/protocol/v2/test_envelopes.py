@@ -23,7 +23,7 @@ from protocol.errors import (
 from protocol.keytree import COVER, META, ModalityKey
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, open_block_into, opened_size
 from protocol.sealing import Envelope as EnvelopeOfVersion1
-from protocol.sightings import split_rows
+from protocol.sightings import Quantised, split_rows
 from protocol.signing import VerifyKey
 from protocol.v2.blocks import Space, lay_out, true_rows
 from protocol.v2.envelopes import Envelope, parse_envelope
@@ -31,7 +31,7 @@ from protocol.v2.header import Header
 from protocol.v2.keys import row_key, row_value, slot_key
 from protocol.v2.padding import fill, pad, size_class, unpad
 from protocol.v2.rows import Coverage, Rows
-from protocol.v2.sightings import Row, Sighting, Template
+from protocol.v2.sightings import Row, Sighting
 
 
 def resolve(name: str) -> VerifyKey:
@@ -298,7 +298,7 @@ def test_any_batch_comes_back_as_it_was(
         if dressed:
             rng = np.random.default_rng(number)
             row = rng.integers(-127, 128, 8).astype(np.int8)
-            templates["appearance"] = Template(row, 0.01)
+            templates["appearance"] = Quantised(row, 0.01)
         seen.append(replace(one, templates=templates))
     spaces = {"face": v2.SPACE, "appearance": clothes}
     came = Envelope.parse(v2.envelope(kind, seen=seen, padded=padded, spaces=spaces).to_bytes())

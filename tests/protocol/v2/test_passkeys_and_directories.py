@@ -27,7 +27,7 @@ from protocol.errors import (
     SignatureInvalid,
     UnsupportedVersion,
 )
-from protocol.passkeys import Passkey, client_data_for, encode_assertion
+from protocol.passkeys import Passkey, encode_assertion
 from protocol.query import APPROVAL_KIND
 from protocol.signing import Signed, to_be_signed
 
@@ -36,6 +36,13 @@ KEY = ec.derive_private_key(0x5EA17ACE, ec.SECP256R1())
 PUBLIC = KEY.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
 PASSKEY = Passkey(PUBLIC, RP_ID, ORIGIN)
 PRESENT, VERIFIED = 0x01, 0x04
+
+
+def client_data_for(message: bytes, origin: str) -> bytes:
+    """Return the client data that a browser makes for ``message``."""
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(message).digest()).rstrip(b"=").decode()
+    said = {"type": "webauthn.get", "challenge": challenge, "origin": origin, "crossOrigin": False}
+    return json.dumps(said, separators=(",", ":")).encode()
 
 
 def assertion(
