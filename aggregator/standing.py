@@ -36,7 +36,7 @@ class Find:
     @classmethod
     def of(cls, candidate: Candidate) -> Find:
         """Return what has to be known of a candidate."""
-        return cls(candidate.address.camera, candidate.subject, candidate.score)
+        return cls(candidate.address.camera, candidate.subject, candidate.strength)
 
 
 @dataclass(frozen=True, slots=True)

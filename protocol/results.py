@@ -1,7 +1,8 @@
-"""What a query leaves behind: candidates sealed to the investigator, and the decisions on them.
+"""What a query leaves behind: candidates sealed to officers, and the decisions on them.
 
-docs/threat-model.md: results that are kept are sealed to the investigators, so the aggregator that
-stores them cannot read them.
+docs/threat-model.md: results that are kept are sealed to the investigator who asked and to the
+officers who confirm, so the aggregator that stores them cannot read them. With the candidates go
+the **openings**: which rows of metadata custodians opened for the query, under their receipts.
 """
 
 from __future__ import annotations
@@ -12,100 +13,204 @@ from dataclasses import dataclass
 
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
-from protocol.errors import MalformedMessage
-from protocol.names import CameraAddress
-from protocol.sightings import ID_BYTES, Encounter, MaskStatus
+from protocol.errors import MalformedMessage, UnsupportedVersion
+from protocol.names import CameraAddress, SightingName
+from protocol.sightings import ID_BYTES, MaskStatus
+from protocol.sightings import Encounter as EncounterOfVersion1
+from protocol.sightings import Sighting as SightingOfVersion1
 from protocol.signing import Signed, SigningKey, sign
+from protocol.v2.release import MAX_ROWS, SALT_BYTES
+from protocol.v2.sightings import EPISODE_BYTES, Encounter, MaskSpan, Row
 
 DECISION_KIND = "decision"
 CANDIDATE_ID_BYTES = 16
 CONFIRMED, REJECTED = "confirmed", "rejected"
-_CANDIDATE = "candidate"
+_CANDIDATE, _OPENING = "candidate", "opening"
+_FORM = 2
+_MAX_RECEIPTS = 64
+_UNMATCHED = -2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A sighting whose comparison score with a subject reached the threshold.
+    """A sighting that a query found, with what its metadata says.
 
-    ``score`` is the cosine; ``log10_lr`` the calibrated likelihood ratio's logarithm, or None
-    when the model has no calibration. ``encounters`` is empty unless contacts were asked for.
+    Args:
+        subject: whose.
+        address: of the camera.
+        sighting_id: 8 bytes.
+        row: when, mask, quality, and whom they met (nobody, unless contacts were asked for).
+        modality, model: of the templates that were compared; ``model`` names their space.
+        score: the cosine; None for a sighting that was not matched itself (``through``).
+        log10_lr: the calibrated likelihood ratio's logarithm; None without calibration or score.
+        name: of the sighting, which says by which keys it opened; None as version 1 wrote it.
+        episode: 8 bytes, the same for as long as the box followed this person; None of a
+            generation of version 1.
+        through: the matched sighting of the same episode that this one was opened for.
+        impossible: why it cannot be true, in words. It is listed because its row was opened.
     """
 
     subject: str
     address: CameraAddress
     sighting_id: bytes
-    first_seen_ms: int
-    last_seen_ms: int
-    mask: MaskStatus
-    mask_confidence: float
-    quality: float
+    row: Row
     modality: str
     model: str
-    score: float
+    score: float | None
     log10_lr: float | None
-    encounters: tuple[Encounter, ...]
+    name: SightingName | None = None
+    episode: bytes | None = None
+    through: bytes | None = None
+    impossible: str | None = None
+
+    @property
+    def first_seen_ms(self) -> int:
+        """When the sighting began, ms UTC."""
+        return self.row.first_ms
+
+    @property
+    def last_seen_ms(self) -> int:
+        """When it ended, ms UTC."""
+        return self.row.last_ms
+
+    @property
+    def mask(self) -> MaskStatus:
+        """As voted over the whole."""
+        return self.row.mask
+
+    @property
+    def mask_confidence(self) -> float:
+        """Of the vote, 0 to 1."""
+        return self.row.mask_confidence
+
+    @property
+    def quality(self) -> float:
+        """Of the best crop, 0 to 1."""
+        return self.row.quality
+
+    @property
+    def encounters(self) -> tuple[Encounter, ...]:
+        """Who was near."""
+        return self.row.encounters
+
+    @property
+    def strength(self) -> float:
+        """The score, for ordering; below every score where it was not matched itself."""
+        return _UNMATCHED if self.score is None else self.score
 
     def candidate_id(self, query_digest: bytes) -> bytes:
         """Return the id of this candidate within its query, 16 bytes; tells nothing by itself."""
-        value = encode([query_digest, self.subject, self.address.camera, self.sighting_id])
+        # A sighting of version 1 keeps the id that it had before there was another.
+        which: list[object] = [self.address.camera, self.sighting_id]
+        if self.episode is not None and self.name is not None:
+            which = self.name.to_value()
+        value = encode([query_digest, self.subject, *which])
         return hashlib.sha256(value).digest()[:CANDIDATE_ID_BYTES]
 
-    def seal(self, investigator: hpke.PublicKey, *, query_digest: bytes) -> bytes:
-        """Seal to the investigator who asked."""
+    def seal(self, officer: hpke.PublicKey, *, query_digest: bytes) -> bytes:
+        """Seal to an officer who asked or confirms."""
         value = {
-            "v": PROTOCOL_VERSION,
+            "v": _FORM,
             "subject": self.subject,
             "site": self.address.site,
             "box": self.address.box,
             "camera": self.address.camera,
             "sighting_id": self.sighting_id,
-            "first_seen_ms": self.first_seen_ms,
-            "last_seen_ms": self.last_seen_ms,
-            "mask": int(self.mask),
-            "mask_confidence": float(self.mask_confidence),
-            "quality": float(self.quality),
+            "row": self.row.to_bytes(),
             "modality": self.modality,
-            "model": self.model,
-            "score": float(self.score),
+            "space": self.model,
+            "score": None if self.score is None else float(self.score),
             "log10_lr": self.log10_lr,
-            "encounters": [
-                [e.other_id, e.distance_m, e.seconds, int(e.other_mask), e.other_mask_confidence]
-                for e in self.encounters
-            ],
+            "name": None if self.name is None else self.name.to_value(),
+            "episode": self.episode,
+            "through": self.through,
+            "impossible": self.impossible,
         }
-        return investigator.seal(encode(value), purpose=_CANDIDATE, context=[query_digest])
+        return officer.seal(encode(value), purpose=_CANDIDATE, context=[query_digest])
 
     @classmethod
-    def open(
-        cls, sealed: bytes, investigator: hpke.PrivateKey, *, query_digest: bytes
-    ) -> Candidate:
-        """Open a candidate as the investigator who asked.
+    def open(cls, sealed: bytes, officer: hpke.PrivateKey, *, query_digest: bytes) -> Candidate:
+        """Open a candidate as an officer to whom it was sealed.
 
         Raises:
-            AuthenticationFailed: another investigator's, of another query, or altered.
+            AuthenticationFailed: somebody else's, of another query, or altered.
+            MalformedMessage, UnsupportedVersion: it opens to something else.
         """
-        opened = investigator.open(sealed, purpose=_CANDIDATE, context=[query_digest])
+        opened = officer.open(sealed, purpose=_CANDIDATE, context=[query_digest])
         fields = Fields(decode(opened, what="candidate"), what="candidate")
-        fields.version()
-        candidate = cls(
-            subject=fields.text("subject", max_length=128),
-            address=CameraAddress(fields.text("site"), fields.text("box"), fields.text("camera")),
-            sighting_id=fields.raw("sighting_id", size=ID_BYTES),
-            first_seen_ms=fields.integer("first_seen_ms"),
-            last_seen_ms=fields.integer("last_seen_ms"),
-            mask=MaskStatus(fields.integer("mask", high=max(MaskStatus))),
-            mask_confidence=fields.number("mask_confidence", 0, 1),
-            quality=fields.number("quality", 0, 1),
-            modality=fields.text("modality"),
-            model=fields.text("model"),
-            score=fields.number("score", -2, 2),
-            log10_lr=fields.optional("log10_lr", lambda name: fields.number(name, -1e6, 1e6)),
-            encounters=tuple(
-                _read_encounter(value) for value in fields.array("encounters", max_items=65_536)
-            ),
-        )
+        form = fields.integer("v")
+        if form not in {1, _FORM}:
+            raise UnsupportedVersion(
+                f"the candidate is of form {form}, and this program reads {_FORM} at most: it "
+                "needs its update"
+            )
+        candidate = _read_form_1(fields) if form == 1 else _read_form_2(fields)
         fields.done()
         return candidate
+
+
+def row_of_version_1(sighting: SightingOfVersion1, *, contacts: bool) -> Row:
+    """Return what version 1 says of a sighting as a row: each encounter is an episode of its own.
+
+    Args:
+        contacts: whether whom they met is to be told.
+    """
+    first_ms, last_ms = sighting.first_seen_ms, sighting.last_seen_ms
+    return Row(
+        first_ms,
+        last_ms,
+        sighting.mask,
+        sighting.mask_confidence,
+        sighting.quality,
+        encounters=tuple(
+            _encounter_of_version_1(one, first_ms, last_ms) for one in sighting.encounters
+        )
+        if contacts
+        else (),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Which rows custodians opened for a query at one request, and their word for it.
+
+    Args:
+        rows: what was asked for.
+        receipts: custodian to the signed `protocol.v2.release.RowRelease` as it came, and the salt
+            of its digest (32 bytes), with which an officer holds it against ``rows``.
+    """
+
+    rows: tuple[SightingName, ...]
+    receipts: Mapping[str, tuple[bytes, bytes]]
+
+    def seal(self, officer: hpke.PublicKey, *, query_digest: bytes) -> bytes:
+        """Seal to an officer who asked or confirms."""
+        value = {
+            "v": _FORM,
+            "rows": [row.to_value() for row in self.rows],
+            "receipts": {name: list(one) for name, one in self.receipts.items()},
+        }
+        return officer.seal(encode(value), purpose=_OPENING, context=[query_digest])
+
+    @classmethod
+    def open(cls, sealed: bytes, officer: hpke.PrivateKey, *, query_digest: bytes) -> Opening:
+        """Open as an officer to whom it was sealed.
+
+        Raises:
+            AuthenticationFailed: somebody else's, of another query, or altered.
+            MalformedMessage: it opens to something else.
+        """
+        opened = officer.open(sealed, purpose=_OPENING, context=[query_digest])
+        fields = Fields(decode(opened, what="opening"), what="opening")
+        fields.version(_FORM)
+        opening = cls(
+            tuple(
+                SightingName.from_value(item) for item in fields.array("rows", max_items=MAX_ROWS)
+            ),
+            _read_receipts(fields.mapping("receipts", max_items=_MAX_RECEIPTS)),
+        )
+        fields.done()
+        return opening
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +252,86 @@ class Decision:
         return decision
 
 
-def _read_encounter(value: object) -> Encounter:
+def _read_form_2(fields: Fields) -> Candidate:
+    name = fields.optional("name", lambda key: SightingName.from_value(fields.value(key)))
+    candidate = Candidate(
+        subject=fields.text("subject", max_length=128),
+        address=CameraAddress(fields.text("site"), fields.text("box"), fields.text("camera")),
+        sighting_id=fields.raw("sighting_id", size=ID_BYTES),
+        row=Row.parse(fields.raw("row")),
+        modality=fields.text("modality"),
+        model=fields.text("space"),
+        score=fields.optional("score", lambda key: fields.number(key, -2, 2)),
+        log10_lr=fields.optional("log10_lr", lambda key: fields.number(key, -1e6, 1e6)),
+        name=name,
+        episode=fields.optional("episode", lambda key: fields.raw(key, size=EPISODE_BYTES)),
+        through=fields.optional("through", lambda key: fields.raw(key, size=ID_BYTES)),
+        impossible=fields.optional("impossible", lambda key: fields.text(key, max_length=1024)),
+    )
+    address = candidate.address
+    if name is not None and (name.box, name.camera, name.sighting_id) != (
+        address.box,
+        address.camera,
+        candidate.sighting_id,
+    ):
+        raise MalformedMessage("a candidate is called by another sighting's name")
+    return candidate
+
+
+def _read_form_1(fields: Fields) -> Candidate:
+    address = CameraAddress(fields.text("site"), fields.text("box"), fields.text("camera"))
+    first_ms, last_ms = fields.integer("first_seen_ms"), fields.integer("last_seen_ms")
+    row = Row(
+        first_ms=first_ms,
+        last_ms=last_ms,
+        mask=MaskStatus(fields.integer("mask", high=max(MaskStatus))),
+        mask_confidence=fields.number("mask_confidence", 0, 1),
+        quality=fields.number("quality", 0, 1),
+        encounters=tuple(
+            _encounter_of_version_1(_read_encounter(value), first_ms, last_ms)
+            for value in fields.array("encounters", max_items=65_536)
+        ),
+    )
+    return Candidate(
+        subject=fields.text("subject", max_length=128),
+        address=address,
+        sighting_id=fields.raw("sighting_id", size=ID_BYTES),
+        row=row,
+        modality=fields.text("modality"),
+        model=fields.text("model"),
+        score=fields.number("score", -2, 2),
+        log10_lr=fields.optional("log10_lr", lambda name: fields.number(name, -1e6, 1e6)),
+    )
+
+
+def _encounter_of_version_1(met: EncounterOfVersion1, first_ms: int, last_ms: int) -> Encounter:
+    span = MaskSpan(first_ms, last_ms, met.other_mask, met.other_mask_confidence)
+    return Encounter(
+        other_id=met.other_id,
+        other_episode=met.other_id,
+        first_ms=first_ms,
+        last_ms=last_ms,
+        within_s=met.seconds,
+        nearest_m=met.distance_m,
+        median_m=None,
+        other_masks=(span,),
+    )
+
+
+def _read_receipts(values: Mapping[str, object]) -> dict[str, tuple[bytes, bytes]]:
+    receipts = {}
+    for name, value in values.items():
+        if (
+            not isinstance(value, list)
+            or [type(part) for part in value] != [bytes, bytes]
+            or len(value[1]) != SALT_BYTES
+        ):
+            raise MalformedMessage("a receipt is not [signed release, salt]")
+        receipts[name] = (value[0], value[1])
+    return receipts
+
+
+def _read_encounter(value: object) -> EncounterOfVersion1:
     if (
         not isinstance(value, list)
         or len(value) != 5
@@ -160,4 +344,6 @@ def _read_encounter(value: object) -> Encounter:
     ):
         raise MalformedMessage("not an encounter")
     distance = None if value[1] is None else float(value[1])
-    return Encounter(value[0], distance, float(value[2]), MaskStatus(value[3]), float(value[4]))
+    return EncounterOfVersion1(
+        value[0], distance, float(value[2]), MaskStatus(value[3]), float(value[4])
+    )

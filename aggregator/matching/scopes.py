@@ -23,8 +23,8 @@ from protocol.epoch_keys import EpochKeys
 from protocol.errors import MalformedMessage, ScopeExceeded, SealError
 from protocol.grant import Scope
 from protocol.keytree import LIVE, META
-from protocol.names import CameraAddress
-from protocol.results import Candidate
+from protocol.names import CameraAddress, SightingName, SlotName
+from protocol.results import Candidate, row_of_version_1
 from protocol.sealing import (
     Blocks,
     Header,
@@ -153,13 +153,13 @@ def _best_of_each(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     for candidate in candidates:
         key = (candidate.subject, candidate.address.camera, candidate.sighting_id)
         known = best.get(key)
-        if known is None or candidate.score > known.score:
+        if known is None or candidate.strength > known.strength:
             best[key] = candidate
     return tuple(sorted(best.values(), key=_rank))
 
 
 def _rank(candidate: Candidate) -> tuple[float, int, str]:
-    return (-candidate.score, candidate.first_seen_ms, candidate.subject)
+    return (-candidate.strength, candidate.first_seen_ms, candidate.subject)
 
 
 def _shared(
@@ -175,7 +175,7 @@ def share_candidates(
 ) -> tuple[list[Candidate], list[Candidate]]:
     """Return the candidates that get in and those that do not (`fair_shares`)."""
     return fair_shares(
-        candidates, room, camera=lambda c: (c.address, c.subject), score=lambda c: c.score
+        candidates, room, camera=lambda c: (c.address, c.subject), score=lambda c: c.strength
     )
 
 
@@ -354,21 +354,19 @@ class _Matching:
 
     def _candidate(self, hit: Hit, address: CameraAddress, meta: BatchMeta) -> Candidate:
         sighting = meta.sighting(hit.row)
+        scope = hit.source.scope.keys.scope
+        slot = SlotName(address, scope.epoch, scope.generation, hit.source.slot)
         calibration = self._calibrations.get(hit.probes.model)
         return Candidate(
             subject=hit.subject,
             address=address,
             sighting_id=sighting.sighting_id,
-            first_seen_ms=sighting.first_seen_ms,
-            last_seen_ms=sighting.last_seen_ms,
-            mask=sighting.mask,
-            mask_confidence=sighting.mask_confidence,
-            quality=sighting.quality,
+            row=row_of_version_1(sighting, contacts=self._contacts),
             modality=hit.probes.modality,
             model=hit.probes.model,
             score=hit.score,
             log10_lr=None
             if calibration is None
             else calibration.log10_lr(hit.score, sighting.mask),
-            encounters=sighting.encounters if self._contacts else (),
+            name=SightingName.of(slot, sighting.sighting_id),
         )

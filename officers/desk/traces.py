@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from protocol.names import CameraAddress
 from protocol.results import CONFIRMED, REJECTED, Candidate
 from protocol.sightings import MaskStatus
+from protocol.v2.sightings import MaskSpan
 
 UNDECIDED = "undecided"
 VERDICTS = (CONFIRMED, UNDECIDED, REJECTED)
@@ -209,7 +210,7 @@ def _runs(items: Sequence[Numbered], max_gap_ms: int) -> list[list[Numbered]]:
 
 def _stay(run: Sequence[Numbered], subjects: Mapping[tuple[str, bytes], str]) -> Stay:
     seen = [item.candidate for item in run]
-    best = max(seen, key=lambda c: (c.log10_lr is not None, c.log10_lr or 0.0, c.score))
+    best = max(seen, key=lambda c: (c.log10_lr is not None, c.log10_lr or 0.0, c.strength))
     mask, confidence = _voted_mask(seen)
     ratios = [c.log10_lr for c in seen if c.log10_lr is not None]
     return Stay(
@@ -220,7 +221,7 @@ def _stay(run: Sequence[Numbered], subjects: Mapping[tuple[str, bytes], str]) ->
         mask=mask,
         mask_confidence=confidence,
         mask_varies={MaskStatus.MASKED, MaskStatus.UNMASKED} <= {c.mask for c in seen},
-        score=max(c.score for c in seen),
+        score=max(c.strength for c in seen),
         log10_lr=max(ratios) if ratios else None,
         model=best.model,
         verdict=run[0].verdict,
@@ -260,17 +261,24 @@ def _contacts(
             who = subjects.get((camera, met.other_id))
             if met.other_id in own or who == candidate.subject:
                 continue  # the subject's own sightings, split by the tracker
-            contact = Contact(
-                met.other_id,
-                met.distance_m,
-                met.seconds,
-                met.other_mask,
-                met.other_mask_confidence,
-                who,
-            )
-            known = merged.get(met.other_id)
-            merged[met.other_id] = contact if known is None else _joined(known, contact)
+            mask, confidence = _mask_of(met.other_masks)
+            contact = Contact(met.other_id, met.nearest_m, met.within_s, mask, confidence, who)
+            known = merged.get(met.other_episode)
+            merged[met.other_episode] = contact if known is None else _joined(known, contact)
     return tuple(sorted(merged.values(), key=lambda c: (-c.seconds, c.other_id)))
+
+
+def _mask_of(spans: Sequence[MaskSpan]) -> tuple[MaskStatus, float]:
+    """Return the status that was seen longest with most confidence; unknown if there is none."""
+    weights: dict[MaskStatus, float] = {}
+    for span in spans:
+        weight = max(1, span.until_ms - span.from_ms) * span.confidence
+        weights[span.status] = weights.get(span.status, 0.0) + weight
+    known = {status: one for status, one in weights.items() if status != MaskStatus.UNKNOWN}
+    if not known:
+        return MaskStatus.UNKNOWN, 0.0
+    status = max(sorted(known), key=known.__getitem__)
+    return status, max(span.confidence for span in spans if span.status == status)
 
 
 def _joined(one: Contact, other: Contact) -> Contact:

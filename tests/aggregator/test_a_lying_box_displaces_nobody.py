@@ -99,7 +99,7 @@ def test_a_flood_of_perfect_scores_displaces_no_sighting_of_another_camera(city:
     assert {one.sighting_id for one in true} <= found
     assert len(report.candidates) == ROOM
     assert report.left_out == {"cam-1": 200 - (ROOM - 3)}, "the result says where there was more"
-    scores = [c.score for c in report.candidates]
+    scores = [c.strength for c in report.candidates]
     assert scores == sorted(scores, reverse=True)
 
 
@@ -171,4 +171,4 @@ def test_the_made_up_people_are_alike(city: City) -> None:
     """What the flood test rests on: those perfect scores would win by score alone."""
     assert len(ANA) == DIMENSION
     city.take(city.boxes[0], flood(3))
-    assert min(c.score for c in city.match().candidates) > 0.95
+    assert min(c.strength for c in city.match().candidates) > 0.95

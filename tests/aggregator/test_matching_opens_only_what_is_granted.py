@@ -126,8 +126,9 @@ def test_finds_a_subject_among_strangers_in_segments_and_live(site: Site) -> Non
     assert (first.first_seen_ms, first.last_seen_ms) == (seen.first_seen_ms, seen.last_seen_ms)
     assert first.mask is MaskStatus.MASKED
     (met,) = first.encounters
-    assert (met.other_id, met.distance_m, met.other_mask) == (b"12345678", 1.5, MaskStatus.MASKED)
-    assert first.log10_lr == pytest.approx(CALIBRATION.log10_lr(first.score, MaskStatus.MASKED))
+    assert (met.other_id, met.nearest_m) == (b"12345678", 1.5)
+    assert [span.status for span in met.other_masks] == [MaskStatus.MASKED]
+    assert first.log10_lr == pytest.approx(CALIBRATION.log10_lr(first.strength, MaskStatus.MASKED))
     assert (report.segments, report.live_envelopes, report.sightings) == (2, 1, 60)
     assert report.altered == ()
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import protocol_samples as s
 import pytest
+from candidates import candidate_of
 from officer_site import DOWN, PASSPHRASE, OfficerSite
 
 from officers import desk
@@ -69,7 +70,7 @@ def words(facts: Sequence[desk.Fact]) -> dict[str, str]:
 
 
 def candidate(camera: str, from_s: int) -> Candidate:
-    return Candidate(
+    return candidate_of(
         subject="P-17",
         address=CameraAddress(s.SITE, f"box-{camera[-1]}", camera),
         sighting_id=os.urandom(8),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import protocol_samples as s
 import pytest
+from candidates import candidate_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,7 +37,7 @@ PLACES = {"cam-1": (48.2082, 16.3738), "cam-2": (48.21, 16.36)}
 
 
 def candidate(camera: str, start_s: int, *, subject: str = "P-17") -> Candidate:
-    return Candidate(
+    return candidate_of(
         subject=subject,
         address=CameraAddress(s.SITE, "box-1", camera),
         sighting_id=os.urandom(8),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import protocol_samples as s
 import pytest
+from candidates import candidate_of
 from officer_site import OfficerSite
 from store_file import altering
 from typer.testing import Result
@@ -58,7 +59,7 @@ class Traced:
 
 
 def candidate(camera: str, from_s: int, to_s: int, *, log10_lr: float = 3.0) -> Candidate:
-    return Candidate(
+    return candidate_of(
         subject="P-17",
         address=CameraAddress(s.SITE, f"box-{camera[-1]}", camera),
         sighting_id=os.urandom(8),

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from candidates import candidate_of
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,7 +46,7 @@ def candidate(
     met: tuple[Encounter, ...] = (),
     sighting_id: bytes = b"",
 ) -> Candidate:
-    return Candidate(
+    return candidate_of(
         subject=subject,
         address=CameraAddress("north", "box-1", camera),
         sighting_id=sighting_id or os.urandom(8),
@@ -116,7 +117,7 @@ def test_every_candidate_is_in_exactly_one_stay(items: list[Numbered]) -> None:
         assert {i.candidate.address for i in inside} == {stay.address}
         assert stay.from_ms == min(i.candidate.first_seen_ms for i in inside)
         assert stay.to_ms == max(i.candidate.last_seen_ms for i in inside)
-        assert stay.score == max(i.candidate.score for i in inside)
+        assert stay.score == max(i.candidate.strength for i in inside)
         assert stay.mask in {i.candidate.mask for i in inside}
         assert 0 <= stay.mask_confidence <= 1
 
@@ -154,11 +155,11 @@ def test_contacts_lose_no_second_and_no_metre(items: list[Numbered]) -> None:
         assert {c.other_id for c in stay.contacts} == {e.other_id for e in all_met}
         for contact in stay.contacts:
             mine = [e for e in all_met if e.other_id == contact.other_id]
-            assert contact.seconds == sum(e.seconds for e in mine)
-            known = [e.distance_m for e in mine if e.distance_m is not None]
+            assert contact.seconds == sum(e.within_s for e in mine)
+            known = [e.nearest_m for e in mine if e.nearest_m is not None]
             assert contact.distance_m == (min(known) if known else None)
-            assert contact.mask in {e.other_mask for e in mine}
-            if any(e.other_mask != MaskStatus.UNKNOWN for e in mine):
+            assert contact.mask in {span.status for e in mine for span in e.other_masks}
+            if any(span.status != MaskStatus.UNKNOWN for e in mine for span in e.other_masks):
                 assert contact.mask != MaskStatus.UNKNOWN
 
 

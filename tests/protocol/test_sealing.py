@@ -22,7 +22,7 @@ from protocol.errors import (
     SignatureInvalid,
 )
 from protocol.keytree import FACE
-from protocol.results import Candidate
+from protocol.results import Candidate, row_of_version_1
 from protocol.sealing import LIVE_ENVELOPE, Envelope, model_dimension, open_block, seal_block
 from protocol.sightings import (
     Encounter,
@@ -37,6 +37,7 @@ from protocol.sightings import (
 )
 from protocol.signing import Signed
 from protocol.templates import SubjectFile, open_templates, seal_templates
+from protocol.v2.sightings import Row
 
 FRACTIONS = st.floats(0, 1)
 ENCOUNTERS = st.builds(
@@ -221,9 +222,9 @@ def test_a_subject_file_opens_for_its_investigator_alone() -> None:
 
 def test_a_candidate_opens_for_its_investigator_and_query_alone() -> None:
     seen = s.sighting("person 1")
+    row = Row.parse(row_of_version_1(seen, contacts=True).to_bytes())
     candidate = Candidate(
-        "P-17", s.ADDRESS, seen.sighting_id, seen.first_seen_ms, seen.last_seen_ms, seen.mask,
-        0.5, 0.5, "face", s.MODEL, 0.75, 2.5, seen.encounters,
+        "P-17", s.ADDRESS, seen.sighting_id, row, "face", s.MODEL, 0.75, 2.5,
     )  # fmt: skip
     sealed = candidate.seal(s.sealing_key("ana").public, query_digest=b"q" * 32)
     assert Candidate.open(sealed, s.sealing_key("ana"), query_digest=b"q" * 32) == candidate
