@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +48,14 @@ class Space:
             ModelMismatch: the name states no dimension.
             MalformedMessage: the encoding is not known here.
         """
-        if self.encoding != INT8:
-            raise MalformedMessage(f"templates encoded as '{self.encoding}' are not known here")
-        return row_bytes(model_dimension(self.name))
+        return _width(self.name, self.encoding)
+
+
+@lru_cache(maxsize=256)  # asked for every block that is opened, and there are few spaces
+def _width(name: str, encoding: str) -> int:
+    if encoding != INT8:
+        raise MalformedMessage(f"templates encoded as '{encoding}' are not known here")
+    return row_bytes(model_dimension(name))
 
 
 def lay_out(
