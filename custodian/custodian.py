@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from custodian.answering import Desk
 from custodian.clock import Clock
 from custodian.config import CustodianConfig
 from custodian.errors import CustodianError
@@ -90,7 +91,7 @@ class Custodian:
         self.witness = Witness(config.state_dir / "witness.db", origin, self.key)
         self.journal = Journal(self.log, self.store, actor=config.name, now_ms=self.clock.now_ms)
         self.withdrawals = Withdrawals(self.store, self.journal, now_ms=self.clock.now_ms)
-        self.granter = Granter(
+        desk = Desk(
             key=self.key,
             trust=self.trust,
             ring=self.ring,
@@ -100,6 +101,7 @@ class Custodian:
             clock_skew_ms=config.limits.clock_skew_s * 1000,
             heard=self.clock.heard,
         )
+        self.granter = Granter(desk)
         self.rounds = Rounds(
             clock=self.clock,
             ring=self.ring,

@@ -1,4 +1,4 @@
-"""Decide what of a grant request may be opened: this custodian's own judgement, from signatures.
+"""Decide what of a request may be opened: this custodian's own judgement, from signatures.
 
 Pure: the caller brings the time, the directory, the policy and the withdrawals it knows of. Nothing
 that the aggregator merely says counts: the query, the approvals, the withdrawals and the boards'
@@ -8,8 +8,9 @@ announcements are each signed by those whose word it is (docs/protocol.md, "Quer
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from custodian.trust import Site
 from protocol import hpke
@@ -20,7 +21,7 @@ from protocol.authorization import (
     parse_signed_query,
 )
 from protocol.directory import AGGREGATOR, BOX
-from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.epoch import EPOCH_KIND, RECORDING, Announcement
 from protocol.errors import (
     ClockSkew,
     MalformedMessage,
@@ -30,6 +31,7 @@ from protocol.errors import (
     ScopeExceeded,
     SignatureInvalid,
     UnknownSigner,
+    UnsupportedVersion,
 )
 from protocol.grant import GrantRequest, Scope
 from protocol.names import epoch_of
@@ -42,17 +44,54 @@ from protocol.query import (
 )
 from protocol.sharing import check_sharing
 from protocol.signing import Signed
+from protocol.v2.release import RowRequest
+
+
+class Case(Protocol):
+    """What whoever asks for anything brings: the query, and what was signed over and for it."""
+
+    @property
+    def query(self) -> bytes:
+        """The signed query."""
+
+    @property
+    def approvals(self) -> tuple[bytes, ...]:
+        """The signed approvals."""
+
+    @property
+    def withdrawals(self) -> tuple[bytes, ...]:
+        """The signed withdrawals that the asker knows of."""
+
+    @property
+    def announcements(self) -> tuple[bytes, ...]:
+        """The boards' signed announcements of what is to be opened."""
+
+    @property
+    def requested_at_ms(self) -> int:
+        """When it was asked."""
+
+
+CaseT = TypeVar("CaseT", bound=Case)
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedRequest:
-    """A request that the aggregator signed just now; what it brings has yet to be judged.
+class Form(Generic[CaseT]):
+    """A kind of request: what it is called, who may sign it, and how its payload is read."""
+
+    kind: str
+    duty: str
+    parse: Callable[[bytes], CaseT]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRequest(Generic[CaseT]):
+    """A request that ``asker`` signed just now; what it brings has yet to be judged.
 
     ``withdrawals`` are genuine, for whatever query.
     """
 
-    request: GrantRequest
-    aggregator: str
+    request: CaseT
+    asker: str
     signed_query: Signed
     withdrawals: tuple[tuple[Signed, Withdrawal], ...]
 
@@ -76,26 +115,31 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What may leave: the slots of ``openings``, sealed to ``matcher``."""
+    """What may leave: the slots of ``openings``, by ``site`` and the withdrawals ``known`` then."""
 
-    opened: OpenedRequest
+    site: Site
+    known: tuple[Signed, ...]
+    signed_query: Signed
+    approvals: tuple[Signed, ...]
     authorized: AuthorizedQuery
-    matcher: hpke.PublicKey
     openings: tuple[Opening, ...]
     refused: tuple[Refusal, ...]
+    now_ms: int
 
 
-def open_request(signed: Signed, site: Site, *, now_ms: int, clock_skew_ms: int) -> OpenedRequest:
+def open_request(
+    signed: Signed, form: Form[CaseT], site: Site, *, now_ms: int, clock_skew_ms: int
+) -> OpenedRequest[CaseT]:
     """Verify who sent a request and when; read what it brings.
 
     Raises:
-        SignatureInvalid, UnknownSigner, PrincipalRevoked: not signed by the site's aggregator, or a
+        SignatureInvalid, UnknownSigner, PrincipalRevoked: not signed by whom the form says, or a
             withdrawal in it is not genuine.
-        MalformedMessage: it is not a grant request.
+        MalformedMessage: it is not such a request.
         ClockSkew: it is dated more than ``clock_skew_ms`` from now.
     """
     directory = site.directory
-    request = GrantRequest.parse(signed.verify(directory.resolver(AGGREGATOR)))
+    request = form.parse(signed.verify(directory.resolver(form.duty)))
     skew_ms = request.requested_at_ms - now_ms
     if abs(skew_ms) > clock_skew_ms:
         side = "after" if skew_ms > 0 else "before"
@@ -112,25 +156,24 @@ def open_request(signed: Signed, site: Site, *, now_ms: int, clock_skew_ms: int)
 
 
 def decide(
-    opened: OpenedRequest,
+    opened: OpenedRequest[CaseT],
     withdrawals: Sequence[Signed],
     site: Site,
     *,
     custodian: str,
     now_ms: int,
 ) -> Decision:
-    """Judge an opened request.
+    """Judge an opened request, whatever it is for: the one way in which anything is decided.
 
     Args:
         withdrawals: every withdrawal known for its query.
 
     Raises:
         NotAuthorized: its subclass says why nothing may be opened.
-        SignatureInvalid, MalformedMessage: the query, an approval or the matcher's key is not a
-            genuine one.
+        SignatureInvalid, MalformedMessage: the query or an approval is not a genuine one.
         ProtocolError: nothing of what was asked can be opened; the first reason why.
     """
-    approvals = [Signed.parse(data, kind=APPROVAL_KIND) for data in opened.request.approvals]
+    approvals = tuple(Signed.parse(data, kind=APPROVAL_KIND) for data in opened.request.approvals)
     authorized = authorize(
         opened.signed_query,
         approvals,
@@ -139,15 +182,15 @@ def decide(
         policy=site.policy,
         now_ms=now_ms,
     )
-    matcher = _matcher_key(opened, authorized, site)
     openings: list[Opening] = []
     refused: list[Refusal] = []
-    taken: set[tuple[str, int, int]] = set()
+    taken: set[tuple[str, str, int, int]] = set()
     cameras = frozenset(authorized.query.cameras)
     for data in opened.request.announcements:
         signed = Signed.parse(data, kind=EPOCH_KIND)
         claimed = Announcement.parse(signed.payload, box=signed.signer)
-        place = (claimed.address.camera, claimed.epoch, claimed.generation)
+        address = claimed.address
+        place = (address.box, address.camera, claimed.epoch, claimed.generation)
         try:
             if place in taken:
                 raise ScopeExceeded("the request brings this announcement twice")
@@ -161,7 +204,16 @@ def decide(
             openings.append(Opening(announcement, scope))
     if not openings:
         raise nothing_left(refused)
-    return Decision(opened, authorized, matcher, tuple(openings), tuple(refused))
+    return Decision(
+        site=site,
+        known=tuple(withdrawals),
+        signed_query=opened.signed_query,
+        approvals=approvals,
+        authorized=authorized,
+        openings=tuple(openings),
+        refused=tuple(refused),
+        now_ms=now_ms,
+    )
 
 
 def nothing_left(refused: Sequence[Refusal]) -> ProtocolError:
@@ -185,12 +237,20 @@ def first_retained(*, retention_days: int, now_ms: int) -> int:
     return epoch_of(now_ms) - retention_days
 
 
-def _matcher_key(opened: OpenedRequest, authorized: AuthorizedQuery, site: Site) -> hpke.PublicKey:
+def matcher_of(
+    opened: OpenedRequest[GrantRequest] | OpenedRequest[RowRequest], site: Site
+) -> hpke.PublicKey:
+    """Return the key to which is sealed what the aggregator gets.
+
+    Raises:
+        SignatureInvalid, MalformedMessage: the aggregator that asks did not sign it.
+        ScopeExceeded: it was made for another query.
+    """
     signed = Signed.parse(opened.request.matcher_key, kind=MATCHER_KEY_KIND)
     key = MatcherKey.parse(signed.verify(site.directory.resolver(AGGREGATOR)))
-    if signed.signer != opened.aggregator:
+    if signed.signer != opened.asker:
         raise SignatureInvalid("the matcher's key is not of the aggregator that asks")
-    if not hmac.compare_digest(key.query_digest, authorized.digest):
+    if not hmac.compare_digest(key.query_digest, opened.signed_query.digest):
         raise ScopeExceeded("the matcher's key was made for another query")
     return key.key
 
@@ -206,10 +266,23 @@ def _genuine(signed: Signed, claimed: Announcement, site: Site) -> Announcement:
     if address.site != site.directory.site:
         raise UnknownSigner(f"the announcement is of site '{address.site}'")
     box = site.directory.principals.get(signed.signer)
-    if box is None or BOX not in box.duties or address.camera not in box.cameras:
+    if box is None or BOX not in box.duties:
+        raise UnknownSigner(f"the directory lists no box '{signed.signer}'")
+    if claimed.origin == RECORDING:
+        if address.camera not in box.recordings:
+            raise UnknownSigner(
+                f"'{signed.signer}' may import no recordings of camera '{address.camera}'"
+            )
+    elif address.camera not in box.cameras:
         raise UnknownSigner(f"'{signed.signer}' does not speak for camera '{address.camera}'")
     if box.revoked_at_ms is not None and claimed.announced_at_ms >= box.revoked_at_ms:
         raise PrincipalRevoked(f"the box '{signed.signer}' had been revoked when it announced this")
+    until_ms = box.version_1_until_ms
+    if claimed.version == 1 and until_ms is not None and claimed.announced_at_ms > until_ms:
+        raise UnsupportedVersion(
+            f"the box '{signed.signer}' announced this in version 1 of the protocol after it had "
+            "changed to version 2: whoever holds its key would have metadata open by slot"
+        )
     signed.verify(lambda _name: box.verify_key)
     return claimed
 

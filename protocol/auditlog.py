@@ -13,7 +13,8 @@ Kinds of entries and their sealed bodies:
 ``day-keys-issued``    {"epochs": [int]}                                          (custodian)
 ``day-key-destroyed``  {"epoch": int}                                             (custodian)
 ``grant``              {"grant_id", "query", "approvals", "matcher_key": bytes,   (custodian)
-                       "scopes": [scope], "labels": [text], "refused": [[camera, epoch, reason]]}
+                       "scopes": [scope], "versions": [int], "labels": [text],
+                       "refused": [[camera, epoch, reason]]}; older logs lack the versions (1)
 ``refusal``            {"query_digest": bytes, "reason": text}; of the aggregator, which refuses
                        a false grant, also {"custodian": text}
 ``withdrawal``         {"withdrawal": bytes}

@@ -215,6 +215,7 @@ def release(
 class Grant:
     """A custodian's answer. ``refused`` gives camera, epoch and reason of what it cannot open.
 
+    ``labels`` are those of all scopes together: each scope has those of its generation's version.
     ``entry_index`` is where the grant stands in the custodian's audit log (counted from 0): it
     was written there before the grant left.
     """
@@ -290,7 +291,7 @@ class Grant:
         granted = [GrantedKeys.from_value(item) for item in value]
         if [keys.scope for keys in granted] != list(self.scopes):
             raise ScopeExceeded("a grant releases other scopes than it states")
-        if any(set(keys.nodes) != set(self.labels) for keys in granted):
+        if {label for keys in granted for label in keys.nodes} != set(self.labels):
             raise ScopeExceeded("a grant releases other labels than it states")
         return granted
 

@@ -17,8 +17,8 @@ from itertools import combinations
 from protocol.epoch import Announcement, roots_of
 from protocol.epoch_keys import EpochKeys, Opening, combine
 from protocol.errors import KeyCommitmentMismatch, ScopeExceeded, ShareInvalid, SharesMissing
-from protocol.grant import GrantedKeys, Scope
-from protocol.keytree import DEPTH, ModalityKey, descend
+from protocol.grant import ROW_BY_ROW, GrantedKeys, Scope
+from protocol.keytree import DEPTH, LABELS_OF, ModalityKey, descend
 
 _Released = Mapping[str, Mapping[int, bytes]]
 """What custodians released for one key: custodian to root number to 32 bytes."""
@@ -28,13 +28,22 @@ def check_released(announcement: Announcement, custodian: str, keys: GrantedKeys
     """Check that a custodian released exactly the roots that the box shared with it.
 
     Raises:
-        ScopeExceeded: the keys are for another announcement.
+        ScopeExceeded: the keys are for another announcement, or for labels that no grant of its
+            version may hold.
         ShareInvalid: the box shared nothing with it, or other roots.
     """
     scope = keys.scope
     stated = (announcement.address, announcement.epoch, announcement.generation)
     if (scope.address, scope.epoch, scope.generation) != stated:
         raise ScopeExceeded("the keys are not for this announcement")
+    version = announcement.version
+    never = set(keys.nodes).difference(LABELS_OF[version]) | (
+        ROW_BY_ROW.intersection(keys.nodes) if version > 1 else set()
+    )
+    if never:
+        raise ScopeExceeded(
+            f"a grant of version {version} never holds keys for {', '.join(sorted(never))}"
+        )
     if custodian not in announcement.custodians:
         raise ShareInvalid(f"the box shared nothing with '{custodian}'")
     own = set(roots_of(custodian, announcement.subsets()))

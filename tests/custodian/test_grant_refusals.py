@@ -24,6 +24,7 @@ from hostile_cbor import BOMBS, within
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from custodian.answering import Desk
 from custodian.custodian import Custodian
 from custodian.errors import GrantFailed
 from custodian.grants import Granter
@@ -229,7 +230,7 @@ def test_an_error_of_our_own_is_logged_as_a_refusal_and_tells_nothing(ready: Rea
     def broken_clock() -> int:
         raise RuntimeError("a secret that only the operator's log may hold")
 
-    granter = Granter(
+    desk = Desk(
         key=c1.key,
         trust=c1.trust,
         ring=c1.ring,
@@ -237,8 +238,9 @@ def test_an_error_of_our_own_is_logged_as_a_refusal_and_tells_nothing(ready: Rea
         withdrawals=c1.withdrawals,
         now_ms=broken_clock,
         clock_skew_ms=1000,
-        heard=c1.granter._heard,
+        heard=c1.clock.heard,
     )
+    granter = Granter(desk)
     before = c1.log.size
     with pytest.raises(GrantFailed) as failed:
         granter.grant(asked.to_bytes())
@@ -378,7 +380,7 @@ def test_a_grant_too_large_to_send_is_not_logged_as_one(
     ready: tuple[Custodian, Asked], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     c1, asked = ready
-    monkeypatch.setattr("custodian.grants.MAX_MESSAGE_BYTES", 1000)
+    monkeypatch.setattr("custodian.answering.MAX_MESSAGE_BYTES", 1000)
     before = c1.log.size
     with pytest.raises(errors.MessageTooLarge):
         c1.granter.grant(asked.to_bytes())

@@ -16,7 +16,7 @@ from protocol import hpke
 from protocol.auditlog import Entry
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import Directory
-from protocol.epoch import Announcement, announce, excluded_subsets
+from protocol.epoch import CAMERA_NOW, Announcement, announce, excluded_subsets
 from protocol.grant import GRANT_KIND, Grant, GrantRequest
 from protocol.names import CameraAddress, epoch_of
 from protocol.policy import sign_policy
@@ -80,7 +80,8 @@ def write_config(
         folder / "identity.secret", s.signing_key(name).seed, PASSPHRASE, "identity", cost=CHEAP
     )
     authority = s.authority()
-    signed = (directory or s.directory()).sign(authority)
+    listed = directory or s.directory()
+    signed = listed.sign(authority, listed.form)
     (folder / "directory.cbor").write_bytes(signed.to_bytes())
     (folder / "policy.toml").write_bytes(policy)
     (folder / "policy.toml.sig").write_bytes(sign_policy(policy, authority))
@@ -137,6 +138,8 @@ def make_announcement(
     signer: SigningKey | None = None,
     threshold: int = 2,
     among: Sequence[str] = s.CUSTODIANS,
+    version: int = 1,
+    origin: str = CAMERA_NOW,
 ) -> tuple[Announcement, bytes]:
     """Announce a camera's day to the day keys of ``custodians``, and to c3 in any case.
 
@@ -157,6 +160,8 @@ def make_announcement(
         day_keys=day_keys,
         models={"face": s.MODEL},
         announced_at_ms=now_ms,
+        version=version,
+        origin=origin,
     )
     return made, made.sign(signer or s.signing_key(box)).to_bytes()
 
