@@ -10,22 +10,37 @@ one (docs/protocol.md, "Version 2").
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from protocol import hpke
 from protocol.encoding import Fields, decode, encode
-from protocol.errors import MalformedMessage
-from protocol.keytree import ModalityKey, derive_key
-from protocol.names import SIGHTING_ID_BYTES, SightingName
+from protocol.epoch import Announcement
+from protocol.epoch_keys import Opening
+from protocol.errors import MalformedMessage, ScopeExceeded
+from protocol.grant import MAX_APPROVALS
+from protocol.keytree import EVIDENCE, ModalityKey, derive_key
+from protocol.names import SIGHTING_ID_BYTES, SightingName, require_name
+from protocol.query import MAX_CONFIRMERS
 from protocol.sealing import open_block, seal_block
 from protocol.signing import Signed, SigningKey, sign
 from protocol.v2 import CONTEXT, VERSION
+from protocol.v2.release import (
+    RELEASE_ID_BYTES,
+    Values,
+    decode_values,
+    digest_of,
+    encode_values,
+    open_value_key,
+    release_values,
+)
 
-EVIDENCE_REQUEST_KIND = "evidence-request"
+EVIDENCE_REQUEST_KIND, EVIDENCE_RELEASE_KIND = "evidence-request", "evidence-release"
 MAX_STILLS = 256
 MAX_STILL_BYTES = 256 << 10
 NONCE_BYTES = 12
 _PARTS = 16
+_RELEASE = "evidence-release"
 
 
 def evidence_value(leaf: bytes, sighting_id: bytes) -> bytes:
@@ -116,9 +131,16 @@ class SealedStill:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceRequest:
-    """A confirming officer asks for stills of what a query has found."""
+    """A confirming officer asks for stills of what a query has found.
 
-    query_digest: bytes
+    Every member but the sightings and the time is signed by those whose word it is, as in a request
+    for rows: the custodian decides again, by signatures alone.
+    """
+
+    query: bytes
+    approvals: tuple[bytes, ...]
+    withdrawals: tuple[bytes, ...]
+    announcements: tuple[bytes, ...]
     sightings: tuple[SightingName, ...]
     requested_at_ms: int
 
@@ -126,7 +148,10 @@ class EvidenceRequest:
         """Sign as an officer who confirms hits of the query."""
         payload = {
             "v": VERSION,
-            "query_digest": self.query_digest,
+            "query": self.query,
+            "approvals": list(self.approvals),
+            "withdrawals": list(self.withdrawals),
+            "announcements": list(self.announcements),
             "sightings": [name.to_value() for name in self.sightings],
             "requested_at_ms": self.requested_at_ms,
         }
@@ -142,17 +167,159 @@ class EvidenceRequest:
         fields = Fields(decode(payload, what="evidence request"), what="evidence request")
         fields.version(VERSION)
         request = cls(
-            fields.raw("query_digest", size=32),
-            tuple(
+            query=fields.raw("query"),
+            approvals=fields.raws("approvals", max_items=MAX_APPROVALS),
+            withdrawals=fields.raws("withdrawals", max_items=MAX_APPROVALS),
+            announcements=fields.raws("announcements", max_items=MAX_STILLS),
+            sightings=tuple(
                 SightingName.from_value(item)
                 for item in fields.array("sightings", max_items=MAX_STILLS, min_items=1)
             ),
-            fields.integer("requested_at_ms"),
+            requested_at_ms=fields.integer("requested_at_ms"),
         )
         fields.done()
         if len(set(request.sightings)) != len(request.sightings):
             raise MalformedMessage("evidence request: a sighting is named twice")
         return request
+
+
+def release_stills(
+    roots: Mapping[int, bytes], announcement: Announcement, names: Sequence[SightingName]
+) -> Values:
+    """Derive what one custodian releases of its roots of one announcement; as `release_rows`.
+
+    Raises:
+        ScopeExceeded: a sighting is of another generation, or the generation has no stills.
+    """
+    return release_values(roots, announcement, names, label=EVIDENCE, value_of=evidence_value)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceRelease:
+    """A custodian's answer to a confirming officer.
+
+    Args:
+        stills: how many this answer opens.
+        total: distinct stills of this query that this custodian has opened so far, these included.
+        digest: `protocol.v2.release.digest_of` the sightings under the salt beside their values.
+        entry_index: where it stands in the custodian's log, written before this left.
+        sealed: salt and values, to each officer who confirms hits of the query, by name.
+    """
+
+    release_id: bytes
+    query_digest: bytes
+    stills: int
+    total: int
+    digest: bytes
+    entry_index: int
+    released_at_ms: int
+    sealed: Mapping[str, bytes]
+
+    def sign(self, custodian: SigningKey) -> Signed:
+        """Sign as the custodian."""
+        payload = {
+            "v": VERSION,
+            "release_id": self.release_id,
+            "query_digest": self.query_digest,
+            "stills": self.stills,
+            "total": self.total,
+            "digest": self.digest,
+            "entry_index": self.entry_index,
+            "released_at_ms": self.released_at_ms,
+            "sealed": dict(self.sealed),
+        }
+        return sign(EVIDENCE_RELEASE_KIND, encode(payload), custodian)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> EvidenceRelease:
+        """Read a verified payload.
+
+        Raises:
+            MalformedMessage: it is not a release of evidence.
+        """
+        fields = Fields(decode(payload, what="evidence release"), what="evidence release")
+        fields.version(VERSION)
+        release = cls(
+            release_id=fields.raw("release_id", size=RELEASE_ID_BYTES),
+            query_digest=fields.raw("query_digest", size=32),
+            stills=fields.integer("stills", low=1, high=MAX_STILLS),
+            total=fields.integer("total", low=1),
+            digest=fields.raw("digest", size=32),
+            entry_index=fields.integer("entry_index"),
+            released_at_ms=fields.integer("released_at_ms"),
+            sealed={
+                require_name(name, what="officer"): value
+                for name, value in fields.mapping("sealed", max_items=MAX_CONFIRMERS + 1).items()
+            },
+        )
+        fields.done()
+        if release.total < release.stills:
+            raise MalformedMessage("evidence release: it opens more than it has opened in all")
+        if not release.sealed or not all(isinstance(v, bytes) for v in release.sealed.values()):
+            raise MalformedMessage("evidence release: it is not sealed to anybody by name")
+        return release
+
+    def open(self, officer: str, key: hpke.PrivateKey) -> Values:
+        """Open the values that were sealed to ``officer``.
+
+        Raises:
+            ScopeExceeded: nothing is sealed to that officer, or other sightings than it states.
+            AuthenticationFailed: altered, or for another officer or query.
+            MalformedMessage: not values of stills.
+        """
+        sealed = self.sealed.get(officer)
+        if sealed is None:
+            raise ScopeExceeded(f"nothing of this release is sealed to '{officer}'")
+        context: list[object] = [self.release_id, self.query_digest, officer]
+        salt, values = decode_values(
+            key.open(sealed, purpose=_RELEASE, context=context), most=MAX_STILLS
+        )
+        if len(values) != self.stills or not hmac.compare_digest(
+            digest_of(salt, values), self.digest
+        ):
+            raise ScopeExceeded("a custodian released other stills than it states")
+        return values
+
+
+def seal_stills(
+    values: Values,
+    officers: Mapping[str, hpke.PublicKey],
+    *,
+    salt: bytes,
+    release_id: bytes,
+    query_digest: bytes,
+) -> dict[str, bytes]:
+    """Seal released values to each officer by name.
+
+    Args:
+        salt: 32 random bytes, for the digest.
+    """
+    told = encode_values(salt, values)
+    return {
+        name: key.seal(told, purpose=_RELEASE, context=[release_id, query_digest, name])
+        for name, key in officers.items()
+    }
+
+
+def open_still_key(
+    announcement: Announcement,
+    name: SightingName,
+    released: Mapping[str, Mapping[int, bytes]],
+    commitment: bytes,
+) -> Opening:
+    """Return the still's key that ``commitment`` (its seal's first 32 bytes) commits to.
+
+    Raises:
+        ShareInvalid, SharesMissing, KeyCommitmentMismatch: as of a row
+            (`protocol.v2.release.open_row_key`).
+    """
+    return open_value_key(
+        announcement,
+        released,
+        lambda values: evidence_key(values, name, announcement.address.site),
+        commitment,
+        what="the still",
+    )
 
 
 def _binding(site: str, name: SightingName) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol import hpke
@@ -26,7 +26,7 @@ from protocol.errors import (
     SharesMissing,
 )
 from protocol.grant import MAX_ANNOUNCEMENTS, MAX_APPROVALS
-from protocol.keytree import DEPTH, KEY_BYTES, META, descend, tree_top
+from protocol.keytree import DEPTH, KEY_BYTES, META, ModalityKey, descend, tree_top
 from protocol.names import SightingName
 from protocol.reconcile import true_key
 from protocol.signing import Signed, SigningKey, sign
@@ -38,6 +38,10 @@ RELEASE_ID_BYTES, SALT_BYTES = 16, 32
 MAX_ROWS = 10_000
 """In one request; a policy's ``max_candidates`` is never above it."""
 _RELEASE = "row-release"
+
+
+Values = Mapping[SightingName, Mapping[int, bytes]]
+"""What one custodian releases: for each sighting, number of the root to 32 bytes."""
 
 
 def digest_of(salt: bytes, rows: Iterable[SightingName]) -> bytes:
@@ -101,7 +105,7 @@ class RowRequest:
 
 def release_rows(
     roots: Mapping[int, bytes], announcement: Announcement, rows: Sequence[SightingName]
-) -> dict[SightingName, dict[int, bytes]]:
+) -> Values:
     """Derive what one custodian releases of its roots of one announcement.
 
     Args:
@@ -114,22 +118,40 @@ def release_rows(
     Raises:
         ScopeExceeded: a row is of another generation, or the generation's metadata opens by slot.
     """
+    return release_values(roots, announcement, rows, label=META, value_of=row_value)
+
+
+def release_values(
+    roots: Mapping[int, bytes],
+    announcement: Announcement,
+    names: Sequence[SightingName],
+    *,
+    label: str,
+    value_of: Callable[[bytes, bytes], bytes],
+) -> Values:
+    """Derive one value a root and sighting, as :func:`release_rows`, from the leaves of ``label``.
+
+    Args:
+        value_of: makes it of a leaf, 32 bytes, and a sighting's id.
+    """
     if announcement.version != VERSION:
-        raise ScopeExceeded("the metadata of this generation opens by slot, not row by row")
+        raise ScopeExceeded(
+            "the metadata of this generation opens by slot, not row by row: it is of version 1"
+        )
     address = announcement.address
     mine = (address.box, address.camera, announcement.epoch, announcement.generation)
-    if any((row.box, row.camera, row.epoch, row.generation) != mine for row in rows):
+    if any((name.box, name.camera, name.epoch, name.generation) != mine for name in names):
         raise ScopeExceeded("a row is not of this announcement's generation")
-    tops = {number: tree_top(root, META, VERSION) for number, root in roots.items()}
-    released: dict[SightingName, dict[int, bytes]] = {}
+    tops = {number: tree_top(root, label, VERSION) for number, root in roots.items()}
+    released: dict[SightingName, Mapping[int, bytes]] = {}
     leaves: dict[int, dict[int, bytes]] = {}
-    for row in rows:
-        if row.slot not in leaves:
-            leaves[row.slot] = {
-                number: descend(top, DEPTH, row.slot).key for number, top in tops.items()
+    for name in names:
+        if name.slot not in leaves:
+            leaves[name.slot] = {
+                number: descend(top, DEPTH, name.slot).key for number, top in tops.items()
             }
-        released[row] = {
-            number: row_value(leaf, row.sighting_id) for number, leaf in leaves[row.slot].items()
+        released[name] = {
+            number: value_of(leaf, name.sighting_id) for number, leaf in leaves[name.slot].items()
         }
     return released
 
@@ -194,7 +216,7 @@ class RowRelease:
             raise MalformedMessage("row release: it opens more rows than it has opened in all")
         return release
 
-    def open(self, matcher: hpke.PrivateKey) -> tuple[bytes, dict[SightingName, dict[int, bytes]]]:
+    def open(self, matcher: hpke.PrivateKey) -> tuple[bytes, Values]:
         """Open salt and values.
 
         Raises:
@@ -205,14 +227,7 @@ class RowRelease:
         opened = matcher.open(
             self.sealed, purpose=_RELEASE, context=[self.release_id, self.query_digest]
         )
-        fields = Fields(decode(opened, what="released rows"), what="released rows")
-        salt = fields.raw("salt", size=SALT_BYTES)
-        values = {}
-        for item in fields.array("rows", max_items=MAX_ROWS, min_items=1):
-            if not isinstance(item, list) or len(item) != 2 or not isinstance(item[1], list):
-                raise MalformedMessage("a released row is not [row, [[root, value]]]")
-            values[SightingName.from_value(item[0])] = _read_values(item[1])
-        fields.done()
+        salt, values = decode_values(opened, most=MAX_ROWS)
         if len(values) != self.rows or not hmac.compare_digest(
             digest_of(salt, values), self.digest
         ):
@@ -221,7 +236,7 @@ class RowRelease:
 
 
 def seal_rows(
-    values: Mapping[SightingName, Mapping[int, bytes]],
+    values: Values,
     matcher: hpke.PublicKey,
     *,
     salt: bytes,
@@ -233,14 +248,38 @@ def seal_rows(
     Args:
         salt: 32 random bytes, for :func:`digest_of`.
     """
-    value = {
-        "salt": salt,
-        "rows": [
-            [row.to_value(), [[number, one[number]] for number in sorted(one)]]
-            for row, one in sorted(values.items())
-        ],
-    }
-    return matcher.seal(encode(value), purpose=_RELEASE, context=[release_id, query_digest])
+    context: list[object] = [release_id, query_digest]
+    return matcher.seal(encode_values(salt, values), purpose=_RELEASE, context=context)
+
+
+def encode_values(salt: bytes, values: Values) -> bytes:
+    """Encode salt and values, to be sealed."""
+    return encode(
+        {
+            "salt": salt,
+            "rows": [
+                [name.to_value(), [[number, one[number]] for number in sorted(one)]]
+                for name, one in sorted(values.items())
+            ],
+        }
+    )
+
+
+def decode_values(data: bytes, *, most: int) -> tuple[bytes, Values]:
+    """Read salt and values of at most so many sightings.
+
+    Raises:
+        MalformedMessage: they are none.
+    """
+    fields = Fields(decode(data, what="released values"), what="released values")
+    salt = fields.raw("salt", size=SALT_BYTES)
+    values: dict[SightingName, Mapping[int, bytes]] = {}
+    for item in fields.array("rows", max_items=most, min_items=1):
+        if not isinstance(item, list) or len(item) != 2 or not isinstance(item[1], list):
+            raise MalformedMessage("a released row is not [row, [[root, value]]]")
+        values[SightingName.from_value(item[0])] = _read_values(item[1])
+    fields.done()
+    return salt, values
 
 
 def open_row_key(
@@ -260,6 +299,30 @@ def open_row_key(
         SharesMissing: fewer than m custodians released it.
         KeyCommitmentMismatch: no m of them released the key that the row was sealed under.
     """
+    name = row.slot_name(announcement.address.site)
+    return open_value_key(
+        announcement,
+        released,
+        lambda values: row_key(values, name, row.sighting_id),
+        commitment,
+        what="the row",
+    )
+
+
+def open_value_key(
+    announcement: Announcement,
+    released: Mapping[str, Mapping[int, bytes]],
+    derive: Callable[[tuple[bytes, ...]], ModalityKey],
+    commitment: bytes,
+    *,
+    what: str,
+) -> Opening:
+    """Return the key of one sighting's row or still; as :func:`open_row_key`.
+
+    Args:
+        derive: makes it of the values of all roots.
+        what: was sealed, for the errors.
+    """
     subsets = announcement.subsets()
     for custodian, values in released.items():
         if custodian not in announcement.custodians or set(values) != set(
@@ -268,16 +331,9 @@ def open_row_key(
             raise ShareInvalid(f"'{custodian}' released other roots than the box shared with it")
     if len(released) < announcement.threshold:
         raise SharesMissing(
-            f"{len(released)} custodians released this row; {announcement.threshold} are needed"
+            f"{len(released)} custodians released {what}; {announcement.threshold} are needed"
         )
-    name = row.slot_name(announcement.address.site)
-    return true_key(
-        released,
-        announcement.threshold,
-        lambda values: row_key(values, name, row.sighting_id),
-        commitment,
-        what="the row",
-    )
+    return true_key(released, announcement.threshold, derive, commitment, what=what)
 
 
 def _read_values(items: Sequence[object]) -> dict[int, bytes]:

@@ -14,7 +14,7 @@ from protocol.keytree import COVER
 from protocol.names import SightingName
 from protocol.policy import sign_policy
 from protocol.v2.envelopes import Envelope, parse_envelope
-from protocol.v2.evidence import EvidenceRequest, SealedStill
+from protocol.v2.evidence import EvidenceRelease, EvidenceRequest, SealedStill
 from protocol.v2.header import Header
 from protocol.v2.notices import Notice, NoticedQuery
 from protocol.v2.release import RowRelease, RowRequest
@@ -72,7 +72,13 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "sealed still": (SealedStill.parse, SealedStill(s.SITE, ROW, bytes(12), b"s").to_bytes()),
     "evidence request": (
         EvidenceRequest.parse,
-        EvidenceRequest(bytes(32), (ROW,), 5).sign(s.signing_key("ana")).payload,
+        EvidenceRequest(b"q", (b"a",), (), (b"n",), (ROW,), 5).sign(s.signing_key("ana")).payload,
+    ),
+    "evidence release": (
+        EvidenceRelease.parse,
+        EvidenceRelease(bytes(16), bytes(32), 1, 1, bytes(32), 4, 5, {"ana": b"sealed"})
+        .sign(s.signing_key("c1"))
+        .payload,
     ),
     "notice": (Notice.parse, _notice()),
 }

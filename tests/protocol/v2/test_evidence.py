@@ -14,17 +14,25 @@ from protocol.errors import (
     KeyCommitmentMismatch,
     MalformedMessage,
     MessageTooLarge,
+    ProtocolError,
+    ScopeExceeded,
+    SharesMissing,
 )
 from protocol.keytree import EVIDENCE, META, ModalityKey
 from protocol.names import SightingName
 from protocol.v2.evidence import (
     MAX_STILL_BYTES,
+    EvidenceRelease,
     EvidenceRequest,
     SealedStill,
     evidence_key,
     evidence_value,
+    open_still_key,
+    release_stills,
+    seal_stills,
 )
 from protocol.v2.keys import row_value
+from protocol.v2.release import Values, digest_of
 
 PICTURE = b"a picture" * 100
 NAME = SightingName.of(v2.NAME, s.fixed("id one", 8))
@@ -79,9 +87,72 @@ def test_a_still_that_is_too_large_or_not_one_is_refused() -> None:
 
 
 def test_a_request_comes_back_as_it_was_and_names_no_sighting_twice() -> None:
-    asked = EvidenceRequest(s.fixed("query", 32), (NAME,), s.NOW_MS)
+    asked = EvidenceRequest(b"query", (b"approval",), (), (b"announced",), (NAME,), s.NOW_MS)
     assert EvidenceRequest.parse(asked.sign(s.signing_key("ana")).payload) == asked
     for sightings in ((), (NAME, NAME)):
         bad = replace(asked, sightings=sightings).sign(s.signing_key("ana"))
         with pytest.raises(MalformedMessage):
             EvidenceRequest.parse(bad.payload)
+
+
+def values_of(custodian: str) -> Values:
+    announced = v2.announcement()
+    roots = announced.open_share(custodian, s.day_key(custodian))
+    return release_stills(roots, announced, [NAME])
+
+
+def released(custodian: str, *officers: str) -> EvidenceRelease:
+    salt, release_id, query = s.fixed("salt", 32), s.fixed("release", 16), s.fixed("query", 32)
+    sealed = seal_stills(
+        values_of(custodian),
+        {name: s.sealing_key(name).public for name in officers},
+        salt=salt,
+        release_id=release_id,
+        query_digest=query,
+    )
+    return EvidenceRelease(release_id, query, 1, 1, digest_of(salt, [NAME]), 4, s.NOW_MS, sealed)
+
+
+def test_m_custodians_open_a_still_for_each_officer_by_name_and_one_opens_none() -> None:
+    announced = v2.announcement()
+    for officer in ("ana", "bea"):
+        values = {}
+        for custodian in ("c1", "c3"):
+            signed = released(custodian, "ana", "bea").sign(s.signing_key(custodian))
+            came = EvidenceRelease.parse(signed.payload)
+            values[custodian] = came.open(officer, s.sealing_key(officer))[NAME]
+        opening = open_still_key(announced, NAME, values, still().sealed[:32])
+        assert not opening.liars
+        assert still().open(opening.key) == PICTURE
+        del values["c1"]
+        with pytest.raises(SharesMissing):
+            open_still_key(announced, NAME, values, still().sealed[:32])
+
+
+def test_a_release_opens_for_nobody_else_and_for_what_it_states_alone() -> None:
+    came = released("c1", "ana", "bea")
+    with pytest.raises(ScopeExceeded, match="sealed to 'cy'"):
+        came.open("cy", s.sealing_key("cy"))
+    with pytest.raises(AuthenticationFailed):
+        came.open("ana", s.sealing_key("bea"))
+    swapped = {"ana": came.sealed["bea"], "bea": came.sealed["ana"]}
+    with pytest.raises(AuthenticationFailed):
+        replace(came, sealed=swapped).open("bea", s.sealing_key("ana"))
+    for change in ({"stills": 2, "total": 2}, {"digest": bytes(32)}):
+        with pytest.raises(ScopeExceeded, match="other stills"):
+            replace(came, **change).open("ana", s.sealing_key("ana"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"stills": 2}, {"sealed": {}}, {"sealed": {"ana": 5}}, {"sealed": {"No": b""}}]
+)
+def test_a_release_that_contradicts_itself_is_none(change: dict[str, object]) -> None:
+    bad = replace(released("c1", "ana"), **change)  # type: ignore[arg-type]
+    with pytest.raises(ProtocolError):
+        EvidenceRelease.parse(bad.sign(s.signing_key("c1")).payload)
+
+
+def test_a_generation_of_version_1_has_no_stills() -> None:
+    roots = s.announcement().open_share("c1", s.day_key("c1"))
+    with pytest.raises(ScopeExceeded, match="version 1"):
+        release_stills(roots, s.announcement(), [NAME])
