@@ -5,16 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Annotated
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from custodian.custodian import Custodian
-from protocol.directory import AGGREGATOR, APPROVER, INVESTIGATOR
+from protocol.directory import AGGREGATOR, APPROVER, AUDITOR, INVESTIGATOR
 from runtime.http import CborResponse, cbor_body
 from runtime.log_api import log_router
 from runtime.problems import Problem
 from runtime.role_api import Callers, checked, role_app, site_routes
+
+QueryDigest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="of the signed query")]
+FromEntry = Annotated[int, Query(ge=0, lt=1 << 63, description="an entry of this log")]
 
 
 class RateLimit:
@@ -63,6 +67,7 @@ def make_app(custodian: Custodian) -> FastAPI:
         )
     )
     _add_keys(app, custodian, callers)
+    _add_rows(app, custodian, callers)
     _add_withdrawals(app, custodian, callers, changes)
     app.include_router(
         log_router(
@@ -96,6 +101,49 @@ def _add_keys(app: FastAPI, custodian: Custodian, callers: Callers) -> None:
         grants.take(callers.with_duty(request, AGGREGATOR).name)
         body = await cbor_body(request)
         return CborResponse(await run_in_threadpool(custodian.granter.grant, body))
+
+
+def _add_rows(app: FastAPI, custodian: Custodian, callers: Callers) -> None:
+    """Rows and stills of what was found, one by one, and receipts of the rows."""
+    limits = custodian.config.limits
+    rows, evidence = RateLimit(limits.rows_per_minute), RateLimit(limits.evidence_per_minute)
+
+    @app.post("/v1/rows", response_class=CborResponse)
+    async def open_rows(request: Request) -> CborResponse:
+        """Answer the aggregator's signed request for rows (CBOR) with a signed release."""
+        rows.take(callers.with_duty(request, AGGREGATOR).name)
+        body = await cbor_body(request)
+        return CborResponse(await run_in_threadpool(custodian.rows.open, body))
+
+    @app.get("/v1/rows/{query_digest}", response_class=CborResponse)
+    async def receipts(
+        request: Request, query_digest: QueryDigest, from_entry: FromEntry = 0
+    ) -> CborResponse:
+        """The signed releases of a query's rows, oldest first (CBOR array, `protocol.v2.release`).
+
+        For the officers who confirm its hits, and for auditors. An answer ends after about 4 MiB:
+        ask again from behind the last one's ``entry_index`` until it is empty.
+        """
+        caller = callers.with_duty(request, INVESTIGATOR, AUDITOR)
+        evidence.take(caller.name)
+        digest = bytes.fromhex(query_digest)
+        readers = await run_in_threadpool(custodian.store.readers, digest)
+        if AUDITOR not in caller.duties and readers and caller.name not in readers:
+            raise Problem(
+                403,
+                "not-your-query",
+                "The query is somebody else's",
+                "Only officers who confirm its hits, and auditors, may read what was opened.",
+            )
+        found = await run_in_threadpool(custodian.rows.receipts, digest, from_entry=from_entry)
+        return CborResponse(found)
+
+    @app.post("/v1/evidence", response_class=CborResponse)
+    async def open_stills(request: Request) -> CborResponse:
+        """Answer a confirming officer's signed request for stills (CBOR) with a signed release."""
+        evidence.take(callers.with_duty(request, INVESTIGATOR).name)
+        body = await cbor_body(request)
+        return CborResponse(await run_in_threadpool(custodian.evidence.open, body))
 
 
 def _add_withdrawals(

@@ -18,6 +18,11 @@ class LimitsSection(Section):
     """Seconds by which the time of a grant request may differ from this machine's."""
     grants_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 600
     """Grant requests taken in a minute; more are told to wait."""
+    rows_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 600
+    """Requests for rows taken in a minute; more are told to wait."""
+    evidence_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 60
+    """Requests for stills, and for receipts of what was opened, taken in a minute from one
+    officer."""
     changes_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 120
     """Withdrawals and directories taken in a minute from one caller."""
     max_request_bytes: Annotated[int, Field(ge=4096, le=MAX_MESSAGE_BYTES)] = MAX_MESSAGE_BYTES

@@ -11,11 +11,14 @@ from custodian.answering import Desk
 from custodian.clock import Clock
 from custodian.config import CustodianConfig
 from custodian.errors import CustodianError
+from custodian.evidence import EvidenceDesk
 from custodian.grants import Granter
 from custodian.journal import Journal
 from custodian.keystore import KeyRing
 from custodian.rounds import TICK_S, Rounds
+from custodian.rows import RowOpener
 from custodian.store import Store
+from custodian.tally import Tally
 from custodian.trust import Trust
 from custodian.withdrawals import Withdrawals
 from protocol.auditlog import origin_of
@@ -101,7 +104,10 @@ class Custodian:
             clock_skew_ms=config.limits.clock_skew_s * 1000,
             heard=self.clock.heard,
         )
+        tally = Tally(self.store, self.log, self.key)
         self.granter = Granter(desk)
+        self.rows = RowOpener(desk, tally, self.store)
+        self.evidence = EvidenceDesk(desk, tally)
         self.rounds = Rounds(
             clock=self.clock,
             ring=self.ring,

@@ -1,4 +1,4 @@
-"""What a custodian remembers besides keys: withdrawals, directories, times, what it has logged.
+"""What a custodian remembers besides keys: withdrawals, directories, times, what it has opened.
 
 Every commit survives a power cut (``synchronous = FULL``): a withdrawal that was acknowledged
 stays.
@@ -36,6 +36,32 @@ _MIGRATIONS = (
             signed BLOB NOT NULL,
             until_ms INTEGER
         ) STRICT;
+        """,
+    ),
+    Migration(
+        "rows and stills opened for each query, and receipts of them",
+        """
+        CREATE TABLE opened (
+            query_digest BLOB NOT NULL,
+            kind TEXT NOT NULL,
+            mark BLOB NOT NULL,
+            pending_from INTEGER,
+            PRIMARY KEY (query_digest, kind, mark)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX opened_pending ON opened (kind, pending_from)
+            WHERE pending_from IS NOT NULL;
+        CREATE TABLE receipts (
+            query_digest BLOB NOT NULL,
+            kind TEXT NOT NULL,
+            entry_index INTEGER NOT NULL,
+            message BLOB NOT NULL,
+            PRIMARY KEY (query_digest, kind, entry_index)
+        ) STRICT;
+        CREATE TABLE readers (
+            query_digest BLOB NOT NULL,
+            name TEXT NOT NULL,
+            PRIMARY KEY (query_digest, name)
+        ) STRICT, WITHOUT ROWID;
         """,
     ),
 )
@@ -122,6 +148,123 @@ class Store:
                 " (SELECT version FROM directories ORDER BY version DESC LIMIT ?)",
                 (MAX_DIRECTORIES,),
             )
+
+    def count_opened(
+        self, query_digest: bytes, kind: str, marks: Sequence[bytes], *, most: int, log_size: int
+    ) -> tuple[int, int]:
+        """Count ``marks`` as opened unless more than ``most`` of the query would be.
+
+        They are pending until `settle_opened`, from an audit log of ``log_size`` entries on.
+
+        Returns:
+            how many had been opened before, and how many of ``marks`` are new.
+        """
+        with self._lock, write_transaction(self._db):
+            execute = self._db.conn.execute
+            known = self._opened(query_digest, kind)
+            new = [
+                mark
+                for mark in marks
+                if not execute(
+                    "SELECT 1 FROM opened WHERE query_digest = ? AND kind = ? AND mark = ?",
+                    (query_digest, kind, mark),
+                ).fetchone()
+            ]
+            if known + len(new) <= most:
+                self._db.conn.executemany(
+                    "INSERT INTO opened VALUES (?, ?, ?, ?)",
+                    [(query_digest, kind, mark, log_size) for mark in new],
+                )
+            return known, len(new)
+
+    def _opened(self, query_digest: bytes, kind: str) -> int:
+        row = self._db.conn.execute(
+            "SELECT count(*) FROM opened WHERE query_digest = ? AND kind = ?",
+            (query_digest, kind),
+        ).fetchone()
+        return int(row[0])
+
+    def which_opened(self, query_digest: bytes, kind: str, marks: Sequence[bytes]) -> set[bytes]:
+        """Return those of ``marks`` that have been opened for a query."""
+        with self._lock:
+            return {
+                mark
+                for mark in marks
+                if self._db.conn.execute(
+                    "SELECT 1 FROM opened WHERE query_digest = ? AND kind = ? AND mark = ?"
+                    " AND pending_from IS NULL",
+                    (query_digest, kind, mark),
+                ).fetchone()
+            }
+
+    def pending_opened(self) -> list[tuple[str, int]]:
+        """Return kind and size of the log then of what was counted and is not settled."""
+        with self._lock:
+            rows = self._db.conn.execute(
+                "SELECT DISTINCT kind, pending_from FROM opened WHERE pending_from IS NOT NULL"
+            ).fetchall()
+        return [(str(row[0]), int(row[1])) for row in rows]
+
+    def settle_opened(self, kind: str, *, logged: bool) -> None:
+        """Keep what is pending if the audit log tells of it, else forget that it was counted."""
+        with self._lock, write_transaction(self._db):
+            self._settle(kind, logged=logged)
+
+    def _settle(self, kind: str, *, logged: bool) -> None:
+        self._db.conn.execute(
+            "UPDATE opened SET pending_from = NULL WHERE kind = ? AND pending_from IS NOT NULL"
+            if logged
+            else "DELETE FROM opened WHERE kind = ? AND pending_from IS NOT NULL",
+            (kind,),
+        )
+
+    def keep_receipt(
+        self,
+        query_digest: bytes,
+        kind: str,
+        message: bytes,
+        *,
+        entry_index: int,
+        readers: Sequence[str],
+    ) -> None:
+        """Settle what is pending, and keep the signed answer that is about to leave."""
+        with self._lock, write_transaction(self._db):
+            self._settle(kind, logged=True)
+            self._db.conn.execute(
+                "INSERT INTO receipts VALUES (?, ?, ?, ?)",
+                (query_digest, kind, entry_index, message),
+            )
+            self._db.conn.executemany(
+                "INSERT OR IGNORE INTO readers VALUES (?, ?)",
+                [(query_digest, name) for name in readers],
+            )
+
+    def receipts(
+        self, query_digest: bytes, kind: str, *, from_entry: int, max_bytes: int
+    ) -> list[bytes]:
+        """Return kept answers in their order: as many as fit, one at least if there is one."""
+        found: list[bytes] = []
+        room = max_bytes
+        with self._lock:
+            rows = self._db.conn.execute(
+                "SELECT message FROM receipts WHERE query_digest = ? AND kind = ?"
+                " AND entry_index >= ? ORDER BY entry_index",
+                (query_digest, kind, from_entry),
+            )
+            for (message,) in rows:
+                room -= len(message)
+                if found and room < 0:
+                    break
+                found.append(bytes(message))
+        return found
+
+    def readers(self, query_digest: bytes) -> set[str]:
+        """Return who confirms hits of a query; empty while nothing has been opened for it."""
+        with self._lock:
+            rows = self._db.conn.execute(
+                "SELECT name FROM readers WHERE query_digest = ?", (query_digest,)
+            ).fetchall()
+        return {str(row[0]) for row in rows}
 
     def fact(self, name: str) -> str | None:
         """Return a remembered fact, None if there is none of that name."""

@@ -15,6 +15,11 @@ Kinds of entries and their sealed bodies:
 ``grant``              {"grant_id", "query", "approvals", "matcher_key": bytes,   (custodian)
                        "scopes": [scope], "versions": [int], "labels": [text],
                        "refused": [[camera, epoch, reason]]}; older logs lack the versions (1)
+``rows``               {"release_id", "query", "approvals", "matcher_key": bytes,  (custodian)
+                       "rows", "total": int, "digest": bytes, "left_out": [[reason, count]]}
+``evidence``           {"release_id", "query", "approvals", "digest": bytes,      (custodian)
+                       "asked_by": text, "officers": [text], "stills", "total": int,
+                       "left_out": [[reason, count]]}
 ``refusal``            {"query_digest": bytes, "reason": text}; of the aggregator, which refuses
                        a false grant, also {"custodian": text}
 ``withdrawal``         {"withdrawal": bytes}
@@ -64,6 +69,8 @@ KINDS = frozenset(
         "day-keys-issued",
         "day-key-destroyed",
         "grant",
+        "rows",
+        "evidence",
         "refusal",
         "withdrawal",
         "query-filed",
@@ -76,7 +83,7 @@ KINDS = frozenset(
         "gap",
     }
 )
-CUSTODIAN_KINDS = frozenset({"day-keys-issued", "day-key-destroyed", "grant"})
+CUSTODIAN_KINDS = frozenset({"day-keys-issued", "day-key-destroyed", "grant", "rows", "evidence"})
 AGGREGATOR_KINDS = frozenset(
     {
         "query-filed",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import protocol_samples as s
 import pytest
+import query_samples_v2 as q2
 from custodian_site import (
     DAY_MS,
     Asked,
@@ -21,12 +23,14 @@ from custodian_site import (
     read_grant,
 )
 from hostile_cbor import shared_references, within
+from rows_asked import RowsAsked, StillsAsked, directory, read_release, row, with_stills
 from throwaway_ca import ThrowawayCa
 
 from custodian.api import RateLimit, make_app
 from custodian.custodian import Custodian
 from protocol.auditlog import cosign, origin_of, parse_checkpoint, verify_checkpoint
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
+from protocol.encoding import decode
 from protocol.query import Withdrawal
 from protocol.signing import Signed, sign
 from runtime.http import CBOR, PeerUnreachable, Problem, Ready, client, serve
@@ -304,3 +308,78 @@ def test_what_cannot_be_logged_is_not_granted(served: Served) -> None:
     assert (answer.status_code, kind_of(answer)) == (503, "custodian-unable")
     kinds = [kind for kind, _ in opened_log(served.custodian)]
     assert kinds.count("grant") == granted  # a refusal is smaller, and may have found room
+
+
+def rows_of(served: Served) -> RowsAsked:
+    _, message = make_announcement([served.custodian], version=2)
+    return RowsAsked(with_stills(), [message], [row(1), row(2)])
+
+
+@pytest.fixture
+def opening(serve_custodian: Callable[..., Served]) -> Served:
+    return serve_custodian(policy=q2.POLICY_TEXT, directory=directory())
+
+
+def test_the_aggregator_gets_rows_and_those_who_confirm_get_the_receipts(opening: Served) -> None:
+    asked = rows_of(opening)
+    answer = opening.call("aggregator", "POST", "/v1/rows", asked.to_bytes())
+    assert answer.status_code == 200
+    release = read_release(answer.content, "c1")
+    assert set(release.open(asked.matcher)[1]) == set(asked.rows)
+    path = f"/v1/rows/{asked.case.query.digest.hex()}"
+    for who in ("ana", "bea", "eve"):
+        told = opening.call(who, "GET", path)
+        assert decode(told.content, what="receipts") == [answer.content]
+    behind = opening.call("ana", "GET", f"{path}?from_entry={release.entry_index + 1}")
+    assert decode(behind.content, what="receipts") == []
+
+
+def test_nobody_else_opens_rows_or_reads_what_was_opened(opening: Served) -> None:
+    asked = rows_of(opening)
+    for who in ("ana", "bo", "eve", "c2"):
+        answer = opening.call(who, "POST", "/v1/rows", asked.to_bytes())
+        assert (answer.status_code, kind_of(answer)) == (403, "duty-required")
+    assert opening.call("aggregator", "POST", "/v1/rows", asked.to_bytes()).status_code == 200
+    path = f"/v1/rows/{asked.case.query.digest.hex()}"
+    for who in ("bo", "aggregator", "c2"):
+        assert kind_of(opening.call(who, "GET", path)) == "duty-required"
+    answer = opening.call("cleo", "GET", path)
+    assert (answer.status_code, kind_of(answer)) == (403, "not-your-query")
+    unknown = opening.call("cleo", "GET", f"/v1/rows/{'0' * 64}")
+    assert decode(unknown.content, what="receipts") == []
+    for odd in ("0" * 63, "G" * 64, "0" * 66):
+        assert opening.call("ana", "GET", f"/v1/rows/{odd}").status_code == 422
+
+
+def test_a_confirming_officer_gets_stills_and_the_aggregator_none(opening: Served) -> None:
+    asked = rows_of(opening)
+    assert opening.call("aggregator", "POST", "/v1/rows", asked.to_bytes()).status_code == 200
+    wanted = StillsAsked(asked.case, asked.announcements, [row(1)], officer="bea")
+    answer = opening.call("bea", "POST", "/v1/evidence", wanted.to_bytes())
+    assert answer.status_code == 200
+    refused = opening.call("aggregator", "POST", "/v1/evidence", wanted.to_bytes())
+    assert (refused.status_code, kind_of(refused)) == (403, "duty-required")
+
+
+def test_too_many_rows_are_refused_by_the_cap_by_name(opening: Served) -> None:
+    asked = rows_of(opening)
+    few = with_stills(max_candidates=1)
+    answer = opening.call("aggregator", "POST", "/v1/rows", replace(asked, case=few).to_bytes())
+    assert (answer.status_code, kind_of(answer)) == (403, "scope-exceeded")
+    assert "max_candidates" in answer.json()["detail"]
+
+
+def test_requests_for_rows_and_stills_are_limited_too(
+    serve_custodian: Callable[..., Served],
+) -> None:
+    served = serve_custodian(
+        policy=q2.POLICY_TEXT,
+        directory=directory(),
+        extra="[limits]\nrows_per_minute = 1\nevidence_per_minute = 1",
+    )
+    asked = rows_of(served).to_bytes()
+    codes = [served.call("aggregator", "POST", "/v1/rows", asked).status_code for _ in range(2)]
+    assert codes == [200, 429]
+    path = f"/v1/rows/{'0' * 64}"
+    assert [served.call("ana", "GET", path).status_code for _ in range(2)] == [200, 429]
+    assert served.call("bea", "GET", path).status_code == 200
