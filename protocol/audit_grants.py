@@ -7,24 +7,19 @@ the decision is taken again here, as of the entry's time, trusting no role's wor
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from protocol.audit_queries import (
-    BAD_BODY,
-    PROPAGATION_MS,
-    OpenedEntry,
-    QueryAudit,
-    as_of,
-    octets,
-    officers_of,
-)
+from protocol.audit_authority import AuthorityAudit
+from protocol.audit_queries import BAD_BODY, OpenedEntry, QueryAudit, octets
+from protocol.audit_rows import RowAudit
 from protocol.auditlog import origin_of
-from protocol.authorization import AuthorizedQuery, authorize
+from protocol.authorization import AuthorizedQuery
 from protocol.directory import AGGREGATOR, CUSTODIAN, Directory
-from protocol.errors import MalformedMessage, PolicyMismatch, ProtocolError, QueryWithdrawn
+from protocol.errors import MalformedMessage
 from protocol.findings import FindingKind, Severity
 from protocol.grant import Scope
+from protocol.keytree import LABELS_OF
 from protocol.names import epoch_of
 from protocol.policy import Policy
 from protocol.query import APPROVAL_KIND, QUERY_KIND, Query
@@ -70,30 +65,30 @@ class GrantAudit:
     ) -> None:
         self._known = queries
         self._directory = directory
-        self._officers = officers_of(directory)
-        self._policies = policies
+        self._authority = AuthorityAudit(queries, directory, policies)
+        self._rows = RowAudit(queries, directory, self._authority, present=present)
         self._present = present
         # By custodian and id: an id is what whoever wrote the entry says.
         self._given: dict[tuple[str, bytes], _Given] = {}
         self._taken: dict[tuple[str, bytes], _Taken] = {}
         self._taken_as: dict[bytes, dict[str, _Taken]] = {}
-        self._policy_of: dict[str, bytes] = {}
-        self._told_policy: set[str] = set()
         self._destroyed: dict[str, set[int]] = {}
 
     def run(self, opened: Sequence[OpenedEntry], *, opens_bodies: bool) -> None:
         """Check every entry in the order of its log."""
         checks = {
-            "policy": self._note_policy,
+            "policy": self._authority.note_policy,
             "day-key-destroyed": self._note_destroyed,
             "grant": self._check_grant,
+            "rows": self._rows.check_rows,
+            "evidence": self._rows.check_stills,
             "grant-received": self._note_received,
             "match": self._check_match,
             "refusal": self._note_refusal,
         }
         for item in opened:
             if item.entry.kind == "policy":
-                self._told_policy.add(item.actor)
+                self._authority.told_policy(item.actor)
             check = checks.get(item.entry.kind)
             if check is None or item.body is None:
                 continue
@@ -103,11 +98,9 @@ class GrantAudit:
                 self._known.unreadable(item, error)
         if opens_bodies:
             self._compare_grants()
+            self._rows.compare_with_grants()
         else:
             self._count_matches(opened)
-
-    def _note_policy(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
-        self._policy_of[item.actor] = octets(body, "digest")
 
     def _note_destroyed(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         self._destroyed.setdefault(item.actor, set()).add(int(body["epoch"]))
@@ -132,9 +125,12 @@ class GrantAudit:
         approvals = [Signed.parse(data, kind=APPROVAL_KIND) for data in body["approvals"]]
         for name in {approval.signer for approval in approvals}:
             self._known.officer(name).grants_approved += 1
-        authorized = self._authorize(item, signed, query, approvals)
+        versions = _versions(body, scopes)
+        self._rows.note_grant(item, signed.digest, versions)
+        authorized = self._authority.authorize(item, signed, query, approvals)
         if authorized is not None:
-            self._check_scopes(item, authorized, scopes, labels)
+            allowed = {label for version in versions for label in authorized.labels(version)}
+            self._check_scopes(item, authorized, scopes, extra=labels - allowed)
         for scope in scopes:
             if scope.epoch in self._destroyed.get(item.actor, ()):
                 self._known.find(
@@ -143,105 +139,16 @@ class GrantAudit:
                     f"the day key of epoch {scope.epoch} had been logged as destroyed",
                 )
 
-    def _authorize(
-        self, item: OpenedEntry, signed: Signed, query: Query, approvals: Sequence[Signed]
-    ) -> AuthorizedQuery | None:
-        policy = self._policies.get(query.policy_digest)
-        if policy is None:
-            logged = query.policy_digest in self._known.policies_seen
-            self._known.find(
-                FindingKind.POLICY_UNKNOWN,
-                item,
-                f"the policy {query.policy_digest.hex()[:16]} of this grant is not at hand"
-                + ("" if logged else ", and no log ever held it in force"),
-                severity=Severity.WARNING if logged else Severity.WRONG,
-            )
-            return None
-        in_force = self._policy_of.get(item.actor)
-        if item.actor not in self._told_policy:
-            self._known.find(
-                FindingKind.POLICY_UNKNOWN,
-                item,
-                "the custodian's log had not said which policy was in force: it may have granted "
-                "under one that was over",
-            )
-        policy = self._with_floors(item, query, policy)
-        time_ms = item.entry.time_ms
-        standing = as_of(self._officers, time_ms)
-
-        def decide(withdrawals: Sequence[Signed]) -> AuthorizedQuery:
-            return authorize(
-                signed, approvals, withdrawals, directory=standing, policy=policy, now_ms=time_ms
-            )
-
-        own, elsewhere = self._withdrawals_before(item, signed.digest)
-        try:
-            if in_force is not None and in_force != policy.digest:
-                raise PolicyMismatch(
-                    "the custodian's own log says that another policy was in force"
-                )
-            authorized = decide(own)
-        except QueryWithdrawn as error:
-            self._known.find(FindingKind.GRANT_AFTER_WITHDRAWAL, item, str(error))
-            return None
-        except ProtocolError as error:
-            self._known.find(FindingKind.GRANT_UNAUTHORIZED, item, str(error))
-            return None
-        try:
-            decide([*own, *elsewhere])
-        except QueryWithdrawn as error:
-            self._known.find(
-                FindingKind.GRANT_AFTER_WITHDRAWAL,
-                item,
-                f"{error}, by the log of another role: this custodian had not been told",
-                severity=Severity.WARNING,
-            )
-        return authorized
-
-    def _with_floors(self, item: OpenedEntry, query: Query, policy: Policy) -> Policy:
-        """Report models without a floor, and judge the rest: earlier versions granted all the same.
-
-        Returns the policy as those versions took it. None of them reads the second schema.
-        """
-        used = {t.model for subject in query.subjects for t in subject.templates}
-        unstated = sorted(used - set(policy.threshold_floor))
-        if not unstated or policy.schema > 1:
-            return policy
-        self._known.find(
-            FindingKind.GRANT_UNAUTHORIZED,
-            item,
-            f"the policy states no threshold_floor for {', '.join(unstated)}: whatever the query's "
-            "threshold, it was granted",
-            severity=Severity.WARNING,
-        )
-        floors = {**policy.threshold_floor, **dict.fromkeys(unstated, -1.0)}
-        return replace(policy, threshold_floor=floors)
-
-    def _withdrawals_before(
-        self, item: OpenedEntry, query_digest: bytes
-    ) -> tuple[list[Signed], list[Signed]]:
-        """Return the withdrawals of a query before a grant: in its own log, and elsewhere."""
-        own, elsewhere = [], []
-        for at, withdrawal, content in self._known.withdrawn:
-            if content.query_digest != query_digest:
-                continue
-            if at.actor == item.actor:
-                if at.index < item.index:
-                    own.append(withdrawal)
-            elif at.entry.time_ms < item.entry.time_ms - PROPAGATION_MS:
-                elsewhere.append(withdrawal)
-        return own, elsewhere
-
     def _check_scopes(
         self,
         item: OpenedEntry,
         authorized: AuthorizedQuery,
         scopes: Sequence[Scope],
-        labels: set[str],
+        *,
+        extra: set[str],
     ) -> None:
         cameras = set(authorized.query.cameras)
-        extra = labels - set(authorized.labels())
-        policy = self._policies[authorized.query.policy_digest]
+        policy = self._authority.policies[authorized.query.policy_digest]
         first_kept = epoch_of(item.entry.time_ms) - policy.retention_days
         wrong = [f"the keys of {', '.join(sorted(extra))} were not asked for"] if extra else []
         for scope in scopes:
@@ -398,3 +305,15 @@ class GrantAudit:
                     f"{granting} custodians logged a grant for this query; "
                     f"{self._directory.threshold} must grant",
                 )
+
+
+def _versions(body: Mapping[str, Any], scopes: Sequence[Scope]) -> tuple[int, ...]:
+    """Return the protocol's version of each scope of a grant; older logs know the first alone.
+
+    Raises:
+        MalformedMessage: they are none.
+    """
+    versions = tuple(body.get("versions", [1] * len(scopes)))
+    if len(versions) != len(scopes) or not set(versions) <= set(LABELS_OF):
+        raise MalformedMessage("a grant does not say of each scope which version it is of")
+    return versions

@@ -21,6 +21,9 @@ from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed
 
 PROPAGATION_MS = SLOT_MS
+OPENS = frozenset({"grant", "rows", "evidence"})
+"""Entries of what a custodian opened: each carries the signed query and the approvals."""
+BRINGS_QUERY = OPENS | {"query-filed"}
 BAD_BODY = (
     ProtocolError,
     LookupError,
@@ -171,7 +174,7 @@ class QueryAudit:
         query_id = item.entry.query_id.hex() if item.entry.query_id else ""
         digest = _digest_in(item)
         if digest:
-            if self.ids.get(digest, query_id) != query_id and item.entry.kind != "grant":
+            if self.ids.get(digest, query_id) != query_id and item.entry.kind not in OPENS:
                 self.unreadable(item, ValueError("it is about another query than the entry names"))
             return self.query(digest, query_id)
         known = self._of_id.get(query_id, {})
@@ -212,7 +215,7 @@ class QueryAudit:
 
     def _learn_id(self, item: OpenedEntry) -> None:
         """Learn which digest belongs to which query id, before anything refers to it."""
-        if item.body is None or item.entry.kind not in {"query-filed", "grant"}:
+        if item.body is None or item.entry.kind not in BRINGS_QUERY:
             return
         try:
             signed = parse_signed_query(item.body["query"])
@@ -352,7 +355,7 @@ def _decided_digest(body: Mapping[str, Any]) -> bytes:
 
 _DIGESTS: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
     "query-filed": _query_digest,
-    "grant": _query_digest,
+    **dict.fromkeys(OPENS, _query_digest),
     "approval": _approved_digest,
     "withdrawal": _withdrawn_digest,
     "decision": _decided_digest,

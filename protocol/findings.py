@@ -75,6 +75,12 @@ class FindingKind(StrEnum):
     """A custodian granted, and the aggregator never logged that it received it."""
     QUERY_NOT_FILED = "query-not-filed"
     """A grant for a query that the aggregator never logged as filed."""
+    OPENED_WITHOUT_GRANT = "opened-without-grant"
+    """Rows opened before anybody had granted the query, or stills of rows that were not opened."""
+    OPENED_BEYOND_QUERY = "opened-beyond-query"
+    """More rows or stills opened than the query permits, or stills for somebody else."""
+    OPENED_MISCOUNTED = "opened-miscounted"
+    """A custodian's count of what it opened for a query does not follow from its own log."""
     MATCH_WITHOUT_GRANT = "match-without-grant"
     """A match that is not backed by grants of enough custodians."""
 
@@ -125,6 +131,7 @@ class QueryCount:
 
     ``digest`` (hex) tells queries apart; ``query``, the id, is what the logs show in the clear.
     Entries of an id whose bodies stay sealed count for its query if there is one alone.
+    ``rows_opened`` and ``stills_opened`` are what the custodian that opened most says.
     ``witnessed`` maps those subjects whose enrolment somebody witnessed to who did.
     """
 
@@ -147,6 +154,8 @@ class QueryCount:
     granted_slots: int | None = None
     received: int = 0
     matches: int = 0
+    rows_opened: int | None = None
+    stills_opened: int | None = None
     sightings: int | None = None
     candidates: int | None = None
     decisions: int = 0

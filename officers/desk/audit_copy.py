@@ -16,7 +16,7 @@ from pathlib import Path
 from officers.desk.audit_witnessed import read_witnessed
 from protocol.admissions import open_admissions
 from protocol.audit import LogCopy
-from protocol.audit_editions import ADMISSIONS, DIRECTORY
+from protocol.audit_editions import ADMISSIONS, DIRECTORY, FIRST, Editions
 from protocol.directory import Directory, open_directory
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import ProtocolError
@@ -50,7 +50,7 @@ class AuditCopy:
     policies: dict[bytes, Policy]
     logs: tuple[LogCopy, ...]
     witnessed: Mapping[str, list[str]]
-    editions: Mapping[tuple[str, int], bytes]
+    editions: Editions
     damaged: tuple[tuple[str, str], ...]
 
 
@@ -75,11 +75,11 @@ def read_audit_copy(folder: Path, authority: VerifyKey | None = None) -> AuditCo
     try:
         raw = read_file(folder / DIRECTORY_FILE, MAX_MESSAGE_BYTES)
         directory = open_directory(raw, noted, site=site)
-        editions = {(DIRECTORY, directory.version): hashlib.sha256(raw).digest()}
+        editions = {(DIRECTORY, directory.version, directory.form): hashlib.sha256(raw).digest()}
         if (folder / ADMISSIONS_FILE).exists():
             admitted = read_file(folder / ADMISSIONS_FILE, MAX_MESSAGE_BYTES)
             admissions = open_admissions(admitted, directory)
-            editions[ADMISSIONS, admissions.version] = hashlib.sha256(admitted).digest()
+            editions[ADMISSIONS, admissions.version, FIRST] = hashlib.sha256(admitted).digest()
             directory = admissions.apply(directory)
         policies = {}
         for path in sorted((folder / POLICIES).glob("*.toml")):

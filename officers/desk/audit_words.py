@@ -48,6 +48,9 @@ def query_lines(query: QueryCount) -> list[str]:
     lines.append(
         f"granted by {custodians}: {_many(query.grants, 'grant')}, {query.received} received{slots}"
     )
+    if query.rows_opened is not None:
+        stills = _many(query.stills_opened or 0, "still")
+        lines.append(f"{_many(query.rows_opened, 'row')} and {stills} opened one by one")
     found = "" if query.candidates is None else f": {_many(query.candidates, 'candidate')}"
     if query.sightings is not None:
         found = f" of {_many(query.sightings, 'sighting')}{found}"
@@ -168,6 +171,19 @@ def _grant_text(body: Mapping[str, Any]) -> str:
     return text + (f"; {refused} refused" if refused else "")
 
 
+def _rows_text(body: Mapping[str, Any]) -> str:
+    left_out = sum(int(count) for _, count in body["left_out"])
+    text = f"{_many(int(body['rows']), 'row')} opened, {int(body['total'])} in all"
+    return text + (f"; {left_out} left out" if left_out else "")
+
+
+def _stills_text(body: Mapping[str, Any]) -> str:
+    return (
+        f"{_many(int(body['stills']), 'still')} opened for {', '.join(body['officers'])}, asked by "
+        f"{body['asked_by']}; {int(body['total'])} in all"
+    )
+
+
 def _received_text(body: Mapping[str, Any]) -> str:
     return f"from {body['custodian']}: {_scopes_text(body['scopes'])}"
 
@@ -203,6 +219,8 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "withdrawal": _withdrawal_text,
     "decision": _decision_text,
     "grant": _grant_text,
+    "rows": _rows_text,
+    "evidence": _stills_text,
     "grant-received": _received_text,
     "match": _match_text,
     "refusal": lambda body: str(body["reason"]),

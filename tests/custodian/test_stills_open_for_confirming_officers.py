@@ -153,7 +153,7 @@ def test_no_still_opens_and_the_refusal_is_logged(ready: Ready, name: str) -> No
 
 
 def test_an_investigator_who_does_not_confirm_gets_nothing(ready: Ready) -> None:
-    c1, asked = ready
+    c1, _ = ready
     alone = approved(replace(q2.query(), asks=replace(q2.query().asks, evidence_stills=1)))
     _, message = make_announcement([c1], version=2, generation=2)
     RowsAsked(alone, [message], [row(1, generation=2)]).opened_by(c1)

@@ -226,7 +226,9 @@ def test_one_version_everywhere_and_different_ones_over_time_are_in_order() -> N
             body = {"version": version, "digest": bytes([version]) * 32}
             more = {"admissions_version": 1, "admissions_digest": bytes(32)}
             logs.add(role, "directory", body | more, None)
-    report = logs.audit(editions={(DIRECTORY, 4): bytes([4]) * 32, (ADMISSIONS, 1): bytes(32)})
+    report = logs.audit(
+        editions={(DIRECTORY, 4, 1): bytes([4]) * 32, (ADMISSIONS, 1, 1): bytes(32)}
+    )
     assert not of_kind(report, K.EDITION_CONTRADICTED)
 
 
@@ -236,9 +238,38 @@ def test_a_list_that_is_not_the_auditors_own_of_that_version(kind: str) -> None:
     body = {"version": 4, "digest": bytes(32)}
     more = {"admissions_version": 4, "admissions_digest": bytes(32)}
     logs.add("c1", "directory", body | more, None)
-    (finding,) = of_kind(logs.audit(editions={(kind, 4): bytes([1]) * 32}), K.EDITION_CONTRADICTED)
+    (finding,) = of_kind(
+        logs.audit(editions={(kind, 4, 1): bytes([1]) * 32}), K.EDITION_CONTRADICTED
+    )
     assert "your own copy" in finding.message
     assert finding.origin == origin_of(s.SITE, "c1")
+
+
+def test_the_two_forms_of_one_directory_are_two_digests_and_no_contradiction() -> None:
+    logs = Logs()
+    for role, form in zip(ROLES, (1, 2, 2, None), strict=True):
+        digest = bytes([form or 1]) * 32
+        body = {"version": 4, "digest": digest} | ({} if form is None else {"form": form})
+        logs.add(role, "directory", body, None)
+    own = {(DIRECTORY, 4, 2): bytes([2]) * 32, (DIRECTORY, 4, 1): bytes([1]) * 32}
+    assert not of_kind(logs.audit(editions=own), K.EDITION_CONTRADICTED)
+
+
+@pytest.mark.parametrize("form", [1, 2])
+def test_two_digests_of_one_form_contradict_each_other(form: int) -> None:
+    logs = Logs()
+    for number, role in enumerate(ROLES[:2]):
+        body = {"version": 4, "form": form, "digest": bytes([number]) * 32}
+        logs.add(role, "directory", body, None)
+    (finding,) = of_kind(logs.audit(), K.EDITION_CONTRADICTED)
+    assert "2 different directory of version 4" in finding.message
+
+
+@pytest.mark.parametrize("form", ["2", -1, 1 << 64, None])
+def test_a_form_that_is_no_number_is_reported(form: object) -> None:
+    logs = Logs()
+    logs.add("c1", "directory", {"version": 4, "form": form, "digest": bytes(32)}, None)
+    assert of_kind(logs.audit(), K.BODY_UNREADABLE)
 
 
 def test_a_number_in_the_place_of_a_digest_takes_no_memory() -> None:

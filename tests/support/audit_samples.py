@@ -43,3 +43,26 @@ def match_body(case: s.Case, custodians: tuple[str, ...] = ("c1", "c3")) -> dict
         "sightings": 40,
         "candidates": 2,
     }
+
+
+def rows_body(case: s.Case, custodian: str, **changes: object) -> dict[str, object]:
+    """Two rows opened, two in all."""
+    body: dict[str, object] = {
+        "release_id": s.fixed(f"rows {custodian} {changes.get('total', 2)}", 16),
+        "query": case.query.to_bytes(),
+        "approvals": [approval.to_bytes() for approval in case.approvals],
+        "matcher_key": b"signed matcher key",
+        "rows": 2,
+        "total": 2,
+        "digest": s.fixed(f"rows digest {changes.get('total', 2)}", 32),
+        "left_out": [],
+    }
+    return body | changes
+
+
+def stills_body(case: s.Case, custodian: str, **changes: object) -> dict[str, object]:
+    """One still opened for ana and bea, one in all."""
+    body = rows_body(case, f"stills {custodian}", total=1, digest=bytes(32))
+    del body["rows"], body["matcher_key"]
+    more = {"stills": 1, "asked_by": "ana", "officers": ["ana", "bea"]}
+    return body | more | changes

@@ -28,6 +28,7 @@ from protocol.v2.envelopes import Envelope
 from protocol.v2.release import (
     RowRelease,
     RowRequest,
+    Values,
     digest_of,
     open_row_key,
     release_rows,
@@ -36,7 +37,7 @@ from protocol.v2.release import (
 
 MATCHER = s.sealing_key("matcher")
 DIGEST = s.fixed("query digest", 32)
-Released = dict[SightingName, dict[int, bytes]]
+Released = Values
 
 
 def row(name: str = "one") -> SightingName:
