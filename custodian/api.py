@@ -18,6 +18,7 @@ from runtime.problems import Problem
 from runtime.role_api import Callers, checked, role_app, site_routes
 
 QueryDigest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="of the signed query")]
+DayKeysForm = Annotated[int, Query(ge=1, le=2, description="in which they are wanted")]
 FromEntry = Annotated[int, Query(ge=0, lt=1 << 63, description="an entry of this log")]
 
 
@@ -91,9 +92,10 @@ def _add_keys(app: FastAPI, custodian: Custodian, callers: Callers) -> None:
         dependencies=[Depends(checked(callers.known))],
         response_class=CborResponse,
     )
-    def day_keys() -> CborResponse:
-        """The signed public day keys (CBOR, `protocol.daykeys`)."""
-        return CborResponse(custodian.rounds.day_keys)
+    def day_keys(form: DayKeysForm = 1) -> CborResponse:
+        """The signed public day keys (CBOR, `protocol.daykeys`); form 2 lists past days too."""
+        rounds = custodian.rounds
+        return CborResponse(rounds.day_keys if form == 1 else rounds.day_keys_2)
 
     @app.post("/v1/grants", response_class=CborResponse)
     async def grant(request: Request) -> CborResponse:

@@ -1,4 +1,7 @@
-"""The rounds: look at the clock, make the day keys ahead, destroy those whose retention ended.
+"""The rounds: look at the clock, make the day keys, destroy those whose retention ended.
+
+Keys are made for the days ahead, and for past days within retention that never had one: films of
+those days are sealed to them. A day whose key was destroyed gets none again (`custodian.keystore`).
 
 Order of a making or destruction: the epochs are noted in the database, then the key file is written
 anew with or without them, then the log says so. A crash in between is made good at the next round,
@@ -14,13 +17,14 @@ import threading
 import structlog
 
 from custodian.clock import Clock
-from custodian.destruction import Destruction
+from custodian.destruction import GRACE_MS, Destruction
 from custodian.errors import KeyStoreError
 from custodian.journal import Journal
 from custodian.keystore import KeyRing
 from custodian.store import Store
 from custodian.trust import Trust
-from protocol.daykeys import MAX_DAYS, DayKeys
+from custodian.verification import first_retained
+from protocol.daykeys import MAX_DAYS_OF, DayKeys
 from protocol.names import epoch_of
 from protocol.signing import SigningKey
 
@@ -54,14 +58,19 @@ class Rounds:
         self._days_ahead = days_ahead
         self._destruction = Destruction(store, clock)
         self._waiting: dict[int, int] = {}
-        self._published = b""
-        self._listed: list[int] = []
+        self._published: dict[int, bytes] = {}
+        self._listed: dict[int, list[int]] = {}
         self._lock = threading.Lock()
 
     @property
     def day_keys(self) -> bytes:
-        """The signed public day keys; the same bytes until the keys change."""
-        return self._published
+        """The signed public day keys in the first form; the same bytes until the keys change."""
+        return self._published[1]
+
+    @property
+    def day_keys_2(self) -> bytes:
+        """The same in the second form, which lists the past days within retention too."""
+        return self._published[2]
 
     @property
     def waiting(self) -> dict[int, int]:
@@ -84,10 +93,21 @@ class Rounds:
         today = epoch_of(self._clock.now_ms())
         if not self._clock.in_doubt and len(self._ring.epochs()) > MANY_DAYS:
             self._ring.forget_after(today + MANY_DAYS)  # made when the clock had leapt
-        made = self._make(range(today - 1, today + self._days_ahead + 1))
+        made = self._make(range(self._first_to_make(today), today + self._days_ahead + 1))
         gone = self._destroy()
         if made or gone or self._listed != self._to_list():
             self._publish()
+
+    def _first_to_make(self, today: int) -> int:
+        """Return the first day that is to have a key: no past one while the time is in doubt.
+
+        None that would be destined for destruction at once: every key goes on the date of its day.
+        """
+        if self._clock.in_doubt:
+            return today - 1
+        retention_days = self._trust.site.policy.retention_days
+        lasts_ms = self._clock.now_ms() + GRACE_MS
+        return min(today - 1, first_retained(retention_days=retention_days, now_ms=lasts_ms))
 
     def _make(self, epochs: range) -> list[int]:
         missing = self._ring.missing(epochs)
@@ -136,15 +156,30 @@ class Rounds:
                 self._journal.write("day-key-destroyed", {"epoch": epoch})
         self._store.set_fact(_DESTROYING, "")
 
-    def _to_list(self) -> list[int]:
-        """Return the days whose keys are published: not those that a leap of the clock had made."""
-        last = epoch_of(self._clock.now_ms()) + self._days_ahead
-        return [epoch for epoch in self._ring.epochs() if epoch <= last][-MAX_DAYS:]
+    def _to_list(self) -> dict[int, list[int]]:
+        """Return the days whose keys are published, by form.
+
+        Not those that a leap of the clock had made, nor those whose retention has ended.
+        """
+        now_ms = self._clock.now_ms()
+        today = epoch_of(now_ms)
+        retention_days = self._trust.site.policy.retention_days
+        first = min(today - 1, first_retained(retention_days=retention_days, now_ms=now_ms))
+        held = [
+            epoch for epoch in self._ring.epochs() if first <= epoch <= today + self._days_ahead
+        ]
+        present = [epoch for epoch in held if epoch >= today - 1]
+        return {1: present[-MAX_DAYS_OF[1] :], 2: held[-MAX_DAYS_OF[2] :]}
 
     def _publish(self) -> None:
         keys = self._ring.public_keys()
         self._listed = self._to_list()
-        newest = {epoch: keys[epoch] for epoch in self._listed}
-        site = self._trust.site.directory.site
-        message = DayKeys(site, self._key.signer, self._clock.now_ms(), newest)
-        self._published = message.sign(self._key).to_bytes()
+        site, now_ms = self._trust.site.directory.site, self._clock.now_ms()
+        self._published = {
+            form: DayKeys(
+                site, self._key.signer, now_ms, {epoch: keys[epoch] for epoch in listed}, form
+            )
+            .sign(self._key)
+            .to_bytes()
+            for form, listed in self._listed.items()
+        }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import protocol_samples as s
@@ -19,6 +20,7 @@ from custodian_site import (
     day_keys_of,
     make_announcement,
     opened_log,
+    read_grant,
 )
 from examples import examples
 from hypothesis import given, settings
@@ -28,8 +30,11 @@ from custodian.clock import confirm
 from custodian.errors import KeyStoreError
 from custodian.keystore import PURPOSE, KeyRing
 from protocol.auditlog import Entry
+from protocol.directory import Directory
 from protocol.encoding import encode
 from protocol.errors import RetentionEnded, ShareInvalid
+from protocol.names import slot_start_ms
+from protocol.policy import sign_policy
 from runtime.keyfiles import KeyFileError, WrongPassphrase, read_secret, write_secret
 from runtime.merkletable import MerkleTable
 
@@ -44,7 +49,7 @@ def ring(path: Path, **changes: object) -> KeyRing:
 def test_keys_from_yesterday_to_days_ahead_are_published(make: Make) -> None:
     c1 = make("c1", extra="days_ahead = 3")
     assert sorted(day_keys_of(c1)) == list(range(TODAY - 1, TODAY + 4))
-    assert ("day-keys-issued", {"epochs": list(range(TODAY - 1, TODAY + 4))}) in opened_log(c1)
+    assert ("day-keys-issued", {"epochs": list(range(TODAY - 13, TODAY + 4))}) in opened_log(c1)
 
 
 @pytest.mark.parametrize("kind", ["day-keys-issued", "day-key-destroyed"])
@@ -128,12 +133,11 @@ def test_a_day_is_destroyed_when_its_retention_ends(make: Make, time: Time, tmp_
         c1.rounds.go()
     assert c1.ring.epochs()[0] == TODAY + 1
     assert [body for kind, body in opened_log(c1) if kind == "day-key-destroyed"] == [
-        {"epoch": TODAY - 1},
-        {"epoch": TODAY},
+        {"epoch": epoch} for epoch in range(TODAY - 13, TODAY + 1)
     ]
     with pytest.raises(RetentionEnded):
         c1.ring.private(TODAY)
-    assert min(day_keys_of(c1)) == TODAY + 1
+    assert min(day_keys_of(c1, form=2)) == TODAY + 1
     # The clock of a thief does not help: the key is gone, whatever time it is.
     time.set_by = s.NOW_MS - time.ms
     confirm(c1.store, now_ms=s.NOW_MS)
@@ -249,3 +253,84 @@ def test_a_destruction_that_was_noted_and_did_not_happen_is_not_logged(make: Mak
     c1.close()
     c1 = make("c1", again=True)
     assert "day-key-destroyed" not in [kind for kind, _ in opened_log(c1)]
+
+
+def test_a_new_custodian_has_keys_for_past_days_within_retention(make: Make) -> None:
+    c1 = make("c1")
+    assert sorted(day_keys_of(c1, form=2)) == list(range(TODAY - 13, TODAY + 8))
+    assert sorted(day_keys_of(c1)) == list(range(TODAY - 1, TODAY + 8))
+    for epoch, key in day_keys_of(c1).items():
+        assert day_keys_of(c1, form=2)[epoch] == key
+
+
+def test_keys_of_past_days_are_destroyed_on_the_date_of_all_others(make: Make, time: Time) -> None:
+    c1 = make("c1")
+    for day in range(4):
+        time.ms = (TODAY + day) * DAY_MS + 60_000  # the first round of the day
+        c1.rounds.go()
+        assert c1.ring.epochs()[0] == TODAY + max(day - 14, -13)
+
+
+def test_a_day_whose_key_was_destroyed_gets_no_new_one(
+    make: Make, time: Time, tmp_path: Path
+) -> None:
+    longer = s.POLICY_TEXT.replace(b"version = 1", b"version = 2").replace(
+        b"retention_days = 14", b"retention_days = 30"
+    )
+    c1 = make("c1")
+    for _ in range(3):
+        time.ms += DAY_MS
+        c1.rounds.go()
+    first = c1.ring.epochs()[0]
+    assert first == TODAY - 11
+    (tmp_path / "c1/policy.toml").write_bytes(longer)
+    (tmp_path / "c1/policy.toml.sig").write_bytes(sign_policy(longer, s.authority()))
+    c1.reload()
+    c1.rounds.go()
+    assert c1.ring.epochs()[0] == first
+    assert c1.ring.destroyed_before == first
+    with pytest.raises(RetentionEnded):
+        c1.ring.private(first - 1)
+
+
+def test_no_past_days_are_made_while_the_time_is_in_doubt(make: Make, time: Time) -> None:
+    c1 = make("c1")
+    time.set_by = 100 * DAY_MS
+    c1.rounds.go()
+    assert c1.clock.in_doubt
+    leapt = [epoch for epoch in c1.ring.epochs() if epoch > TODAY + 10]
+    assert leapt == list(range(TODAY + 99, TODAY + 108))
+
+
+def test_a_custodian_of_the_former_version_makes_what_it_lacks(make: Make, time: Time) -> None:
+    c1 = make("c1")
+    c1.ring.destroy_before(TODAY - 3)
+    c1.close()
+    time.ms += 20 * DAY_MS  # it was off, and its keys ahead ran out
+    c1 = make("c1", again=True)
+    time.ms += DAY_MS
+    c1.rounds.go()
+    today = TODAY + 21
+    assert set(range(today - 13, today + 8)) <= set(c1.ring.epochs())
+
+
+def test_a_recording_of_a_past_day_opens_by_the_key_made_for_that_day(make: Make) -> None:
+    c1, c2 = make("c1", directory=importing()), make("c2", directory=importing())
+    _, message = make_announcement([c1, c2], epoch=TODAY - 12, version=2, origin="recorded")
+    day = TODAY - 12
+    case = approved(
+        s.NOW_MS,
+        window_from_ms=slot_start_ms(day, 0),
+        window_to_ms=slot_start_ms(day + 1, 0),
+        live=False,
+    )
+    asked = Asked(case, [message], s.NOW_MS)
+    grant = read_grant(c1.granter.grant(asked.to_bytes()), "c1")
+    assert [(scope.epoch, scope.first_slot) for scope in grant.scopes] == [(day, 0)]
+
+
+def importing() -> Directory:
+    """The sample site, whose first box may import recordings of its camera."""
+    directory = s.directory()
+    box = replace(directory.principals["box-1"], recordings=("cam-1",))
+    return replace(directory, form=2, principals={**directory.principals, "box-1": box})

@@ -147,7 +147,7 @@ def make_announcement(
     """
     day = epoch_of(now_ms) if epoch is None else epoch
     day_keys = {name: s.day_key(name).public for name in {*among} - {"c1", "c2"}}
-    day_keys |= {c.config.name: day_keys_of(c)[day] for c in custodians}
+    day_keys |= {c.config.name: day_keys_of(c, form=2)[day] for c in custodians}
     subsets = excluded_subsets(among, threshold)
     made = announce(
         roots or [s.fixed(f"root {number}", 32) for number in range(len(subsets))],
@@ -166,10 +166,14 @@ def make_announcement(
     return made, made.sign(signer or s.signing_key(box)).to_bytes()
 
 
-def day_keys_of(custodian: Custodian) -> dict[int, hpke.PublicKey]:
-    signed = Signed.parse(custodian.rounds.day_keys, kind=DAY_KEYS_KIND)
+def day_keys_of(custodian: Custodian, *, form: int = 1) -> dict[int, hpke.PublicKey]:
+    rounds = custodian.rounds
+    data = rounds.day_keys if form == 1 else rounds.day_keys_2
+    signed = Signed.parse(data, kind=DAY_KEYS_KIND)
     payload = signed.verify(lambda name: s.signing_key(name).verify_key)
-    return dict(DayKeys.parse(payload, custodian=signed.signer).keys)
+    read = DayKeys.parse(payload, custodian=signed.signer)
+    assert read.form == form
+    return dict(read.keys)
 
 
 def read_grant(data: bytes, custodian: str) -> Grant:

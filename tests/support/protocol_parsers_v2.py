@@ -8,6 +8,7 @@ from dataclasses import replace
 import protocol_samples as s
 import protocol_samples_v2 as v2
 
+from protocol.daykeys import DayKeys
 from protocol.directory import Directory, OutsideWitness
 from protocol.epoch import Announcement
 from protocol.keytree import COVER
@@ -55,6 +56,10 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "announcement of version 2": (
         lambda d: Announcement.parse(d, box="box-1"),
         v2.announcement().sign(s.signing_key("box-1")).payload,
+    ),
+    "day keys of form 2": (
+        lambda d: DayKeys.parse(d, custodian="c1"),
+        DayKeys(s.SITE, "c1", 5, {3: s.day_key("c1").public}, 2).sign(s.signing_key("c1")).payload,
     ),
     "directory of form 2": (Directory.parse, _directory()),
     "row request": (
