@@ -42,7 +42,13 @@ from protocol.sealing import Envelope, open_block
 from protocol.sightings import decode_meta
 from protocol.signing import Signed, VerifyKey
 from protocol.templates import open_templates
-from protocol.v2.conformance import check_row_release, check_segment
+from protocol.v2.conformance import (
+    check_enrolment,
+    check_evidence,
+    check_query,
+    check_row_release,
+    check_segment,
+)
 
 Vector = Mapping[str, Any]
 Beside = Callable[[str], Vector]
@@ -283,6 +289,9 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "rollout": _rollout,
     "segment": check_segment,
     "row-release": check_row_release,
+    "query-2": check_query,
+    "enrolment": check_enrolment,
+    "evidence": check_evidence,
 }
 FORMS = tuple(_CHECKS)
 """The forms of vectors, each the name of a file in docs/vectors."""

@@ -1,4 +1,4 @@
-"""Vectors of version 2: segments and live envelopes, and rows that custodians release."""
+"""Vectors of version 2: segments, rows and stills that custodians release, queries, witnesses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from protocol import hpke
+from protocol.enrolment import ENROLMENT_KIND, WitnessedEnrolment
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.keytree import (
     COVER,
@@ -20,11 +21,19 @@ from protocol.keytree import (
     tree_top,
 )
 from protocol.names import SightingName, SlotName
+from protocol.query import QUERY_KIND, Query
 from protocol.sealing import LIVE_ENVELOPE
 from protocol.signing import Signed, VerifyKey
 from protocol.v2 import VERSION
 from protocol.v2.blocks import true_rows
 from protocol.v2.envelopes import Envelope
+from protocol.v2.evidence import (
+    EVIDENCE_RELEASE_KIND,
+    EvidenceRelease,
+    SealedStill,
+    open_still_key,
+    release_stills,
+)
 from protocol.v2.keys import row_key, row_value, slot_key
 from protocol.v2.release import (
     ROW_RELEASE_KIND,
@@ -79,19 +88,16 @@ def check_segment(vector: Vector, compared: Compared, _beside: Callable[[str], V
 def check_row_release(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:
     """Open what custodians released of one row, and put its key together."""
     segment = beside("segment")
-    signed = Signed.parse(bytes.fromhex(vector["announcement"]), kind=EPOCH_KIND)
-    box = VerifyKey(bytes.fromhex(segment["box_public"]))
-    announced = Announcement.parse(signed.verify(lambda _name: box), box=signed.signer)
+    announced = _announced(vector["announcement"], segment["box_public"])
     compared.equal("the version", VERSION, announced.version)
     row = SightingName.from_value([*vector["row"][:5], bytes.fromhex(vector["row"][5])])
     matcher = hpke.PrivateKey(bytes.fromhex(vector["matcher_seed"]))
     released = {}
     for item in vector["releases"]:
         custodian = item["custodian"]
-        answer = Signed.parse(bytes.fromhex(item["signed"]), kind=ROW_RELEASE_KIND)
+        answer = _verified(item, ROW_RELEASE_KIND)
         compared.equal("the custodian", custodian, answer.signer)
-        public = VerifyKey(bytes.fromhex(item["public"]))
-        release = RowRelease.parse(answer.verify(lambda _name, key=public: key))  # type: ignore[misc]
+        release = RowRelease.parse(answer.payload)
         compared.bytes("the query", vector["query_digest"], release.query_digest)
         salt, values = release.open(matcher)
         compared.bytes(f"the salt of {custodian}", item["salt"], salt)
@@ -107,6 +113,76 @@ def check_row_release(vector: Vector, compared: Compared, beside: Callable[[str]
     commitment = envelope.block(META)[1][rows.span_of(number)][:KEY_BYTES]
     opening = open_row_key(announced, row, released, commitment)
     compared.bytes("the row's key", vector["key"], opening.key.key)
+
+
+def check_evidence(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:
+    """Open what custodians released of one still to each officer, and the still with it."""
+    announced = _announced(vector["announcement"], beside("segment")["box_public"])
+    name = SightingName.from_value([*vector["sighting"][:5], bytes.fromhex(vector["sighting"][5])])
+    still = SealedStill.parse(bytes.fromhex(vector["still"]))
+    compared.equal("the sighting", name, still.name)
+    for officer, seed in vector["officers"].items():
+        key = hpke.PrivateKey(bytes.fromhex(seed))
+        released = {}
+        for item in vector["releases"]:
+            custodian = item["custodian"]
+            answer = _verified(item, EVIDENCE_RELEASE_KIND)
+            compared.equal("the custodian", custodian, answer.signer)
+            release = EvidenceRelease.parse(answer.payload)
+            compared.bytes("the query", vector["query_digest"], release.query_digest)
+            compared.bytes("the digest", item["digest"], release.digest)
+            compared.equal("the officers", sorted(vector["officers"]), sorted(release.sealed))
+            released[custodian] = release.open(officer, key)[name]
+            day_key = hpke.PrivateKey(bytes.fromhex(item["day_key_seed"]))
+            own = release_stills(announced.open_share(custodian, day_key), announced, [name])
+            compared.equal(f"what {custodian} derives", released[custodian], own[name])
+        opening = open_still_key(announced, name, released, still.sealed[:KEY_BYTES])
+        compared.bytes("the still's key", vector["key"], opening.key.key)
+        compared.bytes("the picture", vector["picture"], still.open(opening.key))
+
+
+def check_query(vector: Vector, compared: Compared, _beside: Callable[[str], Vector]) -> None:
+    """Read a query of version 2."""
+    signed = _verified(vector, QUERY_KIND)
+    query = Query.parse(signed.payload)
+    compared.equal("the version", vector["version"], query.version)
+    compared.equal("the requester", vector["requester"], signed.signer)
+    compared.bytes("the digest", vector["digest"], signed.digest)
+    compared.equal("the purpose", vector["purpose_kind"], query.purpose_kind)
+    compared.equal("the confirmers", vector["confirmers"], list(query.confirmers))
+    compared.equal("the options", vector["options"], list(query.options))
+    compared.equal("the stills", vector["evidence_stills"], query.asks.evidence_stills)
+    (subject,) = query.subjects
+    examples = [[*e.to_value()[:5], e.sighting_id.hex()] for e in subject.examples]
+    compared.equal("the examples", vector["examples"], examples)
+    compared.bytes("the witness's statement", vector["witnessed"], subject.witnessed)
+
+
+def check_enrolment(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:
+    """Read a witness's statement, which a query carries."""
+    signed = _verified(vector, ENROLMENT_KIND)
+    statement = WitnessedEnrolment.parse(signed.payload)
+    compared.equal("the witness", vector["witness"], signed.signer)
+    compared.equal("the pseudonym", vector["pseudonym"], statement.pseudonym)
+    compared.bytes("the document", vector["consent_document"], statement.consent_document)
+    digests = [digest.hex() for digest in statement.templates]
+    compared.equal("the templates", vector["templates"], digests)
+    compared.equal("the moment", vector["witnessed_at_ms"], statement.witnessed_at_ms)
+    compared.equal("the statement in the query", beside("query-2")["witnessed"], vector["signed"])
+
+
+def _announced(signed_hex: str, box_public: str) -> Announcement:
+    signed = Signed.parse(bytes.fromhex(signed_hex), kind=EPOCH_KIND)
+    box = VerifyKey(bytes.fromhex(box_public))
+    return Announcement.parse(signed.verify(lambda _name: box), box=signed.signer)
+
+
+def _verified(item: Vector, kind: str) -> Signed:
+    """Return the message ``signed`` of a vector, which verifies under its ``public``."""
+    signed = Signed.parse(bytes.fromhex(item["signed"]), kind=kind)
+    public = VerifyKey(bytes.fromhex(item["public"]))
+    signed.verify(lambda _name: public)
+    return signed
 
 
 def _check_sighting(

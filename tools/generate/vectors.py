@@ -15,19 +15,38 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 import protocol_samples as s
 import protocol_samples_v2 as v2
+import query_samples_v2 as q2
 
 from protocol import hpke
 from protocol.auditlog import Checkpoint, cosign, origin_of, root_of, sign_checkpoint
 from protocol.epoch import excluded_subsets, roots_of
 from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.joining import BoxConfiguration, BoxIdentity, OfflineAdmission, OfflineRequest
-from protocol.keytree import FACE, LABELS, LIVE, META, cover, expand, tree_top, window_nodes
+from protocol.keytree import (
+    EVIDENCE,
+    FACE,
+    LABELS,
+    LIVE,
+    META,
+    cover,
+    expand,
+    tree_top,
+    window_nodes,
+)
 from protocol.names import SightingName
 from protocol.policy import sign_policy
 from protocol.releases import KINDS, Rollout
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.sightings import encode_meta, encode_template_block, template_bytes
 from protocol.templates import seal_templates
+from protocol.v2.evidence import (
+    EvidenceRelease,
+    SealedStill,
+    evidence_key,
+    evidence_value,
+    release_stills,
+    seal_stills,
+)
 from protocol.v2.release import RowRelease, digest_of, release_rows, seal_rows
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
@@ -316,6 +335,84 @@ def row_release() -> dict[str, object]:
     }
 
 
+def query_2() -> dict[str, object]:
+    """Version 2: a signed query that asks for everything that one may ask for."""
+    asked = q2.everything()
+    signed = asked.sign(s.signing_key("ana"))
+    (subject,) = asked.subjects
+    return {
+        "public": s.signing_key("ana").verify_key.raw.hex(),
+        "requester": "ana",
+        "signed": signed.to_bytes().hex(),
+        "digest": signed.digest.hex(),
+        "version": asked.version,
+        "purpose_kind": asked.purpose_kind,
+        "confirmers": list(asked.confirmers),
+        "options": list(asked.options),
+        "evidence_stills": asked.asks.evidence_stills,
+        "examples": [[*e.to_value()[:5], e.sighting_id.hex()] for e in subject.examples],
+        "witnessed": subject.witnessed.hex(),
+    }
+
+
+def enrolment() -> dict[str, object]:
+    """Version 2: the statement of the witness of an enrolment, as the query carries it."""
+    sheet = q2.sheet()
+    return {
+        "witness": sheet.witness,
+        "public": s.signing_key(sheet.witness).verify_key.raw.hex(),
+        "signed": sheet.statement.hex(),
+        "pseudonym": sheet.pseudonym,
+        "consent_document": sheet.consent_document.hex(),
+        "templates": [template.digest.hex() for template in sheet.templates],
+        "witnessed_at_ms": s.NOW_MS - 30_000,
+    }
+
+
+def evidence() -> dict[str, object]:
+    """Version 2: a sealed still, and what two custodians release of it to two officers."""
+    announced, officers = v2.announcement(), ("ana", "bea")
+    digest, sighting_id = s.fixed("query digest", 32), v2.sighting("one").sighting_id
+    name = SightingName.of(v2.NAME, sighting_id)
+    values = [evidence_value(v2.leaf(root, EVIDENCE), sighting_id) for root in s.roots()]
+    key, picture = evidence_key(values, name, s.SITE), s.fixed("picture", 300)
+    still = SealedStill.seal(picture, key, site=s.SITE, name=name, nonce=s.fixed("nonce", 12))
+    releases = []
+    for custodian in ("c1", "c3"):
+        salt, release_id = s.fixed(f"salt {custodian}", 32), s.fixed(f"still {custodian}", 16)
+        sealed = seal_stills(
+            release_stills(
+                announced.open_share(custodian, s.day_key(custodian)), announced, [name]
+            ),
+            {officer: s.sealing_key(officer).public for officer in officers},
+            salt=salt,
+            release_id=release_id,
+            query_digest=digest,
+        )
+        said = EvidenceRelease(
+            release_id, digest, 1, 1, digest_of(salt, [name]), 6, s.NOW_MS, sealed
+        )
+        releases.append(
+            {
+                "custodian": custodian,
+                "public": s.signing_key(custodian).verify_key.raw.hex(),
+                "day_key_seed": s.day_key(custodian).seed.hex(),
+                "digest": said.digest.hex(),
+                "signed": said.sign(s.signing_key(custodian)).to_bytes().hex(),
+            }
+        )
+    return {
+        "announcement": announced.sign(s.signing_key(s.ADDRESS.box)).to_bytes().hex(),
+        "query_digest": digest.hex(),
+        "sighting": [*name.to_value()[:5], sighting_id.hex()],
+        "still": still.to_bytes().hex(),
+        "picture": picture.hex(),
+        "officers": {officer: s.sealing_key(officer).seed.hex() for officer in officers},
+        "releases": releases,
+        "key": key.key.hex(),
+    }
+
+
 ALL = {
     "key-tree": key_tree,
     "slot-keys": slot_keys,
@@ -330,6 +427,9 @@ ALL = {
     "rollout": rollout,
     "segment": segment,
     "row-release": row_release,
+    "query-2": query_2,
+    "enrolment": enrolment,
+    "evidence": evidence,
 }
 
 if __name__ == "__main__":
