@@ -64,8 +64,23 @@ _MIGRATIONS = (
         ) STRICT, WITHOUT ROWID;
         """,
     ),
+    Migration(
+        "which box might speak for which camera, and until when",
+        """
+        CREATE TABLE box_rights (
+            box TEXT NOT NULL,
+            verify_key BLOB NOT NULL,
+            camera TEXT NOT NULL,
+            recording INTEGER NOT NULL,
+            until_ms INTEGER,
+            version_1_until_ms INTEGER,
+            PRIMARY KEY (box, verify_key, camera, recording)
+        ) STRICT, WITHOUT ROWID;
+        """,
+    ),
 )
 MAX_DIRECTORIES = 64
+BoxRight = tuple[str, bytes, str, int, int | None, int | None]
 
 
 class Store:
@@ -148,6 +163,19 @@ class Store:
                 " (SELECT version FROM directories ORDER BY version DESC LIMIT ?)",
                 (MAX_DIRECTORIES,),
             )
+
+    def box_rights(self) -> list[BoxRight]:
+        """Return box, key, camera, whether for recordings, until when, last time in version 1."""
+        with self._lock:
+            return list(self._db.conn.execute("SELECT * FROM box_rights"))
+
+    def keep_box_rights(self, rights: Sequence[BoxRight], *, forget_before_ms: int) -> None:
+        """Keep rights in place of what was kept of them; forget those that ended before a time."""
+        with self._lock, write_transaction(self._db):
+            self._db.conn.executemany(
+                "INSERT OR REPLACE INTO box_rights VALUES (?, ?, ?, ?, ?, ?)", rights
+            )
+            self._db.conn.execute("DELETE FROM box_rights WHERE until_ms < ?", (forget_before_ms,))
 
     def count_opened(
         self, query_digest: bytes, kind: str, marks: Sequence[bytes], *, most: int, log_size: int

@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -18,6 +18,7 @@ import runtime.trust
 from custodian.config import CustodianConfig
 from custodian.errors import TrustError
 from custodian.history import SharingHistory
+from custodian.rights import FormerRights, RightsHistory
 from custodian.store import Store
 from protocol import hpke
 from protocol.directory import CUSTODIAN, Directory
@@ -41,7 +42,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What counts at one moment: the directory, the policy, and how keys are and were shared."""
+    """What counts at one moment: directory, policy, how keys were shared, which box might speak."""
 
     directory: Directory
     directory_digest: bytes
@@ -49,6 +50,7 @@ class Site:
     sharing: tuple[SharingRule, ...]
     admissions_version: int = 0
     admissions_digest: bytes | None = None
+    former_rights: FormerRights = field(default_factory=FormerRights)
 
     def auditors(self) -> dict[str, hpke.PublicKey]:
         """Return the auditors in force, to whom log entries are sealed."""
@@ -82,6 +84,7 @@ class Trust:
         self._key = key
         self._now_ms = now_ms
         self._history = SharingHistory(store, config.authority_key, site=config.site)
+        self._rights = RightsHistory(store)
         self._lock = threading.Lock()
         with _as_ours():
             self._trust = runtime.trust.Trust(
@@ -217,7 +220,9 @@ class Trust:
     def _joined(self, policy: Policy) -> Site:
         trust = self._trust
         directory, admissions = trust.directory, trust.signed_admissions
-        self._history.note(directory, trust.signed, now_ms=self._now_ms())
+        now_ms = self._now_ms()
+        self._history.note(directory, trust.signed, now_ms=now_ms)
+        former_rights = self._rights.note(directory, now_ms=now_ms)
         if not directory.auditors():
             _log.error("no_auditor_in_force", effect="nothing is granted until there is one")
         return Site(
@@ -227,11 +232,13 @@ class Trust:
             sharing=self._history.rules(directory),
             admissions_version=trust.admissions_version,
             admissions_digest=None if admissions is None else hashlib.sha256(admissions).digest(),
+            former_rights=former_rights,
         )
 
     def _remember(self) -> None:
         site = self._site
         self._history.keep()
+        self._rights.keep()
         self._store.set_fact(_DIRECTORY_VERSION, str(site.directory.version))
         self._store.set_fact(_ADMISSIONS_VERSION, str(site.admissions_version))
         self._store.set_fact(_POLICY_VERSION, str(site.policy.version))

@@ -256,35 +256,61 @@ def matcher_of(
 
 
 def _genuine(signed: Signed, claimed: Announcement, site: Site) -> Announcement:
-    """Return the announcement if a box that may speak (or then might) for that camera signed it.
+    """Return the announcement if a box signed it that might speak for that camera when it did.
 
-    What a box announced before it was revoked can still be opened: it was swapped or stolen, and
-    what it saw before that is no less true. A thief who dates announcements back opens nothing of
-    it: the aggregator takes nothing more from that box, and its earlier keys are gone.
+    What a box announced before it was revoked, or before its camera went to another box, can still
+    be opened: what it saw before that is no less true. A thief who dates announcements back opens
+    nothing of it: the aggregator takes nothing more from that box, and its earlier keys are gone.
     """
-    address = claimed.address
-    if address.site != site.directory.site:
-        raise UnknownSigner(f"the announcement is of site '{address.site}'")
+    if claimed.address.site != site.directory.site:
+        raise UnknownSigner(f"the announcement is of site '{claimed.address.site}'")
+    try:
+        _check_present_right(signed, claimed, site)
+    except SignatureInvalid:
+        if not _had_right(signed, claimed, site):
+            raise
+    return claimed
+
+
+def _check_present_right(signed: Signed, claimed: Announcement, site: Site) -> None:
+    """Check that the directory in force says that the box may speak for that camera, or then might.
+
+    Raises:
+        SignatureInvalid: it does not, or somebody else signed.
+        UnsupportedVersion: the box announced in version 1 after it had changed to version 2.
+    """
+    camera = claimed.address.camera
     box = site.directory.principals.get(signed.signer)
     if box is None or BOX not in box.duties:
         raise UnknownSigner(f"the directory lists no box '{signed.signer}'")
     if claimed.origin == RECORDING:
-        if address.camera not in box.recordings:
-            raise UnknownSigner(
-                f"'{signed.signer}' may import no recordings of camera '{address.camera}'"
-            )
-    elif address.camera not in box.cameras:
-        raise UnknownSigner(f"'{signed.signer}' does not speak for camera '{address.camera}'")
+        if camera not in box.recordings:
+            raise UnknownSigner(f"'{signed.signer}' may import no recordings of camera '{camera}'")
+    elif camera not in box.cameras:
+        raise UnknownSigner(f"'{signed.signer}' does not speak for camera '{camera}'")
     if box.revoked_at_ms is not None and claimed.announced_at_ms >= box.revoked_at_ms:
         raise PrincipalRevoked(f"the box '{signed.signer}' had been revoked when it announced this")
-    until_ms = box.version_1_until_ms
-    if claimed.version == 1 and until_ms is not None and claimed.announced_at_ms > until_ms:
+    signed.verify(lambda _name: box.verify_key)
+    last_ms = box.version_1_until_ms
+    if claimed.version == 1 and last_ms is not None and claimed.announced_at_ms > last_ms:
         raise UnsupportedVersion(
             f"the box '{signed.signer}' announced this in version 1 of the protocol after it had "
             "changed to version 2: whoever holds its key would have metadata open by slot"
         )
-    signed.verify(lambda _name: box.verify_key)
-    return claimed
+
+
+def _had_right(signed: Signed, claimed: Announcement, site: Site) -> bool:
+    """Tell whether a former directory said that the box may speak for that camera, when it did."""
+    for right in site.former_rights.of(
+        signed.signer, claimed.address.camera, recording=claimed.origin == RECORDING
+    ):
+        if right.covers(claimed.announced_at_ms, claimed.version):
+            try:
+                signed.verify(lambda _name, key=right.verify_key: key)  # type: ignore[misc]
+            except SignatureInvalid:
+                continue
+            return True
+    return False
 
 
 def _scope(

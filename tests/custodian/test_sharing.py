@@ -173,7 +173,8 @@ def test_the_database_of_the_former_version_goes_by_the_directory_in_force(
 ) -> None:
     c1 = make("c1")
     with c1.store._lock:
-        c1.store._db.conn.execute("DROP TABLE directories")
+        for table in ("directories", "opened", "receipts", "readers", "box_rights"):
+            c1.store._db.conn.execute(f"DROP TABLE {table}")
         c1.store._db.conn.execute("PRAGMA user_version = 1")
     c1.close()
     c1 = make("c1", again=True)
