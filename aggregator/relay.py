@@ -12,7 +12,7 @@ import time
 import structlog
 
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
-from protocol.directory import CUSTODIAN, Principal
+from protocol.directory import CUSTODIAN, FORMS, Principal
 from protocol.errors import MalformedMessage
 from protocol.names import admissions_topic, day_keys_topic, directory_topic
 from protocol.signing import Signed
@@ -20,7 +20,7 @@ from runtime.config import TlsConfig
 from runtime.errors import explained
 from runtime.http import raise_for_problem
 from runtime.lifecycle import Stop
-from runtime.mqtt import MqttError, Session
+from runtime.mqtt import MqttError, PublishFailed, Session
 from runtime.peers import client_of
 from runtime.trust import Trust
 
@@ -104,23 +104,31 @@ class Relay:
 
     def publish(self) -> bool:
         """Publish, retained, what has changed; return whether all of it is with the broker."""
-        wanted = {directory_topic(self._site): self._trust.signed}
+        wanted: dict[str, bytes] = {}
+        for form in sorted(FORMS):
+            if (signed := self._trust.signed_in(form)) is not None:
+                wanted[directory_topic(self._site, form)] = signed
         admissions = self._trust.signed_admissions
         if admissions is not None:
             wanted[admissions_topic(self._site)] = admissions
         for name, (_, data) in self._newest.items():
             wanted[day_keys_topic(self._site, name)] = data
+        complete = True
         for topic, data in wanted.items():
             if self._published.get(topic) == data:
                 continue
             try:
                 self._session.publish_and_wait(topic, data, retain=True)
+            except PublishFailed as error:  # a broker whose rights are older may refuse one topic
+                _log.debug("relay_waits", topic=topic, reason=str(error))
+                complete = False
+                continue
             except MqttError as error:
                 _log.debug("relay_waits", topic=topic, reason=str(error))
                 return False
             self._published[topic] = data
             _log.info("relayed", topic=topic, size_bytes=len(data))
-        return True
+        return complete
 
     def _check(self, name: str, data: bytes) -> int:
         """Return when the day keys were issued.

@@ -156,6 +156,7 @@ class Aggregator:
             actor=config.name,
         )
         self._thresholds = {} if bundle is None else _default_thresholds(bundle)
+        self._noted: dict[str, object] = {}
 
     def run(self) -> int:
         """Serve until a signal; return the exit code."""
@@ -269,12 +270,18 @@ class Aggregator:
 
     def _note_directory(self) -> None:
         digest = hashlib.sha256(self.trust.signed).digest()
-        body: dict[str, object] = {"version": self.trust.directory.version, "digest": digest}
+        body: dict[str, object] = {
+            "version": self.trust.directory.version,
+            "digest": digest,
+            "form": self.trust.signed_form,
+        }
         admissions = self.trust.signed_admissions
         if admissions is not None:
             body["admissions_version"] = self.trust.admissions_version
             body["admissions_digest"] = hashlib.sha256(admissions).digest()
-        self._append("directory", body)
+        if body != self._noted:
+            self._append("directory", body)
+            self._noted = body
 
     def _new_directory(self, relay: Relay) -> None:
         self.log.auditors = self.trust.directory.auditors()

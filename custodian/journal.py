@@ -45,6 +45,7 @@ class Journal:
         directory: dict[str, object] = {
             "version": site.directory.version,
             "digest": site.directory_digest,
+            "form": site.directory_form,
         }
         known = site.directory_digest.hex()
         if site.admissions_digest is not None:

@@ -51,6 +51,7 @@ class Site:
     admissions_version: int = 0
     admissions_digest: bytes | None = None
     former_rights: FormerRights = field(default_factory=FormerRights)
+    directory_form: int = 1
 
     def auditors(self) -> dict[str, hpke.PublicKey]:
         """Return the auditors in force, to whom log entries are sealed."""
@@ -127,6 +128,10 @@ class Trust:
     def signed(self) -> bytes:
         """The directory in force, as the authority signed it."""
         return self._trust.signed
+
+    def readable_in(self, form: int) -> bytes:
+        """Return the directory in force, as signed, for a machine that reads up to ``form``."""
+        return self._trust.readable_in(form)
 
     @property
     def signed_admissions(self) -> bytes | None:
@@ -230,6 +235,7 @@ class Trust:
             directory_digest=hashlib.sha256(trust.signed).digest(),
             policy=policy,
             sharing=self._history.rules(directory),
+            directory_form=trust.signed_form,
             admissions_version=trust.admissions_version,
             admissions_digest=None if admissions is None else hashlib.sha256(admissions).digest(),
             former_rights=former_rights,

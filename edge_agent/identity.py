@@ -59,7 +59,8 @@ def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
         installed=config.directory,
         state_dir=private_folder(config.state_dir) if keep_state else None,
     )
-    received = [config.state_dir / name for name in ("directory.cbor", ADMISSIONS_FILE)]
+    names = ("directory.cbor", "directory-1.cbor", ADMISSIONS_FILE)
+    received = [config.state_dir / name for name in names]
     admitted = config.directory.with_name(ADMISSIONS_FILE)
     for path in [admitted] if keep_state else [*received, admitted]:
         _take(trust, path)

@@ -21,7 +21,7 @@ from edge_agent.health import software_version
 from edge_agent.identity import BoxRevoked, NotOurBox, require_box
 from edge_agent.outbox import EPOCH, Message, Outbox
 from protocol import names
-from protocol.directory import AGGREGATOR
+from protocol.directory import AGGREGATOR, FORMS
 from protocol.errors import EnvelopeRejected, ProtocolError
 from protocol.signing import Signed, SigningKey
 from protocol.telemetry import OFFLINE, ONLINE, RECEIPT_KIND, Health, Receipt
@@ -102,9 +102,12 @@ class Publisher:
             backoff_s=backoff_s,
             fresh=True,
         )
-        for topic in (
-            names.directory_topic(config.site),
+        self._lists = {
+            *(names.directory_topic(config.site, form) for form in FORMS),
             names.admissions_topic(config.site),
+        }
+        for topic in (
+            *sorted(self._lists),
             names.day_keys_topic(config.site, "+"),
             f"{names.TOPIC_ROOT}/{config.site}/{config.box}/+/{names.RECEIPT}",
         ):
@@ -303,10 +306,7 @@ class Publisher:
             ProtocolError: it is not what it should be, or not from whom.
             FileProblem, StorageError: it could not be kept.
         """
-        if delivery.topic in {
-            names.directory_topic(self._config.site),
-            names.admissions_topic(self._config.site),
-        }:
+        if delivery.topic in self._lists:
             try:
                 self._trust.accept(delivery.payload)
             finally:

@@ -160,14 +160,24 @@ def box_health_topic(site: str, box: str) -> str:
     return f"{TOPIC_ROOT}/{site}/{box}/{HEALTH}"
 
 
-def day_keys_topic(site: str, custodian: str) -> str:
+def day_keys_topic(site: str, custodian: str, form: int = 1) -> str:
     """Return the topic (retained) on which a custodian's signed day keys are relayed."""
-    return f"{TOPIC_ROOT}/{site}/custodians/{custodian}/day-keys"
+    return f"{TOPIC_ROOT}/{site}/custodians/{custodian}/day-keys{_of_form(form)}"
 
 
-def directory_topic(site: str) -> str:
-    """Return the topic (retained) of the site's signed directory."""
-    return f"{TOPIC_ROOT}/{site}/directory"
+def _of_form(form: int) -> str:
+    """End a topic's name: machines of the first version read those without a number alone."""
+    return "" if form == 1 else f"-{form}"
+
+
+def directory_topic(site: str, form: int = 1) -> str:
+    """Return the topic (retained) of the site's signed directory in one of its forms."""
+    return f"{TOPIC_ROOT}/{site}/directory{_of_form(form)}"
+
+
+def notice_topic(site: str) -> str:
+    """Return the topic (retained) of the aggregator's newest notice to boxes."""
+    return f"{TOPIC_ROOT}/{site}/notice"
 
 
 def admissions_topic(site: str) -> str:

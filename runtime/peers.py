@@ -11,14 +11,17 @@ from typing import TypeVar
 import httpx
 
 from protocol.directory import Directory, Principal
+from protocol.errors import UnsupportedVersion
 from runtime.config import TlsConfig
 from runtime.errors import explained
-from runtime.http import CBOR, PeerUnreachable, client, raise_for_problem
+from runtime.http import CBOR, PeerUnreachable, ProblemError, client, raise_for_problem
+from runtime.problems import problem_type
 
 _T = TypeVar("_T")
 _TIMEOUT_S = 10.0
 _AT_ONCE = 32
 _CONFLICT = 409
+_UNSUPPORTED = problem_type(UnsupportedVersion)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +30,13 @@ class Told:
 
     Args:
         again: whether trying again may help; else somebody has to do what ``problem`` says.
+        note: what somebody should know, although it was told.
     """
 
     name: str
     problem: str = ""
     again: bool = True
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +45,31 @@ class News:
 
     Args:
         newer_will_do: whether a peer that refuses them because it has a newer one counts as told.
+        skippable: those of them that a peer of an older version may refuse to read; the rest tells
+            it what it can know.
     """
 
     method: str
     path: str
     documents: tuple[bytes, ...]
     newer_will_do: bool = False
+    skippable: tuple[bytes, ...] = ()
 
     @classmethod
-    def of_directory(cls, *documents: bytes, newer_will_do: bool = False) -> News:
-        """Return the news of a directory, or of a directory and admissions."""
-        return cls("PUT", "/v1/directory", documents, newer_will_do)
+    def of_directory(
+        cls,
+        first: bytes | None,
+        second: bytes | None,
+        *more: bytes,
+        newer_will_do: bool = False,
+    ) -> News:
+        """Return the news of a directory, in the forms that there are, and of admissions.
+
+        The second form goes first: it is the one that counts.
+        """
+        documents = tuple(one for one in (second, first, *more) if one is not None)
+        skippable = () if first is None or second is None else (second,)
+        return cls("PUT", "/v1/directory", documents, newer_will_do, skippable)
 
     @classmethod
     def of_withdrawal(cls, signed: bytes) -> News:
@@ -82,17 +101,24 @@ def tell(
     peer: Principal, news: News, tls: TlsConfig | None, *, timeout_s: float = _TIMEOUT_S
 ) -> Told:
     """Tell one principal; whatever it answers, or does not, stands in the result."""
+    note = ""
     try:
         with client_of(peer, tls, timeout_s) as http:
             for document in news.documents:
                 answer = http.request(
                     news.method, news.path, content=document, headers={"content-type": CBOR}
                 )
-                if not (news.newer_will_do and answer.status_code == _CONFLICT):
+                if news.newer_will_do and answer.status_code == _CONFLICT:
+                    continue
+                try:
                     raise_for_problem(answer)
+                except ProblemError as error:
+                    if document not in news.skippable or error.type != _UNSUPPORTED:
+                        raise
+                    note = "its software is of an older version: it needs its update"
     except Exception as error:  # whatever one party sends, the others are told
         return Told(peer.name, explained(error))
-    return Told(peer.name)
+    return Told(peer.name, note=note)
 
 
 def tell_all(

@@ -6,10 +6,10 @@ A role adds its own routes, and those of its audit log (`runtime.log_api`) if it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
@@ -32,9 +32,8 @@ class Believed(Protocol):
     def directory(self) -> Directory:
         """The directory in force."""
 
-    @property
-    def signed(self) -> bytes:
-        """The same as the site's authority signed it."""
+    def readable_in(self, form: int) -> bytes:
+        """Return the same as the site's authority signed it, for who reads up to ``form``."""
 
     @property
     def signed_admissions(self) -> bytes | None:
@@ -170,9 +169,12 @@ def site_routes(
         return dict(tell_status())
 
     @router.get("/directory", dependencies=reading, response_class=CborResponse)
-    def directory() -> Response:
-        """The directory in force here, as the site's authority signed it (CBOR)."""
-        return CborResponse(trust.signed)
+    def directory(form: Annotated[int, Query(ge=1, le=64)] = 1) -> Response:
+        """The directory in force here, as the site's authority signed it (CBOR).
+
+        ``form`` is the highest that the caller reads; one that says none reads the first.
+        """
+        return CborResponse(trust.readable_in(form))
 
     @router.get("/admissions", dependencies=reading, response_class=CborResponse)
     def admissions() -> Response:

@@ -11,12 +11,13 @@ import structlog
 
 from protocol.admissions import ADMISSIONS_KIND, Admissions, open_admissions
 from protocol.directory import Directory, open_directory
+from protocol.directory_forms import FIRST, SECOND, DirectoryForms, FormsContradict
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import DirectoryRollback, ProtocolError, UnsupportedVersion
 from protocol.policy import Policy, open_policy
 from protocol.signing import VerifyKey, signed_kind
 from runtime.errors import OperationError
-from runtime.fsio import FileProblem, atomic_write, read_file
+from runtime.fsio import FileProblem, read_file, write_if_new
 
 _log = structlog.get_logger()
 _DIRECTORY_FILE, _ADMISSIONS_FILE = "directory.cbor", "admissions.cbor"
@@ -28,11 +29,17 @@ class TrustError(OperationError):
     """The directory or the policy that a role was installed with cannot be used."""
 
 
+def first_form_file(path: Path) -> Path:
+    """Return where the first form of the directory lies beside ``path``, which has the newest."""
+    return path.with_name(f"{path.stem}-{FIRST}{path.suffix}")
+
+
 class Trust:
     """Holds the site's directory for all threads; newer ones are taken in and kept on disk.
 
     What counts is the authority's directory with the registrar's admissions applied to it
-    (`protocol.admissions`). Each has its own version, and neither ever goes back.
+    (`protocol.admissions`). Each has its own version, and neither ever goes back; nor does the form
+    of the directory (`protocol.directory_forms`).
     """
 
     def __init__(
@@ -48,7 +55,7 @@ class Trust:
         Args:
             site: the site it must be of.
             authority: who must have signed it.
-            installed: the file that provisioning wrote.
+            installed: the file that provisioning wrote; the first form lies beside it.
             state_dir: folder where a newer one is kept; None: keep none (for a check).
 
         Raises:
@@ -62,7 +69,7 @@ class Trust:
         self._keeping = threading.Lock()
         self._listeners: list[Callable[[Directory], None]] = []
         self._contradicting: set[bytes] = set()
-        self._signed, self._listed = self._read(installed)
+        self._forms = self._read_all(installed)
         self._admissions: Admissions | None = None
         self._signed_admissions: bytes | None = None
         self._read_kept()
@@ -76,9 +83,25 @@ class Trust:
 
     @property
     def signed(self) -> bytes:
-        """The newest directory as the authority signed it."""
+        """The newest directory as the authority signed it, in its second form if that has come."""
         with self._lock:
-            return self._signed
+            return self._forms.newest.signed
+
+    @property
+    def signed_form(self) -> int:
+        """The form of `signed`."""
+        with self._lock:
+            return self._forms.newest.directory.form
+
+    def signed_in(self, form: int) -> bytes | None:
+        """Return the newest directory of one form as signed; None when none has come."""
+        with self._lock:
+            return self._forms.signed_in(form)
+
+    def readable_in(self, form: int) -> bytes:
+        """Return the newest directory as signed for a machine that reads forms up to ``form``."""
+        with self._lock:
+            return self._forms.readable_in(form)
 
     @property
     def signed_admissions(self) -> bytes | None:
@@ -102,21 +125,31 @@ class Trust:
         """
         is_admissions = signed_kind(data) == ADMISSIONS_KIND
         with self._lock:
-            changed = (
-                self._accept_admissions(data) if is_admissions else self._accept_directory(data)
-            )
-            if not changed:
+            before = self._forms.newest.signed
+            taken = self._accept_admissions(data) if is_admissions else self._accept_directory(data)
+            if not taken:
                 return False
-            self._directory = directory = self._effective()
+            changed = is_admissions or self._forms.newest.signed != before
+            if changed:
+                self._directory = self._effective()
+            directory = self._directory
             version = self._admissions.version if self._admissions else 0
-        _log.info("directory_accepted", version=directory.version, admissions=version)
+        _log.info(
+            "directory_accepted",
+            version=directory.version,
+            form=directory.form,
+            admissions=version,
+        )
         for tell in self._listeners:
             tell(directory)
         self._keep(_ADMISSIONS_FILE if is_admissions else _DIRECTORY_FILE)
-        return True
+        return changed
 
     def on_change(self, tell: Callable[[Directory], None]) -> None:
-        """Have ``tell`` called with every directory that comes into force from now on."""
+        """Have ``tell`` called with every directory that comes into force from now on.
+
+        Also with the same one again, when its other form has come.
+        """
         self._listeners.append(tell)
 
     def reload(self) -> bool:
@@ -125,40 +158,53 @@ class Trust:
         Raises:
             TrustError: the file cannot be used.
         """
-        signed, _ = self._read(self._installed)
+        changed = False
         try:
-            return self.accept(signed)
+            for one in self._read_all(self._installed):
+                changed |= self.accept(one.signed)
         except DirectoryRollback as error:
             raise TrustError(f"{self._installed}: {error}") from error
+        return changed
 
     def _keep(self, name: str) -> None:
         """Write what is in force **now**: a newer one may have come in another thread."""
         if self._state_dir is None:
             return
+        file = self._state_dir / name
         with self._keeping:
-            newest = self.signed_admissions if name == _ADMISSIONS_FILE else self.signed
-            if newest is not None:
-                atomic_write(self._state_dir / name, newest)
+            for path, data in self._to_keep(file).items():
+                if data is not None:
+                    write_if_new(path, data)
+
+    def _to_keep(self, file: Path) -> dict[Path, bytes | None]:
+        if file.name == _ADMISSIONS_FILE:
+            return {file: self.signed_admissions}
+        first, second = self.signed_in(FIRST), self.signed_in(SECOND)
+        return {file: first} if second is None else {first_form_file(file): first, file: second}
 
     def _accept_directory(self, data: bytes) -> bool:
-        directory = open_directory(data, self.authority, site=self.site, newest=self._listed)
-        if directory.version == self._listed.version:
-            self._compare("directory", directory.version, self._signed, data)
-            return False
-        self._signed, self._listed = data, directory
-        return True
+        directory = open_directory(data, self.authority, site=self.site)
+        before = self._forms
+        try:
+            self._forms = before.taking(data, directory)
+        except FormsContradict:
+            self._contradicted("directory", directory.version, before.newest.signed, data)
+        return self._forms is not before
 
     def _accept_admissions(self, data: bytes, *, kept: bool = False) -> bool:
-        admissions = open_admissions(data, self._listed, newest=self._admissions, kept=kept)
+        listed = self._forms.newest.directory
+        admissions = open_admissions(data, listed, newest=self._admissions, kept=kept)
         if self._admissions is not None and admissions.version == self._admissions.version:
-            self._compare("admissions", admissions.version, self._signed_admissions, data)
+            if self._signed_admissions not in {None, data}:
+                ours = self._signed_admissions or b""
+                self._contradicted("admissions", admissions.version, ours, data)
             return False
         self._signed_admissions, self._admissions = data, admissions
         return True
 
-    def _compare(self, what: str, version: int, ours: bytes | None, theirs: bytes) -> None:
+    def _contradicted(self, what: str, version: int, ours: bytes, theirs: bytes) -> None:
         """Say, once, that two different lists of one version carry the true signature."""
-        if ours is None or ours == theirs or theirs in self._contradicting:
+        if theirs in self._contradicting:
             return
         self._contradicting.add(theirs)
         _log.critical(
@@ -171,26 +217,52 @@ class Trust:
         )
 
     def _effective(self) -> Directory:
-        return self._listed if self._admissions is None else self._admissions.apply(self._listed)
+        listed = self._forms.in_force
+        return listed if self._admissions is None else self._admissions.apply(listed)
 
     def _read_kept(self) -> None:
         if self._state_dir is None:
             return
         kept = self._state_dir / _DIRECTORY_FILE
-        if kept.exists():
-            try:
-                signed, received = self._read(kept)
-            except TrustError as error:
-                _log.warning("received_directory_unusable", reason=str(error))
-            else:
-                if received.version >= self._listed.version:
-                    self._signed, self._listed = signed, received
+        for path in (kept, first_form_file(kept)):
+            if path.exists():
+                self._take_kept(path)
         kept = self._state_dir / _ADMISSIONS_FILE
         if kept.exists():
             try:
                 self._accept_admissions(read_file(kept, MAX_MESSAGE_BYTES), kept=True)
             except (FileProblem, ProtocolError) as error:
                 _log.warning("received_admissions_unusable", reason=str(error))
+
+    def _take_kept(self, path: Path) -> None:
+        try:
+            signed, received = self._read(path)
+            self._forms = self._forms.taking(signed, received)
+        except TrustError as error:
+            _log.warning("received_directory_unusable", reason=str(error))
+        except DirectoryRollback:
+            return  # a newer one has been installed since
+        except FormsContradict:  # what was in force before stays so
+            installed, self._forms = self._forms, DirectoryForms.of(signed, received)
+            theirs = installed.newest.signed
+            self._contradicted("directory", received.version, signed, theirs)
+
+    def _read_all(self, path: Path) -> DirectoryForms:
+        """Read the directory at ``path`` and its first form beside it, if that is there.
+
+        Raises:
+            TrustError: a file cannot be used, or the two contradict one another.
+        """
+        forms = DirectoryForms.of(*self._read(path))
+        first = first_form_file(path)
+        if first.exists():
+            try:
+                forms = forms.taking(*self._read(first))
+            except DirectoryRollback:
+                pass  # left behind by an update that was stopped, or by older software
+            except FormsContradict as error:
+                raise TrustError(f"{path} and {first.name}: {error}; install both again") from error
+        return forms
 
     def _read(self, path: Path) -> tuple[bytes, Directory]:
         try:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from protocol.directory import FORMS
 from protocol.encoding import decode
 from protocol.results import CANDIDATE_ID_BYTES
 from protocol.textformats import parse_json
@@ -131,8 +132,8 @@ class AggregatorClient:
         self._http.close()
 
     def directory(self) -> bytes:
-        """Return the signed directory that the aggregator holds."""
-        return self._get("/v1/directory").content
+        """Return the signed directory that the aggregator holds, in the newest form we read."""
+        return self._get(f"/v1/directory?form={max(FORMS)}").content
 
     def admissions(self) -> bytes | None:
         """Return the signed admissions that the aggregator holds; None when it holds none."""

@@ -23,7 +23,7 @@ from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
 from protocol.audit import LogCopy
 from protocol.auditlog import Checkpoint, check_entries, parse_checkpoint, verify_checkpoint
-from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
+from protocol.directory import AGGREGATOR, CUSTODIAN, FORMS, Directory, Principal
 from protocol.encoding import decode
 from protocol.errors import (
     CheckpointInvalid,
@@ -198,7 +198,7 @@ class Fetcher:
             PeerUnreachable, ProblemError: it does not give the directory.
         """
         with client(url, self._tls, _TIMEOUT_S, max_answer_bytes=_MAX_PAGE) as http:
-            lists = [raise_for_problem(http.get("/v1/directory")).content]
+            lists = [raise_for_problem(http.get(f"/v1/directory?form={max(FORMS)}")).content]
             admissions = http.get("/v1/admissions")
             if admissions.is_success:
                 lists.append(admissions.content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
+from protocol.directory_forms import FIRST, SECOND
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import DirectoryRollback
 from protocol.policy import Policy
@@ -123,7 +124,8 @@ class Officer:
         Raises:
             SignatureInvalid, MalformedMessage: they are not of this site.
         """
-        if data in (self.trust.signed, self.trust.signed_admissions):
+        known = (self.trust.signed_in(FIRST), self.trust.signed_in(SECOND))
+        if data in (*known, self.trust.signed_admissions):
             return False
         private_folder(self.config.state_dir)
         try:

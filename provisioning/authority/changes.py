@@ -26,6 +26,7 @@ from protocol.policy import open_policy, parse_policy, sign_policy
 from protocol.signing import SigningKey
 from provisioning.authority.consequences import Consequence, Weight, of_policy, of_revocation
 from provisioning.authority.create import make_officer, making_in
+from provisioning.authority.directory_files import write_directory
 from provisioning.authority.ledger import Ledger
 from provisioning.authority.office import Office, days_left
 from provisioning.authority.spread import spread
@@ -345,7 +346,7 @@ def publish(
 ) -> Change:
     """Sign the next version of the directory and bring it to the role folders."""
     directory = site.directory.next_version(principals, at_ms=milliseconds(now))
-    atomic_write(site.paths.directory, directory.sign(authority).to_bytes())
+    directory = write_directory(site.paths, directory, authority)
     return spread_changes(replace(site, directory=directory), changed=True)
 
 

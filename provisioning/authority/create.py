@@ -23,6 +23,7 @@ from protocol.directory import (
 from protocol.policy import sign_policy
 from protocol.signing import SigningKey
 from provisioning.authority import roles
+from provisioning.authority.directory_files import write_directory
 from provisioning.authority.modelbundle import install_bundle, link_bundle
 from provisioning.authority.office import Office
 from provisioning.authority.policy_text import floors_of, policy_text
@@ -168,7 +169,7 @@ def _build(
     notify("directory and policy")
     issued_ms = int(now.timestamp() * 1000)
     directory = Directory(plan.site, 1, issued_ms, plan.threshold, making.principals)
-    atomic_write(paths.directory, directory.sign(authority).to_bytes())
+    write_directory(paths, directory, authority)
     text = policy_text(plan.site, plan.policy, default_floors=floors)
     atomic_write(paths.policy, text)
     atomic_write(paths.policy_signature, sign_policy(text, authority))

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from protocol.directory import AGGREGATOR, CUSTODIAN, REGISTRAR, Directory, Principal
+from provisioning.authority.directory_files import read_directory
+from provisioning.formats import layout
 from provisioning.formats.opened import Site, SiteError
 from runtime import http
 from runtime.config import TlsConfig
-from runtime.fsio import read_file
 from runtime.officer import OFFICER_ENVIRONMENT, load_officer
 from runtime.peers import News, Told, tell_all, with_address
 
-_MAX_BYTES = 64 << 20
 _TIMEOUT_S = 10.0
 _MAX_BOXES_BYTES = 64 << 20
 
@@ -32,7 +32,9 @@ def push_directory(site: Site, tls: TlsConfig) -> list[Told]:
     Raises:
         FileProblem: the directory cannot be read.
     """
-    news = News.of_directory(read_file(site.paths.directory, _MAX_BYTES))
+    files = read_directory(site.paths)
+    second, first = files[layout.DIRECTORY_FILE], files.get(layout.FIRST_DIRECTORY_FILE)
+    news = News.of_directory(first, second)
     return tell_all(services(site), news, tls)
 
 

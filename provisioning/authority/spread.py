@@ -7,6 +7,7 @@ from pathlib import Path
 from protocol.admissions import ADMISSIONS_KIND, Admissions
 from protocol.directory import DIRECTORY_KIND, Directory
 from protocol.signing import Signed
+from provisioning.authority.directory_files import read_directory
 from provisioning.formats import layout, pki
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.plan import AGGREGATOR_NAME, SitePlan
@@ -23,7 +24,7 @@ def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
     Raises:
         FileProblem: a file cannot be read or written.
     """
-    directory = read_file(paths.directory, _MAX_BYTES)
+    directory = read_directory(paths)
     policy = {
         layout.POLICY_FILE: read_file(paths.policy, _MAX_BYTES),
         layout.POLICY_SIGNATURE_FILE: read_file(paths.policy_signature, _MAX_BYTES),
@@ -31,14 +32,14 @@ def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
     changed: list[Path] = []
     boxes, registrar = paths.root / "boxes", paths.registrar.parent
     for folder in paths.role_folders():
-        files = {layout.DIRECTORY_FILE: directory}
+        files = dict(directory)
         if folder.parent != boxes and folder != registrar:
             files |= policy
         for name, data in files.items():
             if write_if_new(folder / name, data):
                 changed.append(folder / name)
     if paths.broker_config.exists():
-        changed += _spread_to_broker(paths, plan, directory)
+        changed += _spread_to_broker(paths, plan, directory[layout.DIRECTORY_FILE])
     return changed
 
 

@@ -151,11 +151,11 @@ def _show_pushed(results: list[Told], version: int, folder: Path) -> bool:
     missed = [result for result in results if result.problem]
     for result in results:
         mark, text = ("✗", result.problem) if result.problem else ("✓", f"has version {version}")
-        say(f"  {mark} {result.name}: {text}")
+        say(f"  {mark} {result.name}: {text}{f' ({result.note})' if result.note else ''}")
     if missed:
         say(
             f"{len(missed)} of {len(results)} could not be told. When they are up, run"
-            f" `sealtrace site update {folder} --push`, or copy directory.cbor to each and send it"
-            " SIGHUP."
+            f" `sealtrace site update {folder} --push`, or copy directory.cbor and"
+            " directory-1.cbor to each and send it SIGHUP."
         )
     return not missed

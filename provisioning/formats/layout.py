@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DIRECTORY_FILE = "directory.cbor"
+FIRST_DIRECTORY_FILE = "directory-1.cbor"
+"""The same in the form that machines of the first version read."""
 POLICY_FILE = "policy.toml"
 POLICY_SIGNATURE_FILE = "policy.toml.sig"
 IDENTITY_SECRET = "identity.secret"  # noqa: S105 - a file's name
@@ -131,6 +133,11 @@ class SitePaths:
     def directory(self) -> Path:
         """The newest signed directory."""
         return self.authority / DIRECTORY_FILE
+
+    @property
+    def first_directory(self) -> Path:
+        """The same in its first form; absent where the site was last changed by older software."""
+        return self.authority / FIRST_DIRECTORY_FILE
 
     @property
     def policy(self) -> Path:

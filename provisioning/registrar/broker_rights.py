@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from protocol.directory import BOX, CUSTODIAN, Directory
+from protocol.directory import BOX, CUSTODIAN, FORMS, Directory
 from protocol.names import (
     ENVELOPE,
     EPOCH,
@@ -22,6 +22,7 @@ from protocol.names import (
     box_health_topic,
     day_keys_topic,
     directory_topic,
+    notice_topic,
 )
 
 BOXES_ACL, HEADQUARTERS_ACL, ACL_FILE = "acl-boxes", "acl-headquarters", "acl"
@@ -73,7 +74,8 @@ class Rights:
     def retained_topics(self) -> int:
         """Return how many messages the broker can be made to keep, by everybody together."""
         cameras = sum(len(names) for names in self.boxes.values())
-        ours = cameras + self.custodians + 2  # receipts, day keys, directory, admissions
+        # receipts; day keys and directory in both forms; admissions, notice
+        ours = cameras + (self.custodians + 1) * len(FORMS) + 2
         return sum(len(self.topics_of(box)) for box in self.boxes) + ours
 
     def boxes_acl(self) -> str:
@@ -108,14 +110,11 @@ class Rights:
     def _headquarters(self) -> str:
         base, site = self._base, self.site
         return f"""
-# The aggregator reads everything of the site, answers with receipts, and relays.
+# The aggregator reads everything of the site, answers with receipts, relays, and gives notice.
 user {self.aggregator}
 topic read {base}/#
 topic write {base}/+/+/{RECEIPT}
-topic write {day_keys_topic(site, "+")}
-topic write {directory_topic(site)}
-topic write {admissions_topic(site)}
-"""
+{_lines("topic write", _relayed(site))}"""
 
     def _boxes(self) -> str:
         base, site = self._base, self.site
@@ -124,14 +123,25 @@ topic write {admissions_topic(site)}
             written += f"\nuser {box}\n"
             written += "".join(f"topic write {topic}\n" for topic in self.topics_of(box))
         return f"""
-# A box reads its receipts, the custodians' day keys, and who is in the site.
+# A box reads its receipts, the custodians' day keys, who is in the site, and what is asked live.
 pattern read {base}/%u/+/{RECEIPT}
-pattern read {day_keys_topic(site, "+")}
-pattern read {directory_topic(site)}
-pattern read {admissions_topic(site)}
-
+{_lines("pattern read", _relayed(site))}
 # It writes of its own cameras alone, by name.
 {written}"""
+
+
+def _relayed(site: str) -> list[str]:
+    """Return the topics that the aggregator writes for all boxes, ``+`` for any custodian."""
+    return [
+        *(day_keys_topic(site, "+", form) for form in sorted(FORMS)),
+        *(directory_topic(site, form) for form in sorted(FORMS)),
+        admissions_topic(site),
+        notice_topic(site),
+    ]
+
+
+def _lines(right: str, topics: Iterable[str]) -> str:
+    return "".join(f"{right} {topic}\n" for topic in topics)
 
 
 _HEAD = """\

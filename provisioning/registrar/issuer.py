@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from protocol.admissions import Admissions
 from protocol.directory import BOX, Principal
+from protocol.directory_forms import FIRST
 from protocol.joining import BoxConfiguration
 from protocol.signing import VerifyKey
 from provisioning.formats import pki
@@ -82,7 +83,8 @@ class Issuer:
             box=record.name,
             issued_at_ms=self._now_ms(),
             settings=settings,
-            directory=self._trust.signed,
+            # Whatever version the box is of can read it; the broker has the other form.
+            directory=self._trust.readable_in(FIRST),
             admissions=self._trust.signed_admissions,
             ca_pem=ca_pem.decode(),
         )

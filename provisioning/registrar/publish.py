@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
+from protocol.directory_forms import FIRST, SECOND
 from provisioning.formats import layout, pki
 from provisioning.registrar import mosquitto
 from provisioning.registrar.broker_rights import Rights
@@ -35,11 +36,17 @@ def services(directory: Directory) -> list[Principal]:
     return with_address(directory, CUSTODIAN, AGGREGATOR)
 
 
-def documents_of(registrar: Registrar) -> tuple[bytes, ...]:
+def news_of(registrar: Registrar) -> News:
     """Return what everybody must have: the newest directory, then the newest admissions."""
     registrar.sync()
-    admissions = registrar.trust.signed_admissions
-    return (registrar.trust.signed, *([] if admissions is None else [admissions]))
+    trust = registrar.trust
+    admissions = trust.signed_admissions
+    return News.of_directory(
+        trust.signed_in(FIRST),
+        trust.signed_in(SECOND),
+        *(() if admissions is None else (admissions,)),
+        newer_will_do=True,
+    )
 
 
 def write_broker(registrar: Registrar) -> Told:
@@ -108,14 +115,13 @@ def _write_lists(registrar: Registrar, folder: Path, broker: BrokerSection) -> b
 
 def publish_now(registrar: Registrar) -> list[Told]:
     """Tell everybody once; used by commands, while the service goes on until all have it."""
-    documents = documents_of(registrar)
-    told = _tell(services(registrar.directory), documents, registrar.config.tls)
+    news = news_of(registrar)
+    told = _tell(services(registrar.directory), news, registrar.config.tls)
     return [write_broker(registrar), *told]
 
 
-def _tell(found: Iterable[Principal], documents: tuple[bytes, ...], tls: TlsConfig) -> list[Told]:
+def _tell(found: Iterable[Principal], news: News, tls: TlsConfig) -> list[Told]:
     """Hand signed documents to services: the directory first, which names the registrar."""
-    news = News.of_directory(*documents, newer_will_do=True)
     return tell_all(found, news, tls, timeout_s=_TIMEOUT_S)
 
 
@@ -157,7 +163,8 @@ class Publisher:
     def step(self) -> None:
         """Tell whoever lacks the newest and is due."""
         registrar = self._registrar
-        documents = documents_of(registrar)
+        news = news_of(registrar)
+        documents = news.documents
         if self._broker.next_s <= time.monotonic():
             self._tell_broker((*documents, registrar.issuer.crl_pem()))
         found = {service.name: service for service in services(registrar.directory)}
@@ -169,7 +176,7 @@ class Publisher:
             target = self._targets.setdefault(name, _Target())
             if target.has != documents and target.next_s <= now_s:
                 due.append(service)
-        for told in _tell(due, documents, registrar.config.tls):
+        for told in _tell(due, news, registrar.config.tls):
             self._note(self._targets[told.name], told, documents)
 
     def _tell_broker(self, documents: tuple[bytes, ...]) -> None:

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from protocol.directory import BOX, REGISTRAR, Directory, Principal
+from protocol.directory_forms import FIRST
 from protocol.errors import ProtocolError
 from protocol.joining import BoxIdentity
 from protocol.signing import SigningKey, VerifyKey
@@ -174,7 +175,7 @@ class Registrar:
             expires_at=moment(expires_ms),
             ca=self.issuer.root_pem(),
             directory_version=self.trust.directory.version,
-            directory_digest=hashlib.sha256(self.trust.signed).hexdigest(),
+            directory_digest=hashlib.sha256(self.trust.readable_in(FIRST)).hexdigest(),
             admissions_version=self.trust.admissions_version,
         )
 

@@ -122,7 +122,7 @@ def test_everybody_else_is_told_of_a_new_directory(
     c1 = Principal("c1", frozenset({CUSTODIAN}), key, url="https://c1.test")
     c2 = Principal("c2", frozenset({CUSTODIAN}), key, url="https://c2.test")
     tls: TlsConfig = NO_TLS
-    news = News.of_directory(b"document", newer_will_do=newer_will_do)
+    news = News.of_directory(b"document", None, newer_will_do=newer_will_do)
     told = tell_all((c1, c2), news, tls)
     assert [one.problem for one in told] == ["LookupError: unknown encoding", ""]
 

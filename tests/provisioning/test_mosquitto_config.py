@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.names import day_keys_topic, directory_topic, notice_topic
 from provisioning.authority import SitePaths
 from provisioning.formats.plan_services import BrokerPlan
 from provisioning.registrar.broker_rights import Rights
@@ -75,7 +76,27 @@ def test_nobody_may_write_a_topic_of_which_they_choose_a_part() -> None:
         "st/v1/demo/box-2/cam-3/epoch",
         "st/v1/demo/box-2/health",
     ]
-    assert Rights("demo", "aggregator", BOXES, custodians=3).retained_topics == 3 + 5 + 3 + 5
+    by_boxes, receipts, day_keys, lists, notice = 3 + 5, 3, 2 * 3, 2 + 1, 1
+    assert Rights("demo", "aggregator", BOXES, custodians=3).retained_topics == (
+        by_boxes + receipts + day_keys + lists + notice
+    )
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        directory_topic("demo", 1),
+        directory_topic("demo", 2),
+        day_keys_topic("demo", "+", 1),
+        day_keys_topic("demo", "+", 2),
+        notice_topic("demo"),
+    ],
+)
+def test_what_the_aggregator_hands_to_boxes_is_written_by_it_alone(topic: str) -> None:
+    rights = Rights("demo", "aggregator", BOXES)
+    assert f"topic write {topic}\n" in rights.headquarters_acl()
+    assert f"pattern read {topic}\n" in rights.boxes_acl()
+    assert f"write {topic}\n" not in rights.boxes_acl()
 
 
 def test_the_boxes_listener_knows_no_aggregator_and_the_other_no_box() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from provisioning.authority import SiteError, SitePaths, changes, open_site
 from provisioning.authority.inspect import inspect_site
 from provisioning.authority.office import read_certificate
 from provisioning.formats.plan import OfficerPlan
+from provisioning.formats.secretfiles import open_authority
 from runtime.config import load
 from runtime.keyfiles import WrongPassphrase, read_secret
 from runtime.officer import OfficerConfig
@@ -34,9 +36,10 @@ def test_revoking_reaches_directory_crl_rights_and_copies(
     crl = x509.load_pem_x509_crl((site.broker / "certs/crl.pem").read_bytes())
     assert crl.get_revoked_certificate_by_serial_number(serial) is not None
     assert "user c1\ntopic deny st/v1/" in (site.broker / "acl").read_text()
-    for folder in site.role_folders():
-        copy = open_directory((folder / "directory.cbor").read_bytes(), opened.authority)
-        assert copy.version == 2
+    for folder in (site.authority, *site.role_folders()):
+        for form, name in ((2, "directory.cbor"), (1, "directory-1.cbor")):
+            copy = open_directory((folder / name).read_bytes(), opened.authority)
+            assert (copy.version, copy.form) == (2, form)
 
 
 def test_revoking_again_changes_nothing_and_asks_for_no_key(
@@ -58,6 +61,21 @@ def test_an_interrupted_revocation_is_finished_by_the_next_run(
     (site.box("box-2").parent / "directory.cbor").write_bytes(old)  # ... or between the copies
     change = changes.revoke(site.root, "box-1", passphrase)
     assert change.files == (site.box("box-2").parent / "directory.cbor",)
+
+
+def test_what_the_second_form_says_of_a_box_survives_every_change(
+    site: SitePaths, passphrase: bytes
+) -> None:
+    opened = open_site(site.root)
+    principals = dict(opened.directory.principals)
+    principals["box-2"] = replace(principals["box-2"], recordings=("film-2",), version_1_until_ms=5)
+    with_places = replace(opened, directory=replace(opened.directory, places=bytes(32)))
+    authority = open_authority(site, passphrase)
+    changes.publish(with_places, principals, authority, changes.whole_second(None))
+    changes.revoke(site.root, "box-1", passphrase)
+    directory = open_site(site.root).directory
+    assert directory.principals["box-2"] == principals["box-2"]
+    assert directory.places == bytes(32)
 
 
 def test_the_wrong_passphrase_changes_nothing(site: SitePaths) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import protocol_samples as s
@@ -12,8 +12,13 @@ from serving import DEADLINE_S, Serving
 from structlog.testing import capture_logs
 from throwaway_ca import ThrowawayCa
 
+from protocol.directory import DIRECTORY_KIND
+from protocol.directory_forms import sign_forms
+from protocol.encoding import Fields, decode
+from protocol.signing import Signed
 from runtime.errors import OperationError
 from runtime.http import CBOR, client
+from runtime.peers import News, Told, tell
 from runtime.role_api import Callers, role_app, site_routes
 from runtime.trust import Trust
 
@@ -27,6 +32,7 @@ class Role:
     trust: Trust
     url: str = ""
     broken: OperationError | None = None
+    reads: int = 2
     accepted: list[bytes] = field(default_factory=list)
 
     def status(self) -> dict[str, object]:
@@ -36,6 +42,9 @@ class Role:
 
     def accept(self, data: bytes) -> bool:
         self.accepted.append(data)
+        if self.reads == 1:  # as software of version 1 reads it
+            payload = Signed.parse(data, kind=DIRECTORY_KIND).payload
+            Fields(decode(payload, what="directory"), what="directory").version(1)
         return self.trust.accept(data)
 
 
@@ -131,3 +140,43 @@ def test_what_only_the_operator_can_mend_is_logged_and_not_told(
 def test_no_page_of_a_library_is_served(role: Role, authority: ThrowawayCa) -> None:
     for path in ("/docs", "/redoc", "/openapi.json"):
         assert ask(role, authority, "ana", path)[0] == 404
+
+
+def test_each_caller_is_given_the_directory_in_the_form_that_it_reads(
+    role: Role, authority: ThrowawayCa
+) -> None:
+    forms = sign_forms(s.directory().revoke("bo", at_ms=s.NOW_MS), s.authority())
+    assert ask(role, authority, "ana", "/v1/directory", forms[2])[0] == 200
+    assert ask(role, authority, "ana", "/v1/directory?form=2")[2] == forms[2]
+    assert ask(role, authority, "ana", "/v1/directory", forms[1])[0] == 200
+    assert ask(role, authority, "ana", "/v1/directory")[2] == forms[1], "who says nothing is old"
+    for form, signed in ((1, forms[1]), (2, forms[2]), (3, forms[2])):
+        assert ask(role, authority, "ana", f"/v1/directory?form={form}")[2] == signed
+
+
+def test_news_of_a_directory_reach_roles_of_either_version(
+    role: Role, authority: ThrowawayCa
+) -> None:
+    newer = s.directory().revoke("bo", at_ms=s.NOW_MS)
+    forms = sign_forms(newer, s.authority())
+    peer = replace(newer.principals["aggregator"], url=role.url)
+    news = News.of_directory(forms[1], forms[2])
+    assert tell(peer, news, authority.issue("ana")) == Told("aggregator")
+    assert role.trust.signed == forms[2]
+    assert role.trust.signed_in(1) == forms[1]
+
+
+def test_a_role_that_reads_no_second_form_is_told_the_first_and_named(
+    role: Role, authority: ThrowawayCa
+) -> None:
+    newer = s.directory().revoke("bo", at_ms=s.NOW_MS)
+    forms = sign_forms(newer, s.authority())
+    role.reads = 1
+    peer = replace(newer.principals["aggregator"], url=role.url)
+    told = tell(peer, News.of_directory(forms[1], forms[2]), authority.issue("ana"))
+    assert not told.problem
+    assert "needs its update" in told.note
+    assert role.trust.signed == forms[1]
+    assert role.trust.directory.principals["bo"].revoked_at_ms == s.NOW_MS
+    alone = tell(peer, News.of_directory(None, forms[2]), authority.issue("ana"))
+    assert "needs its update" in alone.problem, "with nothing in its form it was not told"

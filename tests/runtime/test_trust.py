@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from protocol.admissions import Admissions
 from protocol.directory import Directory
-from protocol.errors import PrincipalRevoked
-from runtime.trust import Trust
+from protocol.directory_forms import sign_forms
+from protocol.errors import DirectoryRollback, PrincipalRevoked
+from runtime.trust import Trust, TrustError
 
 AUTHORITY = s.signing_key("authority")
 
@@ -97,3 +98,91 @@ def test_another_directory_of_the_version_in_force_changes_nothing_and_is_told_o
         for data in (trust.signed, other.sign(AUTHORITY).to_bytes())
     }
     assert trust.directory.require("bo", "approver")
+
+
+def both_forms(directory: Directory) -> tuple[bytes, bytes]:
+    signed = sign_forms(directory, AUTHORITY)
+    return signed[1], signed[2]
+
+
+def left_version_1(directory: Directory, box: str, at_ms: int) -> Directory:
+    principals = dict(directory.principals)
+    principals[box] = replace(principals[box], version_1_until_ms=at_ms, recordings=("cam-9",))
+    return replace(directory, principals=principals)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_either_form_of_a_directory_may_come_first_and_the_second_counts(
+    tmp_path: Path, order: tuple[int, int]
+) -> None:
+    newer = left_version_1(s.directory().revoke("bo", at_ms=s.NOW_MS), "box-1", 7)
+    forms = both_forms(newer)
+    trust = opened(tmp_path)
+    changed = [trust.accept(forms[number]) for number in order]
+    assert changed == [True, order == (0, 1)]
+    for role in (trust, opened(tmp_path)):  # also after a restart
+        assert role.directory == replace(newer, form=2)
+        assert role.signed == forms[1]
+        assert (role.signed_in(1), role.signed_in(2)) == forms
+        assert role.readable_in(1) == forms[0]
+        assert not any(role.accept(data) for data in forms)
+
+
+def test_a_first_form_of_a_newer_version_counts_at_once_and_takes_nothing_back(
+    tmp_path: Path,
+) -> None:
+    trust = opened(tmp_path)
+    before = left_version_1(s.directory(), "box-1", 7).next_version(
+        left_version_1(s.directory(), "box-1", 7).principals, at_ms=s.NOW_MS
+    )
+    assert trust.accept(both_forms(before)[1])
+    later = before.revoke("bo", at_ms=s.NOW_MS)
+    assert trust.accept(both_forms(later)[0])
+    for role in (trust, opened(tmp_path)):
+        assert role.directory.version == later.version
+        assert role.directory.form == 2
+        assert role.directory.principals["box-1"].version_1_until_ms == 7
+        assert role.directory.principals["box-1"].recordings == ()
+        with pytest.raises(PrincipalRevoked):
+            role.directory.require("bo", "approver")
+        with pytest.raises(DirectoryRollback):
+            role.accept(both_forms(before)[1])
+    assert trust.accept(both_forms(later)[1])
+    assert trust.directory.principals["box-1"].recordings == ("cam-9",)
+
+
+def test_a_second_form_that_contradicts_the_first_is_left_aside_and_told(tmp_path: Path) -> None:
+    trust = opened(tmp_path)
+    version = s.directory().version
+    other = replace(s.directory().revoke("bo", at_ms=s.NOW_MS), version=version)
+    with capture_logs() as logged:
+        assert not trust.accept(both_forms(other)[1])
+    assert [entry["event"] for entry in logged] == ["directory_contradicted"]
+    assert trust.directory.form == 1
+    assert trust.directory.require("bo", "approver")
+
+
+def test_the_first_form_is_read_beside_the_installed_directory(tmp_path: Path) -> None:
+    forms = both_forms(s.directory())
+    (tmp_path / "installed.cbor").write_bytes(forms[1])
+    (tmp_path / "installed-1.cbor").write_bytes(forms[0])
+    trust = opened(tmp_path)
+    assert trust.directory.form == 2
+    assert (trust.signed_in(1), trust.signed_in(2)) == forms
+    other = replace(s.directory().revoke("bo", at_ms=s.NOW_MS), version=s.directory().version)
+    (tmp_path / "installed-1.cbor").write_bytes(both_forms(other)[0])
+    with pytest.raises(TrustError, match="two different directories"):
+        opened(tmp_path)
+
+
+def test_an_installed_directory_that_contradicts_what_was_in_force_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    newer = s.directory().revoke("bo", at_ms=s.NOW_MS)
+    assert opened(tmp_path).accept(both_forms(newer)[1])
+    other = replace(s.directory(), version=newer.version)
+    (tmp_path / "installed.cbor").write_bytes(both_forms(other)[1])
+    with capture_logs() as logged:
+        trust = opened(tmp_path)
+    assert "directory_contradicted" in {entry["event"] for entry in logged}
+    assert trust.signed == both_forms(newer)[1]

@@ -1,0 +1,44 @@
+"""The site's signed directory as files, in both of its forms (`protocol.directory_forms`)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from protocol.directory import Directory
+from protocol.directory_forms import FIRST, SECOND, sign_forms
+from protocol.signing import SigningKey
+from provisioning.formats import layout
+from provisioning.formats.layout import SitePaths
+from runtime.fsio import atomic_write, read_file
+
+_MAX_BYTES = 64 << 20
+
+
+def write_directory(paths: SitePaths, directory: Directory, authority: SigningKey) -> Directory:
+    """Sign a directory in both forms and write both; the second, which commands read, last.
+
+    Returns:
+        the directory as it is read again.
+
+    Raises:
+        MalformedMessage: two in force have one key.
+        FileProblem: a file cannot be written.
+    """
+    forms = sign_forms(directory, authority)
+    atomic_write(paths.first_directory, forms[FIRST])
+    atomic_write(paths.directory, forms[SECOND])
+    return replace(directory, form=SECOND)
+
+
+def read_directory(paths: SitePaths) -> dict[str, bytes]:
+    """Return the site's directory as it is handed out: file name to bytes, the second form first.
+
+    Where the last change was made by software of version 1, there is the first form alone.
+
+    Raises:
+        FileProblem: a file cannot be read.
+    """
+    files = {layout.DIRECTORY_FILE: read_file(paths.directory, _MAX_BYTES)}
+    if paths.first_directory.exists():
+        files[layout.FIRST_DIRECTORY_FILE] = read_file(paths.first_directory, _MAX_BYTES)
+    return files
