@@ -1,4 +1,4 @@
-"""Hand boxes what others sign for them: day keys, the newest directory, the newest admissions.
+"""Hand boxes what others sign for them: day keys, directory, admissions; and our own notices.
 
 Boxes speak MQTT alone. What is relayed is signed by its maker and checked by the boxes themselves;
 the aggregator checks it too, so as not to spread what nobody will take.
@@ -11,13 +11,16 @@ import time
 
 import structlog
 
+from aggregator.notices import NoticeMaker
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN, FORMS, Principal
 from protocol.errors import MalformedMessage
-from protocol.names import admissions_topic, day_keys_topic, directory_topic
+from protocol.names import admissions_topic, day_keys_topic, directory_topic, notice_topic
 from protocol.signing import Signed
 from runtime.config import TlsConfig
+from runtime.database import StorageError
 from runtime.errors import explained
+from runtime.fsio import FileProblem
 from runtime.http import raise_for_problem
 from runtime.lifecycle import Stop
 from runtime.mqtt import MqttError, PublishFailed, Session
@@ -26,6 +29,7 @@ from runtime.trust import Trust
 
 _log = structlog.get_logger()
 _SOON_S = 2.0
+_LOOK_S = 0.25
 _TIMEOUT_S = 5.0
 _FROM_THE_FUTURE_MS = 24 * 3600 * 1000
 
@@ -39,6 +43,7 @@ class Relay:
         session: publishes.
         tls: certificates for calling the custodians.
         poll_s: pause between polls; shorter while a custodian has not answered yet.
+        notices: makes the notices; None: there are none.
     """
 
     def __init__(
@@ -49,12 +54,14 @@ class Relay:
         session: Session,
         tls: TlsConfig | None,
         poll_s: float,
+        notices: NoticeMaker | None = None,
     ) -> None:
         self._site = site
         self._trust = trust
         self._session = session
         self._tls = tls
         self._poll_s = poll_s
+        self._notices = notices
         self._wake = threading.Event()
         self._published: dict[str, bytes] = {}
         self._newest: dict[str, tuple[int, bytes]] = {}
@@ -74,7 +81,7 @@ class Relay:
                 next_poll_s = time.monotonic() + (self._poll_s if complete else _SOON_S)
             complete = self.publish()
             pause_s = max(0.0, next_poll_s - time.monotonic())
-            _wait(self._wake, stop, pause_s if complete else min(pause_s, _SOON_S))
+            self._wait(stop, pause_s if complete else min(pause_s, _SOON_S))
             self._wake.clear()
 
     def poll(self) -> bool:
@@ -113,7 +120,7 @@ class Relay:
             wanted[admissions_topic(self._site)] = admissions
         for name, (_, data) in self._newest.items():
             wanted[day_keys_topic(self._site, name)] = data
-        complete = True
+        complete = self._give_notice(wanted)
         for topic, data in wanted.items():
             if self._published.get(topic) == data:
                 continue
@@ -130,6 +137,19 @@ class Relay:
             _log.info("relayed", topic=topic, size_bytes=len(data))
         return complete
 
+    def _give_notice(self, wanted: dict[str, bytes]) -> bool:
+        """Put the newest notice to what is wanted; tell whether there was no trouble with it."""
+        if self._notices is None:
+            return True
+        try:
+            notice = self._notices.newest()
+        except (FileProblem, StorageError) as error:
+            _log.error("no_notice", reason=str(error))
+            return False
+        if notice is not None:
+            wanted[notice_topic(self._site)] = notice
+        return True
+
     def _check(self, name: str, data: bytes) -> int:
         """Return when the day keys were issued.
 
@@ -143,14 +163,15 @@ class Relay:
             raise MalformedMessage(f"the day keys are of '{signed.signer}', site '{keys.site}'")
         return keys.issued_at_ms
 
+    def _wait(self, stop: Stop, timeout_s: float) -> None:
+        """Wait until woken, until a query has changed, until a stop, or for so long."""
+        deadline = time.monotonic() + timeout_s
+        while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
+            if self._wake.wait(min(left, _LOOK_S)):
+                return
+            if self._notices is not None and self._notices.stale:
+                return
+
     def _fetch(self, custodian: Principal) -> bytes:
         with client_of(custodian, self._tls, _TIMEOUT_S) as http:
             return raise_for_problem(http.get("/v1/day-keys")).content
-
-
-def _wait(wake: threading.Event, stop: Stop, timeout_s: float) -> None:
-    """Wait until woken, stopped (noticed within half a second) or the time is over."""
-    deadline = time.monotonic() + timeout_s
-    while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
-        if wake.wait(min(left, 0.5)):
-            return

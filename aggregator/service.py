@@ -27,6 +27,7 @@ from aggregator.ingest.messages import Batch
 from aggregator.ingest.receipts import Receipts
 from aggregator.ingest.subscriber import Subscriber
 from aggregator.matching.pool import Matcher
+from aggregator.notices import NoticeMaker, SitePolicy
 from aggregator.queries import QueryDesk
 from aggregator.records import Records
 from aggregator.relay import Relay
@@ -206,6 +207,7 @@ class Aggregator:
             session=subscriber.session,
             tls=config.tls,
             poll_s=config.ingest.day_key_poll_s,
+            notices=self._notice_maker(),
         )
         upkeep = Upkeep(
             store=self.store,
@@ -224,6 +226,21 @@ class Aggregator:
             "queries": self.runner.run,
             "witness": self.witnessing.run,
         }
+
+    def _notice_maker(self) -> NoticeMaker:
+        config = self._config
+        return NoticeMaker(
+            site=config.site,
+            key=self._key,
+            trust=self.trust,
+            policy=SitePolicy(
+                self.policy,
+                read_file(config.policy, 1 << 20),
+                read_file(config.policy_signature, 1 << 20),
+            ),
+            desk=self.desk,
+            file=config.state_dir / "notice.cbor",
+        )
 
     def close(self) -> None:
         """Close the files and end the worker processes."""

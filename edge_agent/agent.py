@@ -22,9 +22,11 @@ import structlog
 
 from edge_agent.camera import CameraWorker, has_own_time
 from edge_agent.config import BoxConfig
+from edge_agent.cover import Cover
 from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.health import figures
 from edge_agent.identity import load_installed
+from edge_agent.notices import Notices
 from edge_agent.opencv import quiet_opencv
 from edge_agent.outbox_recovery import mark_damaged, open_outbox
 from edge_agent.publisher import Publisher
@@ -41,7 +43,7 @@ from runtime.lifecycle import FolderLock, Stop, Threads, signals, wait_until_sto
 
 _log = structlog.get_logger()
 
-OUTBOX_FILE, DAY_KEYS_FOLDER = "outbox.sqlite", "day-keys"
+OUTBOX_FILE, DAY_KEYS_FOLDER, NOTICE_FILE = "outbox.sqlite", "day-keys", "notice.cbor"
 EXIT_REVOKED = 3  # the same in edge_agent.cli, which must load fast
 _TICK_S = 0.2
 _UPKEEP_S = 1.0
@@ -78,6 +80,8 @@ class Agent:
         self._keyring = DayKeyring(
             self._trust, site=config.site, folder=config.state_dir / DAY_KEYS_FOLDER
         )
+        self._notices = Notices(self._trust, file=config.state_dir / NOTICE_FILE)
+        self._cover = Cover(self._trust, self._notices.standing)
         self._outbox = open_outbox(
             config.state_dir / OUTBOX_FILE,
             max_bytes=round(config.outbox.max_mb * 1e6),
@@ -90,6 +94,7 @@ class Agent:
             outbox=self._outbox,
             trust=self._trust,
             keyring=self._keyring,
+            notices=self._notices,
             figures=self.figures,
             on_revoked=lambda reason: self._stop.set(reason, exit_code=EXIT_REVOKED),
             on_crash=lambda error: self._stop.set(f"callback failed: {error}", exit_code=1),
@@ -118,6 +123,7 @@ class Agent:
             board=self._board,
             config=self._config.sealing,
             own_time=has_own_time(camera),
+            live_due=self._cover.of(name),
             max_segment_bytes=min(MAX_SEGMENT_BYTES, self._config.mqtt.max_payload_bytes * 3 // 4),
         )
         return CameraWorker(camera, vision=self._config.vision, models=self._models, sealer=sealer)
@@ -157,6 +163,8 @@ class Agent:
                 "day_keys.custodians": len(directory.custodians()),
                 "day_keys.needed": directory.threshold,
                 "directory_version": directory.version,
+                "directory_form": directory.form,
+                "notice": self._notices.number,
                 "clock_jumps": self._clock.steps,
                 "clock_jump_s": round(self._clock.last_step_ms / 1000, 1),
                 "mqtt_connections": self._publisher.connections,

@@ -1,8 +1,9 @@
 """Bring the outbox to the broker, in order, and take in what the site tells this box.
 
 Publishes announcements (retained) and envelopes at QoS 1, a bounded number at a time, and signed
-health reports (retained; the will says offline). Takes receipts, day keys, newer directories and
-admissions. Nothing that comes from the broker is believed before its signature has been checked.
+health reports (retained; the will says offline). Takes receipts, day keys, newer directories,
+admissions and notices. Nothing that comes from the broker is believed before its signature has been
+checked.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from edge_agent.config import BoxConfig
 from edge_agent.epochs import DayKeyring
 from edge_agent.health import software_version
 from edge_agent.identity import BoxRevoked, NotOurBox, require_box
+from edge_agent.notices import Notices
 from edge_agent.outbox import EPOCH, Message, Outbox
 from protocol import names
 from protocol.directory import AGGREGATOR, FORMS
@@ -47,6 +49,7 @@ class Publisher:
         outbox: what to publish; receipts delete from it.
         trust: verifies; newer directories go there.
         keyring: day keys go there.
+        notices: notices go there.
         figures: the figures of a health report.
         on_revoked: called once with the reason when the directory no longer speaks for this box.
         on_crash: called when a callback raised: stop the process.
@@ -65,6 +68,7 @@ class Publisher:
         outbox: Outbox,
         trust: Trust,
         keyring: DayKeyring,
+        notices: Notices,
         figures: Callable[[], Mapping[str, float]],
         on_revoked: Callable[[str], None],
         on_crash: Callable[[BaseException], None],
@@ -76,6 +80,7 @@ class Publisher:
         self._outbox = outbox
         self._trust = trust
         self._keyring = keyring
+        self._notices = notices
         self._figures = figures
         self._on_revoked = on_revoked
         self._health_topic = names.box_health_topic(config.site, config.box)
@@ -106,8 +111,10 @@ class Publisher:
             *(names.directory_topic(config.site, form) for form in FORMS),
             names.admissions_topic(config.site),
         }
+        self._notice_topic = names.notice_topic(config.site)
         for topic in (
             *sorted(self._lists),
+            self._notice_topic,
             names.day_keys_topic(config.site, "+"),
             f"{names.TOPIC_ROOT}/{config.site}/{config.box}/+/{names.RECEIPT}",
         ):
@@ -311,6 +318,8 @@ class Publisher:
                 self._trust.accept(delivery.payload)
             finally:
                 self.check_self()
+        elif delivery.topic == self._notice_topic:
+            self._notices.accept(delivery.payload)
         elif delivery.topic.endswith("/day-keys"):
             self._keyring.accept(delivery.payload)
         else:

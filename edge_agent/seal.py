@@ -8,6 +8,7 @@ key.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ import structlog
 
 from edge_agent.batch import draw_salt, moved, sealed, why_unusable, wipe
 from edge_agent.config import SealingConfig
+from edge_agent.cover import Cadence, LivePolicy, as_they_come
 from edge_agent.epochs import BoardEpochs, EpochKeys
 from edge_agent.held import HeldSightings
 from edge_agent.keys_in_hand import KeysInHand
@@ -66,6 +68,7 @@ class CameraSealer:
         board: signs.
         config: when to seal.
         max_segment_bytes: largest segment; a slot with more gets a second generation.
+        live_due: decides, by the camera's time, how live envelopes leave (`edge_agent.cover`).
         own_time: the camera is a recording whose times do not come from this machine's clock.
         wall_ms: the wall clock, for the time of sealing.
         boot_ms: the clock that nobody sets, against which steps of the first are noticed.
@@ -80,6 +83,7 @@ class CameraSealer:
         config: SealingConfig,
         max_segment_bytes: int = MAX_SEGMENT_BYTES,
         own_time: bool = False,
+        live_due: LivePolicy = as_they_come,
         wall_ms: Callable[[], int] = system_ms,
         boot_ms: Callable[[], int] = since_boot_ms,
     ) -> None:
@@ -91,6 +95,8 @@ class CameraSealer:
         self._dimensions = {name: model_dimension(model) for name, model in epochs.models.items()}
         self._config = config
         self._own_time = own_time
+        self._live_due = live_due
+        self._last_live_s = -math.inf  # monotonic time of the last live envelope
         self._wall_ms = wall_ms
         self._clock = SteadyClock(wall_ms, boot_ms, self._clock_was_set)
         self._lock = threading.RLock()
@@ -193,7 +199,7 @@ class CameraSealer:
                 if not self._try_close(number) and not self._give_up(number, now_ms):
                     return
             else:
-                self._seal_live(number)
+                self._seal_live(number, self._live_due(now_ms))
                 return
         if now_ms // SLOT_MS < self._keys.floor:
             self._begin_again(now_ms // SLOT_MS, at_once=True)
@@ -291,11 +297,16 @@ class CameraSealer:
         self._outbox.count("generations_restarted")
         _log.warning("generation_restarted", camera=self.address.camera)
 
-    def _seal_live(self, number: int) -> None:
+    def _seal_live(self, number: int, cadence: Cadence) -> None:
         bucket = self._held[number]
         while waiting := bucket.waiting:
-            due = time.monotonic() - bucket.oldest_s >= self._config.live_after_s
-            if waiting < self._config.batch and not due:
+            if not cadence.due(
+                waiting=waiting,
+                batch=self._config.batch,
+                waited_s=time.monotonic() - bucket.oldest_s,
+                live_after_s=self._config.live_after_s,
+                since_s=time.monotonic() - self._last_live_s,
+            ):
                 return
             keys = self._keys_for(number)
             if keys is None:
@@ -315,6 +326,7 @@ class CameraSealer:
                 self._storage_failed(error)
                 return
             bucket.took_live(len(batch))
+            self._last_live_s = time.monotonic()
 
     def _try_close(self, number: int) -> bool:
         """Seal the segment of a slot, wipe its sightings, puncture; tell whether it was possible.

@@ -116,7 +116,7 @@ same_place_counts = false                  # how many others were there
 evidence_stills = 0                        # pictures, of so many sightings a query
 confirmations = 1                          # investigators who must each confirm a hit
 enrolment_without_witness = true           # false: a second officer sees whose photographs they are
-cover = "slots"                            # or "off", "steady"; boxes do not act on it yet
+cover = "slots"                            # or "off", "steady"
 # cover_interval_s = 30                    # with "steady" only
 outside_witnesses = 0                      # witnesses outside the site who must cosign its logs
 

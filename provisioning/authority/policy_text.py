@@ -166,7 +166,7 @@ enrolment_without_witness = {tomltext.value(plan.enrolment_without_witness)}
 
 # What hides from the broker who passes when: "off"; "slots", each quarter hour in padded sizes, and
 # nothing sooner unless a live query stands; "steady", besides one envelope every so many seconds.
-# Boxes of this version do not act on it yet.
+# With "steady" a live query finds somebody within that time, and not sooner.
 cover = {tomltext.value(plan.cover)}
 {interval}
 # Witnesses outside the site who must cosign its logs.

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import protocol_samples as s
 import pytest
 from brokers import AnyBroker, Embedded, Mosquitto, mosquitto
 from edge_brokers import Headquarters
@@ -18,6 +19,7 @@ from edge_site import Box, Site, make_sighting, seed_of, wait_until
 
 from edge_agent.config import BoxConfig, SealingConfig
 from edge_agent.epochs import BoardEpochs
+from edge_agent.notices import Notices
 from edge_agent.publisher import Publisher
 from edge_agent.seal import CameraSealer
 from protocol import names
@@ -25,7 +27,9 @@ from protocol.admissions import Admissions
 from protocol.directory import REGISTRAR, Principal
 from protocol.keytree import FACE
 from protocol.names import CameraAddress
+from protocol.policy import sign_policy
 from protocol.signing import SigningKey
+from protocol.v2.notices import Notice
 
 NewRunner = Callable[..., "Runner"]
 
@@ -43,6 +47,7 @@ class Runner:
             outbox=box.outbox,
             trust=box.trust,
             keyring=box.keyring,
+            notices=Notices(box.trust, file=box.folder / "notice.cbor"),
             figures=lambda: {"camera.cam-1.fps": 4.5},
             on_revoked=self.revoked.append,
             on_crash=self.crashes.append,
@@ -293,6 +298,20 @@ def test_a_newer_directory_is_taken_and_kept_and_an_older_one_refused(
     wait_until(lambda: runner.box.outbox.stats().counters.get("messages_refused"))
     assert runner.box.trust.directory.version == 2
     assert site.trust(runner.box.folder).directory.version == 2, "also after a restart"
+
+
+def test_a_notice_is_taken_from_the_aggregator_alone_and_kept(
+    run: NewRunner, headquarters: Headquarters, site: Site
+) -> None:
+    runner = run()
+    text = s.POLICY_TEXT.replace(s.SITE.encode(), b"demo")
+    notice = Notice("demo", 4, 2, text, sign_policy(text, site.authority), ())
+    topic = names.notice_topic("demo")
+    headquarters.publish(topic, notice.sign(site.board).to_bytes())
+    wait_until(lambda: runner.box.outbox.stats().counters.get("messages_refused"))
+    headquarters.publish(topic, notice.sign(site.aggregator).to_bytes())
+    kept = runner.box.folder / "notice.cbor"
+    wait_until(lambda: kept.exists() and Notices(runner.box.trust, file=kept).number == 4)
 
 
 def test_a_revoked_box_stops_publishing_at_once(
