@@ -10,8 +10,8 @@ from provisioning.formats.plan_policy import PolicyPlan
 from runtime import tomltext
 from runtime.bundle import Bundle
 
-POLICY_SCHEMA_OF_NEW_SITES = 1
-"""2 as soon as officers' programs draft queries that a policy of the second schema permits."""
+POLICY_SCHEMA_OF_NEW_SITES = SCHEMA
+"""What a policy of version 1 permitted without saying so is said in those of new sites."""
 OF_SECOND_SCHEMA = (
     "purposes",
     "live",
