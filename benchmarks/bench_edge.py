@@ -31,7 +31,8 @@ from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.models import VisionModels, load_models
 from edge_agent.vision.pipeline import CameraPipeline
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
-from protocol.sightings import Sighting, quantise_template
+from protocol.sightings import quantise_template
+from protocol.v2.sightings import Sighting
 from runtime.bundle import load_bundle
 from runtime.errors import OperationError
 

@@ -220,8 +220,9 @@ class Agent:
             return
         if self._ended_s is None:
             self._ended_s = time.monotonic()
-        held = sum(worker.sealer.stats().held for worker in self._workers)
-        if not held and self._outbox.idle(receipted=True):
+        stats = [worker.sealer.stats() for worker in self._workers]
+        held = sum(one.held for one in stats)
+        if not held and not any(one.slots for one in stats) and self._outbox.idle(receipted=True):
             failed = [worker.name for worker in self._workers if worker.failure]
             reason = f"cameras failed: {', '.join(failed)}" if failed else "all done"
             self._stop.set(reason, exit_code=1 if failed else 0)

@@ -1,55 +1,81 @@
-"""Batches of sightings: what can be sealed, how large it becomes, sealing it, wiping it."""
+"""Batches of sightings: what can be sealed, how large it becomes, moving it in time, wiping it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from edge_agent.version1 import as_version_1
 from protocol.errors import MalformedMessage
-from protocol.keytree import ModalityKey
-from protocol.sealing import SALT_BYTES, SEGMENT, Header, model_dimension, seal_envelope
-from protocol.sightings import (
-    ID_BYTES,
-    Sighting,
-    encode_meta,
-    encode_template_block,
-    row_bytes,
-)
-from protocol.signing import SigningKey
+from protocol.names import SIGHTING_ID_BYTES
+from protocol.sealing import SALT_BYTES, SEAL_OVERHEAD, SEGMENT
+from protocol.sightings import encode_meta, row_bytes
+from protocol.v2.padding import SMALLEST_BYTES, SMALLEST_METADATA, SMALLEST_ROWS, size_class
+from protocol.v2.sightings import EPISODE_BYTES, Encounter, MaskSpan, Row, Sighting
 
-_META_BYTES = 32  # of a sighting, without encounters
-_ENCOUNTER_BYTES = 20
+_ROWS_BYTES = 256  # of a block of rows about nobody: coverage, and the names of its columns
+_HEADER_BYTES = 1024
 
 
 def why_unusable(sighting: Sighting, dimensions: Mapping[str, int]) -> str | None:
-    """Return why a sighting cannot be sealed, None if it can.
+    """Return why a sighting cannot be sealed, in either version, None if it can.
 
     One that cannot would hold up its whole batch for ever. ``dimensions`` are those of the
     templates that are sealed here, by modality.
     """
-    ids = [sighting.sighting_id, *(encounter.other_id for encounter in sighting.encounters)]
-    if any(len(one) != ID_BYTES for one in ids):
-        return f"an id has not {ID_BYTES} bytes"
-    if not 0 <= sighting.first_seen_ms <= sighting.last_seen_ms:
+    row = sighting.row
+    ids = [sighting.sighting_id, *(encounter.other_id for encounter in row.encounters)]
+    if any(len(one) != SIGHTING_ID_BYTES for one in ids):
+        return f"an id has not {SIGHTING_ID_BYTES} bytes"
+    if len(sighting.episode) != EPISODE_BYTES:
+        return f"its episode has not {EPISODE_BYTES} bytes"
+    if not 0 <= row.first_ms <= row.last_ms:
         return "it ends before it begins"
+    try:
+        row.to_bytes()
+        encode_meta([as_version_1(sighting)])
+    except (MalformedMessage, ValueError, OverflowError) as error:
+        return str(error)
+    return _why_templates_unusable(sighting, dimensions)
+
+
+def _why_templates_unusable(sighting: Sighting, dimensions: Mapping[str, int]) -> str | None:
     for modality, template in sighting.templates.items():
         dimension = dimensions.get(modality)
         if dimension is None:
             return f"it has a {modality} template, and no network here makes those"
         if template.row.shape != (dimension,):
             return f"its {modality} template has not {dimension} dimensions"
-    try:
-        encode_meta([sighting])
-    except MalformedMessage as error:
-        return str(error)
     return None
 
 
-def sealed_size(sighting: Sighting, dimensions: Mapping[str, int]) -> int:
-    """Return about how many bytes a sighting takes in an envelope, a row in each template block."""
-    meta = _META_BYTES + _ENCOUNTER_BYTES * len(sighting.encounters)
-    return sum(row_bytes(dimension) for dimension in dimensions.values()) + meta
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What some sightings come to: how many, and the bytes of their sealed metadata."""
+
+    count: int = 0
+    metadata: int = 0
+
+    @classmethod
+    def of(cls, sighting: Sighting) -> Load:
+        """Return what one comes to."""
+        return cls(1, SEAL_OVERHEAD + len(sighting.row.to_bytes()))
+
+    def __add__(self, other: Load) -> Load:
+        return Load(self.count + other.count, self.metadata + other.metadata)
+
+    def __sub__(self, other: Load) -> Load:
+        return Load(self.count - other.count, self.metadata - other.metadata)
+
+    def sealed_bytes(self, dimensions: Mapping[str, int]) -> int:
+        """Return how long a padded segment of them is, at most; one of version 1 is shorter."""
+        table = size_class(self.count, SMALLEST_ROWS)
+        templates = sum(table * row_bytes(dimension) + 64 for dimension in dimensions.values())
+        columns = SIGHTING_ID_BYTES + EPISODE_BYTES + 4 * len(dimensions) + 4
+        rows = size_class(_ROWS_BYTES + columns * self.count, SMALLEST_BYTES)
+        metadata = size_class(self.metadata, SMALLEST_METADATA)
+        return templates + rows + metadata + _HEADER_BYTES
 
 
 def draw_salt(kind: str) -> bytes:
@@ -64,36 +90,44 @@ def draw_salt(kind: str) -> bytes:
     return bytes(drawn)
 
 
-def sealed(
-    header: Header,
-    sightings: Sequence[Sighting],
-    keys: Mapping[str, ModalityKey],
-    board: SigningKey,
-) -> bytes:
-    """Return the envelope of ``sightings``; the plain blocks made on the way are wiped."""
-    meta = bytearray(encode_meta(sightings))
-    templates = {
-        modality: encode_template_block(sightings, modality, model_dimension(model))
-        for modality, model in header.models.items()
-    }
-    try:
-        sealed = seal_envelope(header, templates=templates, meta=meta, keys=keys, board=board)
-        return sealed.to_bytes()
-    finally:
-        for block in (*templates.values(), meta):
-            block[:] = bytes(len(block))
-
-
 def moved(sighting: Sighting, by_ms: int) -> Sighting:
     """Return a sighting as a clock that is ``by_ms`` ahead would have stamped it.
 
-    It keeps its id and shares its templates' memory, so that wiping either wipes both.
+    It keeps its ids and shares its templates' memory, so that wiping either wipes both.
     """
     if not by_ms:
         return sighting
-    first = max(0, sighting.first_seen_ms + by_ms)
-    last = max(first, sighting.last_seen_ms + by_ms)
-    return replace(sighting, first_seen_ms=first, last_seen_ms=last)
+    return replace(sighting, row=_moved_row(sighting.row, by_ms))
+
+
+def _moved_row(row: Row, by_ms: int) -> Row:
+    first = max(0, row.first_ms + by_ms)
+    return replace(
+        row,
+        first_ms=first,
+        last_ms=max(first, row.last_ms + by_ms),
+        masks=_moved_spans(row.masks, by_ms),
+        encounters=tuple(_moved_encounter(one, by_ms) for one in row.encounters),
+    )
+
+
+def _moved_encounter(encounter: Encounter, by_ms: int) -> Encounter:
+    first = max(0, encounter.first_ms + by_ms)
+    return replace(
+        encounter,
+        first_ms=first,
+        last_ms=max(first, encounter.last_ms + by_ms),
+        masks=_moved_spans(encounter.masks, by_ms),
+        other_masks=_moved_spans(encounter.other_masks, by_ms),
+    )
+
+
+def _moved_spans(spans: Sequence[MaskSpan], by_ms: int) -> tuple[MaskSpan, ...]:
+    found = []
+    for span in spans:
+        first = max(0, span.from_ms + by_ms)
+        found.append(replace(span, from_ms=first, until_ms=max(first, span.until_ms + by_ms)))
+    return tuple(found)
 
 
 def wipe(sightings: Sequence[Sighting]) -> None:

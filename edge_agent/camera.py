@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
 
 from edge_agent.capture import CaptureStats, FrameSource
 from edge_agent.config import CameraConfig, start_ms
+from edge_agent.coverage import View
 from edge_agent.health import ENDED, FAILED, SILENT, WORKING, CameraFigures
 from edge_agent.seal import CameraSealer
 from edge_agent.sources import parse_source_url
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.pipeline import CameraPipeline
-from protocol.sightings import Sighting
+from edge_agent.vision.view import Watch
+from protocol.v2.sightings import Sighting
 from runtime.clock import system_ms
 from runtime.clocksteps import Moment, read_moment, step_between
 from runtime.errors import OperationError
@@ -65,6 +68,11 @@ class CameraWorker:
         self._own_time = has_own_time(config)
         self._time_ms: int | None = None  # of the last frame
         self._origin_ms: int | None = None  # of the clock by which the open tracks are stamped
+        self._watch = Watch(
+            self._cover,
+            stands_in=not self._own_time and not self._source.source.live,
+            own_time=self._own_time,
+        )
         self._pipeline: CameraPipeline | None = None
         self._stopping = threading.Event()
         self._starting = threading.Lock()
@@ -91,13 +99,22 @@ class CameraWorker:
                     self._source.stop()
                 if self._stopping.is_set() or not self._source.source.live:
                     return
-                if self._stopping.wait(pause_s):
+                if self._pause(pause_s):
                     return
                 pause_s = min(2 * pause_s, self._again_s[1])
                 with self._starting:
                     self._source = self._new_source()
         finally:
             self.ended = True
+
+    def _pause(self, pause_s: float) -> bool:
+        """Wait before the camera is begun again; tell whether to stop instead."""
+        ends_s = time.monotonic() + pause_s
+        while (rest_s := ends_s - time.monotonic()) > 0:
+            if self._stopping.wait(min(_WAIT_S, rest_s)):
+                return True
+            self._see_nothing()
+        return False
 
     def stop(self) -> None:
         """Ask the thread to end; it closes its tracks and hands over their sightings first."""
@@ -147,13 +164,13 @@ class CameraWorker:
             if not self._stopping.is_set():
                 self._source.start()
         try:
-            self._watch(pipeline)
+            self._watch_source(pipeline)
         finally:
             self._hand_over(pipeline.flush())
         if not self._stopping.is_set():
             _log.info("source_ended", camera=self.name, sightings=pipeline.stats.sightings)
 
-    def _watch(self, pipeline: CameraPipeline) -> None:
+    def _watch_source(self, pipeline: CameraPipeline) -> None:
         while not self._stopping.is_set():
             frame = self._source.next_frame(_WAIT_S)
             if frame is None:
@@ -162,11 +179,13 @@ class CameraWorker:
                 if not self._own_time:
                     now = read_moment(self._now_ms)
                     self._see_clock(pipeline, now.origin_ms)
+                    self._watch.silence(now.wall_ms)
                     self._hand_over(pipeline.expire(now.wall_ms))
                 continue
             self._time_ms = frame.captured_at_ms
             self._see_clock(pipeline, frame.origin_ms)
             try:
+                self._watch.frame(frame.image, frame.captured_at_ms)
                 sightings = pipeline.process(frame)
                 self._errors, self.failure = 0, ""
             except OperationError:
@@ -182,7 +201,19 @@ class CameraWorker:
         """When the clock has been set, end the tracks that were stamped by what it was before."""
         if origin_ms is not None and step_between(self._origin_ms, Moment(origin_ms, 0)):
             self._hand_over(pipeline.flush())
+            self._watch.begin_again()
         self._origin_ms = origin_ms
+
+    def _see_nothing(self) -> None:
+        """Note that no picture comes while the camera cannot be opened."""
+        now = read_moment(self._now_ms)
+        if step_between(self._origin_ms, now):
+            self._watch.begin_again()
+        self._origin_ms = now.origin_ms
+        self._watch.silence(now.wall_ms)
+
+    def _cover(self, view: View, from_ms: int, until_ms: int) -> None:
+        self.sealer.cover(view, from_ms, until_ms, origin_ms=self._origin_ms)
 
     def _hand_over(self, sightings: list[Sighting]) -> None:
         time_ms = self.time_ms()

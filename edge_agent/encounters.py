@@ -1,4 +1,4 @@
-"""Who was near whom on one camera: shortest ground distance and time within reach, by pair.
+"""Who was near whom on one camera, by pair: when, for how long within reach, how far apart.
 
 Distances are measured on the ground: through the camera's homography at each person's feet (judged
 from the head, 7.5 face heights below its top), or, without one, from the size of the heads, each
@@ -9,7 +9,8 @@ height is 10% in its depth.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from array import array
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from edge_agent.homography import GroundPlane, fit_ground_plane
 from edge_agent.vision.config import EncounterConfig
 
 Matrix = NDArray[np.float64]
+_MOST_DISTANCES = 512
 
 
 class DistanceModel:
@@ -68,18 +70,39 @@ class DistanceModel:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """What is known of two tracks that came within reach: the other one, how near, how long."""
+    """What is known of two tracks that came within reach of each other.
+
+    `seconds` is the time within reach, from `first_ms` to `last_ms` with gaps left out; `median_m`
+    is that of the distances seen meanwhile.
+    """
 
     other_track: int
     distance_m: float
     seconds: float
+    first_ms: int
+    last_ms: int
+    median_m: float
 
 
 @dataclass(slots=True)
 class _Pair:
-    nearest_m: float
+    first_ms: int
+    last_ms: int
     within_ms: int = 0
     near_since_ms: int | None = None  # last observation, if both were within reach at it
+    nearest_m: float = math.inf
+    seen_m: array[float] = field(default_factory=lambda: array("d"))  # every `stride`-th distance
+    stride: int = 1
+    count: int = 0
+
+    def note(self, distance_m: float) -> None:
+        """Take in a distance; of more than a few hundred only some are kept, evenly."""
+        self.nearest_m = min(self.nearest_m, distance_m)
+        if self.count % self.stride == 0:
+            self.seen_m.append(distance_m)
+            if len(self.seen_m) >= _MOST_DISTANCES:
+                self.seen_m, self.stride = self.seen_m[::2], 2 * self.stride
+        self.count += 1
 
 
 class EncounterBook:
@@ -107,7 +130,14 @@ class EncounterBook:
     def meetings(self, track: int) -> list[Meeting]:
         """What is known of a track's encounters so far, the longest first."""
         found = [
-            Meeting(other, pair.nearest_m, pair.within_ms / 1000)
+            Meeting(
+                other,
+                pair.nearest_m,
+                pair.within_ms / 1000,
+                pair.first_ms,
+                pair.last_ms,
+                float(np.median(pair.seen_m)),
+            )
             for other in self._of.get(track, ())
             for pair in [self._pairs[min(track, other), max(track, other)]]
         ]
@@ -129,10 +159,11 @@ class EncounterBook:
     def _meet(self, first: int, second: int, at_ms: int, distance_m: float) -> None:
         pair = self._pairs.get((first, second))
         if pair is None:
-            pair = self._pairs[first, second] = _Pair(distance_m)
+            pair = self._pairs[first, second] = _Pair(at_ms, at_ms)
             self._of.setdefault(first, set()).add(second)
             self._of.setdefault(second, set()).add(first)
-        pair.nearest_m = min(pair.nearest_m, distance_m)
+        pair.note(distance_m)
+        pair.last_ms = at_ms
         if pair.near_since_ms is not None and at_ms - pair.near_since_ms <= self._max_gap_ms:
             pair.within_ms += at_ms - pair.near_since_ms
         pair.near_since_ms = at_ms

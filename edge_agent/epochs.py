@@ -20,9 +20,12 @@ from protocol import hpke
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN
 from protocol.encoding import MAX_MESSAGE_BYTES
-from protocol.epoch import announce, excluded_subsets
+from protocol.epoch import CAMERA_NOW, announce, excluded_subsets
 from protocol.errors import EnvelopeRejected, MalformedMessage, ProtocolError, ScopeExceeded
+from protocol.grant import ROW_BY_ROW
 from protocol.keytree import (
+    COVER,
+    EVIDENCE,
     KEY_BYTES,
     LIVE,
     META,
@@ -30,8 +33,10 @@ from protocol.keytree import (
     PuncturableTree,
     modality_key,
 )
-from protocol.names import SLOTS_PER_EPOCH, CameraAddress
+from protocol.names import SLOTS_PER_EPOCH, CameraAddress, SlotName
 from protocol.signing import Signed, SigningKey
+from protocol.v2 import VERSION
+from protocol.v2.keys import row_key, row_value
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
@@ -39,6 +44,7 @@ from runtime.trust import Trust
 
 _log = structlog.get_logger()
 
+_BESIDE_TEMPLATES = {1: (META, LIVE), VERSION: (META, LIVE, COVER, EVIDENCE)}
 FROM_THE_FUTURE_MS = 24 * 3600 * 1000
 """Day keys dated so far ahead of this box's clock were issued by a clock that was wrong."""
 
@@ -151,18 +157,22 @@ class DayKeyring:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Among whom an epoch is shared: threshold, all custodians, and the day key of each reached."""
+    """Among whom an epoch is shared: threshold, all custodians, and the day key of each reached.
+
+    ``version`` of the protocol is that in which it would be announced.
+    """
 
     threshold: int
     custodians: tuple[str, ...]
     keys: Mapping[str, bytes]
+    version: int = 1
 
     def improves(self, other: Sharing) -> bool:
         """Whether an announcement to these should replace one to ``other``."""
         if len(self.keys) < self.threshold:
             return False
-        changed = (self.threshold, self.custodians) != (other.threshold, other.custodians)
-        return changed or set(self.keys) > set(other.keys)
+        mine, others = ((one.threshold, one.custodians, one.version) for one in (self, other))
+        return mine != others or set(self.keys) > set(other.keys)
 
 
 @dataclass(slots=True)
@@ -175,26 +185,58 @@ class EpochKeys:
     sharing: Sharing
     _trees: dict[str, list[PuncturableTree]] = field(repr=False)
 
+    @property
+    def version(self) -> int:
+        """Of the protocol, for every envelope of this generation."""
+        return self.sharing.version
+
+    def slot_name(self, slot: int) -> SlotName:
+        """Return what a slot of this generation is called."""
+        return SlotName(self.address, self.epoch, self.generation, slot)
+
     def slot_keys(self, slot: int) -> dict[str, ModalityKey]:
-        """Return the keys of a slot by label.
+        """Return the keys of a slot by label; what opens row by row has none.
 
         Raises:
             ScopeExceeded: the slot has been forgotten, or was before the first one.
         """
-        if not self._trees:
-            raise ScopeExceeded(f"the keys of generation {self.generation} have been forgotten")
         return {
             label: modality_key(
-                [tree.leaf(slot) for tree in trees],
+                self.leaves(label, slot),
                 site=self.address.site,
+                box=self.address.box,
                 camera=self.address.camera,
                 epoch=self.epoch,
                 generation=self.generation,
                 slot=slot,
                 label=label,
+                version=self.version,
             )
-            for label, trees in self._trees.items()
+            for label in self._held()
+            if self.version == 1 or label not in ROW_BY_ROW
         }
+
+    def row_keys(self, slot: int) -> Callable[[bytes], ModalityKey]:
+        """Return what makes the key of a row of a slot's metadata from the sighting's id.
+
+        Raises:
+            ScopeExceeded: as :meth:`slot_keys`.
+        """
+        leaves, name = self.leaves(META, slot), self.slot_name(slot)
+        return lambda row_id: row_key([row_value(leaf, row_id) for leaf in leaves], name, row_id)
+
+    def leaves(self, label: str, slot: int) -> list[bytes]:
+        """Return one slot's leaves of one label under all roots, 32 bytes each.
+
+        Raises:
+            ScopeExceeded: as :meth:`slot_keys`.
+        """
+        return [tree.leaf(slot) for tree in self._held()[label]]
+
+    def _held(self) -> Mapping[str, list[PuncturableTree]]:
+        if not self._trees:
+            raise ScopeExceeded(f"the keys of generation {self.generation} have been forgotten")
+        return self._trees
 
     def forget_before(self, slot: int) -> None:
         """Drop everything from which the key of a slot before ``slot`` could be derived."""
@@ -219,6 +261,7 @@ class BoardEpochs:
         day_keys_wait_s: how long to wait for all custodians once there are enough.
         may_begin: asked before the camera's very first message: whether receipts that would show
             an earlier life of this box have had time to come.
+        origin: whether the pictures are those of the camera now, or an imported recording's.
     """
 
     def __init__(
@@ -232,6 +275,7 @@ class BoardEpochs:
         outbox: Outbox,
         day_keys_wait_s: float = 0.0,
         may_begin: Callable[[], bool] = lambda: True,
+        origin: str = CAMERA_NOW,
     ) -> None:
         self.address = address
         self._trust = trust
@@ -241,7 +285,16 @@ class BoardEpochs:
         self._outbox = outbox
         self._wait_s = day_keys_wait_s
         self._may_begin = may_begin
+        self.origin = origin
         self._enough_since: dict[int, float] = {}
+
+    @property
+    def version(self) -> int:
+        """The version of the protocol in which a generation would be announced now.
+
+        Nobody is told in the second unless the directory in force says that the site reads it.
+        """
+        return VERSION if self._trust.directory.form >= VERSION else 1
 
     def sharing(self, epoch: int) -> Sharing:
         """Return among whom an announcement of ``epoch`` would be shared now."""
@@ -251,6 +304,7 @@ class BoardEpochs:
             threshold=directory.threshold,
             custodians=tuple(directory.custodians()),
             keys={name: key.key_id for name, key in keys.items()},
+            version=self.version,
         )
 
     def announce(self, epoch: int, *, first_slot: int, now_ms: int) -> EpochKeys:
@@ -291,8 +345,13 @@ class BoardEpochs:
                 ),
             )
             trees = {
-                label: [PuncturableTree(bytes(r), label, first_slot=first_slot) for r in roots]
-                for label in (*self.models, META, LIVE)
+                label: [
+                    PuncturableTree(
+                        bytes(root), label, first_slot=first_slot, version=sharing.version
+                    )
+                    for root in roots
+                ]
+                for label in (*self.models, *_BESIDE_TEMPLATES[sharing.version])
             }
         finally:
             for root in roots:
@@ -304,6 +363,7 @@ class BoardEpochs:
             generation=generation,
             first_slot=first_slot,
             custodians=sorted(sharing.keys),
+            version=sharing.version,
         )
         self._enough_since.clear()
         return EpochKeys(self.address, epoch, generation, sharing, trees)
@@ -329,6 +389,8 @@ class BoardEpochs:
             day_keys=self._keyring.for_epoch(epoch),
             models=self.models,
             announced_at_ms=now_ms,
+            version=sharing.version,
+            origin=self.origin,
         )
         return announcement.sign(self._board).to_bytes()
 

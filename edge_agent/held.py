@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edge_agent.batch import moved, sealed_size, wipe
+from edge_agent.batch import Load, moved, wipe
 from protocol.names import SLOT_MS
-from protocol.sightings import MAX_BATCH, Sighting
+from protocol.sightings import MAX_BATCH
+from protocol.v2.sightings import Sighting
 
 
 @dataclass(slots=True)
@@ -16,7 +17,8 @@ class Bucket:
     """The plain sightings of one slot; the first ``live`` of them are in live envelopes."""
 
     sightings: list[Sighting] = field(default_factory=list)
-    size: int = 0
+    loads: list[Load] = field(default_factory=list)  # of each
+    load: Load = field(default_factory=Load)  # of them all
     live: int = 0
     oldest_s: float = 0.0  # monotonic arrival of the first that is in no live envelope
 
@@ -24,6 +26,21 @@ class Bucket:
     def waiting(self) -> int:
         """How many are in no live envelope."""
         return len(self.sightings) - self.live
+
+    def add(self, sighting: Sighting) -> None:
+        """Take one more."""
+        if not self.waiting:
+            self.oldest_s = time.monotonic()
+        load = Load.of(sighting)
+        self.sightings.append(sighting)
+        self.loads.append(load)
+        self.load += load
+
+    def pop_first(self) -> Sighting:
+        """Let go of the oldest."""
+        self.load -= self.loads.pop(0)
+        self.live = max(0, self.live - 1)
+        return self.sightings.pop(0)
 
     def took_live(self, count: int) -> None:
         """Note that ``count`` more are in live envelopes."""
@@ -33,7 +50,9 @@ class Bucket:
     def drop_first(self, count: int) -> None:
         """Wipe the first ones, which are in a segment; the rest is under other keys again."""
         wipe(self.sightings[:count])
-        del self.sightings[:count]
+        for gone in self.loads[:count]:
+            self.load -= gone
+        del self.sightings[:count], self.loads[:count]
         self.live = 0
 
 
@@ -58,8 +77,11 @@ class HeldSightings:
     def __iter__(self) -> Iterator[Bucket]:
         return iter(self._buckets.values())
 
+    def __contains__(self, number: int) -> bool:
+        return number in self._buckets
+
     def __getitem__(self, number: int) -> Bucket:
-        return self._buckets[number]
+        return self._buckets.get(number, Bucket())
 
     @property
     def first(self) -> int | None:
@@ -69,8 +91,8 @@ class HeldSightings:
     def has_room(self, number: int, sighting: Sighting) -> bool:
         """Tell whether one more can be held, and be sealed into the one segment of its slot."""
         bucket = self._buckets.get(number)
-        size = 0 if bucket is None else bucket.size
-        fits = size + sealed_size(sighting, self._dimensions) <= self._segment_bytes
+        load = Load.of(sighting) + (Load() if bucket is None else bucket.load)
+        fits = bucket is None or load.sealed_bytes(self._dimensions) <= self._segment_bytes
         return fits and len(self) < self._most
 
     def put(self, number: int, sighting: Sighting) -> None:
@@ -79,12 +101,8 @@ class HeldSightings:
         Whoever opens it takes a sighting that ends after its slot for a lie.
         """
         last_ms = (number + 1) * SLOT_MS - 1
-        sighting = moved(sighting, min(0, last_ms - sighting.last_seen_ms))
-        bucket = self._buckets.setdefault(number, Bucket())
-        if not bucket.waiting:
-            bucket.oldest_s = time.monotonic()
-        bucket.sightings.append(sighting)
-        bucket.size += sealed_size(sighting, self._dimensions)
+        sighting = moved(sighting, min(0, last_ms - sighting.row.last_ms))
+        self._buckets.setdefault(number, Bucket()).add(sighting)
 
     def drop_excess(self) -> int:
         """Wipe the oldest when too many wait (no day keys, or broken storage); count them."""
@@ -92,29 +110,30 @@ class HeldSightings:
         while len(self) > self._most:
             number = min(self._buckets)
             bucket = self._buckets[number]
-            gone = bucket.sightings.pop(0)
-            bucket.size -= sealed_size(gone, self._dimensions)
-            bucket.live = max(0, bucket.live - 1)
+            wipe([bucket.pop_first()])
             if not bucket.sightings:
                 del self._buckets[number]
-            wipe([gone])
             dropped += 1
         return dropped
 
+    def after(self, number: int) -> list[Bucket]:
+        """Return the slots after this one."""
+        return [bucket for slot, bucket in self._buckets.items() if slot > number]
+
     def first_segment(self, number: int) -> Sequence[Sighting]:
         """Return the first sightings of a slot, as many as fit a segment."""
-        size, count = 0, 0
-        sightings = self._buckets[number].sightings
-        for sighting in sightings[:MAX_BATCH]:
-            size += sealed_size(sighting, self._dimensions)
-            if size > self._segment_bytes and count:
+        load, count = Load(), 0
+        bucket = self[number]
+        for one in bucket.loads[:MAX_BATCH]:
+            load += one
+            if load.sealed_bytes(self._dimensions) > self._segment_bytes and count:
                 break
             count += 1
-        return sightings[:count]
+        return bucket.sightings[:count]
 
     def pop(self, number: int) -> Bucket:
         """Let go of a slot."""
-        return self._buckets.pop(number)
+        return self._buckets.pop(number, Bucket())
 
     def take_all(self) -> list[Sighting]:
         """Let go of everything, to be put elsewhere."""

@@ -75,6 +75,11 @@ class KeysInHand:
             self.epoch_keys.forget_before(SLOTS_PER_EPOCH)
             self.epoch_keys = None
 
+    def go_back_if(self, number: int | None) -> None:
+        """Go back to a slot if it has been forgotten; None: there is nothing to go back for."""
+        if number is not None and number < self.floor:
+            self.go_back_to(number)
+
     def go_back_to(self, number: int) -> None:
         """Begin anew at a slot that has been forgotten, under a new generation."""
         self.drop()

@@ -123,21 +123,40 @@ class Outbox:
         """
         with self._lock:
             sequence = self._append(camera, LIVE, name, sightings, build)
-            self._cameras[camera].fresh[sequence] = name
+            self._cameras[camera].note_live(sequence, name)
 
     def add_segment(
-        self, camera: str, name: SlotName, sightings: int, build: Callable[[int], bytes]
+        self,
+        camera: str,
+        name: SlotName,
+        sightings: int,
+        build: Callable[[int, Sequence[int]], bytes],
     ) -> None:
         """Store the segment of a slot.
 
         It takes the place, and the sequence numbers, of those of the slot's live envelopes that
         were never handed to the publisher: nobody has seen them, and the segment has all of them.
 
+        Args:
+            camera: whose.
+            name: of which slot.
+            sightings: how many are in it.
+            build: makes it from its sequence number and those of the slot's live envelopes before
+                it, ascending: headquarters may have them, and the segment replaces them.
+
         Raises:
             OutboxFull: no room, even without any live envelope.
         """
         with self._lock:
-            self._append(camera, SEGMENT, name, sightings, build)
+            live = self._cameras[camera].live_of(name)
+            self._append(
+                camera,
+                SEGMENT,
+                name,
+                sightings,
+                lambda number: build(number, [one for one in live if one < number]),
+            )
+            self._cameras[camera].forget_live(name)
 
     def _append(
         self,
@@ -308,6 +327,7 @@ class Outbox:
                 _log.warning("sequence_was_lost", camera=camera, goes_on_at=stored_through + 1)
                 state.next_sequence = stored_through + 1
                 state.fresh.clear()
+                state.live.clear()
                 self._store.save(cameras={camera: state.numbers}, counters={})
                 self.count("sequence_resets")
             gone = self._store.delete_through(camera, stored_through, but=missing)

@@ -47,6 +47,7 @@ class CameraQueue:
     acknowledged: dict[int, float] = field(default_factory=dict)  # when, monotonic seconds
     resent: dict[int, int] = field(default_factory=dict)  # how often, of the acknowledged
     fresh: dict[int, SlotName] = field(default_factory=dict)  # live, never handed out
+    live: dict[SlotName, list[int]] = field(default_factory=dict)  # of slots without a segment yet
     receipt_ms: int = -1
 
     @property
@@ -95,6 +96,28 @@ class CameraQueue:
                 self.enqueue(sequence)
                 again.append(sequence)
         return again
+
+    def note_live(self, sequence: int, name: SlotName) -> None:
+        """Note a live envelope of a slot; slots of generations before it get no segment any more.
+
+        (Their keys are gone. So what is remembered stays little, whatever becomes of slots.)
+        """
+        self.fresh[sequence] = name
+        if name not in self.live:
+            self.live = {
+                slot: numbers
+                for slot, numbers in self.live.items()
+                if slot.generation == name.generation
+            }
+        self.live.setdefault(name, []).append(sequence)
+
+    def live_of(self, name: SlotName) -> tuple[int, ...]:
+        """Return the numbers of the live envelopes that a slot's segment replaces, ascending."""
+        return tuple(self.live.get(name, ()))
+
+    def forget_live(self, name: SlotName) -> None:
+        """Forget a slot's live envelopes: its segment is there."""
+        self.live.pop(name, None)
 
     def unseen(self, name: SlotName) -> list[int]:
         """Return the last numbers of the sequence, as far as they are the slot's fresh ones.

@@ -3,7 +3,9 @@
 docs/protocol.md, "Envelopes". Plain sightings are held in memory until their slot's segment is
 sealed, then wiped, and the slot's keys are dropped. Slots are sealed strictly one after the other:
 nothing of a slot is sealed before the segment of the one before it, and nothing under a dropped
-key.
+key. In version 2 every slot has a segment, which tells what was watched, also when nobody came; a
+city's are spread over a minute, and one is sealed earlier only if a live envelope of the next slot
+is due, which shows by itself that somebody came.
 """
 
 from __future__ import annotations
@@ -13,27 +15,30 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
-from edge_agent.batch import draw_salt, moved, sealed, why_unusable, wipe
+from edge_agent.batch import moved, why_unusable, wipe
 from edge_agent.config import SealingConfig
-from edge_agent.cover import Cadence, LivePolicy, as_they_come
+from edge_agent.cover import LivePolicy, as_they_come
+from edge_agent.coverage import CoverageBook, View, spread_ms
+from edge_agent.envelopes import Contents, EnvelopeMaker
 from edge_agent.epochs import BoardEpochs, EpochKeys
-from edge_agent.held import HeldSightings
+from edge_agent.held import Bucket, HeldSightings
 from edge_agent.keys_in_hand import KeysInHand
 from edge_agent.outbox import Outbox, OutboxFull, SlotName
 from edge_agent.steady_clock import SteadyClock
-from protocol.errors import ScopeExceeded
 from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH, slot_start_ms
 from protocol.sealing import (
     LIVE_ENVELOPE,
     SEGMENT,
-    Header,
     model_dimension,
 )
-from protocol.sightings import Sighting
 from protocol.signing import SigningKey
+from protocol.v2 import VERSION
+from protocol.v2.header import CLOCK, STATED
+from protocol.v2.sightings import Sighting
 from runtime.clock import since_boot_ms, system_ms
 from runtime.clocksteps import Moment, step_between
 from runtime.database import StorageError
@@ -41,12 +46,14 @@ from runtime.database import StorageError
 _log = structlog.get_logger()
 
 MAX_SEGMENT_BYTES = 6 << 20
+_NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class SealerStats:
     """What a sealer holds: sightings in memory, keys' generation, and what it waits for, if so.
 
+    ``slots`` are those whose coverage is to be sealed yet, the running one too;
     ``failing_s`` is for how long sealing has failed for a reason that nobody foresaw, 0 if not.
     """
 
@@ -55,6 +62,7 @@ class SealerStats:
     sharing: int
     waiting_for: str
     failing_s: float = 0.0
+    slots: int = 0
 
 
 class CameraSealer:
@@ -69,7 +77,8 @@ class CameraSealer:
         config: when to seal.
         max_segment_bytes: largest segment; a slot with more gets a second generation.
         live_due: decides, by the camera's time, how live envelopes leave (`edge_agent.cover`).
-        own_time: the camera is a recording whose times do not come from this machine's clock.
+        own_time: the camera is a recording whose times do not come from this machine's clock; its
+            segments are not spread either.
         wall_ms: the wall clock, for the time of sealing.
         boot_ms: the clock that nobody sets, against which steps of the first are noticed.
     """
@@ -90,8 +99,9 @@ class CameraSealer:
         self.address = epochs.address
         self._epochs = epochs
         self._outbox = outbox
-        self._board = board
-        self._models = epochs.models
+        self._maker = EnvelopeMaker(
+            epochs.models, board, epochs.origin, STATED if own_time else CLOCK
+        )
         self._dimensions = {name: model_dimension(model) for name, model in epochs.models.items()}
         self._config = config
         self._own_time = own_time
@@ -103,6 +113,8 @@ class CameraSealer:
         self._held = HeldSightings(
             self._dimensions, most=config.max_held, segment_bytes=max_segment_bytes
         )
+        self._coverage = CoverageBook()
+        self._spread_ms = 0 if own_time else spread_ms(epochs.address)
         self._keys = KeysInHand(epochs, self._clock.still_ms)
         self._failure = ""
         self._failing_since_s: float | None = None
@@ -124,20 +136,45 @@ class CameraSealer:
             for sighting in sightings:
                 now = self._clock.look()  # anew: one may take seconds
                 stamped = moved(sighting, step_between(origin_ms, now))
-                self._put(stamped, min(now_ms, now.wall_ms))
+                self._put(stamped, min(now_ms, now.wall_ms), now.origin_ms)
             self.tick(now_ms)
 
-    def _put(self, sighting: Sighting, now_ms: int) -> None:
+    def cover(
+        self, view: View, from_ms: int, until_ms: int, *, origin_ms: int | None = None
+    ) -> None:
+        """Note what the camera saw from one moment until before another.
+
+        Of slots that are sealed already, or have not begun, nothing is noted.
+
+        Args:
+            view: what.
+            from_ms: from when, by the camera's time.
+            until_ms: until when.
+            origin_ms: as for :meth:`add`.
+        """
+        with self._lock:
+            now = self._clock.look()
+            step_ms = step_between(origin_ms, now)
+            self._coverage.tell(
+                view,
+                from_ms + step_ms,
+                until_ms + step_ms,
+                floor=self._keys.floor,
+                end=now.wall_ms // SLOT_MS + 1,
+            )
+
+    def _put(self, sighting: Sighting, now_ms: int, origin_ms: int) -> None:
+        """Hold a sighting that was stamped by the wall clock of ``origin_ms``."""
         if (reason := why_unusable(sighting, self._dimensions)) is not None:
             _log.error("sighting_unusable", camera=self.address.camera, reason=reason)
             self._outbox.count("unusable_sightings")
             return
         current = now_ms // SLOT_MS
-        number = min(sighting.last_seen_ms, now_ms) // SLOT_MS
+        number = min(sighting.row.last_ms, now_ms) // SLOT_MS
         if current < self._keys.floor:
             self._begin_again(current, at_once=True)
         if number < self._keys.floor:
-            if now_ms - sighting.last_seen_ms >= self._config.late_s * 1000:
+            if now_ms - sighting.row.last_ms >= self._config.late_s * 1000:
                 self._outbox.count("late_sightings_dropped")
                 wipe([sighting])
                 return
@@ -145,6 +182,11 @@ class CameraSealer:
             number = current
         if not self._held.has_room(number, sighting):
             self._begin_again(number)
+            now = self._clock.look()
+            if (step_ms := step_between(origin_ms, now)) and not self._own_time:
+                sighting = moved(sighting, step_ms)  # set while what was held was sealed
+                number = min(sighting.row.last_ms, now.wall_ms) // SLOT_MS
+                self._keys.go_back_to(number)
         self._held.put(number, sighting)
         self._outbox.count("held_sightings_dropped", self._held.drop_excess())
 
@@ -159,11 +201,13 @@ class CameraSealer:
         present = now.wall_ms // SLOT_MS
         if step_ms < 0:
             self._keys.go_back_to(min(self._keys.floor, present))
+        if not self._own_time:
+            self._coverage.move(step_ms, end=present + 1)
+            self._keys.go_back_if(self._coverage.first_before(self._keys.floor))
         for sighting in self._held.take_all():
             corrected = moved(sighting, 0 if self._own_time else step_ms)
-            number = min(corrected.last_seen_ms // SLOT_MS, present)
-            if number < self._keys.floor:
-                self._keys.go_back_to(number)
+            number = min(corrected.row.last_ms // SLOT_MS, present)
+            self._keys.go_back_if(number)
             self._held.put(number, corrected)
         self._outbox.count("clock_steps")
         _log.warning(
@@ -194,17 +238,52 @@ class CameraSealer:
 
     def _seal_due(self, now_ms: int) -> None:
         open_from = (now_ms - round(self._config.grace_s * 1000)) // SLOT_MS
-        while (number := self._held.first) is not None:
-            if number < open_from:
-                if not self._try_close(number) and not self._give_up(number, now_ms):
-                    return
-            else:
-                self._seal_live(number, self._live_due(now_ms))
+        while (number := self._first_before(open_from)) is not None:
+            if not self._is_time_for(number, now_ms):
+                self._seal_live(number, now_ms)
                 return
+            if not self._try_close(number) and not self._give_up(number, now_ms):
+                return
+        if (number := self._held.first) is not None:
+            self._seal_live(number, now_ms)
+            return
         if now_ms // SLOT_MS < self._keys.floor:
             self._begin_again(now_ms // SLOT_MS, at_once=True)
         self._keys.forget_before(open_from)
+        self._coverage.forget_before(open_from)
         self._keys_for(max(self._keys.floor, open_from))
+        self._seal_live(now_ms // SLOT_MS, now_ms)
+
+    def _first_before(self, number: int) -> int | None:
+        """Return the earliest slot before ``number`` that has something to be sealed."""
+        covered = self._coverage.first_before(number) if self._every_slot else None
+        held = self._held.first
+        found = [one for one in (held, covered) if one is not None and one < number]
+        return min(found, default=None)
+
+    @property
+    def _every_slot(self) -> bool:
+        """Whether slots in which nobody came have a segment, too."""
+        return self._epochs.version >= VERSION
+
+    def _is_time_for(self, number: int, now_ms: int) -> bool:
+        """Tell whether an ended slot's segment is to be sealed, and not only so that all can be."""
+        if not self._every_slot:
+            return True
+        ended_ms = (number + 1) * SLOT_MS + round(self._config.grace_s * 1000)
+        return now_ms >= ended_ms + self._spread_ms or any(
+            self._is_live_due(later, now_ms) for later in self._held.after(number)
+        )
+
+    def _is_live_due(self, bucket: Bucket, now_ms: int) -> bool:
+        """Tell whether a live envelope is to leave now; under a steady cover, an empty one too."""
+        return self._live_due(now_ms).due(
+            waiting=bucket.waiting,
+            batch=self._config.batch,
+            waited_s=time.monotonic() - bucket.oldest_s,
+            live_after_s=self._config.live_after_s,
+            since_s=time.monotonic() - self._last_live_s,
+        )
 
     def _give_up(self, number: int, now_ms: int) -> bool:
         """Drop a slot of a past day that nobody has day keys for, when the present has some."""
@@ -215,7 +294,10 @@ class CameraSealer:
         if len(self._epochs.sharing(past).keys) >= sharing.threshold:
             return False
         bucket = self._held.pop(number)
-        _log.error("day_without_keys", camera=self.address.camera, dropped=len(bucket.sightings))
+        self._coverage.drop(number)
+        if bucket.sightings:
+            dropped = len(bucket.sightings)
+            _log.error("day_without_keys", camera=self.address.camera, dropped=dropped)
         self._outbox.count("held_sightings_dropped", bucket.waiting)
         wipe(bucket.sightings)
         return True
@@ -236,9 +318,10 @@ class CameraSealer:
             return True
 
     def _close_all(self) -> bool:
-        while (number := self._held.first) is not None:
+        while (number := self._first_before(_NEVER)) is not None:
             if not self._try_close(number):
                 return False
+        self._coverage.clear()
         return True
 
     def _stumbled(self, error: Exception) -> None:
@@ -262,6 +345,7 @@ class CameraSealer:
         with self._lock:
             lost = self._held.wipe()
             self._keys.drop()
+            self._coverage.clear()
             self._outbox.count("held_sightings_dropped", lost)
             return lost
 
@@ -277,6 +361,7 @@ class CameraSealer:
                 failing_s=time.monotonic() - self._failing_since_s
                 if self._failing_since_s is not None
                 else 0.0,
+                slots=len(self._coverage) if self._every_slot else 0,
             )
 
     # ------------------------------------------------------------------ sealing
@@ -297,29 +382,17 @@ class CameraSealer:
         self._outbox.count("generations_restarted")
         _log.warning("generation_restarted", camera=self.address.camera)
 
-    def _seal_live(self, number: int, cadence: Cadence) -> None:
+    def _seal_live(self, number: int, now_ms: int) -> None:
         bucket = self._held[number]
-        while waiting := bucket.waiting:
-            if not cadence.due(
-                waiting=waiting,
-                batch=self._config.batch,
-                waited_s=time.monotonic() - bucket.oldest_s,
-                live_after_s=self._config.live_after_s,
-                since_s=time.monotonic() - self._last_live_s,
-            ):
-                return
+        while self._is_live_due(bucket, now_ms):
             keys = self._keys_for(number)
             if keys is None:
                 return
             batch = bucket.sightings[bucket.live : bucket.live + self._config.batch]
             name = SlotName(keys.epoch, keys.generation, number % SLOTS_PER_EPOCH)
+            seal = partial(self._seal, Contents(LIVE_ENVELOPE, batch, name.slot), keys)
             try:
-                self._outbox.add_live(
-                    self.address.camera,
-                    name,
-                    len(batch),
-                    lambda n, b=batch, s=name: self._seal(LIVE_ENVELOPE, b, s, n),  # type: ignore[misc]
-                )
+                self._outbox.add_live(self.address.camera, name, len(batch), seal)
             except OutboxFull:
                 self._outbox.count("live_refused")  # the segment will have them
             except StorageError as error:
@@ -331,22 +404,23 @@ class CameraSealer:
     def _try_close(self, number: int) -> bool:
         """Seal the segment of a slot, wipe its sightings, puncture; tell whether it was possible.
 
-        A slot that waited long for day keys may need several generations, one a segment.
+        A slot that waited long for day keys may need several generations, one a segment; the first
+        tells the coverage, so that those of one slot add up.
         """
         bucket = self._held[number]
-        while bucket.sightings:
+        covered = self._every_slot and self._coverage.has(number)
+        while bucket.sightings or covered:
             keys = self._keys_for(number)
             if keys is None:
                 return False
+            if not bucket.sightings and keys.version < VERSION:
+                break  # keys of before the site read version 2 are still good
             batch = self._held.first_segment(number)
             name = SlotName(keys.epoch, keys.generation, number % SLOTS_PER_EPOCH)
+            contents = Contents(SEGMENT, batch, name.slot, self._coverage.of(number))
+            seal = partial(self._seal, contents, keys)
             try:
-                self._outbox.add_segment(
-                    self.address.camera,
-                    name,
-                    len(batch),
-                    lambda n, b=batch, s=name: self._seal(SEGMENT, b, s, n),  # type: ignore[misc]
-                )
+                self._outbox.add_segment(self.address.camera, name, len(batch), seal)
             except OutboxFull as error:
                 lost = len(batch) - min(bucket.live, len(batch))
                 _log.error("segment_refused", camera=self.address.camera, reason=str(error))
@@ -356,34 +430,24 @@ class CameraSealer:
                 self._storage_failed(error)
                 return False
             self._outbox.count("sealed_sightings", len(batch))
+            self._coverage.drop(number)
+            covered = False
             bucket.drop_first(len(batch))
             if bucket.sightings:
                 self._keys.drop()
+        self._coverage.drop(number)
         self._held.pop(number)
         self._keys.forget_before(number + 1)
         return True
 
     def _seal(
-        self, kind: str, sightings: Sequence[Sighting], name: SlotName, sequence: int
+        self, contents: Contents, keys: EpochKeys, sequence: int, replaces: Sequence[int] = ()
     ) -> bytes:
-        keys = self._keys.epoch_keys
-        if keys is None:
-            raise ScopeExceeded("there are no keys to seal under")
         # Receivers refuse what was made before its slot: so after corrections too small for a step.
-        sealed_at_ms = max(self._clock.still_ms(), slot_start_ms(name.epoch, name.slot))
-        header = Header(
-            kind=kind,
-            address=self.address,
-            epoch=name.epoch,
-            generation=name.generation,
-            slot=name.slot,
-            sequence=sequence,
-            count=len(sightings),
-            models=self._models,
-            sealed_at_ms=sealed_at_ms,
-            salt=draw_salt(kind),
+        sealed_at_ms = max(self._clock.still_ms(), slot_start_ms(keys.epoch, contents.slot))
+        return self._maker.make(
+            contents, keys, sequence, sealed_at_ms=sealed_at_ms, replaces=replaces
         )
-        return sealed(header, sightings, keys.slot_keys(name.slot), self._board)
 
     def _storage_failed(self, error: StorageError) -> None:
         self._outbox.count("storage_failures")

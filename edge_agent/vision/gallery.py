@@ -53,6 +53,14 @@ class Gallery:
         order = order[self._qualities[order] >= min_quality]
         return self._crops[order], self._qualities[order]
 
+    def times_ms(self) -> Ints:
+        """Return when each crop of :meth:`crops`, best first, was captured, (n,) ms.
+
+        To within the spacing: it is the beginning of the crop's time window.
+        """
+        order = np.argsort(-self._qualities[: self._count], kind="stable")
+        return np.asarray(self._window_ms[order], np.int64)
+
     def wipe(self) -> None:
         """Overwrite all crops with zeros and forget them."""
         self._crops.fill(0)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.vision.arrays import CROP_SIZE, Crops, Doubles, Floats
+from edge_agent.vision.arrays import CROP_SIZE, Crops, Doubles, Floats, Ints
 from edge_agent.vision.embedder import onnx_session, run_onnx
 from edge_agent.vision.errors import ModelError
 from protocol.sightings import MaskStatus
+from protocol.v2.sightings import MAX_SPANS, MaskSpan
 
 _CLIP = 0.005  # one crop alone can be sure to 99.5%, never certain
 _INPUT, _OUTPUT = "crops", "masked_probability"
@@ -30,6 +31,33 @@ class MaskVote:
 
 
 UNKNOWN_MASK = MaskVote(MaskStatus.UNKNOWN, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskCourse:
+    """The vote over a whole track, and what it was from when on (ms), in order.
+
+    `changes` is empty when nothing is known, has one part when the status never changed, and one
+    more for each time that it did.
+    """
+
+    vote: MaskVote
+    changes: tuple[tuple[int, MaskVote], ...] = ()
+
+    def spans(self, from_ms: int, until_ms: int) -> tuple[MaskSpan, ...]:
+        """Return what is known from one moment until another: spans without gaps."""
+        spans: list[MaskSpan] = []
+        for number, (begins_ms, vote) in enumerate(self.changes):
+            is_last = number + 1 == len(self.changes)
+            ends_ms = until_ms if is_last else self.changes[number + 1][0]
+            first = from_ms if not spans else max(from_ms, begins_ms)
+            last = min(until_ms, ends_ms)
+            if first <= last and (is_last or ends_ms > from_ms):
+                spans.append(MaskSpan(first, last, vote.status, vote.confidence))
+        return tuple(spans[:MAX_SPANS])
+
+
+NOTHING_KNOWN = MaskCourse(UNKNOWN_MASK)
 
 
 class MaskClassifier:
@@ -79,6 +107,35 @@ class MaskClassifier:
     def vote(self, crops: Crops, qualities: Doubles) -> MaskVote:
         """The mask status of a track from its crops (n, 112, 112, 3) and their qualities (n,)."""
         return self.decide(self.probabilities(crops), qualities)
+
+    def course(self, crops: Crops, qualities: Doubles, times_ms: Ints) -> MaskCourse:
+        """The mask status of a track, and as it went on, from crops, qualities and times (n,).
+
+        Crops that follow each other and say the same are voted together; those that alone say
+        nothing decide nothing here. Between two crops the status is that of the earlier one.
+
+        Raises:
+            ModelError: as :meth:`probabilities`.
+        """
+        probabilities = self.probabilities(crops)
+        vote = self.decide(probabilities, qualities)
+        runs: list[tuple[MaskStatus, list[int]]] = []
+        for number in np.argsort(times_ms, kind="stable").tolist():
+            alone = slice(number, number + 1)
+            status = self.decide(probabilities[alone], qualities[alone]).status
+            if status is MaskStatus.UNKNOWN:
+                continue
+            if not runs or runs[-1][0] is not status:
+                runs.append((status, []))
+            runs[-1][1].append(number)
+        if len(runs) < 2:
+            known = vote.status is not MaskStatus.UNKNOWN
+            return MaskCourse(vote, ((int(times_ms.min()), vote),) if known else ())
+        changes = [
+            (int(times_ms[run].min()), self.decide(probabilities[run], qualities[run]))
+            for _, run in runs
+        ]
+        return MaskCourse(vote, tuple(changes))
 
     def decide(self, probabilities: Floats, qualities: Doubles) -> MaskVote:
         """The status for probabilities (n,) weighted by qualities (n,), unknown without any."""

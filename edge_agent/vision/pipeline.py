@@ -23,13 +23,15 @@ from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.fusion import fuse
 from edge_agent.vision.gallery import Gallery
-from edge_agent.vision.mask import UNKNOWN_MASK, MaskVote
+from edge_agent.vision.mask import NOTHING_KNOWN, MaskCourse
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.people import NO_FACE, People, PersonDetector, people_of
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
 from edge_agent.vision.stats import PipelineStats, Stage, StageClock
 from edge_agent.vision.tracker import Tracker, TrackerConfig, TrackSpan, TrackStep
-from protocol.sightings import ID_BYTES, Encounter, Quantised, Sighting, quantise_template
+from protocol.names import SIGHTING_ID_BYTES
+from protocol.sightings import Quantised, quantise_template
+from protocol.v2.sightings import EPISODE_BYTES, Encounter, Row, Sighting
 
 log = structlog.get_logger()
 
@@ -39,17 +41,29 @@ MAX_ENCOUNTERS = 64
 
 @dataclass(slots=True)
 class _Track:
-    """What is kept of a track: its sighting's id, its crops, and its mask vote so far."""
+    """What is kept of a track: its sighting's id, its crops, and its mask vote so far.
+
+    `episode` is the person's for as long as the tracker follows them, over several tracks; of the
+    one before this one `continues` is the sighting.
+    """
 
     gallery: Gallery
-    sighting_id: bytes = field(default_factory=lambda: secrets.token_bytes(ID_BYTES))
+    sighting_id: bytes = field(default_factory=lambda: secrets.token_bytes(SIGHTING_ID_BYTES))
+    episode: bytes = field(default_factory=lambda: secrets.token_bytes(EPISODE_BYTES))
+    continues: bytes | None = None
     first_ms: int = 0
     last_ms: int = 0
     hits: int = 0
     score: float = 0.0  # the best of any detector
-    vote: MaskVote = UNKNOWN_MASK
+    mask: MaskCourse = NOTHING_KNOWN
     voted_version: int = 0
     sharp: float = 0.0  # the best share of its possible quality that a crop has reached
+
+    def go_on_from(self, earlier: _Track, *, seen: bool) -> None:
+        """Go on with a person whose track was closed for its length; ``seen``: as a sighting."""
+        self.episode = earlier.episode
+        self.continues = earlier.sighting_id if seen else earlier.continues
+        self.score = earlier.score
 
     def wants(self, bound: float, at_ms: int) -> bool:
         """Whether a face that could have this quality may give a crop worth keeping."""
@@ -101,6 +115,7 @@ class CameraPipeline:
         self._frame_size: tuple[int, int] = (0, 0)
         self._tracks: dict[int, _Track] = {}
         self._closed: dict[int, _Track] = {}  # ended, but met a track that has not: id and vote
+        self._going_on: dict[int, tuple[_Track, bool]] = {}  # of this frame, by the new number
         self._due_ms: float | None = None
         self._last_ms: int | None = None
         self._clock = StageClock()
@@ -131,6 +146,7 @@ class CameraPipeline:
         # Encounters of this frame belong to the tracks that go on; ended ones were not in it.
         sightings = before + self._finish(step.ended)
         self._note_tracks(step, people, frame.captured_at_ms)
+        self._going_on.clear()
         self._collect_crops(frame, faces, people, step)
         with self._clock.stage(Stage.ENCOUNTERS):
             self._observe_distances(step, frame.captured_at_ms)
@@ -198,6 +214,9 @@ class CameraPipeline:
                 spacing_ms = round(self._config.crop_spacing_s * 1000)
                 gallery = Gallery(self._config.crops_per_track, spacing_ms)
                 track = self._tracks[number] = _Track(gallery, first_ms=at_ms)
+                if number in self._going_on:
+                    earlier, seen = self._going_on[number]
+                    track.go_on_from(earlier, seen=seen)
             track.last_ms = at_ms
             track.hits += 1
             track.score = max(track.score, score)
@@ -254,7 +273,10 @@ class CameraPipeline:
         kept: list[int] = []
         for span in ended:
             track = self._tracks.pop(span.track_id)
-            if self._is_person(track):
+            seen = self._is_person(track)
+            if span.goes_on_as is not None:
+                self._going_on[span.goes_on_as] = track, seen
+            if seen:
                 kept.append(span.track_id)
                 self._closed[span.track_id] = track
                 self._vote(track)
@@ -274,35 +296,41 @@ class CameraPipeline:
         sure_enough = track.score >= self._config.confirm_score
         return long_enough and sure_enough and track.hits >= self._config.min_hits
 
-    def _vote(self, track: _Track) -> MaskVote:
+    def _vote(self, track: _Track) -> MaskCourse:
         """The mask status from the crops so far, asked again only when they have changed."""
         if track.voted_version != track.gallery.version:
             crops, qualities = track.gallery.crops()
             with self._clock.stage(Stage.MASK):
                 try:
-                    track.vote = self._models.mask.vote(crops, qualities)
+                    track.mask = self._models.mask.course(
+                        crops, qualities, track.gallery.times_ms()
+                    )
                 except ModelError as error:
                     log.error("vision.mask_failed", camera=self._camera, reason=str(error))  # noqa: TRY400 - the reason says it all
-                    track.vote = UNKNOWN_MASK
+                    track.mask = NOTHING_KNOWN
             crops.fill(0)
             track.voted_version = track.gallery.version
-        return track.vote
+        return track.mask
 
     def _sighting(self, number: int) -> Sighting:
         track = self._closed[number]
         template, worth = self._template(track)
         self._sightings += 1
         self._without_template += template is None
-        return Sighting(
-            sighting_id=track.sighting_id,
-            first_seen_ms=track.first_ms,
-            last_seen_ms=track.last_ms,
-            mask=track.vote.status,
-            mask_confidence=track.vote.confidence,
+        modality = self._models.modality
+        row = Row(
+            first_ms=track.first_ms,
+            last_ms=track.last_ms,
+            mask=track.mask.vote.status,
+            mask_confidence=track.mask.vote.confidence,
             quality=worth,
-            templates={} if template is None else {self._models.modality: template},
+            masks=track.mask.spans(track.first_ms, track.last_ms),
+            networks={} if template is None else {modality: self._models.model_id},
+            continues=track.continues,
             encounters=self._encounters(number),
         )
+        templates: dict[str, Quantised] = {} if template is None else {modality: template}
+        return Sighting(track.sighting_id, track.episode, row, templates)
 
     def _template(self, track: _Track) -> tuple[Quantised | None, float]:
         """The quantised template, None if the crops do not do, and the mean quality of these."""
@@ -334,14 +362,19 @@ class CameraPipeline:
             other = self._closed.get(meeting.other_track) or self._tracks[meeting.other_track]
             if meeting.seconds < self._config.encounters.min_s or not self._is_person(other):
                 continue
-            vote = other.vote if meeting.other_track in self._closed else self._vote(other)
+            mask = other.mask if meeting.other_track in self._closed else self._vote(other)
+            met_ms = meeting.first_ms, meeting.last_ms
             found.append(
                 Encounter(
                     other_id=other.sighting_id,
-                    distance_m=meeting.distance_m,
-                    seconds=meeting.seconds,
-                    other_mask=vote.status,
-                    other_mask_confidence=vote.confidence,
+                    other_episode=other.episode,
+                    first_ms=meeting.first_ms,
+                    last_ms=meeting.last_ms,
+                    within_s=meeting.seconds,
+                    nearest_m=meeting.distance_m,
+                    median_m=meeting.median_m,
+                    masks=self._closed[number].mask.spans(*met_ms),
+                    other_masks=mask.spans(*met_ms),
                 )
             )
         return tuple(found[:MAX_ENCOUNTERS])

@@ -10,7 +10,7 @@ CVPR 2019), gated by the Mahalanobis distance of the centre and by the change of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -52,12 +52,17 @@ class TrackerConfig:
 
 @dataclass(frozen=True, slots=True)
 class TrackSpan:
-    """A track that has ended: its number, when the person was first and last seen, how often."""
+    """A track that has ended: its number, when the person was first and last seen, how often.
+
+    `goes_on_as` is the number under which the same person is followed from now on, if it was
+    closed for its length alone.
+    """
 
     track_id: int
     first_seen_ms: int
     last_seen_ms: int
     hits: int
+    goes_on_as: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +185,14 @@ class Tracker:
         assert self._at_ms is not None  # noqa: S101 - set by the caller, told to the type checker
         too_long = rows[self._at_ms - self._first_ms[rows] > self._config.max_length_s * 1000]
         ended = self._spans(too_long)
-        self._ids[too_long] = self._new_ids(len(too_long))
+        numbers = self._new_ids(len(too_long))
+        self._ids[too_long] = numbers
         self._first_ms[too_long] = self._at_ms
         self._hits[too_long] = 0
-        return ended
+        return tuple(
+            replace(span, goes_on_as=number)
+            for span, number in zip(ended, numbers.tolist(), strict=True)
+        )
 
     def _new_ids(self, count: int) -> Ints:
         ids = np.arange(self._next_id, self._next_id + count, dtype=np.int64)

@@ -17,7 +17,8 @@ from edge_agent.vision.config import EncounterConfig, VisionConfig
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.pipeline import CameraPipeline
 from protocol.keytree import FACE
-from protocol.sightings import MaskStatus, Sighting, dequantise_template
+from protocol.sightings import MaskStatus, dequantise_template
+from protocol.v2.sightings import Sighting
 
 pytestmark = pytest.mark.models
 
@@ -93,11 +94,11 @@ def test_each_walker_is_one_sighting_that_names_its_person(
     assert sorted(who(s, references) for s in sightings) == ["biden", "obama"]
     assert len({s.sighting_id for s in sightings}) == 2
     for sighting in sightings:
-        assert sighting.first_seen_ms - scene.start_ms <= 400
-        assert sighting.last_seen_ms - sighting.first_seen_ms >= 2500
-        assert 0.4 < sighting.quality <= 1
-        assert sighting.mask is MaskStatus.UNMASKED
-        assert sighting.mask_confidence > 0.5
+        assert sighting.row.first_ms - scene.start_ms <= 400
+        assert sighting.row.last_ms - sighting.row.first_ms >= 2500
+        assert 0.4 < sighting.row.quality <= 1
+        assert sighting.row.mask is MaskStatus.UNMASKED
+        assert sighting.row.mask_confidence > 0.5
     stats = pipeline.stats
     assert stats.frames == 40
     assert 19 <= stats.processed <= 21
@@ -110,7 +111,7 @@ def test_a_mask_is_seen_and_the_person_may_still_be_known(
 ) -> None:
     scene = clip(3.0).add(with_mask(face("obama.jpg", 80), models), (60, 60), (100, 0))
     sightings = run(CameraPipeline(VisionConfig(), models), scene)
-    assert [s.mask for s in sightings] == [MaskStatus.MASKED]
+    assert [s.row.mask for s in sightings] == [MaskStatus.MASKED]
     assert FACE in sightings[0].templates
 
 
@@ -124,26 +125,32 @@ def test_people_side_by_side_have_an_encounter_that_both_report(
         .add(masked, (220, 60), (40, 0), (0.0, 2.4))  # leaves first
     )
     first, last = run(CameraPipeline(VisionConfig(), models), scene)
-    assert first.last_seen_ms < last.last_seen_ms
-    (of_first,), (of_last,) = first.encounters, last.encounters
+    assert first.row.last_ms < last.row.last_ms
+    (of_first,), (of_last,) = first.row.encounters, last.row.encounters
     assert of_first.other_id == last.sighting_id
     assert of_last.other_id == first.sighting_id
     # The first one's sighting was made while the other was still in view, and knows its mask.
-    assert of_first.other_mask is MaskStatus.UNMASKED
-    assert of_last.other_mask is MaskStatus.MASKED
-    assert of_last.other_mask_confidence == first.mask_confidence
+    (of_other,) = of_first.other_masks
+    assert of_other.status is MaskStatus.UNMASKED
+    (of_other,) = of_last.other_masks
+    assert of_other.status is MaskStatus.MASKED
+    assert of_other.confidence == first.row.mask_confidence
+    assert of_last.masks == of_first.other_masks
     for encounter in (of_first, of_last):
-        assert encounter.distance_m is not None
-        assert 0.2 < encounter.distance_m < 1.5
-        assert 1.4 <= encounter.seconds <= 2.4
-    assert of_first.seconds == of_last.seconds
+        assert encounter.nearest_m is not None
+        assert encounter.median_m is not None
+        assert 0.2 < encounter.nearest_m <= encounter.median_m < 1.5
+        assert 1.4 <= encounter.within_s <= 2.4
+        assert encounter.last_ms - encounter.first_ms == round(1000 * encounter.within_s)
+    assert of_first.within_s == of_last.within_s
+    assert (of_first.other_episode, of_last.other_episode) == (last.episode, first.episode)
 
 
 def test_people_out_of_reach_have_no_encounter(models: VisionModels, face: Face, clip: Any) -> None:
     scene = clip(2.0).add(face("obama.jpg", 70), (20, 60)).add(face("biden.jpg", 70), (440, 60))
     config = VisionConfig(encounters=EncounterConfig(reach_m=0.5))
     sightings = run(CameraPipeline(config, models), scene)
-    assert [s.encounters for s in sightings] == [(), ()]
+    assert [s.row.encounters for s in sightings] == [(), ()]
 
 
 def test_a_glimpse_is_discarded_and_counted(models: VisionModels, face: Face, clip: Any) -> None:
@@ -169,7 +176,7 @@ def test_a_face_too_small_to_know_is_a_sighting_without_template(
     pipeline = CameraPipeline(VisionConfig(min_eyes_px=60), models)
     (sighting,) = run(pipeline, scene)
     assert sighting.templates == {}
-    assert (sighting.mask, sighting.mask_confidence) == (MaskStatus.UNKNOWN, 0.0)
+    assert (sighting.row.mask, sighting.row.mask_confidence) == (MaskStatus.UNKNOWN, 0.0)
     assert pipeline.stats.without_template == 1
 
 
@@ -180,7 +187,7 @@ def test_who_stays_gives_several_sightings_of_bounded_length(
     sightings = run(CameraPipeline(VisionConfig(max_length_s=3), models), scene)
     assert len(sightings) >= 2
     assert {who(s, references) for s in sightings[:2]} == {"astronaut"}
-    assert all(s.last_seen_ms - s.first_seen_ms <= 3000 for s in sightings)
+    assert all(s.row.last_ms - s.row.first_ms <= 3000 for s in sightings)
 
 
 def test_a_camera_that_falls_silent_still_gives_its_sightings(
@@ -202,7 +209,7 @@ def test_frames_of_changing_size_and_a_clock_set_back_do_no_harm(
     earlier = clip(1.5, start_ms=1_600_000_000_000).add(face("obama.jpg", 60), (30, 30))
     sightings = run(pipeline, [*large, *earlier])
     assert sightings
-    assert all(s.first_seen_ms <= s.last_seen_ms for s in sightings)
+    assert all(s.row.first_ms <= s.row.last_ms for s in sightings)
 
 
 def test_nothing_of_a_closed_track_is_left(models: VisionModels, face: Face, clip: Any) -> None:

@@ -13,7 +13,7 @@ from edge_agent.vision.arrays import Image
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.pipeline import CameraPipeline
-from protocol.sightings import Sighting
+from protocol.v2.sightings import Sighting
 
 pytestmark = pytest.mark.models
 
@@ -64,7 +64,7 @@ def test_everybody_is_a_sighting_once(
     found = see(models, walks(steps))
     assert len(found) == WALKS
     assert all(s.templates for s in found)
-    assert all(1_000 <= s.last_seen_ms - s.first_seen_ms <= 2_500 for s in found)
+    assert all(1_000 <= s.row.last_ms - s.row.first_ms <= 2_500 for s in found)
 
 
 @pytest.mark.parametrize("steps", IN_VIEW.values(), ids=IN_VIEW)
@@ -73,4 +73,4 @@ def test_who_is_in_view_at_the_step_is_two_sightings(
 ) -> None:
     found = see(models, walks(steps))
     assert len(found) == WALKS + 1
-    assert all(0 < s.last_seen_ms - s.first_seen_ms <= 2_500 for s in found)
+    assert all(0 < s.row.last_ms - s.row.first_ms <= 2_500 for s in found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -87,8 +89,19 @@ def test_seconds_count_only_between_observations_of_both_within_reach() -> None:
     book.observe(800, PAIR, both(1.9))
     book.observe(1200, PAIR, both(1.9))  # + 400
     book.observe(5000, PAIR, both(1.9))  # too long a gap
-    assert book.meetings(3) == [Meeting(7, 1.0, 0.6)]
-    assert book.meetings(7) == [Meeting(3, 1.0, 0.6)]
+    assert book.meetings(3) == [Meeting(7, 1.0, 0.6, 200, 5000, 1.9)]
+    assert book.meetings(7) == [Meeting(3, 1.0, 0.6, 200, 5000, 1.9)]
+
+
+def test_the_median_of_a_long_meeting_is_that_of_all_of_it() -> None:
+    book = EncounterBook(reach_m=2.0)
+    for step in range(5000):
+        book.observe(20 * step, PAIR, both(0.5 if step < 2000 else 1.5))
+    (meeting,) = book.meetings(3)
+    assert (meeting.distance_m, meeting.median_m) == (0.5, 1.5)
+    assert meeting.seconds == (meeting.last_ms - meeting.first_ms) / 1000
+    (pair,) = book._pairs.values()
+    assert len(pair.seen_m) <= 512
 
 
 def test_people_never_within_reach_have_not_met() -> None:
@@ -103,7 +116,7 @@ def test_one_of_them_hidden_for_a_moment_breaks_nothing() -> None:
     book.observe(0, PAIR, both(1.0))
     book.observe(200, PAIR[:1], np.zeros((1, 1)))
     book.observe(400, PAIR, both(1.0))
-    assert book.meetings(3) == [Meeting(7, 1.0, 0.4)]
+    assert book.meetings(3) == [Meeting(7, 1.0, 0.4, 0, 400, 1.0)]
 
 
 def test_forget_drops_a_track_and_its_pairs_only() -> None:
@@ -140,7 +153,9 @@ def test_any_course_of_events_keeps_pairs_mutual_and_times_possible(
             assert 0 <= meeting.distance_m <= 2.0
             assert 0 <= meeting.seconds <= at_ms / 1000
             back = [m for m in book.meetings(meeting.other_track) if m.other_track == track]
-            assert back == [Meeting(track, meeting.distance_m, meeting.seconds)]
+            assert back == [replace(meeting, other_track=track)]
+            assert meeting.distance_m <= meeting.median_m <= 2.0
+            assert meeting.seconds <= (meeting.last_ms - meeting.first_ms) / 1000
     for track in range(5):
         book.forget(track)
     assert len(book) == 0

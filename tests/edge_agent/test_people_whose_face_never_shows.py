@@ -25,7 +25,8 @@ from edge_agent.vision.people import Bodies
 from edge_agent.vision.pipeline import CameraPipeline
 from protocol import epoch_keys, grant, names
 from protocol.keytree import FACE, LIVE, META
-from protocol.sightings import MaskStatus, Sighting
+from protocol.sightings import MaskStatus
+from protocol.v2.sightings import Sighting
 
 pytestmark = pytest.mark.models
 
@@ -51,7 +52,7 @@ def standing_at(x: float) -> Box4:
 
 @pytest.fixture
 def box(tmp_path: Path) -> Iterator[Box]:
-    one = Box(Site(tmp_path), tmp_path / "box")
+    one = Box(Site(tmp_path, version=1), tmp_path / "box")
     yield one
     one.outbox.close()
 
@@ -65,14 +66,14 @@ def watch(models: VisionModels, scene: Any, *bodies: Box4) -> tuple[CameraPipeli
 def test_two_people_from_behind_are_sightings_that_met(models: VisionModels, clip: Any) -> None:
     pipeline, (first, second) = watch(models, clip(3.0), standing_at(100), standing_at(250))
     assert (first.templates, second.templates) == ({}, {})
-    assert first.mask is MaskStatus.UNKNOWN
-    assert first.quality == 0
+    assert first.row.mask is MaskStatus.UNKNOWN
+    assert first.row.quality == 0
     assert pipeline.stats.without_template == 2
     assert pipeline.stats.faces == 0
-    (met,), (met_too,) = first.encounters, second.encounters
+    (met,), (met_too,) = first.row.encounters, second.row.encounters
     assert (met.other_id, met_too.other_id) == (second.sighting_id, first.sighting_id)
-    assert met.distance_m == pytest.approx(150 * 0.23 / HEAD_PX, abs=0.05)
-    assert met.seconds == pytest.approx(2.8, abs=0.3)
+    assert met.nearest_m == pytest.approx(150 * 0.23 / HEAD_PX, abs=0.05)
+    assert met.within_s == pytest.approx(2.8, abs=0.3)
 
 
 def test_a_face_and_its_body_are_one_sighting(models: VisionModels, face: Any, clip: Any) -> None:
@@ -82,7 +83,7 @@ def test_a_face_and_its_body_are_one_sighting(models: VisionModels, face: Any, c
     body = (middle, top, 2 * HEAD_PX, 7.5 * HEAD_PX)
     _, (only,) = watch(models, clip(3.0).add(head, (60, 60)), body)
     assert set(only.templates) == {FACE}
-    assert only.encounters == ()
+    assert only.row.encounters == ()
 
 
 def test_who_is_unsure_to_every_detector_is_discarded(models: VisionModels, clip: Any) -> None:
@@ -99,7 +100,7 @@ def test_who_shows_no_face_is_sealed_and_stored_and_matched_by_nobody(
     _, seen = watch(models, scene, standing_at(250))
     (known,) = (one for one in seen if one.templates)
     (unknown,) = (one for one in seen if not one.templates)
-    assert [met.other_id for met in known.encounters] == [unknown.sighting_id]
+    assert [met.other_id for met in known.row.encounters] == [unknown.sighting_id]
     box.clock.pass_s(10)
     sealer = box.new_sealer("cam-1", models=models.models)
     sealer.add(seen, box.clock.now_ms)

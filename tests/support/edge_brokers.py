@@ -12,9 +12,9 @@ from edge_site import DEADLINE_S, Site, wait_until
 from protocol import names
 from protocol.directory import BOX
 from protocol.names import CameraAddress
-from protocol.sealing import Envelope
 from protocol.signing import Signed, SigningKey
 from protocol.telemetry import HEALTH_KIND, Health, Receipt
+from protocol.v2.envelopes import Envelope, parse_envelope
 from runtime.config import MqttConfig
 from runtime.mqtt import Delivery, MqttError, Session
 
@@ -103,8 +103,12 @@ class Headquarters:
                 announcement = self.site.announcement(delivery.payload)
                 camera, sequence = announcement.address.camera, announcement.sequence
             else:
-                header = Envelope.parse(delivery.payload).header
-                camera, sequence = header.address.camera, header.sequence
+                envelope = parse_envelope(delivery.payload)
+                sequence = envelope.header.sequence
+                if isinstance(envelope, Envelope):
+                    camera = envelope.header.name.address.camera
+                else:
+                    camera = envelope.header.address.camera
             with self._lock:
                 known = self.stored.setdefault(camera, {})
                 self.copies += sequence in known

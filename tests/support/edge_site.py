@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.config import SealingConfig
+from edge_agent.coverage import View
 from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.outbox import Outbox
 from edge_agent.seal import CameraSealer
@@ -18,18 +19,18 @@ from protocol import epoch_keys, grant, hpke, names
 from protocol.daykeys import DayKeys
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.epoch import EPOCH_KIND, Announcement
-from protocol.keytree import FACE, LIVE, META
+from protocol.keytree import COVER, DEPTH, FACE, LIVE, META, descend, tree_top
 from protocol.names import CameraAddress, slot_start_ms
-from protocol.sealing import LIVE_ENVELOPE, Envelope, open_block
-from protocol.sightings import (
-    Encounter,
-    MaskStatus,
-    Sighting,
-    decode_meta,
-    quantise_template,
-    split_rows,
-)
+from protocol.sealing import LIVE_ENVELOPE, open_block
+from protocol.sealing import Envelope as EnvelopeOfVersion1
+from protocol.sightings import MaskStatus, decode_meta, quantise_template, split_rows
+from protocol.sightings import Sighting as SightingOfVersion1
 from protocol.signing import Signed, SigningKey
+from protocol.v2.blocks import true_rows
+from protocol.v2.envelopes import Envelope, parse_envelope
+from protocol.v2.keys import row_key, row_value
+from protocol.v2.rows import ABSENT, Coverage
+from protocol.v2.sightings import Encounter, MaskSpan, Row, Sighting
 from runtime.trust import Trust
 
 DEADLINE_S = 30.0
@@ -53,23 +54,84 @@ def make_sighting(
 ) -> Sighting:
     """A sighting whose template is recognisable: it depends on ``seed`` alone."""
     rng = np.random.default_rng(seed)
+    first_ms = last_ms - round(seconds * 1000)
+    met_ms = first_ms, min(last_ms, first_ms + 2000)
     return Sighting(
         sighting_id=(ID_BASE + seed).to_bytes(8, "big"),
-        first_seen_ms=last_ms - round(seconds * 1000),
-        last_seen_ms=last_ms,
-        mask=MaskStatus.MASKED,
-        mask_confidence=1.0,
-        quality=0.8,
-        templates={FACE: quantise_template(rng.normal(size=DIMENSION))} if face else {},
-        encounters=tuple(
-            Encounter(bytes([n]) * 8, 1.5, 2.0, MaskStatus.UNMASKED, 0.5) for n in range(encounters)
+        episode=(~(ID_BASE + seed) & (1 << 64) - 1).to_bytes(8, "big"),
+        row=Row(
+            first_ms=first_ms,
+            last_ms=last_ms,
+            mask=MaskStatus.MASKED,
+            mask_confidence=1.0,
+            quality=0.8,
+            masks=(MaskSpan(first_ms, last_ms, MaskStatus.MASKED, 1.0),),
+            networks={FACE: MODEL} if face else {},
+            encounters=tuple(
+                Encounter(
+                    other_id=bytes([n]) * 8,
+                    other_episode=bytes([n, 0]) * 4,
+                    first_ms=met_ms[0],
+                    last_ms=met_ms[1],
+                    within_s=2.0,
+                    nearest_m=1.5,
+                    median_m=1.75,
+                    other_masks=(MaskSpan(*met_ms, MaskStatus.UNMASKED, 0.5),),
+                )
+                for n in range(encounters)
+            ),
         ),
+        templates={FACE: quantise_template(rng.normal(size=DIMENSION))} if face else {},
     )
 
 
-def seed_of(sighting: Sighting) -> int:
+def seed_of(sighting: Seen) -> int:
     """The seed that a sighting was made from."""
     return int.from_bytes(sighting.sighting_id, "big") - ID_BASE
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A sighting as it was opened, of whichever version; ``row`` and ``episode`` from 2 on."""
+
+    sighting_id: bytes
+    first_seen_ms: int
+    last_seen_ms: int
+    mask: MaskStatus
+    mask_confidence: float
+    encounters: Sequence[Any]
+    episode: bytes = b""
+    row: Row | None = None
+
+    @property
+    def nearest_m(self) -> list[float]:
+        """Of each encounter."""
+        name = "distance_m" if self.row is None else "nearest_m"
+        return [getattr(one, name) for one in self.encounters]
+
+    @classmethod
+    def of_version_1(cls, one: SightingOfVersion1) -> Seen:
+        return cls(
+            one.sighting_id,
+            one.first_seen_ms,
+            one.last_seen_ms,
+            one.mask,
+            one.mask_confidence,
+            one.encounters,
+        )
+
+    @classmethod
+    def of_row(cls, sighting_id: bytes, episode: bytes, row: Row) -> Seen:
+        return cls(
+            sighting_id,
+            row.first_ms,
+            row.last_ms,
+            row.mask,
+            row.mask_confidence,
+            row.encounters,
+            episode,
+            row,
+        )
 
 
 @dataclass
@@ -106,7 +168,10 @@ class Opened:
     generation: int
     slot: int
     sequence: int
-    sightings: list[Sighting]
+    sightings: list[Seen]
+    size: int = 0
+    coverage: Coverage | None = None
+    replaces: tuple[tuple[int, int], ...] = ()
 
     @property
     def ids(self) -> list[int]:
@@ -120,6 +185,7 @@ class Site:
     folder: Path
     custodian_names: tuple[str, ...] = ("c1", "c2", "c3")
     cameras: tuple[str, ...] = ("cam-1", "cam-2")
+    version: int = 2
     authority: SigningKey = field(default_factory=lambda: SigningKey.generate("authority"))
     board: SigningKey = field(default_factory=lambda: SigningKey.generate("box-1"))
     aggregator: SigningKey = field(default_factory=lambda: SigningKey.generate("aggregator"))
@@ -130,7 +196,9 @@ class Site:
         box = self._principal(self.board, BOX, self.cameras)
         principals = [self._principal(self.aggregator, AGGREGATOR), box]
         principals += [self._principal(key, CUSTODIAN) for key in self.custodians.values()]
-        self.directory = Directory("demo", 1, NOON_MS, 2, {p.name: p for p in principals})
+        self.directory = Directory(
+            "demo", 1, NOON_MS, 2, {p.name: p for p in principals}, form=self.version
+        )
         self.installed = self.folder / "directory.cbor"
         self.installed.write_bytes(self.signed_directory())
 
@@ -139,7 +207,7 @@ class Site:
         return Principal(key.signer, frozenset({duty}), key.verify_key, cameras=cameras)
 
     def signed_directory(self, directory: Directory | None = None) -> bytes:
-        return (directory or self.directory).sign(self.authority).to_bytes()
+        return (directory or self.directory).sign(self.authority, self.version).to_bytes()
 
     def trust(self, state: Path | None = None) -> Trust:
         return Trust(
@@ -192,56 +260,149 @@ class Site:
             try:
                 announcement = self.announcement(payload)
             except Exception:
-                envelope = Envelope.parse(payload)
+                envelope = parse_envelope(payload)
             else:
                 announced[announcement.address.camera, announcement.generation] = announcement
                 continue
             envelope.verify(self.directory.resolver(BOX))
-            header = envelope.header
-            announcement = announced[header.address.camera, header.generation]
-            scope = grant.Scope(
-                header.address, header.epoch, header.generation, header.slot, header.slot
-            )
-            releases = [
-                grant.release(
-                    announcement.open_share(name, self.day_secrets[name, header.epoch]),
-                    scope,
-                    [FACE, META, LIVE],
+            if isinstance(envelope, Envelope):
+                name = envelope.header.name
+                announcement = announced[name.address.camera, name.generation]
+                opened.append(self._open_2(envelope, announcement, custodians, strange=strange))
+            else:
+                header = envelope.header
+                announcement = announced[header.address.camera, header.generation]
+                opened.append(
+                    self._open_1(
+                        envelope, announcement, custodians, dimension=dimension, strange=strange
+                    )
                 )
-                for name in custodians
-            ]
-            keys = epoch_keys.combine(announcement, releases)
-            live = keys.key(header.slot, LIVE) if header.kind == LIVE_ENVELOPE else None
-            blocks = envelope.blocks(live)
-
-            def plain(block: bytes, label: str, keys: Any = keys, e: Envelope = envelope) -> bytes:
-                key = keys.key(e.header.slot, label)
-                return bytes(
-                    open_block(key, block, header=e.header_bytes, label=label, nonce=e.nonce)
-                )
-
-            rows, _ = split_rows(
-                np.frombuffer(plain(blocks.templates[FACE], FACE), np.uint8), dimension
-            )
-            meta = decode_meta(plain(blocks.meta, META), count=header.count)
-            sightings = []
-            for number in range(header.count):
-                one = meta.sighting(number)
-                expected = make_sighting(0, seed=0 if strange else seed_of(one))
-                template = expected.templates[FACE].row
-                assert strange or (rows[number] == template).all() or not rows[number].any()
-                sightings.append(one)
-            opened.append(
-                Opened(
-                    header.kind,
-                    header.epoch,
-                    header.generation,
-                    header.slot,
-                    header.sequence,
-                    sightings,
-                )
-            )
         return opened
+
+    def _roots(
+        self, announcement: Announcement, custodians: Sequence[str]
+    ) -> dict[str, dict[int, bytes]]:
+        """What each custodian's share opens to."""
+        return {
+            name: announcement.open_share(name, self.day_secrets[name, announcement.epoch])
+            for name in custodians
+        }
+
+    def _keys(
+        self,
+        announcement: Announcement,
+        custodians: Sequence[str],
+        slot: int,
+        labels: Sequence[str],
+    ) -> epoch_keys.EpochKeys:
+        """What custodians release of one slot, put together."""
+        a = announcement
+        scope = grant.Scope(a.address, a.epoch, a.generation, slot, slot)
+        releases = [
+            grant.release(roots, scope, labels, a.version)
+            for roots in self._roots(a, custodians).values()
+        ]
+        return epoch_keys.combine(a, releases)
+
+    def _open_2(
+        self,
+        envelope: Envelope,
+        announcement: Announcement,
+        custodians: Sequence[str],
+        *,
+        strange: bool,
+    ) -> Opened:
+        header = envelope.header
+        name = header.name
+        assert announcement.version == 2
+        assert header.origin == announcement.origin
+        keys = self._keys(announcement, custodians, name.slot, [FACE, COVER, LIVE])
+        inner = envelope
+        if header.kind == LIVE_ENVELOPE:
+            inner = envelope.inner(keys.key(name.slot, LIVE))
+        rows = inner.rows(keys.key(name.slot, COVER))
+        entry, _ = inner.block(FACE)
+        assert entry.space is not None
+        assert entry.space.name == announcement.models[FACE]
+        block = inner.open(FACE, keys.key(name.slot, FACE))
+        count = true_rows(memoryview(block), entry.space)
+        assert count == np.count_nonzero(rows.places[FACE] != ABSENT)
+        width = entry.space.width
+        table, _ = split_rows(np.frombuffer(block, np.uint8, count * width), width - 4)
+        roots: dict[int, bytes] = {}
+        for shares in self._roots(announcement, custodians).values():
+            roots |= shares
+        leaves = [
+            descend(tree_top(roots[number], META, 2), DEPTH, name.slot).key
+            for number in sorted(roots)
+        ]
+        seen = []
+        for number in range(len(rows)):
+            row_id = rows.id_of(number)
+            key = row_key([row_value(leaf, row_id) for leaf in leaves], name, row_id)
+            row = inner.row(rows, number, key)
+            one = Seen.of_row(row_id, rows.episodes[number].tobytes(), row)
+            place = rows.places[FACE][number]
+            if not strange and place != ABSENT:
+                expected = make_sighting(0, seed=seed_of(one)).templates[FACE].row
+                assert (table[place] == expected).all()
+            assert bool(row.networks) == (place != ABSENT)
+            seen.append(one)
+        return Opened(
+            header.kind,
+            name.epoch,
+            name.generation,
+            name.slot,
+            header.sequence,
+            seen,
+            len(envelope.to_bytes()),
+            rows.coverage,
+            header.replaces,
+        )
+
+    def _open_1(
+        self,
+        envelope: EnvelopeOfVersion1,
+        announcement: Announcement,
+        custodians: Sequence[str],
+        *,
+        dimension: int,
+        strange: bool,
+    ) -> Opened:
+        header = envelope.header
+        assert announcement.version == 1
+        keys = self._keys(announcement, custodians, header.slot, [FACE, META, LIVE])
+        live = keys.key(header.slot, LIVE) if header.kind == LIVE_ENVELOPE else None
+        blocks = envelope.blocks(live)
+
+        def plain(block: bytes, label: str) -> bytes:
+            key = keys.key(header.slot, label)
+            return bytes(
+                open_block(
+                    key, block, header=envelope.header_bytes, label=label, nonce=envelope.nonce
+                )
+            )
+
+        rows, _ = split_rows(
+            np.frombuffer(plain(blocks.templates[FACE], FACE), np.uint8), dimension
+        )
+        meta = decode_meta(plain(blocks.meta, META), count=header.count)
+        sightings = []
+        for number in range(header.count):
+            one = Seen.of_version_1(meta.sighting(number))
+            expected = make_sighting(0, seed=0 if strange else seed_of(one))
+            template = expected.templates[FACE].row
+            assert strange or (rows[number] == template).all() or not rows[number].any()
+            sightings.append(one)
+        return Opened(
+            header.kind,
+            header.epoch,
+            header.generation,
+            header.slot,
+            header.sequence,
+            sightings,
+            len(envelope.to_bytes()),
+        )
 
 
 @dataclass
@@ -300,6 +461,13 @@ class Box:
         last_ms = self.clock.now_ms - round(ago_s * 1000)
         self.sealer.add([make_sighting(last_ms, seed=seed) for seed in seeds], self.clock.now_ms)
 
+    def watch(self, seconds: float, view: View = View.WATCHED) -> None:
+        """Let time pass in which the camera sees something, or nothing."""
+        begin_ms, origin_ms = self.clock.now_ms, self.clock.origin_ms
+        self.clock.pass_s(seconds)
+        self.sealer.cover(view, begin_ms, self.clock.now_ms, origin_ms=origin_ms)
+        self.sealer.tick(self.clock.now_ms)
+
     def live_now(self) -> None:
         """Wait until what is held has been sealed live."""
 
@@ -309,11 +477,17 @@ class Box:
 
         wait_until(sealed, "live envelopes")
 
+    @property
+    def spread_s(self) -> float:
+        """How long after the grace this camera's segments are sealed."""
+        return self.sealer._spread_ms / 1000 if self.site.version > 1 else 0.0
+
     def to_next_slot(self) -> None:
-        """Let the slot end, and the grace after it."""
+        """Let the slot end, and the minute after it in which segments are sealed."""
         slot = names.slot_of(self.clock.now_ms)
         epoch = names.epoch_of(self.clock.now_ms)
         self.clock.pass_s((slot_start_ms(epoch, slot + 1) + 6_000 - self.clock.now_ms) / 1000)
+        self.clock.pass_s(self.spread_s)
         self.sealer.tick(self.clock.now_ms)
 
     def payloads(self) -> list[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -134,7 +134,7 @@ def fill(outbox: Outbox, box: PuppetBox) -> None:
     for seed in range(MESSAGES):
         sealed = box.envelope([seen(person(seed), slot_ms + 60_000)] * 8, slot_ms).to_bytes()
 
-        def build(_sequence: int, sealed: bytes = sealed) -> bytes:
+        def build(_sequence: int, _replaces: Sequence[int], sealed: bytes = sealed) -> bytes:
             return sealed
 
         outbox.add_segment(box.camera, name, 8, build)

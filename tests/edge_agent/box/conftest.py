@@ -22,8 +22,14 @@ Start = Callable[..., Process]
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def version() -> int:
+    """Of the protocol that the site reads; modules that test both set their own."""
+    return 2
+
+
+@pytest.fixture
+def site(tmp_path: Path, version: int) -> Site:
+    return Site(tmp_path, version=version)
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ from rtsp_camera import RtspCamera
 
 from edge_agent.camera import CameraWorker
 from edge_agent.config import CameraConfig
+from edge_agent.coverage import View
 from edge_agent.health import ENDED, FAILED, WORKING
 from edge_agent.seal import SealerStats
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.models import VisionModels
-from protocol.sightings import Sighting
+from protocol.v2.sightings import Sighting
 
 pytestmark = pytest.mark.models
 
@@ -38,6 +39,9 @@ class Stumbling:
             self.failures += 1
             raise self.error
         self.taken += 1
+
+    def cover(self, _view: View, _from_ms: int, _until_ms: int, *, origin_ms: int | None) -> None:
+        pass
 
     def stats(self) -> SealerStats:
         return SealerStats(0, 0, 0, "")

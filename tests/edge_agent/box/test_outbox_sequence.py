@@ -38,7 +38,7 @@ def live(outbox: Outbox, name: SlotName = NAME, size: int = 100, camera: str = "
 
 
 def segment(outbox: Outbox, name: SlotName = NAME, size: int = 100) -> None:
-    outbox.add_segment("cam-1", name, 9, lambda n: n.to_bytes(4, "big") + bytes(size))
+    outbox.add_segment("cam-1", name, 9, lambda n, _: n.to_bytes(4, "big") + bytes(size))
 
 
 def numbers(outbox: Outbox, limit: int = 1000, camera: str = "cam-1") -> list[int]:

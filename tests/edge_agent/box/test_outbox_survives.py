@@ -73,7 +73,7 @@ def full_outbox(folder: Path, memory_bytes: int = 1 << 20) -> Outbox:
 
 def add(outbox: Outbox, slot: int) -> None:
     name = SlotName(1, 1, slot)
-    outbox.add_segment("cam-1", name, 2, lambda n: n.to_bytes(4, "big") * 2500)
+    outbox.add_segment("cam-1", name, 2, lambda n, _: n.to_bytes(4, "big") * 2500)
 
 
 def test_with_a_full_disk_messages_wait_in_memory_and_are_not_published(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ import protocol_samples as s
 import pytest
 from edge_site import MODEL, NOON_MS, make_sighting
 
-from edge_agent.batch import sealed
+from edge_agent.version1 import as_version_1, sealed
 from protocol.keytree import FACE, META
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, Envelope, Header, open_block
 from protocol.sightings import META_PADDING
 
 SEEN = [
-    make_sighting(NOON_MS + 1000 * seed, seed=seed, encounters=seed % 3, face=seed % 4 != 3)
+    as_version_1(
+        make_sighting(NOON_MS + 1000 * seed, seed=seed, encounters=seed % 3, face=seed % 4 != 3)
+    )
     for seed in range(9)
 ]
 
