@@ -13,6 +13,7 @@ import numpy as np
 from edge_agent.config import SealingConfig
 from edge_agent.coverage import View
 from edge_agent.epochs import BoardEpochs, DayKeyring
+from edge_agent.outbox import EPOCH as EPOCH_MESSAGE
 from edge_agent.outbox import Outbox
 from edge_agent.seal import CameraSealer
 from protocol import epoch_keys, grant, hpke, names
@@ -431,6 +432,7 @@ class Box:
             memory_bytes=self.memory_bytes,
             max_pages=self.max_pages,
         )
+        self.announced: list[bytes] = []
         self.sealer = self.new_sealer("cam-1")
 
     def new_sealer(
@@ -492,7 +494,9 @@ class Box:
 
     def payloads(self) -> list[bytes]:
         """Take everything from the outbox, as the publisher would."""
-        return [message.payload for message in self.outbox.take(100_000)]
+        messages = self.outbox.take(100_000)
+        self.announced += [one.payload for one in messages if one.kind == EPOCH_MESSAGE]
+        return [message.payload for message in messages]
 
     def opened(self) -> list[Opened]:
         return self.site.open(self.payloads())
