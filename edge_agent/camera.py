@@ -141,7 +141,6 @@ class CameraWorker:
             fps=self._pipeline.stats.fps if self._pipeline is not None else 0.0,
             read=capture.read,
             dropped=capture.dropped,
-            held=held.held,
             waiting=bool(held.waiting_for),
             generation=held.generation,
         )

@@ -1,5 +1,8 @@
 """What a box tells about itself: figures by name, never anything about what was seen.
 
+Whoever keeps the broker reads them, so none rises because somebody passed: how many sightings are
+held or have been sealed stays on the box (`sealtrace edge status`).
+
 Names: ``outbox.*`` (messages and bytes kept), ``count.*`` (totals since the box was set up, such as
 ``count.dropped_live``), ``camera.<name>.*``, ``model.<modality>.<model id>`` (always 1: the name
 is the news), ``day_keys.*`` (custodians whose key of today is known, and how many there are),
@@ -19,18 +22,19 @@ from pathlib import Path
 from edge_agent.outbox import OutboxStats
 
 FAILED, SILENT, WORKING, ENDED = 0, 1, 2, 3
+OF_PEOPLE = frozenset({"sealed_sightings", "late_sightings_restamped"})
+"""Counters that rise when nothing is wrong, and with each person."""
 _THERMAL = Path("/sys/class/thermal")
 
 
 @dataclass(frozen=True, slots=True)
 class CameraFigures:
-    """One camera: state, frames a second looked at, frames read and dropped, what is held."""
+    """One camera: state, frames a second looked at, frames read and dropped, whether it waits."""
 
     state: int
     fps: float
     read: int
     dropped: int
-    held: int
     waiting: bool
     generation: int
 
@@ -43,7 +47,7 @@ def figures(
     state_dir: Path,
     others: Mapping[str, float],
 ) -> dict[str, float]:
-    """Put together the figures of a health report; at most seven a camera (64 cameras fit)."""
+    """Put together the figures of a health report; at most six a camera (64 cameras fit)."""
     found: dict[str, float] = {
         "outbox.queued": outbox.queued,
         "outbox.sent": outbox.sent,
@@ -53,7 +57,9 @@ def figures(
         "outbox.disk_full": int(outbox.disk_full),
     }
     found.update({f"model.{modality}.{model}"[:256]: 1 for modality, model in models.items()})
-    found.update({f"count.{name}": value for name, value in outbox.counters.items()})
+    found.update(
+        {f"count.{name}": value for name, value in outbox.counters.items() if name not in OF_PEOPLE}
+    )
     for name, camera in cameras.items():
         found.update(
             {
@@ -61,7 +67,6 @@ def figures(
                 f"camera.{name}.fps": round(camera.fps, 2),
                 f"camera.{name}.read": camera.read,
                 f"camera.{name}.dropped": camera.dropped,
-                f"camera.{name}.held": camera.held,
                 f"camera.{name}.waiting_for_keys": int(camera.waiting),
                 f"camera.{name}.generation": camera.generation,
             }

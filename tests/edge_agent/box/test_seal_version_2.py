@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from edge_site import EPOCH, NOON_MS, SLOT, Box, Opened, Site, make_sighting
+from edge_site import EPOCH, MODEL, NOON_MS, SLOT, Box, Opened, Site, make_sighting
 from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.config import SealingConfig
 from edge_agent.coverage import SPREAD_S, CoverageBook, View, spread_ms
+from edge_agent.health import CameraFigures, figures
 from edge_agent.version2 import ranges_of
 from protocol.errors import ScopeExceeded
 from protocol.keytree import COVER, EVIDENCE, FACE, LIVE, META
@@ -393,3 +395,45 @@ def test_two_days_of_slots_are_all_that_is_kept(box: Box) -> None:
         book.tell(View.WATCHED, number * SLOT_MS, number * SLOT_MS + 1, floor=0, end=1000)
     assert len(book) == 2 * SLOTS_PER_EPOCH
     assert book.first_before(1000) == 1000 - 2 * SLOTS_PER_EPOCH
+
+
+# -- what goes beside the envelopes in the clear --------------------------------------------------
+
+
+def health_of(box: Box, folder: Path) -> dict[str, float]:
+    """What the box reports of itself, without what is the machine's alone."""
+    stats = box.sealer.stats()
+    camera = CameraFigures(
+        state=2,
+        fps=5.0,
+        read=100,
+        dropped=0,
+        waiting=False,
+        generation=stats.generation,
+    )
+    told = figures(
+        outbox=box.outbox.stats(),
+        cameras={"cam-1": camera},
+        models={FACE: MODEL},
+        state_dir=folder,
+        others={},
+    )
+    return {name: value for name, value in told.items() if not name.startswith(("disk", "temp"))}
+
+
+def test_health_reports_tell_nobody_how_many_people_passed(new_box: NewBox, tmp_path: Path) -> None:
+    told = []
+    for people in (0, 6):
+        box = new_box(sealing=SealingConfig(live_after_s=60, grace_s=5, day_keys_wait_s=0))
+        box.watch(600)
+        for seed in range(people):
+            seen = make_sighting(box.clock.now_ms - 1000, seed=seed, encounters=0)
+            box.sealer.add([seen], box.clock.now_ms)
+        while_held = health_of(box, tmp_path)
+        box.to_next_slot()
+        late_ms = box.clock.now_ms - round(1000 * box.spread_s) - 7000
+        late = [make_sighting(late_ms, seed=100 + number) for number in range(people)]
+        box.sealer.add(late, box.clock.now_ms)
+        told.append((while_held, health_of(box, tmp_path)))
+    nobody, somebody = told
+    assert nobody == somebody
