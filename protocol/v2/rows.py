@@ -73,7 +73,8 @@ class Rows:
     """The opened block ``rows`` of n sightings.
 
     Args:
-        coverage: of the slot so far; None in a live envelope.
+        coverage: what this segment tells of its slot: a second is told in one segment, so those of
+            one slot add up. None in a live envelope.
         ids, episodes: (n, 8) uint8.
         places: modality to (n,) uint32: the sighting's row in that modality's block, ``ABSENT``
             where it has no template of it.

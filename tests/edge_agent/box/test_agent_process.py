@@ -36,6 +36,10 @@ def test_a_recording_is_sealed_into_the_slots_of_its_own_time(start: Start, fiel
     segments = [one for one in field.opened("cam-1") if one.kind == "segment"]
     assert [(one.slot, len(one.sightings)) for one in segments] == [(1, 2)]
     assert all(s.encounters for s in segments[0].sightings), "the two were near each other"
+    covered = segments[0].coverage
+    assert covered is not None
+    assert covered.watched_s >= 2
+    assert sum(covered.to_value().values()) == 4, "the last frames show nothing"
     assert len([one for one in field.opened("cam-2") if one.kind == "segment"]) == 1
     assert field.headquarters.reports[-1].state == "offline"
     figures = field.headquarters.reports[-2].figures
@@ -64,6 +68,10 @@ def test_sigterm_seals_what_was_seen_and_delivers_it(start: Start, field: Field)
     segments = [s.sighting_id for one in envelopes if one.kind == "segment" for s in one.sightings]
     assert lives
     assert set(lives) <= set(segments)
+    (covered,) = (one.coverage for one in envelopes if one.kind == "segment")
+    assert covered is not None
+    assert covered.standing_in_s > 0, "a film in place of a camera"
+    assert covered.standing_in_s == sum(covered.to_value().values())
 
 
 def test_a_second_agent_is_refused_and_the_first_goes_on(start: Start, field: Field) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Stumbling:
         self.error: Exception | None = error
         self.taken = 0
         self.failures = 0
+        self.covered_ms: Counter[View] = Counter()
 
     def add(self, _sightings: list[Sighting], _now_ms: int, *, origin_ms: int | None) -> None:
         if self.error is not None:
@@ -40,8 +42,9 @@ class Stumbling:
             raise self.error
         self.taken += 1
 
-    def cover(self, _view: View, _from_ms: int, _until_ms: int, *, origin_ms: int | None) -> None:
-        pass
+    def cover(self, view: View, from_ms: int, until_ms: int, *, origin_ms: int | None) -> None:
+        assert origin_ms is not None
+        self.covered_ms[view] += until_ms - from_ms
 
     def stats(self) -> SealerStats:
         return SealerStats(0, 0, 0, "")
@@ -54,13 +57,18 @@ def rtsp_camera() -> Iterator[RtspCamera]:
     camera.close()
 
 
-def begin(source: str, models: VisionModels, sealer: Any) -> tuple[CameraWorker, threading.Thread]:
+def begin(
+    source: str,
+    models: VisionModels,
+    sealer: Any,
+    again_s: tuple[float, float] = (0.01, 0.05),
+) -> tuple[CameraWorker, threading.Thread]:
     worker = CameraWorker(
         CameraConfig(name="cam-1", source=source, detect_fps=60),
         vision=VisionConfig(),
         models=models,
         sealer=sealer,
-        again_s=(0.01, 0.05),
+        again_s=again_s,
     )
     thread = threading.Thread(target=worker.run, name="camera-cam-1", daemon=True)
     thread.start()
@@ -114,3 +122,27 @@ def test_a_recording_whose_work_failed_is_not_begun_again(
     assert (worker.ended, thread.is_alive()) == (True, False)
     assert "out of memory" in worker.failure
     assert worker.figures().state in {FAILED, ENDED}
+
+
+def test_a_camera_that_cannot_be_reached_is_told_to_be_offline(models: VisionModels) -> None:
+    sealer = Stumbling(RuntimeError("not called"))
+    sealer.error = None
+    worker, thread = begin("rtsp://127.0.0.1:1/ch1", models, sealer)
+    wait_until(lambda: sealer.covered_ms[View.OFFLINE] > 0)
+    worker.stop()
+    thread.join(10)
+    assert set(sealer.covered_ms) == {View.OFFLINE}
+
+
+def test_a_camera_that_waits_to_be_begun_again_is_told_to_be_offline(
+    rtsp_camera: RtspCamera, models: VisionModels
+) -> None:
+    sealer = Stumbling(RuntimeError("a bug"))
+    url = f"rtsp://127.0.0.1:{rtsp_camera.port}/ch1"
+    worker, thread = begin(url, models, sealer, again_s=(60, 60))
+    wait_until(lambda: worker.failure and not worker.ended, "the failure")
+    before_ms = sealer.covered_ms[View.OFFLINE]
+    wait_until(lambda: sealer.covered_ms[View.OFFLINE] > before_ms)
+    worker.stop()
+    thread.join(10)
+    assert worker.ended
