@@ -171,8 +171,9 @@ class Sharing:
         """Whether an announcement to these should replace one to ``other``."""
         if len(self.keys) < self.threshold:
             return False
-        mine, others = ((one.threshold, one.custodians, one.version) for one in (self, other))
-        return mine != others or set(self.keys) > set(other.keys)
+        changed = (self.threshold, self.custodians) != (other.threshold, other.custodians)
+        # A directory's first form may come a moment before its second: no reason to go back.
+        return changed or self.version > other.version or set(self.keys) > set(other.keys)
 
 
 @dataclass(slots=True)

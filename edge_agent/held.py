@@ -62,7 +62,7 @@ class HeldSightings:
     Args:
         dimensions: of the templates, by modality.
         most: so many may be held (`excess`).
-        segment_bytes: what the sightings of a slot may take.
+        segment_bytes: what the sightings of one envelope may take.
     """
 
     def __init__(self, dimensions: Mapping[str, int], *, most: int, segment_bytes: int) -> None:
@@ -120,16 +120,19 @@ class HeldSightings:
         """Return the slots after this one."""
         return [bucket for slot, bucket in self._buckets.items() if slot > number]
 
-    def first_segment(self, number: int) -> Sequence[Sighting]:
-        """Return the first sightings of a slot, as many as fit a segment."""
+    def fitting(self, number: int, first: int = 0, most: int = MAX_BATCH) -> Sequence[Sighting]:
+        """Return sightings of a slot from the ``first`` on, as many as fit one envelope.
+
+        One at least, if there is one; at most ``most``.
+        """
         load, count = Load(), 0
         bucket = self[number]
-        for one in bucket.loads[:MAX_BATCH]:
+        for one in bucket.loads[first : first + most]:
             load += one
             if load.sealed_bytes(self._dimensions) > self._segment_bytes and count:
                 break
             count += 1
-        return bucket.sightings[:count]
+        return bucket.sightings[first : first + count]
 
     def pop(self, number: int) -> Bucket:
         """Let go of a slot."""

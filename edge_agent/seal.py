@@ -264,7 +264,8 @@ class CameraSealer:
     @property
     def _every_slot(self) -> bool:
         """Whether slots in which nobody came have a segment, too."""
-        return self._epochs.version >= VERSION
+        keys = self._keys.epoch_keys
+        return max(self._epochs.version, keys.version if keys else 1) >= VERSION
 
     def _is_time_for(self, number: int, now_ms: int) -> bool:
         """Tell whether an ended slot's segment is to be sealed, and not only so that all can be."""
@@ -388,7 +389,7 @@ class CameraSealer:
             keys = self._keys_for(number)
             if keys is None:
                 return
-            batch = bucket.sightings[bucket.live : bucket.live + self._config.batch]
+            batch = self._held.fitting(number, bucket.live, self._config.batch)
             name = SlotName(keys.epoch, keys.generation, number % SLOTS_PER_EPOCH)
             seal = partial(self._seal, Contents(LIVE_ENVELOPE, batch, name.slot), keys)
             try:
@@ -415,7 +416,7 @@ class CameraSealer:
                 return False
             if not bucket.sightings and keys.version < VERSION:
                 break  # keys of before the site read version 2 are still good
-            batch = self._held.first_segment(number)
+            batch = self._held.fitting(number)
             name = SlotName(keys.epoch, keys.generation, number % SLOTS_PER_EPOCH)
             contents = Contents(SEGMENT, batch, name.slot, self._coverage.of(number))
             seal = partial(self._seal, contents, keys)

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import protocol_samples_v2 as v2
 import pytest
-from edge_site import EPOCH, MODEL, NOON_MS, SLOT, Box, Opened, Site, make_sighting
+from edge_site import DIMENSION, EPOCH, MODEL, NOON_MS, SLOT, Box, Opened, Site, make_sighting
 from examples import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edge_agent.batch import Load
 from edge_agent.config import SealingConfig
 from edge_agent.coverage import SPREAD_S, CoverageBook, View, spread_ms
 from edge_agent.health import CameraFigures, figures
@@ -19,6 +21,8 @@ from edge_agent.version2 import ranges_of
 from protocol.errors import ScopeExceeded
 from protocol.keytree import COVER, EVIDENCE, FACE, LIVE, META
 from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH, CameraAddress
+from protocol.sealing import LIVE_ENVELOPE, SEGMENT
+from protocol.v2.blocks import Space
 from protocol.v2.envelopes import Envelope
 from protocol.v2.rows import SLOT_S, Coverage
 
@@ -165,6 +169,41 @@ def test_a_box_goes_over_to_version_2_when_the_office_has_signed_that_the_site_r
         ("segment", [3], True),
     ]
     box.outbox.close()
+
+
+def test_a_directory_whose_first_form_comes_first_begins_no_generation_of_version_1(
+    box: Box, site: Site
+) -> None:
+    box.watch(60)
+    newer = site.directory.next_version(site.directory.principals, at_ms=NOON_MS + 1)
+    box.trust.accept(newer.sign(site.authority, form=1).to_bytes())
+    assert box.trust.directory.form == 1
+    box.watch(60)
+    box.see(1)
+    box.to_next_slot()
+    box.watch(60)
+    assert box.sealer.finish()
+    opened = segments(box)
+    assert [one.coverage is not None for one in opened] == [True, True]
+    assert len({one.generation for one in opened}) == 1
+
+
+@settings(max_examples=examples(30), deadline=None)
+@given(st.lists(st.integers(0, 64), max_size=80), st.booleans())
+def test_an_envelope_is_never_longer_than_was_reckoned(met: list[int], face: bool) -> None:
+    seen = [
+        make_sighting(NOON_MS, seed=seed, encounters=encounters, face=face)
+        for seed, encounters in enumerate(met)
+    ]
+    load = sum((Load.of(one) for one in seen), Load())
+    for kind in (SEGMENT, LIVE_ENVELOPE):
+        made = v2.envelope(
+            kind,
+            seen=seen,
+            spaces={FACE: Space(MODEL)},
+            always=frozenset({FACE}),
+        )
+        assert len(made.to_bytes()) <= load.sealed_bytes({FACE: DIMENSION})
 
 
 def test_slots_that_waited_for_day_keys_are_sealed_under_their_own(
