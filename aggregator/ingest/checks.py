@@ -1,7 +1,8 @@
 """Check one message from a box, without looking at the store: box, form, topic, signature, times.
 
 The size and the box that the topic names are checked before anything is decoded, the signature
-before what it covers is read.
+before what it covers is read. Messages are of either version of the protocol; which one an
+envelope may be of, its generation's announcement says (`aggregator.ingest.numbered`).
 
 Every function raises `Rejected`, whose ``reason`` is the word under which a refusal is counted.
 """
@@ -10,9 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocol.directory import BOX, Directory
-from protocol.epoch import EPOCH_KIND, Announcement
+from aggregator.store.envelopes import AnyEnvelope
+from protocol.directory import BOX, Directory, Principal
+from protocol.epoch import CAMERA_NOW, EPOCH_KIND, Announcement
 from protocol.errors import (
+    AuthenticationFailed,
     ClockSkew,
     EnvelopeRejected,
     MalformedMessage,
@@ -20,6 +23,7 @@ from protocol.errors import (
     PrincipalRevoked,
     SignatureInvalid,
     UnknownSigner,
+    UnsupportedVersion,
 )
 from protocol.names import (
     ENVELOPE,
@@ -33,18 +37,21 @@ from protocol.names import (
     require_name,
     slot_start_ms,
 )
-from protocol.sealing import Envelope
+from protocol.sealing import Envelope as EnvelopeOfVersion1
 from protocol.signing import Signed
 from protocol.telemetry import HEALTH_KIND, Health
+from protocol.v2.envelopes import parse_envelope
 
 MAX_HEALTH_BYTES = 128 * 1024
 MAX_ANNOUNCEMENT_BYTES = 1024 * 1024
 _REASONS: dict[type[Exception], str] = {
     MessageTooLarge: "too-large",
+    UnsupportedVersion: "unsupported-version",
     MalformedMessage: "malformed",
     PrincipalRevoked: "revoked-box",
     UnknownSigner: "unknown-box",
     SignatureInvalid: "bad-signature",
+    AuthenticationFailed: "altered-block",
 }
 
 
@@ -77,7 +84,8 @@ class Checked:
     epoch: int
     slot: int
     stamped_ms: int
-    body: Envelope | Announcement
+    origin: str
+    body: AnyEnvelope | Announcement
 
 
 def topic_box(topic: str, site: str) -> tuple[str, str, str]:
@@ -101,33 +109,31 @@ def topic_box(topic: str, site: str) -> tuple[str, str, str]:
     return address.box, camera, leaf
 
 
+def may_send(box: Principal, camera: str) -> bool:
+    """Tell whether a box may send anything of a camera, of now or from recordings."""
+    return camera in box.cameras or camera in box.recordings
+
+
 def check_envelope(
     payload: bytes, *, box: str, camera: str, site: str, directory: Directory, max_bytes: int
 ) -> Checked:
     """Check an envelope that came under the topic of ``box`` and ``camera``.
 
     Raises:
-        Rejected: too-large, malformed, wrong-topic, unknown-box, revoked-box, foreign-camera or
-            bad-signature.
+        Rejected: too-large, malformed, unsupported-version, wrong-topic, unknown-box, revoked-box,
+            foreign-camera, bad-signature or altered-block.
     """
     _check_size(payload, max_bytes)
     try:
-        _check_speaks_for(directory, box, camera)
-        envelope = Envelope.parse(payload)
-        header = envelope.header
-        _check_address(header.address, site=site, box=box, camera=camera)
+        speaker = _speaker(directory, box, camera)
+        envelope = parse_envelope(payload)
+        checked = _checked(envelope)
+        _check_address(checked.address, site=site, box=box, camera=camera)
+        _check_origin(speaker, camera, checked.origin)
         envelope.verify(directory.resolver(BOX))
-    except (MalformedMessage, SignatureInvalid) as error:
+    except (MalformedMessage, SignatureInvalid, AuthenticationFailed) as error:
         raise rejected_for(error) from error
-    return Checked(
-        header.address,
-        header.sequence,
-        header.generation,
-        header.epoch,
-        header.slot,
-        header.sealed_at_ms,
-        envelope,
-    )
+    return checked
 
 
 def check_announcement(
@@ -140,12 +146,13 @@ def check_announcement(
     """
     _check_size(payload, MAX_ANNOUNCEMENT_BYTES)
     try:
-        _check_speaks_for(directory, box, camera)
+        speaker = _speaker(directory, box, camera)
         signed = Signed.parse(payload, kind=EPOCH_KIND, max_bytes=MAX_ANNOUNCEMENT_BYTES)
         if signed.signer != box:
             raise Rejected("wrong-topic", f"signed by '{signed.signer}', sent as '{box}'")
         announcement = Announcement.parse(signed.verify(directory.resolver(BOX)), box=box)
         _check_address(announcement.address, site=site, box=box, camera=camera)
+        _check_origin(speaker, camera, announcement.origin)
     except (MalformedMessage, SignatureInvalid) as error:
         raise rejected_for(error) from error
     return Checked(
@@ -155,6 +162,7 @@ def check_announcement(
         announcement.epoch,
         0,
         announcement.announced_at_ms,
+        announcement.origin,
         announcement,
     )
 
@@ -199,10 +207,10 @@ def check_times(checked: Checked, *, now_ms: int, retention_days: int) -> None:
     Raises:
         Rejected: slot-ahead or retention-ended.
     """
-    if isinstance(checked.body, Envelope):
-        begins_ms = slot_start_ms(checked.epoch, checked.slot)
-    else:
+    if isinstance(checked.body, Announcement):
         begins_ms = (checked.epoch - 1) * EPOCH_MS  # announced at most a day ahead
+    else:
+        begins_ms = slot_start_ms(checked.epoch, checked.slot)
     if begins_ms > checked.stamped_ms:
         raise Rejected("slot-ahead", "its slot began after it was made, by its own account")
     if checked.epoch < epoch_of(now_ms) - retention_days:
@@ -221,6 +229,46 @@ def _check_address(address: CameraAddress, *, site: str, box: str, camera: str) 
         raise Rejected("wrong-topic", "the message is of another camera than its topic says")
 
 
-def _check_speaks_for(directory: Directory, box: str, camera: str) -> None:
-    if camera not in directory.require(box, BOX).cameras:
+def _speaker(directory: Directory, box: str, camera: str) -> Principal:
+    """Return a box that may send something of a camera, of now or from recordings."""
+    speaker = directory.require(box, BOX)
+    if not may_send(speaker, camera):
         raise Rejected("foreign-camera", f"box '{box}' does not speak for camera '{camera}'")
+    return speaker
+
+
+def _check_origin(speaker: Principal, camera: str, origin: str) -> None:
+    if origin == CAMERA_NOW:
+        if camera not in speaker.cameras:
+            reason = f"box '{speaker.name}' may import recordings of camera '{camera}', and no more"
+            raise Rejected("foreign-camera", reason)
+    elif camera not in speaker.recordings:
+        reason = f"box '{speaker.name}' may not import recordings of camera '{camera}'"
+        raise Rejected("foreign-camera", reason)
+
+
+def _checked(envelope: AnyEnvelope) -> Checked:
+    """Return what the header says, to be believed when the signature has held."""
+    if isinstance(envelope, EnvelopeOfVersion1):
+        first = envelope.header
+        return Checked(
+            first.address,
+            first.sequence,
+            first.generation,
+            first.epoch,
+            first.slot,
+            first.sealed_at_ms,
+            CAMERA_NOW,
+            envelope,
+        )
+    header, name = envelope.header, envelope.header.name
+    return Checked(
+        name.address,
+        header.sequence,
+        name.generation,
+        name.epoch,
+        name.slot,
+        header.sealed_at_ms,
+        header.origin,
+        envelope,
+    )

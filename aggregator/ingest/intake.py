@@ -16,7 +16,7 @@ import structlog
 from aggregator.config import LimitsSection
 from aggregator.ingest import quarantine
 from aggregator.ingest.boxes import note_health
-from aggregator.ingest.checks import Rejected, check_health, topic_box
+from aggregator.ingest.checks import Rejected, check_health, may_send, topic_box
 from aggregator.ingest.gaps import GapReview, tell
 from aggregator.ingest.messages import Batch, Incoming
 from aggregator.ingest.numbered import Numbered, OpenBatch
@@ -214,7 +214,7 @@ class Intake:
             batch.result.rejected += 1
             if box not in batch.directory.principals:
                 box, camera = UNKNOWN, ""
-            elif camera not in batch.directory.principals[box].cameras:
+            elif not may_send(batch.directory.principals[box], camera):
                 camera = ""
             self._rejects.add(box, camera, error.reason, str(error), now_ms=batch.now_ms)
 

@@ -1,8 +1,10 @@
 """Take in one numbered message, an envelope or announcement: judge it, account for it, store it.
 
 Order of the checks: `aggregator.ingest.checks`; sequence (duplicate, equivocation, replay), clock,
-slot, retention, form of the blocks. Every number that a box used is accounted for as stored,
-quarantined or refused, so that a receipt can cover it.
+slot, retention, form of the blocks, version and origin. A generation's announcement fixes the last
+two for all of its envelopes; an envelope that comes before it is stored, and opens only if it is of
+the version that is announced (`aggregator.matching`). Every number that a box used is accounted for
+as stored, quarantined or refused, so that a receipt can cover it.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ from aggregator.ingest.messages import Batch, Incoming
 from aggregator.ingest.positions import Positions
 from aggregator.ingest.sequence import Gap, Place, Position
 from aggregator.store import Unit
-from aggregator.store.envelopes import segment_blocks
-from aggregator.store.rows import QUARANTINED, REFUSED, STORED
+from aggregator.store.envelopes import lay_out
+from aggregator.store.rows import QUARANTINED, REFUSED, STORED, Generation
 from protocol.directory import Directory
+from protocol.epoch import Announcement
 from protocol.errors import ClockSkew, MalformedMessage, ModelMismatch
 from protocol.names import EPOCH, CameraAddress
-from protocol.sealing import Envelope
 
 _DIGEST_BYTES = 16
 
@@ -47,6 +49,7 @@ class OpenBatch:
     result: Batch = field(default_factory=Batch)
     heard_ms: dict[str, int] = field(default_factory=dict)
     slots: set[tuple[int, int, int, int]] = field(default_factory=set)
+    generations: dict[tuple[int, int, int], Generation] = field(default_factory=dict)
     closed: list[tuple[CameraAddress, Gap]] = field(default_factory=list)
     restarted: list[CameraAddress] = field(default_factory=list)
 
@@ -225,19 +228,58 @@ class Numbered:
         """Store an envelope or announcement.
 
         Raises:
-            Rejected: malformed blocks, or a second announcement of one generation.
+            Rejected: downgraded, wrong-version, wrong-origin, malformed blocks, or a second
+                announcement of one generation.
         """
         body, unit = checked.body, batch.unit
-        if not isinstance(body, Envelope):
+        if isinstance(body, Announcement):
+            _check_not_downgraded(batch.directory, body)
             if not unit.ledger.add_announcement(position.stream, body, payload):
                 raise Rejected("equivocation", "a second announcement of one epoch and generation")
             return
         try:
-            blocks = segment_blocks(body)
+            laid_out = lay_out(body)
         except (MalformedMessage, ModelMismatch) as error:
             raise rejected_for(error) from error
-        unit.segments.append(position.stream, body, blocks, received_ms=batch.now_ms)
-        batch.slots.add((position.stream, checked.epoch, checked.generation, checked.slot))
+        _check_generation(batch, position.stream, checked, laid_out.version)
+        batch.result.replaced_live += unit.segments.append(
+            position.stream, laid_out, received_ms=batch.now_ms
+        )
+        if laid_out.version == 1:
+            batch.slots.add((position.stream, checked.epoch, checked.generation, checked.slot))
+
+
+def _check_not_downgraded(directory: Directory, announcement: Announcement) -> None:
+    """Refuse version 1 of a box that has gone on to the next: somebody wants it weaker again."""
+    until_ms = directory.principals[announcement.address.box].version_1_until_ms
+    if until_ms is None or announcement.version > 1 or announcement.announced_at_ms <= until_ms:
+        return
+    raise Rejected(
+        "downgraded",
+        "it announces version 1 of the protocol, and the directory says that its box went on to "
+        "version 2: find out which software runs on it",
+    )
+
+
+def _check_generation(batch: OpenBatch, stream: int, checked: Checked, version: int) -> None:
+    """Check an envelope against its generation's announcement, if that has come."""
+    name = (stream, checked.epoch, checked.generation)
+    fixed = batch.generations.get(name) or batch.unit.ledger.generation(*name)
+    if fixed is None:
+        return
+    batch.generations[name] = fixed
+    if version != fixed.version:
+        raise Rejected(
+            "wrong-version",
+            f"it is of version {version} of the protocol, and its generation was announced in "
+            f"version {fixed.version}",
+        )
+    if checked.origin != fixed.origin:
+        raise Rejected(
+            "wrong-origin",
+            f"its pictures are '{checked.origin}', and its generation was announced as "
+            f"'{fixed.origin}'",
+        )
 
 
 def _digest(payload: bytes) -> bytes:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from aggregator.store.envelopes import AnyEnvelope, SealedEnvelope
 from aggregator.store.ledger import Ledger, LedgerReading
 from aggregator.store.rows import SealedRow
 from protocol.grant import Scope
-from protocol.sealing import Blocks, Envelope
 
 
 class ReaderSource(Protocol):
@@ -63,26 +63,38 @@ class SegmentReader(Protocol):
             KeyError: the segment has meanwhile been dropped.
         """
 
-    def envelope(self, number: int) -> Envelope:
+    def cover(self, number: int) -> bytes:
+        """Return the sealed rows of a segment of version 2; empty when there are none.
+
+        Raises:
+            KeyError: the segment has meanwhile been dropped.
+        """
+
+    def envelope(self, number: int) -> AnyEnvelope:
         """Return an envelope byte for byte as it came; its signature still verifies.
 
         Raises:
             KeyError: there is none of that number (any more).
+            MalformedMessage: what is in store is no envelope.
         """
 
 
 class Segments(SegmentReader, Protocol):
     """The sealed segments inside a transaction."""
 
-    def append(
-        self, stream: int, envelope: Envelope, blocks: Blocks | None, *, received_ms: int
-    ) -> None:
-        """Store a verified envelope; ``blocks`` as `envelopes.segment_blocks` gave them."""
+    def append(self, stream: int, envelope: SealedEnvelope, *, received_ms: int) -> int:
+        """Store a verified envelope, laid out (`envelopes.lay_out`).
+
+        A segment of version 2 takes the place of the live envelopes that it lists, of its own
+        slot: those in store are deleted, those that come later are not stored. Returns how many
+        that were here, the envelope itself included.
+        """
 
     def drop_replaced_live(self, stream: int, epoch: int, generation: int, slot: int) -> int:
         """Delete a slot's live envelopes if its segments hold at least as many sightings.
 
-        Returns how many were deleted. Call it after anything of that slot was stored, verified.
+        For version 1, in which segments do not list what they replace. Returns how many were
+        deleted. Call it after anything of that slot was stored, verified.
         """
 
     def drop_days(self, *, before_epoch: int, most: int) -> int:

@@ -16,6 +16,7 @@ from aggregator.store.rows import (
     EpochName,
     FalseGrant,
     GapRow,
+    Generation,
     GrantRow,
     PendingEntry,
     Quarantined,
@@ -59,6 +60,9 @@ class IntakeReading(Protocol):
             to_ms: its end, exclusive.
             after: only announcements received after this cursor (see `newest_announcement`).
         """
+
+    def generation(self, stream: int, epoch: int, generation: int) -> Generation | None:
+        """Return what the announcement of a generation fixed; None when it has not come."""
 
     def newest_announcement(self) -> int:
         """Return a cursor: it rises with every announcement; 0 when there is none."""

@@ -69,13 +69,26 @@ class StoredAnnouncement:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """What a generation's announcement fixes for all of its envelopes."""
+
+    version: int
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScopeCount:
-    """How much a scope holds; ``by_model`` maps a model's id to its sightings."""
+    """How much a scope holds; ``by_model`` maps a model's id to its templates.
+
+    ``at_most`` tells that envelopes of version 2 are among them, which say in the clear only how
+    many sightings there is room for: then the numbers are bounds.
+    """
 
     segments: int
     live_envelopes: int
     sightings: int
     by_model: Mapping[str, int]
+    at_most: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +133,13 @@ class SealedRow(NamedTuple):
     """An envelope as matching reads it, sealed.
 
     ``live`` is a live envelope's whole ciphertext, None for a segment; ``models`` (numbers, None
-    where there is no such block) and ``blocks`` (of a segment) are one for each modality that was
-    asked for, in that order.
+    where there is no such block; of live envelopes of version 2 always) and ``blocks`` (of a
+    segment) are one for each modality that was asked for, in that order. ``sightings`` is a bound
+    in version 2.
     """
 
     number: int
+    version: int
     slot: int
     segment: int
     sequence: int

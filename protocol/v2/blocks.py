@@ -25,6 +25,7 @@ INT8 = "int8"
 """Rows of d int8 and a float32 scale. Room for others: a reader skips what it does not know."""
 ENCODINGS = frozenset({INT8})
 _COUNT = struct.Struct("<I")
+COUNT_BYTES = _COUNT.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,10 @@ def true_rows(opened: memoryview, space: Space) -> int:
         MalformedMessage: its length is not that of rows and a count, or the count is beyond it.
     """
     body = len(opened) - _COUNT.size
-    if body < 0 or body % space.width:
+    width = space.width
+    if body < 0 or body % width:
         raise MalformedMessage(f"a block's length is not {_COUNT.size} over a multiple of a row")
     count = int(_COUNT.unpack_from(opened, body)[0])
-    if count > body // space.width or count > MAX_BATCH:
+    if count > body // width or count > MAX_BATCH:
         raise MalformedMessage("a block says that it has more rows than it holds")
     return count

@@ -60,9 +60,10 @@ class Envelope:
         Raises:
             MalformedMessage, MessageTooLarge: it is not an envelope.
         """
-        value = decode(
-            data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES, max_items=4 + len(LABELS)
-        )
+        return cls._of(_split(data))
+
+    @classmethod
+    def _of(cls, value: object) -> Envelope:
         if (
             not isinstance(value, list)
             or len(value) != 3
@@ -149,21 +150,32 @@ class Envelope:
             KeyCommitmentMismatch, AuthenticationFailed: it does not open.
             MalformedMessage: what it opens to is not blocks.
         """
-        opened = self.open(LIVE, live_key)
-        value = decode(bytes(opened), what="live envelope", max_items=6 * len(LABELS))
-        if not isinstance(value, list) or not all(
-            isinstance(item, list) and len(item) == 2 and isinstance(item[1], bytes)
-            for item in value
-        ):
-            raise MalformedMessage("a live envelope does not open to blocks")
-        entries = tuple(BlockEntry.from_value(item[0]) for item in value)
-        labels = [entry.label for entry in entries]
-        if len(set(labels)) != len(labels) or not {COVER, META} <= set(labels) or LIVE in labels:
-            raise MalformedMessage("a live envelope does not open to rows and metadata")
-        blocks = tuple(item[1] for item in value)
-        for entry, block in zip(entries, blocks, strict=True):
-            check_block(entry, block)
+        entries, blocks = inner_blocks(self.open(LIVE, live_key))
         return replace(self, header=replace(self.header, blocks=entries), blocks=blocks)
+
+
+def inner_blocks(
+    opened: bytes | bytearray,
+) -> tuple[tuple[BlockEntry, ...], tuple[bytes, ...]]:
+    """Return the blocks that a live envelope opens to, sealed, and their entries.
+
+    Raises:
+        AuthenticationFailed: a block is not that of its entry.
+        MalformedMessage: it does not open to blocks.
+    """
+    value = decode(bytes(opened), what="live envelope", max_items=6 * len(LABELS))
+    if not isinstance(value, list) or not all(
+        isinstance(item, list) and len(item) == 2 and isinstance(item[1], bytes) for item in value
+    ):
+        raise MalformedMessage("a live envelope does not open to blocks")
+    entries = tuple(BlockEntry.from_value(item[0]) for item in value)
+    labels = [entry.label for entry in entries]
+    if len(set(labels)) != len(labels) or not {COVER, META} <= set(labels) or LIVE in labels:
+        raise MalformedMessage("a live envelope does not open to rows and metadata")
+    blocks = tuple(item[1] for item in value)
+    for entry, block in zip(entries, blocks, strict=True):
+        check_block(entry, block)
+    return entries, blocks
 
 
 def parse_envelope(data: bytes) -> Envelope | EnvelopeOfVersion1:
@@ -172,10 +184,14 @@ def parse_envelope(data: bytes) -> Envelope | EnvelopeOfVersion1:
     Raises:
         MalformedMessage, MessageTooLarge, UnsupportedVersion: it is of neither.
     """
-    value = decode(data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES, max_items=4 + len(LABELS))
+    value = _split(data)
     if isinstance(value, list) and len(value) == 3 and isinstance(value[1], list):
-        return Envelope.parse(data)
+        return Envelope._of(value)
     return EnvelopeOfVersion1.parse(data)
+
+
+def _split(data: bytes) -> object:
+    return decode(data, what="envelope", max_bytes=MAX_ENVELOPE_BYTES, max_items=4 + len(LABELS))
 
 
 def check_block(entry: BlockEntry, block: bytes) -> None:

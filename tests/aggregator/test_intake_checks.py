@@ -380,7 +380,7 @@ def test_what_our_own_code_fails_on_cannot_fill_the_disk(
     def fail(_envelope: Envelope) -> None:
         raise ArithmeticError("a bug")
 
-    monkeypatch.setattr("aggregator.ingest.numbered.segment_blocks", fail)
+    monkeypatch.setattr("aggregator.ingest.numbered.lay_out", fail)
     desk = Desk(tmp_path / "a.db", [box], quarantine_mb=1)
     crowd = some(1000) * 3
     for _ in range(7):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from protocol import hpke
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
-from protocol.epoch import announce, excluded_subsets
+from protocol.epoch import CAMERA_NOW, Announcement, announce, excluded_subsets
 from protocol.epoch_keys import EpochKeys, combine
 from protocol.grant import Scope, release
 from protocol.keytree import FACE, LIVE, META
@@ -100,6 +100,8 @@ class TestBox:
     key: SigningKey
     sequence: int = 0
     generation: int = 100
+    version: int = 1
+    origin: str = CAMERA_NOW
     _roots: dict[tuple[int, int], list[bytes]] = field(default_factory=dict)
 
     @property
@@ -127,19 +129,26 @@ class TestBox:
         self, epoch: int = DAY, *, sequence: int | None = None, at_ms: int = NOW_MS
     ) -> tuple[str, bytes]:
         """Return the epoch's announcement: topic and payload."""
-        made = announce(
+        number = self.next_sequence() if sequence is None else sequence
+        made = self.announced(epoch, sequence=number, at_ms=at_ms)
+        return self.address.topic(EPOCH), made.sign(self.key).to_bytes()
+
+    def announced(self, epoch: int, *, sequence: int, at_ms: int = NOW_MS) -> Announcement:
+        """Return the epoch's announcement, unsigned."""
+        return announce(
             self.roots(epoch),
             address=self.address,
             epoch=epoch,
             generation=self.generation,
-            sequence=self.next_sequence() if sequence is None else sequence,
+            sequence=sequence,
             threshold=2,
             custodians=CUSTODIANS,
             day_keys={name: key.public for name, key in DAY_KEYS.items()},
             models={FACE: MODEL},
             announced_at_ms=at_ms,
+            version=self.version,
+            origin=self.origin,
         )
-        return self.address.topic(EPOCH), made.sign(self.key).to_bytes()
 
     def keys(
         self,
@@ -150,20 +159,10 @@ class TestBox:
         labels: Sequence[str] = ALL_LABELS,
     ) -> EpochKeys:
         """Return what enough custodians would grant of an epoch."""
-        made = announce(
-            self.roots(epoch),
-            address=self.address,
-            epoch=epoch,
-            generation=self.generation,
-            sequence=0,
-            threshold=2,
-            custodians=CUSTODIANS,
-            day_keys={name: key.public for name, key in DAY_KEYS.items()},
-            models={FACE: MODEL},
-            announced_at_ms=NOW_MS,
-        )
+        made = self.announced(epoch, sequence=0)
         scope = Scope(self.address, epoch, self.generation, first_slot, last_slot)
-        return combine(made, [release(dict(enumerate(self.roots(epoch))), scope, labels)])
+        roots = dict(enumerate(self.roots(epoch)))
+        return combine(made, [release(roots, scope, labels, self.version)])
 
     def envelope(
         self,

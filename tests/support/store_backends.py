@@ -9,12 +9,12 @@ from pathlib import Path
 from sealed_boxes import TestBox
 
 from aggregator.store import Store, Unit
-from aggregator.store.envelopes import segment_blocks
+from aggregator.store.envelopes import AnyEnvelope, lay_out
 from aggregator.store.sqlite.store import SqliteStore
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.names import CameraAddress
-from protocol.sealing import Envelope
 from protocol.signing import Signed
+from protocol.v2.envelopes import parse_envelope
 
 BACKENDS: dict[str, Callable[[Path], Store]] = {
     "sqlite": lambda folder: SqliteStore(folder / "aggregator.db"),
@@ -38,13 +38,12 @@ def stream_of(unit: Unit, address: CameraAddress) -> int:
     return (unit.ledger.stream(address) or unit.ledger.add_stream(address)).number
 
 
-def keep(unit: Unit, box: TestBox, *messages: tuple[str, bytes]) -> list[Envelope]:
+def keep(unit: Unit, box: TestBox, *messages: tuple[str, bytes]) -> list[AnyEnvelope]:
     """Append envelopes of a box, as its segments and live messages have them."""
     kept = []
     for _, payload in messages:
-        envelope = Envelope.parse(payload)
-        blocks = segment_blocks(envelope)
-        unit.segments.append(stream_of(unit, box.address), envelope, blocks, received_ms=1)
+        envelope = parse_envelope(payload)
+        unit.segments.append(stream_of(unit, box.address), lay_out(envelope), received_ms=1)
         kept.append(envelope)
     return kept
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from aggregator.store.envelopes import room_for
 from aggregator.store.rows import (
     QUARANTINED,
     STORED,
     BoxRow,
     EpochName,
     GapRow,
+    Generation,
     Quarantined,
     RejectRow,
     ScopeCount,
@@ -24,6 +26,7 @@ from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
 
 _MAX_CAMERAS_A_STATEMENT = 500
 _MODELS = ", ".join(f"{modality}_model" for modality in MODALITIES)
+_SIZES = ", ".join(f"sum(length({modality}))" for modality in MODALITIES)
 _GAP = "id, first, last, opened_ms, reported_ms, lost"
 
 
@@ -141,8 +144,8 @@ class IntakeTables(Tables):
     def add_announcement(self, stream: int, announcement: Announcement, signed: bytes) -> bool:
         done = self._run(
             "INSERT OR IGNORE INTO announcements"
-            " (stream, epoch, generation, sequence, announced_ms, signed)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            " (stream, epoch, generation, sequence, announced_ms, signed, version, origin)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 stream,
                 announcement.epoch,
@@ -150,9 +153,19 @@ class IntakeTables(Tables):
                 announcement.sequence,
                 announcement.announced_at_ms,
                 signed,
+                announcement.version,
+                announcement.origin,
             ),
         )
         return done.rowcount > 0
+
+    def generation(self, stream: int, epoch: int, generation: int) -> Generation | None:
+        row = self._run(
+            "SELECT version, origin FROM announcements"
+            " WHERE stream = ? AND epoch = ? AND generation = ?",
+            (stream, epoch, generation),
+        ).fetchone()
+        return None if row is None else Generation(*row)
 
     def announcements(
         self, cameras: Collection[str], *, from_ms: int, to_ms: int, after: int = 0
@@ -220,6 +233,7 @@ class IntakeTables(Tables):
 
     def count_scope(self, cameras: Sequence[str], *, from_ms: int, to_ms: int) -> ScopeCount:
         segments = live = sightings = 0
+        at_most = False
         by_model: dict[str, int] = {}
         names = dict(self._run("SELECT id, model FROM models").fetchall())
         for stream in self._streams(cameras):
@@ -227,19 +241,26 @@ class IntakeTables(Tables):
                 slots = slots_in_window(epoch, from_ms, to_ms)
                 if not slots:
                     continue
-                for segment, envelopes, count, *models in self._run(
-                    f"SELECT segment, count(*), sum(count), {_MODELS} FROM envelopes"  # noqa: S608 - our own words
+                for segment, padded, envelopes, count, *of_modalities in self._run(
+                    "SELECT segment, version_2, count(*), sum(count),"  # noqa: S608 - our own words
+                    f" {_MODELS}, {_SIZES} FROM envelopes"
                     " WHERE stream = ? AND epoch = ? AND slot BETWEEN ? AND ?"
-                    f" GROUP BY segment, {_MODELS}",
+                    f" GROUP BY segment, version_2, {_MODELS}",
                     (stream, epoch, slots.start, slots.stop - 1),
                 ):
                     segments += envelopes if segment else 0
                     live += 0 if segment else envelopes
                     sightings += count
-                    for model in models:
-                        if model is not None:
-                            by_model[names[model]] = by_model.get(names[model], 0) + count
-        return ScopeCount(segments, live, sightings, by_model)
+                    at_most = at_most or bool(padded)
+                    half = len(MODALITIES)
+                    models, sizes = of_modalities[:half], of_modalities[half:]
+                    for model, size in zip(models, sizes, strict=True):
+                        if model is None:
+                            continue
+                        name = names[model]
+                        held = room_for(name, envelopes, size) if padded else count
+                        by_model[name] = by_model.get(name, 0) + held
+        return ScopeCount(segments, live, sightings, by_model, at_most)
 
     # ------------------------------------------------------------------ boxes
 

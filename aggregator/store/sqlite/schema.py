@@ -214,9 +214,49 @@ CREATE TABLE log_outbox (
 ) STRICT;
 """
 
+_VERSION_2 = """
+-- 0 and 1 take no room in a row, so that neither is looked for behind the blobs.
+ALTER TABLE envelopes ADD COLUMN version_2 INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE announcements ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE announcements ADD COLUMN origin TEXT NOT NULL DEFAULT 'live';
+
+-- Of a segment of version 2 what is read only where somebody was found, so that comparing passes
+-- over no page of it.
+CREATE TABLE sealed_rows (
+    id INTEGER PRIMARY KEY,                   -- that of the envelope
+    cover BLOB NOT NULL,
+    counts BLOB,
+    meta BLOB NOT NULL
+) STRICT;
+
+-- The live envelopes of version 2 in store, by number: what segments replace.
+CREATE TABLE live_numbers (
+    id INTEGER PRIMARY KEY,                   -- that of the envelope
+    stream INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    sequence INTEGER NOT NULL
+) STRICT;
+CREATE INDEX live_numbers_by_slot ON live_numbers (stream, epoch, generation, slot, sequence);
+
+-- What segments of version 2 replace, for live envelopes that come after them.
+CREATE TABLE replaced_numbers (
+    id INTEGER PRIMARY KEY,
+    stream INTEGER NOT NULL,
+    epoch INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    slot INTEGER NOT NULL,
+    first INTEGER NOT NULL,
+    last INTEGER NOT NULL
+) STRICT;
+CREATE INDEX replaced_numbers_by_slot ON replaced_numbers (stream, epoch, generation, slot, first);
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
     Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
     Migration("custodians that granted falsely", _FALSE_GRANTS),
     Migration("entries on their way to the audit log", _LOG_OUTBOX),
+    Migration("envelopes and announcements of version 2", _VERSION_2),
 )

@@ -12,26 +12,32 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from aggregator.store.envelopes import AnyEnvelope, SealedEnvelope, put_together
 from aggregator.store.interface import ReaderSource
 from aggregator.store.rows import SealedRow
 from aggregator.store.sqlite.connections import open_for_reading
 from aggregator.store.sqlite.tables import Tables
 from protocol.grant import Scope
-from protocol.keytree import MODALITIES
-from protocol.sealing import Blocks, Envelope, Header
+from protocol.keytree import COUNTS, COVER, META, MODALITIES
 
 LIVE_COLUMN = MODALITIES[0]
 """Where a live envelope's whole ciphertext stands; a segment has a column for each block."""
+_REST = (COVER, COUNTS, META)
+"""The blocks of version 2 that stand in a table of their own."""
 _BLOCKS = ", ".join(MODALITIES)
 _COLUMNS = (
-    "stream, epoch, generation, slot, segment, sequence, count, received_ms, salt, header,"
-    f" signature, meta, {', '.join(f'{modality}_model' for modality in MODALITIES)}, {_BLOCKS}"
+    "stream, epoch, generation, slot, segment, version_2, sequence, count, received_ms, salt,"
+    f" header, signature, {', '.join(f'{modality}_model' for modality in MODALITIES)},"
+    f" {_BLOCKS}, meta"
 )
 _INSERT = (
     f"INSERT INTO envelopes ({_COLUMNS})"  # noqa: S608 - our own words
     f" VALUES ({', '.join('?' for _ in _COLUMNS.split(','))})"
 )
 _OF_CAMERA = "SELECT id FROM streams WHERE site = ? AND box = ? AND camera = ?"
+_SLOT = "stream = ? AND epoch = ? AND generation = ? AND slot = ?"
+_RANGES_FOR_ONE = 8
+"""So many rows of ranges are dropped with each segment of a past day."""
 _IN_SCOPE = (
     f"FROM envelopes WHERE stream = ({_OF_CAMERA})"
     " AND epoch = ? AND generation = ? AND slot BETWEEN ? AND ? AND id > ?"
@@ -82,7 +88,7 @@ class SegmentTables(Tables):
         self, scope: Scope, *, modalities: Sequence[str], after: int = 0
     ) -> Iterator[SealedRow]:
         # The casts cost nothing, and keep a file tampered with from raising while it is read.
-        numbers = ["id", "slot", "segment", "sequence", "count"]
+        numbers = ["id", "version_2 + 1", "slot", "segment", "sequence", "count"]
         blobs = ["salt", "header", f"CASE segment WHEN 0 THEN {LIVE_COLUMN} END"]
         models = [f"CAST({modality}_model AS INTEGER)" for modality in modalities]
         # Of a segment no template block is read but those that are asked for.
@@ -97,55 +103,97 @@ class SegmentTables(Tables):
             yield SealedRow._make((*row[:fixed], row[fixed : fixed + asked], row[fixed + asked :]))
 
     def meta(self, number: int) -> bytes:
-        row = self._run(
-            "SELECT coalesce(CAST(meta AS BLOB), x'') FROM envelopes WHERE id = ?", (number,)
-        ).fetchone()
-        if row is None:
-            raise KeyError(number)
-        return bytes(row[0])
+        return self._block(number, f"coalesce(envelopes.{META}, rest.{META})")
 
-    def envelope(self, number: int) -> Envelope:
+    def cover(self, number: int) -> bytes:
+        return self._block(number, COVER)
+
+    def envelope(self, number: int) -> AnyEnvelope:
         row = self._run(
-            f"SELECT header, signature, segment, meta, {_BLOCKS} FROM envelopes WHERE id = ?",  # noqa: S608 - our own words
+            f"SELECT header, signature, segment, version_2, {_BLOCKS}, meta"  # noqa: S608 - our own words
+            " FROM envelopes WHERE id = ?",
             (number,),
         ).fetchone()
         if row is None:
             raise KeyError(number)
-        header, signature, segment, meta, *columns = row
-        named: dict[str, bytes | None] = dict(zip(MODALITIES, columns, strict=True))
-        stored = {modality: block for modality, block in named.items() if block is not None}
-        ciphertext = Blocks(stored, meta).to_bytes() if segment else stored[LIVE_COLUMN]
-        return Envelope(Header.parse(header), header, ciphertext, signature)
+        header, signature, segment, version_2, *columns = row
+        named: list[tuple[str, bytes | None]] = [*zip((*MODALITIES, META), columns, strict=True)]
+        if version_2 and segment:
+            rest = self._run(
+                f"SELECT {', '.join(_REST)} FROM sealed_rows WHERE id = ?",  # noqa: S608 - our own words
+                (number,),
+            ).fetchone()
+            named += [] if rest is None else zip(_REST, rest, strict=True)
+        stored = {label: block for label, block in named if block is not None}
+        live = None if segment else stored[LIVE_COLUMN]
+        return put_together(header, signature, stored, live, version=version_2 + 1)
 
     # ------------------------------------------------------------------ writing
 
-    def append(
-        self, stream: int, envelope: Envelope, blocks: Blocks | None, *, received_ms: int
-    ) -> None:
-        header = envelope.header
-        stored = {LIVE_COLUMN: envelope.ciphertext} if blocks is None else blocks.templates
-        self._run(
+    def append(self, stream: int, envelope: SealedEnvelope, *, received_ms: int) -> int:
+        slot = (stream, envelope.epoch, envelope.generation, envelope.slot)
+        listed = envelope.version > 1  # what replaces what
+        if listed and envelope.live is not None and self._is_replaced(slot, envelope.sequence):
+            return 1
+        blocks = envelope.blocks
+        # A row has something in this column always.
+        first = blocks.get(LIVE_COLUMN, b"") if envelope.live is None else envelope.live
+        number = self._run(
             _INSERT,
             (
-                stream,
-                header.epoch,
-                header.generation,
-                header.slot,
-                int(blocks is not None),
-                header.sequence,
-                header.count,
+                *slot,
+                int(envelope.live is None),
+                envelope.version - 1,
+                envelope.sequence,
+                envelope.sightings,
                 received_ms,
-                header.salt,
-                envelope.header_bytes,
+                envelope.salt,
+                envelope.header,
                 envelope.signature,
-                None if blocks is None else blocks.meta,
-                *(self._model(header.models.get(modality)) for modality in MODALITIES),
-                *(stored.get(modality) for modality in MODALITIES),
+                *(self._model(envelope.models.get(modality)) for modality in MODALITIES),
+                first,
+                *(blocks.get(modality) for modality in MODALITIES[1:]),
+                None if listed else blocks.get(META),
             ),
+        ).lastrowid
+        if not listed:
+            return 0
+        if envelope.live is None:
+            self._run(
+                f"INSERT INTO sealed_rows (id, {', '.join(_REST)}) VALUES (?, ?, ?, ?)",  # noqa: S608 - our own words
+                (number, *(blocks.get(label) for label in _REST)),
+            )
+            return sum(self._replace(slot, *numbers) for numbers in envelope.replaces)
+        self._run(
+            "INSERT INTO live_numbers VALUES (?, ?, ?, ?, ?, ?)", (number, *slot, envelope.sequence)
         )
+        return 0
+
+    def _replace(self, slot: tuple[int, int, int, int], first: int, last: int) -> int:
+        """Drop the live envelopes of a slot that are numbered ``first`` to ``last``."""
+        self._run(
+            "INSERT INTO replaced_numbers (stream, epoch, generation, slot, first, last)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (*slot, first, last),
+        )
+        where = f"{_SLOT} AND sequence BETWEEN ? AND ?"
+        dropped = self._run(
+            f"DELETE FROM envelopes WHERE id IN (SELECT id FROM live_numbers WHERE {where})",  # noqa: S608 - our own words
+            (*slot, first, last),
+        ).rowcount
+        self._run(f"DELETE FROM live_numbers WHERE {where}", (*slot, first, last))  # noqa: S608 - our own words
+        return dropped
+
+    def _is_replaced(self, slot: tuple[int, int, int, int], sequence: int) -> bool:
+        row = self._run(
+            f"SELECT last FROM replaced_numbers WHERE {_SLOT} AND first <= ?"  # noqa: S608 - our own words
+            " ORDER BY first DESC LIMIT 1",
+            (*slot, sequence),
+        ).fetchone()
+        return row is not None and bool(row[0] >= sequence)
 
     def drop_replaced_live(self, stream: int, epoch: int, generation: int, slot: int) -> int:
-        where = "WHERE stream = ? AND epoch = ? AND generation = ? AND slot = ?"
+        where = f"WHERE {_SLOT}"
         scope = (stream, epoch, generation, slot)
         counts = dict(
             self._run(
@@ -158,7 +206,23 @@ class SegmentTables(Tables):
         return self._run(f"DELETE FROM envelopes {where} AND segment = 0", scope).rowcount  # noqa: S608 - our own words
 
     def drop_days(self, *, before_epoch: int, most: int) -> int:
-        return self._drop("envelopes", "epoch < ?", before_epoch, most)
+        self._drop("live_numbers", "epoch < ?", before_epoch, most)
+        self._drop("replaced_numbers", "epoch < ?", before_epoch, _RANGES_FOR_ONE * most)
+        oldest = "SELECT id FROM envelopes WHERE epoch < ? ORDER BY id LIMIT ?"
+        self._run(f"DELETE FROM sealed_rows WHERE id IN ({oldest})", (before_epoch, most))  # noqa: S608 - our own words
+        gone = self._run(f"DELETE FROM envelopes WHERE id IN ({oldest})", (before_epoch, most))  # noqa: S608 - our own words
+        return gone.rowcount
+
+    def _block(self, number: int, column: str) -> bytes:
+        row = self._run(
+            f"SELECT coalesce(CAST({column} AS BLOB), x'')"  # noqa: S608 - our own words
+            " FROM envelopes LEFT JOIN sealed_rows AS rest ON rest.id = envelopes.id"
+            " WHERE envelopes.id = ?",
+            (number,),
+        ).fetchone()
+        if row is None:
+            raise KeyError(number)
+        return bytes(row[0])
 
     def forget_models(self) -> None:
         """Ask for the models' numbers again: a transaction was undone."""

@@ -84,6 +84,8 @@ def test_a_row_says_what_the_header_says_and_brings_the_blocks_asked_for(store: 
     box = make_box(1)
     with store.writing() as unit:
         (segment, live) = keep(unit, box, box.segment(seen(3), slot=4), box.live(seen(2), slot=5))
+    assert isinstance(segment, Envelope)
+    assert isinstance(live, Envelope)
     first, second = store.segments.scan(scope_of(box), modalities=FACE)
     assert (first.slot, first.segment, first.sequence, first.sightings) == (4, 1, 0, 3)
     assert (first.header, first.salt) == (segment.header_bytes, segment.header.salt)
@@ -173,5 +175,6 @@ def test_a_scope_is_counted_by_kind_and_model(store: Store) -> None:
         to_ms=DAY * EPOCH_MS + 5 * 900_000,
     )
     assert (held.segments, held.live_envelopes, held.sightings) == (1, 1, 5)
-    assert held.by_model == {kept[0].header.models["face"]: 5}
     assert isinstance(kept[0], Envelope)
+    assert held.by_model == {kept[0].header.models["face"]: 5}
+    assert not held.at_most

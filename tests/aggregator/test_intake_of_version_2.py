@@ -1,0 +1,190 @@
+"""The intake takes either version, each in generations that were announced in it, and no other."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from boxes_v2 import BoxOfVersion2, make_box_v2, person, strangers
+from intake_desk import Desk
+from sealed_boxes import NOON_SLOT, NOW_MS, TestBox, make_box, sighting, unit_vector
+
+from protocol.directory import Directory
+from protocol.encoding import encode
+from protocol.epoch import RECORDING
+from protocol.keytree import FACE
+from protocol.names import EPOCH_MS
+from protocol.signing import sign
+from protocol.v2.envelopes import Envelope
+
+RNG = np.random.default_rng(31)
+DAY = NOW_MS // EPOCH_MS
+
+
+@pytest.fixture
+def box() -> BoxOfVersion2:
+    return make_box_v2(1)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, box: BoxOfVersion2) -> Desk:
+    return Desk(tmp_path / "a.db", [box, make_box(2)])
+
+
+def of_form_2(directory: Directory, box: str, **fields: object) -> Directory:
+    """Return the directory with more said of a box."""
+    changed = dict(directory.principals)
+    changed[box] = replace(changed[box], **fields)  # type: ignore[arg-type]
+    return replace(directory, form=2, principals=changed)
+
+
+def as_version_1(box: TestBox) -> TestBox:
+    """Return the same box, sealing as before its update."""
+    return TestBox(box.name, box.camera, box.key, sequence=box.sequence, generation=box.generation)
+
+
+def test_announcement_segment_and_live_envelope_of_version_2_are_stored_as_they_came(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    messages = [box.announcement(), box.live(strangers(2, RNG)), box.segment(strangers(3, RNG))]
+    messages.append(box.segment([], slot=NOON_SLOT - 5))
+    batch = desk.take(*messages)
+    assert (batch.stored, batch.rejected) == (4, 0), desk.rejects()
+    for number, (_, payload) in enumerate(messages[1:], 1):
+        envelope = desk.store.segments.envelope(number)
+        assert envelope.to_bytes() == payload
+        envelope.verify(desk.directory.resolver("box"))
+    assert desk.take(*messages).duplicates == 4
+    assert desk.intake.position(box.address) == (3, ())
+
+
+def test_a_segment_drops_the_live_envelopes_that_it_lists_in_whatever_order_they_come(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    announcement = box.announcement()
+    early, late, other = (box.live([person(unit_vector(RNG))]) for _ in range(3))
+    segment = box.segment(strangers(2, RNG), replaces=((1, 2),))
+    assert desk.take(announcement, early, segment).replaced_live == 1
+    batch = desk.take(late, other)
+    assert (batch.stored, batch.replaced_live) == (2, 1)
+    assert desk.stored() == 2
+    assert desk.intake.position(box.address) == (4, ())
+    assert desk.take(late).duplicates == 1
+
+
+def test_a_block_that_the_box_did_not_sign_for_is_refused_and_its_number_still_waited_for(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    envelope = box.sealed(strangers(2, RNG))
+    topic = box.address.topic("envelope")
+    for place in range(len(envelope.blocks)):
+        blocks = list(envelope.blocks)
+        blocks[place] = bytes([blocks[place][0] ^ 1]) + blocks[place][1:]
+        desk.take((topic, replace(envelope, blocks=tuple(blocks)).to_bytes()))
+    assert desk.rejects() == {"altered-block": len(envelope.blocks)}
+    forged = replace(envelope, signature=bytes(64)).to_bytes()
+    assert desk.take((topic, forged)).rejected == 1
+    assert desk.rejects()["bad-signature"] == 1
+    assert desk.take((topic, envelope.to_bytes())).stored == 1
+    assert desk.status().quarantined == 0
+
+
+def test_an_envelope_of_another_version_than_its_announcement_is_refused_by_that_name(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    desk.take(box.announcement())
+    old = as_version_1(box)
+    batch = desk.take(old.segment([sighting(unit_vector(RNG))]))
+    assert (batch.stored, batch.rejected) == (0, 1)
+    assert desk.rejects() == {"wrong-version": 1}
+    assert desk.intake.position(box.address) == (1, ()), "its number is accounted for"
+    second = desk.boxes[1]
+    newer = make_box_v2(2)
+    newer.key, newer.generation = second.key, second.generation
+    desk.take(second.announcement())
+    newer.sequence = second.sequence
+    desk.take(newer.segment(strangers(1, RNG)), newer.live(strangers(1, RNG)))
+    assert desk.rejects() == {"wrong-version": 3}
+    assert desk.stored() == 0
+
+
+def test_an_envelope_of_version_2_may_come_before_its_announcement(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    announcement = box.announcement()
+    assert desk.take(box.live(strangers(1, RNG))).stored == 1
+    assert desk.take(announcement, box.live(strangers(1, RNG))).stored == 2
+    assert desk.rejects() == {}
+
+
+def test_a_box_that_went_on_to_version_2_announces_no_more_of_version_1(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    old = as_version_1(box)
+    desk.directory = of_form_2(desk.directory, box.name, version_1_until_ms=NOW_MS - 1000)
+    earlier = old.announcement(at_ms=NOW_MS - 1000)
+    assert desk.take(earlier).stored == 1
+    old.generation += 1
+    later = old.announcement(at_ms=NOW_MS - 999)
+    assert desk.take(later).rejected == 1
+    assert desk.rejects() == {"downgraded": 1}
+    assert desk.intake.position(box.address) == (1, ())
+    box.sequence, box.generation = old.sequence, old.generation + 1
+    assert desk.take(box.announcement(), box.segment(strangers(1, RNG))).stored == 2
+
+
+def test_recordings_come_only_of_cameras_that_the_box_may_import(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    recorded = BoxOfVersion2(box.name, "cam-9", box.key, origin=RECORDING)
+    past = {"epoch": DAY - 5}
+    messages = [recorded.announcement(**past), recorded.segment(strangers(1, RNG), **past)]
+    desk.take(*messages)
+    assert desk.rejects() == {"foreign-camera": 2}
+    desk.directory = of_form_2(desk.directory, box.name, recordings=("cam-9",))
+    assert desk.take(*messages).stored == 2
+    gone = recorded.announcement(epoch=DAY - 15)
+    assert desk.take(gone).rejected == 1
+    assert desk.rejects()["retention-ended"] == 1
+    seen_now = BoxOfVersion2(box.name, "cam-9", box.key, generation=200)
+    desk.take(seen_now.announcement(), seen_now.segment(strangers(1, RNG)))
+    assert desk.rejects()["foreign-camera"] == 4, "it may import them, and not watch them"
+    box.origin = RECORDING
+    desk.take(box.announcement(), box.segment(strangers(1, RNG)))
+    assert desk.rejects()["foreign-camera"] == 6, "nor import what it may watch"
+
+
+def test_an_envelope_of_another_origin_than_its_generation_is_refused(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    desk.directory = of_form_2(desk.directory, box.name, recordings=(box.camera,))
+    desk.take(box.announcement())
+    assert desk.take(box.segment(strangers(1, RNG), origin=RECORDING)).rejected == 1
+    assert desk.rejects() == {"wrong-origin": 1}
+
+
+def test_a_version_to_come_is_refused_by_that_name(desk: Desk, box: BoxOfVersion2) -> None:
+    envelope = box.sealed(strangers(1, RNG))
+    header = envelope.header_bytes.replace(b"\x61v\x02", b"\x61v\x03")
+    assert header != envelope.header_bytes
+    value = encode([header, list(envelope.blocks), envelope.signature])
+    desk.take((box.address.topic("envelope"), value))
+    assert desk.rejects() == {"unsupported-version": 1}
+
+
+def test_blocks_of_another_length_than_rows_are_refused(desk: Desk, box: BoxOfVersion2) -> None:
+    made = box.sealed(strangers(1, RNG))
+    face = [entry.label for entry in made.header.blocks].index(FACE)
+    blocks = list(made.blocks)
+    blocks[face] += b"\0"
+    entries = list(made.header.blocks)
+    entries[face] = replace(entries[face], digest=hashlib.sha256(blocks[face]).digest())
+    header = replace(made.header, blocks=tuple(entries))
+    signature = sign("envelope", header.to_bytes(), box.key).signature
+    spoilt = Envelope(header, header.to_bytes(), tuple(blocks), signature)
+    desk.take((box.address.topic("envelope"), spoilt.to_bytes()))
+    assert desk.rejects() == {"malformed": 1}
+    assert desk.intake.position(box.address) == (0, ())
