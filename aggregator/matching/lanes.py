@@ -17,6 +17,8 @@ from protocol.errors import KeyCommitmentMismatch, MalformedMessage
 from protocol.grant import Scope
 from protocol.keytree import ModalityKey
 from protocol.sealing import COMMITMENT_BYTES, open_block_into, opened_size
+from protocol.v2.blocks import COUNT_BYTES, Space, true_rows
+from protocol.v2.header import BlockBindings, BlockEntry
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class ScopeKeys:
     keys: EpochKeys
     liars: dict[str, set[Scope]] = field(default_factory=dict)
     _derived: dict[tuple[int, str], ModalityKey] = field(default_factory=dict)
+    _bindings: dict[tuple[str, str, str], BlockBindings] = field(default_factory=dict)
 
     def key(self, slot: int, label: str, block: bytes) -> ModalityKey:
         """Return a slot's key, by the first block that is to be opened with it.
@@ -50,14 +53,38 @@ class ScopeKeys:
             found = self._derived[slot, label] = opening.key
         return found
 
+    def bindings(self, kind: str, label: str, space: Space | None = None) -> BlockBindings:
+        """Return what binds the blocks of one label to their envelopes, from version 2 on."""
+        name = (kind, label, "" if space is None else space.name)
+        found = self._bindings.get(name)
+        if found is None:
+            scope = self.keys.scope
+            found = self._bindings[name] = BlockBindings(
+                kind,
+                scope.address,
+                epoch=scope.epoch,
+                generation=scope.generation,
+                label=label,
+                space=space,
+            )
+        return found
+
 
 class KeyNotReleased(KeyCommitmentMismatch):
     """What the custodians released is not what the block says that it was sealed under."""
 
 
+Inside = tuple[tuple[BlockEntry, ...], tuple[bytes, ...]]
+"""The blocks of a live envelope of version 2, and their entries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a run of rows came from; ``meta`` is a live envelope's sealed block, else None."""
+    """Where a run of rows came from.
+
+    ``count`` is how many rows it has (version 1), ``meta`` a live envelope's sealed metadata, and
+    ``inside`` the blocks that a live envelope of version 2 opened to; None for a segment.
+    """
 
     number: int
     scope: ScopeKeys
@@ -65,7 +92,8 @@ class Source:
     count: int
     header: bytes
     nonce: bytes
-    meta: bytes | None
+    meta: bytes | None = None
+    inside: Inside | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +134,12 @@ class Lane:
 
     def __init__(self, probes: Probes, best: Best) -> None:
         self.probes = probes
+        self.space = Space(probes.model)
         self.kernel = Kernel(probes.matrix, probes.thresholds)
         self.sightings = 0
         self.malformed = 0
         self._best = best
-        self._buffer, self._view = _buffer(BLOCK_ROWS * self.kernel.width)
+        self._buffer, self._view = _buffer(BLOCK_ROWS * self.kernel.width + COUNT_BYTES)
         self._used = 0
         self._sources: list[Source] = []
         self._starts: list[int] = []
@@ -125,22 +154,43 @@ class Lane:
         size = source.count * self.kernel.width
         if opened_size(block) != size:
             raise MalformedMessage(f"the block is not {source.count} rows")
-        if self._used + size > len(self._view):
-            self.flush()
-            if size > len(self._view):
-                self._grow(size)
-        end = self._used + size
         open_block_into(
             key,
             block,
-            self._view[self._used : end],
+            self._room(size),
             header=source.header,
             label=self.probes.modality,
             nonce=source.nonce,
         )
-        self._sources.append(source)
-        self._starts.append(self._used // self.kernel.width)
-        self._used = end
+        self._took(source, source.count)
+
+    def add_padded(self, key: ModalityKey, block: bytes, source: Source, binding: bytes) -> None:
+        """Open a template block of version 2 behind those already there, over their padding.
+
+        Args:
+            binding: what its seal is bound to.
+
+        Raises:
+            SealError: it does not open.
+            MalformedMessage: it has not the rows that it says it has.
+        """
+        view = self._room(opened_size(block))
+        open_block_into(key, block, view, header=binding, label="", nonce=source.nonce)
+        self._took(source, true_rows(view, self.space))
+
+    def _room(self, size: int) -> memoryview:
+        """Return the next ``size`` bytes of the buffer, which is emptied first if need be."""
+        if self._used + size > len(self._view):
+            self.flush()
+            if size > len(self._view):
+                self._grow(size)
+        return self._view[self._used : self._used + size]
+
+    def _took(self, source: Source, rows: int) -> None:
+        if rows:
+            self._sources.append(source)
+            self._starts.append(self._used // self.kernel.width)
+            self._used += rows * self.kernel.width
 
     def flush(self) -> None:
         """Compare what has been opened, and note who reached a threshold."""

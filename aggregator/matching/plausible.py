@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.sightings import Sighting
+from protocol.v2.sightings import Row
 
 LATE_MS = 600_000
 """So late a box still puts what ended before into the running slot (`sealing.late_s`, at most)."""
@@ -18,12 +19,29 @@ LONGEST_MS = 120_000
 
 def why_impossible(sighting: Sighting, *, epoch: int, slot: int) -> str:
     """Return why a sighting that opened under this slot's key cannot be true; empty if it can."""
+    met_ms = (met.seconds * 1000 for met in sighting.encounters)
+    longest_ms = max(met_ms, default=0.0)
+    return _why(sighting.first_seen_ms, sighting.last_seen_ms, longest_ms, epoch=epoch, slot=slot)
+
+
+def why_row_impossible(row: Row, *, epoch: int, slot: int) -> str:
+    """Return why a row whose key is of this slot cannot be true; empty if it can."""
+    longest_ms = max((met.within_s * 1000 for met in row.encounters), default=0.0)
+    why = _why(row.first_ms, row.last_ms, longest_ms, epoch=epoch, slot=slot)
+    if not why and any(
+        met.first_ms < row.first_ms - LONGEST_MS or met.last_ms > row.last_ms + AHEAD_MS
+        for met in row.encounters
+    ):
+        return "it met somebody long before it began, or after it ended"
+    return why
+
+
+def _why(first_ms: int, last_ms: int, longest_met_ms: float, *, epoch: int, slot: int) -> str:
     begin_ms = slot_start_ms(epoch, slot)
-    if not begin_ms - LATE_MS <= sighting.last_seen_ms < begin_ms + SLOT_MS + AHEAD_MS:
+    if not begin_ms - LATE_MS <= last_ms < begin_ms + SLOT_MS + AHEAD_MS:
         return "it ends outside of its slot"
-    lasted_ms = sighting.last_seen_ms - sighting.first_seen_ms
-    if not 0 <= lasted_ms <= LONGEST_MS:
+    if not 0 <= last_ms - first_ms <= LONGEST_MS:
         return "it lasts longer than a box follows anybody"
-    if any(met.seconds * 1000 > LONGEST_MS for met in sighting.encounters):
+    if longest_met_ms > LONGEST_MS:
         return "it met somebody for longer than a box follows anybody"
     return ""

@@ -3,84 +3,35 @@
 docs/protocol.md, "Envelopes".
 
 From each envelope in scope the template block alone is read and opened, straight into one buffer in
-which the blocks of many envelopes lie end to end; one matrix product compares some 4,096 rows. The
-metadata is opened only for envelopes in which something reached a threshold.
+which the blocks of many envelopes lie end to end; one matrix product compares some 4,096 rows. What
+else an envelope holds is opened only where something reached a threshold: in version 1 the metadata
+(`aggregator.matching.candidates`), in version 2 the rows (`aggregator.matching.finder`), whose
+metadata custodians release one by one.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
-from aggregator.matching.lanes import Best, Hit, KeyNotReleased, Lane, ScopeKeys, Source
-from aggregator.matching.plausible import why_impossible
+from aggregator.matching.candidates import Candidates
+from aggregator.matching.finder import Finder, open_inside
+from aggregator.matching.found import Found
+from aggregator.matching.lanes import Best, Hit, Inside, Lane, ScopeKeys, Source
 from aggregator.matching.probes import Probes
-from aggregator.matching.shares import fair_shares
+from aggregator.matching.refusals import OF_AN_ENVELOPE, Altered, Refusals
+from aggregator.matching.report import MatchReport, keep, merge_reports
 from aggregator.store import SegmentReader
+from aggregator.store.envelopes import model_of
 from aggregator.store.rows import SealedRow
 from protocol.epoch_keys import EpochKeys
-from protocol.errors import MalformedMessage, ScopeExceeded, SealError
+from protocol.errors import MalformedMessage
 from protocol.grant import Scope
-from protocol.keytree import LIVE, META
-from protocol.names import CameraAddress, SightingName, SlotName
-from protocol.results import Candidate, row_of_version_1
-from protocol.sealing import (
-    Blocks,
-    Header,
-    nonce_of,
-    open_block,
-)
-from protocol.sightings import BatchMeta, decode_meta
+from protocol.keytree import LIVE
+from protocol.results import Candidate
+from protocol.sealing import LIVE_ENVELOPE, SEGMENT, Blocks, nonce_of, open_block
 from runtime.calibration import Calibration
 
-
-@dataclass(frozen=True, slots=True)
-class Altered:
-    """An envelope in store that does not open, or not to what its header says; others went on.
-
-    ``keyless`` is the scope whose keys are not those of the envelope: then it may be as it came,
-    and the keys false.
-    """
-
-    number: int
-    camera: str
-    reason: str
-    keyless: Scope | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MatchReport:
-    """What a pass of matching found, and what it left out.
-
-    Args:
-        candidates: best score first; one a subject and sighting.
-        segments: segments compared.
-        live_envelopes: live envelopes compared.
-        sightings: rows compared, all models together.
-        skipped_models: model ids met in scope for which the query has no template, with the
-            number of envelopes of each: they were not compared (ModelMismatch).
-        altered: envelopes that could not be opened.
-        liars: custodian to the scopes of which it released other keys than those that opened.
-        malformed: rows whose template has not unit length although they "reached" a threshold.
-        not_granted: envelopes whose slot or kind the keys at hand do not open.
-        left_out: candidates left out because there were more than the query may bring, by camera.
-        lying: candidates whose times cannot be those of their slot, by camera: left out, too.
-        cursor: pass it as ``after`` to compare only what arrives from now on.
-    """
-
-    candidates: tuple[Candidate, ...] = ()
-    segments: int = 0
-    live_envelopes: int = 0
-    sightings: int = 0
-    skipped_models: Mapping[str, int] = field(default_factory=dict)
-    altered: tuple[Altered, ...] = ()
-    liars: Mapping[str, frozenset[Scope]] = field(default_factory=dict)
-    malformed: int = 0
-    not_granted: int = 0
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    lying: Mapping[str, int] = field(default_factory=dict)
-    cursor: int = 0
+__all__ = ["Altered", "MatchReport", "match_scopes", "merge_reports"]
 
 
 def match_scopes(
@@ -117,68 +68,6 @@ def match_scopes(
         matching.wipe()
 
 
-def merge_reports(reports: Sequence[MatchReport], *, max_candidates: int) -> MatchReport:
-    """Put the reports of passes over different scopes together, best candidates first."""
-    skipped: dict[str, int] = {}
-    for report in reports:
-        for model, count in report.skipped_models.items():
-            skipped[model] = skipped.get(model, 0) + count
-    liars: dict[str, frozenset[Scope]] = {}
-    for report in reports:
-        for custodian, scopes in report.liars.items():
-            liars[custodian] = liars.get(custodian, frozenset()) | scopes
-    kept, left_out = _shared([c for report in reports for c in report.candidates], max_candidates)
-    lying: Counter[str] = Counter()
-    for report in reports:
-        left_out.update(report.left_out)
-        lying.update(report.lying)
-    return MatchReport(
-        candidates=kept,
-        segments=sum(report.segments for report in reports),
-        live_envelopes=sum(report.live_envelopes for report in reports),
-        sightings=sum(report.sightings for report in reports),
-        skipped_models=skipped,
-        altered=tuple(item for report in reports for item in report.altered),
-        liars=liars,
-        malformed=sum(report.malformed for report in reports),
-        not_granted=sum(report.not_granted for report in reports),
-        left_out=dict(left_out),
-        lying=dict(lying),
-        cursor=min((report.cursor for report in reports), default=0),
-    )
-
-
-def _best_of_each(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    best: dict[tuple[str, str, bytes], Candidate] = {}
-    for candidate in candidates:
-        key = (candidate.subject, candidate.address.camera, candidate.sighting_id)
-        known = best.get(key)
-        if known is None or candidate.strength > known.strength:
-            best[key] = candidate
-    return tuple(sorted(best.values(), key=_rank))
-
-
-def _rank(candidate: Candidate) -> tuple[float, int, str]:
-    return (-candidate.strength, candidate.first_seen_ms, candidate.subject)
-
-
-def _shared(
-    candidates: Sequence[Candidate], room: int
-) -> tuple[tuple[Candidate, ...], Counter[str]]:
-    """Return the candidates that get in, best first, and how many did not, by camera."""
-    kept, gone = share_candidates(_best_of_each(candidates), room)
-    return tuple(sorted(kept, key=_rank)), Counter(one.address.camera for one in gone)
-
-
-def share_candidates(
-    candidates: Sequence[Candidate], room: int
-) -> tuple[list[Candidate], list[Candidate]]:
-    """Return the candidates that get in and those that do not (`fair_shares`)."""
-    return fair_shares(
-        candidates, room, camera=lambda c: (c.address, c.subject), score=lambda c: c.strength
-    )
-
-
 class _Matching:
     """One pass: its lanes, its best hits, its counts."""
 
@@ -191,8 +80,6 @@ class _Matching:
         max_candidates: int,
     ) -> None:
         self._reader = reader
-        self._calibrations = calibrations
-        self._contacts = contacts
         self._max_candidates = max_candidates
         self._best = Best(max_candidates)
         self._names = reader.models()
@@ -203,32 +90,35 @@ class _Matching:
             for lane in self._lanes
             if lane.probes.model in numbers
         }
+        self._lane_named = {(lane.probes.modality, lane.probes.model): lane for lane in self._lanes}
         self._modalities = sorted({p.modality for p in probes})
-        self._segments = self._live = self._not_granted = 0
+        self._segments = self._live = 0
         self._skipped: dict[str, int] = {}
-        self._altered: list[Altered] = []
         self._liars: dict[str, set[Scope]] = {}
-        self._lying: Counter[str] = Counter()
+        self._refusals = Refusals()
+        self._candidates = Candidates(
+            reader, calibrations, contacts=contacts, refusals=self._refusals
+        )
+        self._finder = Finder(reader, self._refusals)
 
     def scan(self, keys: EpochKeys, after: int) -> None:
         """Open and compare what is in store for one scope."""
-        scope = keys.scope
-        address = scope.address
         held = ScopeKeys(keys, self._liars)
-        for row in self._reader.scan(scope, modalities=self._modalities, after=after):
+        self._finder.grant(held)
+        take = self._take if keys.version == 1 else self._take_padded
+        for row in self._reader.scan(keys.scope, modalities=self._modalities, after=after):
             try:
-                self._take(held, row)
-            except ScopeExceeded:
-                self._not_granted += 1
-            except KeyNotReleased as error:
-                self._altered.append(Altered(row.number, address.camera, str(error), scope))
-            except (SealError, MalformedMessage) as error:
-                self._altered.append(Altered(row.number, address.camera, str(error)))
-            except (TypeError, ValueError, OverflowError) as error:
-                reason = f"a column in store cannot be: {error}"
-                self._altered.append(Altered(row.number, address.camera, reason))
+                if row.version != keys.version:
+                    raise MalformedMessage(
+                        f"it is of version {row.version} of the protocol, and its generation was "
+                        f"announced in version {keys.version}"
+                    )
+                take(held, row)
+            except OF_AN_ENVELOPE as error:
+                self._refusals.add(error, row.number, keys.scope)
 
     def _take(self, held: ScopeKeys, row: SealedRow) -> None:
+        """Take in an envelope of version 1."""
         lanes = self._wanted(row.models)
         if not lanes:
             return
@@ -248,6 +138,51 @@ class _Matching:
             if block is None:
                 raise MalformedMessage(f"there is no {lane.probes.modality} block")
             lane.add(held.key(slot, lane.probes.modality, block), block, source)
+        self._count(row)
+
+    def _take_padded(self, held: ScopeKeys, row: SealedRow) -> None:
+        """Take in an envelope of version 2: no modality need have a block in it."""
+        inside, kind = None, SEGMENT
+        if row.segment:
+            sealed = self._wanted_of(row)
+        else:
+            inside, kind = open_inside(held, row), LIVE_ENVELOPE
+            sealed = self._wanted_inside(inside)
+        slot, sequence, salt = row.slot, row.sequence, row.salt
+        source = Source(
+            row.number, held, slot, 0, row.header, nonce_of(salt, sequence), inside=inside
+        )
+        for lane, block in sealed:
+            modality = lane.probes.modality
+            binding = held.bindings(kind, modality, lane.space).of(slot, sequence, salt)
+            lane.add_padded(held.key(slot, modality, block), block, source, binding)
+        self._count(row)
+
+    def _wanted_of(self, row: SealedRow) -> Iterator[tuple[Lane, bytes]]:
+        """Yield the blocks of a segment that are compared; count the models that are not."""
+        for modality, model, block in zip(self._modalities, row.models, row.blocks, strict=True):
+            if model is None:
+                continue
+            lane = self._lane_of.get((modality, model))
+            if lane is None:
+                self._skip(str(self._names.get(model, model)))
+            elif block is None:
+                raise MalformedMessage(f"there is no {modality} block")
+            else:
+                yield lane, block
+
+    def _wanted_inside(self, inside: Inside) -> Iterator[tuple[Lane, bytes]]:
+        """Yield the blocks of an opened live envelope that are compared, as `_wanted_of`."""
+        for entry, block in zip(*inside, strict=True):
+            if entry.space is None or entry.label not in self._modalities:
+                continue
+            lane = self._lane_named.get((entry.label, model_of(entry.space)))
+            if lane is None:
+                self._skip(model_of(entry.space))
+            else:
+                yield lane, block
+
+    def _count(self, row: SealedRow) -> None:
         if row.segment:
             self._segments += 1
         else:
@@ -261,112 +196,46 @@ class _Matching:
                 continue
             lane = self._lane_of.get((modality, model))
             if lane is None:
-                name = str(self._names.get(model, model))
-                self._skipped[name] = self._skipped.get(name, 0) + 1
+                self._skip(str(self._names.get(model, model)))
             else:
                 lanes.append(lane)
         return lanes
 
+    def _skip(self, model: str) -> None:
+        self._skipped[model] = self._skipped.get(model, 0) + 1
+
     def report(self, cursor: int) -> MatchReport:
-        """Compare what is left, open the metadata of what was found."""
+        """Compare what is left, open what else is needed of what was found."""
         for lane in self._lanes:
             lane.flush()
-        kept, left_out = _shared(list(self._candidates()), self._max_candidates)
+        candidates: list[Candidate] = []
+        found: list[Found] = []
+        by_source: dict[int, list[Hit]] = {}
+        for hit in self._best.hits:
+            by_source.setdefault(hit.source.number, []).append(hit)
+        for hits in by_source.values():
+            if hits[0].source.scope.keys.version == 1:
+                candidates += self._candidates.of(hits)
+            else:
+                found += self._finder.of(hits)
+        kept = keep(candidates, found, self._max_candidates)
+        rest, beyond = self._finder.rest_of_episodes(kept.found, kept.room(self._max_candidates))
         return MatchReport(
-            candidates=kept,
+            candidates=kept.candidates,
+            found=(*kept.found, *rest),
             segments=self._segments,
             live_envelopes=self._live,
             sightings=sum(lane.sightings for lane in self._lanes),
             skipped_models=self._skipped,
-            altered=tuple(self._altered),
+            altered=self._refusals.altered,
             liars={name: frozenset(scopes) for name, scopes in self._liars.items()},
             malformed=sum(lane.malformed for lane in self._lanes),
-            not_granted=self._not_granted,
-            left_out=dict(self._best.left_out + left_out),
-            lying=dict(self._lying),
+            not_granted=self._refusals.not_granted,
+            left_out=dict(self._best.left_out + kept.left_out + beyond),
+            lying=dict(self._candidates.lying),
             cursor=cursor,
         )
 
     def wipe(self) -> None:
         for lane in self._lanes:
             lane.wipe()
-
-    def _candidates(self) -> Iterator[Candidate]:
-        by_source: dict[int, list[Hit]] = {}
-        for hit in self._best.hits:
-            by_source.setdefault(hit.source.number, []).append(hit)
-        for hits in by_source.values():
-            source = hits[0].source
-            address = source.scope.keys.scope.address
-            try:
-                meta = self._meta(source, {hit.probes for hit in hits})
-            except ScopeExceeded:
-                self._not_granted += 1
-            except KeyNotReleased as error:
-                scope = source.scope.keys.scope
-                self._altered.append(Altered(source.number, address.camera, str(error), scope))
-            except (SealError, MalformedMessage) as error:
-                self._altered.append(Altered(source.number, address.camera, str(error)))
-            else:
-                if meta is not None:
-                    yield from self._possible(hits, address, meta)
-
-    def _possible(
-        self, hits: Sequence[Hit], address: CameraAddress, meta: BatchMeta
-    ) -> Iterator[Candidate]:
-        """Yield the hits that can be true; count the others."""
-        for hit in hits:
-            source = hit.source
-            epoch = source.scope.keys.scope.epoch
-            if why_impossible(meta.sighting(hit.row), epoch=epoch, slot=source.slot):
-                self._lying[address.camera] += 1
-            else:
-                yield self._candidate(hit, address, meta)
-
-    def _meta(self, source: Source, probes: set[Probes]) -> BatchMeta | None:
-        """Open an envelope's metadata; None when it has meanwhile been purged.
-
-        Raises:
-            SealError, MalformedMessage, ScopeExceeded: it does not open, or says something else.
-        """
-        header = Header.parse(source.header)
-        if header.count != source.count or any(
-            header.models.get(p.modality) != p.model for p in probes
-        ):
-            raise MalformedMessage("count or model in store are not those of the header")
-        block = source.meta
-        if block is None:
-            try:
-                block = self._reader.meta(source.number)
-            except KeyError:
-                return None
-        opened = open_block(
-            source.scope.key(source.slot, META, block),
-            block,
-            header=source.header,
-            label=META,
-            nonce=source.nonce,
-        )
-        try:
-            return decode_meta(bytes(opened), count=source.count)
-        finally:
-            opened[:] = bytes(len(opened))
-
-    def _candidate(self, hit: Hit, address: CameraAddress, meta: BatchMeta) -> Candidate:
-        sighting = meta.sighting(hit.row)
-        scope = hit.source.scope.keys.scope
-        slot = SlotName(address, scope.epoch, scope.generation, hit.source.slot)
-        calibration = self._calibrations.get(hit.probes.model)
-        return Candidate(
-            subject=hit.subject,
-            address=address,
-            sighting_id=sighting.sighting_id,
-            row=row_of_version_1(sighting, contacts=self._contacts),
-            modality=hit.probes.modality,
-            model=hit.probes.model,
-            score=hit.score,
-            log10_lr=None
-            if calibration is None
-            else calibration.log10_lr(hit.score, sighting.mask),
-            name=SightingName.of(slot, sighting.sighting_id),
-        )

@@ -27,6 +27,8 @@ _KINDS = frozenset({LIVE_ENVELOPE, SEGMENT})
 _TIMES = frozenset({CLOCK, STAMPED, STATED})
 _MAX_HEADER_BYTES = 16 << 10
 _MAX_HEADER_ITEMS = 1024
+_ARRAY = 0x80  # the head of a CBOR array of up to 23 items, less their number
+_SALT_HEAD = bytes([0x40 | SALT_BYTES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,47 @@ class Header:
     def row_binding(self, row_id: bytes) -> bytes:
         """Return the additional data of one row's seal."""
         return encode([CONTEXT, self.kind, *self.name.to_value(), self.sequence, self.salt, row_id])
+
+
+class BlockBindings:
+    """What :meth:`Header.binding` gives, for one block of each of many envelopes of a generation.
+
+    Encoded once is what they share: matching would spend more on their headers than on their seals.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        address: CameraAddress,
+        *,
+        epoch: int,
+        generation: int,
+        label: str,
+        space: Space | None = None,
+    ) -> None:
+        before = [CONTEXT, kind, address.site, address.box, address.camera, epoch, generation]
+        behind = [label, *((None, None) if space is None else (space.name, space.encoding))]
+        head = bytes([_ARRAY | (len(before) + 3 + len(behind))])
+        self._before = head + encode(before)[1:]
+        self._behind = encode(behind)[1:]
+
+    def of(self, slot: int, sequence: int, salt: bytes) -> bytes:
+        """Return the additional data of the block in one envelope."""
+        numbers = _unsigned(slot) + _unsigned(sequence)
+        return self._before + numbers + _SALT_HEAD + salt + self._behind
+
+
+def _unsigned(number: int) -> bytes:
+    """Return the CBOR of a number from 0 to 2^64 - 1."""
+    if number < 24:
+        return number.to_bytes(1, "big")
+    if number < 1 << 8:
+        return b"\x18" + number.to_bytes(1, "big")
+    if number < 1 << 16:
+        return b"\x19" + number.to_bytes(2, "big")
+    if number < 1 << 32:
+        return b"\x1a" + number.to_bytes(4, "big")
+    return b"\x1b" + number.to_bytes(8, "big")
 
 
 def _read_ranges(items: Sequence[object]) -> tuple[tuple[int, int], ...]:

@@ -21,13 +21,14 @@ from protocol.errors import (
     UnsupportedVersion,
 )
 from protocol.keytree import COVER, META, ModalityKey
+from protocol.names import SlotName
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, open_block_into, opened_size
 from protocol.sealing import Envelope as EnvelopeOfVersion1
 from protocol.sightings import Quantised, split_rows
 from protocol.signing import VerifyKey
 from protocol.v2.blocks import Space, lay_out, true_rows
 from protocol.v2.envelopes import Envelope, parse_envelope
-from protocol.v2.header import Header
+from protocol.v2.header import BlockBindings, Header
 from protocol.v2.keys import row_key, row_value, slot_key
 from protocol.v2.padding import fill, pad, size_class, unpad
 from protocol.v2.rows import Coverage, Rows
@@ -378,3 +379,29 @@ def test_a_key_with_a_missing_root_is_no_key() -> None:
     assert isinstance(short, ModalityKey)
     with pytest.raises(KeyCommitmentMismatch):
         v2.envelope().open("face", short)
+
+
+@given(
+    name=st.builds(
+        lambda slot, generation: replace(v2.NAME, slot=slot, generation=generation),
+        st.integers(0, 95),
+        st.integers(1, 2**62),
+    ),
+    sequence=st.integers(0, 2**62),
+    salt=st.binary(min_size=8, max_size=8),
+    space=st.none() | st.text("abc-@1é", min_size=1, max_size=300).map(Space),
+    kind=st.sampled_from([SEGMENT, LIVE_ENVELOPE]),
+)
+def test_what_binds_many_blocks_is_what_binds_each(
+    name: SlotName, sequence: int, salt: bytes, space: Space | None, kind: str
+) -> None:
+    header = replace(v2.header(kind), name=name, sequence=sequence, salt=salt)
+    bindings = BlockBindings(
+        kind,
+        name.address,
+        epoch=name.epoch,
+        generation=name.generation,
+        label="face",
+        space=space,
+    )
+    assert bindings.of(name.slot, sequence, salt) == header.binding("face", space)
