@@ -81,12 +81,17 @@ class EstimateRequest(BaseModel):
 
 
 class EstimateAnswer(BaseModel):
-    """What a scope holds by now, and how many strangers would be candidates by chance."""
+    """What a scope holds by now, and how many strangers would be candidates by chance.
+
+    With ``at_most`` the sightings are bounds: boxes say in the clear only how many there is room
+    for.
+    """
 
     segments: int
     live_envelopes: int
     sightings: int
     sightings_by_model: dict[str, int]
+    at_most: bool
     expected_false: float | None
     default_thresholds: dict[str, float]
 
@@ -185,6 +190,7 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
             live_envelopes=held.live_envelopes,
             sightings=held.sightings,
             sightings_by_model=dict(held.by_model),
+            at_most=held.at_most,
             expected_false=_expected_false(
                 held.by_model, thresholds, parts.calibrations, request.templates
             ),

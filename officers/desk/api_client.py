@@ -94,9 +94,13 @@ class QuerySummary(_Answer):
 
 
 class Estimate(_Answer):
-    """What a scope holds by now; ``expected_false`` is None without a calibration."""
+    """What a scope holds by now; ``expected_false`` is None without a calibration.
+
+    ``at_most`` tells that both are bounds: boxes do not say in the clear how many there are.
+    """
 
     sightings: int
+    at_most: bool = False
     expected_false: float | None
     default_thresholds: Mapping[str, float] = {}
 

@@ -102,7 +102,8 @@ def query_facts(
 def estimate_facts(query: Query, estimate: Estimate, *, now_ms: int) -> list[Fact]:
     """Return what the aggregator counts in the query's scope by now."""
     so_far = " so far (the window is not over)" if query.window_to_ms > now_ms else ""
-    counted = f"{estimate.sightings:,} sightings stored{so_far}"
+    bound = "at most " if estimate.at_most else ""
+    counted = f"{bound}{estimate.sightings:,} sightings stored{so_far}"
     if estimate.expected_false is None:
         chance = "how many would match by chance is not measured"
     else:
