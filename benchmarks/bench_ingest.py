@@ -50,14 +50,18 @@ def run(quick: bool = False) -> list[Figure]:
         rate = _direct_rate(site, made)
         name = f"intake, {size} sightings an envelope, 1 process"
         figures.append(Figure(name, rate, "envelopes/s", against, rate / verify))
+    site_2 = make_site(CAMERAS, version=2)
+    rate = _direct_rate(site_2, _messages(site_2, count, 64, kind=SEGMENT))
+    name = "intake, segments of version 2, 64 sightings each, 1 process"
+    figures.append(Figure(name, rate, "envelopes/s", against, rate / verify))
     rate = _broker_rate(site, full[: count // 2])
     name = "intake through the embedded MQTT broker, 64 an envelope"
     figures.append(Figure(name, rate, "envelopes/s", against, rate / verify))
     return [*figures, *_wire(site)]
 
 
-def _messages(site: Site, count: int, size: int) -> list[Message]:
-    """Return announcements, then live envelopes of all cameras in turn, numbered from the start."""
+def _messages(site: Site, count: int, size: int, *, kind: str = LIVE_ENVELOPE) -> list[Message]:
+    """Return announcements, then envelopes of all cameras in turn, numbered from the start."""
     rng = np.random.default_rng(size)
     for camera in site.cameras:
         camera.sequence = 0
@@ -65,7 +69,7 @@ def _messages(site: Site, count: int, size: int) -> list[Message]:
     for number in range(count):
         camera = site.cameras[number % len(site.cameras)]
         slot = number // len(site.cameras) * 96 // (count // len(site.cameras) + 1)
-        made.append(camera.seal(LIVE_ENVELOPE, slot, unit_rows(rng, size)))
+        made.append(camera.seal(kind, slot, unit_rows(rng, size)))
     return made
 
 

@@ -63,7 +63,7 @@ def run(quick: bool = False) -> list[Figure]:
     before = {name: os.environ.get(name) for name in _BLAS}
     os.environ.update(dict.fromkeys(_BLAS, "1"))  # for the processes started below
     try:
-        return [*_plain(quick), *_sealed(quick)]
+        return [*_plain(quick), *_sealed(quick, version=1), *_sealed(quick, version=2)]
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -194,12 +194,12 @@ def _sealed_work(path: Path, packed: bytes) -> Any:
     return scan
 
 
-def _sealed(quick: bool) -> list[Figure]:
+def _sealed(quick: bool, *, version: int) -> list[Figure]:
     slots, cameras = 96, 20 if quick else 120
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.db"
-        site = make_site(cameras)
+        site = make_site(cameras, version=version)
         fill_store(path, site, slots=slots, size=SEGMENT_SIZE)
         scopes = [camera.granted() for camera in site.cameras]
         shares = [pickle.dumps(scopes[n::PROCESSES]) for n in range(PROCESSES)]
@@ -210,7 +210,7 @@ def _sealed(quick: bool) -> list[Figure]:
         if sightings != expected or any(report.altered for report in reports):
             raise AssertionError(f"compared {sightings} of {expected} sightings")
         rate, read_rate = sightings / elapsed_s, expected / read_s
-        baseline = "the same blocks only read from SQLite"
+        baseline = f"version {version}: the same blocks only read from SQLite"
         figures += [
             Figure(
                 f"{baseline} ({sum(bytes_read) / read_s / 2**20:.0f} MiB/s), 2 processes",
@@ -218,7 +218,7 @@ def _sealed(quick: bool) -> list[Figure]:
                 "sightings/s",
             ),
             Figure(
-                f"sealed path, store to scores, {SEGMENT_SIZE} a segment, 2 processes",
+                f"version {version}: store to scores, {SEGMENT_SIZE} a segment, 2 processes",
                 rate,
                 "sightings/s",
                 baseline,

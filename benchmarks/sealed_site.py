@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import numpy as np
@@ -15,9 +16,9 @@ from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.epoch import Announcement, announce, excluded_subsets
 from protocol.epoch_keys import EpochKeys, combine
 from protocol.grant import Scope, release
-from protocol.keytree import FACE, LIVE, META, ModalityKey
-from protocol.names import ENVELOPE, EPOCH, EPOCH_MS, CameraAddress, slot_start_ms
-from protocol.sealing import SEGMENT, Header, seal_envelope
+from protocol.keytree import COVER, FACE, LIVE, META, ModalityKey
+from protocol.names import ENVELOPE, EPOCH, EPOCH_MS, CameraAddress, SlotName, slot_start_ms
+from protocol.sealing import SEAL_OVERHEAD, SEGMENT, Header, seal_block, seal_envelope
 from protocol.sightings import (
     Encounter,
     MaskStatus,
@@ -25,7 +26,17 @@ from protocol.sightings import (
     encode_meta,
     row_bytes,
 )
-from protocol.signing import SigningKey
+from protocol.signing import SigningKey, sign
+from protocol.v2.blocks import Space
+from protocol.v2.blocks import lay_out as lay_out_rows
+from protocol.v2.envelopes import Envelope as EnvelopeOfVersion2
+from protocol.v2.header import CLOCK, BlockEntry
+from protocol.v2.header import Header as HeaderOfVersion2
+from protocol.v2.padding import fill
+from protocol.v2.rows import Coverage, Rows
+from protocol.v2.sightings import Encounter as EncounterOfVersion2
+from protocol.v2.sightings import Row
+from protocol.v2.sightings import Sighting as SightingOfVersion2
 
 SITE = "bench"
 DIMENSION = 192
@@ -65,6 +76,19 @@ def meta_block(count: int, met: int, at_ms: int) -> bytes:
     )  # fmt: skip
 
 
+@cache
+def rows_block(count: int, met: int, at_ms: int) -> tuple[bytes, int]:
+    """Return a block of rows of version 2, plain, and how many bytes the sealed metadata has."""
+    encounter = EncounterOfVersion2(
+        os.urandom(8), os.urandom(8), at_ms, at_ms + 4000, 3.5, 1.2, 1.4
+    )
+    row = Row(at_ms, at_ms + 4000, MaskStatus.UNMASKED, 0.9, 0.8, encounters=(encounter,) * met)
+    size = len(row.to_bytes()) + SEAL_OVERHEAD
+    seen = [SightingOfVersion2(os.urandom(8), os.urandom(8), row) for _ in range(count)]
+    rows = Rows.of(seen, [size] * count, modalities=(), coverage=Coverage(watched_s=900))
+    return bytes(rows.to_bytes()), size * count
+
+
 @dataclass(slots=True)
 class Camera:
     """One camera's day: its keys, and the counters of its box."""
@@ -90,7 +114,9 @@ class Camera:
             first_slot,
             last_slot,
         )
-        released = release(dict(enumerate(self.roots)), scope, (FACE, META, LIVE))
+        version = self.announcement.version
+        labels = (FACE, META if version == 1 else COVER, LIVE)
+        released = release(dict(enumerate(self.roots)), scope, labels, version)
         return combine(self.announcement, [released])
 
     def seal(self, kind: str, slot: int, rows: npt.NDArray[np.int8], *, met: int = 1) -> Message:
@@ -100,7 +126,12 @@ class Camera:
         at_ms = slot_start_ms(epoch, slot)
         if slot not in self._keys:
             keys = self.granted(slot, slot)
-            self._keys[slot] = {label: keys.key(slot, label) for label in (FACE, META, LIVE)}
+            rest = META if self.announcement.version == 1 else COVER
+            self._keys[slot] = {label: keys.key(slot, label) for label in (FACE, rest, LIVE)}
+        if self.announcement.version > 1:
+            if kind != SEGMENT:
+                raise ValueError("live envelopes of version 2 are not made here")
+            return self._seal_segment(slot, rows, met=met, at_ms=at_ms)
         header = Header(
             kind,
             self.address,
@@ -120,6 +151,46 @@ class Camera:
             keys=self._keys[slot],
             board=self.board,
         )
+        return self.address.topic(ENVELOPE), envelope.to_bytes()
+
+    def _seal_segment(
+        self, slot: int, rows: npt.NDArray[np.int8], *, met: int, at_ms: int
+    ) -> Message:
+        """Return a segment of version 2, its metadata random: here nobody opens it."""
+        space = Space(MODEL)
+        header = HeaderOfVersion2(
+            SEGMENT,
+            SlotName(self.address, self.announcement.epoch, self.announcement.generation, slot),
+            self.sequence,
+            self.announcement.origin,
+            CLOCK,
+            at_ms + 900_000,
+            os.urandom(8),
+            (),
+            (),
+        )
+        scales = 1 / np.linalg.norm(rows.astype(np.float32), axis=1)
+        face = lay_out_rows([*zip(rows, scales.tolist(), strict=True)], space)
+        cover, metadata = rows_block(len(rows), met, at_ms)
+        blocks: list[bytes] = []
+        entries: list[BlockEntry] = []
+        plain: list[tuple[str, bytes | bytearray, Space | None]]
+        plain = [(FACE, face, space), (COVER, cover, None)]
+        for label, block, of in plain:
+            sealed = seal_block(
+                self._keys[slot][label],
+                block,
+                header=header.binding(label, of),
+                label="",
+                nonce=header.nonce,
+            )
+            blocks.append(sealed)
+            entries.append(BlockEntry(label, hashlib.sha256(sealed).digest(), of))
+        blocks.append(fill(os.urandom(metadata)))
+        entries.append(BlockEntry(META, hashlib.sha256(blocks[-1]).digest()))
+        whole = replace(header, blocks=tuple(entries))
+        signature = sign("envelope", whole.to_bytes(), self.board).signature
+        envelope = EnvelopeOfVersion2(whole, whole.to_bytes(), tuple(blocks), signature)
         return self.address.topic(ENVELOPE), envelope.to_bytes()
 
 
@@ -147,8 +218,8 @@ class Site:
                 yield camera.seal(SEGMENT, slot, unit_rows(rng, size))
 
 
-def make_site(cameras: int, *, epoch: int = 20_000) -> Site:
-    """Make a site of ``cameras`` boxes with one camera each."""
+def make_site(cameras: int, *, epoch: int = 20_000, version: int = 1) -> Site:
+    """Make a site of ``cameras`` boxes with one camera each, that seal in this version."""
     day_keys = {name: hpke.PrivateKey.generate().public for name in CUSTODIANS}
     made = []
     principals = {}
@@ -167,6 +238,7 @@ def make_site(cameras: int, *, epoch: int = 20_000) -> Site:
             day_keys=day_keys,
             models={FACE: MODEL},
             announced_at_ms=epoch * EPOCH_MS,
+            version=version,
         )
         made.append(Camera(address, board, announcement, roots))
         principals[board.signer] = Principal(
