@@ -15,6 +15,7 @@ from typing import TypedDict
 
 import httpx
 import protocol_samples as s
+import protocol_samples_v2 as v2
 import query_samples_v2 as q2
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -24,6 +25,7 @@ from hostile_cbor import BOMBS
 from protocol_parsers import GRANTED, NO_CBOR, PARSERS, SEALED
 
 from aggregator.ingest.checks import check_announcement, check_envelope, check_health
+from aggregator.store.envelopes import lay_out
 from custodian.trust import Site
 from custodian.verification import OpenedRequest, decide
 from edge_agent.camera_setup import rtsp
@@ -50,6 +52,7 @@ from protocol.grant import Grant, GrantedKeys, GrantRequest, Scope, release
 from protocol.joining import (
     BoxIdentity,
 )
+from protocol.keytree import LIVE
 from protocol.merkle import MerkleTree, leaf_hash
 from protocol.merkle_proofs import consistency_form
 from protocol.names import parse_camera_topic
@@ -62,6 +65,8 @@ from protocol.sharing import SharingRule, check_sharing
 from protocol.signing import Signed, sign
 from protocol.telemetry import Health
 from protocol.templates import Template
+from protocol.v2.envelopes import inner_blocks
+from protocol.v2.envelopes import parse_envelope as parse_sealed
 from provisioning.box.firstboot.keys import make_request
 from provisioning.fleet.image.blockmap import BlockMap, MappedRange
 from provisioning.fleet.image.cloudinit import written_files
@@ -343,6 +348,18 @@ def targets() -> Iterator[dict[str, Target]]:
         "envelope, at the aggregator": Target(
             lambda d: check_envelope(d, **where, max_bytes=1 << 20), (s.envelope().to_bytes(),),
             PROTOCOL,
+        ),
+        "envelope of version 2, at the aggregator": Target(
+            lambda d: check_envelope(d, **where, max_bytes=1 << 20), (v2.envelope().to_bytes(),),
+            PROTOCOL,
+        ),
+        "envelope of either version, laid out": Target(
+            lambda d: lay_out(parse_sealed(d)),
+            (s.envelope().to_bytes(), v2.envelope().to_bytes(), v2.envelope("live").to_bytes()),
+            PROTOCOL,
+        ),
+        "blocks of a live envelope of version 2": Target(
+            inner_blocks, (bytes(v2.envelope("live").open(LIVE, v2.key(LIVE))),), PROTOCOL
         ),
         "announcement, at the aggregator": Target(
             lambda d: check_announcement(d, **where), (epoch.to_bytes(),), PROTOCOL
