@@ -11,18 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
 
-from aggregator.asking import Panel, Patience
+from aggregator.asking import Patience
+from aggregator.circle import AnswerRejected, Circle, Question, Refusal
 from aggregator.records import Records
 from aggregator.store import Store
 from aggregator.store.rows import EpochName, GrantRow, QueryRecord, StoredAnnouncement
 from protocol import hpke
 from protocol.authorization import AuthorizedQuery
-from protocol.directory import CUSTODIAN, Principal
-from protocol.encoding import MAX_MESSAGE_BYTES, encode
+from protocol.encoding import encode
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.epoch_keys import EpochKeys
 from protocol.errors import ProtocolError, SharesMissing
@@ -34,32 +33,10 @@ from runtime.auditlog import AuditLog
 from runtime.clock import system_ms
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
-from runtime.http import CBOR, PeerUnreachable, ProblemError, client, raise_for_problem
 from runtime.trust import Trust
 
 _log = structlog.get_logger()
 ANNOUNCEMENTS_A_REQUEST = 256
-_TIMEOUT_S = 60.0
-_FINAL = frozenset({400, 401, 403, 409, 410})
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why one custodian released nothing that counts.
-
-    Args:
-        final: asking again would not change it.
-        false: it signed an answer that no custodian gives who goes by the protocol.
-    """
-
-    custodian: str
-    reason: str
-    final: bool = False
-    false: bool = False
-
-
-class GrantRejected(OperationError):
-    """A custodian's answer is genuine but not what was asked for."""
 
 
 class TooFewGrants(OperationError):
@@ -122,8 +99,7 @@ class Custodians:
         self._trust = trust
         self._records = Records(store, log, key.signer)
         self._key = key
-        self._tls = tls
-        self._panel: Panel[Grant | Refusal] = Panel(patience or Patience())
+        self._circle: Circle[Grant] = Circle(trust, tls, patience or Patience())
 
     def grant(
         self,
@@ -178,20 +154,16 @@ class Custodians:
         self, record: QueryRecord, request: bytes, wait_for_all: bool
     ) -> dict[str, Grant | Refusal]:
         """Return what each custodian says, for those that say nothing a refusal."""
-        directory = self._trust.directory
-        custodians = directory.with_duty(CUSTODIAN)
 
-        def enough(answers: Mapping[str, Grant | Refusal]) -> bool:
-            granted = sum(isinstance(answer, Grant) for answer in answers.values())
-            return granted >= directory.threshold
+        def read(_custodian: str, _signed: Signed, payload: bytes) -> Grant:
+            grant = Grant.parse(payload)
+            if grant.query_digest != record.digest:
+                raise AnswerRejected("it answered with a grant for another query")
+            return grant
 
-        answers = self._panel.ask(
-            {one.name: partial(self._ask, one, record, request) for one in custodians},
-            enough=enough,
-            wait_for_all=wait_for_all,
-        )
-        silent = "it has not answered in time"
-        return {one.name: answers.get(one.name, Refusal(one.name, silent)) for one in custodians}
+        question = Question("/v1/grants", request, GRANT_KIND, read)
+        needed = self._trust.directory.threshold
+        return self._circle.ask(question, needed=needed, wait_for_all=wait_for_all)
 
     def _take_in(
         self,
@@ -214,7 +186,7 @@ class Custodians:
             try:
                 self._note(record, custodian, grant)
                 granted = asked.check(custodian, grant, grant.open(matcher))
-            except (GrantRejected, ProtocolError) as error:
+            except (AnswerRejected, ProtocolError) as error:
                 _log.error("grant_is_false", custodian=custodian, reason=str(error))
                 refusals.append(Refusal(custodian, f"its grant is false: {error}", false=True))
                 continue
@@ -239,47 +211,14 @@ class Custodians:
             refusals=tuple(refusals),
         )
 
-    def _ask(self, custodian: Principal, record: QueryRecord, request: bytes) -> Grant | Refusal:
-        """Return the custodian's verified grant, or why there is none."""
-        name = custodian.name
-        try:
-            return self._fetch(custodian, record, request)
-        except ProblemError as error:
-            refusal = Refusal(name, str(error), final=error.status in _FINAL)
-        except (OperationError, ProtocolError) as error:
-            refusal = Refusal(name, str(error), false=isinstance(error, GrantRejected))
-        _log.warning("not_granted", custodian=name, reason=refusal.reason, final=refusal.final)
-        return refusal
-
-    def _fetch(self, custodian: Principal, record: QueryRecord, request: bytes) -> Grant:
-        """Ask one custodian.
-
-        Raises:
-            ProblemError, PeerUnreachable: it refuses, or does not answer.
-            SignatureInvalid, MalformedMessage: its answer is not a grant of its own.
-            GrantRejected: its answer is for another query.
-        """
-        if custodian.url is None:
-            raise PeerUnreachable("the directory gives no address for it")
-        with client(
-            custodian.url, self._tls, _TIMEOUT_S, max_answer_bytes=MAX_MESSAGE_BYTES
-        ) as http:
-            response = http.post("/v1/grants", content=request, headers={"content-type": CBOR})
-            raise_for_problem(response)
-        signed = Signed.parse(response.content, kind=GRANT_KIND)
-        grant = Grant.parse(signed.verify(self._trust.directory.resolver(CUSTODIAN)))
-        if signed.signer != custodian.name or grant.query_digest != record.digest:
-            raise GrantRejected("it answered with a grant of another custodian or query")
-        return grant
-
     def _note(self, record: QueryRecord, custodian: str, grant: Grant) -> None:
         """Write a grant down before it is used.
 
         Raises:
-            GrantRejected: it came before, so this is an old one.
+            AnswerRejected: it came before, so this is an old one.
         """
         if self._store.ledger.knows_grant(grant.grant_id):
-            raise GrantRejected("it is a grant that came before")
+            raise AnswerRejected("it is a grant that came before")
         scopes = [scope.to_value() for scope in grant.scopes]
         body = {
             "custodian": custodian,
@@ -320,26 +259,28 @@ class _Asked:
         honest one releases is known exactly, but for the keys themselves.
 
         Raises:
-            GrantRejected, ScopeExceeded, ShareInvalid: it is something else.
+            AnswerRejected, ScopeExceeded, ShareInvalid: it is something else.
         """
-        wanted = set(self.authorized.labels())
-        if set(grant.labels) != wanted:
-            raise GrantRejected(
-                f"it releases keys for {', '.join(sorted(grant.labels)) or 'nothing'}; "
-                f"{', '.join(sorted(wanted))} were asked for"
-            )
         found: dict[EpochName, GrantedKeys] = {}
         for keys in released:
             scope, name = keys.scope, name_in(keys.scope)
             announcement = self.announcements.get(name)
             if announcement is None:
-                raise GrantRejected(f"nobody asked for keys of camera '{name[1]}', epoch {name[2]}")
+                raise AnswerRejected(
+                    f"nobody asked for keys of camera '{name[1]}', epoch {name[2]}"
+                )
             if name in found:
-                raise GrantRejected(f"it releases camera '{name[1]}', epoch {name[2]} twice")
+                raise AnswerRejected(f"it releases camera '{name[1]}', epoch {name[2]} twice")
             check_released(announcement, custodian, keys)
+            wanted = set(self.authorized.labels(announcement.version))
+            if set(keys.nodes) != wanted:
+                raise AnswerRejected(
+                    f"it releases keys for {', '.join(sorted(keys.nodes)) or 'nothing'}; "
+                    f"{', '.join(sorted(wanted))} were asked for"
+                )
             slots = self.authorized.grantable_slots(scope.epoch, now_ms=grant.granted_at_ms)
             if range(scope.first_slot, scope.last_slot + 1) != slots:
-                raise GrantRejected(
+                raise AnswerRejected(
                     f"it releases slots {scope.first_slot} to {scope.last_slot} of camera "
                     f"'{name[1]}', epoch {name[2]}, which is not what the query covers at the time "
                     "that it states"

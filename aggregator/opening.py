@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from aggregator.arrivals import Arrivals
-from aggregator.grants import Custodians, Granted, Refusal, name_in
+from aggregator.circle import Refusal
+from aggregator.grants import Custodians, Granted, name_in
 from aggregator.queries import QueryDesk
 from aggregator.standing import Run
 from aggregator.store import LedgerReading

@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from aggregator.arrivals import Arrivals
+from aggregator.circle import Refusal
 from aggregator.doubts import Judgement, is_genuine, judge, listed
 from aggregator.findings import Findings
-from aggregator.grants import Custodians, Refusal, TooFewGrants, name_in
+from aggregator.grants import Custodians, TooFewGrants, name_in
 from aggregator.matching.pool import Matcher
 from aggregator.matching.scopes import MatchReport
 from aggregator.opening import Opening

@@ -11,7 +11,7 @@ import httpx
 import protocol_samples as s
 import pytest
 
-import aggregator.grants
+import aggregator.circle
 from aggregator.asking import Patience
 from aggregator.config import LimitsSection
 from aggregator.grants import Custodians, Granted
@@ -121,7 +121,7 @@ class Site:
         def client(url: str, _tls: None, _timeout_s: float, **_limits: object) -> httpx.Client:
             return httpx.Client(base_url=url, transport=httpx.MockTransport(self._serve))
 
-        monkeypatch.setattr(aggregator.grants, "client", client)
+        monkeypatch.setattr(aggregator.circle, "client", client)
 
     def close(self) -> None:
         self.log.close()

@@ -10,7 +10,7 @@ import httpx
 import protocol_samples as s
 import pytest
 
-import aggregator.grants
+import aggregator.circle
 from aggregator.asking import Patience
 from aggregator.config import LimitsSection
 from aggregator.grants import Custodians
@@ -95,7 +95,7 @@ class QuietSite:
         self.asked = 0
         self._sequences = dict.fromkeys(names, 0)
         monkeypatch.setattr(
-            aggregator.grants,
+            aggregator.circle,
             "client",
             lambda url, *_, **__: httpx.Client(
                 base_url=url, transport=httpx.MockTransport(self._serve)
