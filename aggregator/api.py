@@ -219,6 +219,17 @@ def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
             )
         return record
 
+    def reader_of(query_id: str, request: Request) -> QueryRecord:
+        record = found(query_id)
+        if peer_of(request) not in record.readers:
+            raise Problem(
+                403,
+                "not-a-reader",
+                "Only who asked and who is named to confirm may read this",
+                f"The results are sealed to {', '.join(sorted(record.readers))}.",
+            )
+        return record
+
     @app.post("/v1/queries", status_code=201, dependencies=[known_caller])
     def file(body: Body) -> dict[str, Any]:
         """File a signed subject query."""
@@ -283,10 +294,29 @@ def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         response_class=CborResponse,
     )
     def results(query_id: QueryId, request: Request) -> Response:
-        """Return the candidates, sealed to the investigator, with the decisions so far."""
-        record = requester_of(query_id, request)
+        """Return the candidates, sealed to the caller, each with the caller's own decision."""
+        record = reader_of(query_id, request)
         listed = desk.results(record, reader=peer_of(request))
         return CborResponse(encode([list(item) for item in listed]))
+
+    @app.get(
+        "/v1/queries/{query_id}/openings",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def openings(query_id: QueryId, request: Request) -> Response:
+        """Return which rows custodians opened, with their receipts, sealed to the caller."""
+        record = reader_of(query_id, request)
+        return CborResponse(encode(list(desk.openings(record, reader=peer_of(request)))))
+
+    @app.get(
+        "/v1/queries/{query_id}/decisions",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def decisions(query_id: QueryId, request: Request) -> Response:
+        """Return the signed decisions of all officers on the candidates."""
+        return CborResponse(encode(list(desk.decisions(reader_of(query_id, request)))))
 
     @app.post("/v1/queries/{query_id}/decisions", status_code=204, dependencies=[known_caller])
     def decide(query_id: QueryId, body: Body) -> None:

@@ -1,9 +1,9 @@
-"""Keep what matching found: candidates sealed to the investigator, figures, a line in the log."""
+"""Keep what was found: candidates sealed to the officers whom it concerns, figures, the log."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -14,9 +14,12 @@ from aggregator.records import Records
 from aggregator.standing import Find, Run
 from aggregator.store import Ledger
 from aggregator.store.rows import QueryRecord
+from aggregator.wanted_rows import WantedRows
+from protocol import hpke
 from protocol.authorization import AuthorizedQuery
 from protocol.errors import NotAuthorized
-from protocol.results import Candidate
+from protocol.names import SightingName
+from protocol.results import Candidate, Opening
 from runtime.clock import system_ms
 from runtime.trust import Trust
 
@@ -45,7 +48,10 @@ class Findings:
         report: MatchReport,
         altered: Sequence[Altered],
     ) -> None:
-        """Seal the candidates to the investigator; write down what was compared."""
+        """Seal the candidates of version 1; write down what was compared.
+
+        What was found in version 2 is opened and kept afterwards (:meth:`keep_opened`).
+        """
         if not report.segments and not report.live_envelopes and not altered:
             return
         with self._records.writing() as unit:
@@ -58,6 +64,7 @@ class Findings:
                 "segments": report.segments + report.live_envelopes,
                 "sightings": report.sightings,
                 "candidates": new,
+                "found": len(report.found),
             }
             self._records.note("match", record.query_id, body)
         run.finds = finds
@@ -90,6 +97,51 @@ class Findings:
                 reason="candidates whose times are not those of the slot that they were sealed in",
             )
 
+    def keep_opened(
+        self,
+        record: QueryRecord,
+        authorized: AuthorizedQuery,
+        run: Run,
+        left_out: Counter[str],
+    ) -> None:
+        """Seal what was opened row by row, with the custodians' word for which rows those are.
+
+        All of it is shown to the officers, what cannot be true as well: they hold it against what
+        custodians say that they have opened.
+
+        Raises:
+            StorageError: nothing was kept; it is still in ``run.rows``.
+        """
+        rows = run.rows
+        figures: Counter[str] = Counter({"dropped": left_out.total()})
+        figures.update({f"left_out.{camera}": count for camera, count in left_out.items()})
+        if rows.openings or rows.ready:
+            officers = self._officers(authorized)
+            with self._records.writing() as unit:
+                listed = _store_openings(unit.ledger, record.digest, rows, officers)
+                finds = _store_opened(unit.ledger, record.digest, run, officers)
+                new = len(finds.keys() - run.finds.keys())
+                body = {
+                    "query_digest": record.digest,
+                    "release_ids": rows.untold,
+                    "rows": len(listed) - len(rows.listed),
+                    "candidates": new,
+                }
+                self._records.note("opened-rows", record.query_id, body)
+            figures["rows"] = len(listed) - len(rows.listed)
+            figures["candidates"] = new
+            for candidate in rows.ready:
+                if candidate.impossible:
+                    camera = candidate.address.camera
+                    figures[f"lying.{camera}"] += 1
+                    _log.error("box_lies", camera=camera, reason=candidate.impossible)
+            if new:
+                _log.info("candidates_found", query=record.query_id.hex(), count=new)
+            run.finds |= finds
+            rows.told(listed)
+        if any(figures.values()):
+            self._desk.add_progress(record.digest, figures)
+
     def _store_candidates(
         self,
         ledger: Ledger,
@@ -105,24 +157,74 @@ class Findings:
         """
         if not candidates:
             return 0, run.finds, Counter()
-        requester = self._trust.directory.principals[authorized.requester]
-        if requester.seal_key is None:
-            raise NotAuthorized(f"the directory gives '{requester.name}' no sealing key")
         found = {one.candidate_id(record.digest): Find.of(one) for one in candidates}
-        before = {key: one for key, one in run.finds.items() if key not in found}
+        stay = {key: one for key, one in run.finds.items() if one.stays}
+        before = {k: one for k, one in run.finds.items() if k not in found and not one.stays}
         kept, gone = fair_shares(
             [*before.items(), *found.items()],
-            authorized.query.max_candidates,
+            authorized.query.max_candidates - len(stay),
             camera=lambda item: (item[1].camera, item[1].subject),
             score=lambda item: item[1].score,
         )
         new, within = 0, dict(kept)
+        officers = self._officers(authorized)
         for key, _ in gone:
             ledger.drop_undecided_result(record.digest, key)
         for candidate in candidates:
-            if candidate.candidate_id(record.digest) not in within:
-                continue
-            sealed = candidate.seal(requester.seal_key, query_digest=record.digest)
             key = candidate.candidate_id(record.digest)
-            new += ledger.add_result(record.digest, key, sealed, found_ms=system_ms())
-        return new, within, Counter(one.camera for _, one in gone)
+            if key in within:
+                sealed = _sealed(candidate, officers, record.digest)
+                new += ledger.add_result(record.digest, key, sealed, found_ms=system_ms())
+        return new, within | stay, Counter(one.camera for _, one in gone)
+
+    def _officers(self, authorized: AuthorizedQuery) -> dict[str, hpke.PublicKey]:
+        """Return the sealing keys of who asked and of who confirms.
+
+        Raises:
+            NotAuthorized: the directory gives one of them none.
+        """
+        found: dict[str, hpke.PublicKey] = {}
+        for name in (authorized.requester, *authorized.query.confirmers):
+            officer = self._trust.directory.principals[name]
+            if officer.seal_key is None:
+                raise NotAuthorized(f"the directory gives '{name}' no sealing key")
+            found[name] = officer.seal_key
+        return found
+
+
+def _sealed(
+    what: Candidate | Opening, officers: Mapping[str, hpke.PublicKey], digest: bytes
+) -> dict[str, bytes]:
+    return {name: what.seal(key, query_digest=digest) for name, key in officers.items()}
+
+
+def _store_openings(
+    ledger: Ledger, digest: bytes, rows: WantedRows, officers: Mapping[str, hpke.PublicKey]
+) -> set[SightingName]:
+    """Store what custodians released; return the rows that are listed by now."""
+    listed = set(rows.listed)
+    for opening in rows.openings:
+        sealed = _sealed(opening, officers, digest)
+        first = len(set(opening.rows) - listed)
+        listed |= set(opening.rows)
+        ledger.add_opening(digest, sealed, rows=first, opened_ms=system_ms())
+    return listed
+
+
+def _store_opened(
+    ledger: Ledger, digest: bytes, run: Run, officers: Mapping[str, hpke.PublicKey]
+) -> dict[bytes, Find]:
+    """Store what was opened; a better score takes the place of a worse. Return what is stored."""
+    finds: dict[bytes, Find] = {}
+    for candidate in run.rows.ready:
+        key = candidate.candidate_id(digest)
+        known = finds.get(key) or run.finds.get(key)
+        if known is not None and known.score >= candidate.strength:
+            continue
+        sealed = _sealed(candidate, officers, digest)
+        if known is None:
+            ledger.add_result(digest, key, sealed, found_ms=system_ms())
+        else:
+            ledger.reseal_result(digest, key, sealed)
+        finds[key] = Find.of(candidate)
+    return finds

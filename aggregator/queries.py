@@ -211,19 +211,20 @@ class QueryDesk:
         return self._keep(record, withdrawal)
 
     def decide(self, query_id: bytes, data: bytes) -> None:
-        """Take in an investigator's decision on a candidate; a later one replaces it.
+        """Take in an officer's decision on a candidate; a later one of the same replaces it.
 
         Raises:
             QueryUnknown: no such query or candidate.
-            NotAuthorized: not by the investigator who asked.
+            NotAuthorized: not by the investigator who asked, nor by one who confirms.
             SignatureInvalid, MalformedMessage: it is not genuine.
         """
         record = self.get(query_id)
         signed = Signed.parse(data, kind=DECISION_KIND)
         decision = Decision.parse(signed.verify(self._trust.directory.resolver(INVESTIGATOR)))
-        if signed.signer != record.requester or decision.query_digest != record.digest:
+        if signed.signer not in record.readers or decision.query_digest != record.digest:
             raise NotAuthorized(
-                "only the investigator who asked decides on this query's candidates"
+                "only the investigator who asked and those whom the query names to confirm decide "
+                "on its candidates"
             )
         if not self._store.ledger.has_result(record.digest, decision.candidate_id):
             raise QueryUnknown("the query has no such candidate")
@@ -268,13 +269,24 @@ class QueryDesk:
     def results(
         self, record: QueryRecord, *, reader: str
     ) -> list[tuple[bytes, bytes, bytes | None]]:
-        """Return (candidate id, sealed candidate, signed decision or None) in order of finding.
+        """Return what was sealed to ``reader``, in order of finding.
 
-        That ``reader`` asked for them goes into the audit log first.
+        That they asked for it goes into the audit log first.
+
+        Returns:
+            Candidate id, sealed candidate, the reader's own signed decision or None.
         """
         body = {"query_digest": record.digest, "reader": reader}
         self._records.append("result-read", record.query_id, body)
-        return self._store.ledger.results(record.digest)
+        return self._store.ledger.results(record.digest, reader)
+
+    def openings(self, record: QueryRecord, *, reader: str) -> list[bytes]:
+        """Return which rows custodians opened for a query, as it was sealed to ``reader``."""
+        return self._store.ledger.openings(record.digest, reader)
+
+    def decisions(self, record: QueryRecord) -> list[bytes]:
+        """Return the signed decisions of all officers on a query's candidates."""
+        return self._store.ledger.decisions(record.digest)
 
     def count_results(self, digest: bytes) -> int:
         """Return how many candidates a query has."""
@@ -334,6 +346,10 @@ class QueryDesk:
         with secrets.opened(record, sealed) as templates:
             self._check_resemblance(templates)
             return probes_of(record.query, templates)
+
+    def calibration(self, model: str) -> Calibration | None:
+        """Return what is known of a model's scores."""
+        return self._calibrations.get(model)
 
     def set_state(self, digest: bytes, state: str, reason: str = "") -> None:
         """Put a query into another state; one that has ended forgets its keys and stays ended."""

@@ -24,6 +24,8 @@ from aggregator.matching.scopes import MatchReport
 from aggregator.opening import Opening
 from aggregator.queries import QueryDesk
 from aggregator.records import Records
+from aggregator.row_requests import RowRequests
+from aggregator.rows import RowOpening
 from aggregator.standing import LATE_MS, Basis, Run
 from aggregator.store import Store
 from aggregator.store.rows import (
@@ -71,6 +73,7 @@ class QueryRunner:
         trust: the site's directory.
         policy: the site's policy.
         custodians: asked for grants.
+        rows: asks custodians for single rows of metadata.
         matcher: compares.
         log: the aggregator's audit log.
         actor: the aggregator's name, as it stands in the log.
@@ -84,6 +87,7 @@ class QueryRunner:
         trust: Trust,
         policy: Policy,
         custodians: Custodians,
+        rows: RowRequests,
         matcher: Matcher,
         log: AuditLog,
         actor: str,
@@ -96,6 +100,7 @@ class QueryRunner:
         self._records = Records(store, log, actor)
         self._opening = Opening(store.ledger, desk, custodians, self._accuse)
         self._findings = Findings(desk, trust, self._records)
+        self._rows = RowOpening(store.ledger, desk, rows, self._findings, self._accuse)
         self._runs: dict[bytes, Run] = {}
         self._open: list[QueryRecord] = []
         self._open_version = -1
@@ -177,10 +182,12 @@ class QueryRunner:
         if record.state in {AWAITING_APPROVALS, BLOCKED}:
             self._desk.set_state(record.digest, RUNNING)
         self._records.flush()
+        self._rows.begin(record, run)
         run.begin(now_ms, now_s)
         held = dict(run.keys)
         run.unmatched += self._opening.fetch(record, authorized, run, arrivals, now_ms=now_ms)
         self._match(record, authorized, run, held, arrivals)
+        self._rows.open(record, authorized, run, more_may_come=_may_find_more(authorized, now_ms))
         run.announced = arrivals.announcement
         run.schedule(authorized.query, now_ms=now_ms)
         self._settle(record, authorized, run, now_ms)
@@ -255,6 +262,7 @@ class QueryRunner:
             judgement = self._judge(record, run, report)
             doubted |= judgement.doubted
             self._findings.keep(record, authorized, run, report, judgement.altered)
+            run.rows.fresh += report.found
         run.doubts.settle({name_in(keys.scope) for keys in fresh} - doubted)
         run.doubts.note(doubted, now_s=time.monotonic())
 
@@ -289,7 +297,8 @@ class QueryRunner:
     ) -> None:
         """Complete a query whose window is wholly behind it; a live one stands until then."""
         query = authorized.query
-        reason = self._closed_reason(record.digest)
+        reason = self._closed_reason(run)
+        waiting = run.rows.words()
         doubted = run.doubts.cameras()
         if doubted:
             doubt = (
@@ -297,9 +306,11 @@ class QueryRunner:
                 "custodians that answered released false ones; the silent ones are asked again"
             )
             self._say(record, STANDING, doubt)
-        elif now_ms < query.window_to_ms + (LATE_MS if query.live else 0):
-            waiting = "live" if query.live else "the window has not ended"
-            self._say(record, STANDING, reason or waiting)
+        elif waiting:
+            self._say(record, STANDING, waiting)
+        elif _may_find_more(authorized, now_ms):
+            goes_on = "live" if query.live else "the window has not ended"
+            self._say(record, STANDING, reason or goes_on)
         elif run.behind.cameras():
             behind = (
                 f"too few custodians released the last quarter hours of "
@@ -309,11 +320,11 @@ class QueryRunner:
         else:
             self._end(record, COMPLETE, reason)
 
-    def _closed_reason(self, digest: bytes) -> str:
-        refused = self._runs[digest].refused
-        if not refused:
-            return ""
-        return f"{len(refused)} camera-days stayed closed (see the custodians' refusals)"
+    def _closed_reason(self, run: Run) -> str:
+        days = ""
+        if run.refused:
+            days = f"{len(run.refused)} camera-days stayed closed (see the custodians' refusals)"
+        return "; ".join(filter(None, [days, run.rows.words_of_closed()]))
 
     def _block(self, record: QueryRecord, run: Run, reason: str) -> None:
         run.postpone(time.monotonic() + RETRY_S)
@@ -329,3 +340,8 @@ class QueryRunner:
             raise ValueError(state)
         self._runs.pop(record.digest, None)
         self._desk.set_state(record.digest, state, reason)
+
+
+def _may_find_more(authorized: AuthorizedQuery, now_ms: int) -> bool:
+    query = authorized.query
+    return now_ms < query.window_to_ms + (LATE_MS if query.live else 0)

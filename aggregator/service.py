@@ -31,6 +31,7 @@ from aggregator.notices import NoticeMaker, SitePolicy
 from aggregator.queries import QueryDesk
 from aggregator.records import Records
 from aggregator.relay import Relay
+from aggregator.row_requests import RowRequests
 from aggregator.runner import QueryRunner
 from aggregator.store import Store, open_store
 from aggregator.upkeep import Upkeep
@@ -152,6 +153,7 @@ class Aggregator:
             trust=self.trust,
             policy=self.policy,
             custodians=Custodians(self.store, self.trust, self.log, self._key, config.tls),
+            rows=RowRequests(self.trust, self._key, config.tls),
             matcher=self.matcher,
             log=self.log,
             actor=config.name,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from aggregator.arrivals import Arrivals
 from aggregator.doubts import Doubts
 from aggregator.store.rows import EpochName
+from aggregator.wanted_rows import WantedRows
 from protocol.authorization import AuthorizedQuery
 from protocol.directory import Directory
 from protocol.epoch_keys import EpochKeys
@@ -27,16 +28,21 @@ LATE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Find:
-    """What has to be known of a candidate that is stored, sealed, to share the room for them."""
+    """What has to be known of a candidate that is stored, sealed, to share the room for them.
+
+    One that ``stays`` was opened row by row: custodians count it, and officers are to see it.
+    """
 
     camera: str
     subject: str
     score: float
+    stays: bool = False
 
     @classmethod
     def of(cls, candidate: Candidate) -> Find:
         """Return what has to be known of a candidate."""
-        return cls(candidate.address.camera, candidate.subject, candidate.strength)
+        stays = candidate.episode is not None
+        return cls(candidate.address.camera, candidate.subject, candidate.strength, stays)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class Run:
         doubts: scopes whose keys open nothing.
         behind: scopes of which custodians with slow clocks released too little.
         unmatched: keys that have not been matched yet.
+        rows: what was found in version 2, to be opened row by row.
         matched, announced: the cursors up to which arrivals were seen to.
         everything: whether all announcements have to be looked at, not the new ones alone.
         due_ms: when time alone changes what may be opened, or ends it.
@@ -97,6 +104,7 @@ class Run:
     grant_ids: set[bytes] = field(default_factory=set)
     finds: dict[bytes, Find] = field(default_factory=dict)
     unmatched: list[EpochKeys] = field(default_factory=list)
+    rows: WantedRows = field(default_factory=WantedRows)
     matched: int = 0
     announced: int = 0
     everything: bool = True
@@ -119,6 +127,7 @@ class Run:
             return False
         return (
             self._must_ask(now_ms, now_s)
+            or self.rows.is_due(now_s)
             or arrivals.announcement > self.announced
             or self._concerned(arrivals)
         )

@@ -28,7 +28,10 @@ Kinds of entries and their sealed bodies:
 ``grant-received``     {"custodian": text, "grant_id", "query_digest": bytes,     (aggregator)
                        "scopes": [scope], "labels": [text]}; older logs lack the labels
 ``match``              {"query_digest": bytes, "grant_ids": [bytes],              (aggregator)
-                       "segments": int, "sightings": int, "candidates": int}
+                       "segments": int, "sightings": int, "candidates": int, "found": int};
+                       older logs lack the last, which is rows that are to be opened one by one
+``opened-rows``        {"query_digest": bytes, "release_ids": [bytes],            (aggregator)
+                       "rows": int, "candidates": int}; ``rows`` are new to the query
 ``decision``           {"decision": bytes}                                        (aggregator)
 ``result-read``        {"query_digest": bytes, "reader": text}                    (aggregator)
 ``rejected``           {"box": text, "camera": text, "reason": text}              (aggregator)
@@ -77,6 +80,7 @@ KINDS = frozenset(
         "approval",
         "grant-received",
         "match",
+        "opened-rows",
         "decision",
         "result-read",
         "rejected",
@@ -90,6 +94,7 @@ AGGREGATOR_KINDS = frozenset(
         "approval",
         "grant-received",
         "match",
+        "opened-rows",
         "decision",
         "result-read",
         "rejected",

@@ -100,12 +100,10 @@ class Candidate:
 
     def candidate_id(self, query_digest: bytes) -> bytes:
         """Return the id of this candidate within its query, 16 bytes; tells nothing by itself."""
-        # A sighting of version 1 keeps the id that it had before there was another.
-        which: list[object] = [self.address.camera, self.sighting_id]
         if self.episode is not None and self.name is not None:
-            which = self.name.to_value()
-        value = encode([query_digest, self.subject, *which])
-        return hashlib.sha256(value).digest()[:CANDIDATE_ID_BYTES]
+            return candidate_id_of(query_digest, self.subject, self.name)
+        # A sighting of version 1 keeps the id that it had before there was another.
+        return _candidate_id([query_digest, self.subject, self.address.camera, self.sighting_id])
 
     def seal(self, officer: hpke.PublicKey, *, query_digest: bytes) -> bytes:
         """Seal to an officer who asked or confirms."""
@@ -147,6 +145,11 @@ class Candidate:
         candidate = _read_form_1(fields) if form == 1 else _read_form_2(fields)
         fields.done()
         return candidate
+
+
+def candidate_id_of(query_digest: bytes, subject: str, name: SightingName) -> bytes:
+    """Return the id of the candidate that a sighting of version 2 is, 16 bytes."""
+    return _candidate_id([query_digest, subject, *name.to_value()])
 
 
 def row_of_version_1(sighting: SightingOfVersion1, *, contacts: bool) -> Row:
@@ -250,6 +253,10 @@ class Decision:
         )
         fields.done()
         return decision
+
+
+def _candidate_id(value: list[object]) -> bytes:
+    return hashlib.sha256(encode(value)).digest()[:CANDIDATE_ID_BYTES]
 
 
 def _read_form_2(fields: Fields) -> Candidate:

@@ -125,8 +125,24 @@ class QueriesReading(Protocol):
     def false_grants(self, digest: bytes | None = None) -> list[FalseGrant]:
         """Return which custodians answered falsely, to one query or to any; the oldest first."""
 
-    def results(self, digest: bytes) -> list[tuple[bytes, bytes, bytes | None]]:
-        """Return (candidate id, sealed candidate, signed decision or None) in order of finding."""
+    def results(self, digest: bytes, officer: str) -> list[tuple[bytes, bytes, bytes | None]]:
+        """Return what was sealed to an officer, in order of finding.
+
+        Returns:
+            Candidate id, sealed candidate, the officer's own signed decision or None.
+        """
+
+    def decisions(self, digest: bytes) -> list[bytes]:
+        """Return all officers' signed decisions on a query's candidates, in order of finding."""
+
+    def openings(self, digest: bytes, officer: str) -> list[bytes]:
+        """Return the openings of a query's rows that were sealed to an officer, in order."""
+
+    def count_opened_rows(self, digest: bytes) -> int:
+        """Return how many rows a query's openings list."""
+
+    def result_ids(self, digest: bytes) -> frozenset[bytes]:
+        """Return the ids of a query's candidates."""
 
     def count_results(self, digest: bytes) -> int:
         """Return how many candidates a query has."""
@@ -245,17 +261,30 @@ class QueriesWriting(QueriesReading, Protocol):
         """Keep that a custodian answered falsely; once a query and custodian."""
 
     def add_result(
-        self, digest: bytes, candidate_id: bytes, sealed: bytes, *, found_ms: int
+        self, digest: bytes, candidate_id: bytes, sealed: Mapping[str, bytes], *, found_ms: int
     ) -> bool:
-        """Keep a sealed candidate; return False if the query has it."""
+        """Keep a candidate, sealed to each officer by name; return False if the query has it."""
+
+    def reseal_result(
+        self, digest: bytes, candidate_id: bytes, sealed: Mapping[str, bytes]
+    ) -> None:
+        """Put what is known better of a candidate in the place of what was kept of it."""
+
+    def add_opening(
+        self, digest: bytes, sealed: Mapping[str, bytes], *, rows: int, opened_ms: int
+    ) -> None:
+        """Keep which rows custodians opened, sealed to each officer by name.
+
+        ``rows`` is how many of them no earlier opening of the query lists.
+        """
 
     def drop_undecided_result(self, digest: bytes, candidate_id: bytes) -> None:
-        """Delete a candidate, unless its investigator has decided on it."""
+        """Delete a candidate, unless an officer has decided on it."""
 
     def put_decision(
         self, digest: bytes, candidate_id: bytes, signed: Signed, *, decided_ms: int
     ) -> None:
-        """Keep a decision; it takes the place of an earlier one."""
+        """Keep an officer's decision; it takes the place of an earlier one of the same officer."""
 
     def add_entry(self, entry: bytes, *, log_size: int) -> None:
         """Have the audit log tell of what this transaction does."""

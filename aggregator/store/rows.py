@@ -170,6 +170,11 @@ class QueryRecord:
         """The query's content; its signature was checked when it was filed."""
         return Query.parse(parse_signed_query(self.signed).payload)
 
+    @property
+    def readers(self) -> frozenset[str]:
+        """The officers to whom its results are sealed: who asked, and who confirms."""
+        return frozenset({self.requester, *self.query.confirmers})
+
 
 @dataclass(frozen=True, slots=True)
 class GrantRow:

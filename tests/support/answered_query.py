@@ -19,6 +19,7 @@ from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Incoming
 from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
+from aggregator.row_requests import RowRequests
 from aggregator.runner import QueryRunner
 from aggregator.store.rows import QueryRecord
 from aggregator.store.sqlite.store import SqliteStore
@@ -105,7 +106,8 @@ class Site:
         self.desk = QueryDesk(self.store, trust, policy, self.log, key)
         self.runner = QueryRunner(
             desk=self.desk, store=self.store, trust=trust, policy=policy,
-            custodians=self.custodians, matcher=Matcher(self.store.segments, processes=1),
+            custodians=self.custodians, rows=RowRequests(trust, key, None),
+            matcher=Matcher(self.store.segments, processes=1),
             log=self.log, actor="aggregator",
         )  # fmt: skip
         self.intake = Intake(

@@ -18,6 +18,7 @@ from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Incoming
 from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
+from aggregator.row_requests import RowRequests
 from aggregator.runner import QueryRunner
 from aggregator.store.sqlite.store import SqliteStore
 from protocol.auditlog import origin_of
@@ -90,7 +91,9 @@ class QuietSite:
                 self.store, self.trust, self.log, key, None,
                 patience=Patience(least_s=0.5, most_s=60.0),
             ),
-            matcher=Matcher(self.store.segments, processes=1), log=self.log, actor="aggregator",
+            rows=RowRequests(self.trust, key, None),
+            matcher=Matcher(self.store.segments, processes=1),
+            log=self.log, actor="aggregator",
         )  # fmt: skip
         self.asked = 0
         self._sequences = dict.fromkeys(names, 0)

@@ -85,7 +85,7 @@ def test_queries_and_their_results_are_there_and_open_for_who_asked(old: SiteV1)
         }
         traced = kept.query(bytes.fromhex(queries["traced"]))
         assert traced is not None
-        results = kept.results(traced.digest)
+        results = kept.results(traced.digest, "ana")
         candidates = [
             Candidate.open(sealed, key, query_digest=traced.digest) for _, sealed, _ in results
         ]

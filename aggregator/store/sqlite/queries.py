@@ -129,14 +129,40 @@ class QueryTables(Tables):
 
     # ------------------------------------------------------------------ results and decisions
 
-    def results(self, digest: bytes) -> list[tuple[bytes, bytes, bytes | None]]:
+    def results(self, digest: bytes, officer: str) -> list[tuple[bytes, bytes, bytes | None]]:
         rows = self._run(
-            "SELECT r.candidate_id, r.sealed, d.signed FROM results r LEFT JOIN decisions d"
-            " ON d.query_digest = r.query_digest AND d.candidate_id = r.candidate_id"
-            " WHERE r.query_digest = ? ORDER BY r.number",
-            [digest],
+            "SELECT r.candidate_id, s.sealed, d.signed FROM results r JOIN result_seals s"
+            " ON s.query_digest = r.query_digest AND s.candidate_id = r.candidate_id"
+            " AND s.officer = ?2 LEFT JOIN decisions d ON d.query_digest = r.query_digest"
+            " AND d.candidate_id = r.candidate_id AND d.officer = ?2"
+            " WHERE r.query_digest = ?1 ORDER BY r.number",
+            [digest, officer],
         )
         return [(row[0], row[1], row[2]) for row in rows]
+
+    def decisions(self, digest: bytes) -> list[bytes]:
+        rows = self._run(
+            "SELECT d.signed FROM decisions d JOIN results r ON r.query_digest = d.query_digest"
+            " AND r.candidate_id = d.candidate_id WHERE d.query_digest = ?"
+            " ORDER BY r.number, d.officer",
+            [digest],
+        )
+        return [row[0] for row in rows]
+
+    def openings(self, digest: bytes, officer: str) -> list[bytes]:
+        rows = self._run(
+            "SELECT s.sealed FROM openings o JOIN opening_seals s ON s.opening = o.number"
+            " WHERE o.query_digest = ? AND s.officer = ? ORDER BY o.number",
+            [digest, officer],
+        )
+        return [row[0] for row in rows]
+
+    def count_opened_rows(self, digest: bytes) -> int:
+        return self._number("SELECT sum(rows) FROM openings WHERE query_digest = ?", [digest])
+
+    def result_ids(self, digest: bytes) -> frozenset[bytes]:
+        rows = self._run("SELECT candidate_id FROM results WHERE query_digest = ?", [digest])
+        return frozenset(row[0] for row in rows)
 
     def count_results(self, digest: bytes) -> int:
         return int(self._table("results").count_where("query_digest = ?", [digest]))
@@ -146,14 +172,41 @@ class QueryTables(Tables):
         return bool(self._table("results").count_where(where, [digest, candidate_id]))
 
     def add_result(
-        self, digest: bytes, candidate_id: bytes, sealed: bytes, *, found_ms: int
+        self, digest: bytes, candidate_id: bytes, sealed: Mapping[str, bytes], *, found_ms: int
     ) -> bool:
         added = self._run(
-            "INSERT OR IGNORE INTO results (query_digest, candidate_id, sealed, found_ms)"
-            " VALUES (?, ?, ?, ?)",
-            [digest, candidate_id, sealed, found_ms],
+            "INSERT OR IGNORE INTO results (query_digest, candidate_id, found_ms) VALUES (?, ?, ?)",
+            [digest, candidate_id, found_ms],
         )
-        return added.rowcount > 0
+        if not added.rowcount:
+            return False
+        self._seal(digest, candidate_id, sealed)
+        return True
+
+    def reseal_result(
+        self, digest: bytes, candidate_id: bytes, sealed: Mapping[str, bytes]
+    ) -> None:
+        if self.has_result(digest, candidate_id):
+            self._seal(digest, candidate_id, sealed)
+
+    def _seal(self, digest: bytes, candidate_id: bytes, sealed: Mapping[str, bytes]) -> None:
+        self._run_many(
+            "INSERT OR REPLACE INTO result_seals (query_digest, candidate_id, officer, sealed)"
+            " VALUES (?, ?, ?, ?)",
+            [(digest, candidate_id, officer, one) for officer, one in sealed.items()],
+        )
+
+    def add_opening(
+        self, digest: bytes, sealed: Mapping[str, bytes], *, rows: int, opened_ms: int
+    ) -> None:
+        number = self._run(
+            "INSERT INTO openings (query_digest, rows, opened_ms) VALUES (?, ?, ?)",
+            [digest, rows, opened_ms],
+        ).lastrowid
+        self._run_many(
+            "INSERT INTO opening_seals (opening, officer, sealed) VALUES (?, ?, ?)",
+            [(number, officer, one) for officer, one in sealed.items()],
+        )
 
     def drop_undecided_result(self, digest: bytes, candidate_id: bytes) -> None:
         self._table("results").delete_where(
@@ -169,7 +222,7 @@ class QueryTables(Tables):
             {
                 "query_digest": digest,
                 "candidate_id": candidate_id,
-                "investigator": signed.signer,
+                "officer": signed.signer,
                 "signed": signed.to_bytes(),
                 "decided_ms": decided_ms,
             },

@@ -253,10 +253,58 @@ CREATE TABLE replaced_numbers (
 CREATE INDEX replaced_numbers_by_slot ON replaced_numbers (stream, epoch, generation, slot, first);
 """
 
+_OFFICERS = """
+-- Candidates are sealed to who asked and to each who confirms, and each of them decides.
+CREATE TABLE result_seals (
+    query_digest BLOB NOT NULL,
+    candidate_id BLOB NOT NULL,
+    officer TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    UNIQUE (query_digest, candidate_id, officer),
+    FOREIGN KEY (query_digest, candidate_id) REFERENCES results (query_digest, candidate_id)
+        ON DELETE CASCADE
+) STRICT;
+INSERT INTO result_seals (query_digest, candidate_id, officer, sealed)
+    SELECT r.query_digest, r.candidate_id, q.requester, r.sealed
+    FROM results r JOIN queries q ON q.digest = r.query_digest ORDER BY r.number;
+ALTER TABLE results DROP COLUMN sealed;
+
+CREATE TABLE officers_decisions (
+    query_digest BLOB NOT NULL,
+    candidate_id BLOB NOT NULL,
+    officer TEXT NOT NULL,
+    signed BLOB NOT NULL,
+    decided_ms INTEGER NOT NULL,
+    PRIMARY KEY (query_digest, candidate_id, officer),
+    FOREIGN KEY (query_digest, candidate_id) REFERENCES results (query_digest, candidate_id)
+) STRICT, WITHOUT ROWID;
+INSERT INTO officers_decisions
+    SELECT query_digest, candidate_id, investigator, signed, decided_ms FROM decisions;
+DROP TABLE decisions;
+ALTER TABLE officers_decisions RENAME TO decisions;
+
+-- Which rows of metadata custodians opened for a query, with their receipts, sealed as results.
+CREATE TABLE openings (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    rows INTEGER NOT NULL,                    -- that no earlier opening of the query lists
+    opened_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX openings_by_query ON openings (query_digest);
+
+CREATE TABLE opening_seals (
+    opening INTEGER NOT NULL REFERENCES openings (number),
+    officer TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    UNIQUE (opening, officer)
+) STRICT;
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
     Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
     Migration("custodians that granted falsely", _FALSE_GRANTS),
     Migration("entries on their way to the audit log", _LOG_OUTBOX),
     Migration("envelopes and announcements of version 2", _VERSION_2),
+    Migration("results and decisions by officer, openings of rows", _OFFICERS),
 )

@@ -224,20 +224,21 @@ def test_results_keep_their_order_and_who_was_decided_on_stays(store: Store) -> 
     ids = [s.fixed(f"candidate {number}", 16) for number in (2, 0, 1)]
     with store.writing() as unit:
         for number in ids:
-            assert unit.ledger.add_result(digest, number, b"sealed " + number, found_ms=1)
-        assert not unit.ledger.add_result(digest, ids[0], b"other", found_ms=2)
+            sealed = {name: name.encode() + b" sealed " + number for name in ("ana", "bea")}
+            assert unit.ledger.add_result(digest, number, sealed, found_ms=1)
+        assert not unit.ledger.add_result(digest, ids[0], {"ana": b"other"}, found_ms=2)
     for moment in (3, 4):  # a later decision takes the place of the earlier
         decision: Signed = Decision(digest, ids[1], CONFIRMED, moment).sign(s.signing_key("ana"))
         with store.writing() as unit:
             unit.ledger.put_decision(digest, ids[1], decision, decided_ms=moment)
-    results = store.ledger.results(digest)
+    results = store.ledger.results(digest, "ana")
     assert [one[0] for one in results] == ids
-    assert results[0] == (ids[0], b"sealed " + ids[0], None)
+    assert results[0] == (ids[0], b"ana sealed " + ids[0], None)
     assert results[1][2] == decision.to_bytes()
     with store.writing() as unit:
         for number in ids:
             unit.ledger.drop_undecided_result(digest, number)
-    assert [one[0] for one in store.ledger.results(digest)] == [ids[1]]
+    assert [one[0] for one in store.ledger.results(digest, "ana")] == [ids[1]]
     assert store.ledger.count_results(digest) == 1
     assert store.ledger.has_result(digest, ids[1])
     assert not store.ledger.has_result(digest, ids[0])

@@ -1,0 +1,352 @@
+"""Make candidates of what was found in version 2: have its rows opened by the custodians' hand.
+
+A grant opens templates; what a row says of time, mask and company opens afterwards, for what was
+found alone, once m custodians have released its values (docs/protocol.md, "Version 2"). With fewer
+than m of them finds wait in memory, and those that were silent are asked again. One that lies keeps
+nothing closed that enough others opened, and is named.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from aggregator.circle import Refusal
+from aggregator.doubts import listed
+from aggregator.findings import Findings
+from aggregator.matching.found import Found
+from aggregator.matching.plausible import why_row_impossible
+from aggregator.queries import QueryDesk
+from aggregator.row_requests import Asked, Case, Released, RowRequests, generation_of
+from aggregator.standing import Run
+from aggregator.store import LedgerReading
+from aggregator.store.rows import EpochName, QueryRecord
+from aggregator.wanted_rows import Values, WantedRow, WantedRows
+from protocol.authorization import AuthorizedQuery
+from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.errors import KeyCommitmentMismatch, ProtocolError
+from protocol.names import CameraAddress, SightingName, slot_start_ms
+from protocol.query import Query
+from protocol.results import Candidate, Opening, candidate_id_of
+from protocol.sightings import MaskStatus
+from protocol.signing import Signed
+from protocol.v2.release import open_row_key
+from protocol.v2.sightings import Row
+from runtime.calibration import Calibration
+
+_log = structlog.get_logger()
+RETRY_S = 10.0
+ROWS_A_REQUEST = 1000
+ANNOUNCEMENTS_A_REQUEST = 256
+Accuse = Callable[[QueryRecord, Sequence[Refusal]], None]
+_Announced = Mapping[EpochName, tuple[bytes, Announcement]]
+
+
+class RowOpening:
+    """Opens the rows of queries, one query at a time.
+
+    Args:
+        ledger: the announcements, and what was stored before.
+        desk: what is known of each query.
+        requests: asks custodians.
+        findings: keeps what was opened.
+        accuse: told of answers that are false.
+    """
+
+    def __init__(
+        self,
+        ledger: LedgerReading,
+        desk: QueryDesk,
+        requests: RowRequests,
+        findings: Findings,
+        accuse: Accuse,
+    ) -> None:
+        self._ledger = ledger
+        self._desk = desk
+        self._requests = requests
+        self._findings = findings
+        self._accuse = accuse
+
+    def begin(self, record: QueryRecord, run: Run) -> None:
+        """Note, before anything is found, what an earlier process has opened of this query."""
+        rows = run.rows
+        if rows.earlier is None:
+            rows.earlier = self._ledger.count_opened_rows(record.digest)
+            rows.known = self._ledger.result_ids(record.digest)
+
+    def open(
+        self, record: QueryRecord, authorized: AuthorizedQuery, run: Run, *, more_may_come: bool
+    ) -> None:
+        """Take in what was found, ask for what is to be opened, keep what opens.
+
+        Raises:
+            StorageError: it could not be kept, and is kept the next time.
+        """
+        rows, query = run.rows, authorized.query
+        founds = [
+            found
+            for found in rows.fresh
+            if candidate_id_of(record.digest, found.subject, found.name) not in rows.known
+        ]
+        before = set(rows.waiting)
+        left_out = rows.take(
+            founds,
+            cap=query.max_candidates,
+            one_camera=len(query.cameras) == 1,
+            more_may_come=more_may_come,
+        )
+        rows.fresh = []
+        again = [found for found in founds if found.name in rows.opened]
+        now_s = time.monotonic()
+        if rows.waiting.keys() - before or rows.is_due(now_s) or again:
+            announced = self._announced(query, [*rows.waiting, *(found.name for found in again)])
+            self._ask(record, rows, announced)
+            self._open_again(query, rows, announced, again)
+            self._open_waiting(record, query, rows, announced)
+            rows.retry_at_s = now_s + RETRY_S if rows.waiting else math.inf
+        self._findings.keep_opened(record, authorized, run, left_out)
+
+    # ------------------------------------------------------------------ asking
+
+    def _announced(
+        self, query: Query, names: Sequence[SightingName]
+    ) -> dict[EpochName, tuple[bytes, Announcement]]:
+        """Return the announcements of rows, as far as they are there and can be read."""
+        concerned = {generation_of(name) for name in names}
+        found: dict[EpochName, tuple[bytes, Announcement]] = {}
+        for stored in self._ledger.announcements(
+            sorted({camera for _, camera, _, _ in concerned}),
+            from_ms=query.window_from_ms,
+            to_ms=query.window_to_ms,
+        ):
+            if stored.name not in concerned:
+                continue
+            try:
+                signed = Signed.parse(stored.signed, kind=EPOCH_KIND)
+                announcement = Announcement.parse(signed.payload, box=signed.signer)
+            except ProtocolError as error:
+                _log.error("announcement_altered", camera=stored.name[1], reason=str(error))
+                continue
+            found[stored.name] = (stored.signed, announcement)
+        return found
+
+    def _ask(self, record: QueryRecord, rows: WantedRows, announced: _Announced) -> None:
+        """Ask whoever has not answered yet for the rows that wait."""
+        matcher = self._desk.matcher(record.digest)
+        if matcher is None:
+            return
+        case = Case(
+            record,
+            self._desk.approvals(record.digest),
+            self._desk.withdrawals(record.digest),
+            matcher,
+        )
+        in_force = self._requests.custodians()
+        for _ in range(2):  # what is refused together is asked for apart
+            apart = len(rows.one_by_one)
+            for custodians, names in _groups(rows, announced, in_force):
+                asked = Asked({g: announced[g] for g in map(generation_of, names)}, tuple(names))
+                needed = max(
+                    announced[generation_of(name)][1].threshold - len(rows.waiting[name].values)
+                    for name in names
+                )
+                answers = self._requests.ask(case, asked, of=custodians, needed=max(1, needed))
+                self._take_in(record, rows, asked, answers)
+            if len(rows.one_by_one) == apart:
+                break
+
+    def _take_in(
+        self,
+        record: QueryRecord,
+        rows: WantedRows,
+        asked: Asked,
+        answers: Mapping[str, Released | Refusal],
+    ) -> None:
+        """Note what each custodian released of each row, or why it did not."""
+        receipts: dict[str, tuple[bytes, bytes]] = {}
+        refusals: list[Refusal] = []
+        for custodian, said in answers.items():
+            answer = said
+            if isinstance(said, Released) and said.release.release_id in rows.release_ids:
+                answer = Refusal(custodian, "it is a release that came before", false=True)
+            if isinstance(answer, Released):
+                rows.release_ids.add(answer.release.release_id)
+                rows.untold.append(answer.release.release_id)
+                receipts[custodian] = (answer.receipt, answer.salt)
+                for name, values in answer.values.items():
+                    rows.waiting[name].values[custodian] = values
+                    rows.waiting[name].silent.pop(custodian, None)
+                continue
+            refusals.append(answer)
+            if answer.final and len(asked.announcements) > 1:
+                rows.one_by_one |= asked.announcements.keys()
+                continue
+            for name in asked.rows:
+                row = rows.waiting[name]
+                row.silent.pop(custodian, None)
+                kept = row.refused if answer.final or answer.false else row.silent
+                kept[custodian] = answer.reason
+        self._accuse(record, refusals)
+        if receipts:
+            rows.openings.append(Opening(asked.rows, receipts))
+
+    # ------------------------------------------------------------------ opening
+
+    def _open_waiting(
+        self, record: QueryRecord, query: Query, rows: WantedRows, announced: _Announced
+    ) -> None:
+        """Open what enough custodians released; give up what cannot be opened any more."""
+        liars: dict[str, set[str]] = {}
+        in_force = self._requests.custodians()
+        for name, row in list(rows.waiting.items()):
+            known = announced.get(generation_of(name))
+            if known is None:
+                rows.give_up(name, f"the announcement of '{name.camera}' is gone or spoilt")
+                continue
+            announcement = known[1]
+            may_still = set(_to_ask(row, announcement, in_force))
+            if len(row.values) < announcement.threshold:
+                if len(row.values) + len(may_still) < announcement.threshold:
+                    rows.give_up(name, _reasons(row, announcement))
+                continue
+            opened = [self._open(one, row.values, announcement, query) for one in row.founds]
+            for one in opened:
+                for liar in one.liars:
+                    liars.setdefault(liar, set()).add(name.camera)
+            if may_still and all(one.keyless for one in opened):
+                continue  # who has not answered yet may tell who lied
+            rows.open(name)
+            rows.ready += [one.candidate for one in opened]
+        self._accuse(
+            record,
+            [
+                Refusal(
+                    custodian,
+                    f"it released rows of {listed(sorted(cameras))} that do not open what was "
+                    "sealed there; what others released does",
+                    false=True,
+                )
+                for custodian, cameras in liars.items()
+            ],
+        )
+
+    def _open_again(
+        self, query: Query, rows: WantedRows, announced: _Announced, founds: Sequence[Found]
+    ) -> None:
+        """Open, of rows that are open already, what else was found in them."""
+        for found in founds:
+            known = announced.get(generation_of(found.name))
+            if known is not None:
+                one = self._open(found, rows.opened[found.name], known[1], query)
+                rows.ready.append(one.candidate)
+
+    def _open(
+        self,
+        found: Found,
+        values: Mapping[str, Values],
+        announcement: Announcement,
+        query: Query,
+    ) -> _Opened:
+        """Open a find's row; of one that does not open the candidate says so: it was released."""
+        address, name = announcement.address, found.name
+        try:
+            opening = open_row_key(announcement, name, values, found.commitment)
+            row = found.open(opening.key)
+        except ProtocolError as error:
+            begin_ms = slot_start_ms(name.epoch, name.slot)
+            nothing = Row(begin_ms, begin_ms, MaskStatus.UNKNOWN, 0.0, 0.0)
+            why = f"what is known of it does not open: {error}"
+            keyless = isinstance(error, KeyCommitmentMismatch)
+            return _Opened(_candidate(found, address, nothing, why, None), keyless)
+        why = why_row_impossible(row, epoch=name.epoch, slot=name.slot)
+        if not query.contacts:
+            row = replace(row, encounters=())
+        calibration = self._desk.calibration(found.space)
+        return _Opened(_candidate(found, address, row, why, calibration), liars=opening.liars)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A find with what its row says.
+
+    Args:
+        candidate: as it is shown to officers.
+        keyless: no m custodians released the row's key.
+        liars: those that released something else than what opened it.
+    """
+
+    candidate: Candidate
+    keyless: bool = False
+    liars: frozenset[str] = frozenset()
+
+
+def _candidate(
+    found: Found, address: CameraAddress, row: Row, why: str, calibration: Calibration | None
+) -> Candidate:
+    return Candidate(
+        subject=found.subject,
+        address=address,
+        sighting_id=found.name.sighting_id,
+        row=row,
+        modality=found.modality,
+        model=found.space,
+        score=found.score,
+        log10_lr=None
+        if calibration is None or found.score is None
+        else calibration.log10_lr(found.score, row.mask),
+        name=found.name,
+        episode=found.episode,
+        through=found.through,
+        impossible=why or None,
+    )
+
+
+def _groups(
+    rows: WantedRows, announced: _Announced, in_force: frozenset[str]
+) -> Iterator[tuple[frozenset[str], list[SightingName]]]:
+    """Yield whom to ask for which rows at once: those that the same custodians owe."""
+    groups: dict[tuple[frozenset[str], EpochName | None], list[SightingName]] = {}
+    for name in sorted(rows.waiting):
+        generation = generation_of(name)
+        known = announced.get(generation)
+        if known is None:
+            continue
+        whom = frozenset(_to_ask(rows.waiting[name], known[1], in_force))
+        if whom:
+            apart = generation if generation in rows.one_by_one else None
+            groups.setdefault((whom, apart), []).append(name)
+    for (whom, _), names in groups.items():
+        part: list[SightingName] = []
+        generations: set[EpochName] = set()
+        for name in names:
+            generations.add(generation_of(name))
+            if len(part) == ROWS_A_REQUEST or len(generations) > ANNOUNCEMENTS_A_REQUEST:
+                yield whom, part
+                part, generations = [], {generation_of(name)}
+            part.append(name)
+        yield whom, part
+
+
+def _to_ask(row: WantedRow, announcement: Announcement, in_force: frozenset[str]) -> Iterator[str]:
+    """Yield the custodians with a share of the box that have not said yes or no."""
+    for custodian in announcement.custodians:
+        if (
+            custodian in announcement.shares
+            and custodian in in_force
+            and custodian not in row.values
+            and custodian not in row.refused
+        ):
+            yield custodian
+
+
+def _reasons(row: WantedRow, announcement: Announcement) -> str:
+    if row.refused:
+        return "; ".join(f"{name}: {why}" for name, why in sorted(row.refused.items()))
+    return (
+        f"fewer than {announcement.threshold} of the custodians in force have a share of the keys "
+        f"of '{announcement.address.camera}'"
+    )

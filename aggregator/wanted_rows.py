@@ -1,0 +1,216 @@
+"""The rows of one query that are to be opened: which, within its cap, and what was released.
+
+Custodians count the distinct rows that they release for a query, so who asks chooses once and for
+all: a row that was asked for takes its place for good, opened or not. Nothing here asks, or reads a
+clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from aggregator.matching.found import Found
+from aggregator.matching.shares import fair_shares
+from aggregator.store.rows import EpochName
+from protocol.names import SightingName
+from protocol.results import Candidate, Opening
+
+Values = Mapping[int, bytes]
+"""What one custodian released of a row: root number to 32 bytes."""
+_UNMATCHED = -2.0
+
+
+@dataclass(slots=True)
+class WantedRow:
+    """A row that was chosen.
+
+    Args:
+        founds: what it was found as: once a subject and envelope.
+        values: custodian to what it released.
+        refused: custodian to why asking it again is no use.
+        silent: custodian to why it has not answered yet.
+    """
+
+    founds: list[Found]
+    values: dict[str, Values] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    silent: dict[str, str] = field(default_factory=dict)
+
+    def note(self, found: Found) -> None:
+        """Keep another find of the same row, unless it tells nothing new."""
+        if found not in self.founds:
+            self.founds.append(found)
+
+
+@dataclass(slots=True)
+class WantedRows:
+    """The rows of one query, in memory until it ends.
+
+    Args:
+        waiting: chosen, not open yet.
+        opened: what opens those that are open.
+        closed: given up, and why.
+        held: finds that there may be room for when nothing more can come.
+        earlier: how many rows an earlier process of the aggregator chose; None: not looked up.
+        release_ids: of all answers that were taken.
+        known: candidates that were stored before this process began.
+        fresh: finds that have not been looked at yet.
+        openings, ready, untold: what came of asking, and in which releases, that is not stored yet.
+        listed: rows that some opening lists.
+        one_by_one: announcements that are asked for apart, as a custodian refused them with others.
+        retry_at_s: when those that were silent are asked again; of a monotonic clock.
+    """
+
+    waiting: dict[SightingName, WantedRow] = field(default_factory=dict)
+    opened: dict[SightingName, Mapping[str, Values]] = field(default_factory=dict)
+    closed: dict[SightingName, str] = field(default_factory=dict)
+    held: list[Found] = field(default_factory=list)
+    earlier: int | None = None
+    release_ids: set[bytes] = field(default_factory=set)
+    known: frozenset[bytes] = frozenset()
+    fresh: list[Found] = field(default_factory=list)
+    openings: list[Opening] = field(default_factory=list)
+    ready: list[Candidate] = field(default_factory=list)
+    untold: list[bytes] = field(default_factory=list)
+    listed: set[SightingName] = field(default_factory=set)
+    one_by_one: set[EpochName] = field(default_factory=set)
+    retry_at_s: float = math.inf
+
+    def is_due(self, now_s: float) -> bool:
+        """Tell whether rows wait that are to be asked for again by now."""
+        return bool(self.waiting) and now_s >= self.retry_at_s
+
+    def take(
+        self, founds: Iterable[Found], *, cap: int, one_camera: bool, more_may_come: bool
+    ) -> Counter[str]:
+        """Choose among finds; those that get in are in ``waiting``, or in ``opened`` by now.
+
+        While more may come no camera takes more than half of the room: what a box makes up early
+        keeps nobody out who is found later. What is beyond that is held, and gets what is left.
+
+        Args:
+            founds: of a pass; those of rows that are open already are of no concern here.
+            cap: distinct rows of the query in all.
+            one_camera: the query asks of one, which displaces nobody.
+            more_may_come: the query's window has not ended.
+
+        Returns:
+            How many finds there is no room for, by camera.
+        """
+        fresh: list[Found] = []
+        for found in founds:
+            known = self.waiting.get(found.name)
+            if known is not None:
+                known.note(found)
+            elif found.name not in self.opened and found.name not in self.closed:
+                fresh.append(found)
+        by_name: dict[SightingName, list[Found]] = {}
+        for found in [*self.held, *fresh]:
+            by_name.setdefault(found.name, []).append(found)
+        most = cap if one_camera or not more_may_come else max(1, cap // 2)
+        within, over = self._within_shares(list(by_name.values()), most)
+        chosen, left_out = _fair(within, max(0, cap - self._taken()))
+        for row in chosen:
+            self.waiting[row[0].name] = WantedRow(row)
+        self._drop_strays()
+        held, beyond = _fair(over, max(0, cap - self._taken()))
+        self.held = [found for finds_of_row in held for found in finds_of_row]
+        return Counter(finds_of_row[0].name.camera for finds_of_row in [*left_out, *beyond])
+
+    def give_up(self, name: SightingName, reason: str) -> None:
+        """Note that a row stays closed."""
+        self.waiting.pop(name, None)
+        self.closed[name] = reason
+
+    def open(self, name: SightingName) -> None:
+        """Note that a row is open."""
+        self.opened[name] = self.waiting.pop(name).values
+
+    def told(self, listed: set[SightingName]) -> None:
+        """Note that what came of asking is stored, and which rows are listed by now."""
+        self.openings, self.ready, self.untold = [], [], []
+        self.listed = listed
+
+    def words(self) -> str:
+        """Say which hits wait and for whom, empty if none do."""
+        if not self.waiting:
+            return ""
+        silent: dict[str, str] = {}
+        for row in self.waiting.values():
+            silent |= row.silent
+        named = "; ".join(f"{name}: {why}" for name, why in sorted(silent.items()))
+        return (
+            f"{_hits(len(self.waiting))} wait for custodian {', '.join(sorted(silent))} to open "
+            f"what is known of them ({named}); asked again"
+            if silent
+            else f"{_hits(len(self.waiting))} wait to be opened"
+        )
+
+    def words_of_closed(self) -> str:
+        """Say how many rows stayed closed and why, empty if none did."""
+        if not self.closed:
+            return ""
+        reasons = "; ".join(sorted(set(self.closed.values()))[:3])
+        return f"what is known of {_hits(len(self.closed))} stayed closed ({reasons})"
+
+    def _names(self) -> Collection[SightingName]:
+        return [*self.waiting, *self.opened, *self.closed]
+
+    def _taken(self) -> int:
+        return (self.earlier or 0) + len(self.waiting) + len(self.opened) + len(self.closed)
+
+    def _within_shares(
+        self, rows: list[list[Found]], most: int
+    ) -> tuple[list[list[Found]], list[list[Found]]]:
+        """Return the rows with which no camera has more than ``most`` in all, and the others."""
+        counts = Counter((name.box, name.camera) for name in self._names())
+        within: list[list[Found]] = []
+        over: list[list[Found]] = []
+        for row in sorted(rows, key=lambda one: -_strength(_best(one))):
+            camera = (row[0].name.box, row[0].name.camera)
+            counts[camera] += 1
+            (within if counts[camera] <= most else over).append(row)
+        return within, over
+
+    def _drop_strays(self) -> None:
+        """Drop rows of episodes of which the hit itself did not get in and nobody was asked."""
+        known = {_in_generation(name) for name in self._names()}
+        for name, row in list(self.waiting.items()):
+            if row.values or row.silent or row.refused:
+                continue
+            row.founds[:] = [
+                found
+                for found in row.founds
+                if found.through is None or _in_generation(found.name, found.through) in known
+            ]
+            if not row.founds:
+                del self.waiting[name]
+
+
+def _in_generation(name: SightingName, sighting_id: bytes | None = None) -> tuple[object, ...]:
+    which = name.sighting_id if sighting_id is None else sighting_id
+    return (name.box, name.camera, name.epoch, name.generation, which)
+
+
+def _fair(rows: list[list[Found]], room: int) -> tuple[list[list[Found]], list[list[Found]]]:
+    return fair_shares(
+        rows,
+        room,
+        camera=lambda one: (one[0].name.box, one[0].name.camera, _best(one).subject),
+        score=lambda one: _strength(_best(one)),
+    )
+
+
+def _best(founds: list[Found]) -> Found:
+    return max(founds, key=_strength)
+
+
+def _strength(found: Found) -> float:
+    return _UNMATCHED if found.score is None else found.score
+
+
+def _hits(count: int) -> str:
+    return "1 hit" if count == 1 else f"{count} hits"
