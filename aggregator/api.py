@@ -84,7 +84,8 @@ class EstimateAnswer(BaseModel):
     """What a scope holds by now, and how many strangers would be candidates by chance.
 
     With ``at_most`` the sightings are bounds: boxes say in the clear only how many there is room
-    for.
+    for. ``version_1_generations``: days of cameras whose metadata opens by whole quarter hours to
+    whoever is granted them.
     """
 
     segments: int
@@ -92,6 +93,7 @@ class EstimateAnswer(BaseModel):
     sightings: int
     sightings_by_model: dict[str, int]
     at_most: bool
+    version_1_generations: int
     expected_false: float | None
     default_thresholds: dict[str, float]
 
@@ -184,6 +186,9 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         held = parts.store.ledger.count_scope(
             request.cameras, from_ms=request.from_ms, to_ms=request.to_ms
         )
+        old = parts.store.ledger.count_generations(
+            request.cameras, from_ms=request.from_ms, to_ms=request.to_ms, version=1
+        )
         thresholds = request.thresholds or parts.default_thresholds
         return EstimateAnswer(
             segments=held.segments,
@@ -191,6 +196,7 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
             sightings=held.sightings,
             sightings_by_model=dict(held.by_model),
             at_most=held.at_most,
+            version_1_generations=old,
             expected_false=_expected_false(
                 held.by_model, thresholds, parts.calibrations, request.templates
             ),

@@ -79,6 +79,11 @@ class IntakeReading(Protocol):
         Reads counters only (they are in the clear), for estimates before anyone signs.
         """
 
+    def count_generations(
+        self, cameras: Sequence[str], *, from_ms: int, to_ms: int, version: int
+    ) -> int:
+        """Count the announcements of ``cameras`` of one version whose epochs overlap the window."""
+
     def boxes(self) -> dict[str, BoxRow]:
         """Return what is known of each box that was ever heard, by name."""
 

@@ -262,6 +262,19 @@ class IntakeTables(Tables):
                         by_model[name] = by_model.get(name, 0) + held
         return ScopeCount(segments, live, sightings, by_model, at_most)
 
+    def count_generations(
+        self, cameras: Sequence[str], *, from_ms: int, to_ms: int, version: int
+    ) -> int:
+        epochs = (from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS)
+        return sum(
+            self._number(
+                "SELECT count(*) FROM announcements"
+                " WHERE stream = ? AND epoch BETWEEN ? AND ? AND version = ?",
+                (stream, *epochs, version),
+            )
+            for stream in self._streams(cameras)
+        )
+
     # ------------------------------------------------------------------ boxes
 
     def boxes(self) -> dict[str, BoxRow]:
