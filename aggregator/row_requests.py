@@ -36,12 +36,12 @@ class Asked:
     rows: tuple[SightingName, ...]
 
     def check(self, custodian: str, values: Mapping[SightingName, Values]) -> None:
-        """Check that a custodian released what was asked for and what it can have.
+        """Check that a custodian released what was asked for, or some of it, as it can have it.
 
         Raises:
             AnswerRejected: other rows, or other roots than the box shared with it.
         """
-        if values.keys() != set(self.rows):
+        if not values.keys() <= set(self.rows):
             raise AnswerRejected("it released other rows than it was asked for")
         for name, of_row in values.items():
             _, announcement = self.announcements[generation_of(name)]
@@ -52,7 +52,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A custodian's verified answer: ``receipt`` is the signed message as it came."""
+    """A custodian's verified answer: ``receipt`` is the signed message as it came.
+
+    ``values`` are of those rows that it could open, and of no other.
+    """
 
     receipt: bytes
     release: RowRelease

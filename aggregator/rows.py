@@ -9,7 +9,7 @@ nothing closed that enough others opened, and is named.
 from __future__ import annotations
 
 import math
-import time
+from time import monotonic
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -101,7 +101,7 @@ class RowOpening:
         )
         rows.fresh = []
         again = [found for found in founds if found.name in rows.opened]
-        now_s = time.monotonic()
+        now_s = monotonic()
         if rows.waiting.keys() - before or rows.is_due(now_s) or again:
             announced = self._announced(query, [*rows.waiting, *(found.name for found in again)])
             self._ask(record, rows, announced)
@@ -146,18 +146,14 @@ class RowOpening:
             matcher,
         )
         in_force = self._requests.custodians()
-        for _ in range(2):  # what is refused together is asked for apart
-            apart = len(rows.one_by_one)
-            for custodians, names in _groups(rows, announced, in_force):
-                asked = Asked({g: announced[g] for g in map(generation_of, names)}, tuple(names))
-                needed = max(
-                    announced[generation_of(name)][1].threshold - len(rows.waiting[name].values)
-                    for name in names
-                )
-                answers = self._requests.ask(case, asked, of=custodians, needed=max(1, needed))
-                self._take_in(record, rows, asked, answers)
-            if len(rows.one_by_one) == apart:
-                break
+        for custodians, names in _groups(rows, announced, in_force):
+            asked = Asked({g: announced[g] for g in map(generation_of, names)}, tuple(names))
+            needed = max(
+                announced[generation_of(name)][1].threshold - len(rows.waiting[name].values)
+                for name in names
+            )
+            answers = self._requests.ask(case, asked, of=custodians, needed=max(1, needed))
+            self._take_in(record, rows, asked, answers)
 
     def _take_in(
         self,
@@ -167,32 +163,31 @@ class RowOpening:
         answers: Mapping[str, Released | Refusal],
     ) -> None:
         """Note what each custodian released of each row, or why it did not."""
-        receipts: dict[str, tuple[bytes, bytes]] = {}
+        opened: dict[tuple[SightingName, ...], dict[str, tuple[bytes, bytes]]] = {}
         refusals: list[Refusal] = []
-        for custodian, said in answers.items():
-            answer = said
-            if isinstance(said, Released) and said.release.release_id in rows.release_ids:
-                answer = Refusal(custodian, "it is a release that came before", false=True)
-            if isinstance(answer, Released):
-                rows.release_ids.add(answer.release.release_id)
-                rows.untold.append(answer.release.release_id)
-                receipts[custodian] = (answer.receipt, answer.salt)
-                for name, values in answer.values.items():
-                    rows.waiting[name].values[custodian] = values
-                    rows.waiting[name].silent.pop(custodian, None)
+        for custodian, answer in answers.items():
+            if isinstance(answer, Refusal):
+                refusals.append(answer)
+                _note_refusal(rows, asked, answer)
                 continue
-            refusals.append(answer)
-            if answer.final and len(asked.announcements) > 1:
-                rows.one_by_one |= asked.announcements.keys()
+            release_id = answer.release.release_id
+            if release_id in rows.release_ids:
+                again = Refusal(custodian, "it is a release that came before", false=True)
+                refusals.append(again)
+                _note_refusal(rows, asked, again)
                 continue
+            rows.release_ids.add(release_id)
+            rows.untold.append(release_id)
+            which = tuple(name for name in asked.rows if name in answer.values)
+            opened.setdefault(which, {})[custodian] = (answer.receipt, answer.salt)
             for name in asked.rows:
-                row = rows.waiting[name]
-                row.silent.pop(custodian, None)
-                kept = row.refused if answer.final or answer.false else row.silent
-                kept[custodian] = answer.reason
+                if name in answer.values:
+                    rows.waiting[name].note_values(custodian, answer.values[name])
+                else:
+                    left_out = "it cannot open the row (its log says why)"
+                    rows.waiting[name].note_no(custodian, left_out, for_good=False)
         self._accuse(record, refusals)
-        if receipts:
-            rows.openings.append(Opening(asked.rows, receipts))
+        rows.openings += [Opening(which, receipts) for which, receipts in opened.items()]
 
     # ------------------------------------------------------------------ opening
 
@@ -309,17 +304,15 @@ def _groups(
     rows: WantedRows, announced: _Announced, in_force: frozenset[str]
 ) -> Iterator[tuple[frozenset[str], list[SightingName]]]:
     """Yield whom to ask for which rows at once: those that the same custodians owe."""
-    groups: dict[tuple[frozenset[str], EpochName | None], list[SightingName]] = {}
+    groups: dict[frozenset[str], list[SightingName]] = {}
     for name in sorted(rows.waiting):
-        generation = generation_of(name)
-        known = announced.get(generation)
+        known = announced.get(generation_of(name))
         if known is None:
             continue
         whom = frozenset(_to_ask(rows.waiting[name], known[1], in_force))
         if whom:
-            apart = generation if generation in rows.one_by_one else None
-            groups.setdefault((whom, apart), []).append(name)
-    for (whom, _), names in groups.items():
+            groups.setdefault(whom, []).append(name)
+    for whom, names in groups.items():
         part: list[SightingName] = []
         generations: set[EpochName] = set()
         for name in names:
@@ -329,6 +322,15 @@ def _groups(
                 part, generations = [], {generation_of(name)}
             part.append(name)
         yield whom, part
+
+
+def _note_refusal(rows: WantedRows, asked: Asked, refusal: Refusal) -> None:
+    for name in asked.rows:
+        row = rows.waiting[name]
+        if refusal.final or refusal.false:
+            row.note_no(refusal.custodian, refusal.reason, for_good=refusal.false)
+        else:
+            row.silent[refusal.custodian] = refusal.reason
 
 
 def _to_ask(row: WantedRow, announcement: Announcement, in_force: frozenset[str]) -> Iterator[str]:

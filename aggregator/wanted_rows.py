@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 
 from aggregator.matching.found import Found
 from aggregator.matching.shares import fair_shares
-from aggregator.store.rows import EpochName
 from protocol.names import SightingName
 from protocol.results import Candidate, Opening
 
 Values = Mapping[int, bytes]
 """What one custodian released of a row: root number to 32 bytes."""
+MOST_NOES = 3
 _UNMATCHED = -2.0
 
 
@@ -32,12 +32,28 @@ class WantedRow:
         values: custodian to what it released.
         refused: custodian to why asking it again is no use.
         silent: custodian to why it has not answered yet.
+        noes: how often each has said no: its clock may be behind, so once is not for ever.
     """
 
     founds: list[Found]
     values: dict[str, Values] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     silent: dict[str, str] = field(default_factory=dict)
+    noes: Counter[str] = field(default_factory=Counter)
+
+    def note_values(self, custodian: str, values: Values) -> None:
+        """Note what a custodian released."""
+        self.values[custodian] = values
+        self.silent.pop(custodian, None)
+
+    def note_no(self, custodian: str, reason: str, *, for_good: bool) -> None:
+        """Note that a custodian said no; for good, or until it has said so three times."""
+        self.noes[custodian] += 1
+        if for_good or self.noes[custodian] >= MOST_NOES:
+            self.silent.pop(custodian, None)
+            self.refused[custodian] = reason
+        else:
+            self.silent[custodian] = reason
 
     def note(self, found: Found) -> None:
         """Keep another find of the same row, unless it tells nothing new."""
@@ -60,7 +76,6 @@ class WantedRows:
         fresh: finds that have not been looked at yet.
         openings, ready, untold: what came of asking, and in which releases, that is not stored yet.
         listed: rows that some opening lists.
-        one_by_one: announcements that are asked for apart, as a custodian refused them with others.
         retry_at_s: when those that were silent are asked again; of a monotonic clock.
     """
 
@@ -76,7 +91,6 @@ class WantedRows:
     ready: list[Candidate] = field(default_factory=list)
     untold: list[bytes] = field(default_factory=list)
     listed: set[SightingName] = field(default_factory=set)
-    one_by_one: set[EpochName] = field(default_factory=set)
     retry_at_s: float = math.inf
 
     def is_due(self, now_s: float) -> bool:
