@@ -130,17 +130,13 @@ class Findings:
                 self._records.note("opened-rows", record.query_id, body)
             figures["rows"] = len(listed) - len(rows.listed)
             figures["candidates"] = new
-            for candidate in rows.ready:
-                if candidate.impossible:
-                    camera = candidate.address.camera
-                    figures[f"lying.{camera}"] += 1
-                    _log.error("box_lies", camera=camera, reason=candidate.impossible)
+            figures.update({f"lying.{camera}": count for camera, count in rows.lying.items()})
             if new:
                 _log.info("candidates_found", query=record.query_id.hex(), count=new)
             run.finds |= finds
             rows.told(listed)
-        if any(figures.values()):
-            self._desk.add_progress(record.digest, figures)
+        if +figures:
+            self._desk.add_progress(record.digest, +figures)
 
     def _store_candidates(
         self,
@@ -218,13 +214,13 @@ def _store_opened(
     finds: dict[bytes, Find] = {}
     for candidate in run.rows.ready:
         key = candidate.candidate_id(digest)
-        known = finds.get(key) or run.finds.get(key)
-        if known is not None and known.score >= candidate.strength:
+        known, find = finds.get(key) or run.finds.get(key), Find.of(candidate)
+        if not find.tells_more_than(known):
             continue
         sealed = _sealed(candidate, officers, digest)
         if known is None:
             ledger.add_result(digest, key, sealed, found_ms=system_ms())
         else:
             ledger.reseal_result(digest, key, sealed)
-        finds[key] = Find.of(candidate)
+        finds[key] = find
     return finds

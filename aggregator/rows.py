@@ -9,9 +9,9 @@ nothing closed that enough others opened, and is named.
 from __future__ import annotations
 
 import math
-from time import monotonic
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from time import monotonic
 
 import structlog
 
@@ -210,12 +210,16 @@ class RowOpening:
                 continue
             opened = [self._open(one, row.values, announcement, query) for one in row.founds]
             for one in opened:
+                if one.lies:
+                    rows.lying[name.camera] += 1
                 for liar in one.liars:
                     liars.setdefault(liar, set()).add(name.camera)
-            if may_still and all(one.keyless for one in opened):
-                continue  # who has not answered yet may tell who lied
-            rows.open(name)
-            rows.ready += [one.candidate for one in opened]
+            disputed = bool(may_still) and all(one.keyless for one in opened)
+            if not disputed:
+                rows.open(name)
+            if not (disputed and row.disputed):
+                rows.ready += [one.candidate for one in opened]
+            row.disputed = disputed  # who has not answered yet may tell who lied
         self._accuse(
             record,
             [
@@ -258,10 +262,13 @@ class RowOpening:
             keyless = isinstance(error, KeyCommitmentMismatch)
             return _Opened(_candidate(found, address, nothing, why, None), keyless)
         why = why_row_impossible(row, epoch=name.epoch, slot=name.slot)
+        if why:
+            _log.error("box_lies", camera=name.camera, reason=why)
         if not query.contacts:
             row = replace(row, encounters=())
         calibration = self._desk.calibration(found.space)
-        return _Opened(_candidate(found, address, row, why, calibration), liars=opening.liars)
+        candidate = _candidate(found, address, row, why, calibration)
+        return _Opened(candidate, liars=opening.liars, lies=bool(why))
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,11 +279,13 @@ class _Opened:
         candidate: as it is shown to officers.
         keyless: no m custodians released the row's key.
         liars: those that released something else than what opened it.
+        lies: what the box says cannot be true.
     """
 
     candidate: Candidate
     keyless: bool = False
     liars: frozenset[str] = frozenset()
+    lies: bool = False
 
 
 def _candidate(

@@ -30,19 +30,33 @@ LATE_MS = 60_000
 class Find:
     """What has to be known of a candidate that is stored, sealed, to share the room for them.
 
-    One that ``stays`` was opened row by row: custodians count it, and officers are to see it.
+    One that ``stays`` was opened row by row: custodians count it, and officers are to see it, also
+    when it is ``impossible``.
     """
 
     camera: str
     subject: str
     score: float
     stays: bool = False
+    impossible: bool = False
 
     @classmethod
     def of(cls, candidate: Candidate) -> Find:
         """Return what has to be known of a candidate."""
-        stays = candidate.episode is not None
-        return cls(candidate.address.camera, candidate.subject, candidate.strength, stays)
+        return cls(
+            candidate.address.camera,
+            candidate.subject,
+            candidate.strength,
+            stays=candidate.episode is not None,
+            impossible=candidate.impossible is not None,
+        )
+
+    def tells_more_than(self, other: Find | None) -> bool:
+        """Tell whether this should take the other's place: what can be true, then the score."""
+        return other is None or (not self.impossible, self.score) > (
+            not other.impossible,
+            other.score,
+        )
 
 
 @dataclass(frozen=True, slots=True)

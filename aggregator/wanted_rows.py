@@ -33,6 +33,7 @@ class WantedRow:
         refused: custodian to why asking it again is no use.
         silent: custodian to why it has not answered yet.
         noes: how often each has said no: its clock may be behind, so once is not for ever.
+        disputed: enough released it, and contradict one another.
     """
 
     founds: list[Found]
@@ -40,6 +41,7 @@ class WantedRow:
     refused: dict[str, str] = field(default_factory=dict)
     silent: dict[str, str] = field(default_factory=dict)
     noes: Counter[str] = field(default_factory=Counter)
+    disputed: bool = False
 
     def note_values(self, custodian: str, values: Values) -> None:
         """Note what a custodian released."""
@@ -74,7 +76,8 @@ class WantedRows:
         release_ids: of all answers that were taken.
         known: candidates that were stored before this process began.
         fresh: finds that have not been looked at yet.
-        openings, ready, untold: what came of asking, and in which releases, that is not stored yet.
+        openings, ready, untold, lying: what came of asking, in which releases, and how many times
+            of which cameras cannot be true; not stored yet.
         listed: rows that some opening lists.
         retry_at_s: when those that were silent are asked again; of a monotonic clock.
     """
@@ -90,6 +93,7 @@ class WantedRows:
     openings: list[Opening] = field(default_factory=list)
     ready: list[Candidate] = field(default_factory=list)
     untold: list[bytes] = field(default_factory=list)
+    lying: Counter[str] = field(default_factory=Counter)
     listed: set[SightingName] = field(default_factory=set)
     retry_at_s: float = math.inf
 
@@ -145,7 +149,7 @@ class WantedRows:
 
     def told(self, listed: set[SightingName]) -> None:
         """Note that what came of asking is stored, and which rows are listed by now."""
-        self.openings, self.ready, self.untold = [], [], []
+        self.openings, self.ready, self.untold, self.lying = [], [], [], Counter()
         self.listed = listed
 
     def words(self) -> str:
@@ -157,10 +161,10 @@ class WantedRows:
             silent |= row.silent
         named = "; ".join(f"{name}: {why}" for name, why in sorted(silent.items()))
         return (
-            f"{_hits(len(self.waiting))} wait for custodian {', '.join(sorted(silent))} to open "
-            f"what is known of them ({named}); asked again"
+            f"{_wait(len(self.waiting))} for custodian {', '.join(sorted(silent))} to open what is "
+            f"known ({named}); asked again"
             if silent
-            else f"{_hits(len(self.waiting))} wait to be opened"
+            else f"{_wait(len(self.waiting))} to be opened"
         )
 
     def words_of_closed(self) -> str:
@@ -228,3 +232,7 @@ def _strength(found: Found) -> float:
 
 def _hits(count: int) -> str:
     return "1 hit" if count == 1 else f"{count} hits"
+
+
+def _wait(count: int) -> str:
+    return f"{_hits(count)} {'waits' if count == 1 else 'wait'}"
