@@ -50,7 +50,7 @@ class Traced:
         return {kind: subject[kind] for kind in ("hits", "candidates", "rejected")}
 
     def decisions(self) -> dict[bytes, Decision]:
-        rows = self.site.aggregator.desk.results(self.site.record(self.id), reader="test")
+        rows = self.site.aggregator.desk.results(self.site.record(self.id), reader="ana")
         return {
             number: Decision.parse(Signed.parse(signed, kind="decision").payload)
             for number, _, signed in rows
@@ -167,13 +167,9 @@ def test_what_does_not_belong_to_the_query_is_left_out_and_told(traced: Traced) 
     digest, own = traced.digest, s.sealing_key("ana").public
     traced.site.add_candidate(candidate("cam-1", 1, 2), digest, to=s.sealing_key("dan").public)
     traced.site.add_candidate(candidate("cam-9", 1, 2), digest, to=own)
-    with altering(traced.site.aggregator.store) as connection:
-        moved = candidate("cam-1", 1, 2).seal(own, query_digest=digest)
-        connection.execute(
-            "INSERT INTO results (query_digest, candidate_id, sealed, found_ms)"
-            " VALUES (?, ?, ?, 0)",
-            [digest, os.urandom(16), moved],
-        )
+    moved = candidate("cam-1", 1, 2).seal(own, query_digest=digest)
+    with traced.site.aggregator.store.writing() as unit:
+        unit.ledger.add_result(digest, os.urandom(16), {"ana": moved}, found_ms=0)
     shown = traced.run("show", traced.id)
     assert shown.exit_code == 0
     for number in (5, 6, 7):
@@ -183,12 +179,12 @@ def test_what_does_not_belong_to_the_query_is_left_out_and_told(traced: Traced) 
 
 def test_a_forged_decision_confirms_nothing(traced: Traced) -> None:
     (number, _, _), *_ = traced.site.aggregator.desk.results(
-        traced.site.record(traced.id), reader="test"
+        traced.site.record(traced.id), reader="ana"
     )
     forged = Decision(traced.digest, number, CONFIRMED, s.NOW_MS).sign(s.signing_key("dan"))
     with altering(traced.site.aggregator.store) as connection:
         connection.execute(
-            "INSERT INTO decisions (query_digest, candidate_id, investigator, signed, decided_ms)"
+            "INSERT INTO decisions (query_digest, candidate_id, officer, signed, decided_ms)"
             " VALUES (?, ?, 'ana', ?, 0)",
             [traced.digest, number, forged.to_bytes()],
         )

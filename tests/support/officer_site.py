@@ -16,7 +16,6 @@ import protocol_samples as s
 import structlog
 from brokers import free_port
 from fastapi import FastAPI
-from store_file import altering
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
@@ -134,12 +133,8 @@ class OfficerSite:
         """Keep a candidate as the matcher would."""
         number = candidate.candidate_id(digest)
         sealed = candidate.seal(to or s.sealing_key("ana").public, query_digest=digest)
-        with altering(self.aggregator.store) as connection:
-            connection.execute(
-                "INSERT INTO results (query_digest, candidate_id, sealed, found_ms)"
-                " VALUES (?, ?, ?, ?)",
-                [digest, number, sealed, s.NOW_MS],
-            )
+        with self.aggregator.store.writing() as unit:
+            unit.ledger.add_result(digest, number, {"ana": sealed}, found_ms=s.NOW_MS)
         return number
 
     def record(self, query_id: str) -> Any:

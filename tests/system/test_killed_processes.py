@@ -40,7 +40,8 @@ def hits(site: RunningSite, query: str) -> list[tuple[Candidate, int]]:
     """The candidates of a query, opened, each with when it was found (ms)."""
     key = site.sealing("ana")
     rows = site.rows(
-        "SELECT r.query_digest, r.sealed, r.found_ms FROM results r"
+        "SELECT r.query_digest, s.sealed, r.found_ms FROM results r"
+        " JOIN result_seals s USING (query_digest, candidate_id)"
         " JOIN queries q ON q.digest = r.query_digest WHERE q.query_id = ? ORDER BY r.number",
         bytes.fromhex(query),
     )
