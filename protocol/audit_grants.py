@@ -84,6 +84,7 @@ class GrantAudit:
             "evidence": self._rows.check_stills,
             "grant-received": self._note_received,
             "match": self._check_match,
+            "opened-rows": self._rows.note_taken,
             "refusal": self._note_refusal,
         }
         for item in opened:
@@ -99,6 +100,7 @@ class GrantAudit:
         if opens_bodies:
             self._compare_grants()
             self._rows.compare_with_grants()
+            self._rows.compare_with_aggregator()
         else:
             self._count_matches(opened)
 

@@ -361,6 +361,7 @@ _DIGESTS: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
     "decision": _decided_digest,
     "grant-received": _said_digest,
     "match": _said_digest,
+    "opened-rows": _said_digest,
     "result-read": _said_digest,
     "refusal": _said_digest,
 }

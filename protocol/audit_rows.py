@@ -13,7 +13,7 @@ from typing import Any
 from protocol.audit_authority import AuthorityAudit
 from protocol.audit_queries import PROPAGATION_MS, OpenedEntry, QueryAudit, octets
 from protocol.auditlog import origin_of
-from protocol.directory import Directory
+from protocol.directory import AGGREGATOR, Directory
 from protocol.errors import MalformedMessage
 from protocol.findings import FindingKind, Severity
 from protocol.query import APPROVAL_KIND, QUERY_KIND, Query
@@ -31,6 +31,7 @@ class _Opening:
     at: OpenedEntry
     query_digest: bytes
     digest: bytes
+    rows: bool
 
 
 class RowAudit:
@@ -57,6 +58,7 @@ class RowAudit:
         self._ids: dict[tuple[str, bytes], _Opening] = {}
         self._granted: dict[bytes, list[OpenedEntry]] = {}
         self._opened: list[_Opening] = []
+        self._taken: dict[bytes, OpenedEntry] = {}
 
     def note_grant(self, item: OpenedEntry, query_digest: bytes, versions: Iterable[int]) -> None:
         """Note a grant of generations of these versions: rows open after one of version 2."""
@@ -94,6 +96,42 @@ class RowAudit:
                 "this query",
             )
 
+    def note_taken(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        """Note what the aggregator says it took of custodians' openings."""
+        digest = octets(body, "query_digest")
+        if digest in self._known.ids:
+            count = self._known.query(digest)
+            count.candidates = (count.candidates or 0) + _whole(body["candidates"])
+        for release_id in body["release_ids"]:
+            if not isinstance(release_id, bytes):
+                raise TypeError("an id of an opening is not a byte string")
+            self._taken[release_id] = item
+
+    def compare_with_aggregator(self) -> None:
+        """Hold what the aggregator says it took against what custodians opened, and the reverse."""
+        site, directory = self._directory.site, self._directory
+        given = {release_id for _, release_id in self._ids}
+        if all(origin_of(site, name) in self._present for name in directory.custodians()):
+            for release_id, item in self._taken.items():
+                if release_id not in given:
+                    self._known.find(
+                        FindingKind.GRANT_NOT_LOGGED,
+                        item,
+                        f"no custodian's log holds the opening of rows {release_id.hex()}",
+                    )
+        takers = {p.name for p in directory.with_duty(AGGREGATOR)}
+        if not any(origin_of(site, name) in self._present for name in takers):
+            return
+        for (_, release_id), opening in self._ids.items():
+            if opening.rows and release_id not in self._taken:
+                self._known.find(
+                    FindingKind.GRANT_NOT_RECEIVED,
+                    opening.at,
+                    "the aggregator's log does not say that it received these rows: its answer was "
+                    "lost, or the aggregator keeps them to itself; officers' receipts tell which",
+                    severity=Severity.WARNING,
+                )
+
     def compare_with_grants(self) -> None:
         """Report what was opened before anybody had granted the query, once all logs are read."""
         site = self._directory.site
@@ -122,7 +160,7 @@ class RowAudit:
             self._known.describe(count, query, signed.signer)
         approvals = [Signed.parse(data, kind=APPROVAL_KIND) for data in body["approvals"]]
         self._authority.authorize(item, signed, query, approvals)
-        opening = _Opening(item, signed.digest, octets(body, "digest"))
+        opening = _Opening(item, signed.digest, octets(body, "digest"), _ROWS in body)
         earlier = self._ids.setdefault((item.actor, octets(body, "release_id")), opening)
         if (earlier.query_digest, earlier.digest) != (opening.query_digest, opening.digest):
             self._known.find(

@@ -203,6 +203,14 @@ def _match_text(body: Mapping[str, Any]) -> str:
     )
 
 
+def _opened_text(body: Mapping[str, Any]) -> str:
+    return (
+        f"{_many(int(body['rows']), 'row')} opened under "
+        f"{_many(len(body['release_ids']), 'receipt')}: "
+        f"{_many(int(body['candidates']), 'candidate')}"
+    )
+
+
 def _version_text(body: Mapping[str, Any]) -> str:
     return f"version {body['version']}, {body['digest'].hex()[:SHORT]}"
 
@@ -223,6 +231,7 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "evidence": _stills_text,
     "grant-received": _received_text,
     "match": _match_text,
+    "opened-rows": _opened_text,
     "refusal": lambda body: str(body["reason"]),
     "rejected": lambda body: f"{body['box']}, {body['camera']}: {body['reason']}",
     "gap": lambda body: f"{body['box']}, {body['camera']}: {body['first']} to {body['last']}",

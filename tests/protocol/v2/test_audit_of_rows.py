@@ -184,3 +184,40 @@ def test_a_grant_may_mix_versions_and_states_the_labels_of_both() -> None:
         labels=["face", "meta", "live", "cover"],
     )
     assert kinds(report_of({"c1": [both]})) == set()
+
+
+def taken(*release_ids: bytes, candidates: int = 2) -> tuple[str, Mapping[str, object]]:
+    return "opened-rows", {
+        "query_digest": CASE.query.digest, "release_ids": list(release_ids), "rows": 2,
+        "candidates": candidates,
+    }  # fmt: skip
+
+
+def test_rows_that_the_aggregator_took_are_those_that_custodians_opened() -> None:
+    opening = rows()
+    told = taken(opening[1]["release_id"])  # type: ignore[arg-type]
+    report = report_of({"c1": [granted(), opening], "aggregator": [told]})
+    assert of_opening(report) == []
+    lost = [f for f in report.findings if f.kind is K.GRANT_NOT_RECEIVED]
+    assert [finding.index for finding in lost] == [1], "the grant alone, which nobody took"
+    assert report.queries[0].candidates == 2
+
+
+def test_rows_that_nobody_says_he_took_are_told_of() -> None:
+    report = report_of({"c1": [granted(), rows()]})
+    lost = [f for f in report.findings if f.kind is K.GRANT_NOT_RECEIVED]
+    assert [finding.index for finding in lost] == [1, 2]
+    assert "officers' receipts tell" in lost[1].message
+
+
+def test_rows_that_no_custodian_opened_were_made_up() -> None:
+    assert kinds(report_of({"aggregator": [taken(b"made up, 16 bytes")]})) == {K.GRANT_NOT_LOGGED}
+    assert K.GRANT_NOT_LOGGED not in kinds(
+        report_of({"aggregator": [taken(b"made up, 16 bytes")]}, absent="c2")
+    )
+
+
+def test_the_aggregators_entry_is_told_in_words() -> None:
+    copy = log_copy("aggregator", [taken(b"one", b"two", candidates=1)])
+    told = [summary(item) for item in open_entries(copy, EVE) if item is not None]
+    assert told[1:] == ["2 rows opened under 2 receipts: 1 candidate"]
