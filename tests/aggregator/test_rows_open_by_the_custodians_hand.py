@@ -214,7 +214,7 @@ def test_with_too_few_custodians_hits_wait_and_open_when_one_comes_back(desk: Ro
     assert sum(int(str(told["rows"])) for told in desk.logged("opened-rows")) == 2
 
 
-def test_a_lie_that_nobody_can_contradict_waits_for_the_silent_custodian(desk: RowDesk) -> None:
+def test_values_that_contradict_each_other_wait_for_the_silent_custodian(desk: RowDesk) -> None:
     desk.down, desk.spoils["c3"] = {"c1"}, says(other_value)
     desk.open(founds_of("one"))
     (closed,) = desk.candidates()
