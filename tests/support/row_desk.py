@@ -20,12 +20,17 @@ from throwaway_ca import ThrowawayCa
 import aggregator.circle
 from aggregator.asking import Patience
 from aggregator.circle import Refusal
+from aggregator.config import LimitsSection
 from aggregator.findings import Findings
+from aggregator.grants import Custodians
+from aggregator.ingest.intake import Intake
 from aggregator.matching.found import Found
+from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
 from aggregator.records import Records
 from aggregator.row_requests import RowRequests
 from aggregator.rows import RowOpening
+from aggregator.runner import QueryRunner
 from aggregator.standing import Run
 from aggregator.store.rows import QueryRecord
 from aggregator.store.sqlite.store import SqliteStore
@@ -154,6 +159,7 @@ class RowDesk:
                 monkeypatch.setattr(module, "system_ms", lambda: self.time.ms)
         self.monotonic_s = 1000.0
         monkeypatch.setattr("aggregator.rows.monotonic", lambda: self.monotonic_s)
+        monkeypatch.setattr("aggregator.runner.time.monotonic", lambda: self.monotonic_s)
         listed = listed_directory()
         people = {
             name: replace(one, url=f"https://{name}.test") if name in s.CUSTODIANS else one
@@ -227,6 +233,20 @@ class RowDesk:
         )
         self.run = Run()
         self.opening.begin(self.record, self.run)
+        self.intake = Intake(
+            self.store, site=s.SITE, directory=lambda: self.directory, limits=LimitsSection(),
+            retention_days=lambda: 14, now_ms=lambda: self.time.ms,
+            audit=lambda _kind, _body: None,
+        )  # fmt: skip
+        patience = Patience(least_s=0.3, most_s=10.0)
+        self.runner = QueryRunner(
+            desk=self.desk, store=self.store, trust=self.trust, policy=q2.POLICY,
+            custodians=Custodians(
+                self.store, self.trust, self.log, self.key, None, patience=patience
+            ),
+            rows=requests, matcher=Matcher(self.store.segments, processes=1), log=self.log,
+            actor="aggregator",
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close all files."""
@@ -252,6 +272,10 @@ class RowDesk:
         )
         self.run.rows.fresh += founds
         self.opening.open(self.record, authorized, self.run, more_may_come=more_may_come)
+
+    def step(self) -> None:
+        """Let the aggregator carry the query as far as it gets now."""
+        self.runner.step(self.record)
 
     def later(self, seconds: float = 11.0) -> None:
         """Let time go by."""
@@ -288,11 +312,13 @@ class RowDesk:
         name = request.url.host.removesuffix(".test")
         if name in self.down:
             raise PeerUnreachable("nobody there")
-        assert request.url.path == "/v1/rows"
+        custodian = self.custodians[name]
+        if request.url.path == "/v1/grants":
+            return httpx.Response(200, content=custodian.granter.grant(request.content))
         signed = Signed.parse(request.content, kind=ROW_REQUEST_KIND)
         self.asked[name].append(RowRequest.parse(signed.payload))
         try:
-            answer = self.custodians[name].rows.open(request.content)
+            answer = custodian.rows.open(request.content)
         except ProtocolError as error:
             told = problem_response(problem_of(error))
             headers = {"content-type": PROBLEM}
