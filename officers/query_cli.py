@@ -109,7 +109,14 @@ def file(
     continuation: Annotated[bool, typer.Option("--continuation", hidden=True)] = False,
     same_place_counts: Annotated[bool, typer.Option("--same-place-counts", hidden=True)] = False,
     evidence_stills: Annotated[int, typer.Option(min=0, max=10_000, hidden=True)] = 0,
-    confirmer: Annotated[list[str] | None, typer.Option(hidden=True)] = None,
+    confirmer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="An investigator who reads the results too and confirms hits with you; may be "
+            "given several times. Needed where the policy has several confirm each hit.",
+        ),
+    ] = None,
     max_candidates: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Most candidates to keep. Default: 100.")
     ] = None,

@@ -1,8 +1,9 @@
 """`sealtrace trace`: open what a query found, decide on each candidate, export the trace.
 
-Candidates are sealed to the investigator who asked: they are opened here, on the investigator's
-machine, with the investigator's key. What is *considered* (candidates) is kept apart from what is
-*decided* (hits): only confirmed candidates make the trace.
+Candidates are sealed to the investigator who asked and to those who confirm: they are opened here,
+on the officer's machine, with the officer's key. What is *considered* (candidates) is kept apart
+from what is *decided* (hits): only confirmed candidates make the trace. What custodians opened is
+compared with what is shown.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from officers.desk.moments import local_text
 from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
 from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
 from officers.keyboard import confirm as confirm_signing
-from officers.trace_text import stays_table, trace_line
+from officers.trace_text import impossible_table, receipts_text, stays_table, trace_line
 from protocol.results import CONFIRMED, REJECTED
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
@@ -67,13 +68,15 @@ def show(
     """Show each subject's trace, and the candidates that are not decided on.
 
     Candidates stand in order of likelihood; the ratio says how many times likelier such a score is
-    for the subject than for a stranger. Numbers stay the same when more are found.
+    for the subject than for a stranger. Numbers stay the same when more are found. Custodians are
+    asked what they have opened for the query; exit code 1 if that is not what is shown.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
         results = _results(session, keys, query_id, wait_s=wait)
         report = desk.trace(results)
         if as_json:
             say(json.dumps(json_values(report, hits_only=False), indent=2))
+            _check_receipts(results)
             return
         _show_head(results)
         for trace in report.traces:
@@ -92,7 +95,11 @@ def show(
                 show_table(stays_table(ranked(trace.rejected), every_contact=True))
             elif trace.rejected:
                 say(f"\n{len(trace.rejected)} rejected (--all shows them)")
+        if report.impossible:
+            say("\nopened, and cannot be true (in no trace)")
+            show_table(impossible_table(report.impossible))
         _show_advice(results)
+        _check_receipts(results)
 
 
 @app.command(
@@ -108,7 +115,11 @@ def confirm(
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Confirm candidates: they become hits of the trace. Signed and logged."""
+    """Confirm candidates: they become hits of the trace. Signed and logged.
+
+    Where the policy has several officers confirm, a candidate is a hit once so many of those whom
+    the query names have; the word of one who rejects it goes before all.
+    """
     with at_desk(officer, passphrase_file) as (session, keys):
         _decide(session, keys, CONFIRMED, query_id, numbers or [], every=every, yes=yes)
 
@@ -154,7 +165,8 @@ def export(
     """Write the trace to a file that only you can read: JSON, CSV or GeoJSON, without templates."""
     with at_desk(officer, passphrase_file) as (session, keys):
         positions = desk.positions_for(format.value, cameras)
-        report = desk.trace(_results(session, keys, query_id))
+        results = _results(session, keys, query_id)
+        report = desk.trace(results)
         written = desk.export(
             report, format.value, to, positions=positions, hits_only=hits_only, overwrite=force
         )
@@ -164,19 +176,31 @@ def export(
             f"{to}: {written.hits} hit{'' if written.hits == 1 else 's'}"
             + (f", {written.undecided} not decided" if written.undecided else "")
         )
+        _check_receipts(results)
 
 
 def _results(
     session: desk.Session, keys: Keyring, query_id: str, *, wait_s: float | None = None
 ) -> desk.Results:
-    """Open what a query of the officer's own has found; warn of what cannot be used."""
-    case = desk.asked_by_me(session, query_id)
+    """Open what a query has found that is sealed to the officer; warn of what cannot be used."""
+    case = desk.sealed_to_me(session, query_id)
     if wait_s is not None:
         desk.wait(session, case.id, desk.worth_showing, timeout_s=wait_s, progress=waiting)
     results = desk.open_results(session, case, keys.sealing())
     for problem in results.problems:
         warn(problem)
+    for words in results.receipts.waiting:
+        warn(words)
     return results
+
+
+def _check_receipts(results: desk.Results) -> None:
+    """Let no results pass in silence that are not what custodians opened.
+
+    Raises:
+        ReceiptsContradict: they are not.
+    """
+    desk.check_receipts(results.receipts)
 
 
 def _decide(
@@ -192,10 +216,11 @@ def _decide(
     """Show the candidates that are meant, ask, sign a decision on each and send it."""
     results = _results(session, keys, query_id)
     chosen = _chosen(results, _parse_numbers(texts), every=every)
-    changed = [item for item in chosen if item.verdict != verdict]
+    changed = [item for item in chosen if item.said.get(results.reader) != verdict]
     if not changed:
         say("nothing to do: " + ("none is undecided" if every else f"{verdict} already"))
         return
+    desk.check_decidable(verdict, changed)
     numbers = numbers_text([item.number for item in changed])
     if not yes:
         show_table(stays_table(ranked(stays_of(changed))))
@@ -203,6 +228,9 @@ def _decide(
         confirm_signing(f"{word} {numbers} as {session.officer.name}?", yes=False)
     desk.decide(session, results, verdict, changed, keys.identity())
     say(f"{verdict}: {numbers}")
+    if verdict == CONFIRMED and changed[0].needed > 1:
+        others = ", ".join(name for name in results.case.officers if name != results.reader)
+        say(f"{changed[0].needed} officers must confirm each: {others} can, as you did")
 
 
 def _parse_numbers(texts: Sequence[str]) -> list[int]:
@@ -235,6 +263,7 @@ def _show_head(results: desk.Results) -> None:
             desk.Fact("query", f"{results.case.id}: {query.purpose}"),
             desk.Fact("cameras", ", ".join(query.cameras)),
             desk.Fact("window", window),
+            desk.Fact("opened", receipts_text(results.receipts)),
             desk.Fact("state", state_text(results.summary), headquarters=True),
             desk.Fact(
                 "compared",

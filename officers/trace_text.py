@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
+from officers.desk.contacts import Contact
 from officers.desk.moments import duration_text, span_text
+from officers.desk.receipts import Receipts
 from officers.desk.traces import (
-    Contact,
+    UNDECIDED,
+    Numbered,
     Stay,
     Trace,
     likelihood_times,
@@ -17,6 +20,7 @@ from officers.desk.traces import (
     numbers_text,
 )
 from protocol.sightings import MaskStatus
+from runtime.terminal import plain_table
 
 _CONTACTS_SHOWN = 3
 _MASKS = {MaskStatus.UNKNOWN: "?", MaskStatus.UNMASKED: "no mask", MaskStatus.MASKED: "mask"}
@@ -59,13 +63,49 @@ def stays_table(stays: Sequence[Stay], *, every_contact: bool = False) -> Table:
             duration_text(stay.seconds),
             mask_text(stay.mask, stay.mask_confidence)
             + (" (put on or off)" if stay.mask_varies else ""),
-            f"{stay.score:.3f}",
-            f"{likelihood_times(stay.log10_lr)} {likelihood_words(stay.log10_lr)}".strip(),
-            stay.verdict,
+            "-" if stay.score is None else f"{stay.score:.3f}",
+            "not compared"
+            if stay.score is None
+            else f"{likelihood_times(stay.log10_lr)} {likelihood_words(stay.log10_lr)}".strip(),
+            decision_text(stay),
             contacts_text(stay.contacts, every=every_contact),
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def impossible_table(items: Sequence[Numbered]) -> Table:
+    """Return a table of what was opened and cannot be true, with the reason of each."""
+    table = plain_table("no.", "camera", "from - to (local)", "why it cannot be")
+    for item in items:
+        one = item.candidate
+        cells = (
+            str(item.number),
+            one.address.camera,
+            span_text(one.first_seen_ms, one.last_seen_ms),
+            one.impossible or "",
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def receipts_text(receipts: Receipts) -> str:
+    """Return how much was opened row by row, by each custodian's own word."""
+    lines = [f"{receipts.rows} row{'' if receipts.rows == 1 else 's'} of times, masks and contacts"]
+    lines += [
+        f"{one.custodian}: "
+        + (f"does not answer ({one.silence})" if one.silence else f"{one.rows} by its receipts")
+        for one in receipts.custodians
+    ]
+    return "\n".join(lines)
+
+
+def decision_text(stay: Stay) -> str:
+    """Return what is decided; where several must confirm, also who has so far."""
+    if stay.needed == 1 or stay.verdict != UNDECIDED:
+        return stay.verdict
+    names = f": {', '.join(stay.confirmed_by)}" if stay.confirmed_by else ""
+    return f"{stay.verdict}, {len(stay.confirmed_by)} of {stay.needed} confirm it{names}"
 
 
 def mask_text(mask: MaskStatus, confidence: float) -> str:
@@ -86,7 +126,7 @@ def contacts_text(contacts: Sequence[Contact], *, every: bool = False) -> str:
 
 
 def _contact_text(contact: Contact) -> str:
-    distance = "? m" if contact.distance_m is None else f"{contact.distance_m:.1f} m"
+    distance = "? m" if contact.nearest_m is None else f"{contact.nearest_m:.1f} m"
     seconds = f"{contact.seconds:.1f} s" if contact.seconds < 10 else duration_text(contact.seconds)
     mask = mask_text(contact.mask, contact.mask_confidence)
     who = f" = {contact.subject}" if contact.subject else ""

@@ -56,7 +56,10 @@ def confirmations_text(policy: Policy) -> str:
     """Return who must confirm a hit."""
     if policy.confirmations == 1:
         return "who asked confirms a hit alone"
-    return f"{policy.confirmations} investigators must each confirm a hit, who asked among them"
+    return (
+        f"{policy.confirmations} investigators must each confirm a hit, of those whom the query "
+        "names, and none reject it"
+    )
 
 
 def permitted_text(policy: Policy) -> str:

@@ -4,10 +4,10 @@ Nothing here prints, asks or waits for a key: keys come as values (`unlock`), no
 called back (`Notice`) or stand in the result, and what a signature answers for is returned as facts
 before a second call signs it. Errors are `OperationError` and `ProtocolError`.
 
-An investigator: `scope`, `draft`, `file`, `wait`, `asked_by_me`, `open_results`, `decide`, `trace`,
-`export`, and `own_case`, `resume` after a restart of the aggregator. An approver: `review`,
-`approve`. Both: `find_withdrawable`, `withdraw`, and of somebody else's enrolment
-`look_at_enrolment`, `witness_enrolment`. Everybody: `connect`, `Session.queries`, `look`,
+An investigator: `scope`, `draft`, `file`, `wait`, `sealed_to_me`, `open_results`, `check_receipts`,
+`decide`, `trace`, `export`, and `own_case`, `resume` after a restart of the aggregator. An
+approver: `review`, `approve`. Both: `find_withdrawable`, `withdraw`, and of somebody else's
+enrolment `look_at_enrolment`, `witness_enrolment`. Everybody: `connect`, `Session.queries`, `look`,
 `facts_of`. An auditor: `fetch_logs`, `read_audit_copy`, `verify_logs`, `read_entries`.
 """
 
@@ -25,7 +25,7 @@ from officers.desk.auditing import (
     verify_logs,
 )
 from officers.desk.case import Case
-from officers.desk.deciding import decide, numbered
+from officers.desk.deciding import check_decidable, decide, numbered
 from officers.desk.drafting import Draft, Request, draft
 from officers.desk.export_forms import Report
 from officers.desk.exporting import Exported, export, positions_for
@@ -35,7 +35,8 @@ from officers.desk.keys import Keys, open_identity, open_sealing, unlock
 from officers.desk.looking import View, facts_of, look
 from officers.desk.notices import Notice, Tell
 from officers.desk.officer import Officer
-from officers.desk.results import Results, asked_by_me, open_results, trace
+from officers.desk.receipts import Receipts, ReceiptsContradict, check_receipts
+from officers.desk.results import Results, open_results, sealed_to_me, trace
 from officers.desk.scoping import Scope, estimate, scope
 from officers.desk.session import Session, connect
 from officers.desk.waiting import Waited, settled, wait, well_settled, worth_showing
@@ -64,6 +65,8 @@ __all__ = [
     "Officer",
     "Outcome",
     "QuerySummary",
+    "Receipts",
+    "ReceiptsContradict",
     "Report",
     "Request",
     "Results",
@@ -77,8 +80,9 @@ __all__ = [
     "Waited",
     "Withdrawable",
     "approve",
-    "asked_by_me",
+    "check_decidable",
     "check_reason",
+    "check_receipts",
     "check_useful",
     "connect",
     "decide",
@@ -103,6 +107,7 @@ __all__ = [
     "resume",
     "review",
     "scope",
+    "sealed_to_me",
     "settled",
     "trace",
     "unlock",

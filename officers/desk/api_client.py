@@ -27,6 +27,8 @@ _MAX_ANSWER_BYTES = 256 << 20  # results, lists of boxes and cameras of a whole 
 _MAX_RESULTS_BYTES = 1 << 30
 ENDED = frozenset({"complete", "withdrawn", "expired", "failed"})
 """States that a query does not leave again."""
+_NO_SUCH_LIST = frozenset({404, 405})
+"""How an aggregator of an earlier version answers that keeps no list of decisions or openings."""
 STANDING, COMPLETE = "standing", "complete"
 SomeModel = TypeVar("SomeModel", bound=BaseModel)
 
@@ -97,17 +99,19 @@ class Estimate(_Answer):
     """What a scope holds by now; ``expected_false`` is None without a calibration.
 
     ``at_most`` tells that both are bounds: boxes do not say in the clear how many there are.
+    ``version_1_generations``: how many in it are of version 1; None where it is not told.
     """
 
     sightings: int
     at_most: bool = False
     expected_false: float | None
     default_thresholds: Mapping[str, float] = {}
+    version_1_generations: Annotated[int, Field(ge=0)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """A candidate as it is kept: sealed, with the signed decision on it if there is one."""
+    """A candidate as it is kept: sealed, with the reader's own signed decision if there is one."""
 
     candidate_id: bytes
     sealed: bytes
@@ -218,9 +222,31 @@ class AggregatorClient:
             raise AnswerInvalid("the aggregator's results are not a list; is it up to date?")
         return [_stored(item) for item in listed]
 
+    def decisions(self, query_id: str) -> list[bytes]:
+        """Return the signed decisions of all officers; none of an aggregator that keeps no list."""
+        return self._listed(f"/v1/queries/{query_id}/decisions", "decisions")
+
+    def openings(self, query_id: str) -> list[bytes]:
+        """Return the openings of rows as they were sealed to the officer who asks for them.
+
+        None of an aggregator that knows of none: then nothing backs what it shows as opened so.
+        """
+        return self._listed(f"/v1/queries/{query_id}/openings", "openings")
+
     def decide(self, query_id: str, signed: bytes) -> None:
         """Hand over a signed decision on a candidate."""
         self._send("POST", f"/v1/queries/{query_id}/decisions", signed)
+
+    def _listed(self, path: str, what: str) -> list[bytes]:
+        response = self._http.get(path)
+        if response.status_code in _NO_SUCH_LIST:
+            return []
+        listed = decode(
+            raise_for_problem(response).content, what=what, max_bytes=_MAX_RESULTS_BYTES
+        )
+        if not isinstance(listed, list) or not all(isinstance(item, bytes) for item in listed):
+            raise AnswerInvalid(f"the aggregator's {what} are not a list; is it up to date?")
+        return listed
 
     def _get(self, path: str) -> httpx.Response:
         return raise_for_problem(self._http.get(path))

@@ -42,6 +42,11 @@ class Case:
         """The query's id, 32 hex digits."""
         return self.query.query_id.hex()
 
+    @property
+    def officers(self) -> tuple[str, ...]:
+        """Who reads what it finds, and decides: the requester and the confirmers."""
+        return (self.requester, *self.query.confirmers)
+
 
 def open_case(data: bytes, query_id: str, directory: Directory) -> Case:
     """Verify a signed query as the aggregator handed it out for ``query_id`` (hex).

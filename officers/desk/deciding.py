@@ -1,13 +1,13 @@
-"""Decide on candidates: each verdict is signed by itself, and stands until a newer one."""
+"""Decide on candidates: each officer's word is signed by itself, and stands until a newer one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from officers.desk.results import Results
 from officers.desk.session import Session
 from officers.desk.traces import Numbered, numbers_text
-from protocol.results import Decision
+from protocol.results import CONFIRMED, Decision
 from protocol.signing import SigningKey
 from runtime.clock import system_ms
 from runtime.errors import OperationError
@@ -28,6 +28,20 @@ def numbered(results: Results, numbers: Sequence[int]) -> list[Numbered]:
     return [by_number[number] for number in dict.fromkeys(numbers)]
 
 
+def check_decidable(verdict: str, candidates: Iterable[Numbered]) -> None:
+    """Check that none is confirmed that cannot be true.
+
+    Raises:
+        OperationError: one would be.
+    """
+    for item in candidates:
+        if verdict == CONFIRMED and item.candidate.impossible is not None:
+            raise OperationError(
+                f"candidate {item.number} cannot be true, and nobody confirms it: "
+                f"{item.candidate.impossible}"
+            )
+
+
 def decide(
     session: Session,
     results: Results,
@@ -40,16 +54,17 @@ def decide(
     """Sign one verdict on each of some candidates and hand them over.
 
     Args:
-        session: the investigator's who asked.
+        session: an officer's to whom the results are sealed.
         results: as opened.
         verdict: ``CONFIRMED`` or ``REJECTED``.
         candidates: of ``results``.
-        key: the investigator's signing key.
+        key: the officer's signing key.
         progress: called after each.
 
     Raises:
-        OperationError: one could not be handed over; those before it stand.
+        OperationError: one cannot be true, or could not be handed over; those before it stand.
     """
+    check_decidable(verdict, candidates)
     case = results.case
     for item in candidates:
         decision = Decision(case.digest, item.candidate_id, verdict, system_ms())

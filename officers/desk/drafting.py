@@ -15,7 +15,13 @@ from officers.desk.api_client import Estimate
 from officers.desk.facts import Fact, estimate_facts, policy_facts, query_facts
 from officers.desk.notices import Kept, Notice, Tell
 from officers.desk.officer import Officer
-from officers.desk.options import FIRST_FORM, check_possible, form_of, purpose_kind_of
+from officers.desk.options import (
+    FIRST_FORM,
+    check_confirmers,
+    check_possible,
+    form_of,
+    purpose_kind_of,
+)
 from officers.desk.scoping import Scope, estimate
 from officers.desk.session import Session
 from officers.desk.subjects import (
@@ -60,7 +66,8 @@ class Request:
     Args:
         purpose_kind: which of the policy's purposes it serves; empty if the policy has one alone,
             or no list.
-        confirmers: officers who confirm hits besides; none can as yet.
+        confirmers: investigators besides to whom results are sealed, and who confirm hits too; as
+            many as the policy's confirmations take, or more.
         asks: for what besides comparing; for nothing of it can be asked as yet.
     """
 
@@ -117,7 +124,8 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
     me = session.officer
     me.require(INVESTIGATOR)
     policy, tell, now_ms = me.policy, Kept(session.tell), system_ms()
-    check_possible(request.confirmers, request.asks, policy)
+    check_possible(request.asks)
+    check_confirmers(request.confirmers, policy, requester=me.name, directory=me.directory)
     purpose_kind = purpose_kind_of(request.purpose_kind, policy)
     with ExitStack() as opening:
         subjects = opening.enter_context(opened_subjects(request.subjects, sealing))
@@ -253,6 +261,7 @@ def _query(
         policy_digest=policy.digest,
         version=form_of(policy),
         purpose_kind=purpose_kind,
+        confirmers=request.confirmers,
     )
 
 

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from officers.desk.camera_places import Positions
+from officers.desk.contacts import Contact
 from officers.desk.moments import iso_utc
-from officers.desk.traces import Contact, Stay, Trace, likelihood_words
+from officers.desk.receipts import Receipts
+from officers.desk.traces import Numbered, Stay, Trace, likelihood_words
 from protocol.query import Query
 from protocol.sightings import MaskStatus
+from protocol.v2.sightings import MaskSpan
 
 JSON_FORMAT = "sealtrace-trace/1"
 LINE_LIST_COLUMNS = (
@@ -27,12 +30,14 @@ LINE_LIST_COLUMNS = (
     "from_utc", "to_utc", "seconds", "mask", "mask_confidence", "mask_varies",
     "score", "log10_likelihood_ratio", "likelihood_ratio_words", "model",
     "contacts", "contact_seconds", "latitude", "longitude", "candidate_numbers",
+    "not_compared_numbers", "confirmed_by", "masks",
 )  # fmt: skip
 """One row a stay, in order of subject and time."""
 CONTACT_COLUMNS = (
     "query_id", "subject", "status", "site", "camera", "from_utc", "to_utc",
     "subject_mask", "subject_mask_confidence", "contact_id", "contact_subject",
     "distance_m", "seconds", "contact_mask", "contact_mask_confidence",
+    "contact_from_utc", "contact_to_utc", "median_distance_m", "subject_masks", "contact_masks",
 )  # fmt: skip
 """One row a contact of a stay; ``contact_id`` is unique within a camera."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -40,7 +45,12 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is exported: the verified query, and the traces of its subjects."""
+    """What is exported: the verified query, and the traces of its subjects.
+
+    Args:
+        impossible: what was opened and cannot be true; in no trace.
+        receipts: what custodians say that they opened for the query; None where nobody was asked.
+    """
 
     query: Query
     digest: bytes
@@ -48,6 +58,8 @@ class Report:
     state: str
     traces: tuple[Trace, ...]
     exported_at_ms: int
+    impossible: tuple[Numbered, ...] = ()
+    receipts: Receipts | None = None
 
 
 def as_json(report: Report, *, positions: Positions, hits_only: bool) -> str:
@@ -84,7 +96,10 @@ def json_values(
             "thresholds": dict(query.thresholds),
             "expected_false": query.expected_false,
             "state": report.state,
+            "confirmers": list(query.confirmers),
         },
+        "opened": None if report.receipts is None else _receipt_values(report.receipts),
+        "impossible": [_impossible_values(item) for item in report.impossible],
         "subjects": [
             {
                 "subject": trace.subject,
@@ -125,7 +140,7 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
                 _mask(stay.mask),
                 round(stay.mask_confidence, 3),
                 str(stay.mask_varies).lower(),
-                round(stay.score, 4),
+                _rounded(stay.score, 4),
                 _rounded(stay.log10_lr, 3),
                 likelihood_words(stay.log10_lr),
                 stay.model,
@@ -133,6 +148,9 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
                 round(stay.contact_seconds, 3),
                 *_position(stay, positions),
                 " ".join(map(str, stay.numbers)),
+                " ".join(map(str, stay.unmatched)),
+                " ".join(stay.confirmed_by),
+                _masks_text(stay.masks),
             ]
             for stay in _stays(report, hits_only=hits_only)
         ),
@@ -155,12 +173,17 @@ def as_contacts(report: Report, *, positions: Positions, hits_only: bool) -> str
                 iso_utc(stay.to_ms),
                 _mask(stay.mask),
                 round(stay.mask_confidence, 3),
-                contact.other_id.hex(),
+                contact.episode.hex(),
                 contact.subject,
-                _rounded(contact.distance_m, 2),
+                _rounded(contact.nearest_m, 2),
                 round(contact.seconds, 3),
                 _mask(contact.mask),
                 round(contact.mask_confidence, 3),
+                iso_utc(contact.from_ms),
+                iso_utc(contact.to_ms),
+                _rounded(contact.median_m, 2),
+                _masks_text(contact.masks),
+                _masks_text(contact.other_masks),
             ]
             for stay in _stays(report, hits_only=hits_only)
             for contact in stay.contacts
@@ -194,6 +217,7 @@ def as_geojson(report: Report, *, positions: Positions, hits_only: bool) -> str:
         "type": "FeatureCollection",
         "query_id": report.query.query_id.hex(),
         "exported_at": iso_utc(report.exported_at_ms),
+        "opened": None if report.receipts is None else _receipt_values(report.receipts),
         "features": [*points, *lines],
     }
     return json.dumps(body, indent=2) + "\n"
@@ -239,26 +263,59 @@ def _stay_values(stay: Stay, positions: Positions) -> dict[str, Any]:
         "mask": _mask(stay.mask),
         "mask_confidence": round(stay.mask_confidence, 3),
         "mask_varies": stay.mask_varies,
-        "score": round(stay.score, 4),
+        "score": _rounded(stay.score, 4),
         "log10_likelihood_ratio": _rounded(stay.log10_lr, 3),
         "likelihood_ratio_words": likelihood_words(stay.log10_lr),
         "model": stay.model,
         "contact_seconds": round(stay.contact_seconds, 3),
         "contacts": [_contact_values(contact) for contact in stay.contacts],
+        "not_compared_numbers": list(stay.unmatched),
+        "confirmed_by": list(stay.confirmed_by),
+        "confirmations_needed": stay.needed,
+        "masks": _mask_values(stay.masks),
     }
     if place is not None:
         values["latitude"], values["longitude"] = place
     return values
 
 
+def _impossible_values(item: Numbered) -> dict[str, Any]:
+    one = item.candidate
+    return {
+        "candidate_number": item.number,
+        "subject": one.subject,
+        "site": one.address.site,
+        "box": one.address.box,
+        "camera": one.address.camera,
+        "why": one.impossible,
+    }
+
+
+def _receipt_values(receipts: Receipts) -> dict[str, Any]:
+    return {
+        "rows": receipts.rows,
+        "custodians": [
+            {"custodian": one.custodian, "rows": one.rows, "no_answer": one.silence or None}
+            for one in receipts.custodians
+        ],
+        "waiting": list(receipts.waiting),
+        "problems": list(receipts.problems),
+    }
+
+
 def _contact_values(contact: Contact) -> dict[str, Any]:
     return {
-        "contact_id": contact.other_id.hex(),
+        "contact_id": contact.episode.hex(),
         "contact_subject": contact.subject,
-        "distance_m": _rounded(contact.distance_m, 2),
+        "distance_m": _rounded(contact.nearest_m, 2),
         "seconds": round(contact.seconds, 3),
         "mask": _mask(contact.mask),
         "mask_confidence": round(contact.mask_confidence, 3),
+        "from": iso_utc(contact.from_ms),
+        "to": iso_utc(contact.to_ms),
+        "median_distance_m": _rounded(contact.median_m, 2),
+        "subject_masks": _mask_values(contact.masks),
+        "contact_masks": _mask_values(contact.other_masks),
     }
 
 
@@ -287,6 +344,27 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 def _mask(status: MaskStatus) -> str:
     return status.name.lower()
+
+
+def _mask_values(spans: Iterable[MaskSpan]) -> list[dict[str, Any]]:
+    return [
+        {
+            "from": iso_utc(span.from_ms),
+            "to": iso_utc(span.until_ms),
+            "mask": _mask(span.status),
+            "confidence": round(span.confidence, 3),
+        }
+        for span in spans
+    ]
+
+
+def _masks_text(spans: Iterable[MaskSpan]) -> str:
+    """Return spans in one cell: ``unmasked 10:00Z/10:01Z 0.98; masked ...``, times in full."""
+    return "; ".join(
+        f"{_mask(span.status)} {iso_utc(span.from_ms)}/{iso_utc(span.until_ms)} "
+        f"{round(span.confidence, 3)}"
+        for span in spans
+    )
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -74,6 +74,7 @@ def query_facts(
         Fact("from", f"{local_text(query.window_from_ms)}   ({iso_utc(query.window_from_ms)})"),
         Fact("until", f"{local_text(query.window_to_ms)}   ({iso_utc(query.window_to_ms)})"),
         Fact("would open", _opening(query)),
+        Fact("rows", _rows(query)),
         Fact("live", _live(query)),
         Fact("contacts", _contacts(query)),
         *_option_facts(query),
@@ -88,7 +89,7 @@ def query_facts(
         Fact(
             "candidates",
             f"at most {query.max_candidates}, readable for {readers} alone; a hit is what "
-            f"{'each of them confirms' if query.confirmers else f'{requester} confirms'}",
+            f"{_confirming(query, requester, policy)}",
         ),
         Fact(
             "false candidates",
@@ -108,7 +109,10 @@ def estimate_facts(query: Query, estimate: Estimate, *, now_ms: int) -> list[Fac
         chance = "how many would match by chance is not measured"
     else:
         chance = f"{false_words(estimate.expected_false)} by chance among them"
-    return [Fact("in scope", f"{counted}; {chance}", headquarters=True)]
+    return [
+        Fact("in scope", f"{counted}; {chance}", headquarters=True),
+        Fact("of version 1", _of_version_1(estimate), headquarters=True),
+    ]
 
 
 def policy_facts(query: Query, policy: Policy, refusal: str) -> list[Fact]:
@@ -326,8 +330,32 @@ def _opening(query: Query) -> str:
     return (
         f"{duration_text(slots * SLOT_MS / 1000)} on {len(query.cameras)} "
         f"camera{'s' if len(query.cameras) > 1 else ''} ({slots * len(query.cameras):,} "
-        f"camera quarter hours): the {kinds}, times and mask status of everybody seen there, to "
-        "the matching process, which keeps those that reach the threshold and wipes the rest"
+        f"camera quarter hours): the {kinds} of everybody seen there, to the matching process, "
+        "which keeps those that reach the threshold and wipes the rest"
+    )
+
+
+def _rows(query: Query) -> str:
+    return (
+        f"at most {query.max_candidates} are opened: times, mask and contacts of what reaches the "
+        "threshold, and of the same person before and after at that camera; each custodian counts "
+        "them, and its receipts are compared with the results"
+    )
+
+
+def _of_version_1(estimate: Estimate) -> str:
+    """Say how many generations of the scope open by quarter hours, not by rows."""
+    count = estimate.version_1_generations
+    if count is None:
+        return (
+            "not known: the aggregator does not say how much of it boxes sealed in version 1, of "
+            "which the metadata of everybody in these hours opens to the aggregator"
+        )
+    if not count:
+        return "none of what is stored there: its metadata opens row by row alone"
+    return (
+        f"{count:,} {'day of a camera' if count == 1 else 'days of cameras'} stored there: the "
+        "metadata (times, mask, who was near) of everybody in these hours opens to the aggregator"
     )
 
 
@@ -340,6 +368,16 @@ def _live(query: Query) -> str:
             "was asked for; each quarter hour of it is opened as soon as it has ended"
         )
     return "no: a quarter hour is opened after it has ended"
+
+
+def _confirming(query: Query, requester: str, policy: Policy) -> str:
+    officers, needed = 1 + len(query.confirmers), policy.confirmations
+    if officers == 1:
+        return f"{requester} confirms"
+    if needed >= officers:
+        return "each of them confirms and none rejects"
+    words = "one of them confirms" if needed == 1 else f"{needed} of them confirm"
+    return f"{words} and none rejects"
 
 
 def _contacts(query: Query) -> str:

@@ -115,8 +115,11 @@ def duration_text(seconds: float) -> str:
 
 
 def iso_utc(time_ms: int) -> str:
-    """Return ``2031-05-04T08:00:00.000Z``."""
-    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    """Return ``2031-05-04T08:00:00.000Z``; the calendar's last moment for what lies beyond it."""
+    try:
+        moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # a box may claim any time
+        return "9999-12-31T23:59:59.999Z"
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03}Z"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from officers.desk.subjects import DraftInvalid
+from protocol.directory import INVESTIGATOR, Directory
 from protocol.policy import Policy
 from protocol.query import Asked
 
@@ -52,23 +53,12 @@ def purpose_kind_of(asked: str, policy: Policy) -> str:
     return listed[0]
 
 
-def check_possible(confirmers: Sequence[str], asks: Asked, policy: Policy) -> None:
-    """Check that nothing is asked for, and nothing has to be, that this version cannot do yet.
+def check_possible(asks: Asked) -> None:
+    """Check that nothing is asked for that this version cannot do yet.
 
     Raises:
         DraftInvalid: something is; it says what.
     """
-    if policy.confirmations > 1:
-        raise DraftInvalid(
-            f"the policy has {policy.confirmations} officers confirm each hit, and this version "
-            "seals results to the one who asks alone: no query can be filed under it until that "
-            "has come, or the site's authority sets `confirmations = 1`"
-        )
-    if confirmers:
-        raise DraftInvalid(
-            f"{', '.join(confirmers)} cannot confirm hits: this version seals results to the one "
-            "who asks alone; leave --confirmer out"
-        )
     wanted = {
         "--linked-contacts: this version cannot name those who were near": asks.linked_contacts,
         "--continuation: this version cannot follow anybody by their clothes": asks.continuation,
@@ -78,3 +68,36 @@ def check_possible(confirmers: Sequence[str], asks: Asked, policy: Policy) -> No
     for words, is_wanted in wanted.items():
         if is_wanted:
             raise DraftInvalid(f"{words} yet, whatever the policy permits; leave it out")
+
+
+def check_confirmers(
+    confirmers: Sequence[str], policy: Policy, *, requester: str, directory: Directory
+) -> None:
+    """Check that enough officers confirm hits, and that each named can.
+
+    Raises:
+        DraftInvalid: it says whom to name.
+    """
+    others = [one.name for one in directory.with_duty(INVESTIGATOR) if one.name != requester]
+    able = (
+        f"--confirmer takes other investigators of the site: {', '.join(others) or 'it has none'}"
+    )
+    if confirmers and policy.schema == 1:
+        raise DraftInvalid(
+            "the policy is of the first schema, under which nobody but the one who asks confirms "
+            "hits: leave --confirmer out, or have the site's authority run `sealtrace site policy "
+            "upgrade`"
+        )
+    for name in confirmers:
+        if name == requester:
+            raise DraftInvalid(f"'{name}' asks: name other officers to confirm. {able}")
+        if name not in others:
+            raise DraftInvalid(f"'{name}' is no investigator of the site in force. {able}")
+        if confirmers.count(name) > 1:
+            raise DraftInvalid(f"'{name}' is named twice to confirm hits. {able}")
+    missing = policy.confirmations - 1 - len(confirmers)
+    if missing > 0:
+        raise DraftInvalid(
+            f"the policy has {policy.confirmations} officers confirm each hit, who asks among "
+            f"them: name {missing} more. {able}"
+        )

@@ -1,46 +1,78 @@
-"""Open what a query found, with its investigator's key, and check each candidate and decision.
+"""Open what a query found, with an officer's key, and check each candidate and decision.
 
 The aggregator only keeps them: a candidate counts if it was sealed for this very query, a decision
-as the investigator signed it.
+as an officer whom the query names signed it, and a row if custodians sign that they opened it.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from officers.desk.api_client import QuerySummary, StoredResult
 from officers.desk.case import Case, CaseInvalid
 from officers.desk.export_forms import Report
+from officers.desk.receipts import Receipts, ask_custodians, compare
 from officers.desk.session import Session
 from officers.desk.traces import UNDECIDED, Numbered, traces_of
+from officers.desk.verdicts import (
+    Word,
+    last_words,
+    needed_confirmations,
+    read_word,
+    read_words,
+    verdict_of,
+)
 from protocol import hpke
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.errors import ProtocolError
-from protocol.results import DECISION_KIND, Candidate, Decision
-from protocol.signing import Signed
+from protocol.names import SLOT_MS, slot_start_ms
+from protocol.results import Candidate, Opening
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A query with its candidates, opened; ``problems``: what could not be believed, in words."""
+    """A query with its candidates, opened.
+
+    Args:
+        reader: the officer who opened them.
+        problems: what could not be believed, in words.
+        receipts: what custodians say that they opened for the query, held against it.
+    """
 
     case: Case
+    reader: str
     summary: QuerySummary
     candidates: tuple[Numbered, ...]
+    receipts: Receipts
     problems: tuple[str, ...] = ()
 
     @property
     def undecided(self) -> tuple[Numbered, ...]:
-        """The candidates that are neither confirmed nor rejected."""
-        return tuple(item for item in self.candidates if item.verdict == UNDECIDED)
+        """The candidates that wait for the reader's word.
+
+        Neither what was opened only with another (it goes with that one), nor what cannot be true.
+        """
+        return tuple(
+            item
+            for item in self.candidates
+            if item.verdict == UNDECIDED
+            and self.reader not in item.said
+            and item.matched
+            and item.candidate.impossible is None
+        )
+
+    @property
+    def impossible(self) -> tuple[Numbered, ...]:
+        """What was opened and cannot be true."""
+        return tuple(item for item in self.candidates if item.candidate.impossible is not None)
 
 
-def asked_by_me(session: Session, query_id: str) -> Case:
-    """Return a query of the officer's own, whose results open for the officer.
+def sealed_to_me(session: Session, query_id: str) -> Case:
+    """Return a query whose results open for the officer: their own, or one that they confirm.
 
     Args:
         session: an investigator's.
@@ -48,16 +80,17 @@ def asked_by_me(session: Session, query_id: str) -> Case:
 
     Raises:
         OfficerError: the officer is no investigator.
-        OperationError: the query is somebody else's, or there is none.
+        OperationError: it is other officers' query, or there is none.
         ProtocolError: it is not genuine.
     """
     me = session.officer
     me.require(INVESTIGATOR)
     case = session.case(query_id)
-    if case.requester != me.name:
+    if me.name not in case.officers:
+        readers = " and ".join(case.officers)
         raise OperationError(
-            f"the query is {case.requester}'s: what it found is sealed to {case.requester} and "
-            "opens for nobody else"
+            f"the query is {case.requester}'s: what it found is sealed to {readers} and opens for "
+            "nobody else"
         )
     return case
 
@@ -65,13 +98,37 @@ def asked_by_me(session: Session, query_id: str) -> Case:
 def open_results(session: Session, case: Case, sealing: hpke.PrivateKey) -> Results:
     """Fetch the candidates of a query and open them; the aggregator logs that they were read.
 
+    Custodians are asked first, so that whatever they have opened by then should be listed; and for
+    the openings twice, because more may be found between two answers.
+
     Raises:
         OperationError: the aggregator does not answer, or speaks of another query.
     """
+    me = session.officer
     summary = session.summary(case)
+    given = ask_custodians(me, case)
+    settled = len(session.client.openings(case.id))
     stored = session.client.results(case.id)
-    candidates, problems = open_candidates(stored, case, sealing, session.officer.directory)
-    return Results(case, summary, candidates, problems)
+    decisions = session.client.decisions(case.id)
+    sealed = session.client.openings(case.id)
+    words, uncounted = read_words(decisions, case, me.directory)
+    candidates, problems = open_candidates(
+        stored,
+        case,
+        sealing,
+        me.directory,
+        words=words,
+        needed=needed_confirmations(case, me.policy),
+    )
+    openings, unreadable = open_openings(sealed, case, sealing)
+    listed = {
+        item.candidate.name: f"candidate {item.number}"
+        for item in candidates
+        if item.candidate.name is not None
+    }
+    receipts = compare(openings, given, listed, case=case, directory=me.directory, settled=settled)
+    receipts = replace(receipts, problems=(*unreadable, *receipts.problems))
+    return Results(case, me.name, summary, candidates, receipts, (*problems, *uncounted))
 
 
 def trace(results: Results) -> Report:
@@ -84,26 +141,88 @@ def trace(results: Results) -> Report:
         state=results.summary.state,
         traces=tuple(traces_of(subjects, results.candidates)),
         exported_at_ms=system_ms(),
+        impossible=results.impossible,
+        receipts=results.receipts,
     )
 
 
 def open_candidates(
-    stored: Iterable[StoredResult], case: Case, sealing: hpke.PrivateKey, directory: Directory
+    stored: Iterable[StoredResult],
+    case: Case,
+    sealing: hpke.PrivateKey,
+    directory: Directory,
+    *,
+    words: Iterable[Word] = (),
+    needed: int = 1,
 ) -> tuple[tuple[Numbered, ...], tuple[str, ...]]:
     """Open the candidates of a query and check each; return them, and what is wrong with others.
 
     A candidate's number is its place in the order of finding, which stays when more are found.
+
+    Args:
+        words: of all officers on all candidates.
+        needed: how many officers must confirm one.
     """
+    words_on: dict[bytes, list[Word]] = {}
+    for word in words:
+        words_on.setdefault(word.candidate_id, []).append(word)
     opened, problems = [], []
     for number, result in enumerate(stored, start=1):
         try:
             candidate = _open_candidate(result, case, sealing)
-            verdict = _verdict(result, case, directory)
+            said = _said(result, words_on.get(result.candidate_id, ()), case, directory)
         except (ProtocolError, CaseInvalid) as error:
             problems.append(f"result {number} cannot be used: {error}")
             continue
-        opened.append(Numbered(number, result.candidate_id, candidate, verdict))
+        opened.append(Numbered(number, result.candidate_id, candidate, said=said, needed=needed))
+    return tuple(
+        replace(item, verdict=verdict_of(item.said, needed, directory))
+        for item in _with_their_hits(opened)
+    ), tuple(problems)
+
+
+def _said(
+    result: StoredResult, words: Iterable[Word], case: Case, directory: Directory
+) -> dict[str, str]:
+    """Return each officer's last word on a result; the reader's own comes with it."""
+    if result.decision is None:
+        return last_words(words)
+    own = read_word(result.decision, case, directory)
+    if not hmac.compare_digest(own.candidate_id, result.candidate_id):
+        raise CaseInvalid("the decision on it is on another candidate")
+    return last_words((*words, own))
+
+
+def open_openings(
+    sealed: Iterable[bytes], case: Case, sealing: hpke.PrivateKey
+) -> tuple[tuple[Opening, ...], tuple[str, ...]]:
+    """Open the openings of a query; return them, and what is wrong with others."""
+    opened, problems = [], []
+    for number, data in enumerate(sealed, start=1):
+        try:
+            opened.append(Opening.open(data, sealing, query_digest=case.digest))
+        except ProtocolError as error:
+            problems.append(
+                f"opening {number} of the aggregator's list cannot be read: {error}; which rows it "
+                "was of is not known. Do not go on, tell the auditors"
+            )
     return tuple(opened), tuple(problems)
+
+
+def _with_their_hits(items: Sequence[Numbered]) -> list[Numbered]:
+    """Have what was opened only with a match share the words on it; its own words go first."""
+    matched = {_place(item.candidate): item for item in items if item.matched}
+    shared = []
+    for item in items:
+        one = item.candidate
+        hit = None if one.through is None else matched.get((*_place(one)[:-1], one.through))
+        shared.append(item if hit is None else replace(item, said={**hit.said, **item.said}))
+    return shared
+
+
+def _place(one: Candidate) -> tuple[object, ...]:
+    generation = (one.name.epoch, one.name.generation) if one.name is not None else ()
+    return (one.subject, one.address, generation, one.sighting_id)
 
 
 def _open_candidate(result: StoredResult, case: Case, sealing: hpke.PrivateKey) -> Candidate:
@@ -117,18 +236,9 @@ def _open_candidate(result: StoredResult, case: Case, sealing: hpke.PrivateKey) 
         or candidate.subject not in {subject.pseudonym for subject in query.subjects}
     ):
         raise CaseInvalid("it is of a camera or subject that the query does not name")
+    name = candidate.name
+    if name is not None:
+        begins_ms = slot_start_ms(name.epoch, name.slot)
+        if not query.window_from_ms <= begins_ms <= query.window_to_ms - SLOT_MS:
+            raise CaseInvalid("it is of a quarter hour that the query does not ask for")
     return candidate
-
-
-def _verdict(result: StoredResult, case: Case, directory: Directory) -> str:
-    if result.decision is None:
-        return UNDECIDED
-    signed = Signed.parse(result.decision, kind=DECISION_KIND)
-    decision = Decision.parse(signed.verify(directory.historic_resolver(INVESTIGATOR)))
-    if (
-        signed.signer != case.requester
-        or not hmac.compare_digest(decision.query_digest, case.digest)
-        or not hmac.compare_digest(decision.candidate_id, result.candidate_id)
-    ):
-        raise CaseInvalid("the decision on it is not the investigator's, or on another candidate")
-    return decision.verdict

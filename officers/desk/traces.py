@@ -1,14 +1,17 @@
 """Put candidates together: stays at one camera, the trace of a subject's hits, whom they met.
 
 A sighting is at most a minute long, so somebody who stays before a camera gives several that
-directly follow one another: here they become one **stay**. Pure: no clock, no files, no keys.
+directly follow one another, or that the board says are one person's: here they become one **stay**.
+Pure: no clock, no files, no keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
+from officers.desk.contacts import Contact, contacts_of
+from officers.desk.masks import spans_in_a_row, spans_of, voted_mask
 from protocol.names import CameraAddress
 from protocol.results import CONFIRMED, REJECTED, Candidate
 from protocol.sightings import MaskStatus
@@ -18,7 +21,6 @@ UNDECIDED = "undecided"
 VERDICTS = (CONFIRMED, UNDECIDED, REJECTED)
 MAX_GAP_MS = 5_000
 """Sightings of one camera that are at most so far apart belong to one stay."""
-_LEAST_WEIGHT_S = 0.1
 _VERBAL_SCALE = (
     (2, "none"),
     (10, "weak"),
@@ -31,37 +33,46 @@ _VERBAL_SCALE = (
 
 @dataclass(frozen=True, slots=True)
 class Numbered:
-    """A candidate with its number (1, 2, ... in order of finding, for good) and the decision."""
+    """A candidate with its number (1, 2, ... in order of finding, for good) and the decision.
+
+    Args:
+        verdict: what the officers' words come to.
+        said: officer to their own last word, confirmed or rejected.
+        needed: how many officers must confirm it.
+    """
 
     number: int
     candidate_id: bytes
     candidate: Candidate
     verdict: str = UNDECIDED
+    said: Mapping[str, str] = field(default_factory=dict)
+    needed: int = 1
 
+    @property
+    def confirmed_by(self) -> tuple[str, ...]:
+        """Who has confirmed it, sorted."""
+        return tuple(sorted(name for name, word in self.said.items() if word == CONFIRMED))
 
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """Somebody near the subject during a stay, as one sighting of the same camera.
-
-    Who it was is unknown unless it was another subject of the query: then ``subject`` says so.
-    ``distance_m`` is the shortest ground distance, None if unknown; ``seconds`` within reach.
-    """
-
-    other_id: bytes
-    distance_m: float | None
-    seconds: float
-    mask: MaskStatus
-    mask_confidence: float
-    subject: str | None = None
+    @property
+    def matched(self) -> bool:
+        """Whether it was compared and reached the threshold, not only opened with one that did."""
+        return self.candidate.score is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Stay:
-    """A subject at one camera without a break: one sighting, or several that follow one another.
+    """A subject at one camera without a break: one sighting, or several that belong together.
 
-    ``score`` and ``log10_lr`` (None without calibration) are the best of its sightings;
-    ``mask_varies`` tells that both masked and unmasked sightings are among them. A stay whose
-    ``verdict`` is confirmed is a **hit**.
+    ``score`` and ``log10_lr`` (None without calibration) are the best of its sightings; both are
+    None where none of them was compared. ``mask_varies`` tells that both masked and unmasked were
+    seen. A stay whose ``verdict`` is confirmed is a **hit**.
+
+    Args:
+        numbers: of its candidates; ``unmatched`` those among them that were opened only because
+            they are of the same person, by the board's word.
+        masks: the mask as it went on.
+        confirmed_by: the officers who confirmed every candidate of it that was compared.
+        needed: how many have to.
     """
 
     subject: str
@@ -71,13 +82,17 @@ class Stay:
     mask: MaskStatus
     mask_confidence: float
     mask_varies: bool
-    score: float
+    score: float | None
     log10_lr: float | None
     model: str
     verdict: str
     numbers: tuple[int, ...]
     sighting_ids: tuple[bytes, ...]
     contacts: tuple[Contact, ...]
+    unmatched: tuple[int, ...] = ()
+    masks: tuple[MaskSpan, ...] = ()
+    confirmed_by: tuple[str, ...] = ()
+    needed: int = 1
 
     @property
     def seconds(self) -> float:
@@ -111,15 +126,19 @@ class Trace:
 
 
 def stays_of(candidates: Iterable[Numbered], *, max_gap_ms: int = MAX_GAP_MS) -> list[Stay]:
-    """Merge candidates that directly follow one another into stays, ordered by time.
+    """Merge candidates that belong together into stays, ordered by time.
 
-    Only candidates of one subject, one camera and one verdict are merged.
+    Only candidates of one subject, one camera and one verdict are merged: those that directly
+    follow one another, and those of which the board says that they are of one person (one episode,
+    or one continues another). What cannot be true is in none.
     """
     groups: dict[tuple[str, CameraAddress, str], list[Numbered]] = {}
     for item in candidates:
+        if item.candidate.impossible is not None:
+            continue
         key = (item.candidate.subject, item.candidate.address, item.verdict)
         groups.setdefault(key, []).append(item)
-    subjects = _subjects_by_sighting(item for group in groups.values() for item in group)
+    subjects = _known_subjects(item for group in groups.values() for item in group)
     stays = [_stay(run, subjects) for group in groups.values() for run in _runs(group, max_gap_ms)]
     return sorted(stays, key=lambda stay: (stay.from_ms, stay.to_ms, stay.numbers))
 
@@ -141,7 +160,7 @@ def ranked(stays: Iterable[Stay]) -> list[Stay]:
 
     def rank(stay: Stay) -> tuple[float, float, int]:
         ratio = float("-inf") if stay.log10_lr is None else stay.log10_lr
-        return (-ratio, -stay.score, stay.from_ms)
+        return (-ratio, 2.0 if stay.score is None else -stay.score, stay.from_ms)
 
     return sorted(stays, key=rank)
 
@@ -182,37 +201,81 @@ def numbers_text(numbers: Sequence[int]) -> str:
     return ", ".join("-".join(map(str, part)) for part in parts)
 
 
-def _subjects_by_sighting(items: Iterable[Numbered]) -> dict[tuple[str, bytes], str]:
-    """Which confirmed subject a sighting of a camera is; ids are unique within a camera only."""
-    return {
-        (item.candidate.address.camera, item.candidate.sighting_id): item.candidate.subject
-        for item in items
-        if item.verdict == CONFIRMED
-    }
+def _known_subjects(items: Iterable[Numbered]) -> dict[tuple[str, bytes], str]:
+    """Which confirmed subject a sighting or episode of a camera is; ids are a camera's own."""
+    known = {}
+    for item in items:
+        if item.verdict == CONFIRMED:
+            one = item.candidate
+            for name in (one.sighting_id, one.episode):
+                if name is not None:
+                    known[one.address.camera, name] = one.subject
+    return known
 
 
 def _runs(items: Sequence[Numbered], max_gap_ms: int) -> list[list[Numbered]]:
-    ordered = sorted(
-        items,
-        key=lambda i: (i.candidate.first_seen_ms, i.candidate.last_seen_ms, i.number),
-    )
+    """Put together what the board says is one, then what overlaps or directly follows it."""
+
+    def span(part: Sequence[Numbered]) -> tuple[int, int, int]:
+        return (
+            min(item.candidate.first_seen_ms for item in part),
+            max(item.candidate.last_seen_ms for item in part),
+            min(item.number for item in part),
+        )
+
     runs: list[list[Numbered]] = []
     until = 0
-    for item in ordered:
-        if runs and item.candidate.first_seen_ms - until <= max_gap_ms:
-            runs[-1].append(item)
-            until = max(until, item.candidate.last_seen_ms)
+    for (begins, ends, _), part in sorted(
+        ((span(part), part) for part in _of_one_person(items)), key=lambda one: one[0]
+    ):
+        if runs and begins - until <= max_gap_ms:
+            runs[-1] += part
+            until = max(until, ends)
         else:
-            runs.append([item])
-            until = item.candidate.last_seen_ms
-    return runs
+            runs.append(part)
+            until = ends
+    return [sorted(run, key=_by_time) for run in runs]
+
+
+def _of_one_person(items: Sequence[Numbered]) -> list[list[Numbered]]:
+    """Put sightings of one camera together that its board says are of one person."""
+    leader: dict[bytes, bytes] = {}
+
+    def find(key: bytes) -> bytes:
+        while (above := leader.setdefault(key, key)) != key:
+            leader[key] = key = leader[above]
+        return key
+
+    def keys(item: Numbered) -> list[bytes]:
+        one = item.candidate
+        linked = [b"s" + one.sighting_id]
+        if one.episode is not None:
+            linked.append(b"e" + one.episode)
+        if one.row.continues is not None:
+            linked.append(b"s" + one.row.continues)
+        return linked
+
+    for item in items:
+        first, *others = keys(item)
+        for other in others:
+            leader[find(other)] = find(first)
+    parts: dict[bytes, list[Numbered]] = {}
+    for item in items:
+        parts.setdefault(find(keys(item)[0]), []).append(item)
+    return list(parts.values())
+
+
+def _by_time(item: Numbered) -> tuple[int, int, int]:
+    return (item.candidate.first_seen_ms, item.candidate.last_seen_ms, item.number)
 
 
 def _stay(run: Sequence[Numbered], subjects: Mapping[tuple[str, bytes], str]) -> Stay:
     seen = [item.candidate for item in run]
     best = max(seen, key=lambda c: (c.log10_lr is not None, c.log10_lr or 0.0, c.strength))
-    mask, confidence = _voted_mask(seen)
+    mask, confidence = voted_mask(seen)
+    masks = spans_in_a_row(span for c in seen for span in spans_of(c))
     ratios = [c.log10_lr for c in seen if c.log10_lr is not None]
+    said = [set(item.confirmed_by) for item in run if item.matched]
     return Stay(
         subject=best.subject,
         address=best.address,
@@ -220,74 +283,17 @@ def _stay(run: Sequence[Numbered], subjects: Mapping[tuple[str, bytes], str]) ->
         to_ms=max(c.last_seen_ms for c in seen),
         mask=mask,
         mask_confidence=confidence,
-        mask_varies={MaskStatus.MASKED, MaskStatus.UNMASKED} <= {c.mask for c in seen},
-        score=max(c.strength for c in seen),
+        mask_varies={MaskStatus.MASKED, MaskStatus.UNMASKED}
+        <= {c.mask for c in seen} | {span.status for span in masks},
+        score=max((c.score for c in seen if c.score is not None), default=None),
         log10_lr=max(ratios) if ratios else None,
         model=best.model,
         verdict=run[0].verdict,
         numbers=tuple(sorted(item.number for item in run)),
         sighting_ids=tuple(dict.fromkeys(c.sighting_id for c in seen)),
-        contacts=_contacts(seen, subjects),
-    )
-
-
-def _voted_mask(seen: Sequence[Candidate]) -> tuple[MaskStatus, float]:
-    """Return the status with most confidence times seconds behind it, and its mean confidence.
-
-    Unknown only if no sighting knows.
-    """
-    weights: dict[MaskStatus, float] = {}
-    evidence: dict[MaskStatus, float] = {}
-    for candidate in seen:
-        weight = max(_LEAST_WEIGHT_S, (candidate.last_seen_ms - candidate.first_seen_ms) / 1000)
-        weights[candidate.mask] = weights.get(candidate.mask, 0.0) + weight
-        evidence[candidate.mask] = (
-            evidence.get(candidate.mask, 0.0) + weight * candidate.mask_confidence
-        )
-    known = sorted(status for status in weights if status != MaskStatus.UNKNOWN)
-    status = max(known, key=evidence.__getitem__, default=MaskStatus.UNKNOWN)
-    return status, min(1.0, evidence[status] / weights[status])
-
-
-def _contacts(
-    seen: Sequence[Candidate], subjects: Mapping[tuple[str, bytes], str]
-) -> tuple[Contact, ...]:
-    """Merge encounters with one and the same sighting: shortest distance, seconds summed."""
-    own = {candidate.sighting_id for candidate in seen}
-    merged: dict[bytes, Contact] = {}
-    for candidate in seen:
-        camera = candidate.address.camera
-        for met in candidate.encounters:
-            who = subjects.get((camera, met.other_id))
-            if met.other_id in own or who == candidate.subject:
-                continue  # the subject's own sightings, split by the tracker
-            mask, confidence = _mask_of(met.other_masks)
-            contact = Contact(met.other_id, met.nearest_m, met.within_s, mask, confidence, who)
-            known = merged.get(met.other_episode)
-            merged[met.other_episode] = contact if known is None else _joined(known, contact)
-    return tuple(sorted(merged.values(), key=lambda c: (-c.seconds, c.other_id)))
-
-
-def _mask_of(spans: Sequence[MaskSpan]) -> tuple[MaskStatus, float]:
-    """Return the status that was seen longest with most confidence; unknown if there is none."""
-    weights: dict[MaskStatus, float] = {}
-    for span in spans:
-        weight = max(1, span.until_ms - span.from_ms) * span.confidence
-        weights[span.status] = weights.get(span.status, 0.0) + weight
-    known = {status: one for status, one in weights.items() if status != MaskStatus.UNKNOWN}
-    if not known:
-        return MaskStatus.UNKNOWN, 0.0
-    status = max(sorted(known), key=known.__getitem__)
-    return status, max(span.confidence for span in spans if span.status == status)
-
-
-def _joined(one: Contact, other: Contact) -> Contact:
-    known = [d for d in (one.distance_m, other.distance_m) if d is not None]
-    surer = max(
-        (one, other), key=lambda c: (c.mask != MaskStatus.UNKNOWN, c.mask_confidence, c.mask)
-    )
-    return replace(
-        surer,
-        distance_m=min(known) if known else None,
-        seconds=one.seconds + other.seconds,
+        contacts=contacts_of(seen, subjects),
+        unmatched=tuple(sorted(item.number for item in run if not item.matched)),
+        masks=masks,
+        confirmed_by=tuple(sorted(set.intersection(*said))) if said else (),
+        needed=max(item.needed for item in run),
     )

@@ -117,6 +117,7 @@ def test_a_case_goes_from_the_draft_to_the_export_without_a_terminal(
             assert words(review.facts)["purpose"] == "contact tracing"
             assert {fact.about for fact in review.facts if fact.headquarters} == {
                 "in scope",
+                "of version 1",
                 "state",
                 "found",
             }
@@ -131,7 +132,7 @@ def test_a_case_goes_from_the_draft_to_the_export_without_a_terminal(
         waited = desk.wait(session, query_id, desk.settled(candidates=3), timeout_s=30)
         assert waited.in_time
         assert desk.well_settled(waited.summary, candidates=3)
-        case = desk.asked_by_me(session, query_id)
+        case = desk.sealed_to_me(session, query_id)
         results = desk.open_results(session, case, keys.sealing)
         assert (len(results.undecided), results.problems) == (3, ())
         done: list[int] = []

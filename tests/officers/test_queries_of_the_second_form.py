@@ -18,7 +18,7 @@ from typer.testing import Result
 from officers import desk
 from officers.desk.case import objection
 from officers.desk.facts import policy_facts, query_facts
-from officers.desk.options import check_possible, purpose_kind_of
+from officers.desk.options import purpose_kind_of
 from officers.desk.subjects import DraftInvalid
 from officers.query_cli import app
 from protocol.directory import Directory
@@ -208,7 +208,6 @@ def test_contacts_are_asked_for_as_far_as_the_policy_permits(
         (("--continuation",), "cannot follow anybody by their clothes"),
         (("--same-place-counts",), "cannot count who else was there"),
         (("--evidence-stills", "3"), "keeps no pictures"),
-        (("--confirmer", "dan"), "dan cannot confirm hits"),
         (("--purpose-kind", "curiosity"), "the policy's purposes: exercise"),
     ],
 )
@@ -224,13 +223,6 @@ def test_what_this_version_cannot_do_is_refused_in_words(
 
 def policy_with(keys: bytes) -> Policy:
     return parse_policy(b"policy_schema = 2\n" + keys + s.POLICY_TEXT)
-
-
-def test_a_policy_under_which_several_confirm_is_refused_with_what_to_do() -> None:
-    two = policy_with(b"confirmations = 2\n")
-    with pytest.raises(DraftInvalid, match=r"2 officers confirm each hit.*confirmations = 1"):
-        check_possible((), Asked(), two)
-    check_possible((), Asked(), policy_with(b"confirmations = 1\n"))
 
 
 def test_one_of_several_purposes_has_to_be_named() -> None:
@@ -256,7 +248,7 @@ def test_approvers_read_every_option_that_a_query_asks_for_and_what_each_costs()
     assert told["same-place counts"].startswith("yes")
     assert told["stills"] == "yes: of at most 3 sightings"
     assert (
-        "readable for ana and bea alone; a hit is what each of them confirms" in told["candidates"]
+        "readable for ana and bea alone; a hit is what one of them confirms" in told["candidates"]
     )
     assert "1 earlier sighting in place of photographs" in told["looks for"]
     assert words(policy_facts(query, policy, ""))["approvals"] == (

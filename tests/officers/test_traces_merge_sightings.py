@@ -152,12 +152,12 @@ def test_contacts_lose_no_second_and_no_metre(items: list[Numbered]) -> None:
     for stay in stays_of(items):
         inside = [i.candidate for i in items if i.number in stay.numbers]
         all_met = [e for one in inside for e in one.encounters]
-        assert {c.other_id for c in stay.contacts} == {e.other_id for e in all_met}
+        assert {c.episode for c in stay.contacts} == {e.other_id for e in all_met}
         for contact in stay.contacts:
-            mine = [e for e in all_met if e.other_id == contact.other_id]
+            mine = [e for e in all_met if e.other_id == contact.episode]
             assert contact.seconds == sum(e.within_s for e in mine)
             known = [e.nearest_m for e in mine if e.nearest_m is not None]
-            assert contact.distance_m == (min(known) if known else None)
+            assert contact.nearest_m == (min(known) if known else None)
             assert contact.mask in {span.status for e in mine for span in e.other_masks}
             if any(span.status != MaskStatus.UNKNOWN for e in mine for span in e.other_masks):
                 assert contact.mask != MaskStatus.UNKNOWN
@@ -214,7 +214,7 @@ def test_a_contact_over_two_sightings_is_one_contact() -> None:
             candidate(60, 90, met=(met(other, 10, 0.7), met(b"strange2", 3, None))),
         )
     )
-    assert [(c.other_id, c.seconds, c.distance_m) for c in stay.contacts] == [
+    assert [(c.episode, c.seconds, c.nearest_m) for c in stay.contacts] == [
         (other, 30, 0.7),
         (b"strange2", 3, None),
     ]

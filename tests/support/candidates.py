@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from protocol.names import CameraAddress
+from protocol.names import CameraAddress, SightingName
 from protocol.results import Candidate, row_of_version_1
 from protocol.sightings import Encounter, MaskStatus, Sighting
+from protocol.v2.sightings import Row
 
 
 def candidate_of(
@@ -36,3 +37,31 @@ def candidate_of(
     )
     row = row_of_version_1(sighting, contacts=True)
     return Candidate(subject, address, sighting_id, row, modality, model, score, log10_lr)
+
+
+def opened_candidate(
+    name: SightingName,
+    row: Row,
+    *,
+    site: str = "north",
+    subject: str = "P-17",
+    episode: bytes = b"episode1",
+    score: float | None = 0.8,
+    through: bytes | None = None,
+    impossible: str | None = None,
+) -> Candidate:
+    """A candidate of version 2, opened row by row."""
+    return Candidate(
+        subject=subject,
+        address=CameraAddress(site, name.box, name.camera),
+        sighting_id=name.sighting_id,
+        row=row,
+        modality="face",
+        model="sample-16@00000000",
+        score=score,
+        log10_lr=None if score is None else 3.0,
+        name=name,
+        episode=episode,
+        through=through,
+        impossible=impossible,
+    )

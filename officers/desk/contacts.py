@@ -1,0 +1,99 @@
+"""Say whom a subject met during a stay: one companion is one contact, however often cut in two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from officers.desk.masks import mask_of_spans, spans_in_a_row
+from protocol.results import Candidate
+from protocol.sightings import MaskStatus
+from protocol.v2.sightings import Encounter, MaskSpan
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """Somebody near the subject during a stay, on the same camera.
+
+    Who it was is unknown unless it was another subject of the query: then ``subject`` says so.
+
+    Args:
+        episode: what the board calls that person on that camera, 8 bytes; with a box of version 1
+            the id of their sighting.
+        from_ms, to_ms: first and last moment within reach, ms UTC.
+        seconds: within reach, over all sightings.
+        nearest_m: the shortest ground distance, None if unknown.
+        median_m: of the sightings' median distances, the one in the middle of the seconds within
+            reach; None if none is known.
+        mask, mask_confidence: theirs, over all.
+        masks: the subject's meanwhile, as it went on.
+        other_masks: theirs.
+    """
+
+    episode: bytes
+    from_ms: int
+    to_ms: int
+    seconds: float
+    nearest_m: float | None
+    median_m: float | None
+    mask: MaskStatus
+    mask_confidence: float
+    masks: tuple[MaskSpan, ...] = ()
+    other_masks: tuple[MaskSpan, ...] = ()
+    subject: str | None = None
+
+
+def contacts_of(
+    seen: Sequence[Candidate], subjects: Mapping[tuple[str, bytes], str]
+) -> tuple[Contact, ...]:
+    """Return a stay's contacts, longest first.
+
+    Args:
+        seen: the sightings of the stay.
+        subjects: camera, and id of a sighting or of an episode, to the subject that it is known
+            to be.
+    """
+    own = {candidate.sighting_id for candidate in seen}
+    own |= {candidate.episode for candidate in seen if candidate.episode is not None}
+    met_as: dict[bytes, list[Encounter]] = {}
+    who: dict[bytes, str] = {}
+    for candidate in seen:
+        camera = candidate.address.camera
+        for met in candidate.encounters:
+            name = subjects.get((camera, met.other_id)) or subjects.get((camera, met.other_episode))
+            if {met.other_id, met.other_episode} & own or name == candidate.subject:
+                continue  # the subject's own sightings, split by the tracker
+            met_as.setdefault(met.other_episode, []).append(met)
+            if name is not None:
+                who[met.other_episode] = name
+    contacts = [_contact(episode, met, who.get(episode)) for episode, met in met_as.items()]
+    return tuple(sorted(contacts, key=lambda contact: (-contact.seconds, contact.episode)))
+
+
+def _contact(episode: bytes, met: Sequence[Encounter], subject: str | None) -> Contact:
+    others = spans_in_a_row(span for one in met for span in one.other_masks)
+    mask, confidence = mask_of_spans(others)
+    return Contact(
+        episode=episode,
+        from_ms=min(one.first_ms for one in met),
+        to_ms=max(one.last_ms for one in met),
+        seconds=sum(one.within_s for one in met),
+        nearest_m=min((one.nearest_m for one in met if one.nearest_m is not None), default=None),
+        median_m=_median([(one.median_m, one.within_s) for one in met]),
+        mask=mask,
+        mask_confidence=confidence,
+        masks=spans_in_a_row(span for one in met for span in one.masks),
+        other_masks=others,
+        subject=subject,
+    )
+
+
+def _median(measured: Sequence[tuple[float | None, float]]) -> float | None:
+    """Return the distance up to which half of the seconds went by; None if none is known."""
+    known = sorted((metres, seconds) for metres, seconds in measured if metres is not None)
+    half, gone = sum(seconds for _, seconds in known) / 2, 0.0
+    for metres, seconds in known:
+        gone += seconds
+        if gone >= half:
+            return metres
+    return None
