@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocol import hpke
+from protocol.audit_decisions import DecisionAudit
 from protocol.audit_editions import EditionAudit, Editions
 from protocol.audit_grants import GrantAudit
 from protocol.audit_queries import OpenedEntry, QueryAudit
@@ -117,6 +118,7 @@ def audit(
             )
     queries = QueryAudit(directory, findings)
     queries.run(opened)
+    DecisionAudit(queries, directory, policies).run(opened)
     EditionAudit(queries, policies, editions or {}).run(opened)
     grants = GrantAudit(queries, directory, policies, present=present)
     grants.run(opened, opens_bodies=auditor is not None)

@@ -56,6 +56,8 @@ class FindingKind(StrEnum):
     """An entry's body does not open for this auditor, or is not what its kind says."""
     SIGNATURE_FALSE = "signature-false"
     """A query, approval, withdrawal or decision was logged that its officer did not sign."""
+    DECISION_UNAUTHORIZED = "decision-unauthorized"
+    """A decision on a query's candidate by an officer whom the query does not name."""
     POLICY_UNKNOWN = "policy-unknown"
     """A grant under a policy that is not among those at hand, or that its own log never named."""
     GRANT_UNAUTHORIZED = "grant-unauthorized"
@@ -131,6 +133,7 @@ class QueryCount:
 
     ``digest`` (hex) tells queries apart; ``query``, the id, is what the logs show in the clear.
     Entries of an id whose bodies stay sealed count for its query if there is one alone.
+    ``confirmed`` candidates are hits: enough officers whom the query names have confirmed them.
     ``rows_opened`` and ``stills_opened`` are what the custodian that opened most says.
     ``witnessed`` maps those subjects whose enrolment somebody witnessed to who did.
     """
@@ -159,6 +162,8 @@ class QueryCount:
     sightings: int | None = None
     candidates: int | None = None
     decisions: int = 0
+    confirmers: tuple[str, ...] = ()
+    confirmed: int | None = None
     reads: int = 0
     refusals: int = 0
 

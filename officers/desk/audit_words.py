@@ -54,8 +54,10 @@ def query_lines(query: QueryCount) -> list[str]:
     found = "" if query.candidates is None else f": {_many(query.candidates, 'candidate')}"
     if query.sightings is not None:
         found = f" of {_many(query.sightings, 'sighting')}{found}"
+    confirmed = "" if query.confirmed is None else f", {query.confirmed} confirmed"
     lines.append(
-        f"{_many(query.matches, 'match', 'matches')}{found}; {_many(query.decisions, 'decision')}, "
+        f"{_many(query.matches, 'match', 'matches')}{found}; "
+        f"{_many(query.decisions, 'decision')}{confirmed}, "
         f"read {_many(query.reads, 'time')}, {_many(query.refusals, 'refusal')}"
     )
     if query.withdrawn_by:

@@ -16,15 +16,9 @@ from officers.desk.export_forms import Report
 from officers.desk.receipts import Receipts, ask_custodians, compare
 from officers.desk.session import Session
 from officers.desk.traces import UNDECIDED, Numbered, traces_of
-from officers.desk.verdicts import (
-    Word,
-    last_words,
-    needed_confirmations,
-    read_word,
-    read_words,
-    verdict_of,
-)
+from officers.desk.verdicts import needed_confirmations, read_words, word_in
 from protocol import hpke
+from protocol.confirming import Word, last_words, verdict_of
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.errors import ProtocolError
 from protocol.names import SLOT_MS, slot_start_ms
@@ -176,7 +170,7 @@ def open_candidates(
             continue
         opened.append(Numbered(number, result.candidate_id, candidate, said=said, needed=needed))
     return tuple(
-        replace(item, verdict=verdict_of(item.said, needed, directory))
+        replace(item, verdict=verdict_of(item.said, needed, directory) or UNDECIDED)
         for item in _with_their_hits(opened)
     ), tuple(problems)
 
@@ -187,7 +181,7 @@ def _said(
     """Return each officer's last word on a result; the reader's own comes with it."""
     if result.decision is None:
         return last_words(words)
-    own = read_word(result.decision, case, directory)
+    own = word_in(result.decision, case, directory)
     if not hmac.compare_digest(own.candidate_id, result.candidate_id):
         raise CaseInvalid("the decision on it is on another candidate")
     return last_words((*words, own))

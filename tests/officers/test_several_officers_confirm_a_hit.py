@@ -144,7 +144,7 @@ def test_one_officer_under_two_names_confirms_once() -> None:
 @pytest.mark.parametrize(
     ("decision", "said"),
     [
-        (word("gil", candidate(1)), "whom the query names not"),
+        (word("gil", candidate(1)), "whom the query does not name"),
         (word("bo", candidate(1)), "no investigator 'bo'"),
         (word("ana", candidate(1), digest=bytes(32)), "another query"),
         (word("ana", candidate(1), key=SigningKey("ana", bytes(32))), "signature"),
