@@ -13,8 +13,12 @@ from dataclasses import dataclass
 
 from protocol.directory_forms import SECOND
 from protocol.policy import COVER_OFF, COVER_STEADY
+from protocol.sightings import MAX_BATCH
 from protocol.v2.notices import Standing
 from runtime.trust import Trust
+
+STEADY_BATCH = 4
+"""Without encounters so many are of the size of none (`protocol.v2.padding`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,11 @@ class Cadence:
 
     publish: bool
     every_s: int = 0
+
+    @property
+    def most(self) -> int:
+        """How many sightings one may hold: so few, where it must not tell how many there are."""
+        return STEADY_BATCH if self.every_s else MAX_BATCH
 
     def due(
         self, *, waiting: int, batch: int, waited_s: float, live_after_s: float, since_s: float

@@ -21,7 +21,7 @@ import structlog
 
 from edge_agent.batch import moved, why_unusable, wipe
 from edge_agent.config import SealingConfig
-from edge_agent.cover import LivePolicy, as_they_come
+from edge_agent.cover import AS_THEY_COME, LivePolicy, as_they_come
 from edge_agent.coverage import CoverageBook, View, spread_ms
 from edge_agent.envelopes import Contents, EnvelopeMaker
 from edge_agent.epochs import BoardEpochs, EpochKeys
@@ -91,8 +91,8 @@ class CameraSealer:
         board: SigningKey,
         config: SealingConfig,
         max_segment_bytes: int = MAX_SEGMENT_BYTES,
-        own_time: bool = False,
         live_due: LivePolicy = as_they_come,
+        own_time: bool = False,
         wall_ms: Callable[[], int] = system_ms,
         boot_ms: Callable[[], int] = since_boot_ms,
     ) -> None:
@@ -106,6 +106,7 @@ class CameraSealer:
         self._config = config
         self._own_time = own_time
         self._live_due = live_due
+        self._cadence = AS_THEY_COME
         self._last_live_s = -math.inf  # monotonic time of the last live envelope
         self._wall_ms = wall_ms
         self._clock = SteadyClock(wall_ms, boot_ms, self._clock_was_set)
@@ -238,21 +239,23 @@ class CameraSealer:
 
     def _seal_due(self, now_ms: int) -> None:
         open_from = (now_ms - round(self._config.grace_s * 1000)) // SLOT_MS
+        self._cadence = self._live_due(now_ms)
         while (number := self._first_before(open_from)) is not None:
             if not self._is_time_for(number, now_ms):
-                self._seal_live(number, now_ms)
+                self._seal_live(number)
                 return
             if not self._try_close(number) and not self._give_up(number, now_ms):
                 return
         if (number := self._held.first) is not None:
-            self._seal_live(number, now_ms)
+            self._seal_live(number)
             return
         if now_ms // SLOT_MS < self._keys.floor:
             self._begin_again(now_ms // SLOT_MS, at_once=True)
         self._keys.forget_before(open_from)
         self._coverage.forget_before(open_from)
-        self._keys_for(max(self._keys.floor, open_from))
-        self._seal_live(now_ms // SLOT_MS, now_ms)
+        number = max(self._keys.floor, open_from)
+        if self._keys_for(number) is not None:
+            self._seal_live(number)
 
     def _first_before(self, number: int) -> int | None:
         """Return the earliest slot before ``number`` that has something to be sealed."""
@@ -272,13 +275,15 @@ class CameraSealer:
         if not self._every_slot:
             return True
         ended_ms = (number + 1) * SLOT_MS + round(self._config.grace_s * 1000)
-        return now_ms >= ended_ms + self._spread_ms or any(
-            self._is_live_due(later, now_ms) for later in self._held.after(number)
-        )
+        if now_ms >= ended_ms + self._spread_ms:
+            return True
+        if self._cadence.every_s:  # else the segment's time would tell that somebody came
+            return False
+        return any(self._is_live_due(later) for later in self._held.after(number))
 
-    def _is_live_due(self, bucket: Bucket, now_ms: int) -> bool:
+    def _is_live_due(self, bucket: Bucket) -> bool:
         """Tell whether a live envelope is to leave now; under a steady cover, an empty one too."""
-        return self._live_due(now_ms).due(
+        return self._cadence.due(
             waiting=bucket.waiting,
             batch=self._config.batch,
             waited_s=time.monotonic() - bucket.oldest_s,
@@ -383,13 +388,16 @@ class CameraSealer:
         self._outbox.count("generations_restarted")
         _log.warning("generation_restarted", camera=self.address.camera)
 
-    def _seal_live(self, number: int, now_ms: int) -> None:
+    def _seal_live(self, number: int) -> None:
         bucket = self._held[number]
-        while self._is_live_due(bucket, now_ms):
+        while self._is_live_due(bucket):
             keys = self._keys_for(number)
             if keys is None:
                 return
-            batch = self._held.fitting(number, bucket.live, self._config.batch)
+            most = min(self._config.batch, self._cadence.most)
+            batch = self._held.fitting(number, bucket.live, most)
+            if not batch and keys.version < VERSION:
+                return  # version 1 has no empty ones
             name = SlotName(keys.epoch, keys.generation, number % SLOTS_PER_EPOCH)
             seal = partial(self._seal, Contents(LIVE_ENVELOPE, batch, name.slot), keys)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Unpack
 import protocol_samples as s
 import pytest
 import query_samples_v2 as v2
-from edge_site import Box
+from edge_site import Box, wait_until
 
+from edge_agent.config import SealingConfig
 from edge_agent.cover import AS_THEY_COME, HELD_BACK, Cadence, Cover
 from edge_agent.notices import Notices
 from edge_agent.seal import CameraSealer
@@ -19,6 +21,7 @@ from protocol.directory import Directory
 from protocol.directory_forms import sign_forms
 from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage, PolicyMismatch, SignatureInvalid, UnsupportedVersion
+from protocol.names import SLOT_MS
 from protocol.policy import parse_policy, sign_policy
 from protocol.query import Withdrawal
 from protocol.signing import Signed, SigningKey, to_be_signed
@@ -251,3 +254,44 @@ def covered(box: Box, policy: Callable[[int], Cadence]) -> CameraSealer:
         boot_ms=lambda: box.clock.boot_ms,
     )
     return box.sealer
+
+
+def test_under_steady_cover_envelopes_leave_at_their_pace_and_look_alike(box: Box) -> None:
+    """With nobody in it, with some, with more than fit: one each time, of one size."""
+    covered(box, lambda _now_ms: Cadence(True, 1))
+    taken: list[bytes] = []  # the announcement, then live envelopes
+
+    def leave(count: int) -> None:
+        def left() -> bool:
+            box.sealer.tick(box.clock.now_ms)
+            taken.extend(box.payloads())
+            return len(taken) > count
+
+        wait_until(left, f"{count} live envelopes")
+
+    leave(1)
+    begin_s = time.monotonic()
+    leave(2)
+    assert time.monotonic() - begin_s > 0.9, "and not sooner"
+    box.see(*range(7))
+    leave(5)
+    opened = box.site.open(taken)
+    assert [(one.kind, one.ids) for one in opened] == [
+        ("live", ids) for ids in ([], [], [0, 1, 2, 3], [4, 5, 6], [])
+    ]
+    assert len({one.size for one in opened}) == 1
+
+
+@pytest.mark.parametrize(("cadence", "segments"), [(AS_THEY_COME, 1), (Cadence(True, 900), 0)])
+def test_under_steady_cover_no_segment_leaves_sooner_because_somebody_came(
+    new_box: NewBox, cadence: Cadence, segments: int
+) -> None:
+    box = new_box(sealing=SealingConfig(batch=1, grace_s=5, day_keys_wait_s=0))
+    covered(box, lambda _now_ms: cadence)
+    box.watch(60)
+    now_ms = box.clock.now_ms
+    box.clock.pass_s((SLOT_MS - now_ms % SLOT_MS + 5_500) / 1000)  # within the spread
+    box.sealer.tick(box.clock.now_ms)
+    box.see(1, ago_s=0.1)
+    assert box.spread_s > 1
+    assert [one.kind for one in box.opened()].count("segment") == segments
