@@ -45,7 +45,10 @@ class BoxStatus:
     """One box as the aggregator knows it.
 
     ``clock_offset_ms`` is its clock minus ours at its last report, None when it never reported;
-    ``clock_wrong`` tells whether that, or a message dated ahead, is beyond the limit.
+    ``clock_wrong`` tells whether that, or a message dated ahead, is beyond the limit. ``protocol``
+    is the version in which all of its cameras seal (the earliest, while they differ), None before
+    any has announced a day; ``version_1_ms`` when one last announced in version 1, None if none
+    that is in store did.
     """
 
     box: str
@@ -61,6 +64,8 @@ class BoxStatus:
     gaps: tuple[OpenGap, ...]
     rejects: tuple[RejectCount, ...]
     quarantined: int
+    protocol: int | None
+    version_1_ms: int | None
 
 
 def note_health(ledger: Ledger, health: Health, *, received_ms: int, retained: bool) -> bool:
@@ -118,6 +123,7 @@ def statuses(store: Store, directory: Directory, *, clock_skew_ms: int) -> list[
         count = RejectCount(row.camera, row.reason, row.count, row.last_ms, row.detail)
         rejects.setdefault(row.box, []).append(count)
     waiting = ledger.quarantined_by_box()
+    versions = ledger.announced_versions()
     found = []
     for name, principal in sorted(directory.principals.items()):
         if BOX not in principal.duties:
@@ -126,6 +132,8 @@ def statuses(store: Store, directory: Directory, *, clock_skew_ms: int) -> list[
         offset = box.clock_offset_ms
         quarantined = waiting.get(name, {})
         ahead = CLOCK_AHEAD in quarantined
+        cameras = (*principal.cameras, *principal.recordings)
+        spoken = [versions[name, one] for one in cameras if (name, one) in versions]
         found.append(
             BoxStatus(
                 box=name,
@@ -141,6 +149,11 @@ def statuses(store: Store, directory: Directory, *, clock_skew_ms: int) -> list[
                 gaps=tuple(gaps.get(name, ())),
                 rejects=tuple(rejects.get(name, ())),
                 quarantined=sum(quarantined.values()),
+                protocol=min((one.newest for one in spoken), default=None),
+                version_1_ms=max(
+                    (one.version_1_ms for one in spoken if one.version_1_ms is not None),
+                    default=None,
+                ),
             )
         )
     return found

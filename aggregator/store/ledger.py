@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from aggregator.store.rows import (
+    AnnouncedVersions,
     BoxRow,
     EpochName,
     FalseGrant,
@@ -63,6 +64,9 @@ class IntakeReading(Protocol):
 
     def generation(self, stream: int, epoch: int, generation: int) -> Generation | None:
         """Return what the announcement of a generation fixed; None when it has not come."""
+
+    def announced_versions(self) -> dict[tuple[str, str], AnnouncedVersions]:
+        """Return by box and camera in which versions of the protocol they have announced."""
 
     def newest_announcement(self) -> int:
         """Return a cursor: it rises with every announcement; 0 when there is none."""

@@ -77,6 +77,19 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class AnnouncedVersions:
+    """In which versions one camera of a box has announced, as far as that is in store.
+
+    Args:
+        newest: of its newest generation.
+        version_1_ms: when it last announced one of version 1, None if none is in store.
+    """
+
+    newest: int
+    version_1_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ScopeCount:
     """How much a scope holds; ``by_model`` maps a model's id to its templates.
 

@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
-from provisioning.authority import box_office_cli, boxes, proposals
+from provisioning.authority import box_directory_cli, box_office_cli, boxes, proposals
 from provisioning.authority.box_office_cli import Cameras, revoke_here, swap_here
 from provisioning.authority.known_boxes import known_boxes, through_registrar
 from provisioning.authority.terminal import Answers, Push, ago, carry_out, days
@@ -40,6 +40,7 @@ app = typer.Typer(
 )
 app.add_typer(box_office_cli.app)
 app.add_typer(box_side_cli.app)
+app.add_typer(box_directory_cli.app)
 
 
 @app.command(
@@ -148,14 +149,18 @@ def show_boxes(listed: list[BoxState], *, live: bool) -> None:
     if not listed:
         say("the site has no boxes yet; sealtrace box add DIR NAME --camera NAME=URL adds one")
         return
-    told: tuple[str, ...] = ("last seen", "state", "version", "gaps") if live else ()
+    told: tuple[str, ...] = ()
+    if live:
+        told = ("last seen", "state", "version", "protocol", "gaps")
     if live or any(entry.trouble for entry in listed):
         told += ("trouble",)
     table = plain_table(
         "box", "cameras", "certificate", *told, whole={"box", "certificate", *told} - {"trouble"}
     )
     for entry in listed:
-        cameras = entry.cameras if live else [_camera(entry, name) for name in entry.cameras]
+        cameras = [name if live else _camera(entry, name) for name in entry.cameras]
+        if entry.recordings:
+            cameras.append(f"films of {', '.join(entry.recordings)}")
         state = days(entry.certificate_days)
         if entry.revoked_at is not None:
             state = f"[red]revoked {entry.revoked_at:%Y-%m-%d}[/]"
@@ -165,12 +170,20 @@ def show_boxes(listed: list[BoxState], *, live: bool) -> None:
                 ago(entry.last_seen),
                 "" if entry.online is None else "online" if entry.online else "[red]offline[/]",
                 escape(entry.version),
+                _protocol(entry),
                 "" if entry.gaps is None else str(entry.gaps),
             ]
         if "trouble" in told:
             row.append(escape("; ".join(entry.trouble)))
         table.add_row(*row)
     show_table(table)
+
+
+def _protocol(entry: BoxState) -> str:
+    """Say in which version of the protocol a box seals, and whether it may still in the first."""
+    if entry.protocol is None:
+        return ""
+    return f"{entry.protocol}{'' if entry.version_1_until is None else ' alone'}"
 
 
 def _camera(entry: BoxState, name: str) -> str:

@@ -126,7 +126,8 @@ def swap_box(
         authority = open_authority(site.paths, passphrase)
         principal = _new_box(site, plan, passphrase, moment)
         Office.open(site.paths, site.plan, passphrase).revoke(old, now=moment)
-        principals = {**without.principals, new: principal}
+        taken_over = replace(principal, recordings=site.directory.principals[old].recordings)
+        principals = {**without.principals, new: taken_over}
         return changes.publish(site, principals, authority, moment)
 
 
@@ -184,7 +185,7 @@ def overview(site: Site, *, now: datetime | None = None) -> list[BoxState]:
     for name, principal in sorted(site.directory.principals.items()):
         if BOX not in principal.duties:
             continue
-        revoked = principal.revoked_at_ms
+        revoked, until_ms = principal.revoked_at_ms, principal.version_1_until_ms
         found.append(
             BoxState(
                 name=name,
@@ -192,6 +193,10 @@ def overview(site: Site, *, now: datetime | None = None) -> list[BoxState]:
                 sources={c.name: c.source for c in read_box_cameras(site, name).values()},
                 certificate_days=left.get(name),
                 revoked_at=None if revoked is None else datetime.fromtimestamp(revoked / 1000, UTC),
+                recordings=principal.recordings,
+                version_1_until=None
+                if until_ms is None
+                else datetime.fromtimestamp(until_ms / 1000, UTC),
             )
         )
     return found
@@ -216,6 +221,7 @@ def with_live(state: BoxState, row: Mapping[str, Any] | None) -> BoxState:
         last_seen=None if not seen_ms else datetime.fromtimestamp(int(seen_ms) / 1000, UTC),
         online=row.get("state") == ONLINE,
         version=str(row.get("version") or ""),
+        protocol=row.get("protocol"),
         gaps=len(gaps),
         trouble=(*state.trouble, *trouble),
     )

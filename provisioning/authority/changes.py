@@ -350,6 +350,19 @@ def publish(
     return spread_changes(replace(site, directory=directory), changed=True)
 
 
+def sign_again(path: Path, passphrase: bytes, *, now: datetime | None = None) -> Change:
+    """Sign a new version of the directory that says the same, in every form that there is now.
+
+    Raises:
+        KeyFileError: wrong passphrase.
+    """
+    moment = whole_second(now)
+    with changing(SitePaths(path.absolute())):
+        site = open_site(path)
+        authority = open_authority(site.paths, passphrase)
+        return publish(site, site.directory.principals, authority, moment)
+
+
 def spread_changes(site: Site, *, changed: bool) -> Change:
     """Bring the role folders up to date."""
     files = spread(site.paths, site.plan)

@@ -173,6 +173,18 @@ def update(folder: Path) -> Proposal:
     )
 
 
+def sign_again(folder: Path) -> Proposal:
+    """Propose to sign the directory anew as it is: in both forms, where it was in the first."""
+    site = open_site(folder)
+    return Proposal(
+        site,
+        would=f"would sign directory version {site.directory.version + 1}, which says the same",
+        done="the directory is signed anew",
+        make=lambda passphrase: changes.sign_again(folder, passphrase),
+        needs_passphrase=True,
+    )
+
+
 def tell_broker(change: Change) -> bool | None:
     """Have the broker read its rights and revocations anew.
 

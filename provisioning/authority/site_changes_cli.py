@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from protocol.directory_forms import SECOND
 from protocol.quorum import site_quorum
 from provisioning.authority import changes, open_site, proposals
 from provisioning.authority.brokerfiles import broker_change, change_broker
@@ -26,7 +27,7 @@ from provisioning.formats.opened import Site, changing
 from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, reported
 from provisioning.formats.plan import OfficerPlan
 from runtime.keyfiles import get_passphrase
-from runtime.terminal import DryRun, say
+from runtime.terminal import DryRun, note, say
 
 app = typer.Typer()
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
@@ -136,15 +137,31 @@ def add_officer(
 @app.command(epilog="Example:  sealtrace site update north --push")
 def update(
     folder: SiteFolder,
+    *,
     push: Annotated[
         bool, typer.Option("--push", help="Also tell the custodians and the aggregator.")
     ] = False,
+    sign: Annotated[
+        bool,
+        typer.Option(
+            "--sign",
+            help="Sign the directory anew, as it is: once all services of a site of version 1 have "
+            "been updated, so that boxes go on to version 2.",
+        ),
+    ] = False,
     officer: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
     dry_run: DryRun = False,
 ) -> None:
     """Bring directory, policy and revocations in the role folders up to date."""
     with reported():
-        carry_out(proposals.update(folder), Answers(None, push, officer, dry_run))
+        proposal = proposals.sign_again(folder) if sign else proposals.update(folder)
+        carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))
+        if not sign and proposal.site.directory.form < SECOND:
+            note(
+                "note: the directory is in the form of version 1, by which boxes seal as they have;"
+                " see `sealtrace site update --help`, --sign"
+            )
 
 
 def _revocation_json(site: Site, name: str, effects: Sequence[Consequence]) -> dict[str, object]:

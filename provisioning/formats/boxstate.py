@@ -14,6 +14,9 @@ class BoxState:
 
     Args:
         sources: camera name to source, for those that the box's folder still tells.
+        recordings: cameras whose films it may import.
+        version_1_until: when it last announced in version 1, if the directory says that it is over.
+        protocol: the version in which it seals, as the aggregator told.
     """
 
     name: str
@@ -26,6 +29,9 @@ class BoxState:
     version: str = ""
     gaps: int | None = None
     trouble: tuple[str, ...] = ()
+    recordings: tuple[str, ...] = ()
+    version_1_until: datetime | None = None
+    protocol: int | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON values; sources without their passwords."""
@@ -40,4 +46,7 @@ class BoxState:
             "version": self.version,
             "gaps": self.gaps,
             "trouble": list(self.trouble),
+            "recordings": list(self.recordings),
+            "version_1_until": self.version_1_until and self.version_1_until.isoformat(),
+            "protocol": self.protocol,
         }

@@ -36,7 +36,7 @@ class Rights:
     """The rights of everybody who may connect.
 
     Args:
-        boxes: camera names of each box in force, by its name.
+        boxes: camera names of each box in force, of recordings too, by its name.
         revoked: names that may not speak any more, connected or not.
     """
 
@@ -55,7 +55,9 @@ class Rights:
             site=directory.site,
             aggregator=aggregator,
             boxes={
-                box.name: box.cameras for box in directory.with_duty(BOX) if box.name not in out
+                box.name: tuple(dict.fromkeys((*box.cameras, *box.recordings)))
+                for box in directory.with_duty(BOX)
+                if box.name not in out
             },
             revoked=frozenset(out),
             custodians=len(directory.with_duty(CUSTODIAN)),

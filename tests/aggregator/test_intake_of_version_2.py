@@ -12,6 +12,7 @@ from boxes_v2 import BoxOfVersion2, make_box_v2, person, strangers
 from intake_desk import Desk
 from sealed_boxes import NOON_SLOT, NOW_MS, TestBox, make_box, sighting, unit_vector
 
+from aggregator.ingest.boxes import statuses
 from protocol.directory import Directory
 from protocol.encoding import encode
 from protocol.epoch import RECORDING
@@ -134,6 +135,42 @@ def test_a_box_that_went_on_to_version_2_announces_no_more_of_version_1(
     assert desk.intake.position(box.address) == (1, ())
     box.sequence, box.generation = old.sequence, old.generation + 1
     assert desk.take(box.announcement(), box.segment(strangers(1, RNG))).stored == 2
+
+
+def test_what_each_box_speaks_is_told_with_the_moment_it_last_spoke_version_1(
+    desk: Desk, box: BoxOfVersion2
+) -> None:
+    def told(name: str) -> tuple[int | None, int | None]:
+        (one,) = (
+            status
+            for status in statuses(desk.store, desk.directory, clock_skew_ms=1000)
+            if status.box == name
+        )
+        return one.protocol, one.version_1_ms
+
+    assert told("box-1") == (None, None)
+    old = as_version_1(box)
+    desk.take(old.announcement(at_ms=NOW_MS - 5000))
+    old.generation += 1
+    desk.take(old.announcement(at_ms=NOW_MS - 4000))
+    assert told("box-1") == (1, NOW_MS - 4000)
+    box.sequence, box.generation = old.sequence, old.generation + 1
+    desk.take(box.announcement())
+    assert told("box-1") == (2, NOW_MS - 4000)
+    desk.take(desk.boxes[1].announcement())
+    assert told("box-2")[0] == 1
+
+
+def test_a_box_is_at_version_2_when_all_of_its_cameras_are(desk: Desk, box: BoxOfVersion2) -> None:
+    desk.directory = of_form_2(desk.directory, box.name, cameras=(box.camera, "cam-8"))
+    second = TestBox(box.name, "cam-8", box.key)
+    desk.take(box.announcement(), second.announcement(at_ms=NOW_MS - 1))
+    (status,) = (
+        one
+        for one in statuses(desk.store, desk.directory, clock_skew_ms=1000)
+        if one.box == box.name
+    )
+    assert (status.protocol, status.version_1_ms) == (1, NOW_MS - 1)
 
 
 def test_recordings_come_only_of_cameras_that_the_box_may_import(

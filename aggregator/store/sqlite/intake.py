@@ -9,6 +9,7 @@ from aggregator.store.envelopes import room_for
 from aggregator.store.rows import (
     QUARANTINED,
     STORED,
+    AnnouncedVersions,
     BoxRow,
     EpochName,
     GapRow,
@@ -166,6 +167,15 @@ class IntakeTables(Tables):
             (stream, epoch, generation),
         ).fetchone()
         return None if row is None else Generation(*row)
+
+    def announced_versions(self) -> dict[tuple[str, str], AnnouncedVersions]:
+        rows = self._run(
+            "SELECT box, camera, (SELECT version FROM announcements WHERE stream = s.id"
+            " ORDER BY epoch DESC, generation DESC LIMIT 1) AS newest,"
+            " (SELECT max(announced_ms) FROM announcements WHERE stream = s.id AND version = 1)"
+            " FROM streams s WHERE newest IS NOT NULL"
+        )
+        return {(box, camera): AnnouncedVersions(*told) for box, camera, *told in rows}
 
     def announcements(
         self, cameras: Collection[str], *, from_ms: int, to_ms: int, after: int = 0
