@@ -64,7 +64,7 @@ class Relay:
         self._notices = notices
         self._wake = threading.Event()
         self._published: dict[str, bytes] = {}
-        self._newest: dict[str, tuple[int, bytes]] = {}
+        self._newest: dict[tuple[str, int], tuple[int, bytes]] = {}  # by custodian and form
         self._failing: dict[str, str] = {}
 
     def poke(self) -> None:
@@ -89,8 +89,8 @@ class Relay:
         custodians = self._trust.directory.with_duty(CUSTODIAN)
         for custodian in custodians:
             try:
-                data = self._fetch(custodian)
-                issued_at_ms = self._check(custodian.name, data)
+                for form in sorted(FORMS):
+                    self._take(custodian.name, form, self._fetch(custodian, form))
             except Exception as error:  # whatever one custodian sends, the others' keys go on
                 reason = explained(error)
                 if self._failing.get(custodian.name) != reason:
@@ -99,13 +99,8 @@ class Relay:
                 continue
             if self._failing.pop(custodian.name, None) is not None:
                 _log.info("day_keys_fetched_again", custodian=custodian.name)
-            known = self._newest.get(custodian.name)
-            # Dated by a clock that had leapt ahead, they would be relayed until that time comes.
-            wrong = known is not None and known[0] > time.time() * 1000 + _FROM_THE_FUTURE_MS
-            if known is None or wrong or issued_at_ms >= known[0]:
-                self._newest[custodian.name] = (issued_at_ms, data)
         names = {custodian.name for custodian in custodians}
-        for gone in set(self._newest) - names:
+        for gone in [one for one in self._newest if one[0] not in names]:
             del self._newest[gone]
         return not self._failing.keys() & names
 
@@ -118,8 +113,8 @@ class Relay:
         admissions = self._trust.signed_admissions
         if admissions is not None:
             wanted[admissions_topic(self._site)] = admissions
-        for name, (_, data) in self._newest.items():
-            wanted[day_keys_topic(self._site, name)] = data
+        for (name, form), (_, data) in self._newest.items():
+            wanted[day_keys_topic(self._site, name, form)] = data
         complete = self._give_notice(wanted)
         for topic, data in wanted.items():
             if self._published.get(topic) == data:
@@ -150,8 +145,23 @@ class Relay:
             wanted[notice_topic(self._site)] = notice
         return True
 
-    def _check(self, name: str, data: bytes) -> int:
-        """Return when the day keys were issued.
+    def _take(self, name: str, form: int, data: bytes) -> None:
+        """Take in what a custodian answered; one of version 1 gives its first form for either.
+
+        Raises:
+            ProtocolError: it is not day keys of ``name`` for this site.
+        """
+        keys = self._check(name, data)
+        if keys.form != form:
+            return
+        known = self._newest.get((name, form))
+        # Dated by a clock that had leapt ahead, they would be relayed until that time comes.
+        wrong = known is not None and known[0] > time.time() * 1000 + _FROM_THE_FUTURE_MS
+        if known is None or wrong or keys.issued_at_ms >= known[0]:
+            self._newest[name, form] = (keys.issued_at_ms, data)
+
+    def _check(self, name: str, data: bytes) -> DayKeys:
+        """Return the day keys as read.
 
         Raises:
             ProtocolError: they are not day keys of ``name`` for this site.
@@ -161,7 +171,7 @@ class Relay:
         keys = DayKeys.parse(payload, custodian=signed.signer)
         if signed.signer != name or keys.site != self._site:
             raise MalformedMessage(f"the day keys are of '{signed.signer}', site '{keys.site}'")
-        return keys.issued_at_ms
+        return keys
 
     def _wait(self, stop: Stop, timeout_s: float) -> None:
         """Wait until woken, until a query has changed, until a stop, or for so long."""
@@ -172,6 +182,6 @@ class Relay:
             if self._notices is not None and self._notices.stale:
                 return
 
-    def _fetch(self, custodian: Principal) -> bytes:
+    def _fetch(self, custodian: Principal, form: int) -> bytes:
         with client_of(custodian, self._tls, _TIMEOUT_S) as http:
-            return raise_for_problem(http.get("/v1/day-keys")).content
+            return raise_for_problem(http.get(f"/v1/day-keys?form={form}")).content

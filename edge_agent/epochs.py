@@ -76,7 +76,7 @@ class DayKeyring:
         self._folder = private_folder(folder)
         self._now_ms = now_ms
         self._lock = threading.Lock()
-        self._newest: dict[str, DayKeys] = {}
+        self._newest: dict[tuple[str, int], DayKeys] = {}  # by custodian and form
         self._unusable: dict[str, str] = {}
         for path in sorted(self._folder.glob("*.cbor")):
             try:
@@ -97,7 +97,8 @@ class DayKeyring:
         if taken is None:
             return False
         _log.info("day_keys_accepted", custodian=taken.custodian, days=len(taken.keys))
-        atomic_write(self._folder / f"{taken.custodian}.cbor", data)
+        form = "" if taken.form == 1 else f".{taken.form}"
+        atomic_write(self._folder / f"{taken.custodian}{form}.cbor", data)
         return True
 
     def _take(self, data: bytes) -> DayKeys | None:
@@ -111,14 +112,14 @@ class DayKeyring:
         if keys.site != self._site:
             raise EnvelopeRejected(f"day keys of site '{keys.site}', not '{self._site}'")
         with self._lock:
-            known = self._newest.get(keys.custodian)
+            known = self._newest.get((keys.custodian, keys.form))
             # A custodian whose clock had leapt ahead would else not be heard until that time comes.
             wrong = known is not None and known.issued_at_ms > self._now_ms() + FROM_THE_FUTURE_MS
             if known is not None and keys.issued_at_ms < known.issued_at_ms and not wrong:
                 raise EnvelopeRejected(f"older day keys of '{keys.custodian}' than those known")
             if known is not None and known.issued_at_ms == keys.issued_at_ms:
                 return None
-            self._newest[keys.custodian] = keys
+            self._newest[keys.custodian, keys.form] = keys
             self._unusable.pop(keys.custodian, None)
         return keys
 
@@ -145,14 +146,12 @@ class DayKeyring:
             return {name: why for name, why in self._unusable.items() if name in custodians}
 
     def for_epoch(self, epoch: int) -> dict[str, hpke.PublicKey]:
-        """Return the day keys of the custodians in force, by name."""
+        """Return the day keys of the custodians in force, by name; of past days from form 2."""
         custodians = self._trust.directory.custodians()
         with self._lock:
-            return {
-                name: self._newest[name].keys[epoch]
-                for name in custodians
-                if name in self._newest and epoch in self._newest[name].keys
-            }
+            told = sorted(self._newest.values(), key=lambda one: (one.issued_at_ms, one.form))
+            found = {one.custodian: one.keys[epoch] for one in told if epoch in one.keys}
+        return {name: found[name] for name in custodians if name in found}
 
 
 @dataclass(frozen=True, slots=True)

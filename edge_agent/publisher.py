@@ -115,7 +115,7 @@ class Publisher:
         for topic in (
             *sorted(self._lists),
             self._notice_topic,
-            names.day_keys_topic(config.site, "+"),
+            *(names.day_keys_topic(config.site, "+", form) for form in sorted(FORMS)),
             f"{names.TOPIC_ROOT}/{config.site}/{config.box}/+/{names.RECEIPT}",
         ):
             self._session.subscribe(topic, self._take_in)
@@ -320,7 +320,7 @@ class Publisher:
                 self.check_self()
         elif delivery.topic == self._notice_topic:
             self._notices.accept(delivery.payload)
-        elif delivery.topic.endswith("/day-keys"):
+        elif "/custodians/" in delivery.topic:
             self._keyring.accept(delivery.payload)
         else:
             self._take_receipt(delivery)

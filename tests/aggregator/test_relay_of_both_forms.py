@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import protocol_samples as s
 import pytest
 
+import runtime.peers
 from aggregator.relay import Relay
+from protocol.daykeys import DayKeys
 from protocol.directory import open_directory
 from protocol.directory_forms import sign_forms
-from protocol.names import directory_topic
+from protocol.names import day_keys_topic, directory_topic
 from runtime.mqtt import PublishFailed
 from runtime.trust import Trust
 
@@ -65,3 +68,42 @@ def test_a_topic_that_the_broker_refuses_keeps_no_other_from_being_relayed(trust
     board = Board(directory_topic(s.SITE, 1))
     assert not relay_of(trust, board).publish()
     assert set(board.retained) == {directory_topic(s.SITE, 2)}
+
+
+def day_keys(form: int) -> bytes:
+    keys = {s.EPOCH - form: s.day_key("c1").public}
+    return DayKeys(s.SITE, "c1", s.NOW_MS, keys, form).sign(s.signing_key("c1")).to_bytes()
+
+
+@pytest.mark.parametrize("reads", [1, 2])
+def test_day_keys_are_relayed_in_each_form_that_their_custodian_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reads: int
+) -> None:
+    directory = s.directory()
+    listed = dict(directory.principals)
+    listed["c1"] = replace(listed["c1"], url="https://c1.test")
+    for name in ("c2", "c3"):
+        del listed[name]
+    installed = tmp_path / "directory.cbor"
+    installed.write_bytes(replace(directory, principals=listed).sign(s.authority()).to_bytes())
+    trust = Trust(
+        site=s.SITE, authority=s.authority().verify_key, installed=installed, state_dir=None
+    )
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        """As a custodian does; one of version 1 does not look at the form that is asked for."""
+        form = min(reads, int(request.url.params["form"]))
+        return httpx.Response(200, content=day_keys(form))
+
+    def client(url: str, _tls: None, _timeout_s: float) -> httpx.Client:
+        return httpx.Client(base_url=url, transport=httpx.MockTransport(answer))
+
+    monkeypatch.setattr(runtime.peers, "client", client)
+    board = Board()
+    relay = relay_of(trust, board)
+    assert relay.poll()
+    assert relay.publish()
+    relayed = {topic: data for topic, data in board.retained.items() if "day-keys" in topic}
+    assert relayed == {
+        day_keys_topic(s.SITE, "c1", form): day_keys(form) for form in range(1, reads + 1)
+    }
