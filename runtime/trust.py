@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -158,12 +159,16 @@ class Trust:
         Raises:
             TrustError: the file cannot be used.
         """
-        changed = False
+        forms = self._read_all(self._installed)
+        newest = forms.newest
         try:
-            for one in self._read_all(self._installed):
-                changed |= self.accept(one.signed)
+            changed = self.accept(newest.signed)
         except DirectoryRollback as error:
             raise TrustError(f"{self._installed}: {error}") from error
+        for other in forms:
+            if other is not newest:
+                with suppress(DirectoryRollback):  # left behind, where only the newest was brought
+                    changed |= self.accept(other.signed)
         return changed
 
     def _keep(self, name: str) -> None:

@@ -31,14 +31,17 @@ def write_directory(paths: SitePaths, directory: Directory, authority: SigningKe
 
 
 def read_directory(paths: SitePaths) -> dict[str, bytes]:
-    """Return the site's directory as it is handed out: file name to bytes, the second form first.
+    """Return the site's directory as it is handed out: file name to bytes, the second form last.
+
+    Whoever waits for it (a registrar that runs) finds the first beside it then.
 
     Where the last change was made by software of version 1, there is the first form alone.
 
     Raises:
         FileProblem: a file cannot be read.
     """
-    files = {layout.DIRECTORY_FILE: read_file(paths.directory, _MAX_BYTES)}
+    files = {}
     if paths.first_directory.exists():
         files[layout.FIRST_DIRECTORY_FILE] = read_file(paths.first_directory, _MAX_BYTES)
+    files[layout.DIRECTORY_FILE] = read_file(paths.directory, _MAX_BYTES)
     return files

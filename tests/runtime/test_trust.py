@@ -186,3 +186,21 @@ def test_an_installed_directory_that_contradicts_what_was_in_force_changes_nothi
         trust = opened(tmp_path)
     assert "directory_contradicted" in {entry["event"] for entry in logged}
     assert trust.signed == both_forms(newer)[1]
+
+
+@pytest.mark.parametrize("older", [1, 2])
+def test_a_form_that_was_left_behind_keeps_the_newer_one_from_nobody(
+    tmp_path: Path, older: int
+) -> None:
+    trust = opened(tmp_path)
+    before = s.directory().revoke("bo", at_ms=s.NOW_MS)
+    newer = before.revoke("box-1", at_ms=s.NOW_MS)
+    files = {1: tmp_path / "installed-1.cbor", 2: tmp_path / "installed.cbor"}
+    for form, path in files.items():
+        path.write_bytes(both_forms(before if form == older else newer)[form - 1])
+    assert trust.reload()
+    assert trust.directory.version == newer.version
+    for role in (trust, opened(tmp_path)):
+        with pytest.raises(PrincipalRevoked):
+            role.directory.require("box-1", "box")
+    assert not trust.reload()
