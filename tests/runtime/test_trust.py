@@ -204,3 +204,17 @@ def test_a_form_that_was_left_behind_keeps_the_newer_one_from_nobody(
         with pytest.raises(PrincipalRevoked):
             role.directory.require("box-1", "box")
     assert not trust.reload()
+
+
+def test_what_the_second_form_says_survives_the_registrars_admissions(tmp_path: Path) -> None:
+    trust = opened(tmp_path)
+    newer = left_version_1(s.directory().revoke("bo", at_ms=s.NOW_MS), "box-1", 7)
+    assert trust.accept(both_forms(replace(newer, places=bytes(32)))[1])
+    registrar = s.signing_key("registrar")
+    revoked = Admissions(s.SITE, 1, s.NOW_MS, {}, {"box-2": s.NOW_MS}).sign(registrar)
+    assert trust.accept(revoked.to_bytes())
+    for role in (trust, opened(tmp_path)):
+        directory = role.directory
+        assert directory.principals["box-2"].revoked_at_ms == s.NOW_MS
+        assert directory.principals["box-1"] == newer.principals["box-1"]
+        assert (directory.form, directory.places) == (2, bytes(32))

@@ -15,7 +15,13 @@ from throwaway_ca import ThrowawayCa
 from waiting import wait_for
 
 from demo.wiretap import Wiretap
-from protocol.names import CameraAddress, box_health_topic, day_keys_topic, directory_topic
+from protocol.names import (
+    CameraAddress,
+    box_health_topic,
+    day_keys_topic,
+    directory_topic,
+    notice_topic,
+)
 from runtime.config import MqttConfig, TlsConfig
 from runtime.mqtt import MqttError, PublishFailed, Session
 
@@ -76,7 +82,10 @@ def test_old_tls_is_refused(site: RunningSite) -> None:
         box_health_topic("demo", "box-2"),
         CameraAddress("demo", "box-1", "cam-1").topic("receipt"),
         directory_topic("demo"),
+        directory_topic("demo", 2),
         day_keys_topic("demo", "c1"),
+        day_keys_topic("demo", "c1", 2),
+        notice_topic("demo"),
         "elsewhere",
     ],
 )
@@ -120,8 +129,10 @@ def test_a_box_hears_what_is_meant_for_it_alone(site: RunningSite) -> None:
 
     heard = hears(site, "box-1", others_speak, "/receipt")
     assert {topic for topic in heard if "/box-" in topic} == {"st/v1/demo/box-1/cam-1/receipt"}
-    assert directory_topic("demo") in heard
-    assert day_keys_topic("demo", "c2") in heard
+    for form in (1, 2):
+        assert directory_topic("demo", form) in heard
+        assert day_keys_topic("demo", "c2", form) in heard
+    assert notice_topic("demo") in heard
 
 
 def test_an_officers_certificate_is_no_box(site: RunningSite) -> None:
