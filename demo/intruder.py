@@ -11,18 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from demo.local_site import PASSPHRASE, LocalSite
 from protocol import hpke
 from protocol.epoch import Announcement
 from protocol.epoch_keys import EpochKeys, combine
 from protocol.grant import Grant, GrantRequest
-from protocol.keytree import LIVE, META
+from protocol.keytree import COVER, LIVE
 from protocol.query import MatcherKey
-from protocol.sealing import LIVE_ENVELOPE, Envelope, model_dimension, open_block
-from protocol.sightings import decode_meta, split_rows
+from protocol.sealing import LIVE_ENVELOPE
 from protocol.signing import Signed, SigningKey
+from protocol.v2.blocks import true_rows
+from protocol.v2.envelopes import Envelope
 from runtime.config import TlsConfig
 from runtime.http import CBOR, ProblemError, client, raise_for_problem
 from runtime.keyfiles import read_secret
@@ -126,21 +125,25 @@ def tls_of(folder: Path) -> TlsConfig:
 def plain_needles(envelope: Envelope, keys: EpochKeys) -> list[bytes]:
     """Open an envelope with granted keys; return byte strings that only its plain content has.
 
-    Pieces of template rows and whole sighting ids: what must be found nowhere else.
+    Pieces of template rows, and whole ids of sightings and episodes: what must be found nowhere
+    else.
 
     Raises:
         ScopeExceeded: the keys do not cover the envelope's slot.
         SealError: they are not its keys.
     """
-    slot, header, nonce = envelope.header.slot, envelope.header_bytes, envelope.nonce
-    live = keys.key(slot, LIVE) if envelope.header.kind == LIVE_ENVELOPE else None
-    blocks = envelope.blocks(live)
+    slot = envelope.header.name.slot
+    if envelope.header.kind == LIVE_ENVELOPE:
+        envelope = envelope.inner(keys.key(slot, LIVE))
     needles = []
-    for label, block in blocks.templates.items():
-        opened = open_block(keys.key(slot, label), block, header=header, label=label, nonce=nonce)
-        dimension = model_dimension(envelope.header.models[label])
-        rows, scales = split_rows(np.frombuffer(opened, np.uint8), dimension)
-        needles += [row[:_NEEDLE_BYTES].tobytes() for row in rows[scales != 0]]
-    opened = open_block(keys.key(slot, META), blocks.meta, header=header, label=META, nonce=nonce)
-    meta = decode_meta(bytes(opened), count=envelope.header.count)
-    return needles + [identifier.tobytes() for identifier in meta.ids]
+    for entry in envelope.header.blocks:
+        if entry.space is None:
+            continue
+        opened = envelope.open(entry.label, keys.key(slot, entry.label))
+        count, width = true_rows(memoryview(opened), entry.space), entry.space.width
+        needles += [
+            bytes(opened[row * width : row * width + _NEEDLE_BYTES]) for row in range(count)
+        ]
+    rows = envelope.rows(keys.key(slot, COVER))
+    needles += [bytes(one) for ids in (rows.ids, rows.episodes) for one in ids]
+    return list(dict.fromkeys(needles))

@@ -26,9 +26,11 @@ from demo.scenario import ClipTruth, demo_scenario
 from demo.wiretap import Wiretap, find_in_files, find_in_messages
 from protocol.epoch import Announcement
 from protocol.epoch_keys import EpochKeys
-from protocol.errors import ProtocolError
-from protocol.sealing import Envelope
+from protocol.errors import ProtocolError, ScopeExceeded
+from protocol.keytree import COVER, META
+from protocol.sealing import SEGMENT
 from protocol.signing import Signed
+from protocol.v2.envelopes import Envelope
 from provisioning.authority import open_site
 from provisioning.authority.policy_holders import services
 from provisioning.authority.push import officer_tls
@@ -62,6 +64,7 @@ class Tour:
     _site: LocalSite | None = None
     _tap: Wiretap | None = None
     _truth: list[ClipTruth] = field(default_factory=list)
+    _of_the_clips: list[Envelope] = field(default_factory=list)  # segments, before a live hit
 
     STEPS = 14
 
@@ -154,26 +157,16 @@ class Tour:
 
     def _await_trace(self, officers: Officers, filed: Filed) -> None:
         self.tell("the cameras' clips play; custodians grant, the aggregator matches")
-        expected = sum(len(clip.sightings) for clip in self._truth)
         told = officers.wait(
             filed,
             lambda told: (
-                self._stored_segments() >= len(self._truth)
+                len(self._segments()) >= len(self._truth)
                 and told["progress"].get("segments", 0) >= len(self._truth)
             ),
             timeout_s=60,
             what="all clips matched",
         )
-        sealed = sum(
-            envelope.header.count
-            for envelope in self._envelopes()
-            if envelope.header.kind == "segment"
-        )
-        self.checks.note(
-            "everybody who walked past was sealed as a sighting",
-            sealed == expected,
-            f"{sealed} sightings of {expected} walks, on {len(self._truth)} cameras",
-        )
+        self._of_the_clips = self._segments()
         wanted = len(self._walks_of_subject())
         self.checks.note(
             "the patient is a candidate where they walked, nobody else is anywhere",
@@ -246,6 +239,7 @@ class Tour:
             f"{len(granted)} of {len(answers)} custodians",
         )
         keys = {raw: intruder.keys(answers, raw) for raw in announcements}
+        self._look_into_segments(keys)
         try:
             intruder.keys(granted[:1], announcements[0])
         except ProtocolError as error:
@@ -253,6 +247,28 @@ class Tour:
         else:
             self.checks.note("one custodian alone opens nothing", False, "it opened")
         return keys
+
+    def _look_into_segments(self, keys: Mapping[bytes, EpochKeys]) -> None:
+        """Count what was sealed, which nothing in the clear tells, and try to read what it says."""
+        expected = sum(len(clip.sightings) for clip in self._truth)
+        sealed, closed = 0, 0
+        for envelope in self._of_the_clips:
+            granted, slot = keys[self._announcement_of(envelope)], envelope.header.name.slot
+            sealed += len(envelope.rows(granted.key(slot, COVER)))
+            try:
+                granted.key(slot, META)
+            except ScopeExceeded:
+                closed += 1
+        self.checks.note(
+            "everybody who walked past was sealed as a sighting",
+            sealed == expected,
+            f"{sealed} sightings of {expected} walks, on {len(self._truth)} cameras",
+        )
+        self.checks.note(
+            "granted keys compare templates, and open nobody's metadata",
+            0 < closed == len(self._of_the_clips),
+            f"the metadata of {closed} segments of {len(self._of_the_clips)} stayed closed",
+        )
 
     def _outside_the_window(self, site: LocalSite, officers: Officers, subject: Path) -> None:
         self.tell("an approved query for another hour tries what was seen just now")
@@ -408,8 +424,8 @@ class Tour:
     def _envelopes(self) -> list[Envelope]:
         return [Envelope.parse(message.payload) for message in self._heard().messages("/envelope")]
 
-    def _stored_segments(self) -> int:
-        return sum(envelope.header.kind == "segment" for envelope in self._envelopes())
+    def _segments(self) -> list[Envelope]:
+        return [envelope for envelope in self._envelopes() if envelope.header.kind == SEGMENT]
 
     def _announcements(self) -> list[bytes]:
         return list(dict.fromkeys(m.payload for m in self._heard().messages("/epoch")))
@@ -420,9 +436,9 @@ class Tour:
             signed = Signed.parse(raw, kind="epoch")
             stated = Announcement.parse(signed.payload, box=signed.signer)
             if (stated.address, stated.epoch, stated.generation) == (
-                header.address,
-                header.epoch,
-                header.generation,
+                header.name.address,
+                header.name.epoch,
+                header.name.generation,
             ):
                 return raw
         raise ProcessFailed("an envelope's announcement was not heard")

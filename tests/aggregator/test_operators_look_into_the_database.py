@@ -13,6 +13,7 @@ from store_file import rows
 from typer.testing import CliRunner
 
 from aggregator.cli import app
+from protocol.sealing import Envelope
 from runtime.errors import OperationError
 
 RNG = np.random.default_rng(5)
@@ -72,7 +73,9 @@ def test_no_table_shows_anything_sealed_or_signed(desk: Desk, tmp_path: Path) ->
                 assert not is_blob or value is None or value.endswith(" bytes)")
         assert payload[0].hex()[:32] not in text
     (row,) = json.loads(look(tmp_path, "envelopes", "--json", "--limit", "1"))
-    assert row["face"] == f"({len(desk.store.segments.envelope(2).ciphertext)} bytes)"
+    kept = desk.store.segments.envelope(2)
+    assert isinstance(kept, Envelope)
+    assert row["face"] == f"({len(kept.ciphertext)} bytes)"
     assert row["meta"] is None
 
 
