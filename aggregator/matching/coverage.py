@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from aggregator.matching.finder import Place, open_rows
 from aggregator.matching.lanes import ScopeKeys
 from aggregator.matching.refusals import OF_AN_ENVELOPE
 from aggregator.store import SegmentReader
 from protocol.epoch_keys import EpochKeys
+from protocol.errors import MalformedMessage
 from protocol.v2.rows import Coverage
 
 
 def coverage_of(reader: SegmentReader, keys: EpochKeys) -> Mapping[int, Coverage | None]:
     """Return the coverage of each granted slot of a scope of version 2.
 
-    Of several segments of a slot the last one counts. None: there is no segment that opens, so
-    nobody can say that anything was watched.
+    Each second is told in one segment of its slot, so they are added up; those of other generations
+    of the slot are still to be (:func:`total`). None: no segment opens, or they tell more seconds
+    than a slot has; then nobody can say that anything was watched.
     """
     held = ScopeKeys(keys)
-    newest: dict[int, tuple[int, Coverage]] = {}
+    parts: dict[int, list[Coverage]] = {}
     for row in reader.scan(keys.scope, modalities=()):
         if not row.segment:
             continue
@@ -27,6 +30,20 @@ def coverage_of(reader: SegmentReader, keys: EpochKeys) -> Mapping[int, Coverage
             rows = open_rows(reader, held, Place(row.number, row.slot, row.header, None))
         except (KeyError, *OF_AN_ENVELOPE):
             continue
-        if rows.coverage is not None and row.sequence >= newest.get(row.slot, (-1,))[0]:
-            newest[row.slot] = (row.sequence, rows.coverage)
-    return {slot: newest[slot][1] if slot in newest else None for slot in keys.slots()}
+        if rows.coverage is not None:
+            parts.setdefault(row.slot, []).append(rows.coverage)
+    return {slot: total(parts.get(slot, ())) for slot in keys.slots()}
+
+
+def total(parts: Iterable[Coverage]) -> Coverage | None:
+    """Return what several segments tell of one slot; None of none, or of more than a slot has."""
+    told = [part.to_value() for part in parts]
+    if not told:
+        return None
+    seconds: Counter[str] = Counter()
+    for part in told:
+        seconds.update(part)
+    try:
+        return Coverage(**seconds)
+    except MalformedMessage:
+        return None

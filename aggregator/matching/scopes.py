@@ -92,7 +92,7 @@ class _Matching:
         }
         self._lane_named = {(lane.probes.modality, lane.probes.model): lane for lane in self._lanes}
         self._modalities = sorted({p.modality for p in probes})
-        self._segments = self._live = 0
+        self._segments = self._live = self._skips = 0
         self._skipped: dict[str, int] = {}
         self._liars: dict[str, set[Scope]] = {}
         self._refusals = Refusals()
@@ -152,11 +152,14 @@ class _Matching:
         source = Source(
             row.number, held, slot, 0, row.header, nonce_of(salt, sequence), inside=inside
         )
+        skipped, compared = self._skips, False
         for lane, block in sealed:
             modality = lane.probes.modality
             binding = held.bindings(kind, modality, lane.space).of(slot, sequence, salt)
             lane.add_padded(held.key(slot, modality, block), block, source, binding)
-        self._count(row)
+            compared = True
+        if compared or self._skips == skipped:  # or there is nobody in it to compare
+            self._count(row)
 
     def _wanted_of(self, row: SealedRow) -> Iterator[tuple[Lane, bytes]]:
         """Yield the blocks of a segment that are compared; count the models that are not."""
@@ -203,6 +206,7 @@ class _Matching:
 
     def _skip(self, model: str) -> None:
         self._skipped[model] = self._skipped.get(model, 0) + 1
+        self._skips += 1
 
     def report(self, cursor: int) -> MatchReport:
         """Compare what is left, open what else is needed of what was found."""

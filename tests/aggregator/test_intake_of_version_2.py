@@ -11,8 +11,10 @@ import pytest
 from boxes_v2 import BoxOfVersion2, make_box_v2, person, strangers
 from intake_desk import Desk
 from sealed_boxes import NOON_SLOT, NOW_MS, TestBox, make_box, sighting, unit_vector
+from store_file import rows
 
 from aggregator.ingest.boxes import statuses
+from aggregator.store.retention import purge
 from protocol.directory import Directory
 from protocol.encoding import encode
 from protocol.epoch import RECORDING
@@ -225,3 +227,19 @@ def test_blocks_of_another_length_than_rows_are_refused(desk: Desk, box: BoxOfVe
     desk.take((box.address.topic("envelope"), spoilt.to_bytes()))
     assert desk.rejects() == {"malformed": 1}
     assert desk.intake.position(box.address) == (0, ())
+
+
+def test_nothing_of_a_day_is_left_when_its_retention_ends(desk: Desk, box: BoxOfVersion2) -> None:
+    desk.take(box.announcement(), box.live(strangers(1, RNG)), box.live(strangers(1, RNG)))
+    desk.take(box.segment(strangers(2, RNG), replaces=((1, 1),)))
+    tables = ("envelopes", "sealed_rows", "live_numbers", "replaced_numbers")
+    held = {table: rows(desk.store, f"SELECT count(*) FROM {table}")[0][0] for table in tables}  # noqa: S608 - ours
+    assert held == {
+        "envelopes": 2,
+        "sealed_rows": 1,
+        "live_numbers": 1,
+        "replaced_numbers": 1,
+    }
+    purge(desk.store, now_ms=NOW_MS + 16 * EPOCH_MS, retention_days=14)
+    for table in tables:
+        assert rows(desk.store, f"SELECT * FROM {table}") == []  # noqa: S608 - ours

@@ -272,6 +272,7 @@ def test_templates_of_another_space_or_encoding_are_skipped_and_reported(site: S
     report = site.match(looking_for(ana))
     assert report.skipped_models == {OTHER_MODEL: 2}
     assert (len(report.found), report.sightings) == (1, 1)
+    assert (report.segments, report.live_envelopes) == (1, 0)
 
 
 def test_each_modality_is_compared_with_its_own_templates(site: Site) -> None:
@@ -457,18 +458,22 @@ def test_worker_processes_find_the_same_rows(site: Site) -> None:
 
 def test_coverage_tells_an_empty_slot_from_one_that_nobody_watched(site: Site) -> None:
     box = site.box
-    watched, blind = Coverage(watched_s=900), Coverage(watched_s=100, blind_s=800)
+    watched, blind = Coverage(watched_s=900), Coverage(watched_s=20, blind_s=800)
     site.keep(
         box.segment([], slot=1, coverage=watched),
-        box.segment(strangers(3, RNG), slot=2, coverage=Coverage(watched_s=10)),
+        box.segment(strangers(3, RNG), slot=2, coverage=Coverage(watched_s=50, dark_s=0)),
+        box.segment([], slot=2, coverage=None),
         box.segment([], slot=2, coverage=blind),
         box.segment([], slot=4, coverage=watched),
+        box.segment([], slot=6, coverage=watched),
+        box.segment([], slot=6, coverage=Coverage(blind_s=1)),
         box.live(strangers(1, RNG), slot=5),
     )
     with altering(site.store) as connection:
-        connection.execute("UPDATE sealed_rows SET cover = zeroblob(length(cover)) WHERE id = 4")
-    found = coverage_of(site.store.segments, box.keys(1, 5, labels=[COVER]))
-    assert found == {1: watched, 2: blind, 3: None, 4: None, 5: None}
+        connection.execute("UPDATE sealed_rows SET cover = zeroblob(length(cover)) WHERE id = 5")
+    found = coverage_of(site.store.segments, box.keys(1, 6, labels=[COVER]))
+    together = Coverage(watched_s=70, blind_s=800)
+    assert found == {1: watched, 2: together, 3: None, 4: None, 5: None, 6: None}
     assert coverage_of(site.store.segments, box.keys(1, 1, labels=[FACE])) == {1: None}
 
 
