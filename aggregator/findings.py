@@ -14,7 +14,7 @@ from aggregator.records import Records
 from aggregator.standing import Find, Run
 from aggregator.store import Ledger
 from aggregator.store.rows import QueryRecord
-from aggregator.wanted_rows import WantedRows
+from aggregator.wanted_rows import WantedRows, mark_of
 from protocol import hpke
 from protocol.authorization import AuthorizedQuery
 from protocol.errors import NotAuthorized
@@ -200,10 +200,10 @@ def _store_openings(
     """Store what custodians released; return the rows that are listed by now."""
     listed = set(rows.listed)
     for opening in rows.openings:
+        marks = {mark_of(digest, name) for name in opening.rows}
         sealed = _sealed(opening, officers, digest)
-        first = len(set(opening.rows) - listed)
-        listed |= set(opening.rows)
-        ledger.add_opening(digest, sealed, rows=first, opened_ms=system_ms())
+        ledger.add_opening(digest, sealed, marks=marks, opened_ms=system_ms())
+        listed.update(opening.rows)
     return listed
 
 

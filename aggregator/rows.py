@@ -75,7 +75,7 @@ class RowOpening:
         """Note, before anything is found, what an earlier process has opened of this query."""
         rows = run.rows
         if rows.earlier is None:
-            rows.earlier = self._ledger.count_opened_rows(record.digest)
+            rows.earlier = self._ledger.opened_rows(record.digest)
             rows.known = self._ledger.result_ids(record.digest)
 
     def open(
@@ -95,6 +95,7 @@ class RowOpening:
         before = set(rows.waiting)
         left_out = rows.take(
             founds,
+            digest=record.digest,
             cap=query.max_candidates,
             one_camera=len(query.cameras) == 1,
             more_may_come=more_may_come,

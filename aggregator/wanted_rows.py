@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aggregator.matching.found import Found
 from aggregator.matching.shares import fair_shares
 from protocol.names import SightingName
-from protocol.results import Candidate, Opening
+from protocol.results import Candidate, Opening, candidate_id_of
 
 Values = Mapping[int, bytes]
 """What one custodian released of a row: root number to 32 bytes."""
@@ -72,7 +72,8 @@ class WantedRows:
         opened: what opens those that are open.
         closed: given up, and why.
         held: finds that there may be room for when nothing more can come.
-        earlier: how many rows an earlier process of the aggregator chose; None: not looked up.
+        earlier: marks (`mark_of`) of the rows that an earlier process had custodians release;
+            None: not looked up.
         release_ids: of all answers that were taken.
         known: candidates that were stored before this process began.
         fresh: finds that have not been looked at yet.
@@ -86,7 +87,7 @@ class WantedRows:
     opened: dict[SightingName, Mapping[str, Values]] = field(default_factory=dict)
     closed: dict[SightingName, str] = field(default_factory=dict)
     held: list[Found] = field(default_factory=list)
-    earlier: int | None = None
+    earlier: frozenset[bytes] | None = None
     release_ids: set[bytes] = field(default_factory=set)
     known: frozenset[bytes] = frozenset()
     fresh: list[Found] = field(default_factory=list)
@@ -102,7 +103,13 @@ class WantedRows:
         return bool(self.waiting) and now_s >= self.retry_at_s
 
     def take(
-        self, founds: Iterable[Found], *, cap: int, one_camera: bool, more_may_come: bool
+        self,
+        founds: Sequence[Found],
+        *,
+        digest: bytes,
+        cap: int,
+        one_camera: bool,
+        more_may_come: bool,
     ) -> Counter[str]:
         """Choose among finds; those that get in are in ``waiting``, or in ``opened`` by now.
 
@@ -111,6 +118,7 @@ class WantedRows:
 
         Args:
             founds: of a pass; those of rows that are open already are of no concern here.
+            digest: of the query.
             cap: distinct rows of the query in all.
             one_camera: the query asks of one, which displaces nobody.
             more_may_come: the query's window has not ended.
@@ -118,6 +126,8 @@ class WantedRows:
         Returns:
             How many finds there is no room for, by camera.
         """
+        if not founds and not self.held:
+            return Counter()
         fresh: list[Found] = []
         for found in founds:
             known = self.waiting.get(found.name)
@@ -128,13 +138,16 @@ class WantedRows:
         by_name: dict[SightingName, list[Found]] = {}
         for found in [*self.held, *fresh]:
             by_name.setdefault(found.name, []).append(found)
+        for name in list(by_name):
+            if mark_of(digest, name) in (self.earlier or ()):  # it has its place already
+                self.waiting[name] = WantedRow(by_name.pop(name))
         most = cap if one_camera or not more_may_come else max(1, cap // 2)
         within, over = self._within_shares(list(by_name.values()), most)
-        chosen, left_out = _fair(within, max(0, cap - self._taken()))
+        chosen, left_out = _fair(within, cap - self._taken(digest))
         for row in chosen:
             self.waiting[row[0].name] = WantedRow(row)
         self._drop_strays()
-        held, beyond = _fair(over, max(0, cap - self._taken()))
+        held, beyond = _fair(over, cap - self._taken(digest))
         self.held = [found for finds_of_row in held for found in finds_of_row]
         return Counter(finds_of_row[0].name.camera for finds_of_row in [*left_out, *beyond])
 
@@ -177,8 +190,8 @@ class WantedRows:
     def _names(self) -> Collection[SightingName]:
         return [*self.waiting, *self.opened, *self.closed]
 
-    def _taken(self) -> int:
-        return (self.earlier or 0) + len(self.waiting) + len(self.opened) + len(self.closed)
+    def _taken(self, digest: bytes) -> int:
+        return len((self.earlier or frozenset()).union(mark_of(digest, n) for n in self._names()))
 
     def _within_shares(
         self, rows: list[list[Found]], most: int
@@ -206,6 +219,11 @@ class WantedRows:
             ]
             if not row.founds:
                 del self.waiting[name]
+
+
+def mark_of(query_digest: bytes, name: SightingName) -> bytes:
+    """Return by what a row is known on the disk; it tells nothing by itself: ids are random."""
+    return candidate_id_of(query_digest, "", name)
 
 
 def _in_generation(name: SightingName, sighting_id: bytes | None = None) -> tuple[object, ...]:

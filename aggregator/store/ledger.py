@@ -147,8 +147,8 @@ class QueriesReading(Protocol):
     def openings(self, digest: bytes, officer: str) -> list[bytes]:
         """Return the openings of a query's rows that were sealed to an officer, in order."""
 
-    def count_opened_rows(self, digest: bytes) -> int:
-        """Return how many rows a query's openings list."""
+    def opened_rows(self, digest: bytes) -> frozenset[bytes]:
+        """Return the marks of the rows that a query's openings list."""
 
     def result_ids(self, digest: bytes) -> frozenset[bytes]:
         """Return the ids of a query's candidates."""
@@ -280,11 +280,16 @@ class QueriesWriting(QueriesReading, Protocol):
         """Put what is known better of a candidate in the place of what was kept of it."""
 
     def add_opening(
-        self, digest: bytes, sealed: Mapping[str, bytes], *, rows: int, opened_ms: int
+        self,
+        digest: bytes,
+        sealed: Mapping[str, bytes],
+        *,
+        marks: Collection[bytes],
+        opened_ms: int,
     ) -> None:
         """Keep which rows custodians opened, sealed to each officer by name.
 
-        ``rows`` is how many of them no earlier opening of the query lists.
+        ``marks`` tell the same rows apart, and nothing else of them.
         """
 
     def drop_undecided_result(self, digest: bytes, candidate_id: bytes) -> None:

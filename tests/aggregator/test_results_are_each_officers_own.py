@@ -64,7 +64,7 @@ def filed(site: OfficerSite) -> Signed:
                 signed.digest, one.candidate_id(signed.digest), sealed, found_ms=number
             )
         sealed = {n: opening.seal(k, query_digest=signed.digest) for n, k in officers.items()}
-        unit.ledger.add_opening(signed.digest, sealed, rows=2, opened_ms=1)
+        unit.ledger.add_opening(signed.digest, sealed, marks=[b"mark"], opened_ms=1)
     return signed
 
 

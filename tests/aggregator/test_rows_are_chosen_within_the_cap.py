@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.matching.found import Found
-from aggregator.wanted_rows import WantedRows
+from aggregator.wanted_rows import WantedRows, mark_of
 from protocol.names import SightingName
 
 CAP = 10
+DIGEST = bytes(32)
 
 
 def find(
@@ -39,7 +40,7 @@ def chosen(rows: WantedRows) -> Counter[str]:
 def take(
     rows: WantedRows, founds: list[Found], *, more: bool = True, one_camera: bool = False
 ) -> Counter[str]:
-    return rows.take(founds, cap=CAP, one_camera=one_camera, more_may_come=more)
+    return rows.take(founds, digest=DIGEST, cap=CAP, one_camera=one_camera, more_may_come=more)
 
 
 def test_a_camera_that_floods_early_leaves_room_for_who_is_found_later() -> None:
@@ -100,7 +101,8 @@ def test_a_row_that_is_found_for_two_is_one_row() -> None:
 def test_whatever_comes_no_more_rows_are_chosen_than_may_be(
     passes: list[list[tuple[int, int, float]]], earlier: int
 ) -> None:
-    rows = WantedRows(earlier=earlier)
+    before = finds("cam-9", earlier)
+    rows = WantedRows(earlier=frozenset(mark_of(DIGEST, found.name) for found in before))
     for number, listed in enumerate(passes):
         more = number + 1 < len(passes)
         take(rows, [find(f"cam-{c}", n, score=score) for c, n, score in listed], more=more)
@@ -111,3 +113,10 @@ def test_whatever_comes_no_more_rows_are_chosen_than_may_be(
         if more:
             places = Counter(name.camera for name in [*rows.waiting, *rows.opened])
             assert all(count <= CAP // 2 for count in places.values())
+
+
+def test_what_an_earlier_process_had_released_keeps_its_place_and_needs_no_other() -> None:
+    before = finds("cam-1", CAP)
+    rows = WantedRows(earlier=frozenset(mark_of(DIGEST, found.name) for found in before))
+    assert take(rows, [*before[:3], *finds("cam-2", 2)]) == {"cam-2": 2}
+    assert set(rows.waiting) == {found.name for found in before[:3]}

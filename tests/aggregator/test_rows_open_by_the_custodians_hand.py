@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from sqlite3 import IntegrityError
 
 import protocol_samples as s
 import protocol_samples_v2 as v2
 import pytest
 from row_desk import RowDesk, Spoil, found_as, founds_of, name_of, says
+from store_file import altering
 from throwaway_ca import ThrowawayCa
 
 from protocol.names import SLOT_MS, SightingName
@@ -263,6 +265,34 @@ def test_after_a_restart_what_was_opened_is_known_and_counts(desk: RowDesk) -> N
     desk.open(founds_of(*(f"other {n}" for n in range(3))))
     assert len(desk.candidates()) == CAP
     assert desk.record.progress["rows"] == CAP
+
+
+def test_hits_that_waited_when_the_process_ended_open_after_it(desk: RowDesk) -> None:
+    people = [f"person {n}" for n in range(CAP)]
+    desk.down = {"c1", "c3"}
+    desk.open(founds_of(*people))
+    desk.down = set()
+    desk.begin()
+    desk.open(founds_of(*people))
+    assert set(who(desk.candidates())) == set(ids(*people))
+
+
+def test_what_opened_while_the_disk_was_full_is_kept_later(desk: RowDesk) -> None:
+    with altering(desk.store) as connection:
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON results"
+            " BEGIN SELECT RAISE(ABORT, 'no room'); END"
+        )
+    with pytest.raises(IntegrityError):
+        desk.open(founds_of("one"))
+    assert (desk.candidates(), desk.openings()) == ([], [])
+    with altering(desk.store) as connection:
+        connection.execute("DROP TRIGGER refuse")
+    asked = requests(desk)
+    desk.open()
+    assert requests(desk) == asked
+    assert who(desk.candidates()) == ids("one")
+    assert len(desk.openings()) == len(desk.logged("opened-rows")) == 1
 
 
 def test_nothing_of_a_row_lies_on_the_disk_in_the_plain(desk: RowDesk) -> None:

@@ -68,8 +68,11 @@ Spoil = Callable[["RowDesk", str], bytes]
 PLACE = (s.ADDRESS.box, s.ADDRESS.camera, s.EPOCH, s.GENERATION, s.SLOT)
 
 
+Values = dict[SightingName, dict[int, bytes]]
+
+
 def says(
-    change: Callable[[dict[SightingName, dict[int, bytes]]], object],
+    change: Callable[[Values], object],
     *,
     sealed: bytes | None = None,
     query_digest: bytes | None = None,
@@ -82,9 +85,8 @@ def says(
         announcement = v2.announcement()
         own = roots_of(name, announcement.subsets())
         roots = {number: s.roots()[number] for number in own}
-        values = {
-            row: dict(one) for row, one in release_rows(roots, announcement, asked.rows).items()
-        }
+        true = release_rows(roots, announcement, asked.rows)
+        values = {name: dict(of_row) for name, of_row in true.items()}
         change(values)
         key = MatcherKey.parse(Signed.parse(asked.matcher_key, kind=MATCHER_KEY_KIND).payload).key
         salt, number = bytes(32), release_id or s.fixed(f"release {name} {len(values)}", 16)
@@ -301,8 +303,9 @@ class RowDesk:
         for opening in self.openings():
             if custodian in opening.receipts:
                 signed = Signed.parse(opening.receipts[custodian][0], kind="row-release")
-                key = s.signing_key(custodian).verify_key
-                found.append(RowRelease.parse(signed.verify({custodian: key}.__getitem__)))
+                payload = signed.verify(lambda name: s.signing_key(name).verify_key)
+                assert signed.signer == custodian
+                found.append(RowRelease.parse(payload))
         return found
 
     def logged(self, kind: str) -> list[dict[str, object]]:

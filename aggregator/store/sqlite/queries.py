@@ -157,8 +157,9 @@ class QueryTables(Tables):
         )
         return [row[0] for row in rows]
 
-    def count_opened_rows(self, digest: bytes) -> int:
-        return self._number("SELECT sum(rows) FROM openings WHERE query_digest = ?", [digest])
+    def opened_rows(self, digest: bytes) -> frozenset[bytes]:
+        rows = self._run("SELECT mark FROM opened_rows WHERE query_digest = ?", [digest])
+        return frozenset(row[0] for row in rows)
 
     def result_ids(self, digest: bytes) -> frozenset[bytes]:
         rows = self._run("SELECT candidate_id FROM results WHERE query_digest = ?", [digest])
@@ -197,12 +198,20 @@ class QueryTables(Tables):
         )
 
     def add_opening(
-        self, digest: bytes, sealed: Mapping[str, bytes], *, rows: int, opened_ms: int
+        self,
+        digest: bytes,
+        sealed: Mapping[str, bytes],
+        *,
+        marks: Collection[bytes],
+        opened_ms: int,
     ) -> None:
         number = self._run(
-            "INSERT INTO openings (query_digest, rows, opened_ms) VALUES (?, ?, ?)",
-            [digest, rows, opened_ms],
+            "INSERT INTO openings (query_digest, opened_ms) VALUES (?, ?)", [digest, opened_ms]
         ).lastrowid
+        self._run_many(
+            "INSERT OR IGNORE INTO opened_rows (query_digest, mark) VALUES (?, ?)",
+            [(digest, mark) for mark in marks],
+        )
         self._run_many(
             "INSERT INTO opening_seals (opening, officer, sealed) VALUES (?, ?, ?)",
             [(number, officer, one) for officer, one in sealed.items()],

@@ -287,10 +287,16 @@ ALTER TABLE officers_decisions RENAME TO decisions;
 CREATE TABLE openings (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     query_digest BLOB NOT NULL REFERENCES queries (digest),
-    rows INTEGER NOT NULL,                    -- that no earlier opening of the query lists
     opened_ms INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX openings_by_query ON openings (query_digest);
+
+-- The same rows, each once, so that a restart asks for no more: hashes that tell no place.
+CREATE TABLE opened_rows (
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    mark BLOB NOT NULL,
+    PRIMARY KEY (query_digest, mark)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE opening_seals (
     opening INTEGER NOT NULL REFERENCES openings (number),

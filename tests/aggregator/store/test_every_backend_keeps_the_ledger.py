@@ -244,6 +244,40 @@ def test_results_keep_their_order_and_who_was_decided_on_stays(store: Store) -> 
     assert not store.ledger.has_result(digest, ids[0])
 
 
+def test_each_officer_has_their_own_seals_and_decisions(store: Store) -> None:
+    digest, number = file(store), s.fixed("candidate", 16)
+    signed = {
+        name: Decision(digest, number, CONFIRMED, 3).sign(s.signing_key(name))
+        for name in ("bea", "ana")
+    }
+    with store.writing() as unit:
+        unit.ledger.add_result(digest, number, {"ana": b"to ana", "bea": b"to bea"}, found_ms=1)
+        for decision in signed.values():
+            unit.ledger.put_decision(digest, number, decision, decided_ms=3)
+    for name, decision in signed.items():
+        sealed = f"to {name}".encode()
+        assert store.ledger.results(digest, name) == [(number, sealed, decision.to_bytes())]
+    assert store.ledger.results(digest, "cleo") == []
+    assert store.ledger.decisions(digest) == [signed[n].to_bytes() for n in ("ana", "bea")]
+    with store.writing() as unit:
+        unit.ledger.reseal_result(digest, number, {"ana": b"better"})
+        unit.ledger.reseal_result(digest, bytes(16), {"ana": b"of nobody"})
+    assert [one[1] for one in store.ledger.results(digest, "ana")] == [b"better"]
+    assert store.ledger.result_ids(digest) == {number}
+
+
+def test_openings_are_kept_in_order_and_their_rows_once(store: Store) -> None:
+    digest = file(store)
+    with store.writing() as unit:
+        for number, marks in enumerate(([b"one", b"two"], [b"two", b"three"])):
+            sealed = {"ana": b"opening %d" % number, "bea": b"the same"}
+            unit.ledger.add_opening(digest, sealed, marks=marks, opened_ms=number)
+    assert store.ledger.openings(digest, "ana") == [b"opening 0", b"opening 1"]
+    assert store.ledger.openings(digest, "cleo") == []
+    assert store.ledger.opened_rows(digest) == {b"one", b"two", b"three"}
+    assert store.ledger.opened_rows(bytes(32)) == frozenset()
+
+
 def test_entries_wait_for_the_log_in_order(store: Store) -> None:
     with store.writing() as unit:
         for number in range(3):
