@@ -1,4 +1,6 @@
-"""How many camera-days a second one custodian grants: request in, signed grant out, log synced.
+"""How many camera-days a second one custodian grants, and how fast it opens rows of metadata.
+
+Request in, signed answer out, log synced.
 
 A custodian as it runs: every announcement's signature and share checked, the key tree descended for
 the window, the audit entry durable before the grant is sealed. Run: `python -m
@@ -34,10 +36,11 @@ from protocol.directory import (
 )
 from protocol.epoch import EPOCH_KIND, Announcement, announce, excluded_subsets
 from protocol.grant import GrantRequest
-from protocol.names import CameraAddress, epoch_of, slot_start_ms
+from protocol.names import CameraAddress, SightingName, epoch_of, slot_start_ms
 from protocol.policy import parse_policy, sign_policy
 from protocol.query import Approval, MatcherKey, Query, Subject, TemplateReference
 from protocol.signing import Signed, SigningKey
+from protocol.v2.release import RowRequest
 from runtime.clock import MachineClocks
 from runtime.config import load
 from runtime.keyfiles import Cost, write_secret
@@ -78,8 +81,8 @@ class Scene:
     announcements: tuple[bytes, ...]
     matcher: hpke.PrivateKey
 
-    def request(self, first_slot: int, last_slot: int) -> bytes:
-        """Return the request of an approved query for slots of all cameras."""
+    def asked(self, first_slot: int, last_slot: int) -> tuple[bytes, bytes, bytes]:
+        """Return an approved query for slots of all cameras, its approval, the matcher's key."""
         reference = TemplateReference("face", MODEL, bytes(32))
         query = Query(
             query_id=os.urandom(16),
@@ -94,7 +97,7 @@ class Scene:
             live=False,
             thresholds={MODEL: 0.5},
             contacts=True,
-            max_candidates=10,
+            max_candidates=100,
             expected_false=0.1,
             requested_at_ms=NOW_MS,
             not_after_ms=NOW_MS + 3_600_000,
@@ -102,22 +105,34 @@ class Scene:
         ).sign(self.keys["ana"])
         approval = Approval(query.digest, parse_policy(POLICY).digest, NOW_MS)
         matcher_key = MatcherKey(query.digest, self.matcher.public, NOW_MS)
-        return (
-            GrantRequest(
-                query=query.to_bytes(),
-                approvals=(approval.sign(self.keys["bo"]).to_bytes(),),
-                withdrawals=(),
-                matcher_key=matcher_key.sign(self.keys["aggregator"]).to_bytes(),
-                announcements=self.announcements,
-                requested_at_ms=NOW_MS,
-            )
-            .sign(self.keys["aggregator"])
-            .to_bytes()
+        signed = matcher_key.sign(self.keys["aggregator"])
+        return query.to_bytes(), approval.sign(self.keys["bo"]).to_bytes(), signed.to_bytes()
+
+    def request(self, first_slot: int, last_slot: int) -> bytes:
+        """Return a request for the keys of slots of all cameras."""
+        query, approval, matcher_key = self.asked(first_slot, last_slot)
+        request = GrantRequest(query, (approval,), (), matcher_key, self.announcements, NOW_MS)
+        return request.sign(self.keys["aggregator"]).to_bytes()
+
+    def row_request(self, count: int) -> bytes:
+        """Return a request for rows of the first camera, over an hour."""
+        query, approval, matcher_key = self.asked(41, 44)
+        rows = tuple(
+            SightingName("box-0", "cam-0", EPOCH, 1, 41 + number % 4, number.to_bytes(8, "big"))
+            for number in range(count)
         )
+        request = RowRequest(
+            query, (approval,), (), matcher_key, self.announcements[:1], rows, NOW_MS
+        )
+        return request.sign(self.keys["aggregator"]).to_bytes()
 
 
-def make_scene(folder: Path, cameras: int) -> Scene:
-    """Make a site on disk with one box a camera, and start custodian c1."""
+def make_scene(folder: Path, cameras: int, *, version: int = 1) -> Scene:
+    """Make a site on disk with one box a camera, and start custodian c1.
+
+    Args:
+        version: of the protocol, of what boxes announce.
+    """
     duties = {
         "ana": INVESTIGATOR,
         "bo": APPROVER,
@@ -166,6 +181,7 @@ def make_scene(folder: Path, cameras: int) -> Scene:
             day_keys=day_keys,
             models={"face": MODEL},
             announced_at_ms=NOW_MS,
+            version=version,
         )
         .sign(keys[f"box-{number}"])
         .to_bytes()
@@ -181,7 +197,13 @@ def run(quick: bool = False) -> list[Figure]:
     with tempfile.TemporaryDirectory() as name:
         scene = make_scene(Path(name), count)
         try:
-            return _measure(scene, count)
+            figures = _measure(scene, count)
+        finally:
+            scene.custodian.close()
+    with tempfile.TemporaryDirectory() as name:
+        scene = make_scene(Path(name), 1, version=2)
+        try:
+            return [*figures, *_measure_rows(scene)]
         finally:
             scene.custodian.close()
 
@@ -217,6 +239,24 @@ def _measure(scene: Scene, count: int) -> list[Figure]:
             "ms",
         )
     )
+    return figures
+
+
+def _measure_rows(scene: Scene) -> list[Figure]:
+    """Open rows that were not opened before: each time for another query."""
+    figures = []
+    for count in (1, 50):
+        took = []
+        for _ in range(5):
+            request = scene.row_request(count)
+            start = time.perf_counter()
+            answer = scene.custodian.rows.open(request)
+            took.append(time.perf_counter() - start)
+        what = "1 row of metadata" if count == 1 else f"{count} rows of metadata"
+        figures += [
+            Figure(f"{what}: request to signed release", min(took) * 1000, "ms"),
+            Figure(f"{what}: the release", len(answer), "bytes"),
+        ]
     return figures
 
 
