@@ -78,6 +78,7 @@ class GrantAudit:
         """Check every entry in the order of its log."""
         checks = {
             "policy": self._authority.note_policy,
+            "day-keys-issued": self._check_issued,
             "day-key-destroyed": self._note_destroyed,
             "grant": self._check_grant,
             "rows": self._rows.check_rows,
@@ -106,6 +107,16 @@ class GrantAudit:
 
     def _note_destroyed(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         self._destroyed.setdefault(item.actor, set()).add(int(body["epoch"]))
+
+    def _check_issued(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        again = self._destroyed.get(item.actor, set()).intersection(map(int, body["epochs"]))
+        if again:
+            self._known.find(
+                FindingKind.DAY_KEY_MADE_AGAIN,
+                item,
+                f"the day key of epoch {min(again)} had been logged as destroyed, and another one "
+                "was made: boxes may seal to a day that is over",
+            )
 
     def _check_grant(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         signed = Signed.parse(body["query"], kind=QUERY_KIND)

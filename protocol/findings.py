@@ -69,6 +69,8 @@ class FindingKind(StrEnum):
     GRANT_AFTER_DESTRUCTION = "grant-after-destruction"
     """A grant of a day whose private key had been destroyed by the same log, or should have been
     by the policy."""
+    DAY_KEY_MADE_AGAIN = "day-key-made-again"
+    """A custodian made a key for a day whose key it had logged as destroyed."""
     GRANT_NOT_LOGGED = "grant-not-logged"
     """The aggregator received a grant that the custodian's log does not hold."""
     GRANT_FALSE = "grant-false"

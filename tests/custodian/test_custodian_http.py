@@ -167,7 +167,7 @@ def test_day_keys_are_signed_and_public(served: Served) -> None:
 def test_status_tells_how_it_is(served: Served) -> None:
     told = served.call("eve", "GET", "/v1/status").json()
     assert (told["name"], told["site"], told["clock_in_doubt"]) == ("c1", s.SITE, False)
-    assert told["day_keys"]["count"] == 9
+    assert told["day_keys"]["count"] == 13 + 1 + 7  # past days, today, days ahead
 
 
 def test_those_who_cosign_its_log_vouch_for_the_time_after_the_machine_was_off(
@@ -308,6 +308,16 @@ def test_what_cannot_be_logged_is_not_granted(served: Served) -> None:
     assert (answer.status_code, kind_of(answer)) == (503, "custodian-unable")
     kinds = [kind for kind, _ in opened_log(served.custodian)]
     assert kinds.count("grant") == granted  # a refusal is smaller, and may have found room
+
+
+def test_day_keys_come_in_the_form_that_is_asked_for(served: Served) -> None:
+    for path, form in (("", 1), ("?form=1", 1), ("?form=2", 2)):
+        signed = Signed.parse(
+            served.call("aggregator", "GET", f"/v1/day-keys{path}").content, kind=DAY_KEYS_KIND
+        )
+        assert DayKeys.parse(signed.payload, custodian="c1").form == form
+    for odd in ("0", "3", "x"):
+        assert served.call("eve", "GET", f"/v1/day-keys?form={odd}").status_code == 422
 
 
 def rows_of(served: Served) -> RowsAsked:

@@ -18,7 +18,13 @@ from protocol.v2.envelopes import Envelope, parse_envelope
 from protocol.v2.evidence import EvidenceRelease, EvidenceRequest, SealedStill
 from protocol.v2.header import Header
 from protocol.v2.notices import Notice, NoticedQuery
-from protocol.v2.release import RowRelease, RowRequest
+from protocol.v2.release import (
+    MAX_ROWS,
+    RowRelease,
+    RowRequest,
+    decode_values,
+    encode_values,
+)
 from protocol.v2.rows import Rows
 from protocol.v2.sightings import Row
 
@@ -73,6 +79,10 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         RowRelease(bytes(16), bytes(32), 1, 1, bytes(32), 4, 5, b"sealed")
         .sign(s.signing_key("c1"))
         .payload,
+    ),
+    "released values": (
+        lambda d: decode_values(d, most=MAX_ROWS),
+        encode_values(bytes(32), {ROW: {0: bytes(32), 1: bytes(32)}}),
     ),
     "sealed still": (SealedStill.parse, SealedStill(s.SITE, ROW, bytes(12), b"s").to_bytes()),
     "evidence request": (

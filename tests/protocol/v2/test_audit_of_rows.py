@@ -221,3 +221,11 @@ def test_the_aggregators_entry_is_told_in_words() -> None:
     copy = log_copy("aggregator", [taken(b"one", b"two", candidates=1)])
     told = [summary(item) for item in open_entries(copy, EVE) if item is not None]
     assert told[1:] == ["2 rows opened under 2 receipts: 1 candidate"]
+
+
+def test_a_day_key_made_again_after_its_destruction_is_named() -> None:
+    issued, gone = ("day-keys-issued", {"epochs": [3, 4]}), ("day-key-destroyed", {"epoch": 3})
+    assert kinds(report_of({"c1": [issued, gone], "c2": [issued]})) == set()
+    assert kinds(report_of({"c1": [issued, gone, issued]})) == {K.DAY_KEY_MADE_AGAIN}
+    odd = ("day-keys-issued", {"epochs": [[3], "x"]})
+    assert kinds(report_of({"c1": [gone, odd]})) == {K.BODY_UNREADABLE}
