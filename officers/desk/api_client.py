@@ -98,7 +98,7 @@ class QuerySummary(_Answer):
 class Estimate(_Answer):
     """What a scope holds by now; ``expected_false`` is None without a calibration.
 
-    ``at_most`` tells that both are bounds: boxes do not say in the clear how many there are.
+    ``at_most``: the sightings are a bound, as boxes of version 2 tell no count in the clear.
     ``version_1_generations``: how many in it are of version 1; None where it is not told.
     """
 

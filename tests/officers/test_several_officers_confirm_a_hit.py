@@ -193,6 +193,8 @@ def test_what_was_opened_with_a_hit_goes_with_it_unless_somebody_says_otherwise(
     assert stay.numbers == (1, 2)
     apart = opened([hit, more], *both, word("bea", more, REJECTED))
     assert [one.verdict for one in apart] == [CONFIRMED, REJECTED]
+    own = opened([hit, more], *both, word("dan", more, REJECTED))
+    assert [one.verdict for one in own] == [CONFIRMED, REJECTED]
 
 
 def test_who_has_confirmed_so_far_is_shown_until_enough_have() -> None:

@@ -108,9 +108,12 @@ def test_sightings_of_one_episode_are_one_stay_however_far_apart() -> None:
 
 def test_a_sighting_that_continues_another_belongs_to_its_stay() -> None:
     handed_over = numbered(
-        seen(1, 0, 10), seen(2, 60, 70, episode=b"episode2", continues=1), seen(3, 200, 210)
+        seen(1, 0, 10),
+        seen(2, 60, 70, episode=b"episode2", continues=1),
+        seen(3, 200, 210, episode=b"episode3", continues=2),
     )
     assert only(handed_over).numbers == (1, 2, 3)
+    assert len(stays_of(handed_over[::2])) == 2
     elsewhere = numbered(seen(1, 0, 10), seen(2, 60, 70, camera="cam-2", continues=1))
     assert len(stays_of(elsewhere)) == 2
 
