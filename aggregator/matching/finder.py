@@ -217,7 +217,6 @@ class Finder:
                 rows.episodes[number].tobytes(),
                 place.header,
                 metadata[span],
-                is_live=inside is not None,
             )
 
 
@@ -229,7 +228,6 @@ class Part:
     episode: bytes
     header: bytes
     sealed: bytes
-    is_live: bool
 
 
 class _Episodes:
@@ -279,11 +277,8 @@ class _Episodes:
                 continue
             for part in self._finder.parts(held, slot, self._wanted):
                 mine = parts.setdefault(part.episode, {})
-                if part.name in mine:
-                    if not part.is_live:
-                        mine[part.name] = part  # a segment stays, a live envelope goes
-                elif len(mine) < self._most:
-                    mine[part.name] = part
+                if len(mine) < self._most:
+                    mine.setdefault(part.name, part)
         return {episode: list(mine.values()) for episode, mine in parts.items()}
 
 

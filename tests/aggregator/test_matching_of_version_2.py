@@ -30,7 +30,7 @@ from aggregator.matching.found import Found
 from aggregator.matching.plausible import why_row_impossible
 from aggregator.matching.pool import Matcher
 from aggregator.matching.probes import Probes
-from aggregator.matching.scopes import MatchReport, match_scopes
+from aggregator.matching.scopes import MatchReport, match_scopes, merge_reports
 from protocol.epoch_keys import EpochKeys
 from protocol.errors import KeyCommitmentMismatch
 from protocol.keytree import APPEARANCE, COVER, FACE, LIVE
@@ -425,6 +425,25 @@ def test_an_envelope_of_another_version_than_was_announced_says_so(site: Site) -
     assert (altered.number, altered.keyless) == (1, None)
     assert "version 1" in altered.reason
     assert "announced in version 2" in altered.reason
+
+
+def test_passes_put_together_keep_to_the_room_and_no_rows_of_finds_that_did_not_get_in(
+    site: Site,
+) -> None:
+    ana = unit_vector(RNG)
+    for box, cosine in ((site.box, 0.95), (site.other, 0.8)):
+        members = [follow(f"episode{box.name[-1]}".encode()) for _ in range(4)]
+        hit = follow(members[0].episode, vector=near(ana, cosine, RNG))
+        site.keep(box.segment([hit, *members], slot=SLOT))
+    each = [site.match(looking_for(ana), [box.keys()]) for box in (site.box, site.other)]
+    assert [len(report.found) for report in each] == [5, 5]
+    both = merge_reports(each, max_candidates=7)
+    assert [one.name.box for one in both.found] == ["box-1", "box-2", *["box-1"] * 4, "box-2"]
+    assert [one.through is None for one in both.found] == [True, True] + [False] * 5
+    assert both.left_out == {"cam-2": 3}
+    alone = merge_reports(each, max_candidates=1)
+    assert [one.name.box for one in alone.found] == ["box-1"]
+    assert len(merge_reports([each[0], each[0]], max_candidates=100).found) == 5
 
 
 @pytest.mark.processes
