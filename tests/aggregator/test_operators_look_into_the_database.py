@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from boxes_v2 import make_box_v2, strangers
 from intake_desk import Desk
 from sealed_boxes import NOON_SLOT, make_box, sighting, unit_vector
 from store_file import rows
@@ -73,10 +74,28 @@ def test_no_table_shows_anything_sealed_or_signed(desk: Desk, tmp_path: Path) ->
                 assert not is_blob or value is None or value.endswith(" bytes)")
         assert payload[0].hex()[:32] not in text
     (row,) = json.loads(look(tmp_path, "envelopes", "--json", "--limit", "1"))
-    kept = desk.store.segments.envelope(2)
-    assert isinstance(kept, Envelope)
-    assert row["face"] == f"({len(kept.ciphertext)} bytes)"
+    live = desk.store.segments.envelope(2)
+    assert isinstance(live, Envelope)
+    assert row["face"] == f"({len(live.ciphertext)} bytes)"
     assert row["meta"] is None
+
+
+def test_of_segments_of_version_2_lengths_are_shown_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    box = make_box_v2(1)
+    desk = Desk(tmp_path / "state" / "aggregator.db", [box])
+    desk.take(box.announcement(), box.segment(strangers(2, RNG), replaces=((0, 0),)))
+    config = tmp_path / "aggregator.toml"
+    config.write_text(
+        f'site = "test"\nauthority = "{"58" + "66" * 31}"\nstate_dir = "{tmp_path}/state"\n'
+    )
+    (row,) = json.loads(look(tmp_path, "sealed_rows", "--json"))
+    sizes = {"cover": desk.store.segments.cover(1), "meta": desk.store.segments.meta(1)}
+    assert row == {
+        "id": 1,
+        "counts": None,
+        **{name: f"({len(block)} bytes)" for name, block in sizes.items()},
+    }
 
 
 def test_rows_come_last_first_and_as_many_as_asked_for(desk: Desk, tmp_path: Path) -> None:

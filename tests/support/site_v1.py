@@ -120,7 +120,7 @@ class SiteV1:
                 envelope = store.segments.envelope(number)
             except KeyError:
                 continue  # a live one that its segment has replaced
-            assert isinstance(envelope, Envelope)
+            assert isinstance(envelope, Envelope)  # of version 1
             envelope.verify(lambda name: self.directory.principals[name].verify_key)
             yield envelope
 
