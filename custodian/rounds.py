@@ -1,7 +1,8 @@
 """The rounds: look at the clock, make the day keys, destroy those whose retention ended.
 
 Keys are made for the days ahead, and for past days within retention that never had one: films of
-those days are sealed to them. A day whose key was destroyed gets none again (`custodian.keystore`).
+those days are sealed to them. A day whose key was destroyed gets none again: the key file says so
+(`custodian.keystore`), and so does the database, for a key file that was lost.
 
 Order of a making or destruction: the epochs are noted in the database, then the key file is written
 anew with or without them, then the log says so. A crash in between is made good at the next round,
@@ -32,6 +33,7 @@ TICK_S = 60.0
 MANY_DAYS = 1024
 _MAKING = "making"
 _DESTROYING = "destroying"
+_DESTROYED_BEFORE = "destroyed_before"
 _log = structlog.get_logger()
 
 
@@ -103,11 +105,12 @@ class Rounds:
 
         None that would be destined for destruction at once: every key goes on the date of its day.
         """
-        if self._clock.in_doubt:
-            return today - 1
-        retention_days = self._trust.site.policy.retention_days
-        lasts_ms = self._clock.now_ms() + GRACE_MS
-        return min(today - 1, first_retained(retention_days=retention_days, now_ms=lasts_ms))
+        first = today - 1
+        if not self._clock.in_doubt:
+            retention_days = self._trust.site.policy.retention_days
+            lasts_ms = self._clock.now_ms() + GRACE_MS
+            first = min(first, first_retained(retention_days=retention_days, now_ms=lasts_ms))
+        return max(first, int(self._store.fact(_DESTROYED_BEFORE) or 0))
 
     def _make(self, epochs: range) -> list[int]:
         missing = self._ring.missing(epochs)
@@ -140,6 +143,8 @@ class Rounds:
         self._waiting = due.waiting
         if due.now:
             self._store.set_fact(_DESTROYING, json.dumps(due.now))
+            before = max(due.now[-1] + 1, self._ring.destroyed_before)
+            self._store.set_fact(_DESTROYED_BEFORE, str(before))
             self._ring.destroy_before(due.now[-1] + 1)
             self._log_destroyed()
             _log.info("day_keys_destroyed", first=due.now[0], last=due.now[-1])

@@ -293,6 +293,24 @@ def test_a_day_whose_key_was_destroyed_gets_no_new_one(
         c1.ring.private(first - 1)
 
 
+def test_a_key_file_that_was_lost_brings_no_destroyed_day_back(
+    make: Make, time: Time, tmp_path: Path
+) -> None:
+    c1 = make("c1")
+    for _ in range(3):
+        time.ms += DAY_MS
+        c1.rounds.go()
+    first = c1.ring.epochs()[0]
+    c1.close()
+    c1.config.key_file.unlink()
+    longer = s.POLICY_TEXT.replace(b"retention_days = 14", b"retention_days = 30")
+    (tmp_path / "c1/policy.toml").write_bytes(longer)
+    (tmp_path / "c1/policy.toml.sig").write_bytes(sign_policy(longer, s.authority()))
+    again = make("c1", again=True)
+    again.rounds.go()
+    assert again.ring.epochs()[0] == first
+
+
 def test_no_past_days_are_made_while_the_time_is_in_doubt(make: Make, time: Time) -> None:
     c1 = make("c1")
     time.set_by = 100 * DAY_MS
