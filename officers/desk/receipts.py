@@ -30,6 +30,7 @@ from runtime.peers import at_once, client_of
 _MAX_RECEIPTS_BYTES = 64 << 20
 _ON_ITS_WAY_MS = 60_000
 """What was opened so short a time ago may not be listed yet."""
+_OR_LATE = ", or has not taken in answers that came late, of rows that it does show"
 _SPEAK_TO_AUDITORS = "do not go on, tell the auditors"
 
 
@@ -264,10 +265,11 @@ class _Ledger:
             return
         counts = ", ".join(f"{name}: {_rows(more)}" for name, more in excess.items())
         if len(excess) >= self._directory.threshold:
+            late = all(more <= self._not_by(name) for name, more in excess.items())
             self.problems.append(
                 f"custodians opened rows that the aggregator lists nowhere ({counts}): it may have "
-                "read when and where somebody was whom it does not show you. "
-                f"{_SPEAK_TO_AUDITORS.capitalize()}"
+                "read when and where somebody was whom it does not show you"
+                f"{_OR_LATE if late else ''}. {_SPEAK_TO_AUDITORS.capitalize()}"
             )
             return
         silent = [one.custodian for one in given if one.silence]
@@ -312,6 +314,10 @@ class _Ledger:
         releases = [*(release for release, _ in shown), *account.hidden.values()]
         self.totals[name] = max((release.total for release in releases), default=0)
         return self.totals[name] - len(seen)
+
+    def _not_by(self, name: str) -> int:
+        """Return how many of the opened rows a custodian is not shown to have opened."""
+        return sum(name not in self._signers[row] for row in self._due)
 
     def _read(self, data: bytes, custodian: str) -> RowRelease:
         """Return a receipt that the custodian signed for this query.

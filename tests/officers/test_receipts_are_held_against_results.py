@@ -204,6 +204,29 @@ def test_an_answer_that_was_lost_and_asked_for_again_is_no_problem() -> None:
     assert (compared.problems, compared.waiting) == ((), ())
 
 
+def test_what_may_be_late_answers_is_accused_too_and_said_to_be_either() -> None:
+    site = Site()
+    site.open([A], site.c1, site.c2)
+    site.open([B], site.c2, site.c3)
+    site.c3.open([A])
+    site.c1.open([B])
+    assert "lists nowhere (c1: 1 row, c3: 1 row)" in site.problem()
+    assert "answers that came late" in site.problem()
+    site.c1.open([C, D])
+    assert "answers that came late" not in site.problem()
+
+
+def test_one_custodian_that_is_always_late_is_no_problem() -> None:
+    site = Site()
+    for row in (A, B, C):
+        site.open([row], site.c1, site.c2)
+        site.c3.open([row])
+    compared = site.compared()
+    assert compared.problems == ()
+    (words,) = compared.waiting
+    assert "c3: 3 rows" in words
+
+
 def test_hits_that_wait_for_a_second_custodian_are_not_taken_for_fraud() -> None:
     site = Site()
     site.c1.open([A, B])
