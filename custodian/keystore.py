@@ -152,10 +152,10 @@ class KeyRing:
                     "machine's clock has leapt over and over; set it right"
                 )
             if new:
-                drawn = {epoch: hpke.PrivateKey.generate().seed for epoch in new}
-                self._write(
-                    _Content(old.site, old.custodian, old.destroyed_before, old.seeds | drawn)
-                )
+                drawn = {epoch: hpke.PrivateKey.generate() for epoch in new}
+                seeds = old.seeds | {epoch: key.seed for epoch, key in drawn.items()}
+                self._write(_Content(old.site, old.custodian, old.destroyed_before, seeds))
+                self._keys |= drawn
             return sorted(new)
 
     def destroy_before(self, epoch: int) -> list[int]:

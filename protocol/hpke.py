@@ -73,6 +73,14 @@ class PublicKey:
             ) from error
         self.raw = raw
 
+    @classmethod
+    def _of(cls, mlkem: MLKEM768PublicKey, x25519: X25519PublicKey) -> PublicKey:
+        """Return the public half of a key of our own: no seed gives a point of small order."""
+        made = cls.__new__(cls)
+        made._key = MLKEM768X25519PublicKey(mlkem, x25519)
+        made.raw = mlkem.public_bytes_raw() + x25519.public_bytes_raw()
+        return made
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PublicKey) and self.raw == other.raw
 
@@ -110,9 +118,7 @@ class PrivateKey:
         x25519 = X25519PrivateKey.from_private_bytes(seed[_MLKEM_SEED:])
         self._key = MLKEM768X25519PrivateKey(mlkem, x25519)
         self.seed = seed
-        self.public = PublicKey(
-            mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
-        )
+        self.public = PublicKey._of(mlkem.public_key(), x25519.public_key())
 
     @classmethod
     def generate(cls) -> PrivateKey:

@@ -162,9 +162,10 @@ class _Transport(httpx.HTTPTransport):
     """httpx's own, over connections that keep to a budget."""
 
     def __init__(self, context: ssl.SSLContext | None, budget: _Budget) -> None:
-        super().__init__(verify=True if context is None else context, trust_env=False)
+        context = ssl.create_default_context() if context is None else context
+        super().__init__(verify=context, trust_env=False)
         self._pool = httpcore.ConnectionPool(
-            ssl_context=ssl.create_default_context() if context is None else context,
+            ssl_context=context,
             max_connections=16,
             max_keepalive_connections=8,
             keepalive_expiry=_KEEPALIVE_S,

@@ -7,30 +7,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cheap_libraries import keep_collected, make_cheap, trust_no_authority_of_this_machine
 from cost_report import CostReport
 from examples import FEW
 from hypothesis import settings
 from process_watch import MARKER, ProcessWatch, mark_implied
 from side_by_side import in_order, scheduler
-from slow_files import MARKER as SLOW
-from slow_files import SLOW_FILES
 
 from runtime.process import silence_libraries
 
 silence_libraries()
+make_cheap()
 
 settings.register_profile("no-deadline", deadline=None)  # no test asserts a time
 settings.register_profile("few", deadline=None, max_examples=FEW, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no-deadline"))
 
 _STATE = Path(__file__).resolve().parent.parent / ".sealtrace"
+_SYSTEM = Path(__file__).resolve().parent / "system"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Watch who starts processes; tell what was slow."""
-    quick = f"not {MARKER}" in config.option.markexpr
+    quick = _is_quick(config)
     config.pluginmanager.register(ProcessWatch(forbids=quick))
     config.pluginmanager.register(CostReport())
+    if quick:
+        trust_no_authority_of_this_machine()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what needs processes where those are left out."""
+    return True if _is_quick(config) and collection_path == _SYSTEM else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -39,15 +47,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "model_bundle_path" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.models)
-        if item.path in SLOW_FILES:
-            item.add_marker(SLOW)
     if hasattr(config, "workerinput"):
         items[:] = in_order(items)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage that tests make, not what was imported for them."""
+    keep_collected()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Share out whole files, and all that use one site as one."""
     return scheduler(config, log)
+
+
+def _is_quick(config: pytest.Config) -> bool:
+    return f"not {MARKER}" in config.option.markexpr
 
 
 def _set_up(path: Path, probe: str) -> Path:

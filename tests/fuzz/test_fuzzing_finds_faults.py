@@ -7,6 +7,7 @@ from pathlib import Path
 
 import protocol_samples as s
 import pytest
+from examples import examples
 from fuzz_campaign import run
 from fuzz_target import CBOR, TEXT, Target
 from fuzz_targets import targets
@@ -18,18 +19,19 @@ NOT_READ = {
     "CBOR", "problem", "answer to discovery", "certificates", "metadata of releases, at a box",
 }  # fmt: skip
 """Genuine inputs among these are refused, or tell of a fault of another."""
+INPUTS = examples(8)
 CORPUS = Path(__file__).parent / "corpus"
 
 
 def test_a_short_run_over_every_parser_finds_nothing() -> None:
     with targets() as found:
-        campaign = run(found, seed=7, more=lambda number: number < 8, corpus=CORPUS)
+        campaign = run(found, seed=7, more=lambda number: number < INPUTS, corpus=CORPUS)
     assert not campaign.findings, [
         (f.target, f.reason, f.data[:200]) for f in campaign.findings.values()
     ]
     assert set(campaign.tallies) == set(found)
     for name, tally in campaign.tallies.items():
-        assert tally.inputs >= 8, name
+        assert tally.inputs >= INPUTS, name
 
 
 def test_every_parser_reads_what_is_genuine() -> None:

@@ -103,8 +103,11 @@ class Role:
 
         return made
 
-    def stop(self) -> None:
+    def begin_to_stop(self) -> None:
         self._stop.set("the test says so")
+
+    def stop(self) -> None:
+        self.begin_to_stop()
         self._thread.join(30)
         assert not self._thread.is_alive()
 
@@ -222,6 +225,8 @@ class Site(Desk):
                 )
 
     def close(self) -> None:
+        for role in self.roles.values():
+            role.begin_to_stop()
         for role in self.roles.values():
             role.stop()
             role.log.close()

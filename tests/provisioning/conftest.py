@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
+import brokers
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
@@ -73,6 +74,15 @@ def made_site(tmp_path_factory: pytest.TempPathFactory) -> SitePaths:
 def site(made_site: SitePaths, tmp_path: Path) -> SitePaths:
     """A site that the test may change."""
     return SitePaths(Path(shutil.copytree(made_site.root, tmp_path / "site", symlinks=True)))
+
+
+@pytest.fixture(scope="session")
+def made_registrar_site(
+    tmp_path_factory: pytest.TempPathFactory, make_plan: Callable[..., SitePlan]
+) -> SitePaths:
+    """A site with a registrar at a port of its own, that tests only copy."""
+    plan = make_plan(registrar={"port": brokers.free_port()})
+    return create_site(plan, tmp_path_factory.mktemp("registrar") / "site", PASSPHRASE)
 
 
 @pytest.fixture

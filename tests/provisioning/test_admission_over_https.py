@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from hostile_cbor import BOMBS, within
-from registrar_site import CAMERA, RegistrarSite, make_site, served
+from registrar_site import CAMERA, RegistrarSite, copy_of, make_site, served
 
 from edge_agent.config import load_box
 from edge_agent.identity import load_board_key, require_box
@@ -23,7 +23,7 @@ from protocol.directory import BOX, CUSTODIAN
 from protocol.errors import PrincipalRevoked
 from protocol.joining import CONFIGURATION_KIND, BoxConfiguration, BoxIdentity
 from protocol.signing import Signed, SigningKey, sign
-from provisioning.authority import SitePlan, changes
+from provisioning.authority import SitePaths, SitePlan, changes
 from provisioning.box.firstboot import est_client, steps
 from provisioning.box.firstboot.errors import FirstBootError, InstallRefused
 from provisioning.box.firstboot.install import Folder, install, write_certificate
@@ -39,12 +39,9 @@ from runtime.trust import Trust
 
 @pytest.fixture
 def site(
-    make_plan: Callable[..., SitePlan],
-    tmp_path: Path,
-    passphrase: bytes,
-    free_port: Callable[[], int],
+    made_registrar_site: SitePaths, tmp_path: Path, passphrase: bytes
 ) -> Iterator[RegistrarSite]:
-    made = make_site(make_plan, tmp_path, passphrase, port=free_port())
+    made = copy_of(made_registrar_site, tmp_path, passphrase)
     with served(made.registrar):
         yield made
     made.registrar.close()

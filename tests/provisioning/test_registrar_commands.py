@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from registrar_site import RegistrarSite, make_site, served
+from registrar_site import RegistrarSite, copy_of, served
 from typer.testing import CliRunner, Result
 from waiting import wait_for
 
 from edge_agent.config import load_box
-from provisioning.authority import SitePlan, box_cli
+from provisioning.authority import SitePaths, SitePlan, box_cli
 from provisioning.box.firstboot import units
 from provisioning.formats.claimfile import load_claim
 from provisioning.formats.plan import load_plan
@@ -41,13 +41,8 @@ def run(passphrase: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> R
 
 
 @pytest.fixture
-def site(
-    make_plan: Callable[..., SitePlan],
-    tmp_path: Path,
-    passphrase: bytes,
-    free_port: Callable[[], int],
-) -> RegistrarSite:
-    return make_site(make_plan, tmp_path, passphrase, port=free_port())
+def site(made_registrar_site: SitePaths, tmp_path: Path, passphrase: bytes) -> RegistrarSite:
+    return copy_of(made_registrar_site, tmp_path, passphrase)
 
 
 def said(result: Result, code: int = 0) -> str:

@@ -209,8 +209,9 @@ def test_a_steady_body_and_a_long_answer_are_not_cut(app: FastAPI, authority: Th
             time.sleep(0.1)
             yield bytes(8_000)
 
+    limits = FAST.model_copy(update={"request_s": 1.0})  # the body takes longer
     with (
-        Serving(app, authority.issue("server"), FAST) as serving,
+        Serving(app, authority.issue("server"), limits) as serving,
         client(serving.url, authority.issue("hq"), DEADLINE_S, max_answer_bytes=2 * LARGE) as http,
     ):
         answer = http.post("/length", content=parts(), headers={"content-type": CBOR})

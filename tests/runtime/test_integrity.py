@@ -25,12 +25,16 @@ from runtime.lifecycle import Stop, Threads
 
 ROWS = [Migration("rows", "CREATE TABLE row (id INTEGER PRIMARY KEY, text TEXT NOT NULL);")]
 
+PAGEFUL = 3900
 
-def filled(path: Path, rows: int = 2000) -> Database:
+
+def filled(path: Path, rows: int = 2000, *, width: int = 200) -> Database:
     database = open_database(path, ROWS, across_threads=True)
-    database.conn.execute("BEGIN")
-    database.conn.executemany("INSERT INTO row (text) VALUES (?)", [("x" * 200,)] * rows)
-    database.conn.execute("COMMIT")
+    database.conn.execute(
+        "INSERT INTO row (text) WITH RECURSIVE count(n) AS"
+        " (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < ?) SELECT ? FROM count",
+        [rows, "x" * width],
+    )
     database.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return database
 
@@ -116,7 +120,7 @@ def test_damage_that_somebody_meets_ends_the_process_before_the_next_check(
 
 def test_a_large_file_is_opened_unread_and_its_check_ends_with_the_process(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    filled(path, 4 * CHECKED_AT_ONCE_BYTES // 200 // 3).close()
+    filled(path, 4 * CHECKED_AT_ONCE_BYTES // PAGEFUL // 3, width=PAGEFUL).close()
     assert path.stat().st_size > CHECKED_AT_ONCE_BYTES
     spoil(path, page=path.stat().st_size // 4096 - 20)
     open_database(path, ROWS).close()
@@ -130,7 +134,7 @@ def test_a_large_file_is_opened_unread_and_its_check_ends_with_the_process(tmp_p
 
 def test_a_check_that_the_process_does_not_wait_for_finds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
-    filled(path, 4 * CHECKED_AT_ONCE_BYTES // 200).close()
+    filled(path, 2 * CHECKED_AT_ONCE_BYTES // 200).close()
     stop = Stop()
     timer = threading.Timer(0.01, lambda: stop.set("over"))
     timer.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,12 @@ class Seen:
         )
 
 
+@cache
+def _day_secret(custodian: str, epoch: int) -> hpke.PrivateKey:
+    """A day key; making one takes milliseconds, and no test needs that of another site."""
+    return hpke.PrivateKey.generate()
+
+
 @dataclass
 class Clock:
     """A wall clock that tests set, and the clock that nobody can set, which only `pass_s` moves."""
@@ -224,7 +231,7 @@ class Site:
         """Signed day keys of a custodian; the private halves are kept."""
         keys = {}
         for epoch in epochs or (EPOCH, EPOCH + 1):
-            secret = self.day_secrets.setdefault((custodian, epoch), hpke.PrivateKey.generate())
+            secret = self.day_secrets.setdefault((custodian, epoch), _day_secret(custodian, epoch))
             keys[epoch] = secret.public
         return (
             DayKeys("demo", custodian, issued_at_ms, keys)

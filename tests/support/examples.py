@@ -1,4 +1,4 @@
-"""How many examples a property test tries: what it says, and few of them under `make check`."""
+"""How many examples a test tries: what it says, and few of them under `make check`."""
 
 from __future__ import annotations
 
@@ -9,4 +9,13 @@ FEW = 5
 
 def examples(number: int) -> int:
     """Return how many examples a test tries that asks for ``number``."""
-    return min(number, FEW) if os.environ.get("HYPOTHESIS_PROFILE") == "few" else number
+    return min(number, FEW) if _few() else number
+
+
+def step() -> int:
+    """Return by how many a loop over many cases goes on: by one, under `make check` by four."""
+    return 4 if _few() else 1
+
+
+def _few() -> bool:
+    return os.environ.get("HYPOTHESIS_PROFILE") == "few"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -112,3 +113,9 @@ def make_site(
     """Make a site whose registrar is to listen on ``port``."""
     paths = create_site(plan(registrar={"port": port}), folder / "site", passphrase)
     return RegistrarSite(paths, passphrase, folder / "boxes")
+
+
+def copy_of(made: SitePaths, folder: Path, passphrase: bytes) -> RegistrarSite:
+    """Return a site of the test's own, with the keys and the port of one that was made once."""
+    root = shutil.copytree(made.root, folder / "site", symlinks=True)
+    return RegistrarSite(SitePaths(Path(root)), passphrase, folder / "boxes")

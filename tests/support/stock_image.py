@@ -148,7 +148,7 @@ def make_stock_image(
 
 
 def packed(image: Path, ending: str) -> Path:
-    """Return a packed copy of an image: ``.xz``, ``.zst`` or ``.gz``."""
+    """Return a packed copy of an image, made once: ``.xz``, ``.zst`` or ``.gz``."""
     packers: dict[str, Callable[[bytes], bytes]] = {
         ".xz": lambda data: lzma.compress(data, preset=0),
         ".zst": lambda data: zstd.compress(
@@ -157,7 +157,8 @@ def packed(image: Path, ending: str) -> Path:
         ".gz": lambda data: gzip.compress(data, 1),
     }
     target = image.with_name(image.name + ending)
-    target.write_bytes(packers[ending](image.read_bytes()))
+    if not target.exists():
+        target.write_bytes(packers[ending](image.read_bytes()))
     return target
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -87,6 +88,7 @@ def pages_of(command: Any, words: tuple[str, ...]) -> Iterator[CommandPage]:
     )
 
 
+@cache
 def all_pages() -> dict[str, list[CommandPage]]:
     """Pages by sub-command."""
     return {name: list(pages_of(command, (name,))) for name, command in click_commands().items()}
