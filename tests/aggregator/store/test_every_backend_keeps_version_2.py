@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from boxes_v2 import BoxOfVersion2, make_box_v2, person, strangers
-from sealed_boxes import DAY, DIMENSION, MODEL, make_box, sighting, unit_vector
+from sealed_boxes import DAY, DIMENSION, MODEL, NOW_MS, make_box, sighting, unit_vector
 from store_backends import announce, keep, stream_of
 
 from aggregator.store import Store
 from aggregator.store.envelopes import lay_out
 from aggregator.store.retention import purge
-from aggregator.store.rows import Generation
+from aggregator.store.rows import AnnouncedVersions, Generation
 from protocol.epoch import RECORDING
 from protocol.errors import MalformedMessage
 from protocol.grant import Scope
@@ -202,3 +202,19 @@ def test_a_day_of_version_2_is_dropped_with_all_that_is_kept_of_its_numbers(stor
         assert unit.segments.drop_days(before_epoch=DAY + 1, most=10) == 0
         late = lay_out(box.sealed([person(None)], kind=LIVE, slot=4, sequence=0))
         assert unit.segments.append(stream_of(unit, box.address), late, received_ms=1) == 0
+
+
+def test_in_which_version_each_camera_has_announced_is_known_until_the_day_is_dropped(
+    store: Store,
+) -> None:
+    old, new = make_box(2), make_box_v2(1)
+    assert store.ledger.announced_versions() == {}
+    with store.writing() as unit:
+        announce(unit, old, old.announcement(at_ms=NOW_MS - 7))
+        announce(unit, new, new.announcement())
+    assert store.ledger.announced_versions() == {
+        (old.name, old.camera): AnnouncedVersions(1, NOW_MS - 7),
+        (new.name, new.camera): AnnouncedVersions(2, None),
+    }
+    purge(store, now_ms=(DAY + 16) * EPOCH_MS, retention_days=14)
+    assert store.ledger.announced_versions() == {}
