@@ -16,6 +16,7 @@ import protocol_samples as s
 import structlog
 from brokers import free_port
 from fastapi import FastAPI
+from opened_rows import FIRST_ENTRY, RowsOf
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
@@ -26,11 +27,12 @@ from aggregator.service import Aggregator
 from custodian.api import make_app
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
+from custodian.tally import ROWS
 from protocol import hpke
 from protocol.directory import Directory
 from protocol.enrolment import WitnessSheet
 from protocol.policy import sign_policy
-from protocol.results import Candidate
+from protocol.results import Candidate, Opening
 from protocol.templates import SubjectFile, Template
 from runtime.config import TlsConfig, load
 from runtime.http import Ready, serve
@@ -128,14 +130,40 @@ class OfficerSite:
     # ------------------------------------------------------------------ behind the aggregator
 
     def add_candidate(
-        self, candidate: Candidate, digest: bytes, *, to: hpke.PublicKey | None = None
+        self,
+        candidate: Candidate,
+        digest: bytes,
+        *,
+        to: hpke.PublicKey | None = None,
+        readers: Sequence[str] = ("ana",),
     ) -> bytes:
-        """Keep a candidate as the matcher would."""
+        """Keep a candidate as the matcher would, sealed to each reader (or to another's key)."""
         number = candidate.candidate_id(digest)
-        sealed = candidate.seal(to or s.sealing_key("ana").public, query_digest=digest)
+        sealed = {
+            name: candidate.seal(to or s.sealing_key(name).public, query_digest=digest)
+            for name in readers
+        }
         with self.aggregator.store.writing() as unit:
-            unit.ledger.add_result(digest, number, {"ana": sealed}, found_ms=s.NOW_MS)
+            unit.ledger.add_result(digest, number, sealed, found_ms=s.NOW_MS)
         return number
+
+    def add_opening(self, opening: Opening, digest: bytes, *, readers: Sequence[str]) -> None:
+        """Keep which rows were opened as the aggregator would, sealed to each reader."""
+        sealed = {
+            name: opening.seal(s.sealing_key(name).public, query_digest=digest) for name in readers
+        }
+        with self.aggregator.store.writing() as unit:
+            unit.ledger.add_opening(
+                digest, sealed, marks=[row.sighting_id for row in opening.rows], opened_ms=s.NOW_MS
+            )
+
+    def keep_receipts(self, opened: RowsOf, *, readers: Sequence[str]) -> None:
+        """Have a running custodian keep the receipts that it is made to have signed."""
+        (custodian,) = (one for one in self.custodians if one.config.name == opened.custodian)
+        for index, signed in enumerate(opened.signed, start=FIRST_ENTRY):
+            custodian.store.keep_receipt(
+                opened.query_digest, ROWS, signed, entry_index=index, readers=readers
+            )
 
     def record(self, query_id: str) -> Any:
         """What the aggregator has of a query."""

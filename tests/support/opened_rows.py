@@ -12,6 +12,8 @@ from protocol.names import SightingName, epoch_of, slot_of
 from protocol.results import Opening
 from protocol.v2.release import RowRelease, digest_of, seal_rows
 
+FIRST_ENTRY = 10
+"""Of a custodian's log that tells of rows."""
 SALT = s.fixed("salt of a receipt", 32)
 
 
@@ -43,7 +45,7 @@ class RowsOf:
             rows=len(set(rows)),
             total=len(self.opened) + more,
             digest=digest_of(SALT, rows),
-            entry_index=10 + index,
+            entry_index=FIRST_ENTRY + index,
             released_at_ms=self.released_at_ms,
             sealed=seal_rows(
                 values,
