@@ -17,7 +17,7 @@ from protocol.errors import (
     SharesMissing,
 )
 from protocol.grant import GrantedKeys, Scope
-from protocol.keytree import ModalityKey, Node, expand, modality_key
+from protocol.keytree import ModalityKey, Node, SlotKeys, expand
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class EpochKeys:
     Holds, for each label and slot, the leaves of all roots; :meth:`key` combines them.
     """
 
-    __slots__ = ("_leaves", "scope", "version")
+    __slots__ = ("_leaves", "_slot_keys", "scope", "version")
 
     def __init__(
         self,
@@ -45,6 +45,14 @@ class EpochKeys:
         self.scope = scope
         self.version = version
         self._leaves = leaves
+        self._slot_keys = SlotKeys(
+            site=scope.address.site,
+            box=scope.address.box,
+            camera=scope.address.camera,
+            epoch=scope.epoch,
+            generation=scope.generation,
+            version=version,
+        )
 
     def key(self, slot: int, label: str) -> ModalityKey:
         """Return the key of one modality of one slot.
@@ -58,17 +66,7 @@ class EpochKeys:
         return self._derive(leaves, slot, label)
 
     def _derive(self, leaves: Sequence[bytes], slot: int, label: str) -> ModalityKey:
-        return modality_key(
-            leaves,
-            site=self.scope.address.site,
-            box=self.scope.address.box,
-            camera=self.scope.address.camera,
-            epoch=self.scope.epoch,
-            generation=self.scope.generation,
-            slot=slot,
-            label=label,
-            version=self.version,
-        )
+        return self._slot_keys.key(leaves, slot, label)
 
     def opening(
         self, slot: int, label: str, commitment: bytes, *, doubted: frozenset[str] = frozenset()

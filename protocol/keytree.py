@@ -26,6 +26,7 @@ from protocol.errors import MalformedMessage, ScopeExceeded, UnsupportedVersion
 from protocol.names import SLOTS_PER_EPOCH
 
 DEPTH = 7
+_ARRAY = 0x80  # the head of a CBOR array of up to 23 items, less their number
 KEY_BYTES = 32
 Modality = Literal["face", "appearance"]
 FACE: Final = "face"
@@ -239,14 +240,38 @@ def modality_key(
     )
 
 
+class SlotKeys:
+    """Makes what :func:`modality_key` makes, for the slots of one generation.
+
+    What they share is encoded once: matching would spend more on it than on many a block.
+    """
+
+    __slots__ = ("_before",)
+
+    def __init__(
+        self, *, site: str, box: str, camera: str, epoch: int, generation: int, version: int
+    ) -> None:
+        place = [site, camera] if version == 1 else [site, box, camera]
+        before = [context_of(version), "slot-key", *place, epoch, generation]
+        self._before = bytes([_ARRAY | (len(before) + 2)]) + encode(before)[1:]
+
+    def key(self, leaves: Sequence[bytes], slot: int, label: str) -> ModalityKey:
+        """Combine one slot's leaves of **all** roots, in the order of the roots."""
+        return _derive(leaves, self._before + encode(slot) + encode(label))
+
+
 def derive_key(parts: Sequence[bytes], info: Sequence[object]) -> ModalityKey:
     """Derive a key and its commitment from one value of 32 bytes a root, in the order of the roots.
 
     Raises:
         MalformedMessage: a value is missing, or of another length.
     """
+    return _derive(parts, encode(list(info)))
+
+
+def _derive(parts: Sequence[bytes], info: bytes) -> ModalityKey:
     if not parts or any(len(part) != KEY_BYTES for part in parts):
         raise MalformedMessage(f"a key is made of one value of {KEY_BYTES} bytes a root")
-    kdf = HKDF(hashes.SHA256(), 2 * KEY_BYTES, None, encode(list(info)))
+    kdf = HKDF(hashes.SHA256(), 2 * KEY_BYTES, None, info)
     derived = kdf.derive(b"".join(parts))
     return ModalityKey(derived[:KEY_BYTES], derived[KEY_BYTES:])

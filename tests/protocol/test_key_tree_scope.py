@@ -18,9 +18,11 @@ from protocol.keytree import (
     LABELS,
     Node,
     PuncturableTree,
+    SlotKeys,
     cover,
     descend,
     expand,
+    modality_key,
     tree_top,
     window_nodes,
 )
@@ -201,3 +203,31 @@ def test_too_few_day_keys_announce_nothing() -> None:
 
 
 ANNOUNCED = s.announcement()
+
+
+@given(SLOTS, st.sampled_from(LABELS), st.integers(1, 2**62), st.sampled_from([1, 2]))
+def test_keys_made_for_many_slots_are_those_made_for_each(
+    slot: int, label: str, generation: int, version: int
+) -> None:
+    leaves = [ROOT, b"s" * 32]
+    many = SlotKeys(
+        site="site",
+        box="box-1",
+        camera="cam-1",
+        epoch=20_500,
+        generation=generation,
+        version=version,
+    )
+    assert many.key(leaves, slot, label) == modality_key(
+        leaves,
+        site="site",
+        box="box-1",
+        camera="cam-1",
+        epoch=20_500,
+        generation=generation,
+        slot=slot,
+        label=label,
+        version=version,
+    )
+    with pytest.raises(MalformedMessage):
+        many.key([], slot, label)
