@@ -246,7 +246,7 @@ class CameraSealer:
                 return
             if not self._try_close(number) and not self._give_up(number, now_ms):
                 return
-        if (number := self._held.first) is not None:
+        if (number := self._held.first) is not None and not self._cadence.every_s:
             self._seal_live(number)
             return
         if now_ms // SLOT_MS < self._keys.floor:

@@ -11,7 +11,7 @@ from typing import Unpack
 import protocol_samples as s
 import pytest
 import query_samples_v2 as v2
-from edge_site import Box, wait_until
+from edge_site import Box, make_sighting, wait_until
 
 from edge_agent.config import SealingConfig
 from edge_agent.cover import AS_THEY_COME, HELD_BACK, Cadence, Cover
@@ -25,6 +25,7 @@ from protocol.names import SLOT_MS
 from protocol.policy import parse_policy, sign_policy
 from protocol.query import Withdrawal
 from protocol.signing import Signed, SigningKey, to_be_signed
+from protocol.v2.envelopes import Envelope
 from protocol.v2.notices import NOTICE_KIND, Notice, NoticedQuery
 from runtime.trust import Trust
 
@@ -295,3 +296,33 @@ def test_under_steady_cover_no_segment_leaves_sooner_because_somebody_came(
     box.see(1, ago_s=0.1)
     assert box.spread_s > 1
     assert [one.kind for one in box.opened()].count("segment") == segments
+
+
+@pytest.mark.parametrize(("every_s", "begin_s"), [(30, 0), (30, 13), (7, 3), (1, 2)])
+def test_under_a_steady_cover_the_traffic_is_the_same_whether_or_not_people_come(
+    new_box: NewBox, monkeypatch: pytest.MonkeyPatch, every_s: int, begin_s: int
+) -> None:
+    """Around the end of a quarter hour, second by second: kind, slot and size."""
+    seen = []
+    for people in ((), range(0, 200, 19), (30, 36, 38, 41, 43, 50, 80), (38, 39, 40, 41)):
+        box = new_box(sealing=SealingConfig(live_after_s=2, grace_s=5, day_keys_wait_s=0))
+        monkeypatch.setattr("time.monotonic", lambda box=box: box.clock.boot_ms / 1000)
+        sealer = covered(box, lambda _now_ms: Cadence(True, every_s))
+        box.clock.pass_s(800 + begin_s)
+        traffic = []
+        for second in range(200):
+            box.watch(1)
+            if second in people:
+                one = make_sighting(box.clock.now_ms - 500, seed=second, encounters=0)
+                sealer.add([one], box.clock.now_ms)
+            for message in box.outbox.take(100):
+                if message.kind != "epoch":
+                    made = Envelope.parse(message.payload)
+                    size = sum(len(block) for block in made.blocks)
+                    told = size if message.kind == "live" else "a class by the number of people"
+                    traffic.append((second, message.kind, made.header.name.slot, told))
+        seen.append(traffic)
+    nobody, *others = seen
+    assert {kind for _, kind, _, _ in nobody} == {"live", "segment"}
+    for somebody in others:
+        assert nobody == somebody
