@@ -16,9 +16,7 @@ from aggregator.ingest.checks import check_announcement, check_clock, check_enve
 from edge_agent.config import SealingConfig
 from edge_agent.coverage import View
 from protocol.errors import ClockSkew
-from protocol.names import EPOCH_MS, SLOT_MS, slot_start_ms
-from protocol.v2.envelopes import parse_envelope
-from protocol.v2.header import Header
+from protocol.names import EPOCH_MS, SLOT_MS
 from runtime.clocksteps import StepWatch, read_moment
 
 NewBox = Callable[..., Box]
@@ -104,10 +102,6 @@ class Watched:
         """What an aggregator whose clock is right stores at once, judged by its own checks."""
         site, kept = self.box.site, []
         for true_ms, payload in self.arrived:
-            if site.version > 1:
-                if not is_ahead(site, payload, true_ms):
-                    kept.append(payload)
-                continue
             try:
                 site.announcement(payload)
             except Exception:
@@ -130,21 +124,6 @@ class Watched:
             check_times(checked, now_ms=true_ms, retention_days=14)
             kept.append(payload)
         return kept
-
-
-def is_ahead(site: Site, payload: bytes, true_ms: int) -> bool:
-    """Whether a message of version 2 is dated ahead; checks that its slot had begun by its date."""
-    try:
-        announcement = site.announcement(payload)
-    except Exception:
-        header = parse_envelope(payload).header
-        assert isinstance(header, Header)
-        dated_ms = header.sealed_at_ms
-        assert slot_start_ms(header.name.epoch, header.name.slot) <= dated_ms
-    else:
-        dated_ms = announcement.announced_at_ms
-        assert (announcement.epoch - 1) * EPOCH_MS <= dated_ms
-    return dated_ms > true_ms + SKEW_MS
 
 
 @pytest.fixture
