@@ -12,11 +12,35 @@ from edge_site import DEADLINE_S, Site, wait_until
 from protocol import names
 from protocol.directory import BOX
 from protocol.names import CameraAddress
+from protocol.policy import sign_policy
 from protocol.signing import Signed, SigningKey
 from protocol.telemetry import HEALTH_KIND, Health, Receipt
 from protocol.v2.envelopes import Envelope, parse_envelope
+from protocol.v2.notices import Notice
 from runtime.config import MqttConfig
 from runtime.mqtt import Delivery, MqttError, Session
+
+POLICY = """site = "demo"
+version = 1
+policy_schema = 2
+cover = "off"
+confirmations = 1
+live = true
+purposes = ["exercise"]
+programme_ends = 2100-01-01T00:00:00Z
+approvals = 1
+max_subjects = 1
+max_window_hours = 1
+max_live_hours = 1
+max_cameras = 1
+max_query_days = 1
+max_candidates = 1
+retention_days = 14
+[threshold_floor]
+[legal_basis.consent]
+modalities = []
+extra_approvals = 0
+"""
 
 
 class Headquarters:
@@ -61,6 +85,19 @@ class Headquarters:
         for name in custodians or self.site.custodian_names:
             keys = self.site.day_keys(name, epochs or (today, today + 1))
             self.publish(names.day_keys_topic("demo", name), keys)
+
+    def publish_notice(self) -> None:
+        """Tell boxes that nothing holds live envelopes back: of a policy without cover."""
+        text = POLICY.encode()
+        made = Notice(
+            "demo",
+            1,
+            time.time_ns() // 1_000_000,
+            text,
+            sign_policy(text, self.site.authority),
+            (),
+        )
+        self.publish(names.notice_topic("demo"), made.sign(self.site.aggregator).to_bytes())
 
     def payloads(self, camera: str) -> list[bytes]:
         with self._lock:

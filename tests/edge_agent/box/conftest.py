@@ -118,6 +118,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory, face: Callable[[str, int], Im
 def field_headquarters(site: Site, embedded: Embedded) -> Iterator[Headquarters]:
     one = Headquarters(site, embedded.port)
     one.publish_day_keys()
+    one.publish_notice()
     yield one
     one.stop()
 
