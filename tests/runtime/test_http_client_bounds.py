@@ -117,11 +117,14 @@ def one_endless_header(connection: socket.socket) -> None:
 )
 def test_an_answer_that_does_not_end_is_given_up_early(talk: Talk) -> None:
     tracemalloc.start()
-    with hostile(talk) as url, client(url, None, 10.0, max_answer_bytes=MAX, within_s=20.0) as http:
+    with (
+        hostile(talk) as url,
+        client(url, None, 30.0, max_answer_bytes=MAX, within_s=120.0) as http,
+    ):
         began = time.monotonic()
         with pytest.raises(PeerUnreachable):
             http.get("/")
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 16 << 20

@@ -25,7 +25,13 @@ from protocol.keytree import COVER, DEPTH, FACE, LIVE, META, descend, tree_top
 from protocol.names import CameraAddress, slot_start_ms
 from protocol.sealing import LIVE_ENVELOPE, open_block
 from protocol.sealing import Envelope as EnvelopeOfVersion1
-from protocol.sightings import MaskStatus, decode_meta, quantise_template, split_rows
+from protocol.sightings import (
+    MaskStatus,
+    Quantised,
+    decode_meta,
+    quantise_template,
+    split_rows,
+)
 from protocol.sightings import Sighting as SightingOfVersion1
 from protocol.signing import Signed, SigningKey
 from protocol.v2.blocks import true_rows
@@ -49,6 +55,17 @@ def wait_until(condition: Callable[[], object], what: str = "the condition") -> 
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true"
         time.sleep(0.01)
+
+
+@cache
+def _drawn(seed: int) -> Quantised:
+    return quantise_template(np.random.default_rng(seed).normal(size=DIMENSION))
+
+
+def _template(seed: int) -> Quantised:
+    """Return a copy: whoever seals a template wipes it."""
+    drawn = _drawn(seed)
+    return drawn._replace(row=drawn.row.copy())
 
 
 def make_sighting(
