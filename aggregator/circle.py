@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from aggregator.asking import Panel, Patience
+from aggregator.asking import Late, Panel, Patience
 from protocol.directory import CUSTODIAN, Principal
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import ProtocolError
@@ -87,6 +87,7 @@ class Circle(Generic[Answer]):
         of: Collection[str] | None = None,
         needed: int,
         wait_for_all: bool = False,
+        late: Late[Answer | Refusal] | None = None,
     ) -> dict[str, Answer | Refusal]:
         """Return what each custodian says, for those that say nothing a refusal.
 
@@ -95,6 +96,7 @@ class Circle(Generic[Answer]):
             of: only these custodians; None: all.
             needed: once so many have answered, slow ones are waited for no longer than it took.
             wait_for_all: wait for slow ones all the same.
+            late: handed what one says afterwards (`aggregator.asking.Panel.ask`).
         """
         asked = [
             one
@@ -109,6 +111,7 @@ class Circle(Generic[Answer]):
             {one.name: partial(self._ask, one, question) for one in asked},
             enough=enough,
             wait_for_all=wait_for_all,
+            late=late,
         )
         silent = "it has not answered in time"
         return {one.name: answers.get(one.name, Refusal(one.name, silent)) for one in asked}

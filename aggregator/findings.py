@@ -17,6 +17,7 @@ from aggregator.store.rows import QueryRecord
 from aggregator.wanted_rows import WantedRows, mark_of
 from protocol import hpke
 from protocol.authorization import AuthorizedQuery
+from protocol.directory import INVESTIGATOR
 from protocol.errors import NotAuthorized
 from protocol.names import SightingName
 from protocol.results import Candidate, Opening
@@ -100,23 +101,30 @@ class Findings:
     def keep_opened(
         self,
         record: QueryRecord,
-        authorized: AuthorizedQuery,
+        authorized: AuthorizedQuery | None,
         run: Run,
-        left_out: Counter[str],
+        left_out: Counter[str] | None = None,
     ) -> None:
         """Seal what was opened row by row, with the custodians' word for which rows those are.
 
         All of it is shown to the officers, what cannot be true as well: they hold it against what
         custodians say that they have opened.
 
+        Args:
+            record: the query.
+            authorized: its authorization; None: it may have ended, and who of its officers is still
+                in force gets what came late.
+            run: what was opened.
+            left_out: how many finds there was no room for, by camera.
+
         Raises:
             StorageError: nothing was kept; it is still in ``run.rows``.
         """
-        rows = run.rows
+        rows, left_out = run.rows, left_out or Counter()
         figures: Counter[str] = Counter({"dropped": left_out.total()})
         figures.update({f"left_out.{camera}": count for camera, count in left_out.items()})
         if rows.openings or rows.ready:
-            officers = self._officers(authorized)
+            officers = self._officers(authorized) if authorized else self._still_there(record)
             with self._records.writing() as unit:
                 listed = _store_openings(unit.ledger, record.digest, rows, officers)
                 finds = _store_opened(unit.ledger, record.digest, run, officers)
@@ -186,6 +194,14 @@ class Findings:
                 raise NotAuthorized(f"the directory gives '{name}' no sealing key")
             found[name] = officer.seal_key
         return found
+
+    def _still_there(self, record: QueryRecord) -> dict[str, hpke.PublicKey]:
+        """Return the sealing keys of those officers of a query who are in force now."""
+        return {
+            one.name: one.seal_key
+            for one in self._trust.directory.with_duty(INVESTIGATOR)
+            if one.name in record.readers and one.seal_key is not None
+        }
 
 
 def _sealed(

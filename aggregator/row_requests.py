@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from aggregator.asking import Patience
+from aggregator.asking import Late, Patience
 from aggregator.circle import AnswerRejected, Circle, Question, Refusal
 from aggregator.store.rows import EpochName, QueryRecord
 from aggregator.wanted_rows import Values
@@ -99,7 +99,13 @@ class RowRequests:
         return self._circle.names()
 
     def ask(
-        self, case: Case, asked: Asked, *, of: Collection[str], needed: int
+        self,
+        case: Case,
+        asked: Asked,
+        *,
+        of: Collection[str],
+        needed: int,
+        late: Late[Released | Refusal] | None = None,
     ) -> dict[str, Released | Refusal]:
         """Return what each of the custodians ``of`` released, or why it did not.
 
@@ -108,6 +114,8 @@ class RowRequests:
             asked: for which rows.
             of: whom to ask.
             needed: once so many have answered, slow ones are not waited for long.
+            late: handed, from a thread of its own, what one says afterwards: what it released is
+                verified as any other.
         """
         record = case.record
         statement = MatcherKey(record.digest, case.matcher.public, system_ms()).sign(self._key)
@@ -133,7 +141,7 @@ class RowRequests:
             return Released(signed.to_bytes(), release, salt, values)
 
         question = Question("/v1/rows", request.sign(self._key).to_bytes(), ROW_RELEASE_KIND, read)
-        return self._circle.ask(question, of=of, needed=needed)
+        return self._circle.ask(question, of=of, needed=needed, late=late)
 
 
 def generation_of(name: SightingName) -> EpochName:

@@ -9,8 +9,10 @@ nothing closed that enough others opened, and is named.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 
 import structlog
@@ -18,8 +20,10 @@ import structlog
 from aggregator.circle import Refusal
 from aggregator.doubts import listed
 from aggregator.findings import Findings
+from aggregator.late_rows import LateAnswer, LateAnswers
 from aggregator.matching.found import Found
 from aggregator.matching.plausible import why_row_impossible
+from aggregator.owed_rows import Announced, groups, owing
 from aggregator.queries import QueryDesk
 from aggregator.row_requests import Asked, Case, Released, RowRequests, generation_of
 from aggregator.standing import Run
@@ -40,10 +44,7 @@ from runtime.calibration import Calibration
 
 _log = structlog.get_logger()
 RETRY_S = 10.0
-ROWS_A_REQUEST = 1000
-ANNOUNCEMENTS_A_REQUEST = 256
 Accuse = Callable[[QueryRecord, Sequence[Refusal]], None]
-_Announced = Mapping[EpochName, tuple[bytes, Announcement]]
 
 
 class RowOpening:
@@ -55,6 +56,7 @@ class RowOpening:
         requests: asks custodians.
         findings: keeps what was opened.
         accuse: told of answers that are false.
+        wake: called when an answer came late, so that :meth:`take_in_late` is called soon.
     """
 
     def __init__(
@@ -64,12 +66,15 @@ class RowOpening:
         requests: RowRequests,
         findings: Findings,
         accuse: Accuse,
+        *,
+        wake: Callable[[], object],
     ) -> None:
         self._ledger = ledger
         self._desk = desk
         self._requests = requests
         self._findings = findings
         self._accuse = accuse
+        self._late = LateAnswers(wake)
 
     def begin(self, record: QueryRecord, run: Run) -> None:
         """Note, before anything is found, what an earlier process has opened of this query."""
@@ -100,16 +105,49 @@ class RowOpening:
             one_camera=len(query.cameras) == 1,
             more_may_come=more_may_come,
         )
-        rows.fresh = []
+        rows.fresh, rows.moved = [], False
         again = [found for found in founds if found.name in rows.opened]
         now_s = monotonic()
         if rows.waiting.keys() - before or rows.is_due(now_s) or again:
             announced = self._announced(query, [*rows.waiting, *(found.name for found in again)])
-            self._ask(record, rows, announced)
+            self._ask(record, run, announced)
             self._open_again(query, rows, announced, again)
             self._open_waiting(record, query, rows, announced)
             rows.retry_at_s = now_s + RETRY_S if rows.waiting else math.inf
         self._findings.keep_opened(record, authorized, run, left_out)
+
+    def take_in_late(self) -> None:
+        """Take in what custodians answered late, and keep it, also of queries that have ended.
+
+        Officers count what each custodian signed for. What cannot be kept now is kept the next
+        time; whatever goes wrong concerns one query alone.
+        """
+        self._late.take(self._note_late, self._keep_late)
+
+    def _note_late(self, late: LateAnswer) -> None:
+        """Note what a custodian released late; and whether it is true, of rows that are open."""
+        record, rows, answers = late.record, late.run.rows, {late.custodian: late.answer}
+        if isinstance(late.answer, Released):
+            rows.moved = True
+        self._take_in(record, rows, late.asked, answers)
+        liars: dict[str, set[str]] = {}
+        for name in late.asked.rows:
+            row = rows.opened.get(name)
+            if row is None or late.custodian not in row.values:
+                continue
+            _, announcement = late.asked.announcements[generation_of(name)]
+            for found in row.founds:
+                with suppress(ProtocolError):  # it did not open before, and the officers know
+                    opening = open_row_key(announcement, name, row.values, found.commitment)
+                    for liar in opening.liars:
+                        liars.setdefault(liar, set()).add(name.camera)
+        self._accuse_of_lies(record, liars)
+
+    def _keep_late(self, record: QueryRecord, run: Run) -> None:
+        """Open what now can be opened, and keep it with what was released of it."""
+        query, rows = record.query, run.rows
+        self._open_waiting(record, query, rows, self._announced(query, [*rows.waiting]))
+        self._findings.keep_opened(record, None, run)
 
     # ------------------------------------------------------------------ asking
 
@@ -135,8 +173,9 @@ class RowOpening:
             found[stored.name] = (stored.signed, announcement)
         return found
 
-    def _ask(self, record: QueryRecord, rows: WantedRows, announced: _Announced) -> None:
+    def _ask(self, record: QueryRecord, run: Run, announced: Announced) -> None:
         """Ask whoever has not answered yet for the rows that wait."""
+        rows = run.rows
         matcher = self._desk.matcher(record.digest)
         if matcher is None:
             return
@@ -147,13 +186,19 @@ class RowOpening:
             matcher,
         )
         in_force = self._requests.custodians()
-        for custodians, names in _groups(rows, announced, in_force):
+        for custodians, names in groups(rows, announced, in_force):
             asked = Asked({g: announced[g] for g in map(generation_of, names)}, tuple(names))
             needed = max(
                 announced[generation_of(name)][1].threshold - len(rows.waiting[name].values)
                 for name in names
             )
-            answers = self._requests.ask(case, asked, of=custodians, needed=max(1, needed))
+            answers = self._requests.ask(
+                case,
+                asked,
+                of=custodians,
+                needed=max(1, needed),
+                late=partial(self._late.put, record, run, asked),
+            )
             self._take_in(record, rows, asked, answers)
 
     def _take_in(
@@ -182,18 +227,21 @@ class RowOpening:
             which = tuple(name for name in asked.rows if name in answer.values)
             opened.setdefault(which, {})[custodian] = (answer.receipt, answer.salt)
             for name in asked.rows:
+                row = rows.waiting.get(name) or rows.opened.get(name)
+                if row is None:
+                    continue
                 if name in answer.values:
-                    rows.waiting[name].note_values(custodian, answer.values[name])
+                    row.note_values(custodian, answer.values[name])
                 else:
                     left_out = "it cannot open the row (its log says why)"
-                    rows.waiting[name].note_no(custodian, left_out, for_good=False)
-        self._accuse(record, refusals)
+                    row.note_no(custodian, left_out, for_good=False)
         rows.openings += [Opening(which, receipts) for which, receipts in opened.items()]
+        self._accuse(record, refusals)
 
     # ------------------------------------------------------------------ opening
 
     def _open_waiting(
-        self, record: QueryRecord, query: Query, rows: WantedRows, announced: _Announced
+        self, record: QueryRecord, query: Query, rows: WantedRows, announced: Announced
     ) -> None:
         """Open what enough custodians released; give up what cannot be opened any more."""
         liars: dict[str, set[str]] = {}
@@ -204,7 +252,7 @@ class RowOpening:
                 rows.give_up(name, f"the announcement of '{name.camera}' is gone or spoilt")
                 continue
             announcement = known[1]
-            may_still = set(_to_ask(row, announcement, in_force))
+            may_still = set(owing(row, announcement, in_force))
             if len(row.values) < announcement.threshold:
                 if len(row.values) + len(may_still) < announcement.threshold:
                     rows.give_up(name, _reasons(row, announcement))
@@ -221,6 +269,10 @@ class RowOpening:
             if not (disputed and row.disputed):
                 rows.ready += [one.candidate for one in opened]
             row.disputed = disputed  # who has not answered yet may tell who lied
+        self._accuse_of_lies(record, liars)
+
+    def _accuse_of_lies(self, record: QueryRecord, liars: Mapping[str, Collection[str]]) -> None:
+        """Name who released false values, and of rows of which cameras."""
         self._accuse(
             record,
             [
@@ -235,13 +287,13 @@ class RowOpening:
         )
 
     def _open_again(
-        self, query: Query, rows: WantedRows, announced: _Announced, founds: Sequence[Found]
+        self, query: Query, rows: WantedRows, announced: Announced, founds: Sequence[Found]
     ) -> None:
         """Open, of rows that are open already, what else was found in them."""
         for found in founds:
             known = announced.get(generation_of(found.name))
             if known is not None:
-                one = self._open(found, rows.opened[found.name], known[1], query)
+                one = self._open(found, rows.opened[found.name].values, known[1], query)
                 rows.ready.append(one.candidate)
 
     def _open(
@@ -310,49 +362,15 @@ def _candidate(
     )
 
 
-def _groups(
-    rows: WantedRows, announced: _Announced, in_force: frozenset[str]
-) -> Iterator[tuple[frozenset[str], list[SightingName]]]:
-    """Yield whom to ask for which rows at once: those that the same custodians owe."""
-    groups: dict[frozenset[str], list[SightingName]] = {}
-    for name in sorted(rows.waiting):
-        known = announced.get(generation_of(name))
-        if known is None:
-            continue
-        whom = frozenset(_to_ask(rows.waiting[name], known[1], in_force))
-        if whom:
-            groups.setdefault(whom, []).append(name)
-    for whom, names in groups.items():
-        part: list[SightingName] = []
-        generations: set[EpochName] = set()
-        for name in names:
-            generations.add(generation_of(name))
-            if len(part) == ROWS_A_REQUEST or len(generations) > ANNOUNCEMENTS_A_REQUEST:
-                yield whom, part
-                part, generations = [], {generation_of(name)}
-            part.append(name)
-        yield whom, part
-
-
 def _note_refusal(rows: WantedRows, asked: Asked, refusal: Refusal) -> None:
     for name in asked.rows:
-        row = rows.waiting[name]
+        row = rows.waiting.get(name)
+        if row is None or refusal.custodian in row.values:
+            continue
         if refusal.final or refusal.false:
             row.note_no(refusal.custodian, refusal.reason, for_good=refusal.false)
         else:
             row.silent[refusal.custodian] = refusal.reason
-
-
-def _to_ask(row: WantedRow, announcement: Announcement, in_force: frozenset[str]) -> Iterator[str]:
-    """Yield the custodians with a share of the box that have not said yes or no."""
-    for custodian in announcement.custodians:
-        if (
-            custodian in announcement.shares
-            and custodian in in_force
-            and custodian not in row.values
-            and custodian not in row.refused
-        ):
-            yield custodian
 
 
 def _reasons(row: WantedRow, announcement: Announcement) -> str:

@@ -100,7 +100,9 @@ class QueryRunner:
         self._records = Records(store, log, actor)
         self._opening = Opening(store.ledger, desk, custodians, self._accuse)
         self._findings = Findings(desk, trust, self._records)
-        self._rows = RowOpening(store.ledger, desk, rows, self._findings, self._accuse)
+        self._rows = RowOpening(
+            store.ledger, desk, rows, self._findings, self._accuse, wake=desk.changed.set
+        )
         self._runs: dict[bytes, Run] = {}
         self._open: list[QueryRecord] = []
         self._open_version = -1
@@ -123,6 +125,7 @@ class QueryRunner:
             StorageError: the store cannot be read.
         """
         self._log_pending()
+        self._rows.take_in_late()
         version = self._desk.version
         if version != self._open_version:
             self._open = self._desk.runnable()
@@ -338,7 +341,9 @@ class QueryRunner:
     def _end(self, record: QueryRecord, state: str, reason: str) -> None:
         if state not in ENDED:
             raise ValueError(state)
-        self._runs.pop(record.digest, None)
+        run = self._runs.pop(record.digest, None)
+        if run is not None:
+            run.forget_keys()
         self._desk.set_state(record.digest, state, reason)
 
 

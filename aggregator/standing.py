@@ -141,6 +141,7 @@ class Run:
             return False
         return (
             self._must_ask(now_ms, now_s)
+            or self.rows.moved
             or self.rows.is_due(now_s)
             or arrivals.announcement > self.announced
             or self._concerned(arrivals)
@@ -161,6 +162,12 @@ class Run:
         """Note that a step did not come to its end, and is tried again."""
         self.retry_at_s = until_s
         self.everything = True
+
+    def forget_keys(self) -> None:
+        """Forget, when the query ends, what opens envelopes; late answers still find the rest."""
+        self.authorized = None
+        self.keys.clear()
+        self.unmatched.clear()
 
     def _concerned(self, arrivals: Arrivals) -> bool:
         """Tell whether something came that the keys at hand open; what did not is passed over."""

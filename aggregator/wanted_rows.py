@@ -69,7 +69,7 @@ class WantedRows:
 
     Args:
         waiting: chosen, not open yet.
-        opened: what opens those that are open.
+        opened: those that are open.
         closed: given up, and why.
         held: finds that there may be room for when nothing more can come.
         earlier: marks (`mark_of`) of the rows that an earlier process had custodians release;
@@ -81,10 +81,11 @@ class WantedRows:
             of which cameras cannot be true; not stored yet.
         listed: rows that some opening lists.
         retry_at_s: when those that were silent are asked again; of a monotonic clock.
+        moved: a late answer came, with which rows may have opened since the query was looked at.
     """
 
     waiting: dict[SightingName, WantedRow] = field(default_factory=dict)
-    opened: dict[SightingName, Mapping[str, Values]] = field(default_factory=dict)
+    opened: dict[SightingName, WantedRow] = field(default_factory=dict)
     closed: dict[SightingName, str] = field(default_factory=dict)
     held: list[Found] = field(default_factory=list)
     earlier: frozenset[bytes] | None = None
@@ -97,6 +98,7 @@ class WantedRows:
     lying: Counter[str] = field(default_factory=Counter)
     listed: set[SightingName] = field(default_factory=set)
     retry_at_s: float = math.inf
+    moved: bool = False
 
     def is_due(self, now_s: float) -> bool:
         """Tell whether rows wait that are to be asked for again by now."""
@@ -158,7 +160,7 @@ class WantedRows:
 
     def open(self, name: SightingName) -> None:
         """Note that a row is open."""
-        self.opened[name] = self.waiting.pop(name).values
+        self.opened[name] = self.waiting.pop(name)
 
     def told(self, listed: set[SightingName]) -> None:
         """Note that what came of asking is stored, and which rows are listed by now."""

@@ -10,13 +10,6 @@ import pytest
 from row_desk import RowDesk, Values, founds_of, says
 from throwaway_ca import ThrowawayCa
 
-from officers.desk.case import Case, open_case
-from officers.desk.receipts import Given, Receipts, compare
-from protocol.encoding import decode
-from protocol.query import Query
-
-HOUR_MS = 3_600_000
-
 
 @pytest.fixture(scope="module")
 def ca(tmp_path_factory: pytest.TempPathFactory) -> ThrowawayCa:
@@ -30,38 +23,22 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: ThrowawayCa) -> It
     one.close()
 
 
-def held(desk: RowDesk, officer: str = "ana") -> Receipts:
-    """Compare as an officer's program does, who asks each custodian itself."""
-    digest = desk.record.digest
-    query_id = Query.parse(desk.case.query.payload).query_id.hex()
-    case: Case = open_case(desk.case.query.to_bytes(), query_id, desk.directory)
-    given = [
-        Given(name, tuple(decode(custodian.rows.receipts(digest), what="receipts")))
-        for name, custodian in desk.custodians.items()
-    ]
-    listed = {one.name: one.subject for one in desk.candidates(officer) if one.name is not None}
-    return compare(
-        desk.openings(officer), given, listed, case=case, directory=desk.directory,
-        now_ms=desk.time.ms + HOUR_MS,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("officer", ["ana", "bea"])
 def test_what_is_shown_is_what_was_opened(desk: RowDesk, officer: str) -> None:
     desk.open(founds_of("one", "two"), more_may_come=True)
     desk.open(founds_of("three"))
-    found = held(desk, officer)
+    found = desk.held(officer)
     assert (found.rows, found.problems, found.waiting) == (3, (), ())
 
 
 def test_hits_that_wait_over_a_restart_accuse_nobody(desk: RowDesk) -> None:
     desk.down = {"c1", "c3"}
     desk.open(founds_of("one", "two"))
-    assert (held(desk).rows, held(desk).problems) == (0, ())
+    assert (desk.held().rows, desk.held().problems) == (0, ())
     desk.begin()
     desk.down = {"c1"}
     desk.open(founds_of("one", "two"))
-    found = held(desk)
+    found = desk.held()
     assert (found.rows, found.problems, found.waiting) == (2, (), ())
 
 
@@ -70,7 +47,7 @@ def test_a_row_that_is_left_out_of_the_results_is_missed(desk: RowDesk) -> None:
     one = desk.candidates()[0]
     with desk.store.writing() as unit:
         unit.ledger.drop_undecided_result(desk.record.digest, one.candidate_id(desk.record.digest))
-    (problem,) = held(desk).problems
+    (problem,) = desk.held().problems
     assert "cannot be found among the results" in problem
 
 
@@ -82,4 +59,4 @@ def spoil(values: Values) -> None:
 def test_where_two_contradict_each_other_the_aggregator_is_not_accused(desk: RowDesk) -> None:
     desk.down, desk.spoils["c3"] = {"c1"}, says(spoil)
     desk.open(founds_of("one"))
-    assert not [problem for problem in held(desk).problems if "aggregator" in problem]
+    assert not [problem for problem in desk.held().problems if "aggregator" in problem]

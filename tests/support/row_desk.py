@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import httpx
 import protocol_samples as s
@@ -16,6 +17,7 @@ from custodian_site import CHEAP, PASSPHRASE, Time, make_announcement, write_con
 from rows_asked import approved
 from rows_asked import directory as listed_directory
 from throwaway_ca import ThrowawayCa
+from waiting import DEADLINE_S
 
 import aggregator.circle
 from aggregator.asking import Patience
@@ -36,8 +38,11 @@ from aggregator.store.rows import QueryRecord
 from aggregator.store.sqlite.store import SqliteStore
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
+from officers.desk.case import open_case
+from officers.desk.receipts import Given, Receipts, compare
 from protocol.auditlog import Entry, origin_of
 from protocol.authorization import authorize
+from protocol.encoding import decode
 from protocol.epoch import roots_of
 from protocol.errors import ProtocolError
 from protocol.keytree import COVER, LIVE, META
@@ -65,6 +70,7 @@ from runtime.trust import Trust
 
 Spoil = Callable[["RowDesk", str], bytes]
 """What a custodian answers instead of what it should."""
+HOUR_MS = 3_600_000
 PLACE = (s.ADDRESS.box, s.ADDRESS.camera, s.EPOCH, s.GENERATION, s.SLOT)
 
 
@@ -150,7 +156,8 @@ def found_as(sighting: Sighting, **more: object) -> Found:
 class RowDesk:
     """A query of ana's, which bea confirms, with three custodians of whom two must agree.
 
-    ``down`` are custodians that nobody reaches; ``spoils`` maps one to what it answers instead.
+    ``down`` are custodians that nobody reaches; ``spoils`` maps one to what it answers instead;
+    ``slow`` maps one to what it waits for before its answer about rows goes out.
     ``asked`` are the requests that reached each, in order.
     """
 
@@ -173,6 +180,8 @@ class RowDesk:
         self.custodians = {name: self._custodian(folder / name, name, ca) for name in s.CUSTODIANS}
         self.down: set[str] = set()
         self.spoils: dict[str, Spoil] = {}
+        self.slow: dict[str, Event] = {}
+        self.patience = Patience(least_s=0.3, most_s=10.0)
         self.asked: dict[str, list[RowRequest]] = {name: [] for name in s.CUSTODIANS}
         monkeypatch.setattr(
             aggregator.circle,
@@ -225,15 +234,14 @@ class RowDesk:
         for approval in self.case.approvals:
             self.desk.approve(record.query_id, approval.to_bytes())
         self.findings = Findings(self.desk, self.trust, Records(self.store, self.log, "aggregator"))
-        requests = RowRequests(
-            self.trust, self.key, None, patience=Patience(least_s=0.3, most_s=10.0)
-        )
+        requests = RowRequests(self.trust, self.key, None, patience=self.patience)
         self.opening = RowOpening(
             self.store.ledger,
             self.desk,
             requests,
             self.findings,
             lambda _record, refusals: self.accused.extend(r for r in refusals if r.false),
+            wake=self.desk.changed.set,
         )
         self.run = Run()
         self.opening.begin(self.record, self.run)
@@ -253,7 +261,9 @@ class RowDesk:
         )  # fmt: skip
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files, once nobody is slow any more."""
+        for waited_for in self.slow.values():
+            waited_for.set()
         for custodian in self.custodians.values():
             custodian.close()
         self.log.close()
@@ -308,6 +318,21 @@ class RowDesk:
                 found.append(RowRelease.parse(payload))
         return found
 
+    def held(self, officer: str = "ana") -> Receipts:
+        """Compare, an hour later, as an officer's program does, who asks each custodian itself."""
+        digest, query_id = self.record.digest, self.record.query_id.hex()
+        given = [
+            Given(name, tuple(decode(custodian.rows.receipts(digest), what="receipts")))
+            for name, custodian in self.custodians.items()
+        ]
+        found = self.candidates(officer)
+        return compare(
+            self.openings(officer), given,
+            {one.name: one.subject for one in found if one.name is not None},
+            case=open_case(self.case.query.to_bytes(), query_id, self.directory),
+            directory=self.directory, now_ms=self.time.ms + HOUR_MS,
+        )  # fmt: skip
+
     def logged(self, kind: str) -> list[dict[str, object]]:
         """Return the bodies of the aggregator's entries of a kind."""
         entries = [Entry.parse(data) for data in self.log.entries()]
@@ -329,4 +354,7 @@ class RowDesk:
             headers = {"content-type": PROBLEM}
             return httpx.Response(told.status_code, content=bytes(told.body), headers=headers)
         spoil = self.spoils.get(name)
-        return httpx.Response(200, content=spoil(self, name) if spoil else answer)
+        answer = spoil(self, name) if spoil else answer
+        if name in self.slow:
+            assert self.slow[name].wait(DEADLINE_S)
+        return httpx.Response(200, content=answer)
