@@ -110,6 +110,29 @@ def test_what_comes_after_the_querys_end_is_listed(desk: RowDesk, late: str) -> 
     assert (found.rows, found.problems, found.waiting) == (1, (), ())
 
 
+def test_a_late_answer_keeps_no_key_of_a_query_that_has_ended(desk: RowDesk) -> None:
+    hold_back(desk, "c1")
+    see(desk, "subject")
+    look(desk)
+    run = desk.runner._runs[desk.record.digest]
+    assert run.keys
+    withdraw(desk)
+    assert not run.keys
+
+
+def test_what_comes_late_is_for_officers_in_force_alone(desk: RowDesk) -> None:
+    hold_back(desk, "c1")
+    see(desk, "subject")
+    look(desk)
+    withdraw(desk)
+    later = desk.trust.directory.revoke("bea", at_ms=desk.time.ms)
+    assert desk.trust.accept(later.sign(s.authority()).to_bytes())
+    let_answer(desk, "c1")
+    look(desk)
+    assert [sorted(one.receipts) for one in desk.openings("ana")] == [["c2", "c3"], ["c1"]]
+    assert [sorted(one.receipts) for one in desk.openings("bea")] == [["c2", "c3"]]
+
+
 def impatient(desk: RowDesk) -> None:
     desk.patience = Patience(least_s=0.1, most_s=0.5)
     desk.begin()
