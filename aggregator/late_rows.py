@@ -72,12 +72,14 @@ class LateAnswers:
                 note(late)
             except OperationError as error:
                 _log.error("late_answer_not_noted", custodian=late.custodian, reason=str(error))
+            except Exception:  # what a custodian sent must not end the thread
+                _log.exception("late_answer_not_noted", custodian=late.custodian)
         for digest, (record, run) in list(self._unkept.items()):
             try:
                 keep(record, run)
             except OperationError as error:
                 _log.error("late_answers_not_kept", query=record.query_id.hex(), reason=str(error))
                 continue
-            except Exception:  # what a custodian or box sent must not end the thread
+            except Exception:
                 _log.exception("late_answers_not_kept", query=record.query_id.hex())
             del self._unkept[digest]

@@ -116,6 +116,7 @@ class QueryRunner:
                 self.look(stop)
             except OperationError as error:
                 _log.error("queries_not_read", reason=str(error))
+        self._rows.take_in_late()
         self._runs.clear()
 
     def look(self, stop: Stop) -> None:

@@ -95,6 +95,17 @@ def test_the_runner_takes_in_what_came_late_at_its_next_look(desk: RowDesk) -> N
     assert [sorted(one.receipts) for one in desk.openings()] == [["c2", "c3"], ["c1"]]
 
 
+def test_what_came_late_is_listed_before_the_process_stops(desk: RowDesk) -> None:
+    hold_back(desk, "c1")
+    see(desk, "subject")
+    look(desk)
+    let_answer(desk, "c1")
+    stop = Stop()
+    stop.set("the test's end")
+    desk.runner.run(stop)
+    assert [sorted(one.receipts) for one in desk.openings()] == [["c2", "c3"], ["c1"]]
+
+
 @pytest.mark.parametrize("late", ["c1", "c3"])
 def test_what_comes_after_the_querys_end_is_listed(desk: RowDesk, late: str) -> None:
     hold_back(desk, late)
