@@ -37,6 +37,7 @@ def looping_plan(clip: ClipTruth, bundle: Path, broker: Broker) -> SitePlan:
         {"cam-1": {"source": source, "loop": True}, "cam-2": {"source": "file:none.mp4"}},
         bundle=bundle,
         broker=broker,
+        policy={"cover": "off"},  # live envelopes leave whether or not anybody asks
         box_settings={
             "sealing": {"batch": 1, "live_after_s": 0.5},
             "outbox": {"resend_after_s": 4},

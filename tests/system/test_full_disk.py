@@ -37,6 +37,7 @@ def site(
             "cam-2": {"source": "file:none.mp4"},
         },
         bundle=model_bundle_path,
+        policy={"cover": "off"},
         box_settings={
             "sealing": {"batch": 1, "live_after_s": 0.5},
             "outbox": {"resend_after_s": 4},
