@@ -3,7 +3,8 @@
 The site's authority is offline; cards are flashed and boxes stolen on any day. So the authority
 names a **registrar** in the directory, whose signed list may add boxes and revoke boxes, and
 nothing else: it can neither make an officer or a custodian nor touch what the authority listed,
-except to revoke a box. The list has a version that never goes back.
+except to revoke a box. Terms (`protocol.boxterms`) are the authority's to give, to admitted boxes
+too: its directory states them by name. The list has a version that never goes back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from protocol.boxterms import BoxTerms
 from protocol.directory import (
     BOX,
     MAX_PRINCIPALS,
@@ -79,7 +81,8 @@ class Admissions:
 
         What the authority listed stays as it is: a box of the same name, or a camera that a box in
         force speaks for already, is not taken from the registrar. Only boxes are revoked. A box in
-        force has a key that nobody else has or had: neither an officer's, nor a revoked box's.
+        force has a key that nobody else has or had: neither an officer's, nor a revoked box's. An
+        admitted box is on the terms that the directory states for its name, on none without.
         """
         principals = dict(directory.principals)
         for name, at_ms in self.revoked_at_ms.items():
@@ -102,10 +105,11 @@ class Admissions:
             if revoked_at_ms is None and (taken & set(box.cameras) or box.verify_key in keys):
                 continue
             keys.add(box.verify_key)
-            principals[name] = replace(box, revoked_at_ms=revoked_at_ms)
+            terms = directory.admitted.get(name, BoxTerms())
+            principals[name] = replace(box.on(terms), revoked_at_ms=revoked_at_ms)
             if revoked_at_ms is None:
                 taken |= set(box.cameras)
-        return replace(directory, principals=principals)
+        return directory.listing(principals)
 
     def _revoked(self, box: Principal) -> int | None:
         return self.revoked_at_ms.get(box.name, box.revoked_at_ms)

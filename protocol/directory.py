@@ -7,9 +7,10 @@ refused. A revoked principal stays listed, so that it is refused by name and not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from protocol import hpke
+from protocol.boxterms import BoxTerms
 from protocol.encoding import Fields, decode, encode
 from protocol.epoch import MAX_CUSTODIANS
 from protocol.errors import (
@@ -106,11 +107,9 @@ class Principal:
         cameras: for boxes: the cameras that it may speak for.
         url: for custodians and the aggregator: where their HTTP interface is.
         revoked_at_ms: from when on it is refused, or None.
-        recordings: for boxes: the cameras whose recordings it may import; from form 2 on, as what
-            follows.
+        recordings, version_1_until_ms: for boxes: its terms (`protocol.boxterms`); from form 2 on,
+            as what follows.
         passkeys: for officers: what they may sign with besides the key.
-        version_1_until_ms: for boxes: when it last announced a day in version 1 of the protocol;
-            None: it does still, or never did. An older announcement is read, a later one is not.
     """
 
     name: str
@@ -129,6 +128,17 @@ class Principal:
         """What checks its signatures: its key, or any of its credentials."""
         return Credentials(self.verify_key, self.passkeys) if self.passkeys else self.verify_key
 
+    @property
+    def terms(self) -> BoxTerms:
+        """What the authority alone says of a box."""
+        return BoxTerms(self.recordings, self.version_1_until_ms)
+
+    def on(self, terms: BoxTerms) -> Principal:
+        """Return the same box on other terms."""
+        return replace(
+            self, recordings=terms.recordings, version_1_until_ms=terms.version_1_until_ms
+        )
+
     def to_value(self, form: int = 1) -> dict[str, object]:
         """Return the map that is encoded in a directory of that form."""
         value: dict[str, object] = {
@@ -141,11 +151,8 @@ class Principal:
             "revoked_at_ms": self.revoked_at_ms,
         }
         if form > 1:
-            value |= {
-                "recordings": list(self.recordings),
-                "passkeys": [passkey.to_value() for passkey in self.passkeys],
-                "version_1_until_ms": self.version_1_until_ms,
-            }
+            value |= self.terms.to_value()
+            value["passkeys"] = [passkey.to_value() for passkey in self.passkeys]
         return value
 
     @classmethod
@@ -170,18 +177,11 @@ class Principal:
             revoked_at_ms=fields.optional("revoked_at_ms", fields.integer),
         )
         if form > 1:
-            principal = replace(
-                principal,
-                recordings=tuple(
-                    require_name(camera, what="camera")
-                    for camera in fields.texts("recordings", max_items=MAX_CAMERAS_PER_BOX)
-                ),
-                passkeys=tuple(
-                    Passkey.from_value(item)
-                    for item in fields.array("passkeys", max_items=MAX_PASSKEYS)
-                ),
-                version_1_until_ms=fields.optional("version_1_until_ms", fields.integer),
+            passkeys = tuple(
+                Passkey.from_value(item)
+                for item in fields.array("passkeys", max_items=MAX_PASSKEYS)
             )
+            principal = replace(principal.on(BoxTerms.take(fields)), passkeys=passkeys)
         fields.done()
         if not principal.duties <= DUTIES:
             raise MalformedMessage(f"'{principal.name}' has an unknown duty")
@@ -197,6 +197,8 @@ class Directory:
             ``version`` until every machine reads it.
         places: SHA-256 of the register of places, None without one; from form 2 on.
         outside_witnesses: who else cosigns the site's logs; from form 2 on.
+        admitted: terms of boxes that are not listed here, by name: the registrar admits them
+            (`protocol.admissions`); from form 2 on.
     """
 
     site: str
@@ -207,6 +209,7 @@ class Directory:
     form: int = 1
     places: bytes | None = None
     outside_witnesses: tuple[OutsideWitness, ...] = ()
+    admitted: Mapping[str, BoxTerms] = field(default_factory=dict)
 
     def sign(self, authority: SigningKey, form: int = 1) -> Signed:
         """Sign as the site's authority.
@@ -231,6 +234,7 @@ class Directory:
         if form > 1:
             payload["places"] = self.places
             payload["outside_witnesses"] = [one.to_value() for one in self.outside_witnesses]
+            payload["admitted"] = {name: one.to_value() for name, one in self.admitted.items()}
         return sign(DIRECTORY_KIND, encode(payload), authority)
 
     @classmethod
@@ -254,12 +258,17 @@ class Directory:
         listed = fields.array("principals", max_items=MAX_PRINCIPALS)
         places: bytes | None = None
         witnesses: tuple[OutsideWitness, ...] = ()
+        admitted: dict[str, BoxTerms] = {}
         if form > 1:
             places = fields.optional("places", lambda name: fields.raw(name, size=32))
             witnesses = tuple(
                 OutsideWitness.from_value(item)
                 for item in fields.array("outside_witnesses", max_items=MAX_OUTSIDE_WITNESSES)
             )
+            admitted = {
+                require_name(name, what="an admitted box"): BoxTerms.from_value(value)
+                for name, value in fields.mapping("admitted", max_items=MAX_PRINCIPALS).items()
+            }
         fields.done()
         principals = [Principal.from_value(value, form) for value in listed]
         by_name = {principal.name: principal for principal in principals}
@@ -271,6 +280,8 @@ class Directory:
         names = [one.name for one in witnesses]
         if len(set(names)) != len(names) or set(names) & set(by_name):
             raise MalformedMessage("the directory lists an outside witness twice, or as its own")
+        if taken := sorted(admitted.keys() & {*by_name, *names, AUTHORITY}):
+            raise MalformedMessage(f"the directory lists '{taken[0]}', and as an admitted box too")
         return cls(
             site,
             version,
@@ -280,6 +291,7 @@ class Directory:
             form=form,
             places=places,
             outside_witnesses=witnesses,
+            admitted=admitted,
         )
 
     def with_duty(self, duty: str) -> list[Principal]:
@@ -376,7 +388,25 @@ class Directory:
 
     def next_version(self, principals: Mapping[str, Principal], *, at_ms: int) -> Directory:
         """Return the next version with other principals."""
-        return replace(self, version=self.version + 1, issued_at_ms=at_ms, principals=principals)
+        changed = replace(self, version=self.version + 1, issued_at_ms=at_ms)
+        return changed.listing(principals)
+
+    def listing(self, principals: Mapping[str, Principal]) -> Directory:
+        """Return it with other principals; none of them is spoken of as an admitted box besides."""
+        admitted = {name: of for name, of in self.admitted.items() if name not in principals}
+        return replace(self, principals=principals, admitted=admitted)
+
+    def with_terms(self, terms: Mapping[str, BoxTerms]) -> Directory:
+        """Return it with other terms of boxes, by name, whether they are listed here or not."""
+        principals, admitted = dict(self.principals), dict(self.admitted)
+        for name, said in terms.items():
+            if name in principals:
+                principals[name] = principals[name].on(said)
+            elif said == BoxTerms():
+                admitted.pop(name, None)
+            else:
+                admitted[name] = said
+        return replace(self, principals=principals, admitted=admitted)
 
 
 def authority_resolver(authority: VerifyKey) -> Callable[[str], VerifyKey]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from protocol.boxterms import BoxTerms
 from protocol.directory import FORMS, Directory
 from protocol.errors import DirectoryRollback, MalformedMessage
 from protocol.signing import SigningKey
@@ -34,10 +35,17 @@ def sign_forms(directory: Directory, authority: SigningKey) -> dict[int, bytes]:
 def as_first_form(directory: Directory) -> Directory:
     """Return what the first form of ``directory`` says."""
     principals = {
-        name: replace(principal, recordings=(), passkeys=(), version_1_until_ms=None)
+        name: replace(principal.on(BoxTerms()), passkeys=())
         for name, principal in directory.principals.items()
     }
-    return replace(directory, principals=principals, form=FIRST, places=None, outside_witnesses=())
+    return replace(
+        directory,
+        principals=principals,
+        form=FIRST,
+        places=None,
+        outside_witnesses=(),
+        admitted={},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +93,13 @@ class DirectoryForms:
             now = principals.get(name)
             if now is not None and now.verify_key == before.verify_key:
                 principals[name] = replace(now, version_1_until_ms=before.version_1_until_ms)
+        admitted = {
+            name: replace(before, recordings=())
+            for name, before in second.directory.admitted.items()
+            if before.version_1_until_ms is not None
+        }
         return replace(
-            newest,
-            principals=principals,
+            replace(newest, admitted=admitted).listing(principals),
             form=second.directory.form,
             places=second.directory.places,
             outside_witnesses=second.directory.outside_witnesses,

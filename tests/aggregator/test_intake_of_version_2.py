@@ -10,18 +10,21 @@ import numpy as np
 import pytest
 from boxes_v2 import BoxOfVersion2, make_box_v2, person, strangers
 from intake_desk import Desk
-from sealed_boxes import NOON_SLOT, NOW_MS, TestBox, make_box, sighting, unit_vector
+from sealed_boxes import NOON_SLOT, NOW_MS, SITE, TestBox, make_box, sighting, unit_vector
 from store_file import rows
 
 from aggregator.ingest.boxes import statuses
 from aggregator.store.retention import purge
-from protocol.directory import Directory
+from protocol.admissions import Admissions
+from protocol.boxterms import BoxTerms
+from protocol.directory import REGISTRAR, Directory, Principal
 from protocol.encoding import encode
 from protocol.epoch import RECORDING
 from protocol.keytree import FACE
 from protocol.names import EPOCH_MS
-from protocol.signing import sign
+from protocol.signing import SigningKey, sign
 from protocol.v2.envelopes import Envelope
+from runtime.trust import Trust
 
 RNG = np.random.default_rng(31)
 DAY = NOW_MS // EPOCH_MS
@@ -135,6 +138,35 @@ def test_a_box_that_went_on_to_version_2_announces_no_more_of_version_1(
     assert desk.take(later).rejected == 1
     assert desk.rejects() == {"downgraded": 1}
     assert desk.intake.position(box.address) == (1, ())
+    box.sequence, box.generation = old.sequence, old.generation + 1
+    assert desk.take(box.announcement(), box.segment(strangers(1, RNG))).stored == 2
+
+
+def test_a_box_that_the_registrar_admitted_is_held_to_version_2_and_to_its_films_too(
+    tmp_path: Path, desk: Desk, box: BoxOfVersion2
+) -> None:
+    authority, registrar = SigningKey.generate("authority"), SigningKey.generate("registrar")
+    listed = dict(desk.directory.principals)
+    admitted = listed.pop(box.name)
+    listed["registrar"] = Principal("registrar", frozenset({REGISTRAR}), registrar.verify_key)
+    first = desk.directory.listing(listed)
+    installed = tmp_path / "directory.cbor"
+    installed.write_bytes(first.sign(authority, 2).to_bytes())
+    trust = Trust(site=SITE, authority=authority.verify_key, installed=installed, state_dir=None)
+    trust.on_change(lambda directory: setattr(desk, "directory", directory))
+    admissions = Admissions(SITE, 1, NOW_MS, {box.name: admitted}, {})
+    assert trust.accept(admissions.sign(registrar).to_bytes())
+    old = as_version_1(box)
+    assert desk.take(old.announcement(at_ms=NOW_MS - 1000)).stored == 1
+    film = BoxOfVersion2(box.name, "cam-9", box.key, origin=RECORDING)
+    assert desk.take(film.announcement(epoch=DAY - 5)).rejected == 1
+    held = first.with_terms({box.name: BoxTerms(("cam-9",), NOW_MS - 1000)})
+    held = held.next_version(held.principals, at_ms=NOW_MS)
+    assert trust.accept(held.sign(authority, 2).to_bytes())
+    old.generation += 1
+    assert desk.take(old.announcement(at_ms=NOW_MS - 999)).rejected == 1
+    assert desk.rejects() == {"foreign-camera": 1, "downgraded": 1}
+    assert desk.take(film.announcement(epoch=DAY - 5)).stored == 1
     box.sequence, box.generation = old.sequence, old.generation + 1
     assert desk.take(box.announcement(), box.segment(strangers(1, RNG))).stored == 2
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.admissions import Admissions, open_admissions
-from protocol.directory import Principal
+from protocol.boxterms import BoxTerms
+from protocol.directory import Directory, Principal
 from protocol.errors import (
     DirectoryRollback,
     MalformedMessage,
@@ -35,6 +36,40 @@ def test_an_admitted_box_speaks_for_its_camera() -> None:
     assert effective.require("box-9", "box") == NEW
     assert effective.box_of_camera("cam-9").name == "box-9"
     assert set(effective.principals) == LISTED | {"box-9"}
+
+
+def with_terms(**of: BoxTerms) -> Directory:
+    admitted = {name.replace("_", "-"): terms for name, terms in of.items()}
+    return replace(s.directory(), form=2, admitted=admitted)
+
+
+TERMS = BoxTerms(("cam-7",), s.NOW_MS)
+
+
+def test_what_the_authority_says_of_an_admitted_box_counts_whoever_admits_it() -> None:
+    directory = with_terms(box_9=TERMS)
+    other_key = replace(NEW, verify_key=s.signing_key("box-8").verify_key)
+    for box, revoked in ((NEW, {}), (other_key, {}), (NEW, {"box-9": 5})):
+        effective = listed(box, revoked=revoked).apply(directory)
+        found = effective.principals["box-9"]
+        assert found.terms == TERMS
+        assert (found.cameras, found.verify_key) == (box.cameras, box.verify_key)
+        assert effective.admitted == {}, "it is said where the box is listed"
+    assert listed().apply(directory).admitted == {"box-9": TERMS}
+
+
+def test_a_registrar_gives_no_box_recordings_nor_ends_its_version_1() -> None:
+    generous = replace(NEW, recordings=("cam-1",), version_1_until_ms=5)
+    payload = listed(generous).sign(s.signing_key("registrar")).payload
+    for read in (listed(generous), Admissions.parse(payload)):
+        for directory, terms in ((with_terms(), BoxTerms()), (with_terms(box_9=TERMS), TERMS)):
+            assert read.apply(directory).principals["box-9"].terms == terms
+
+
+def test_terms_of_a_box_that_nobody_admitted_make_no_box() -> None:
+    effective = listed(NEW).apply(with_terms(box_8=TERMS))
+    assert "box-8" not in effective.principals
+    assert effective.principals["box-9"].terms == BoxTerms()
 
 
 def test_a_revoked_box_is_refused_by_name_whoever_listed_it() -> None:

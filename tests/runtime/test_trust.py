@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from protocol.admissions import Admissions
+from protocol.boxterms import BoxTerms
 from protocol.directory import Directory
 from protocol.directory_forms import sign_forms
 from protocol.errors import DirectoryRollback, PrincipalRevoked
@@ -108,7 +109,8 @@ def both_forms(directory: Directory) -> tuple[bytes, bytes]:
 def left_version_1(directory: Directory, box: str, at_ms: int) -> Directory:
     principals = dict(directory.principals)
     principals[box] = replace(principals[box], version_1_until_ms=at_ms, recordings=("cam-9",))
-    return replace(directory, principals=principals)
+    admitted = {"box-9": BoxTerms(("cam-9",), at_ms), "box-8": BoxTerms(("cam-9",))}
+    return replace(directory, principals=principals, admitted=admitted)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
@@ -143,12 +145,14 @@ def test_a_first_form_of_a_newer_version_counts_at_once_and_takes_nothing_back(
         assert role.directory.form == 2
         assert role.directory.principals["box-1"].version_1_until_ms == 7
         assert role.directory.principals["box-1"].recordings == ()
+        assert role.directory.admitted == {"box-9": BoxTerms((), 7)}
         with pytest.raises(PrincipalRevoked):
             role.directory.require("bo", "approver")
         with pytest.raises(DirectoryRollback):
             role.accept(both_forms(before)[1])
     assert trust.accept(both_forms(later)[1])
     assert trust.directory.principals["box-1"].recordings == ("cam-9",)
+    assert trust.directory.admitted == later.admitted
 
 
 def test_a_second_form_that_contradicts_the_first_is_left_aside_and_told(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import protocol_samples as s
 import protocol_samples_v2 as v2
 
+from protocol.boxterms import BoxTerms
 from protocol.daykeys import DayKeys
 from protocol.directory import Directory, OutsideWitness
 from protocol.epoch import Announcement
@@ -40,6 +41,7 @@ def _directory() -> bytes:
         principals={**directory.principals, "box-1": box},
         places=bytes(32),
         outside_witnesses=(witness,),
+        admitted={"box-9": BoxTerms(("cam-7",), 6)},
     )
     return both.sign(s.authority(), 2).payload
 

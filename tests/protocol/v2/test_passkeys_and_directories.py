@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from protocol.authorization import authorize, check_approval
+from protocol.boxterms import MAX_RECORDINGS, BoxTerms
 from protocol.directory import (
     Directory,
     OutsideWitness,
@@ -198,6 +199,7 @@ def full() -> Directory:
         outside_witnesses=(
             OutsideWitness("univ", s.signing_key("univ").verify_key, "https://univ.example"),
         ),
+        admitted={"box-9": BoxTerms(("cam-7",), s.NOW_MS), "box-8": BoxTerms(("cam-2", "cam-3"))},
     )
 
 
@@ -230,15 +232,42 @@ def test_a_form_to_come_is_named() -> None:
 def test_what_contradicts_itself_is_refused() -> None:
     fields = decode(full().sign(s.authority(), 2).payload, what="directory")
     witness = fields["outside_witnesses"][0]
-    for change in (
+    said = fields["admitted"]["box-9"]
+    changes: tuple[dict[str, object], ...] = (
         {"places": bytes(31)},
         {"outside_witnesses": [witness, witness]},
         {"outside_witnesses": [{**witness, "name": "c1"}]},
         {"outside_witnesses": [{**witness, "verify_key": bytes(32)}]},
         {"outside_witnesses": [{"name": "x"}]},
-    ):
+        {"admitted": {"box-1": said}},
+        {"admitted": {"ana": said}},
+        {"admitted": {"univ": said}},
+        {"admitted": {"authority": said}},
+        {"admitted": {"No Name": said}},
+        {"admitted": {"box-9": {**said, "cameras": ["cam-7"]}}},
+        {"admitted": {"box-9": {"recordings": []}}},
+        {"admitted": {"box-9": {**said, "recordings": ["No Name"]}}},
+        {"admitted": {"box-9": {**said, "recordings": ["cam-7", "cam-7"]}}},
+        {
+            "admitted": {
+                "box-9": {**said, "recordings": [f"c{n}" for n in range(MAX_RECORDINGS + 1)]}
+            }
+        },
+        {"admitted": {"box-9": {**said, "version_1_until_ms": -1}}},
+        {"admitted": {"box-9": {**said, "version_1_until_ms": True}}},
+        {"admitted": {"box-9": [["cam-7"], 1]}},
+        {"admitted": [["box-9", said]]},
+    )
+    for change in changes:
         with pytest.raises(MalformedMessage):
             Directory.parse(encode({**fields, **change}))
+
+
+def test_a_box_that_the_authority_lists_itself_is_no_longer_spoken_of_as_admitted() -> None:
+    taken = s.principal("box-9", "box", cameras=("cam-9",))
+    listed = full().next_version({**full().principals, "box-9": taken}, at_ms=s.NOW_MS)
+    assert set(listed.admitted) == {"box-8"}
+    assert read(listed.sign(s.authority(), 2)).principals["box-9"] == taken
 
 
 def test_a_principal_of_one_form_is_none_of_the_other() -> None:
