@@ -8,8 +8,14 @@ from typing import Annotated
 import typer
 
 from provisioning.authority import box_versions
+from provisioning.authority.known_boxes import (
+    admissions_here,
+    admissions_with,
+    newest_of,
+    with_admitted,
+)
 from provisioning.authority.proposals import Proposal
-from provisioning.authority.push import aggregator_boxes, officer_tls
+from provisioning.authority.push import aggregator_admissions, aggregator_boxes, officer_tls
 from provisioning.authority.terminal import Answers, Push, carry_out
 from provisioning.formats.opened import open_site
 from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, reported
@@ -43,15 +49,20 @@ def seal_version(
 ) -> None:
     """Hold boxes to version 2 of the protocol: what they announce in version 1 later is refused.
 
-    The aggregator is asked which boxes seal in version 2 by now. One that still speaks version 1 is
-    refused by name; with --all it is left out and said.
+    The aggregator is asked which boxes seal in version 2 by now, whoever brought them in. One that
+    still speaks version 1 is refused by name; with --all it is left out and said.
     """
     if bool(names) == everyone:
         raise typer.BadParameter("name the boxes, or give --all", param_hint="BOX")
     with reported():
         site = open_site(folder)
-        rows = aggregator_boxes(site.directory, officer_tls(site, officer), aggregator)
-        found = box_versions.sealable(site, names or (), rows, now=datetime.now(UTC))
+        tls = officer_tls(site, officer)
+        rows = aggregator_boxes(site.directory, tls, aggregator)
+        admissions = newest_of(
+            admissions_here(folder, site), aggregator_admissions(site.directory, tls, aggregator)
+        )
+        known = with_admitted(site, admissions)
+        found = box_versions.sealable(known, names or (), rows, now=datetime.now(UTC))
         for name, why in found.refused.items():
             warn(f"{name}: {why}")
         if found.refused and not everyone:
@@ -64,7 +75,9 @@ def seal_version(
             site,
             would=f"would hold to version 2: {listed}",
             done=f"held to version 2: {listed}",
-            make=lambda passphrase: box_versions.seal_versions(folder, found.until_ms, passphrase),
+            make=lambda passphrase: box_versions.seal_versions(
+                folder, found.until_ms, passphrase, admissions=admissions
+            ),
             needs_passphrase=True,
         )
         carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))
@@ -96,13 +109,16 @@ def recordings(
         raise typer.BadParameter("name the cameras, or give --none", param_hint="--camera")
     with reported():
         site = open_site(folder)
-        same = box_versions.check_recordings(site, name, cameras)
+        admissions = admissions_with(folder, site, name, officer)
+        same = box_versions.check_recordings(with_admitted(site, admissions), name, cameras)
         what = ", ".join(cameras) or "no camera"
         proposal = Proposal(
             site,
             would=f"would let {name} import films of {what}",
             done=f"{name} may import films of {what}",
-            make=lambda passphrase: box_versions.set_recordings(folder, name, cameras, passphrase),
+            make=lambda passphrase: box_versions.set_recordings(
+                folder, name, cameras, passphrase, admissions=admissions
+            ),
             needs_passphrase=not same,
         )
         carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))

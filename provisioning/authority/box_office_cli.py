@@ -131,10 +131,15 @@ def swap_here(
         say(f"would revoke {old} and claim {new} in its place, with its cameras")
         return
     with office.opened(folder, signing=True, passphrase_file=passphrase_file) as registrar:
+        principal = registrar.directory.principals.get(old)
         made = registrar.swap(old, new, tables)
         say(f"{old} is revoked")
         write_claim(made, Path(f"{new}.claim.toml"))
         show_told(publish_now(registrar), registrar)
+    if principal is not None and principal.recordings:
+        films = " ".join(f"--camera {camera}" for camera in principal.recordings)
+        say(f"{old} might import films, and {new} may not yet. When it is admitted:")
+        say(f"  sealtrace box recordings DIR {new} {films}")
 
 
 def camera_tables(options: list[str] | None, file: Path | None) -> list[dict[str, Any]]:

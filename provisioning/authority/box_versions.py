@@ -2,7 +2,7 @@
 
 A box that has gone on to version 2 of the protocol is not to be believed in version 1 again:
 whoever holds its key could else have its metadata open by the slot. The aggregator tells which
-have gone on.
+have gone on. Boxes that came in by the registrar are held to it by name, in the same directory.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from protocol.directory import BOX, MAX_CAMERAS_PER_BOX, Directory
+from protocol.admissions import Admissions
+from protocol.boxterms import MAX_RECORDINGS, BoxTerms
+from protocol.directory import BOX
 from protocol.errors import MalformedMessage
 from protocol.names import require_name
 from protocol.v2 import VERSION
 from provisioning.authority import changes
 from provisioning.authority.boxes import require_box
+from provisioning.authority.known_boxes import with_admitted
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.opened import Site, SiteError, changing, milliseconds, open_site
 from provisioning.formats.secretfiles import open_authority
@@ -43,12 +46,13 @@ def sealable(
     """Judge boxes by what the aggregator tells of them.
 
     Args:
+        site: with the admitted boxes in its directory (`known_boxes.with_admitted`).
         names: boxes in force, or none for all of them.
         rows: as ``GET /v1/boxes`` gives them.
         now: from when on version 1 is over for who is not known ever to have spoken it.
 
     Raises:
-        SiteError: one is not a box in force of the authority's directory.
+        SiteError: one is not a box in force.
     """
     told = {str(row.get("box")): row for row in rows}
     listed = {box.name: box for box in site.directory.with_duty(BOX)}
@@ -75,23 +79,29 @@ def sealable(
 
 
 def seal_versions(
-    path: Path, until_ms: Mapping[str, int], passphrase: bytes, *, now: datetime | None = None
+    path: Path,
+    until_ms: Mapping[str, int],
+    passphrase: bytes,
+    *,
+    admissions: Admissions | None = None,
+    now: datetime | None = None,
 ) -> changes.Change:
     """Write into a new version of the directory until when boxes spoke version 1.
+
+    Args:
+        admissions: the registrar's list, for boxes that came in by it.
 
     Raises:
         SiteError: one is not a box.
         KeyFileError: wrong passphrase.
     """
 
-    def sealed(directory: Directory) -> Directory:
-        principals = dict(directory.principals)
-        for name, at_ms in until_ms.items():
-            if principals[name].version_1_until_ms is None:
-                principals[name] = replace(principals[name], version_1_until_ms=at_ms)
-        return replace(directory, principals=principals)
+    def sealed(name: str, terms: BoxTerms) -> BoxTerms:
+        if terms.version_1_until_ms is not None:
+            return terms
+        return replace(terms, version_1_until_ms=until_ms[name])
 
-    return _change(path, list(until_ms), sealed, passphrase, now)
+    return _change(path, list(until_ms), sealed, passphrase, admissions=admissions, now=now)
 
 
 def check_recordings(site: Site, name: str, cameras: Sequence[str]) -> bool:
@@ -105,8 +115,8 @@ def check_recordings(site: Site, name: str, cameras: Sequence[str]) -> bool:
         raise SiteError(f"'{name}' has been revoked")
     if len(set(cameras)) != len(cameras):
         raise SiteError("a camera is named twice")
-    if len(cameras) > MAX_CAMERAS_PER_BOX:
-        raise SiteError(f"a box imports films of at most {MAX_CAMERAS_PER_BOX} cameras")
+    if len(cameras) > MAX_RECORDINGS:
+        raise SiteError(f"a box imports films of at most {MAX_RECORDINGS} cameras")
     for camera in cameras:
         try:
             require_name(camera, what="camera")
@@ -121,38 +131,43 @@ def set_recordings(
     cameras: Sequence[str],
     passphrase: bytes,
     *,
+    admissions: Admissions | None = None,
     now: datetime | None = None,
 ) -> changes.Change:
     """Write into a new version of the directory of which cameras a box may import films.
+
+    Args:
+        admissions: the registrar's list, for a box that came in by it.
 
     Raises:
         SiteError: as `check_recordings`.
         KeyFileError: wrong passphrase.
     """
 
-    def changed(directory: Directory) -> Directory:
-        principals = dict(directory.principals)
-        principals[name] = replace(principals[name], recordings=tuple(cameras))
-        return replace(directory, principals=principals)
+    def changed(_name: str, terms: BoxTerms) -> BoxTerms:
+        return replace(terms, recordings=tuple(cameras))
 
-    check_recordings(open_site(path), name, cameras)
-    return _change(path, [name], changed, passphrase, now)
+    check_recordings(with_admitted(open_site(path), admissions), name, cameras)
+    return _change(path, [name], changed, passphrase, admissions=admissions, now=now)
 
 
 def _change(
     path: Path,
     names: Iterable[str],
-    change: Callable[[Directory], Directory],
+    change: Callable[[str, BoxTerms], BoxTerms],
     passphrase: bytes,
+    *,
+    admissions: Admissions | None,
     now: datetime | None,
 ) -> changes.Change:
     moment = changes.whole_second(now)
     with changing(SitePaths(path.absolute())):
         site = open_site(path)
-        for name in names:
-            require_box(site, name)
-        directory = change(site.directory)
-        if directory.principals == site.directory.principals:
+        known = with_admitted(site, admissions)
+        before = {name: require_box(known, name).terms for name in names}
+        terms = {name: change(name, said) for name, said in before.items()}
+        if terms == before:
             return changes.spread_changes(site, changed=False)
         authority = open_authority(site.paths, passphrase)
-        return changes.publish(site, directory.principals, authority, moment)
+        site = replace(site, directory=site.directory.with_terms(terms))
+        return changes.publish(site, site.directory.principals, authority, moment)

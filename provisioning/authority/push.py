@@ -7,7 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import httpx
+
+from protocol.admissions import Admissions, open_admissions
 from protocol.directory import AGGREGATOR, CUSTODIAN, REGISTRAR, Directory, Principal
+from protocol.errors import ProtocolError
 from provisioning.authority.directory_files import read_directory
 from provisioning.formats import layout
 from provisioning.formats.opened import Site, SiteError
@@ -15,6 +19,7 @@ from runtime import http
 from runtime.config import TlsConfig
 from runtime.officer import OFFICER_ENVIRONMENT, load_officer
 from runtime.peers import News, Told, tell_all, with_address
+from runtime.problems import raise_for_problem
 
 _TIMEOUT_S = 10.0
 _MAX_BOXES_BYTES = 64 << 20
@@ -57,14 +62,37 @@ def aggregator_boxes(
     Raises:
         OperationError: it cannot be reached, or refuses.
     """
+    with _aggregator(directory, tls, url) as client:
+        answer = http.json_of(client.get("/v1/boxes"))
+    rows = answer.get("boxes", []) if isinstance(answer, dict) else answer
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def aggregator_admissions(
+    directory: Directory, tls: TlsConfig, url: str | None = None
+) -> Admissions | None:
+    """Ask the aggregator for the registrar's list; None when it has none.
+
+    Raises:
+        OperationError: it cannot be reached, refuses, or answers what no registrar in force signed.
+    """
+    with _aggregator(directory, tls, url) as client:
+        answer = client.get("/v1/admissions")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        signed = raise_for_problem(answer).content
+    try:
+        return open_admissions(signed, directory)
+    except ProtocolError as error:
+        raise SiteError(f"the registrar's list, as the aggregator has it: {error}") from error
+
+
+def _aggregator(directory: Directory, tls: TlsConfig, url: str | None) -> httpx.Client:
     found = with_address(directory, AGGREGATOR)
     url = url or (found[0].url if found else None)
     if not url:
         raise SiteError("the site has no aggregator in force")
-    with http.client(url, tls, _TIMEOUT_S, max_answer_bytes=_MAX_BOXES_BYTES) as client:
-        answer = http.json_of(client.get("/v1/boxes"))
-    rows = answer.get("boxes", []) if isinstance(answer, dict) else answer
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return http.client(url, tls, _TIMEOUT_S, max_answer_bytes=_MAX_BOXES_BYTES)
 
 
 def officer_tls(site: Site, officer: Path | None) -> TlsConfig:

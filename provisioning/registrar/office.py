@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from protocol.boxterms import BoxTerms
 from protocol.directory import BOX
 from protocol.joining import OfflineAdmission, OfflineRequest
 from provisioning.formats.boxstate import BoxState
@@ -94,6 +95,8 @@ def overview(registrar: Registrar, *, now: datetime | None = None) -> list[BoxSt
             until = f"{moment(waiting.expires_ms):%Y-%m-%d %H:%M} UTC" if waiting else ""
             trouble = (f"not admitted yet; its claim ends {until}" if waiting else "not admitted",)
         cameras = record.cameras if record else ()
+        terms = BoxTerms() if principal is None else principal.terms
+        until_ms = terms.version_1_until_ms
         states.append(
             BoxState(
                 name=name,
@@ -102,6 +105,10 @@ def overview(registrar: Registrar, *, now: datetime | None = None) -> list[BoxSt
                 certificate_days=left.get(name),
                 revoked_at=None if revoked_ms is None else moment(revoked_ms),
                 trouble=trouble,
+                recordings=terms.recordings,
+                version_1_until=None
+                if until_ms is None
+                else datetime.fromtimestamp(until_ms / 1000, UTC),
             )
         )
     return states

@@ -77,6 +77,12 @@ class Registrar:
         self.sync()
         return self.trust.directory
 
+    @property
+    def signed_admissions(self) -> bytes | None:
+        """The newest admissions that the database holds, as signed; None before the first."""
+        self.sync()
+        return self.trust.signed_admissions
+
     def status(self) -> dict[str, object]:
         """Return what `sealtrace registrar status` shows."""
         boxes = self.store.boxes()

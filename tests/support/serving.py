@@ -16,13 +16,19 @@ class Serving:
     """Served from construction until `end`; use it in a ``with`` block."""
 
     def __init__(
-        self, app: Any, tls: TlsConfig | None, limits: HttpConfig | None = None, **options: Any
+        self,
+        app: Any,
+        tls: TlsConfig | None,
+        limits: HttpConfig | None = None,
+        *,
+        port: int = 0,
+        **options: Any,
     ) -> None:
         self.stop = Stop()
         ready = Ready()
         self._thread = threading.Thread(
             target=serve,
-            args=(app, "127.0.0.1", 0, tls, self.stop),
+            args=(app, "127.0.0.1", port, tls, self.stop),
             kwargs={"ready": ready, "limits": limits, **options},
         )
         self._thread.start()
