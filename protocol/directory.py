@@ -22,9 +22,8 @@ from protocol.errors import (
     UnsupportedVersion,
 )
 from protocol.names import require_name
-from protocol.passkeys import Passkey
+from protocol.passkeys import Credentials, Passkey
 from protocol.signing import (
-    SIGNATURE_BYTES,
     Signed,
     SigningKey,
     Verifier,
@@ -41,33 +40,6 @@ MAX_PRINCIPALS = 32_768
 MAX_CAMERAS_PER_BOX = 64
 MAX_PASSKEYS, MAX_OUTSIDE_WITNESSES = 8, 16
 FORMS = frozenset({1, 2})
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """The several credentials of one officer: any of them signs for them."""
-
-    key: VerifyKey
-    passkeys: tuple[Passkey, ...]
-
-    def verify_bytes(self, signature: bytes, message: bytes) -> None:
-        """Check a signature by key file, or an assertion by one of the passkeys.
-
-        Raises:
-            SignatureInvalid: it is none of this officer's.
-        """
-        if len(signature) == SIGNATURE_BYTES:
-            self.key.verify_bytes(signature, message)
-            return
-        refused: SignatureInvalid | None = None
-        for passkey in self.passkeys:
-            try:
-                passkey.verify_bytes(signature, message)
-            except SignatureInvalid as error:
-                refused = error
-            else:
-                return
-        raise refused or SignatureInvalid("the signature does not verify")
 
 
 @dataclass(frozen=True, slots=True)

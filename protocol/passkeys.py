@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from protocol.encoding import Fields, decode, encode
 from protocol.errors import MalformedMessage, ProtocolError, SignatureInvalid
+from protocol.signing import SIGNATURE_BYTES, VerifyKey
 from protocol.textformats import parse_json
 
 POINT_BYTES = 65
@@ -109,6 +110,33 @@ class Passkey:
             self._key().verify(ecdsa, signed, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature as error:
             raise SignatureInvalid("the signature does not verify") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The several credentials of one officer: any of them signs for them."""
+
+    key: VerifyKey
+    passkeys: tuple[Passkey, ...]
+
+    def verify_bytes(self, signature: bytes, message: bytes) -> None:
+        """Check a signature by key file, or an assertion by one of the passkeys.
+
+        Raises:
+            SignatureInvalid: it is none of this officer's.
+        """
+        if len(signature) == SIGNATURE_BYTES:
+            self.key.verify_bytes(signature, message)
+            return
+        refused: SignatureInvalid | None = None
+        for passkey in self.passkeys:
+            try:
+                passkey.verify_bytes(signature, message)
+            except SignatureInvalid as error:
+                refused = error
+            else:
+                return
+        raise refused or SignatureInvalid("the signature does not verify")
 
 
 def encode_assertion(authenticator_data: bytes, client_data: bytes, ecdsa: bytes) -> bytes:
