@@ -114,6 +114,16 @@ def test_an_admitted_box_is_taken_in_and_a_revoked_one_refused_by_all_within_a_m
         listed = command(site, "box", "list", str(site.paths.registrar.parent), "--live")
         assert "box-7" in listed and "online" in listed
 
+        film = "st/v1/demo/box-7/film-1/epoch"
+        assert box.publish(film) == "Not authorized"
+        given = ("box", "recordings", str(site.paths.root), "box-7", "--camera", "film-1", "--push")
+        assert "may import films of film-1: directory version 2" in command(site, *given)
+        wait_for(
+            lambda: box.publish(film) in {"Success", _NOBODY},
+            "the broker to let the box bring films",
+            timeout_s=WITHIN_S,
+        )
+
         site.services["c3"].stop()  # it must hear of it later
         told = command(site, "box", "revoke", str(site.paths.root), "box-7")
         assert "box-7 is revoked" in told and "✗ c3" in told

@@ -12,11 +12,13 @@ from brokers import free_port
 from fastapi import FastAPI
 from registrar_site import RegistrarSite, copy_of, served
 from serving import Serving
+from starlette.responses import Response
 from typer.testing import CliRunner, Result
 
-from protocol.admissions import open_admissions
+from protocol.admissions import Admissions, open_admissions
 from protocol.boxterms import BoxTerms
-from protocol.directory import open_directory
+from protocol.directory import BOX, Principal, open_directory
+from protocol.signing import SigningKey
 from provisioning.authority import SiteError, SitePaths, SitePlan, boxes, create_site, open_site
 from provisioning.authority.box_cli import app as box_app
 from provisioning.authority.box_versions import seal_versions, set_recordings
@@ -77,8 +79,10 @@ def row(box: str, protocol: int | None, version_1_ms: int | None = None) -> dict
     return {"box": box, "protocol": protocol, "version_1_ms": version_1_ms}
 
 
-def aggregator(site: RegistrarSite, *rows: dict[str, Any]) -> Serving:
-    """Serve what an aggregator that holds the newest lists tells of boxes."""
+def aggregator(
+    site: RegistrarSite, *rows: dict[str, Any], admissions: bytes | None = None
+) -> Serving:
+    """Serve what an aggregator that holds the newest lists tells of boxes, or forges."""
     paths = site.paths
     trust = Trust(
         site="demo",
@@ -90,6 +94,8 @@ def aggregator(site: RegistrarSite, *rows: dict[str, Any]) -> Serving:
     assert signed is not None
     assert trust.accept(signed)
     app = FastAPI()
+    if admissions is not None:
+        app.add_api_route("/v1/admissions", lambda: Response(admissions))
     app.include_router(
         site_routes(
             trust,
@@ -231,3 +237,15 @@ def test_who_swaps_a_box_with_recordings_is_told_that_the_new_one_has_none(
     said(run("recordings", root, ADMITTED, "--camera", "film-1"))
     text = said(run("swap", root, ADMITTED, "box-8"))
     assert "sealtrace box recordings DIR box-8 --camera film-1" in text
+
+
+def test_a_list_that_no_registrar_signed_brings_in_nobody(run: Run, site: RegistrarSite) -> None:
+    root = site.paths.root
+    stranger = SigningKey.generate("registrar")
+    box = Principal("box-9", frozenset({BOX}), stranger.verify_key, cameras=("yard",))
+    forged = Admissions("demo", 99, 1, {"box-9": box}, {}).sign(stranger).to_bytes()
+    with aggregator(site, row("box-9", 2), admissions=forged):
+        for command in (("seal-version",), ("recordings", "--camera", "film-1")):
+            text = said(run(command[0], root, "box-9", *command[1:]), 1)
+            assert "the registrar's list, as the aggregator has it" in text
+    assert open_site(root).directory.version == 1
