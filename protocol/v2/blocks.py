@@ -77,11 +77,12 @@ def lay_out(
     held = size_class(len(rows), SMALLEST_ROWS) if padded else len(rows)
     block = bytearray(held * width + _COUNT.size)
     table = np.frombuffer(block, np.uint8, held * width).reshape(held, width)
-    for number, (row, scale) in enumerate(rows):
+    scales = np.array([scale for _, scale in rows], "<f4")
+    table[: len(rows), dimension:] = scales.view(np.uint8).reshape(len(rows), scales.itemsize)
+    for number, (row, _) in enumerate(rows):
         if row.shape != (dimension,):
             raise MalformedMessage(f"a template has not {dimension} dimensions")
         table[number, :dimension] = row.view(np.uint8)
-        table[number, dimension:] = np.array([scale], "<f4").view(np.uint8)
     _COUNT.pack_into(block, held * width, len(rows))
     return block
 
@@ -95,8 +96,12 @@ def true_rows(opened: memoryview, space: Space) -> int:
     Raises:
         MalformedMessage: its length is not that of rows and a count, or the count is beyond it.
     """
+    return count_rows(opened, space.width)
+
+
+def count_rows(opened: memoryview, width: int) -> int:
+    """Return what :func:`true_rows` does, by the bytes of a row. Errors as there."""
     body = len(opened) - _COUNT.size
-    width = space.width
     if body < 0 or body % width:
         raise MalformedMessage(f"a block's length is not {_COUNT.size} over a multiple of a row")
     count = int(_COUNT.unpack_from(opened, body)[0])

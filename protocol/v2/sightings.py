@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from protocol.encoding import decode, encode
+from protocol.encoding import FREE_ITEMS, decode, encode, most_items
 from protocol.errors import MalformedMessage
 from protocol.keytree import MODALITIES
 from protocol.names import SIGHTING_ID_BYTES
@@ -25,7 +26,11 @@ _CENTIMETRES = 100
 _MOST_CM = 65_535
 _MOST_MS = 1 << 62
 _BYTE = 255
+_HEAD = [int] * 5
 _TAILS = ([list, dict, bytes, list], [list, dict, type(None), list])
+_FOUR = [int] * 4
+_THREE = [int] * 3
+_MASKS = frozenset(int(status) for status in MaskStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,34 +100,42 @@ class Row:
             MalformedMessage: a value does not fit its field; what was refused is not sealed.
         """
         begins = self.first_ms
-        data = encode(
+        value = [
+            begins,
+            self.last_ms - begins,
+            int(self.mask),
+            _byte(self.mask_confidence),
+            _byte(self.quality),
+            _spans(self.masks, begins),
+            dict(self.networks),
+            self.continues,
             [
-                begins,
-                self.last_ms - begins,
-                int(self.mask),
-                _byte(self.mask_confidence),
-                _byte(self.quality),
-                _spans(self.masks, begins),
-                dict(self.networks),
-                self.continues,
                 [
-                    [
-                        e.other_id,
-                        e.other_episode,
-                        e.first_ms - begins,
-                        e.last_ms - begins,
-                        round(e.within_s * 10),
-                        _centimetres(e.nearest_m),
-                        _centimetres(e.median_m),
-                        _spans(e.masks, begins),
-                        _spans(e.other_masks, begins),
-                    ]
-                    for e in self.encounters
-                ],
-            ]
-        )
-        self.parse(data)
+                    e.other_id,
+                    e.other_episode,
+                    e.first_ms - begins,
+                    e.last_ms - begins,
+                    _tenths(e.within_s),
+                    _centimetres(e.nearest_m),
+                    _centimetres(e.median_m),
+                    _spans(e.masks, begins),
+                    _spans(e.other_masks, begins),
+                ]
+                for e in self.encounters
+            ],
+        ]
+        _check(value)
+        data = encode(value)
+        size = len(data)  # an item has a byte at least: few rows are worth counting
+        if size > MAX_ROW_BYTES or (size > FREE_ITEMS and self._items > most_items(size)):
+            raise MalformedMessage("a metadata row says more than a reader takes")
         return data
+
+    @property
+    def _items(self) -> int:
+        """How many items the encoding has, as its reader counts them."""
+        spans = len(self.masks) + sum(len(e.masks) + len(e.other_masks) for e in self.encounters)
+        return 10 + 5 * spans + 2 * len(self.networks) + 10 * len(self.encounters)
 
     @classmethod
     def parse(cls, data: bytes) -> Row:
@@ -132,22 +145,8 @@ class Row:
             MalformedMessage: it is not one.
         """
         value = decode(data, what="metadata row", max_bytes=MAX_ROW_BYTES)
-        if (
-            not isinstance(value, list)
-            or [type(part) for part in value[:5]] != [int] * 5
-            or [type(part) for part in value[5:]] not in _TAILS
-        ):
-            raise MalformedMessage("not a metadata row")
+        _check(value)
         begins, lasted, mask, confidence, quality, masks, networks, continues, met = value
-        if (
-            not 0 <= begins < _MOST_MS
-            or not 0 <= lasted < _MOST_MS
-            or mask not in set(MaskStatus)
-            or not 0 <= min(confidence, quality) <= max(confidence, quality) <= _BYTE
-            or (continues is not None and len(continues) != SIGHTING_ID_BYTES)
-            or len(met) > MAX_ENCOUNTERS
-        ):
-            raise MalformedMessage("a metadata row holds a value out of range")
         return cls(
             first_ms=begins,
             last_ms=begins + lasted,
@@ -155,7 +154,7 @@ class Row:
             mask_confidence=confidence / _BYTE,
             quality=quality / _BYTE,
             masks=_read_spans(masks, begins),
-            networks=_read_networks(networks),
+            networks=networks,
             continues=continues,
             encounters=tuple(_read_encounter(item, begins) for item in met),
         )
@@ -178,6 +177,35 @@ class Sighting:
     templates: Mapping[str, Quantised] = field(default_factory=dict)
 
 
+def _check(value: object) -> None:
+    """Check all that a row's encoding says: what a reader refuses is refused before it is sealed.
+
+    Raises:
+        MalformedMessage: it is not a row.
+    """
+    if (
+        not isinstance(value, list)
+        or [type(part) for part in value[:5]] != _HEAD
+        or [type(part) for part in value[5:]] not in _TAILS
+    ):
+        raise MalformedMessage("not a metadata row")
+    begins, lasted, mask, confidence, quality, masks, networks, continues, met = value
+    if (
+        not 0 <= begins < _MOST_MS
+        or not 0 <= lasted < _MOST_MS
+        or mask not in _MASKS
+        or not 0 <= confidence <= _BYTE
+        or not 0 <= quality <= _BYTE
+        or (continues is not None and len(continues) != SIGHTING_ID_BYTES)
+        or len(met) > MAX_ENCOUNTERS
+    ):
+        raise MalformedMessage("a metadata row holds a value out of range")
+    _check_spans(masks, begins)
+    _check_networks(networks)
+    for item in met:
+        _check_encounter(item, begins)
+
+
 def _byte(value: float) -> int:
     if not 0 <= value <= 1:
         raise MalformedMessage("a confidence or quality is not from 0 to 1")
@@ -192,6 +220,12 @@ def _centimetres(distance_m: float | None) -> int | None:
     return min(_MOST_CM, round(min(distance_m, float(_MOST_CM)) * _CENTIMETRES))
 
 
+def _tenths(seconds: float) -> int:
+    if not 0 <= seconds < _MOST_MS / 10:
+        raise MalformedMessage("a time within reach is negative, or none")
+    return round(seconds * 10)
+
+
 def _spans(spans: tuple[MaskSpan, ...], begins: int) -> list[list[int]]:
     return [
         [s.from_ms - begins, s.until_ms - s.from_ms, int(s.status), _byte(s.confidence)]
@@ -199,54 +233,63 @@ def _spans(spans: tuple[MaskSpan, ...], begins: int) -> list[list[int]]:
     ]
 
 
-def _read_spans(items: object, begins: int) -> tuple[MaskSpan, ...]:
+def _check_spans(items: object, begins: int) -> None:
     if not isinstance(items, list) or len(items) > MAX_SPANS:
         raise MalformedMessage("mask spans are not a short array")
-    spans = []
     for item in items:
-        if not isinstance(item, list) or [type(part) for part in item] != [int] * 4:
+        if not isinstance(item, list) or [type(part) for part in item] != _FOUR:
             raise MalformedMessage("a mask span is not [after, for, status, confidence]")
         after, lasted, status, confidence = item
         if (
             not 0 <= begins + after < _MOST_MS
             or not 0 <= lasted < _MOST_MS
-            or status not in set(MaskStatus)
+            or status not in _MASKS
             or not 0 <= confidence <= _BYTE
         ):
             raise MalformedMessage("a mask span holds a value out of range")
-        from_ms = begins + after
-        spans.append(MaskSpan(from_ms, from_ms + lasted, MaskStatus(status), confidence / _BYTE))
-    return tuple(spans)
 
 
-def _read_networks(values: Mapping[str, object]) -> dict[str, str]:
-    if not set(values) <= set(MODALITIES):
-        raise MalformedMessage("a network is named for an unknown modality")
-    networks = {}
+def _read_spans(items: list[list[int]], begins: int) -> tuple[MaskSpan, ...]:
+    """Return checked spans."""
+    return tuple(
+        MaskSpan(begins + after, begins + after + lasted, MaskStatus(status), confidence / _BYTE)
+        for after, lasted, status, confidence in items
+    )
+
+
+def _check_networks(values: Mapping[str, object]) -> None:
     for modality, network in values.items():
+        if modality not in MODALITIES:
+            raise MalformedMessage("a network is named for an unknown modality")
         if not isinstance(network, str) or not network.isprintable() or not 0 < len(network) <= 256:
             raise MalformedMessage("a network's name is not a printable text")
-        networks[modality] = network
-    return networks
 
 
-def _read_encounter(item: object, begins: int) -> Encounter:
+def _check_encounter(item: object, begins: int) -> None:
     if (
         not isinstance(item, list)
         or len(item) != 9
         or not all(isinstance(part, bytes) for part in item[:2])
         or len(item[0]) != SIGHTING_ID_BYTES
         or len(item[1]) != EPISODE_BYTES
-        or [type(part) for part in item[2:5]] != [int] * 3
-        or not all(part is None or type(part) is int for part in item[5:7])
+        or [type(part) for part in item[2:5]] != _THREE
     ):
         raise MalformedMessage("not an encounter")
-    other_id, episode, first_ms, last_ms, tenths, nearest, median, masks, others = item
-    distances = [part for part in (nearest, median) if part is not None]
+    _, _, first_ms, last_ms, tenths, nearest, median, masks, others = item
+    for distance in (nearest, median):
+        if distance is not None and type(distance) is not int:
+            raise MalformedMessage("not an encounter")
+        if distance is not None and not 0 <= distance <= _MOST_CM:
+            raise MalformedMessage("an encounter holds a value out of range")
     if not 0 <= begins + first_ms <= begins + last_ms < _MOST_MS or not 0 <= tenths < _MOST_MS:
         raise MalformedMessage("an encounter holds a value out of range")
-    if any(not 0 <= part <= _MOST_CM for part in distances):
-        raise MalformedMessage("an encounter holds a value out of range")
+    _check_spans(masks, begins)
+    _check_spans(others, begins)
+
+
+def _read_encounter(item: list[Any], begins: int) -> Encounter:
+    """Return a checked encounter."""
+    other_id, episode, first_ms, last_ms, tenths, nearest, median, masks, others = item
     return Encounter(
         other_id,
         episode,
