@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from protocol.epoch import Announcement, excluded_subsets
 from protocol.errors import (
@@ -20,8 +21,7 @@ from protocol.grant import GrantedKeys, Scope
 from protocol.keytree import ModalityKey, Node, SlotKeys, expand
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(NamedTuple):
     """The key that opens a block, and the custodians that released something else in its place."""
 
     key: ModalityKey

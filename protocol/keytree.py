@@ -21,13 +21,14 @@ from typing import Final, Literal
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from protocol.encoding import encode
+from protocol.encoding import encode, encode_unsigned
 from protocol.errors import MalformedMessage, ScopeExceeded, UnsupportedVersion
 from protocol.names import SLOTS_PER_EPOCH
 
 DEPTH = 7
 _ARRAY = 0x80  # the head of a CBOR array of up to 23 items, less their number
 KEY_BYTES = 32
+_SHA256 = hashes.SHA256()
 Modality = Literal["face", "appearance"]
 FACE: Final = "face"
 APPEARANCE: Final = "appearance"
@@ -257,7 +258,7 @@ class SlotKeys:
 
     def key(self, leaves: Sequence[bytes], slot: int, label: str) -> ModalityKey:
         """Combine one slot's leaves of **all** roots, in the order of the roots."""
-        return _derive(leaves, self._before + encode(slot) + encode(label))
+        return _derive(leaves, self._before + encode_unsigned(slot) + encode(label))
 
 
 def derive_key(parts: Sequence[bytes], info: Sequence[object]) -> ModalityKey:
@@ -270,8 +271,8 @@ def derive_key(parts: Sequence[bytes], info: Sequence[object]) -> ModalityKey:
 
 
 def _derive(parts: Sequence[bytes], info: bytes) -> ModalityKey:
-    if not parts or any(len(part) != KEY_BYTES for part in parts):
+    if {*map(len, parts)} != {KEY_BYTES}:
         raise MalformedMessage(f"a key is made of one value of {KEY_BYTES} bytes a root")
-    kdf = HKDF(hashes.SHA256(), 2 * KEY_BYTES, None, info)
+    kdf = HKDF(_SHA256, 2 * KEY_BYTES, None, info)
     derived = kdf.derive(b"".join(parts))
     return ModalityKey(derived[:KEY_BYTES], derived[KEY_BYTES:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from protocol.errors import KeyCommitmentMismatch, MalformedMessage
 from protocol.grant import Scope
 from protocol.keytree import ModalityKey
 from protocol.sealing import COMMITMENT_BYTES, open_block_into, opened_size
-from protocol.v2.blocks import COUNT_BYTES, Space, true_rows
+from protocol.v2.blocks import COUNT_BYTES, Space, count_rows
 from protocol.v2.header import BlockBindings, BlockEntry
 
 
@@ -78,9 +79,8 @@ Inside = tuple[tuple[BlockEntry, ...], tuple[bytes, ...]]
 """The blocks of a live envelope of version 2, and their entries."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a run of rows came from.
+class Source(NamedTuple):
+    """Where a run of rows came from: one an envelope, so it is of what is made fastest.
 
     ``count`` is how many rows it has (version 1), ``meta`` a live envelope's sealed metadata, and
     ``inside`` the blocks that a live envelope of version 2 opened to; None for a segment.
@@ -176,7 +176,7 @@ class Lane:
         """
         view = self._room(opened_size(block))
         open_block_into(key, block, view, header=binding, label="", nonce=source.nonce)
-        self._took(source, true_rows(view, self.space))
+        self._took(source, count_rows(view, self.kernel.width))
 
     def _room(self, size: int) -> memoryview:
         """Return the next ``size`` bytes of the buffer, which is emptied first if need be."""

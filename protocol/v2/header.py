@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocol.encoding import Fields, decode, encode
+from protocol.encoding import Fields, decode, encode, encode_unsigned
 from protocol.epoch import ORIGINS
 from protocol.errors import MalformedMessage
 from protocol.keytree import COVER, LIVE, META, MODALITIES
@@ -28,6 +28,7 @@ _TIMES = frozenset({CLOCK, STAMPED, STATED})
 _MAX_HEADER_BYTES = 16 << 10
 _MAX_HEADER_ITEMS = 1024
 _ARRAY = 0x80  # the head of a CBOR array of up to 23 items, less their number
+_SALT = bytes([0x40 | SALT_BYTES])  # the head of a salt in CBOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +217,24 @@ class BlockBindings:
         self._behind = encode(behind)[1:]
 
     def of(self, slot: int, sequence: int, salt: bytes) -> bytes:
-        """Return the additional data of the block in one envelope."""
+        """Return the additional data of the block in one envelope.
+
+        Raises:
+            MalformedMessage, OverflowError: a header cannot say this.
+        """
+        if len(salt) != SALT_BYTES:
+            raise MalformedMessage(f"a salt has {SALT_BYTES} bytes")
         # One by one: an array takes its encoder ten times as long as what is in it.
-        return self._before + encode(slot) + encode(sequence) + encode(salt) + self._behind
+        return b"".join(
+            (
+                self._before,
+                encode_unsigned(slot),
+                encode_unsigned(sequence),
+                _SALT,
+                salt,
+                self._behind,
+            )
+        )
 
 
 def _read_ranges(items: Sequence[object]) -> tuple[tuple[int, int], ...]:

@@ -12,7 +12,7 @@ from hostile_cbor import BIG_BOMBS, BOMBS, head, read_in_a_small_process, within
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol.encoding import MAX_DEPTH, byte_strings, decode, encode
+from protocol.encoding import MAX_DEPTH, byte_strings, decode, encode, encode_unsigned
 from protocol.errors import MalformedMessage
 from protocol.sealing import Envelope, Header
 from protocol.signing import Signed
@@ -130,6 +130,21 @@ def test_whatever_is_encoded_is_read_back_the_same(value: object) -> None:
     else:
         assert same(decode(encode(value), what="value"), cbor2.loads(encode(value)))
         assert encode(decode(encode(value), what="value")) == encode(value)
+
+
+@given(st.integers(0, 2**64 - 1))
+@example(2**8 - 1)
+@example(2**16)
+@example(2**32)
+@example(2**64 - 1)
+def test_a_number_encoded_alone_is_spelt_as_in_any_message(value: int) -> None:
+    assert encode_unsigned(value) == encode(value)
+
+
+@pytest.mark.parametrize("value", [-1, -(2**40), 2**64])
+def test_a_number_that_is_not_of_64_bits_has_no_spelling_alone(value: int) -> None:
+    with pytest.raises(OverflowError):
+        encode_unsigned(value)
 
 
 @given(st.data())

@@ -405,3 +405,5 @@ def test_what_binds_many_blocks_is_what_binds_each(
         space=space,
     )
     assert bindings.of(name.slot, sequence, salt) == header.binding("face", space)
+    with pytest.raises(MalformedMessage):
+        bindings.of(name.slot, sequence, salt[1:])
