@@ -1,4 +1,4 @@
-"""What a sighting costs in either version: bytes on the wire, opening, and a row's release.
+"""What a sighting costs in either version: bytes on the wire, sealing, opening, a row's release.
 
 Run: `python -m benchmarks.bench_versions [--quick]`. Needs nothing but the packages.
 """
@@ -10,18 +10,21 @@ import sys
 import time
 from collections.abc import Callable
 from functools import cache
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.printing import print_figures, quiet_logs
 from benchmarks.sealed_site import MODEL, Camera, make_site, unit_rows
+from edge_agent.version1 import as_version_1
+from edge_agent.version1 import sealed as sealed_in_version_1
 from protocol.epoch import CAMERA_NOW, excluded_subsets
 from protocol.keytree import COVER, DEPTH, FACE, META, ModalityKey, descend, tree_top
 from protocol.names import SlotName, slot_start_ms
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, nonce_of, open_block_into, opened_size
 from protocol.sealing import Envelope as EnvelopeOfVersion1
+from protocol.sealing import Header as HeaderOfVersion1
 from protocol.sightings import MaskStatus, Quantised
 from protocol.v2 import VERSION
 from protocol.v2.blocks import Space, true_rows
@@ -68,15 +71,22 @@ class Day:
 
     def second(self, kind: str, size: int, *, padded: bool = True, met: int = 1) -> Envelope:
         """Return an envelope of version 2 of as many people, each of whom met ``met`` others."""
-        self._number += 1
+        return self.sealed(kind, self.batch(kind, size, padded=padded, met=met))
+
+    def batch(self, kind: str, size: int, *, padded: bool = True, met: int = 1) -> Batch:
+        """Return as many people, each of whom met ``met`` others, as they are sealed together."""
         rows = unit_rows(np.random.default_rng(size), size)
-        batch = Batch(
+        return Batch(
             [_sighting(self.name, row, met) for row in rows],
             _SPACES,
             Coverage(watched_s=900) if kind == SEGMENT else None,
             padded,
             frozenset({FACE}),
         )
+
+    def sealed(self, kind: str, batch: Batch) -> Envelope:
+        """Seal a batch as version 2 does."""
+        self._number += 1
         header = Header(
             kind,
             self.name,
@@ -121,6 +131,7 @@ def run(quick: bool = False) -> list[Figure]:
     figures += _empty(day)
     for size in SIZES:
         figures += _opening(day, size, rounds=200 if quick else 3000)
+    figures += _sealing(day, 64, rounds=60 if quick else 600)
     figures += _rows(day, rounds=200 if quick else 3000)
     return figures
 
@@ -189,6 +200,36 @@ def _opening(day: Day, size: int, *, rounds: int) -> list[Figure]:
     ]  # fmt: skip
 
 
+def _sealing(day: Day, size: int, *, rounds: int) -> list[Figure]:
+    """Seal the same people in either version as a box does: metadata, blocks, signature."""
+    batch, granted = day.batch(SEGMENT, size), day.camera.granted(SLOT, SLOT)
+    seen = [as_version_1(one) for one in batch.sightings]
+    keys = {label: granted.key(SLOT, label) for label in (FACE, META)}
+    numbers = count(1)
+
+    def of_first() -> None:
+        header = HeaderOfVersion1(
+            SEGMENT,
+            day.camera.address,
+            day.name.epoch,
+            day.name.generation,
+            SLOT,
+            next(numbers),
+            size,
+            {FACE: MODEL},
+            slot_start_ms(day.name.epoch, SLOT + 1),
+            os.urandom(8),
+        )
+        sealed_in_version_1(header, seen, keys, day.camera.board)
+
+    before, after = _in_turn(of_first, lambda: day.sealed(SEGMENT, batch).to_bytes(), rounds)
+    against = f"sealing a segment of {size}, met one each, version 1"
+    return [
+        Figure(against, before / size, "µs a sighting"),
+        Figure("the same, version 2", after / size, "µs a sighting", against, after / before),
+    ]
+
+
 def _rows(day: Day, *, rounds: int) -> list[Figure]:
     envelope = day.second(SEGMENT, 64)
     rows = envelope.rows(day.key(COVER))
@@ -217,15 +258,18 @@ def _rows(day: Day, *, rounds: int) -> list[Figure]:
 def _in_turn(
     one: Callable[[], object], other: Callable[[], object], rounds: int
 ) -> tuple[float, float]:
-    """Return the median µs of each, of batches run in turn so that both meet the same machine."""
+    """Return the median µs of each, of batches run in turn so that both meet the same machine.
+
+    It is time of this process alone, whatever else the machine does meanwhile.
+    """
     at_once = 20
     taken: list[list[float]] = [[], []]
     for _ in range(max(3, rounds // at_once)):
-        marks = [time.perf_counter()]
+        marks = [time.process_time()]
         for call in (one, other):
             for _ in range(at_once):
                 call()
-            marks.append(time.perf_counter())
+            marks.append(time.process_time())
         for found, (begin, end) in zip(taken, pairwise(marks), strict=True):
             found.append((end - begin) / at_once * 1e6)
     return float(np.median(taken[0])), float(np.median(taken[1]))

@@ -74,7 +74,7 @@ class Candidates:
             SealError, MalformedMessage, ScopeExceeded: it does not open, or says something else.
         """
         header = Header.parse(source.header)
-        if header.count != source.count or any(
+        if header.count != source.sightings or any(
             header.models.get(p.modality) != p.model for p in probes
         ):
             raise MalformedMessage("count or model in store are not those of the header")
@@ -92,7 +92,7 @@ class Candidates:
             nonce=source.nonce,
         )
         try:
-            return decode_meta(bytes(opened), count=source.count)
+            return decode_meta(bytes(opened), count=source.sightings)
         finally:
             opened[:] = bytes(len(opened))
 

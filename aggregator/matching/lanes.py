@@ -82,14 +82,14 @@ Inside = tuple[tuple[BlockEntry, ...], tuple[bytes, ...]]
 class Source(NamedTuple):
     """Where a run of rows came from: one an envelope, so it is of what is made fastest.
 
-    ``count`` is how many rows it has (version 1), ``meta`` a live envelope's sealed metadata, and
-    ``inside`` the blocks that a live envelope of version 2 opened to; None for a segment.
+    ``sightings`` is how many rows it has (version 1), ``meta`` a live envelope's sealed metadata,
+    and ``inside`` the blocks that a live envelope of version 2 opened to; None for a segment.
     """
 
     number: int
     scope: ScopeKeys
     slot: int
-    count: int
+    sightings: int
     header: bytes
     nonce: bytes
     meta: bytes | None = None
@@ -149,11 +149,11 @@ class Lane:
 
         Raises:
             SealError: it does not open.
-            MalformedMessage: it has not ``source.count`` rows.
+            MalformedMessage: it has not ``source.sightings`` rows.
         """
-        size = source.count * self.kernel.width
+        size = source.sightings * self.kernel.width
         if opened_size(block) != size:
-            raise MalformedMessage(f"the block is not {source.count} rows")
+            raise MalformedMessage(f"the block is not {source.sightings} rows")
         open_block_into(
             key,
             block,
@@ -162,7 +162,7 @@ class Lane:
             label=self.probes.modality,
             nonce=source.nonce,
         )
-        self._took(source, source.count)
+        self._took(source, source.sightings)
 
     def add_padded(self, key: ModalityKey, block: bytes, source: Source, binding: bytes) -> None:
         """Open a template block of version 2 behind those already there, over their padding.
