@@ -30,7 +30,10 @@ def site(
     """Headquarters: Mosquitto, custodians, aggregator, registrar."""
     assert mosquitto_program
     plan = plan_of(
-        {"cam-1": {"source": "file:none.mp4"}}, bundle=model_bundle_path, broker="mosquitto"
+        {"cam-1": {"source": "file:none.mp4"}},
+        bundle=model_bundle_path,
+        broker="mosquitto",
+        policy={"cover": "off"},
     )
     made = RunningSite(plan, tmp_path_factory.mktemp("flashed"))
     with made.local.paths.registrar.open("a") as settings:

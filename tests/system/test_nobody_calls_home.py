@@ -66,7 +66,7 @@ def day(
         "query file": {ports["aggregator"]},
         "query approve": {ports["aggregator"]},
         "query wait": {ports["aggregator"]},
-        "trace show": {ports["aggregator"]},
+        "trace show": offices,  # custodians for their receipts of what they opened
         "audit fetch": offices,
     }
     yield Day(list(wire_record.contacts(record)), wire_record.roles_seen(record), allowed, home)

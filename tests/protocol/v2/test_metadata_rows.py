@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import protocol_samples_v2 as v2
 import pytest
@@ -114,7 +115,8 @@ def test_what_a_reader_refuses_is_never_laid_out_and_the_rest_comes_back(row: Ro
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), 2.5, 2**62])
 def test_an_encounter_with_a_value_out_of_range_is_refused(field: str, value: float) -> None:
     row = v2.sighting("one").row
-    met = replace(row.encounters[0], **{field: value})
+    changed: dict[str, Any] = {field: value}
+    met = replace(row.encounters[0], **changed)
     fits = field in ("within_s", "nearest_m", "median_m") and value == 2.5
     fits = fits or (field in ("nearest_m", "median_m") and value > 0)  # as far as can be said
     wrong = replace(row, encounters=(met,))
