@@ -9,7 +9,8 @@ from officers.desk.facts import estimate_facts
 
 
 def in_scope(estimate: Estimate) -> str:
-    (fact,) = estimate_facts(s.query(), estimate, now_ms=s.NOW_MS + 10**10)
+    fact, version_1 = estimate_facts(s.query(), estimate, now_ms=s.NOW_MS + 10**10)
+    assert version_1.about == "of version 1"
     return fact.words
 
 

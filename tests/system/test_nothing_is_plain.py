@@ -77,7 +77,8 @@ def segments_of(films: FilmSet) -> list[Envelope]:
             envelope = reader.envelope(number)
         except KeyError:
             continue  # a live one that its segment has replaced
-        assert isinstance(envelope, Envelope)
+        if not isinstance(envelope, Envelope):
+            continue  # of version 1, which tests of the same site publish in a box's name
         name = envelope.header.name
         if envelope.header.kind == SEGMENT and (name.epoch, name.slot) == wanted:
             found.append(envelope)

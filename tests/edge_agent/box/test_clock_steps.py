@@ -22,7 +22,7 @@ from runtime.clocksteps import StepWatch, read_moment
 NewBox = Callable[..., Box]
 
 
-@pytest.fixture(params=[pytest.param(1, marks=pytest.mark.slow), 2], ids=["v1", "v2"])
+@pytest.fixture(params=[1, 2], ids=["v1", "v2"])
 def version(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
