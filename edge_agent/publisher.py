@@ -107,13 +107,13 @@ class Publisher:
             backoff_s=backoff_s,
             fresh=True,
         )
-        self._lists = {
-            *(names.directory_topic(config.site, form) for form in FORMS),
+        self._lists = (  # the directory first: it says who may sign admissions
+            *(names.directory_topic(config.site, form) for form in sorted(FORMS)),
             names.admissions_topic(config.site),
-        }
+        )
         self._notice_topic = names.notice_topic(config.site)
         for topic in (
-            *sorted(self._lists),
+            *self._lists,
             self._notice_topic,
             *(names.day_keys_topic(config.site, "+", form) for form in sorted(FORMS)),
             f"{names.TOPIC_ROOT}/{config.site}/{config.box}/+/{names.RECEIPT}",
