@@ -188,7 +188,7 @@ class Findings:
             NotAuthorized: the directory gives one of them none.
         """
         found: dict[str, hpke.PublicKey] = {}
-        for name in (authorized.requester, *authorized.query.confirmers):
+        for name in authorized.readers:
             officer = self._trust.directory.principals[name]
             if officer.seal_key is None:
                 raise NotAuthorized(f"the directory gives '{name}' no sealing key")

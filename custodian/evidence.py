@@ -120,7 +120,7 @@ def _confirming(decision: Decision, asker: str) -> dict[str, hpke.PublicKey]:
         SignatureInvalid: one of them is no officer in force any more.
         PolicyViolation: one of them has no key to seal to.
     """
-    names = (decision.authorized.requester, *decision.authorized.query.confirmers)
+    names = decision.authorized.readers
     if asker not in names:
         raise ScopeExceeded(
             f"'{asker}' does not confirm hits of this query; {' or '.join(names)} may ask"

@@ -106,8 +106,9 @@ class RowOpener:
             )
             signed = replace(draft, total=total, entry_index=index).sign(self._desk.key)
             message = signed.to_bytes()
-            readers = (decision.authorized.requester, *query.confirmers)
-            self._tally.keep(ROWS, digest, message, entry_index=index, readers=readers)
+            self._tally.keep(
+                ROWS, digest, message, entry_index=index, readers=decision.authorized.readers
+            )
         _log.info(
             "rows_opened",
             query_id=query.query_id.hex(),

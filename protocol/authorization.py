@@ -59,6 +59,11 @@ class AuthorizedQuery:
     requester: str
     approvers: tuple[str, ...]
 
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Who reads what it finds, and decides: the requester and the confirmers."""
+        return (self.requester, *self.query.confirmers)
+
     def labels(self, version: int = 1) -> tuple[str, ...]:
         """Return the key labels that the query's modalities come to.
 

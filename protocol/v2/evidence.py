@@ -28,10 +28,9 @@ from protocol.v2 import CONTEXT, VERSION
 from protocol.v2.release import (
     RELEASE_ID_BYTES,
     Values,
-    decode_values,
-    digest_of,
     encode_values,
     open_value_key,
+    read_stated_values,
     release_values,
 )
 
@@ -271,13 +270,10 @@ class EvidenceRelease:
         if sealed is None:
             raise ScopeExceeded(f"nothing of this release is sealed to '{officer}'")
         context: list[object] = [self.release_id, self.query_digest, officer]
-        salt, values = decode_values(
-            key.open(sealed, purpose=_RELEASE, context=context), most=MAX_STILLS
+        opened = key.open(sealed, purpose=_RELEASE, context=context)
+        _, values = read_stated_values(
+            opened, self.stills, self.digest, most=MAX_STILLS, what="stills"
         )
-        if len(values) != self.stills or not hmac.compare_digest(
-            digest_of(salt, values), self.digest
-        ):
-            raise ScopeExceeded("a custodian released other stills than it states")
         return values
 
 

@@ -227,12 +227,7 @@ class RowRelease:
         opened = matcher.open(
             self.sealed, purpose=_RELEASE, context=[self.release_id, self.query_digest]
         )
-        salt, values = decode_values(opened, most=MAX_ROWS)
-        if len(values) != self.rows or not hmac.compare_digest(
-            digest_of(salt, values), self.digest
-        ):
-            raise ScopeExceeded("a custodian released other rows than it states")
-        return salt, values
+        return read_stated_values(opened, self.rows, self.digest, most=MAX_ROWS, what="rows")
 
 
 def seal_rows(
@@ -263,6 +258,26 @@ def encode_values(salt: bytes, values: Values) -> bytes:
             ],
         }
     )
+
+
+def read_stated_values(
+    data: bytes, count: int, digest: bytes, *, most: int, what: str
+) -> tuple[bytes, Values]:
+    """Read salt and values as :func:`decode_values`, if they are of what the release states.
+
+    Args:
+        count: of how many sightings.
+        digest: :func:`digest_of` those sightings.
+        what: they are called, in the refusal.
+
+    Raises:
+        MalformedMessage: they are none.
+        ScopeExceeded: they are of other sightings.
+    """
+    salt, values = decode_values(data, most=most)
+    if len(values) != count or not hmac.compare_digest(digest_of(salt, values), digest):
+        raise ScopeExceeded(f"a custodian released other {what} than it states")
+    return salt, values
 
 
 def decode_values(data: bytes, *, most: int) -> tuple[bytes, Values]:
