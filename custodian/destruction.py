@@ -5,12 +5,15 @@ on, it is destroyed when its retention ends. When time has moved on at once (the
 policy keeps less), it is destroyed all the same only after this custodian has been running for a
 day since, and its operator has had that long to see the alarm. Only a time that a person has
 confirmed needs no waiting (docs/operations.md, "Clocks").
+
+A key that is made within the last day of its retention is waited for only as long as that day had
+left when it was made: by then it has run through what is left of it, whatever the clock said.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +21,7 @@ import structlog
 from custodian.clock import HOUR_MS, Clock
 from custodian.store import Store
 from custodian.verification import first_retained
+from protocol.names import EPOCH_MS
 
 GRACE_MS = 24 * HOUR_MS
 _DESTINED = "destined"
@@ -40,8 +44,15 @@ class Destruction:
         self._store = store
         self._clock = clock
 
-    def review(self, held: Sequence[int], *, retention_days: int) -> Due:
+    def review(
+        self, held: Sequence[int], *, retention_days: int, made: Collection[int] = ()
+    ) -> Due:
         """Destine what is to be destroyed within a day; return what is due of ``held``.
+
+        Args:
+            held: the epochs whose keys are held.
+            retention_days: how long a day is kept.
+            made: those of ``held`` whose keys have just been made, by a clock not in doubt.
 
         Raises:
             StorageError: it cannot be remembered; then nothing is due.
@@ -51,6 +62,10 @@ class Destruction:
         before = self._destined()
         soon = first_retained(retention_days=retention_days, now_ms=clock.believed_ms + GRACE_MS)
         destined = {epoch: before.get(epoch, ran_ms) for epoch in held if epoch < soon}
+        for epoch in destined.keys() & set(made):
+            ends_ms = (epoch + retention_days + 1) * EPOCH_MS
+            left_ms = min(GRACE_MS, max(0, ends_ms - clock.believed_ms))
+            destined[epoch] = ran_ms - GRACE_MS + left_ms
         if destined != before:
             kept = {str(epoch): since_ms for epoch, since_ms in destined.items()}
             self._store.set_fact(_DESTINED, json.dumps(kept))
@@ -78,7 +93,7 @@ class Destruction:
             first=new[0],
             last=new[-1],
             count=len(new),
-            effect=f"destroyed after {GRACE_MS // HOUR_MS} h of running",
+            effect=f"destroyed after {GRACE_MS // HOUR_MS} h of running at most",
             remedy="if that is not right, set the clock right or stop this custodian",
         )
 

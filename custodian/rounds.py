@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Sequence
 
 import structlog
 
 from custodian.clock import Clock
-from custodian.destruction import GRACE_MS, Destruction
+from custodian.destruction import Destruction
 from custodian.errors import KeyStoreError
 from custodian.journal import Journal
 from custodian.keystore import KeyRing
@@ -96,20 +97,20 @@ class Rounds:
         if not self._clock.in_doubt and len(self._ring.epochs()) > MANY_DAYS:
             self._ring.forget_after(today + MANY_DAYS)  # made when the clock had leapt
         made = self._make(range(self._first_to_make(today), today + self._days_ahead + 1))
-        gone = self._destroy()
+        gone = self._destroy(made)
         if made or gone or self._listed != self._to_list():
             self._publish()
 
     def _first_to_make(self, today: int) -> int:
         """Return the first day that is to have a key: no past one while the time is in doubt.
 
-        None that would be destined for destruction at once: every key goes on the date of its day.
+        Every key goes on the date of its day, those made within their last day as well.
         """
         first = today - 1
         if not self._clock.in_doubt:
             retention_days = self._trust.site.policy.retention_days
-            lasts_ms = self._clock.now_ms() + GRACE_MS
-            first = min(first, first_retained(retention_days=retention_days, now_ms=lasts_ms))
+            now_ms = self._clock.now_ms()
+            first = min(first, first_retained(retention_days=retention_days, now_ms=now_ms))
         return max(first, int(self._store.fact(_DESTROYED_BEFORE) or 0))
 
     def _make(self, epochs: range) -> list[int]:
@@ -136,9 +137,11 @@ class Rounds:
             self._journal.write("day-keys-issued", {"epochs": made})
         self._store.set_fact(_MAKING, "")
 
-    def _destroy(self) -> tuple[int, ...]:
+    def _destroy(self, made: Sequence[int]) -> tuple[int, ...]:
         due = self._destruction.review(
-            self._ring.epochs(), retention_days=self._trust.site.policy.retention_days
+            self._ring.epochs(),
+            retention_days=self._trust.site.policy.retention_days,
+            made=() if self._clock.in_doubt else made,
         )
         self._waiting = due.waiting
         if due.now:

@@ -167,7 +167,7 @@ def test_day_keys_are_signed_and_public(served: Served) -> None:
 def test_status_tells_how_it_is(served: Served) -> None:
     told = served.call("eve", "GET", "/v1/status").json()
     assert (told["name"], told["site"], told["clock_in_doubt"]) == ("c1", s.SITE, False)
-    assert told["day_keys"]["count"] == 13 + 1 + 7  # past days, today, days ahead
+    assert told["day_keys"]["count"] == 14 + 1 + 7  # past days, today, days ahead
 
 
 def test_those_who_cosign_its_log_vouch_for_the_time_after_the_machine_was_off(

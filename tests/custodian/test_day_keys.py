@@ -49,7 +49,7 @@ def ring(path: Path, **changes: object) -> KeyRing:
 def test_keys_from_yesterday_to_days_ahead_are_published(make: Make) -> None:
     c1 = make("c1", extra="days_ahead = 3")
     assert sorted(day_keys_of(c1)) == list(range(TODAY - 1, TODAY + 4))
-    assert ("day-keys-issued", {"epochs": list(range(TODAY - 13, TODAY + 4))}) in opened_log(c1)
+    assert ("day-keys-issued", {"epochs": list(range(TODAY - 14, TODAY + 4))}) in opened_log(c1)
 
 
 @pytest.mark.parametrize("kind", ["day-keys-issued", "day-key-destroyed"])
@@ -133,7 +133,7 @@ def test_a_day_is_destroyed_when_its_retention_ends(make: Make, time: Time, tmp_
         c1.rounds.go()
     assert c1.ring.epochs()[0] == TODAY + 1
     assert [body for kind, body in opened_log(c1) if kind == "day-key-destroyed"] == [
-        {"epoch": epoch} for epoch in range(TODAY - 13, TODAY + 1)
+        {"epoch": epoch} for epoch in range(TODAY - 14, TODAY + 1)
     ]
     with pytest.raises(RetentionEnded):
         c1.ring.private(TODAY)
@@ -257,7 +257,7 @@ def test_a_destruction_that_was_noted_and_did_not_happen_is_not_logged(make: Mak
 
 def test_a_new_custodian_has_keys_for_past_days_within_retention(make: Make) -> None:
     c1 = make("c1")
-    assert sorted(day_keys_of(c1, form=2)) == list(range(TODAY - 13, TODAY + 8))
+    assert sorted(day_keys_of(c1, form=2)) == list(range(TODAY - 14, TODAY + 8))
     assert sorted(day_keys_of(c1)) == list(range(TODAY - 1, TODAY + 8))
     for epoch, key in day_keys_of(c1).items():
         assert day_keys_of(c1, form=2)[epoch] == key
@@ -268,7 +268,49 @@ def test_keys_of_past_days_are_destroyed_on_the_date_of_all_others(make: Make, t
     for day in range(4):
         time.ms = (TODAY + day) * DAY_MS + 60_000  # the first round of the day
         c1.rounds.go()
-        assert c1.ring.epochs()[0] == TODAY + max(day - 14, -13)
+        assert c1.ring.epochs()[0] == TODAY + day - 14
+
+
+def test_a_key_made_within_the_last_day_of_its_retention_goes_with_that_day(
+    make: Make, time: Time
+) -> None:
+    midnight_ms = (TODAY + 1) * DAY_MS
+    time.ms = midnight_ms - 2 * HOUR_MS
+    c1 = make("c1")
+    oldest = TODAY - 14
+    assert c1.rounds.waiting == {oldest: 2 * HOUR_MS}
+    time.ms = midnight_ms - 60_000
+    c1.rounds.go()
+    assert c1.ring.epochs()[0] == oldest
+    time.ms = midnight_ms
+    c1.rounds.go()
+    assert c1.ring.epochs()[0] == oldest + 1
+
+
+def test_a_machine_that_was_off_over_midnight_still_waits_out_what_was_left_of_that_day(
+    make: Make, time: Time
+) -> None:
+    time.ms = (TODAY + 1) * DAY_MS - 2 * HOUR_MS
+    make("c1").close()
+    time.restart(off_ms=3 * HOUR_MS)
+    c1 = make("c1", again=True)
+    for party in ("aggregator", "c2"):
+        c1.clock.heard(party, time.ms)
+    c1.rounds.go()
+    assert c1.clock.believed_ms == time.ms
+    assert c1.rounds.waiting[TODAY - 14] == 2 * HOUR_MS
+    time.ms += 2 * HOUR_MS
+    c1.rounds.go()
+    assert c1.ring.epochs()[0] == TODAY - 13
+
+
+@pytest.mark.parametrize("days", [1, 14, 60])
+def test_every_day_that_a_policy_keeps_can_be_sealed_to(make: Make, time: Time, days: int) -> None:
+    kept = s.POLICY_TEXT.replace(b"retention_days = 14", b"retention_days = %d" % days)
+    for name, minute in (("c1", 0), ("c2", 24 * 60 - 1)):
+        time.ms = TODAY * DAY_MS + minute * 60_000
+        custodian = make(name, policy=kept)
+        assert sorted(day_keys_of(custodian, form=2)) == list(range(TODAY - days, TODAY + 8))
 
 
 def test_a_day_whose_key_was_destroyed_gets_no_new_one(
@@ -329,13 +371,13 @@ def test_a_custodian_of_the_former_version_makes_what_it_lacks(make: Make, time:
     time.ms += DAY_MS
     c1.rounds.go()
     today = TODAY + 21
-    assert set(range(today - 13, today + 8)) <= set(c1.ring.epochs())
+    assert set(range(today - 14, today + 8)) <= set(c1.ring.epochs())
 
 
 def test_a_recording_of_a_past_day_opens_by_the_key_made_for_that_day(make: Make) -> None:
     c1, c2 = make("c1", directory=importing()), make("c2", directory=importing())
-    _, message = make_announcement([c1, c2], epoch=TODAY - 12, version=2, origin="recorded")
-    day = TODAY - 12
+    _, message = make_announcement([c1, c2], epoch=TODAY - 14, version=2, origin="recorded")
+    day = TODAY - 14
     case = approved(
         s.NOW_MS,
         window_from_ms=slot_start_ms(day, 0),
