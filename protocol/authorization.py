@@ -16,6 +16,7 @@ from protocol.enrolment import check_witnessed
 from protocol.errors import (
     ApprovalInvalid,
     ApprovalsMissing,
+    EnrolmentNotWitnessed,
     NotAuthorized,
     PolicyMismatch,
     PolicyViolation,
@@ -27,7 +28,7 @@ from protocol.errors import (
     UnknownSigner,
 )
 from protocol.keytree import COUNTS, COVER, LIVE, META, NEEDS_CONSENT
-from protocol.names import EPOCH_MS, SLOT_MS, slots_in_window
+from protocol.names import EPOCH_MS, SLOT_MS, slot_start_ms, slots_in_window
 from protocol.policy import (
     CONSENT,
     CONTACTS,
@@ -139,6 +140,7 @@ def check_policy(query: Query, policy: Policy, *, now_ms: int) -> None:
         for modality in sorted(NEEDS_CONSENT.intersection(query.modalities)):
             raise PolicyViolation(f"a {modality} template needs recorded consent")
     _check_templates(query, policy)
+    _check_examples(query)
     _check_options(query, policy)
 
 
@@ -204,6 +206,12 @@ def check_people(
         for subject in query.subjects:
             if subject.templates:
                 check_witnessed(subject, requester=requester, directory=directory, now_ms=now_ms)
+            elif query.legal_basis == CONSENT:
+                raise EnrolmentNotWitnessed(
+                    f"nobody witnessed who '{subject.pseudonym}' is, and the policy asks for it: "
+                    "that an earlier sighting is theirs is the asker's word alone. Bring the "
+                    "subject's file with it, whose enrolment a second officer has seen"
+                )
 
 
 def _check_templates(query: Query, policy: Policy) -> None:
@@ -213,12 +221,19 @@ def _check_templates(query: Query, policy: Policy) -> None:
         PolicyViolation: a threshold is below its floor or has none, or is for nothing.
     """
     brought = {(t.modality, t.model) for subject in query.subjects for t in subject.templates}
-    for modality in sorted(set(query.modalities) - {modality for modality, _ in brought}):
+    if not any(subject.examples for subject in query.subjects):
+        for modality in sorted(set(query.modalities) - {modality for modality, _ in brought}):
+            raise PolicyViolation(
+                f"the query asks to open {modality} templates and brings no template to compare"
+            )
+        for model in sorted(set(query.thresholds) - {model for _, model in brought}):
+            raise PolicyViolation(
+                f"a threshold is given for {model}, and no template of that model"
+            )
+    elif not query.thresholds:
         raise PolicyViolation(
-            f"the query asks to open {modality} templates and brings no template to compare"
+            "the query brings earlier sightings as examples, and no threshold to compare them by"
         )
-    for model in sorted(set(query.thresholds) - {model for _, model in brought}):
-        raise PolicyViolation(f"a threshold is given for {model}, and no template of that model")
     for model, score in sorted(query.thresholds.items()):
         floor = policy.threshold_floor.get(model)
         if floor is None:
@@ -230,6 +245,32 @@ def _check_templates(query: Query, policy: Policy) -> None:
         if not score >= floor:
             raise PolicyViolation(
                 f"the threshold {score:.3f} for {model} is below the policy's {floor:.3f}"
+            )
+
+
+def _check_examples(query: Query) -> None:
+    """Hold the sightings that a query brings as examples against what it asks to open.
+
+    Raises:
+        PolicyViolation: one is outside, of a quarter hour that was not over, or comes twice.
+    """
+    examples = [example for subject in query.subjects for example in subject.examples]
+    if len(set(examples)) != len(examples):
+        raise PolicyViolation("the query brings an example twice")
+    for example in examples:
+        begins_ms = slot_start_ms(example.epoch, example.slot)
+        if example.camera not in query.cameras or not (
+            query.window_from_ms <= begins_ms < query.window_to_ms
+        ):
+            raise PolicyViolation(
+                f"the example at '{example.camera}' is of a camera or quarter hour that the query "
+                "does not ask to open, and its template is nowhere else: widen the query to it, or "
+                "leave it out"
+            )
+        if begins_ms + SLOT_MS > query.requested_at_ms:
+            raise PolicyViolation(
+                f"the example at '{example.camera}' is of a quarter hour that was not over when "
+                "the query was asked for: ask again when it is"
             )
 
 
