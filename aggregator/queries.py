@@ -331,8 +331,14 @@ class QueryDesk:
             secrets = self._secrets.get(digest)
             return secrets.matcher if secrets and secrets.sealed_templates is not None else None
 
-    def probes(self, record: QueryRecord) -> tuple[Probes, ...]:
+    def probes(
+        self, record: QueryRecord, examples: Mapping[str, Sequence[Template]] | None = None
+    ) -> tuple[Probes, ...]:
         """Open the subjects' templates for matching; the caller wipes the probes.
+
+        Args:
+            record: the query.
+            examples: what its examples gave, by subject (`aggregator.matching.examples`).
 
         Raises:
             QueryConflict: the templates are not here.
@@ -344,8 +350,10 @@ class QueryDesk:
                 raise QueryConflict("the subjects' templates have to come")
             sealed = secrets.sealed_templates
         with secrets.opened(record, sealed) as templates:
-            self._check_resemblance(templates)
-            return probes_of(record.query, templates)
+            shown = examples or {}
+            together = {name: (*own, *shown.get(name, ())) for name, own in templates.items()}
+            self._check_resemblance(together)
+            return probes_of(record.query, together)
 
     def calibration(self, model: str) -> Calibration | None:
         """Return what is known of a model's scores."""

@@ -10,7 +10,7 @@ it ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
 
@@ -19,6 +19,7 @@ from aggregator.circle import Refusal
 from aggregator.doubts import Judgement, is_genuine, judge, listed
 from aggregator.findings import Findings
 from aggregator.grants import Custodians, TooFewGrants, name_in
+from aggregator.matching.examples import NOT_OPENED, take_examples
 from aggregator.matching.pool import Matcher
 from aggregator.matching.scopes import MatchReport
 from aggregator.opening import Opening
@@ -228,6 +229,9 @@ class QueryRunner:
         arrivals: Arrivals,
     ) -> None:
         """Match newly opened scopes wholly, and what has arrived since for those held before."""
+        if not run.examples:
+            examples = [one for subject in authorized.query.subjects for one in subject.examples]
+            run.no_examples = dict.fromkeys(examples, NOT_OPENED) | dict(run.no_examples)
         fresh = run.unmatched
         since = arrivals.since(run.matched) if held else frozenset()
         arrived = [held[name] for name in sorted(since) if name in held]
@@ -245,7 +249,17 @@ class QueryRunner:
         arrived: Sequence[EpochKeys],
     ) -> None:
         query = authorized.query
-        probes = self._desk.probes(record)
+        taken = take_examples(self._store.segments, run.keys, query)
+        try:
+            probes = self._desk.probes(record, taken.templates)
+        finally:
+            taken.wipe()
+        run.no_examples = taken.missing
+        if not taken.names <= run.examples:  # one that could not be compared until now is all over
+            fresh, arrived = list(run.keys.values()), []
+            run.examples |= taken.names
+        if not probes:
+            return
         try:
             reports = [
                 self._matcher.match(
@@ -328,7 +342,7 @@ class QueryRunner:
         days = ""
         if run.refused:
             days = f"{len(run.refused)} camera-days stayed closed (see the custodians' refusals)"
-        return "; ".join(filter(None, [days, run.rows.words_of_closed()]))
+        return "; ".join(filter(None, [days, *_without_examples(run), run.rows.words_of_closed()]))
 
     def _block(self, record: QueryRecord, run: Run, reason: str) -> None:
         run.postpone(time.monotonic() + RETRY_S)
@@ -346,6 +360,12 @@ class QueryRunner:
         if run is not None:
             run.forget_keys()
         self._desk.set_state(record.digest, state, reason)
+
+
+def _without_examples(run: Run) -> Iterator[str]:
+    """Say of each example that was not compared why not."""
+    for name, why in sorted(run.no_examples.items()):
+        yield f"nothing was compared with the example at {name.camera}: {why}"
 
 
 def _may_find_more(authorized: AuthorizedQuery, now_ms: int) -> bool:

@@ -8,6 +8,7 @@ comes. Nothing here reads a clock or the store.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aggregator.arrivals import Arrivals
@@ -17,7 +18,7 @@ from aggregator.wanted_rows import WantedRows
 from protocol.authorization import AuthorizedQuery
 from protocol.directory import Directory
 from protocol.epoch_keys import EpochKeys
-from protocol.names import SLOT_MS
+from protocol.names import SLOT_MS, SightingName
 from protocol.policy import Policy
 from protocol.query import Query
 from protocol.results import Candidate
@@ -101,6 +102,8 @@ class Run:
         doubts: scopes whose keys open nothing.
         behind: scopes of which custodians with slow clocks released too little.
         unmatched: keys that have not been matched yet.
+        examples: sightings named as examples whose templates have been compared, all over.
+        no_examples: of the others, why not.
         rows: what was found in version 2, to be opened row by row.
         matched, announced: the cursors up to which arrivals were seen to.
         everything: whether all announcements have to be looked at, not the new ones alone.
@@ -118,6 +121,8 @@ class Run:
     grant_ids: set[bytes] = field(default_factory=set)
     finds: dict[bytes, Find] = field(default_factory=dict)
     unmatched: list[EpochKeys] = field(default_factory=list)
+    examples: frozenset[SightingName] = frozenset()
+    no_examples: Mapping[SightingName, str] = field(default_factory=dict)
     rows: WantedRows = field(default_factory=WantedRows)
     matched: int = 0
     announced: int = 0

@@ -110,6 +110,11 @@ class Kernel:
         return Hits(rows[sound] + start, queries[sound], scores[sound], malformed)
 
 
+def is_unit(row: npt.NDArray[np.int8], scale: float) -> bool:
+    """Tell whether a template, (d,) int8 times its scale, has unit length."""
+    return bool(_UNIT[0] < float(np.linalg.norm(row.astype(np.float32))) * scale < _UNIT[1])
+
+
 def _scales(table: npt.NDArray[np.uint8], dimension: int) -> npt.NDArray[np.float32]:
     """Copy the (n,) float32 scales out of (n, d + 4) rows; they are not aligned in place."""
     tail = np.ascontiguousarray(table[:, dimension : dimension + SCALE_BYTES])

@@ -113,6 +113,7 @@ def envelope(
     keys: Callable[[str], ModalityKey] = key,
     spaces: Mapping[str, Space] | None = None,
     always: frozenset[str] = frozenset(),
+    sequence: int = 7,
 ) -> Envelope:
     if seen is None:
         seen = [sighting("one"), sighting("turned away", face=False), sighting("two")]
@@ -124,7 +125,11 @@ def envelope(
         always,
     )
     return seal(
-        header(kind), batch, key=keys, row_key=key_of_row, board=s.signing_key(s.ADDRESS.box)
+        header(kind, sequence),
+        batch,
+        key=keys,
+        row_key=key_of_row,
+        board=s.signing_key(s.ADDRESS.box),
     )
 
 

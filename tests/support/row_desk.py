@@ -47,6 +47,7 @@ from protocol.epoch import roots_of
 from protocol.errors import ProtocolError
 from protocol.keytree import COVER, LIVE, META
 from protocol.names import SightingName
+from protocol.policy import parse_policy
 from protocol.query import MATCHER_KEY_KIND, MatcherKey, Query
 from protocol.results import Candidate, Opening
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
@@ -162,9 +163,18 @@ class RowDesk:
     """
 
     def __init__(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, ca: ThrowawayCa, **query: object
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        ca: ThrowawayCa,
+        *,
+        at_ms: int = s.NOW_MS,
+        policy: bytes = q2.POLICY_TEXT,
+        approvers: Sequence[str] = (),
+        **query: object,
     ) -> None:
-        self.time = Time()
+        self.time = Time(at_ms)
+        self._policy = policy
         for name, module in list(sys.modules.items()):
             if name.startswith("aggregator") and hasattr(module, "system_ms"):
                 monkeypatch.setattr(module, "system_ms", lambda: self.time.ms)
@@ -202,14 +212,15 @@ class RowDesk:
         self.log = AuditLog(
             folder / "audit.db", origin_of(s.SITE, "aggregator"), self.key, auditors
         )
-        asks = {"confirmers": ("bea",), "contacts": True, **query}
-        self.case = approved(q2.query(**asks))  # type: ignore[arg-type]
+        digest = parse_policy(policy).digest
+        asks = {"confirmers": ("bea",), "contacts": True, "policy_digest": digest, **query}
+        self.case = approved(q2.query(**asks), *approvers)  # type: ignore[arg-type]
         self._announce()
         self.accused: list[Refusal] = []
         self.begin()
 
     def _custodian(self, folder: Path, name: str, ca: ThrowawayCa) -> Custodian:
-        path = write_config(folder, name, ca, directory=self.directory, policy=q2.POLICY_TEXT)
+        path = write_config(folder, name, ca, directory=self.directory, policy=self._policy)
         return Custodian(
             load(path, CustodianConfig), PASSPHRASE, machine=self.time.clocks, cost=CHEAP
         )
@@ -224,12 +235,17 @@ class RowDesk:
 
     def begin(self) -> None:
         """Begin as a new process of the aggregator; the query is filed if it was not."""
-        self.desk = QueryDesk(self.store, self.trust, q2.POLICY, self.log, self.key)
+        policy = parse_policy(self._policy)
+        self.desk = QueryDesk(self.store, self.trust, policy, self.log, self.key)
         digest = self.case.query.digest
         record = self.desk.file(self.case.query.to_bytes())
         signed = Signed.parse(self.desk.matcher_key(record.query_id), kind=MATCHER_KEY_KIND)
         key = MatcherKey.parse(signed.payload).key
-        sealed = seal_templates({"P-17": (s.template(),)}, key, query_digest=digest)
+        templates = {
+            subject.pseudonym: (s.template(),) if subject.templates else ()
+            for subject in record.query.subjects
+        }
+        sealed = seal_templates(templates, key, query_digest=digest)
         self.desk.put_templates(record.query_id, sealed)
         for approval in self.case.approvals:
             self.desk.approve(record.query_id, approval.to_bytes())
@@ -252,7 +268,7 @@ class RowDesk:
         )  # fmt: skip
         patience = Patience(least_s=0.3, most_s=10.0)
         self.runner = QueryRunner(
-            desk=self.desk, store=self.store, trust=self.trust, policy=q2.POLICY,
+            desk=self.desk, store=self.store, trust=self.trust, policy=policy,
             custodians=Custodians(
                 self.store, self.trust, self.log, self.key, None, patience=patience
             ),
@@ -281,7 +297,7 @@ class RowDesk:
             self.case.approvals,
             [],
             directory=self.directory,
-            policy=q2.POLICY,
+            policy=parse_policy(self._policy),
             now_ms=self.time.ms,
         )
         self.run.rows.fresh += founds

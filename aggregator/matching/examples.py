@@ -1,0 +1,191 @@
+"""Takes the templates of the sightings that a query names as examples out of where they lie sealed.
+
+docs/protocol.md, "Queries", "By example". Only what has been granted opens, for as long as matching
+compares; nothing of it is kept or handed on. What cannot be taken is told in words.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from aggregator.matching.finder import Place, open_inside, open_rows
+from aggregator.matching.kernel import is_unit
+from aggregator.matching.lanes import ScopeKeys
+from aggregator.matching.refusals import OF_AN_ENVELOPE
+from aggregator.store import SegmentReader
+from aggregator.store.envelopes import model_of
+from aggregator.store.rows import EpochName, SealedRow
+from protocol.epoch_keys import EpochKeys
+from protocol.errors import MalformedMessage
+from protocol.names import SightingName
+from protocol.query import Query
+from protocol.sealing import LIVE_ENVELOPE, SEGMENT, nonce_of, open_block
+from protocol.sightings import SCALE_BYTES
+from protocol.templates import SALT_BYTES, Template
+from protocol.v2.blocks import Space, count_rows
+from protocol.v2.rows import ABSENT, Rows
+
+NOT_OPENED = "its quarter hour has not been opened"
+
+
+@dataclass(slots=True)
+class Taken:
+    """The templates that examples gave, until they are wiped.
+
+    Args:
+        templates: pseudonym to those of its examples.
+        names: of the examples that gave one.
+        missing: of the others, why they gave none.
+    """
+
+    templates: dict[str, list[Template]] = field(default_factory=dict)
+    names: set[SightingName] = field(default_factory=set)
+    missing: dict[SightingName, str] = field(default_factory=dict)
+
+    def wipe(self) -> None:
+        """Overwrite the templates."""
+        for listed in self.templates.values():
+            for template in listed:
+                template.row.fill(0)
+
+
+def take_examples(
+    reader: SegmentReader, held: Mapping[EpochName, EpochKeys], query: Query
+) -> Taken:
+    """Open what a query's examples are to be compared by, as far as it has been granted.
+
+    Args:
+        reader: the sealed segments.
+        held: what has been granted, by announcement.
+        query: whose modalities and spaces count.
+    """
+    taken = Taken()
+    try:
+        for subject in query.subjects:
+            for name in subject.examples:
+                keys = held.get((name.box, name.camera, name.epoch, name.generation))
+                if keys is None or name.slot not in keys.slots():
+                    taken.missing[name] = NOT_OPENED
+                elif keys.version == 1:
+                    taken.missing[name] = "it was sealed in version 1, which gives no examples"
+                else:
+                    found = _Example(reader, ScopeKeys(keys), query, name)
+                    if templates := found.templates():
+                        taken.templates.setdefault(subject.pseudonym, []).extend(templates)
+                        taken.names.add(name)
+                    else:
+                        taken.missing[name] = found.why
+    except BaseException:
+        taken.wipe()
+        raise
+    return taken
+
+
+class _Example:
+    """One example: looked for in each envelope of its slot, until one holds it.
+
+    ``why`` is why there is no template of it.
+    """
+
+    def __init__(
+        self, reader: SegmentReader, held: ScopeKeys, query: Query, name: SightingName
+    ) -> None:
+        self._reader = reader
+        self._held = held
+        self._modalities = tuple(sorted(query.modalities))
+        self._thresholds = query.thresholds
+        self._name = name
+        self.why = "no such sighting is stored in its quarter hour"
+
+    def templates(self) -> list[Template]:
+        """Return its templates of the modalities that are asked for; none where there are none."""
+        slot = self._name.slot
+        scope = replace(self._held.keys.scope, first_slot=slot, last_slot=slot)
+        for row in self._reader.scan(scope, modalities=self._modalities):
+            try:
+                if found := self._of(row):
+                    return found
+            except KeyError:
+                continue  # it has meanwhile been dropped
+            except OF_AN_ENVELOPE as error:
+                self.why = f"an envelope of its quarter hour does not open: {error}"
+        return []
+
+    def _of(self, row: SealedRow) -> list[Template]:
+        """Return its templates if it is in an envelope. Errors are those of opening one."""
+        if row.version != self._held.keys.version:
+            return []
+        inside = None if row.segment else open_inside(self._held, row)
+        rows = open_rows(self._reader, self._held, Place(row.number, row.slot, row.header, inside))
+        wanted = np.frombuffer(self._name.sighting_id, np.uint8)
+        places = np.flatnonzero((rows.ids == wanted).all(axis=1))
+        if not places.size:
+            return []
+        number = int(places[0])
+        self.why = f"it has no template of {' or '.join(self._modalities)}"
+        if inside is None:
+            names = self._reader.models()
+            blocks = [
+                (modality, names[model], block)
+                for modality, model, block in zip(
+                    self._modalities, row.models, row.blocks, strict=True
+                )
+                if model is not None and block is not None
+            ]
+        else:
+            blocks = [
+                (entry.label, model_of(entry.space), block)
+                for entry, block in zip(*inside, strict=True)
+                if entry.space is not None and entry.label in self._modalities
+            ]
+        taken: list[Template] = []
+        try:
+            taken.extend(self._taken(row, rows, number, blocks))
+        except BaseException:
+            for template in taken:
+                template.row.fill(0)
+            raise
+        return taken
+
+    def _taken(
+        self, row: SealedRow, rows: Rows, number: int, blocks: Sequence[tuple[str, str, bytes]]
+    ) -> Iterator[Template]:
+        """Open the blocks in which a sighting has a row, and copy that row alone."""
+        for modality, model, block in blocks:
+            place = rows.places[modality][number] if modality in rows.places else ABSENT
+            if place == ABSENT:
+                continue
+            if model not in self._thresholds:
+                self.why = f"its {modality} is of {model}, for which the query has no threshold"
+                continue
+            template = self._open(row, modality, model, block, int(place))
+            if is_unit(template.row, template.scale):
+                yield template
+            else:
+                self.why = f"its {modality} template is none: it has not unit length"
+
+    def _open(
+        self, row: SealedRow, modality: str, model: str, block: bytes, place: int
+    ) -> Template:
+        space = Space(model)
+        kind = SEGMENT if row.segment else LIVE_ENVELOPE
+        opened = open_block(
+            self._held.key(row.slot, modality, block),
+            block,
+            header=self._held.bindings(kind, modality, space).of(row.slot, row.sequence, row.salt),
+            label="",
+            nonce=nonce_of(row.salt, row.sequence),
+        )
+        try:
+            if place >= count_rows(memoryview(opened), space.width):
+                raise MalformedMessage("rows: a template lies behind the last of its block")
+            one = np.frombuffer(opened, np.uint8, space.width, place * space.width)
+            values = one[:-SCALE_BYTES].view(np.int8).copy()
+            scale = float(one[-SCALE_BYTES:].copy().view("<f4")[0])
+        finally:
+            opened[:] = bytes(len(opened))
+        return Template(modality, model, os.urandom(SALT_BYTES), values, scale)
