@@ -44,7 +44,7 @@ app = typer.Typer(
     help="Ask for a trace, approve or revoke queries, and see where they stand.",
 )
 SubjectFiles = Annotated[
-    list[Path],
+    list[Path] | None,
     typer.Option(
         "--subject",
         metavar="FILE",
@@ -58,10 +58,42 @@ SubjectFiles = Annotated[
     "cam-2 --from 'yesterday 14:00' --to 'yesterday 18:00' --purpose 'patient 17, measles' "
     "--legal-basis consent   |   sealtrace query file --subject patient-17.subject --all-cameras "
     "--from -2h --to +6h --live --purpose 'patient 17 left the ward' --legal-basis consent"
+    "   |   sealtrace query file --example-of 3f2a91:2 --modality appearance --camera cam-1 "
+    "--camera cam-2 --from -3h --to now --purpose 'where they went' "
+    "--legal-basis statutory-order --reference 'order 12/31'"
 )
 def file(
     *,
-    subject: SubjectFiles,
+    subject: SubjectFiles = None,
+    example: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SIGHTING",
+            help="An earlier sighting to look for in place of photographs, or besides: "
+            "BOX/CAMERA/QUARTER-HOUR/GENERATION/ID; may be given several times, of one subject.",
+        ),
+    ] = None,
+    example_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID:NUMBER",
+            help="The same, as a candidate of a query whose results you read.",
+        ),
+    ] = None,
+    pseudonym: Annotated[
+        str,
+        typer.Option(
+            help="Without --subject: under which pseudonym the example is looked for. Default: "
+            "the candidate's."
+        ),
+    ] = "",
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="Without --subject: the consent or the order that it stands on. Default: the "
+            "candidate's."
+        ),
+    ] = "",
     camera: Annotated[
         list[str] | None, typer.Option(help="A camera to look at; may be given several times.")
     ] = None,
@@ -143,9 +175,10 @@ def file(
             parse_moment(end, now=now),
             every=all_cameras,
         )
+        sealing = keys.sealing()
         request = desk.Request(
             scope=scope,
-            subjects=tuple(subject),
+            subjects=tuple(subject or ()),
             purpose=purpose,
             legal_basis=legal_basis,
             modalities=tuple(modality or ()),
@@ -157,8 +190,16 @@ def file(
             purpose_kind=purpose_kind,
             confirmers=tuple(confirmer or ()),
             asks=Asked(linked_contacts, continuation, same_place_counts, evidence_stills),
+            shown=desk.shown_by(
+                session,
+                example or [],
+                example_of or [],
+                sealing,
+                pseudonym=pseudonym,
+                reference=reference,
+            ),
         )
-        with closing(desk.draft(session, request, keys.sealing())) as draft:
+        with closing(desk.draft(session, request, sealing)) as draft:
             show_facts(draft.facts, quiet=as_json)
             confirm(f"Sign and file this query as {session.officer.name}?", yes=yes)
             summary = desk.file(session, draft, keys.identity())
@@ -283,7 +324,7 @@ def list_queries(
 def resume(
     query_id: CaseId,
     *,
-    subject: SubjectFiles,
+    subject: SubjectFiles = None,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -293,7 +334,7 @@ def resume(
     """
     with at_desk(officer, passphrase_file) as (session, keys):
         case = desk.own_case(session, query_id)
-        summary = desk.resume(session, case, subject, keys.sealing())
+        summary = desk.resume(session, case, subject or (), keys.sealing())
         say(f"resumed: {summary.id}, {state_text(summary)}, {approvals_text(summary)}")
 
 

@@ -24,6 +24,7 @@ from officers.desk.auditing import (
     read_entries,
     verify_logs,
 )
+from officers.desk.by_example import Shown, shown_by
 from officers.desk.case import Case
 from officers.desk.deciding import check_decidable, decide, numbered
 from officers.desk.drafting import Draft, Request, draft
@@ -74,6 +75,7 @@ __all__ = [
     "Scope",
     "Selection",
     "Session",
+    "Shown",
     "Tell",
     "Verified",
     "View",
@@ -109,6 +111,7 @@ __all__ = [
     "scope",
     "sealed_to_me",
     "settled",
+    "shown_by",
     "trace",
     "unlock",
     "verify_logs",

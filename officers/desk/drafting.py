@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from officers.desk.api_client import Estimate
+from officers.desk.by_example import Shown, check_shown, modalities_shown
 from officers.desk.facts import Fact, estimate_facts, policy_facts, query_facts
 from officers.desk.notices import Kept, Notice, Tell
 from officers.desk.officer import Officer
@@ -69,6 +70,7 @@ class Request:
         confirmers: investigators besides to whom results are sealed, and who confirm hits too; as
             many as the policy's confirmations take, or more.
         asks: for what besides comparing; for nothing of it can be asked as yet.
+        shown: earlier sightings of the subject, in place of photographs or besides.
     """
 
     scope: Scope
@@ -84,6 +86,7 @@ class Request:
     purpose_kind: str = ""
     confirmers: tuple[str, ...] = ()
     asks: Asked = field(default_factory=Asked)
+    shown: Shown = field(default_factory=Shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +128,12 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
     me.require(INVESTIGATOR)
     policy, tell, now_ms = me.policy, Kept(session.tell), system_ms()
     check_possible(request.asks)
+    check_shown(request.shown, len(request.subjects), policy)
     check_confirmers(request.confirmers, policy, requester=me.name, directory=me.directory)
     purpose_kind = purpose_kind_of(request.purpose_kind, policy)
     with ExitStack() as opening:
         subjects = opening.enter_context(opened_subjects(request.subjects, sealing))
-        modalities = modalities_of(
-            subjects, request.modalities, legal_basis=request.legal_basis, policy=policy
-        )
+        modalities = _modalities(request, subjects, policy)
         check_one_person_each(subjects, modalities, me.config)
         models = models_of(subjects, modalities)
         asked = {} if request.threshold is None else dict.fromkeys(models, request.threshold)
@@ -142,7 +144,10 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             floors=policy.threshold_floor,
             config=me.config,
         )
+        if request.shown.examples:
+            thresholds = request.shown.thresholds(request.threshold, policy) | thresholds
         count = sum(len(subject.of(modalities)) for subject in subjects)
+        count += len(request.shown.examples)
         counted = estimate(session, request.scope, thresholds, templates=count)
         expected_false = counted.expected_false
         if expected_false is None:  # the worst case
@@ -150,7 +155,7 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             expected_false = float(counted.sightings * count)
         query = _query(
             request,
-            [_subject(subject, modalities) for subject in subjects],
+            _subjects(request, subjects, modalities),
             modalities=modalities,
             thresholds=thresholds,
             policy=policy,
@@ -158,7 +163,7 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             expected_false=expected_false,
             now_ms=now_ms,
         )
-        if query.version > FIRST_FORM:
+        if query.version > FIRST_FORM and request.subjects:
             query = _witnessed(query, request.subjects, me, tell)
         check_policy(query, policy, now_ms=now_ms)
         check_people(query, me.name, me.directory, policy, now_ms=now_ms)
@@ -265,9 +270,37 @@ def _query(
     )
 
 
-def _subject(subject: OpenedSubject, modalities: Sequence[str]) -> Subject:
-    references = [TemplateReference(t.modality, t.model, t.digest) for t in subject.of(modalities)]
-    return Subject(subject.file.pseudonym, subject.file.consent_reference, tuple(references))
+def _modalities(
+    request: Request, subjects: Sequence[OpenedSubject], policy: Policy
+) -> tuple[str, ...]:
+    """Return what is compared. Raises as `modalities_of` and `modalities_shown`."""
+    if not request.shown.examples:
+        return modalities_of(
+            subjects, request.modalities, legal_basis=request.legal_basis, policy=policy
+        )
+    return modalities_shown(
+        request.shown,
+        {template.modality for subject in subjects for template in subject.templates},
+        request.modalities,
+        legal_basis=request.legal_basis,
+        policy=policy,
+    )
+
+
+def _subjects(
+    request: Request, subjects: Sequence[OpenedSubject], modalities: Sequence[str]
+) -> list[Subject]:
+    if not subjects:
+        return [request.shown.subject()]
+    return [
+        Subject(
+            subject.file.pseudonym,
+            subject.file.consent_reference,
+            tuple(TemplateReference(t.modality, t.model, t.digest) for t in subject.of(modalities)),
+            examples=request.shown.examples,
+        )
+        for subject in subjects
+    ]
 
 
 def _witnessed(query: Query, files: Sequence[Path], me: Officer, tell: Tell) -> Query:

@@ -12,12 +12,13 @@ from typing import Any
 
 from officers.desk.api_client import Estimate, QuerySummary
 from officers.desk.case import Case
-from officers.desk.moments import duration_text, iso_utc, local_text
+from officers.desk.example_names import example_text
+from officers.desk.moments import duration_text, iso_utc, local_text, span_text
 from protocol.directory import Directory
 from protocol.enrolment import check_witnessed
 from protocol.errors import ProtocolError
 from protocol.keytree import APPEARANCE, FACE
-from protocol.names import SLOT_MS
+from protocol.names import SLOT_MS, SightingName, slot_start_ms
 from protocol.policy import (
     CONSENT,
     LINKED_CONTACTS,
@@ -184,7 +185,7 @@ def case_json(case: Case, refusal: str, directory: Directory, *, now_ms: int) ->
                 "templates": [
                     {"modality": t.modality, "model": t.model} for t in subject.templates
                 ],
-                "examples": len(subject.examples),
+                "examples": [example_text(example) for example in subject.examples],
                 "witness": _witness_json(subject, case.requester, directory, now_ms),
             }
             for subject in query.subjects
@@ -243,7 +244,19 @@ def _subject_facts(query: Query) -> list[Fact]:
                 + ", ".join(brought),
             )
         )
+        facts += [Fact("by example", _example(example, query)) for example in subject.examples]
     return facts
+
+
+def _example(example: SightingName, query: Query) -> str:
+    """Say which sighting stands in for photographs, and what becomes of its template."""
+    begins_ms = slot_start_ms(example.epoch, example.slot)
+    kinds = " and ".join(_MODALITIES[modality] for modality in sorted(query.modalities))
+    return (
+        f"{example.camera}, {span_text(begins_ms, begins_ms + SLOT_MS)}: the {kinds} of the "
+        "sighting there, for the matching process alone, once that quarter hour is opened\n"
+        f"({example_text(example)})"
+    )
 
 
 def _witness_facts(
@@ -253,7 +266,8 @@ def _witness_facts(
     for subject in query.subjects:
         name = subject.pseudonym
         if not subject.witnessed:
-            words = f"by nobody: that the photographs are {name}'s is {requester}'s word alone"
+            shown = "photographs are" if subject.templates else "earlier sightings are"
+            words = f"by nobody: that the {shown} {name}'s is {requester}'s word alone"
         else:
             try:
                 said, witness = check_witnessed(

@@ -152,8 +152,11 @@ def templates_for(query: Query, subjects: Sequence[OpenedSubject]) -> dict[str, 
     extra = sorted(set(by_name) - {subject.pseudonym for subject in query.subjects})
     if extra:
         raise DraftInvalid(f"the query does not name '{extra[0]}'; leave that file out")
-    templates = {}
+    templates: dict[str, list[Template]] = {}
     for wanted in query.subjects:
+        if not wanted.templates:  # by examples alone
+            templates[wanted.pseudonym] = []
+            continue
         subject = by_name.get(wanted.pseudonym)
         if subject is None:
             raise DraftInvalid(
