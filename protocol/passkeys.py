@@ -51,6 +51,11 @@ class Passkey:
             if not 0 < len(text) <= 256 or not text.isascii() or not text.isprintable():
                 raise MalformedMessage(f"a passkey's {what} is not a short ASCII text")
 
+    @property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the public key's SHA-256, for people."""
+        return hashlib.sha256(self.public).hexdigest()[:16]
+
     def _key(self) -> ec.EllipticCurvePublicKey:
         try:
             return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), self.public)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from provisioning.authority.consequences import too_few_approvers
 from provisioning.authority.ledger import Ledger
 from provisioning.authority.office import days_left, read_certificate
 from provisioning.authority.policy_upgrade import recommended_floors
+from provisioning.authority.registers import places_problem
 from provisioning.formats import layout, pki
 from provisioning.formats.opened import Site
 from provisioning.formats.plan import BROKER_NAME
@@ -54,10 +56,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A site's principals and what is wrong or due, one line each."""
+    """A site's principals, passkeys, places and outside witnesses, and what is wrong or due.
+
+    All but the principals in one line each.
+    """
 
     rows: tuple[Row, ...]
     problems: tuple[str, ...]
+    registers: tuple[str, ...] = ()
 
 
 def inspect_site(site: Site, *, now: datetime | None = None) -> Report:
@@ -77,9 +83,33 @@ def inspect_site(site: Site, *, now: datetime | None = None) -> Report:
         *_missing_roles(site),
         *_due(rows, ledger, site, now),
         *_broker_problems(site),
+        *_register_problems(site),
         *(problem for row in rows if row.folder for problem in _folder_problems(site, row)),
     ]
-    return Report(rows, tuple(problems))
+    return Report(rows, tuple(problems), tuple(_registers(site)))
+
+
+def _registers(site: Site) -> Iterator[str]:
+    """Say what the directory lists besides principals."""
+    directory = site.directory
+    for name, one in sorted(directory.principals.items()):
+        for passkey in one.passkeys:
+            yield f"passkey {passkey.fingerprint} of {name}, at {passkey.origin}"
+    if directory.places is not None:
+        yield f"register of places {site.paths.places}, SHA-256 {directory.places.hex()}"
+    for witness in directory.outside_witnesses:
+        yield f"outside witness {witness.name} ({witness.verify_key.fingerprint}), {witness.url}"
+
+
+def _register_problems(site: Site) -> Iterator[str]:
+    if (wrong := places_problem(site)) is not None:
+        yield wrong
+    needed, listed = site.policy.outside_witnesses, len(site.directory.outside_witnesses)
+    if listed < needed:
+        yield (
+            f"the policy asks for {needed} outside witnesses, and the directory lists {listed}; run"
+            f" `sealtrace site witness add {site.paths.root} NAME`"
+        )
 
 
 def role_folder(site: Site, principal: Principal) -> Path:

@@ -15,6 +15,7 @@ from provisioning.authority import (
     load_plan,
     open_site,
     policy_cli,
+    registers_cli,
     site_changes_cli,
 )
 from provisioning.authority.backup import backup_site, check_restore, refuse_backup, restore_site
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(site_changes_cli.app)
 app.add_typer(policy_cli.app)
+app.add_typer(registers_cli.app)
 app.command(
     epilog="Example:  sealtrace site addresses custodian.toml --also 10.2.0.0/24 --out"
     " /etc/systemd/system/sealtrace-custodian.service.d/50-addresses.conf"
@@ -292,6 +294,8 @@ def _show_site(site: Site, report: Report) -> None:
         detail = row.detail.removeprefix("https://")
         table.add_row(row.name, row.duties, detail, row.fingerprint, state, here)
     show_table(table)
+    for line in report.registers:
+        say(line)
     for problem in report.problems:
         warn(problem)
 
@@ -305,6 +309,10 @@ def _site_json(site: Site, report: Report) -> dict[str, object]:
             "certificate_days": row.certificate_days,
             "revoked_at": None if row.revoked_at is None else row.revoked_at.isoformat(),
             "here": row.folder is not None,
+            "passkeys": [
+                {"key": one.fingerprint, "rp_id": one.rp_id, "origin": one.origin}
+                for one in site.directory.principals[row.name].passkeys
+            ],
         }
         for row in report.rows
     ]
@@ -314,6 +322,11 @@ def _site_json(site: Site, report: Report) -> dict[str, object]:
         "threshold": site.directory.threshold,
         "policy": policy_json(site.policy),
         "principals": rows,
+        "places": None if site.directory.places is None else site.directory.places.hex(),
+        "outside_witnesses": [
+            {"name": one.name, "key": one.verify_key.fingerprint, "url": one.url}
+            for one in site.directory.outside_witnesses
+        ],
         "problems": list(report.problems),
     }
 

@@ -150,6 +150,11 @@ class SitePaths:
         return self.authority / POLICY_SIGNATURE_FILE
 
     @property
+    def places(self) -> Path:
+        """The register of places whose digest the directory names; absent without one."""
+        return self.authority / "places.csv"
+
+    @property
     def former_policies(self) -> Path:
         """Folder of the policies that were in force before, by digest, each with its signature."""
         return self.authority / "policies"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import protocol_samples as s
 import protocol_samples_v2 as v2
+from authenticator import PASSKEY
 
 from protocol.boxterms import BoxTerms
 from protocol.daykeys import DayKeys
@@ -14,6 +15,8 @@ from protocol.directory import Directory, OutsideWitness
 from protocol.epoch import Announcement
 from protocol.keytree import COVER
 from protocol.names import SightingName
+from protocol.passkey_offers import PasskeyOffer
+from protocol.places import parse_places
 from protocol.policy import sign_policy
 from protocol.v2.envelopes import Envelope, parse_envelope
 from protocol.v2.evidence import EvidenceRelease, EvidenceRequest, SealedStill
@@ -56,6 +59,8 @@ def _notice() -> bytes:
 
 
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "passkey offer": (PasskeyOffer.parse, PasskeyOffer(s.SITE, PASSKEY, s.NOW_MS).payload()),
+    "register of places": (parse_places, b"camera,place,lat,lon\ncam-1,Ward 3,37.5,126.7\n"),
     "envelope of version 2": (Envelope.parse, v2.envelope().to_bytes()),
     "envelope of either version": (parse_envelope, v2.envelope("live").to_bytes()),
     "header of version 2": (Header.parse, v2.envelope().header_bytes),

@@ -1,0 +1,354 @@
+"""What the directory says of people and places besides who they are, as changes of a site.
+
+Officers' passkeys, the register of places, and witnesses outside the site: all from the directory's
+second form on. Nothing here asks or prints; each change may be made again after an interruption.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from protocol.directory import (
+    AUTHORITY,
+    MAX_OUTSIDE_WITNESSES,
+    MAX_PASSKEYS,
+    Directory,
+    OutsideWitness,
+    Principal,
+)
+from protocol.directory_forms import SECOND
+from protocol.errors import MalformedMessage, ProtocolError
+from protocol.names import require_name
+from protocol.passkey_offers import open_offer
+from protocol.passkeys import Passkey
+from protocol.places import MAX_REGISTER_BYTES, Places, parse_places
+from provisioning.authority import changes
+from provisioning.authority.changes import Change
+from provisioning.authority.consequences import Consequence, Weight
+from provisioning.authority.known_boxes import admissions_here, with_admitted
+from provisioning.authority.proposals import Proposal
+from provisioning.formats.layout import SitePaths
+from provisioning.formats.opened import Site, SiteError, changing, milliseconds, open_site
+from provisioning.formats.secretfiles import open_authority
+from runtime.fsio import read_file, write_if_new
+
+_MAX_URL = 300
+
+
+def add_passkey(folder: Path, offer: bytes, *, now: datetime | None = None) -> Proposal:
+    """Propose to list a passkey that an officer offers (`protocol.passkey_offers`).
+
+    Raises:
+        SiteError: the offer is not genuine, the passkey is somebody else's, or there is no room.
+    """
+    site = _opened(folder)
+    try:
+        name, passkey = open_offer(
+            offer, site.directory, now_ms=milliseconds(changes.whole_second(now))
+        )
+    except ProtocolError as error:
+        raise SiteError(
+            f"the passkey is not listed: {error}; have the officer offer it anew"
+        ) from error
+    officer = site.directory.principals[name]
+    same = passkey in officer.passkeys
+    if not same:
+        _check_room(site.directory, officer, passkey)
+
+    def listed(directory: Directory) -> Directory:
+        now_of = directory.principals[name]
+        if passkey in now_of.passkeys:
+            return directory
+        return _with(directory, replace(now_of, passkeys=(*now_of.passkeys, passkey)))
+
+    page = f"{passkey.origin} (RP id {passkey.rp_id})"
+    text = f"what passkey {passkey.fingerprint} signs at {page} is {name}'s word, as by key file"
+    return Proposal(
+        site,
+        would=f"would list passkey {passkey.fingerprint} of {name}, used at {page}",
+        done=f"{name} signs with passkey {passkey.fingerprint} too",
+        make=lambda passphrase: _change(folder, listed, passphrase, now),
+        needs_passphrase=not same,
+        effects=() if same else (Consequence(Weight.SAID, text),),
+    )
+
+
+def remove_passkey(
+    folder: Path, name: str, fingerprint: str, *, now: datetime | None = None
+) -> Proposal:
+    """Propose to withdraw an officer's passkey; nothing is to be done if they have none such.
+
+    Raises:
+        SiteError: nobody is called that.
+    """
+    site = _opened(folder)
+    officer = site.directory.principals.get(name)
+    if officer is None:
+        raise SiteError(f"the site has no '{name}'; see `sealtrace site show {folder}`")
+
+    def without(directory: Directory) -> Directory:
+        now_of = directory.principals[name]
+        left = tuple(one for one in now_of.passkeys if one.fingerprint != fingerprint)
+        return (
+            directory
+            if left == now_of.passkeys
+            else _with(directory, replace(now_of, passkeys=left))
+        )
+
+    same = without(site.directory) == site.directory
+    text = (
+        f"what {name} signed with passkey {fingerprint} counts no longer: open queries that stand "
+        "on it have to be signed anew"
+    )
+    return Proposal(
+        site,
+        would=f"would withdraw passkey {fingerprint} of {name}",
+        done=f"{name} has no passkey {fingerprint}",
+        make=lambda passphrase: _change(folder, without, passphrase, now),
+        needs_passphrase=not same,
+        effects=() if same else (Consequence(Weight.ASKED, text),),
+        question=f"Withdraw passkey {fingerprint} of {name}?",
+    )
+
+
+def set_places(folder: Path, register: bytes | None, *, now: datetime | None = None) -> Proposal:
+    """Propose another register of places, or none.
+
+    Args:
+        folder: the site's.
+        register: the CSV file's bytes; None: the directory is to name none.
+        now: the time.
+
+    Raises:
+        SiteError: it is no register.
+    """
+    site = _opened(folder)
+    places: Places | None = None
+    try:
+        places = None if register is None else parse_places(register)
+    except MalformedMessage as error:
+        raise SiteError(f"{error}; correct the file") from error
+    digest = None if places is None else places.digest
+    same = site.directory.places == digest
+
+    def keep(paths: SitePaths) -> None:
+        if register is None:
+            paths.places.unlink(missing_ok=True)
+        else:
+            write_if_new(paths.places, register)
+
+    def named(directory: Directory) -> Directory:
+        return replace(directory, places=digest)
+
+    if places is None or digest is None:
+        what, done = "no register of places", "the directory names no register of places"
+    else:
+        what = f"the register of {len(places.cameras)} cameras, SHA-256 {digest.hex()}"
+        done = f"the directory names {what}"
+    return Proposal(
+        site,
+        would=f"would have the directory name {what}",
+        done=done,
+        make=lambda passphrase: _change(folder, named, passphrase, now, keep=keep),
+        needs_passphrase=not same,
+        effects=() if places is None else tuple(_of_places(site, places)),
+    )
+
+
+def add_witness(folder: Path, witness: OutsideWitness, *, now: datetime | None = None) -> Proposal:
+    """Propose a witness outside the site, who cosigns its logs.
+
+    Raises:
+        SiteError: its name or key is taken, its address is none, or there is no room.
+    """
+    site = _opened(folder)
+    directory = site.directory
+    known = {one.name: one for one in directory.outside_witnesses}
+    same = known.get(witness.name) == witness
+    if not same:
+        _check_witness(directory, witness)
+
+    def listed(before: Directory) -> Directory:
+        if witness in before.outside_witnesses:
+            return before
+        return replace(before, outside_witnesses=(*before.outside_witnesses, witness))
+
+    return Proposal(
+        site,
+        would=f"would list the outside witness {witness.name} at {witness.url}, key"
+        f" {witness.verify_key.fingerprint}",
+        done=f"{witness.name} is an outside witness",
+        make=lambda passphrase: _change(folder, listed, passphrase, now),
+        needs_passphrase=not same,
+    )
+
+
+def remove_witness(folder: Path, name: str, *, now: datetime | None = None) -> Proposal:
+    """Propose to take a witness outside the site off the list; nothing if there is none such.
+
+    Raises:
+        SiteError: ``name`` is one of the site's own.
+    """
+    site = _opened(folder)
+    if name in site.directory.principals:
+        raise SiteError(
+            f"'{name}' is in the site, not outside; `sealtrace site revoke` puts them out of it"
+        )
+
+    def without(directory: Directory) -> Directory:
+        left = tuple(one for one in directory.outside_witnesses if one.name != name)
+        return replace(directory, outside_witnesses=left)
+
+    left = without(site.directory)
+    same = left == site.directory
+    needed, count = site.policy.outside_witnesses, len(left.outside_witnesses)
+    effects = []
+    if not same and count < needed:
+        text = f"the policy asks for {needed} outside witnesses, and {count} are left"
+        effects.append(Consequence(Weight.ASKED, text))
+    return Proposal(
+        site,
+        would=f"would take the outside witness {name} off the list",
+        done=f"{name} is no outside witness",
+        make=lambda passphrase: _change(folder, without, passphrase, now),
+        needs_passphrase=not same,
+        effects=tuple(effects),
+        question=f"Take {name} off the list all the same?",
+    )
+
+
+def places_problem(site: Site) -> str | None:
+    """Return what is wrong with the site's copy of its register of places, if anything is."""
+    named, path = site.directory.places, site.paths.places
+    if named is None:
+        return None
+    again = f"run `sealtrace site places {site.paths.root} FILE`"
+    if not path.exists():
+        return f"{path}, the register of places that the directory names, is not there; {again}"
+    if hashlib.sha256(read_file(path, MAX_REGISTER_BYTES)).digest() != named:
+        return f"{path} is not the register of places that the directory names; {again}"
+    return None
+
+
+def _opened(folder: Path) -> Site:
+    """Open a site whose directory has room for all this.
+
+    Raises:
+        SiteError: it is in its first form.
+    """
+    site = open_site(folder)
+    if site.directory.form < SECOND:
+        raise SiteError(
+            "the directory is in the form of version 1, which has no room for passkeys, places or"
+            " outside witnesses; once all services of the site have been updated, sign it in the"
+            f" second form with `sealtrace site update {folder} --sign`"
+        )
+    return site
+
+
+def _with(directory: Directory, officer: Principal) -> Directory:
+    return replace(directory, principals={**directory.principals, officer.name: officer})
+
+
+def _check_room(directory: Directory, officer: Principal, passkey: Passkey) -> None:
+    """Check that an officer can have one passkey more, and that it is nobody else's.
+
+    Raises:
+        SiteError: it says why not.
+    """
+    for name, one in sorted(directory.principals.items()):
+        if passkey.public in {other.public for other in one.passkeys}:
+            raise SiteError(
+                f"passkey {passkey.fingerprint} is listed for '{name}' already"
+                + ("; at another page: remove that first" if name == officer.name else "")
+            )
+    if len(officer.passkeys) >= MAX_PASSKEYS:
+        raise SiteError(
+            f"'{officer.name}' has {MAX_PASSKEYS} passkeys, which is the most; withdraw one with"
+            " `sealtrace site passkey remove`"
+        )
+
+
+def _check_witness(directory: Directory, witness: OutsideWitness) -> None:
+    """Check that a witness can be listed.
+
+    Raises:
+        SiteError: it says why not.
+    """
+    name, url = witness.name, witness.url
+    try:
+        require_name(name, what="the witness")
+    except MalformedMessage as error:
+        raise SiteError(str(error)) from error
+    if name == AUTHORITY or name in directory.principals:
+        raise SiteError(f"'{name}' is in the site, and a witness outside is somebody else")
+    if any(one.name == name for one in directory.outside_witnesses):
+        raise SiteError(
+            f"'{name}' is an outside witness with another key or address; take it off the list with"
+            " `sealtrace site witness remove` first"
+        )
+    keys = {one.name: one.verify_key for one in directory.principals.values()}
+    keys |= {one.name: one.verify_key for one in directory.outside_witnesses}
+    for other, key in sorted(keys.items()):
+        if key == witness.verify_key:
+            raise SiteError(f"that key is '{other}''s: one party would count as two")
+    host, slash, rest = url.removeprefix("https://").partition("/")
+    if (
+        not url.startswith("https://")
+        or not host
+        or len(url) > _MAX_URL
+        or not url.isascii()
+        or any(one.isspace() or not one.isprintable() for one in url)
+        or "@" in host
+        or (slash and "?" in rest)
+    ):
+        raise SiteError(f"'{url}' is not an address such as https://witness.example")
+    if len(directory.outside_witnesses) >= MAX_OUTSIDE_WITNESSES:
+        raise SiteError(
+            f"the site has {MAX_OUTSIDE_WITNESSES} outside witnesses, which is the most"
+        )
+
+
+def _of_places(site: Site, places: Places) -> list[Consequence]:
+    """Say which cameras a register leaves out, and which of it the site does not have."""
+    known = with_admitted(site, admissions_here(site.paths.root, site)).directory
+    cameras = {camera for one in known.principals.values() for camera in one.cameras}
+    found = []
+    for these, words in (
+        (cameras - places.cameras.keys(), "have no place in it"),
+        (places.cameras.keys() - cameras, "stand in it, and no box here is known to watch them"),
+    ):
+        if these:
+            named = ", ".join(sorted(these)[:8]) + (" and more" if len(these) > 8 else "")
+            found.append(Consequence(Weight.SAID, f"{len(these)} cameras {words}: {named}"))
+    return found
+
+
+def _change(
+    path: Path,
+    change: Callable[[Directory], Directory],
+    passphrase: bytes,
+    now: datetime | None,
+    *,
+    keep: Callable[[SitePaths], None] = lambda _paths: None,
+) -> Change:
+    """Sign a directory that says otherwise, if it does; bring it to the role folders.
+
+    Args:
+        keep: keeps what the directory only names, before it is signed.
+    """
+    moment = changes.whole_second(now)
+    with changing(SitePaths(path.absolute())):
+        site = _opened(path)
+        keep(site.paths)
+        directory = change(site.directory)
+        if directory == site.directory:
+            return changes.spread_changes(site, changed=False)
+        authority = open_authority(site.paths, passphrase)
+        return changes.publish(
+            replace(site, directory=directory), directory.principals, authority, moment
+        )
