@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from running_site import PUPPET_MODEL
-from site_v1 import CAMERAS, SiteV1, opened
+from site_v1 import CAMERAS, PURPOSE, SiteV1, opened
 from typer.testing import CliRunner, Result
 
 from protocol import hpke
@@ -25,12 +25,10 @@ from protocol.keytree import FACE
 from protocol.names import SLOT_MS, CameraAddress
 from protocol.policy import Policy
 from protocol.query import Approval, MatcherKey, Query, Subject, TemplateReference
-from protocol.signing import Signed, SigningKey
+from protocol.signing import Signed
 from provisioning.authority import open_site
 from provisioning.authority.site_cli import app
-from runtime.keyfiles import read_secret
 
-PURPOSE = "contact tracing"
 Run = Callable[..., Result]
 
 
@@ -100,15 +98,15 @@ class Asking:
         Returns:
             what they released, by the announcement that it is for.
         """
-        signed, matcher = query.sign(self._key("officers/ana", "ana")), hpke.PrivateKey.generate()
+        signed, matcher = query.sign(self.old.signing("ana")), hpke.PrivateKey.generate()
         now_ms = self.old.now_ms
         approvals = tuple(
             Approval(signed.digest, self.policy.digest, now_ms)
-            .sign(self._key(f"officers/{name}", name))
+            .sign(self.old.signing(name))
             .to_bytes()
             for name in ("bo", "cy")
         )
-        aggregator = self._key("aggregator", "aggregator")
+        aggregator = self.old.signing("aggregator")
         key = MatcherKey(signed.digest, matcher.public, now_ms).sign(aggregator).to_bytes()
         asked = GrantRequest(
             signed.to_bytes(), approvals, (), key, tuple(announcements), now_ms
@@ -125,10 +123,6 @@ class Asking:
                 (data,) = [one for one in announcements if generation_of(one) == granted]
                 released[data].append(keys)
         return released
-
-    def _key(self, folder: str, name: str) -> SigningKey:
-        secret = self.old.root / folder / "identity.secret"
-        return SigningKey(name, read_secret(secret, self.old.passphrase, "identity"))
 
 
 def announcement_of(data: bytes) -> Announcement:
@@ -162,17 +156,7 @@ def test_a_site_of_version_1_works_again_once_its_policy_is_upgraded_and_opened(
     with pytest.raises(PolicyViolation):
         asking.grant(asking.query(), stored)
 
-    text = old.paths.policy.read_text()
-    for closed, open_ in (
-        ("version = 2", "version = 3"),
-        ("purposes = []", f'purposes = ["{PURPOSE}"]'),
-        ('contacts = "none"', 'contacts = "near"'),
-        ("enrolment_without_witness = false", "enrolment_without_witness = true"),
-        ("[threshold_floor]", f'[threshold_floor]\n"{PUPPET_MODEL}" = 0.5'),
-    ):
-        assert closed in text
-        text = text.replace(f"\n{closed}\n", f"\n{open_}\n")
-    (tmp_path / "opened.toml").write_text(text)
+    (tmp_path / "opened.toml").write_text(old.upgraded_policy_opened())
     run("sign", old.root, "opened.toml")
 
     query = asking.query()

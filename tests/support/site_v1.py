@@ -10,9 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from running_site import PUPPET_MODEL
+
 from aggregator.store.sqlite.store import SqliteStore
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
+from protocol import hpke
 from protocol.directory import Directory, open_directory
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.epoch_keys import EpochKeys, combine
@@ -21,15 +24,16 @@ from protocol.keytree import FACE, LIVE, META
 from protocol.names import SLOTS_PER_EPOCH
 from protocol.sealing import Envelope, open_block
 from protocol.sightings import BatchMeta, decode_meta
-from protocol.signing import Signed, VerifyKey
+from protocol.signing import Signed, SigningKey, VerifyKey
 from provisioning.formats.layout import SitePaths
 from runtime.clock import MachineClocks
 from runtime.config import load
-from runtime.keyfiles import Cost
+from runtime.keyfiles import Cost, read_secret
 
 ARCHIVE = Path(__file__).parents[1] / "fixtures" / "site-v1.tar.gz"
 CUSTODIANS = ("c1", "c2", "c3")
 CAMERAS = ("cam-1", "cam-2", "cam-3")
+PURPOSE = "contact tracing"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,38 @@ class SiteV1:
     def directory(self) -> Directory:
         authority = VerifyKey(bytes.fromhex(self.paths.authority_public.read_text().strip()))
         return open_directory(self.paths.directory.read_bytes(), authority)
+
+    def upgraded_policy_opened(self) -> str:
+        """The upgraded policy as a site would go on with it: what it used before, by name."""
+        text = self.paths.policy.read_text()
+        for closed, open_ in (
+            ("version = 2", "version = 3"),
+            ("purposes = []", f'purposes = ["{PURPOSE}"]'),
+            ('contacts = "none"', 'contacts = "near"'),
+            ("enrolment_without_witness = false", "enrolment_without_witness = true"),
+            ("[threshold_floor]", f'[threshold_floor]\n"{PUPPET_MODEL}" = 0.5'),
+        ):
+            assert f"\n{closed}\n" in text
+            text = text.replace(f"\n{closed}\n", f"\n{open_}\n")
+        return text
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of an officer, a box or the aggregator."""
+        (found,) = [one for one in self.paths.role_folders() if one.name == name]
+        return found
+
+    def signing(self, name: str) -> SigningKey:
+        """The signing key of an officer, a box or the aggregator."""
+        box = self.folder(name) / "identity.key"
+        if box.exists():
+            return SigningKey(name, read_secret(box, None, "identity"))
+        secret = self.folder(name) / "identity.secret"
+        return SigningKey(name, read_secret(secret, self.passphrase, "identity"))
+
+    def sealing(self, officer: str) -> hpke.PrivateKey:
+        """The sealing key of an officer."""
+        secret = self.folder(officer) / "sealing.secret"
+        return hpke.PrivateKey(read_secret(secret, self.passphrase, "sealing"))
 
     def custodian(self, name: str) -> Custodian:
         """Open a custodian as its process would, at the moment `now_ms`."""
