@@ -38,9 +38,10 @@ NEEDS_CONSENT: frozenset[Modality] = frozenset({FACE})
 """Modalities whose templates are compared on recorded consent alone."""
 META, LIVE, EVIDENCE = "meta", "live", "evidence"
 LABELS = (*MODALITIES, META, LIVE, EVIDENCE)
-COVER = "cover"
-COUNTS, MATCH = "counts", "match"
-"""Reserved: same-place counts, and comparison without opening a template."""
+COVER, COUNTS = "cover", "counts"
+"""From version 2 on: the rows and what was watched; how many were there, for who asks for that."""
+MATCH = "match"
+"""Reserved: comparison without opening a template."""
 LABELS_OF = {1: LABELS, 2: (*LABELS, COVER, COUNTS, MATCH)}
 """By version of the protocol: no key of one version is a key of the other."""
 

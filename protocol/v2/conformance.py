@@ -11,6 +11,7 @@ from protocol import hpke
 from protocol.enrolment import ENROLMENT_KIND, WitnessedEnrolment
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.keytree import (
+    COUNTS,
     COVER,
     DEPTH,
     KEY_BYTES,
@@ -64,7 +65,7 @@ def check_segment(vector: Vector, compared: Compared, _beside: Callable[[str], V
     live = Envelope.parse(bytes.fromhex(vector["live"]))
     name = segment.header.name
     modalities = [entry.label for entry in segment.header.blocks if entry.space is not None]
-    keys = {label: _key(roots, name, label) for label in (*modalities, COVER, LIVE)}
+    keys = {label: _key(roots, name, label) for label in (*modalities, COVER, COUNTS, LIVE)}
     compared.equal("the labels", sorted(keys), sorted(vector["keys"]))
     for label, key in keys.items():
         stated = vector["keys"][label]
@@ -80,6 +81,12 @@ def check_segment(vector: Vector, compared: Compared, _beside: Callable[[str], V
             f"the coverage of the {kind}", None if told is None else vector["coverage"], told
         )
         compared.equal(f"the people of the {kind}", len(vector["sightings"]), len(rows))
+        counted = inner.counts(keys[COUNTS]).to_value() if inner.has(COUNTS) else None
+        compared.equal(
+            f"the counts of the {kind}",
+            None if kind == LIVE_ENVELOPE else vector["counts"],
+            counted,
+        )
         templates = {modality: _templates(inner, modality, keys) for modality in modalities}
         for number, stated in enumerate(vector["sightings"]):
             _check_sighting(stated, compared, inner, rows, number, roots=roots, templates=templates)

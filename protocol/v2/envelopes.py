@@ -8,9 +8,9 @@ envelope and the block is its additional data.
 
 Blocks of a segment: one a modality that somebody has a template of, ``cover`` (the rows), ``meta``
 (each row's metadata under a key of its own, end to end, random bytes behind), ``counts`` where the
-policy says so. A **live** envelope has one block, ``live``: the same ones, encoded and sealed once
-more under the slot's ``live`` key. Nothing in the clear tells how many sightings there are but the
-size classes.
+policy permits them. A **live** envelope has one block, ``live``: the same ones (no counts), encoded
+and sealed once more under the slot's ``live`` key. Nothing in the clear tells how many sightings
+there are but the size classes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from protocol.encoding import decode, encode
 from protocol.errors import AuthenticationFailed, MalformedMessage
-from protocol.keytree import COVER, LIVE, META, ModalityKey
+from protocol.keytree import COUNTS, COVER, LIVE, META, ModalityKey
 from protocol.sealing import (
     ENVELOPE_KIND,
     LIVE_ENVELOPE,
@@ -33,6 +33,7 @@ from protocol.sealing import (
 from protocol.sealing import Envelope as EnvelopeOfVersion1
 from protocol.signing import Signed, SigningKey, Verifier, sign
 from protocol.v2.blocks import Space, lay_out
+from protocol.v2.counts import Counts
 from protocol.v2.header import BlockEntry, Header
 from protocol.v2.keys import LABELS
 from protocol.v2.padding import fill
@@ -119,6 +120,10 @@ class Envelope:
     def rows(self, key: ModalityKey) -> Rows:
         """Open the rows with the slot's ``cover`` key. Errors as :meth:`open`."""
         return Rows.parse(self.open(COVER, key))
+
+    def counts(self, key: ModalityKey) -> Counts:
+        """Open what was counted with the slot's ``counts`` key. Errors as :meth:`open`."""
+        return Counts.parse(self.open(COUNTS, key))
 
     def row(self, rows: Rows, number: int, key: ModalityKey) -> Row:
         """Open the metadata of one sighting with its row key.
@@ -215,6 +220,7 @@ class Batch:
         padded: False where the policy hides no sizes.
         always: modalities whose block is there even when nobody has such a template, so that its
             absence tells nothing.
+        counts: of the slot; None where the policy permits none, and in a live envelope.
     """
 
     sightings: Sequence[Sighting]
@@ -222,6 +228,7 @@ class Batch:
     coverage: Coverage | None = None
     padded: bool = True
     always: frozenset[str] = frozenset()
+    counts: Counts | None = None
 
 
 def seal(
@@ -285,6 +292,8 @@ def seal(
     )
     add(COVER, seal_plain(COVER, rows.to_bytes(padded=batch.padded)))
     add(META, fill(b"".join(metadata), padded=batch.padded))
+    if batch.counts is not None:
+        add(COUNTS, seal_plain(COUNTS, batch.counts.to_bytes()))
     if header.kind == LIVE_ENVELOPE:
         inside = encode(
             [[entry.to_value(), block] for entry, block in zip(entries, blocks, strict=True)]

@@ -26,14 +26,17 @@ def size_class(size: int, smallest: int) -> int:
     return smallest << max(0, units - 1).bit_length()
 
 
-def pad(body: bytes | bytearray, *, padded: bool = True) -> bytearray:
+def pad(
+    body: bytes | bytearray, *, padded: bool = True, smallest: int = SMALLEST_BYTES
+) -> bytearray:
     """Return ``body``, 0x80 and zeros up to its class (ISO/IEC 7816-4), to be sealed.
 
     Args:
         padded: False adds the mark alone.
+        smallest: class, in bytes.
     """
     size = len(body) + 1
-    whole = size_class(size, SMALLEST_BYTES) if padded else size
+    whole = size_class(size, smallest) if padded else size
     return bytearray(body) + _MARK + bytes(whole - size)
 
 

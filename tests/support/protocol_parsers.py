@@ -136,4 +136,6 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     ),
     **protocol_parsers_v2.PARSERS,
 }  # fmt: skip
-NO_CBOR = frozenset({"policy", "register of places", "policy of the second schema", "meta", "rows"})
+NO_CBOR = frozenset(
+    {"policy", "register of places", "policy of the second schema", "meta", "rows", "counts"}
+)

@@ -18,6 +18,7 @@ from protocol.names import SightingName
 from protocol.passkey_offers import PasskeyOffer
 from protocol.places import parse_places
 from protocol.policy import sign_policy
+from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Envelope, parse_envelope
 from protocol.v2.evidence import EvidenceRelease, EvidenceRequest, SealedStill
 from protocol.v2.header import Header
@@ -65,6 +66,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "envelope of either version": (parse_envelope, v2.envelope("live").to_bytes()),
     "header of version 2": (Header.parse, v2.envelope().header_bytes),
     "rows": (Rows.parse, bytes(v2.envelope().open(COVER, v2.key(COVER)))),
+    "counts": (Counts.parse, bytes(v2.COUNTS.to_bytes())),
     "metadata row": (Row.parse, v2.sighting("one").row.to_bytes()),
     "announcement of version 2": (
         lambda d: Announcement.parse(d, box="box-1"),

@@ -14,6 +14,7 @@ from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.sightings import MaskStatus, Quantised, quantise_template
 from protocol.v2 import VERSION
 from protocol.v2.blocks import Space
+from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Batch, Envelope, seal
 from protocol.v2.header import CLOCK, Header
 from protocol.v2.keys import row_key, row_value, slot_key
@@ -23,6 +24,7 @@ from protocol.v2.sightings import Encounter, MaskSpan, Row, Sighting
 SPACE = Space(s.MODEL)
 NAME = SlotName(s.ADDRESS, s.EPOCH, s.GENERATION, s.SLOT)
 COVERAGE = Coverage(watched_s=840, dark_s=60)
+COUNTS = Counts(5, masked=1, unmasked=1, changed=2, at_once=(0, 3, 1))
 
 
 def announcement() -> Announcement:
@@ -123,6 +125,7 @@ def envelope(
         None if kind == LIVE_ENVELOPE else COVERAGE,
         padded,
         always,
+        None if kind == LIVE_ENVELOPE else COUNTS,
     )
     return seal(
         header(kind, sequence),

@@ -292,9 +292,10 @@ def segment() -> dict[str, object]:
         "box_public": s.signing_key(s.ADDRESS.box).verify_key.raw.hex(),
         "keys": {
             label: {"key": v2.key(label).key.hex(), "commitment": v2.key(label).commitment.hex()}
-            for label in ("face", "cover", "live")
+            for label in ("face", "cover", "counts", "live")
         },
         "coverage": v2.COVERAGE.to_value(),
+        "counts": v2.COUNTS.to_value(),
         "sightings": people,
         "segment": sealed[SEGMENT].to_bytes().hex(),
         "live": sealed[LIVE_ENVELOPE].to_bytes().hex(),

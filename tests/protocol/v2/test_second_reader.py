@@ -93,6 +93,10 @@ class Segment:
         value: dict[str, Any] = cbor2.loads(self.open("cover").rstrip(b"\x00")[:-1])
         return value
 
+    def counts(self) -> dict[str, Any]:
+        value: dict[str, Any] = cbor2.loads(self.open("counts").rstrip(b"\x00")[:-1])
+        return value
+
     def row(self, number: int) -> list[Any]:
         rows = self.rows()
         row_id = rows["ids"][8 * number : 8 * number + 8]
@@ -131,6 +135,8 @@ def test_the_documents_alone_suffice_to_open_what_a_box_sealed(
     segment = read(vector, kind)
     rows = segment.rows()
     assert rows["coverage"] == (vector["coverage"] if kind == "segment" else None)
+    if kind == "segment":
+        assert segment.counts() == vector["counts"]
     assert len(rows["ids"]) == 8 * len(vector["sightings"])
     for number, person in enumerate(vector["sightings"]):
         assert rows["ids"][8 * number :][:8].hex() == person["id"]
