@@ -124,6 +124,7 @@ class Agent:
             config=self._config.sealing,
             own_time=has_own_time(camera),
             live_due=self._cover.of(name),
+            counting=self._notices.permits_counts,
             max_segment_bytes=min(MAX_SEGMENT_BYTES, self._config.mqtt.max_payload_bytes * 3 // 4),
         )
         return CameraWorker(camera, vision=self._config.vision, models=self._models, sealer=sealer)

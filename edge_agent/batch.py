@@ -15,7 +15,7 @@ from protocol.v2.padding import SMALLEST_BYTES, SMALLEST_METADATA, SMALLEST_ROWS
 from protocol.v2.sightings import EPISODE_BYTES, Encounter, MaskSpan, Row, Sighting
 
 _ROWS_BYTES = 256  # of a block of rows about nobody: coverage, and the names of its columns
-_HEADER_BYTES = 1024
+_HEADER_BYTES = 1024 + 256  # and the block of counts
 
 
 def why_unusable(sighting: Sighting, dimensions: Mapping[str, int]) -> str | None:

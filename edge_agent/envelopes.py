@@ -11,6 +11,7 @@ from edge_agent.epochs import EpochKeys
 from protocol.sealing import Header as HeaderOfVersion1
 from protocol.signing import SigningKey
 from protocol.v2 import VERSION
+from protocol.v2.counts import Counts
 from protocol.v2.header import Header
 from protocol.v2.rows import Coverage
 from protocol.v2.sightings import Sighting
@@ -18,12 +19,17 @@ from protocol.v2.sightings import Sighting
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What goes into an envelope of one slot; ``coverage`` is for segments of version 2."""
+    """What goes into an envelope of one slot.
+
+    ``coverage`` and ``counts`` are for segments of version 2; ``counts`` is None where the policy
+    permits none.
+    """
 
     kind: str
     sightings: Sequence[Sighting]
     slot: int
     coverage: Coverage | None = None
+    counts: Counts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,4 +103,5 @@ class EnvelopeMaker:
             self.board,
             models=self.models,
             coverage=contents.coverage,
+            counts=contents.counts,
         )

@@ -24,6 +24,7 @@ from protocol.epoch import CAMERA_NOW, announce, excluded_subsets
 from protocol.errors import EnvelopeRejected, MalformedMessage, ProtocolError, ScopeExceeded
 from protocol.grant import ROW_BY_ROW
 from protocol.keytree import (
+    COUNTS,
     COVER,
     EVIDENCE,
     KEY_BYTES,
@@ -44,7 +45,7 @@ from runtime.trust import Trust
 
 _log = structlog.get_logger()
 
-_BESIDE_TEMPLATES = {1: (META, LIVE), VERSION: (META, LIVE, COVER, EVIDENCE)}
+_BESIDE_TEMPLATES = {1: (META, LIVE), VERSION: (META, LIVE, COVER, COUNTS, EVIDENCE)}
 FROM_THE_FUTURE_MS = 24 * 3600 * 1000
 """Day keys dated so far ahead of this box's clock were issued by a clock that was wrong."""
 

@@ -102,6 +102,11 @@ class Notices:
                 self._judged = known = self._judge(notice, directory, now_ms)
             return known.standing
 
+    def permits_counts(self) -> bool:
+        """Tell whether the policy in force permits same-place counts; without a notice: no."""
+        stands = self.standing()
+        return stands is not None and stands.policy.permits.same_place_counts
+
     def _judge(self, notice: Notice, directory: Directory, now_ms: int) -> _Judged:
         until_ms = (now_ms // SLOT_MS + 1) * SLOT_MS
         try:

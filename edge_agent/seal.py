@@ -37,6 +37,7 @@ from protocol.sealing import (
 )
 from protocol.signing import SigningKey
 from protocol.v2 import VERSION
+from protocol.v2.counts import Counts
 from protocol.v2.header import CLOCK, STATED
 from protocol.v2.sightings import Sighting
 from runtime.clock import since_boot_ms, system_ms
@@ -77,6 +78,7 @@ class CameraSealer:
         config: when to seal.
         max_segment_bytes: largest segment; a slot with more gets a second generation.
         live_due: decides, by the camera's time, how live envelopes leave (`edge_agent.cover`).
+        counting: tells, as a segment is sealed, whether the policy permits same-place counts.
         own_time: the camera is a recording whose times do not come from this machine's clock; its
             segments are not spread either.
         wall_ms: the wall clock, for the time of sealing.
@@ -92,6 +94,7 @@ class CameraSealer:
         config: SealingConfig,
         max_segment_bytes: int = MAX_SEGMENT_BYTES,
         live_due: LivePolicy = as_they_come,
+        counting: Callable[[], bool] = lambda: False,
         own_time: bool = False,
         wall_ms: Callable[[], int] = system_ms,
         boot_ms: Callable[[], int] = since_boot_ms,
@@ -106,6 +109,7 @@ class CameraSealer:
         self._config = config
         self._own_time = own_time
         self._live_due = live_due
+        self._counting = counting
         self._cadence = AS_THEY_COME
         self._last_live_s = -math.inf  # monotonic time of the last live envelope
         self._wall_ms = wall_ms
@@ -414,9 +418,10 @@ class CameraSealer:
         """Seal the segment of a slot, wipe its sightings, puncture; tell whether it was possible.
 
         A slot that waited long for day keys may need several generations, one a segment; the first
-        tells the coverage, so that those of one slot add up.
+        tells coverage and counts, so that those of one slot add up.
         """
         bucket = self._held[number]
+        counts = self._count(number)
         covered = self._every_slot and self._coverage.has(number)
         while bucket.sightings or covered:
             keys = self._keys_for(number)
@@ -426,7 +431,8 @@ class CameraSealer:
                 break  # keys of before the site read version 2 are still good
             batch = self._held.fitting(number)
             name = SlotName(keys.epoch, keys.generation, number % SLOTS_PER_EPOCH)
-            contents = Contents(SEGMENT, batch, name.slot, self._coverage.of(number))
+            coverage = self._coverage.of(number)
+            contents = Contents(SEGMENT, batch, name.slot, coverage, counts)
             seal = partial(self._seal, contents, keys)
             try:
                 self._outbox.add_segment(self.address.camera, name, len(batch), seal)
@@ -441,6 +447,7 @@ class CameraSealer:
             self._outbox.count("sealed_sightings", len(batch))
             self._coverage.drop(number)
             covered = False
+            counts = None if counts is None else Counts()
             bucket.drop_first(len(batch))
             if bucket.sightings:
                 self._keys.drop()
@@ -448,6 +455,12 @@ class CameraSealer:
         self._held.pop(number)
         self._keys.forget_before(number + 1)
         return True
+
+    def _count(self, number: int) -> Counts | None:
+        """Count who came in a slot, where the policy permits that."""
+        if not self._counting():
+            return None
+        return Counts.of(self._held[number].sightings, from_ms=number * SLOT_MS)
 
     def _seal(
         self, contents: Contents, keys: EpochKeys, sequence: int, replaces: Sequence[int] = ()

@@ -8,6 +8,7 @@ from edge_agent.epochs import EpochKeys
 from protocol.sealing import SEGMENT
 from protocol.signing import SigningKey
 from protocol.v2.blocks import Space
+from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Batch, seal
 from protocol.v2.header import MAX_RANGES, Header
 from protocol.v2.rows import Coverage
@@ -33,6 +34,7 @@ def sealed(
     *,
     models: Mapping[str, str],
     coverage: Coverage | None,
+    counts: Counts | None = None,
 ) -> bytes:
     """Return the envelope of ``sightings``.
 
@@ -43,6 +45,7 @@ def sealed(
         header: without its blocks.
         models: modality to the model, which is the space of its templates.
         coverage: for a segment: what was watched of the slot and is told in no other segment.
+        counts: for a segment, as `coverage`; None where the policy permits none.
     """
     slot_keys = keys.slot_keys(header.name.slot)
     batch = Batch(
@@ -51,6 +54,7 @@ def sealed(
         coverage if header.kind == SEGMENT else None,
         padded=True,
         always=frozenset(models),
+        counts=counts if header.kind == SEGMENT else None,
     )
     return seal(
         header,

@@ -21,7 +21,7 @@ from protocol import epoch_keys, grant, hpke, names
 from protocol.daykeys import DayKeys
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.epoch import EPOCH_KIND, Announcement
-from protocol.keytree import COVER, DEPTH, FACE, LIVE, META, descend, tree_top
+from protocol.keytree import COUNTS, COVER, DEPTH, FACE, LIVE, META, descend, tree_top
 from protocol.names import CameraAddress, slot_start_ms
 from protocol.sealing import LIVE_ENVELOPE, open_block
 from protocol.sealing import Envelope as EnvelopeOfVersion1
@@ -35,6 +35,7 @@ from protocol.sightings import (
 from protocol.sightings import Sighting as SightingOfVersion1
 from protocol.signing import Signed, SigningKey
 from protocol.v2.blocks import true_rows
+from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Envelope, parse_envelope
 from protocol.v2.keys import row_key, row_value
 from protocol.v2.rows import ABSENT, Coverage
@@ -197,6 +198,7 @@ class Opened:
     size: int = 0
     coverage: Coverage | None = None
     replaces: tuple[tuple[int, int], ...] = ()
+    counts: Counts | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -341,7 +343,7 @@ class Site:
         name = header.name
         assert announcement.version == 2
         assert header.origin == announcement.origin
-        keys = self._keys(announcement, custodians, name.slot, [FACE, COVER, LIVE])
+        keys = self._keys(announcement, custodians, name.slot, [FACE, COVER, COUNTS, LIVE])
         inner = envelope
         if header.kind == LIVE_ENVELOPE:
             inner = envelope.inner(keys.key(name.slot, LIVE))
@@ -383,6 +385,7 @@ class Site:
             len(envelope.to_bytes()),
             rows.coverage,
             header.replaces,
+            inner.counts(keys.key(name.slot, COUNTS)) if inner.has(COUNTS) else None,
         )
 
     def _open_1(
@@ -445,6 +448,7 @@ class Box:
     max_pages: int | None = None
     max_segment_bytes: int = 6 << 20
     memory_bytes: int = 1 << 20
+    counting: bool = False
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -480,6 +484,7 @@ class Box:
             own_time=own_time,
             wall_ms=self.clock,
             boot_ms=lambda: self.clock.boot_ms,
+            counting=lambda: self.counting,
         )
 
     def see(self, *seeds: int, ago_s: float = 1.0) -> None:

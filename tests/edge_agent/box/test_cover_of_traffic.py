@@ -79,6 +79,22 @@ def cameras(tmp_path: Path) -> Cameras:
     return Cameras(tmp_path)
 
 
+def test_people_are_counted_once_a_notice_brings_a_policy_that_permits_it(
+    cameras: Cameras,
+) -> None:
+    assert not cameras.notices.permits_counts(), "without a notice"
+    cameras.notices.accept(notice(s.POLICY_TEXT))
+    assert not cameras.notices.permits_counts(), "by a policy of the first schema"
+    permitting = policy("off", version=2)
+    cameras.notices.accept(notice(permitting, number=6))
+    assert cameras.notices.permits_counts()
+    silent = permitting.replace(b"same_place_counts = true\n", b"").replace(
+        b"version = 2\n", b"version = 3\n"
+    )
+    cameras.notices.accept(notice(silent, number=7))
+    assert not cameras.notices.permits_counts(), "what is not stated is forbidden"
+
+
 def test_without_a_notice_nothing_leaves_before_the_slot_ends(cameras: Cameras) -> None:
     assert cameras.does() == HELD_BACK
 

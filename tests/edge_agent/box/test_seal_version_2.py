@@ -19,10 +19,11 @@ from edge_agent.coverage import SPREAD_S, CoverageBook, View, spread_ms
 from edge_agent.health import CameraFigures, figures
 from edge_agent.version2 import ranges_of
 from protocol.errors import ScopeExceeded
-from protocol.keytree import COVER, EVIDENCE, FACE, LIVE, META
+from protocol.keytree import COUNTS, COVER, EVIDENCE, FACE, LIVE, META
 from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH, CameraAddress
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.v2.blocks import Space
+from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Envelope
 from protocol.v2.rows import SLOT_S, Coverage
 
@@ -252,6 +253,67 @@ def test_a_slot_with_more_than_fits_tells_its_coverage_once(new_box: NewBox) -> 
     assert sum(one.coverage.watched_s for one in opened if one.coverage) == 400
 
 
+# -- counts ---------------------------------------------------------------------------------------
+
+
+def test_nobody_is_counted_where_the_policy_does_not_permit_it(box: Box) -> None:
+    box.watch(60)
+    box.see(1)
+    box.to_next_slot()
+    assert [one.counts for one in segments(box)] == [None]
+
+
+def test_where_permitted_every_segment_counts_whoever_came_or_not(new_box: NewBox) -> None:
+    sealing = SealingConfig(live_after_s=60, grace_s=5, day_keys_wait_s=0)
+    box = new_box(counting=True, sealing=sealing)
+    box.watch(120)
+    box.see(1, 2)
+    box.to_next_slot()
+    box.watch(600)
+    box.to_next_slot()
+    busy, empty = segments(box)
+    assert busy.counts == Counts(2, masked=2, at_once=(2, 0, 0))
+    assert empty.counts == Counts()
+    assert busy.size == empty.size
+
+
+def test_a_live_envelope_counts_nobody(new_box: NewBox) -> None:
+    box = new_box(counting=True)
+    box.see(1)
+    box.live_now()
+    assert [one.counts for one in box.opened()] == [None]
+
+
+def test_a_policy_that_comes_to_forbid_counts_stops_them_with_the_next_segment(
+    new_box: NewBox,
+) -> None:
+    box = new_box(counting=True)
+    box.watch(60)
+    box.to_next_slot()
+    box.counting = False
+    box.watch(60)
+    box.to_next_slot()
+    assert [one.counts for one in segments(box)] == [Counts(), None]
+
+
+def test_a_slot_of_several_segments_counts_everybody_once(new_box: NewBox) -> None:
+    box = new_box(
+        max_segment_bytes=8000,
+        counting=True,
+        custodians=(),
+        sealing=SealingConfig(live_after_s=60, grace_s=0, day_keys_wait_s=0),
+    )
+    for seed in range(40):
+        box.see(seed)
+    for custodian in ("c1", "c2", "c3"):
+        box.keyring.accept(box.site.day_keys(custodian))
+    box.to_next_slot()
+    told = [one.counts for one in segments(box)]
+    assert len(told) > 1
+    assert told[1:] == [Counts()] * (len(told) - 1)
+    assert Counts.together(one for one in told if one).people == 40
+
+
 # -- replaced live envelopes ----------------------------------------------------------------------
 
 
@@ -327,7 +389,9 @@ def test_leaves_of_every_label_go_with_their_slot(box: Box) -> None:
     labels = (FACE, META, LIVE, COVER, EVIDENCE)
     for label in labels:
         assert len(keys.leaves(label, SLOT)) == 3
-    assert set(keys.slot_keys(SLOT)) == {FACE, COVER, LIVE}, "metadata and stills open one by one"
+    assert set(keys.slot_keys(SLOT)) == {FACE, COVER, COUNTS, LIVE}, (
+        "metadata and stills open one by one"
+    )
     for _ in range(SLOT_S // 50 + 1):
         box.watch(50)
     for label in labels:
