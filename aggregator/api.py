@@ -316,6 +316,16 @@ def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         return CborResponse(encode(list(desk.openings(record, reader=peer_of(request)))))
 
     @app.get(
+        "/v1/queries/{query_id}/watching",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def watching(query_id: QueryId, request: Request) -> Response:
+        """Return what the cameras watched and counted, sealed to the caller; empty if nothing."""
+        sealed = desk.watching(reader_of(query_id, request), reader=peer_of(request))
+        return CborResponse(encode([] if sealed is None else [sealed]))
+
+    @app.get(
         "/v1/queries/{query_id}/decisions",
         dependencies=[known_caller],
         response_class=CborResponse,

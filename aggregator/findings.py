@@ -21,6 +21,7 @@ from protocol.directory import INVESTIGATOR
 from protocol.errors import NotAuthorized
 from protocol.names import SightingName
 from protocol.results import Candidate, Opening
+from protocol.watching import Watching
 from runtime.clock import system_ms
 from runtime.trust import Trust
 
@@ -146,6 +147,18 @@ class Findings:
         if +figures:
             self._desk.add_progress(record.digest, +figures)
 
+    def keep_watching(
+        self, record: QueryRecord, authorized: AuthorizedQuery, watching: Watching
+    ) -> None:
+        """Seal what the query's cameras watched and counted, in the place of what was kept before.
+
+        Raises:
+            StorageError: it was not kept.
+        """
+        officers = self._officers(authorized)
+        with self._records.writing() as unit:
+            unit.ledger.put_watching(record.digest, _sealed(watching, officers, record.digest))
+
     def _store_candidates(
         self,
         ledger: Ledger,
@@ -205,7 +218,7 @@ class Findings:
 
 
 def _sealed(
-    what: Candidate | Opening, officers: Mapping[str, hpke.PublicKey], digest: bytes
+    what: Candidate | Opening | Watching, officers: Mapping[str, hpke.PublicKey], digest: bytes
 ) -> dict[str, bytes]:
     return {name: what.seal(key, query_digest=digest) for name, key in officers.items()}
 

@@ -284,6 +284,10 @@ class QueryDesk:
         """Return which rows custodians opened for a query, as it was sealed to ``reader``."""
         return self._store.ledger.openings(record.digest, reader)
 
+    def watching(self, record: QueryRecord, *, reader: str) -> bytes | None:
+        """Return what a query's cameras watched, as it was sealed to ``reader``; None yet."""
+        return self._store.ledger.watching(record.digest, reader)
+
     def decisions(self, record: QueryRecord) -> list[bytes]:
         """Return the signed decisions of all officers on a query's candidates."""
         return self._store.ledger.decisions(record.digest)

@@ -15,6 +15,7 @@ from aggregator.arrivals import Arrivals
 from aggregator.doubts import Doubts
 from aggregator.store.rows import EpochName
 from aggregator.wanted_rows import WantedRows
+from aggregator.watching import Watch
 from protocol.authorization import AuthorizedQuery
 from protocol.directory import Directory
 from protocol.epoch_keys import EpochKeys
@@ -105,6 +106,7 @@ class Run:
         examples: sightings named as examples whose templates have been compared, all over.
         no_examples: of the others, why not.
         rows: what was found in version 2, to be opened row by row.
+        watch: what boxes tell of their watching, and of how many came.
         matched, announced: the cursors up to which arrivals were seen to.
         everything: whether all announcements have to be looked at, not the new ones alone.
         due_ms: when time alone changes what may be opened, or ends it.
@@ -124,6 +126,7 @@ class Run:
     examples: frozenset[SightingName] = frozenset()
     no_examples: Mapping[SightingName, str] = field(default_factory=dict)
     rows: WantedRows = field(default_factory=WantedRows)
+    watch: Watch = field(default_factory=Watch)
     matched: int = 0
     announced: int = 0
     everything: bool = True
@@ -148,6 +151,7 @@ class Run:
             self._must_ask(now_ms, now_s)
             or self.rows.moved
             or self.rows.is_due(now_s)
+            or self.watch.is_due(now_s)
             or arrivals.announcement > self.announced
             or self._concerned(arrivals)
         )
@@ -173,6 +177,7 @@ class Run:
         self.authorized = None
         self.keys.clear()
         self.unmatched.clear()
+        self.watch.forget()
 
     def _concerned(self, arrivals: Arrivals) -> bool:
         """Tell whether something came that the keys at hand open; what did not is passed over."""

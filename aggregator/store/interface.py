@@ -13,7 +13,7 @@ from typing import Protocol
 
 from aggregator.store.envelopes import AnyEnvelope, SealedEnvelope
 from aggregator.store.ledger import Ledger, LedgerReading
-from aggregator.store.rows import SealedRow
+from aggregator.store.rows import SealedRow, ToldRow
 from protocol.grant import Scope
 
 
@@ -54,6 +54,14 @@ class SegmentReader(Protocol):
 
         Args:
             modalities: whose template blocks are wanted, in the order in which the rows give them.
+        """
+
+    def told(self, scope: Scope, *, after: int = 0, through: int) -> Iterator[ToldRow]:
+        """Yield what the segments of version 2 of a scope tell of their slots, in any order.
+
+        Args:
+            after: of those that came after this cursor,
+            through: until this one.
         """
 
     def meta(self, number: int) -> bytes:

@@ -147,6 +147,9 @@ class QueriesReading(Protocol):
     def openings(self, digest: bytes, officer: str) -> list[bytes]:
         """Return the openings of a query's rows that were sealed to an officer, in order."""
 
+    def watching(self, digest: bytes, officer: str) -> bytes | None:
+        """Return what a query's cameras watched as it was sealed to an officer, None if nothing."""
+
     def opened_rows(self, digest: bytes) -> frozenset[bytes]:
         """Return the marks of the rows that a query's openings list."""
 
@@ -290,6 +293,12 @@ class QueriesWriting(QueriesReading, Protocol):
         """Keep which rows custodians opened, sealed to each officer by name.
 
         ``marks`` tell the same rows apart, and nothing else of them.
+        """
+
+    def put_watching(self, digest: bytes, sealed: Mapping[str, bytes]) -> None:
+        """Keep what a query's cameras watched, sealed to each officer by name.
+
+        It takes the place of what was kept before.
         """
 
     def drop_undecided_result(self, digest: bytes, candidate_id: bytes) -> None:

@@ -164,6 +164,20 @@ class SealedRow(NamedTuple):
     blocks: tuple[bytes | None, ...]
 
 
+class ToldRow(NamedTuple):
+    """What a segment of version 2 tells of its slot, sealed: ``counts`` is None where it has none.
+
+    ``cover`` is the block of rows.
+    """
+
+    number: int
+    slot: int
+    sequence: int
+    salt: bytes
+    cover: bytes
+    counts: bytes | None
+
+
 @dataclass(frozen=True, slots=True)
 class QueryRecord:
     """A query as the store has it. ``state`` is one of this module's; ``reason`` explains it."""

@@ -24,6 +24,7 @@ from protocol.v2.sightings import EPISODE_BYTES, Sighting
 SLOT_S = SLOT_MS // 1000
 ABSENT = 0xFFFFFFFF
 MAX_ROWS_BYTES = 2 << 20
+_MAX_ITEMS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ class Rows:
         Raises:
             MalformedMessage: columns of different lengths, a row twice, an id twice.
         """
-        value = decode(unpad(opened), what="rows", max_bytes=MAX_ROWS_BYTES, max_items=64)
+        value = decode(unpad(opened), what="rows", max_bytes=MAX_ROWS_BYTES, max_items=_MAX_ITEMS)
         read = Fields(value, what="rows")
         coverage = read.optional("coverage", lambda name: Coverage.from_value(read.value(name)))
         ids = read.raw("ids", max_size=MAX_BATCH * SIGHTING_ID_BYTES)
@@ -213,6 +214,19 @@ class Rows:
     def span_of(self, number: int) -> slice:
         """Return where the sealed metadata of sighting ``number`` lies."""
         return slice(int(self.offsets[number]), int(self.offsets[number + 1]))
+
+
+def coverage_in(opened: bytes | bytearray) -> Coverage | None:
+    """Return the coverage in an opened block ``rows``, and look at nobody's row.
+
+    Raises:
+        MalformedMessage: it is no such block.
+    """
+    value = decode(unpad(opened), what="rows", max_bytes=MAX_ROWS_BYTES, max_items=_MAX_ITEMS)
+    if not isinstance(value, dict):
+        raise MalformedMessage("rows is not a map")
+    told = value.get("coverage")
+    return None if told is None else Coverage.from_value(told)
 
 
 def _columns(data: bytes, width: int, count: int) -> npt.NDArray[np.uint8]:

@@ -25,7 +25,6 @@ from sealed_boxes import (
 )
 from store_file import altering
 
-from aggregator.matching.coverage import coverage_of
 from aggregator.matching.found import Found
 from aggregator.matching.plausible import why_row_impossible
 from aggregator.matching.pool import Matcher
@@ -37,7 +36,6 @@ from protocol.keytree import APPEARANCE, COVER, FACE, LIVE
 from protocol.sightings import MaskStatus, Quantised, dequantise_template, quantise_template
 from protocol.v2 import envelopes
 from protocol.v2.blocks import Space, lay_out
-from protocol.v2.rows import Coverage
 from protocol.v2.sightings import Encounter, Row, Sighting
 
 RNG = np.random.default_rng(41)
@@ -470,30 +468,6 @@ def test_worker_processes_find_the_same_rows(site: Site) -> None:
         assert set(spread.found[: min(limit, 40)]) == set(alone.found[: min(limit, 40)])
         assert len(spread.found) == len(alone.found)
         assert spread.sightings == alone.sightings == 160
-
-
-# ---------------------------------------------------------------------- coverage
-
-
-def test_coverage_tells_an_empty_slot_from_one_that_nobody_watched(site: Site) -> None:
-    box = site.box
-    watched, blind = Coverage(watched_s=900), Coverage(watched_s=20, blind_s=800)
-    site.keep(
-        box.segment([], slot=1, coverage=watched),
-        box.segment(strangers(3, RNG), slot=2, coverage=Coverage(watched_s=50, dark_s=0)),
-        box.segment([], slot=2, coverage=None),
-        box.segment([], slot=2, coverage=blind),
-        box.segment([], slot=4, coverage=watched),
-        box.segment([], slot=6, coverage=watched),
-        box.segment([], slot=6, coverage=Coverage(blind_s=1)),
-        box.live(strangers(1, RNG), slot=5),
-    )
-    with altering(site.store) as connection:
-        connection.execute("UPDATE sealed_rows SET cover = zeroblob(length(cover)) WHERE id = 5")
-    found = coverage_of(site.store.segments, box.keys(1, 6, labels=[COVER]))
-    together = Coverage(watched_s=70, blind_s=800)
-    assert found == {1: watched, 2: together, 3: None, 4: None, 5: None, 6: None}
-    assert coverage_of(site.store.segments, box.keys(1, 1, labels=[FACE])) == {1: None}
 
 
 # ---------------------------------------------------------------------- what a row can say

@@ -18,6 +18,7 @@ from protocol.sightings import MaskStatus, Quantised, quantise_template
 from protocol.signing import SigningKey
 from protocol.v2 import VERSION
 from protocol.v2.blocks import Space
+from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Batch, Envelope, seal
 from protocol.v2.header import CLOCK, Header
 from protocol.v2.keys import row_key, row_value, slot_key
@@ -100,6 +101,7 @@ class BoxOfVersion2(TestBox):
         spaces: Mapping[str, Space] | None = None,
         always: frozenset[str] = frozenset(),
         coverage: Coverage | None = WATCHED,
+        counts: Counts | None = None,
         padded: bool = True,
         origin: str | None = None,
     ) -> Envelope:
@@ -124,6 +126,7 @@ class BoxOfVersion2(TestBox):
             coverage if kind == SEGMENT else None,
             padded,
             always,
+            counts if kind == SEGMENT else None,
         )
         return seal(
             header,

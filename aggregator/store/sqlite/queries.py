@@ -157,6 +157,12 @@ class QueryTables(Tables):
         )
         return [row[0] for row in rows]
 
+    def watching(self, digest: bytes, officer: str) -> bytes | None:
+        row = self._run(
+            "SELECT sealed FROM watching WHERE query_digest = ? AND officer = ?", [digest, officer]
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
     def opened_rows(self, digest: bytes) -> frozenset[bytes]:
         rows = self._run("SELECT mark FROM opened_rows WHERE query_digest = ?", [digest])
         return frozenset(row[0] for row in rows)
@@ -215,6 +221,12 @@ class QueryTables(Tables):
         self._run_many(
             "INSERT INTO opening_seals (opening, officer, sealed) VALUES (?, ?, ?)",
             [(number, officer, one) for officer, one in sealed.items()],
+        )
+
+    def put_watching(self, digest: bytes, sealed: Mapping[str, bytes]) -> None:
+        self._run_many(
+            "INSERT OR REPLACE INTO watching (query_digest, officer, sealed) VALUES (?, ?, ?)",
+            [(digest, officer, one) for officer, one in sealed.items()],
         )
 
     def drop_undecided_result(self, digest: bytes, candidate_id: bytes) -> None:

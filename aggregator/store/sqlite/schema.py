@@ -306,6 +306,16 @@ CREATE TABLE opening_seals (
 ) STRICT;
 """
 
+_WATCHING = """
+-- What a query's cameras watched and counted, sealed as results; the newest alone.
+CREATE TABLE watching (
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    officer TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (query_digest, officer)
+) STRICT;
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
     Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
@@ -313,4 +323,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("entries on their way to the audit log", _LOG_OUTBOX),
     Migration("envelopes and announcements of version 2", _VERSION_2),
     Migration("results and decisions by officer, openings of rows", _OFFICERS),
+    Migration("what the cameras of queries watched", _WATCHING),
 )

@@ -14,7 +14,7 @@ from sqlite_utils import Database
 
 from aggregator.store.envelopes import AnyEnvelope, SealedEnvelope, put_together
 from aggregator.store.interface import ReaderSource
-from aggregator.store.rows import SealedRow
+from aggregator.store.rows import SealedRow, ToldRow
 from aggregator.store.sqlite.connections import open_for_reading
 from aggregator.store.sqlite.tables import Tables
 from protocol.grant import Scope
@@ -101,6 +101,16 @@ class SegmentTables(Tables):
         fixed, asked = len(columns), len(models)
         for row in self._run(select, _values(scope, after)):
             yield SealedRow._make((*row[:fixed], row[fixed : fixed + asked], row[fixed + asked :]))
+
+    def told(self, scope: Scope, *, after: int = 0, through: int) -> Iterator[ToldRow]:
+        select = (
+            "SELECT CAST(id AS INTEGER), CAST(slot AS INTEGER), CAST(sequence AS INTEGER),"  # noqa: S608 - our own words
+            " CAST(salt AS BLOB), CAST(cover AS BLOB), CAST(counts AS BLOB) FROM ("
+            f"SELECT id, slot, sequence, salt {_IN_SCOPE}"
+            " AND id <= ? AND segment = 1 AND version_2 = 1) JOIN sealed_rows USING (id)"
+        )
+        for row in self._run(select, (*_values(scope, after), through)):
+            yield ToldRow._make(row)
 
     def meta(self, number: int) -> bytes:
         return self._block(number, f"coalesce(envelopes.{META}, rest.{META})")

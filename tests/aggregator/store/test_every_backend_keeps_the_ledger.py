@@ -278,6 +278,17 @@ def test_openings_are_kept_in_order_and_their_rows_once(store: Store) -> None:
     assert store.ledger.opened_rows(bytes(32)) == frozenset()
 
 
+def test_of_what_cameras_watched_each_officer_has_the_newest(store: Store) -> None:
+    digest = file(store)
+    for told in (b"first", b"second"):
+        with store.writing() as unit:
+            unit.ledger.put_watching(digest, {"ana": told + b" to ana", "bea": told})
+    assert store.ledger.watching(digest, "ana") == b"second to ana"
+    assert store.ledger.watching(digest, "bea") == b"second"
+    assert store.ledger.watching(digest, "cleo") is None
+    assert store.ledger.watching(bytes(32), "ana") is None
+
+
 def test_entries_wait_for_the_log_in_order(store: Store) -> None:
     with store.writing() as unit:
         for number in range(3):

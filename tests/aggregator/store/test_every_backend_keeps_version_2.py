@@ -17,10 +17,11 @@ from aggregator.store.rows import AnnouncedVersions, Generation
 from protocol.epoch import RECORDING
 from protocol.errors import MalformedMessage
 from protocol.grant import Scope
-from protocol.keytree import APPEARANCE, COVER, FACE, LIVE, META
+from protocol.keytree import APPEARANCE, COUNTS, COVER, FACE, LIVE, META
 from protocol.names import EPOCH_MS, SLOT_MS
 from protocol.sightings import quantise_template
 from protocol.v2.blocks import Space
+from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Envelope
 
 RNG = np.random.default_rng(23)
@@ -55,6 +56,36 @@ def test_envelopes_of_version_2_come_back_byte_for_byte(store: Store) -> None:
         again = store.segments.envelope(number)
         assert again.to_bytes() == envelope.to_bytes()
         again.verify(lambda _name: box.key.verify_key)
+
+
+def test_what_segments_tell_of_their_slots_comes_without_templates_or_metadata(
+    store: Store,
+) -> None:
+    box, old = make_box_v2(1), make_box(2)
+    counts = Counts(3, masked=1, at_once=(1, 0, 0))
+    with store.writing() as unit:
+        kept = keep(
+            unit,
+            box,
+            box.segment(strangers(3, RNG), slot=4, counts=counts),
+            box.segment([], slot=5),
+            box.live(strangers(2, RNG), slot=6),
+            box.segment([], slot=90),
+        )
+        keep(unit, old, old.segment([sighting(unit_vector(RNG))]))
+    first, second = store.segments.told(scope_of(box, 0, 10), through=99)
+    for row, envelope in zip((first, second), kept, strict=False):
+        assert isinstance(envelope, Envelope)
+        header = envelope.header
+        named = (row.slot, row.sequence, row.salt)
+        assert named == (header.name.slot, header.sequence, header.salt)
+        assert row.cover == envelope.block(COVER)[1]
+        assert row.counts == (envelope.block(COUNTS)[1] if envelope.has(COUNTS) else None)
+    assert first.counts is not None
+    assert list(store.segments.told(scope_of(box), after=first.number, through=1)) == []
+    later = store.segments.told(scope_of(box), after=first.number, through=99)
+    assert [row.slot for row in later] == [5, 90]
+    assert [row.slot for row in store.segments.told(scope_of(box), through=2)] == [4, 5]
 
 
 def test_a_scan_of_version_2_brings_the_block_asked_for_and_the_others_come_one_by_one(

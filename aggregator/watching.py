@@ -1,0 +1,284 @@
+"""Add up what boxes tell of their watching and counting in a query's scope, for its officers.
+
+Each segment is looked at once, when its slot's keys have come or when it arrives, and after what
+was found has been kept; of a large scope so many at a step that no other query waits for long. What
+officers read is sealed again at most every `KEEP_S` seconds, and when the query is complete.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from aggregator.grants import name_in
+from aggregator.matching.coverage import Portion, Table, Told, add_counts
+from aggregator.store.rows import EpochName
+from protocol.epoch_keys import EpochKeys
+from protocol.names import SLOT_MS, SLOTS_PER_EPOCH
+from protocol.query import Query
+from protocol.v2.counts import MOST
+from protocol.v2.rows import SLOT_S
+from protocol.watching import (
+    COUNT_COLUMNS,
+    COUNTED,
+    MAX_BY_SLOT,
+    MAX_CAMERAS,
+    MAX_COUNTS,
+    NO_SEGMENT,
+    SECONDS,
+    TOLD,
+    Watching,
+)
+
+KEEP_S = 15.0
+SLOTS_A_STEP = 2000
+"""About a fifth of a second's work."""
+ARRIVAL_MS = 90_000
+"""A slot's segments are there so long after it: the grace, the spread over a city, the way."""
+_PEOPLE = slice(1, len(COUNTED))
+_WATCHED = TOLD.index("watched_s")
+
+
+@dataclass(slots=True)
+class _Day:
+    """What one generation of a camera's day tells, by slot; as in `aggregator.matching.coverage`.
+
+    Args:
+        counting, counts: None until anybody was counted.
+        version_1: slots that were granted of a generation of version 1, which tells nothing.
+    """
+
+    segments: Table = field(default_factory=lambda: np.zeros(SLOTS_PER_EPOCH, np.int32))
+    seconds: Table = field(default_factory=lambda: np.zeros((SLOTS_PER_EPOCH, len(TOLD)), np.int32))
+    counting: Table | None = None
+    counts: Table | None = None
+    version_1: npt.NDArray[np.bool_] = field(
+        default_factory=lambda: np.zeros(SLOTS_PER_EPOCH, np.bool_)
+    )
+
+    def take(self, told: Told) -> None:
+        """Take in what a portion tells."""
+        slots = slice(told.scope.first_slot, told.scope.last_slot + 1)
+        if told.anew:
+            for table in (self.segments, self.seconds, self.counting, self.counts):
+                if table is not None:
+                    table[slots] = 0
+        self.segments[slots] += told.segments
+        self.seconds[slots] += told.seconds
+        if not told.counting.any():
+            return
+        if self.counting is None or self.counts is None:
+            self.counting = np.zeros(SLOTS_PER_EPOCH, np.int32)
+            self.counts = np.zeros((SLOTS_PER_EPOCH, COUNT_COLUMNS), np.int32)
+        self.counting[slots] += told.counting
+        add_counts(self.counts[slots], told.counts)
+
+
+@dataclass(slots=True)
+class Watch:
+    """What one query knows of its cameras' watching while it runs.
+
+    Args:
+        portions: envelopes that have not been looked at yet.
+        keep_at_s: when what has changed is to be kept for the officers; of a monotonic clock.
+        kept_until_ms: until when what was kept last tells.
+    """
+
+    portions: list[Portion] = field(default_factory=list)
+    keep_at_s: float = math.inf
+    kept_until_ms: int | None = None
+    _days: dict[EpochName, _Day] = field(default_factory=dict)
+
+    def is_due(self, now_s: float) -> bool:
+        """Tell whether there is something to look at, or something that changed is to be kept."""
+        return bool(self.portions) or now_s >= self.keep_at_s
+
+    def note(
+        self,
+        fresh: Sequence[EpochKeys],
+        arrived: Sequence[EpochKeys],
+        *,
+        after: int,
+        through: int,
+    ) -> None:
+        """Note what is to be looked at.
+
+        Args:
+            fresh: keys that have just come: all that is there under them.
+            arrived: keys at hand: what has come under them since the cursor ``after``.
+            through: how far the store had come.
+        """
+        self.portions += [Portion(keys, 0, through, anew=True) for keys in fresh]
+        self.portions += [Portion(keys, after, through, anew=False) for keys in arrived]
+        for keys in fresh:
+            if keys.version == 1:
+                slots = keys.slots()
+                self._day(name_in(keys.scope)).version_1[slots.start : slots.stop] = True
+
+    def next_portions(self) -> list[Portion]:
+        """Return the portions to be looked at in one step: the first ones, one at least."""
+        slots, count = 0, 0
+        for one in self.portions:
+            slots += len(one.keys.slots())
+            if count and slots > SLOTS_A_STEP:
+                break
+            count += 1
+        return self.portions[:count]
+
+    def take(self, portions: Sequence[Portion], told: Sequence[Told]) -> None:
+        """Take in what the first portions told."""
+        for one in told:
+            self._day(name_in(one.scope)).take(one)
+        del self.portions[: len(portions)]
+
+    def changed(self, now_s: float) -> None:
+        """Note that officers should be told: at once if they were told nothing yet."""
+        pause_s = 0.0 if self.kept_until_ms is None else KEEP_S
+        self.keep_at_s = min(self.keep_at_s, now_s + pause_s)
+
+    def kept(self, until_ms: int) -> None:
+        """Note that officers have been told of everything."""
+        self.keep_at_s, self.kept_until_ms = math.inf, until_ms
+
+    def forget(self) -> None:
+        """Let go of everything: the query has ended."""
+        self.portions.clear()
+        self._days.clear()
+        self.keep_at_s = math.inf
+
+    def _day(self, name: EpochName) -> _Day:
+        return self._days.setdefault(name, _Day())
+
+    def told(self, query: Query, *, until_ms: int) -> Watching:
+        """Return what is known of a query's cameras.
+
+        Args:
+            until_ms: of which quarter hours: those that end by then.
+        """
+        first = query.window_from_ms // SLOT_MS
+        slots = max(0, until_ms // SLOT_MS - first)
+        cameras = tuple(query.cameras[:MAX_CAMERAS])
+        by_camera: dict[str, dict[str, list[tuple[int, _Day]]]] = {}
+        for (box, camera, epoch, _), day in self._days.items():
+            by_camera.setdefault(camera, {}).setdefault(box, []).append((epoch, day))
+        seconds = np.zeros((len(cameras), len(SECONDS)), np.uint32)
+        few = len(cameras) * slots <= MAX_BY_SLOT
+        by_slot = np.full((len(cameras), slots), NO_SEGMENT, np.uint16) if few else None
+        counted = np.zeros(len(cameras), np.uint32)
+        counts: list[Table] = []
+        for at, camera in enumerate(cameras):
+            whole = _put_together(by_camera.get(camera, {}), first, slots)
+            missing = whole.segments == 0
+            seconds[at, : len(TOLD)] = whole.seconds.sum(axis=0)
+            seconds[at, len(TOLD) :] = (
+                np.count_nonzero(missing & ~whole.version_1) * SLOT_S,
+                np.count_nonzero(missing & whole.version_1) * SLOT_S,
+            )
+            if by_slot is not None:
+                by_slot[at, ~missing] = whole.seconds[~missing, _WATCHED]
+            counted[at] = np.count_nonzero(whole.counting)
+            sightings = whole.counts[:, 0]
+            some = np.flatnonzero((sightings > 0) & (sightings <= MOST))  # else a box lies
+            where = np.column_stack([np.full(len(some), at), some + first])
+            counts.append(np.hstack([where, whole.counts[some]]))
+        asked = query.asks.same_place_counts
+        listed, beyond = _busiest(counts, cameras)
+        return Watching(
+            query.window_from_ms,
+            query.window_from_ms + slots * SLOT_MS,
+            cameras,
+            seconds,
+            by_slot,
+            counted if asked else None,
+            listed.astype(np.uint32) if asked else None,
+            len(query.cameras) - len(cameras),
+            beyond if asked else 0,
+        )
+
+
+def settled_until_ms(query: Query, now_ms: int) -> int:
+    """Return the end of the quarter hours of a query of which all segments should be there."""
+    return min(query.window_to_ms, max(query.window_from_ms, _slot_begin_ms(now_ms - ARRIVAL_MS)))
+
+
+def ended_until_ms(query: Query, now_ms: int) -> int:
+    """Return the end of the quarter hours of a query that have ended."""
+    return min(query.window_to_ms, max(query.window_from_ms, _slot_begin_ms(now_ms)))
+
+
+def _slot_begin_ms(time_ms: int) -> int:
+    return time_ms // SLOT_MS * SLOT_MS
+
+
+@dataclass(slots=True)
+class _Whole:
+    """What one camera tells of each slot of a window."""
+
+    segments: Table
+    seconds: Table
+    counting: Table
+    counts: Table
+    version_1: npt.NDArray[np.bool_]
+
+
+def _put_together(boxes: dict[str, list[tuple[int, _Day]]], first: int, slots: int) -> _Whole:
+    """Return what a camera's boxes tell: generations of a box add up, of two boxes one counts.
+
+    That is the one that watched longer. A box that tells more seconds than a slot has is not
+    believed: nothing was watched then.
+
+    Args:
+        boxes: each one's days with their epochs.
+        first: number of the window's first slot since 1970.
+        slots: how many it has.
+    """
+    best = _empty(slots)
+    for days in boxes.values():
+        whole = _empty(slots)
+        for epoch, day in days:
+            for mine, theirs in _overlap(epoch * SLOTS_PER_EPOCH - first, slots):
+                whole.segments[mine] += day.segments[theirs]
+                whole.seconds[mine] += day.seconds[theirs]
+                if day.counting is not None and day.counts is not None:
+                    whole.counting[mine] += day.counting[theirs]
+                    add_counts(whole.counts[mine], day.counts[theirs])
+                whole.version_1[mine] |= day.version_1[theirs]
+        whole.seconds[whole.seconds.sum(axis=1) > SLOT_S] = 0
+        better = (whole.segments > 0) & (
+            (best.segments == 0) | (whole.seconds[:, _WATCHED] > best.seconds[:, _WATCHED])
+        )
+        for name in ("segments", "seconds", "counting", "counts"):
+            getattr(best, name)[better] = getattr(whole, name)[better]
+        best.version_1 |= whole.version_1
+    return best
+
+
+def _overlap(offset: int, slots: int) -> Iterator[tuple[slice, slice]]:
+    """Yield where a day lies in a window, and where that lies in the day."""
+    begin, end = max(0, offset), min(slots, offset + SLOTS_PER_EPOCH)
+    if begin < end:
+        yield slice(begin, end), slice(begin - offset, end - offset)
+
+
+def _empty(slots: int) -> _Whole:
+    return _Whole(
+        np.zeros(slots, np.int32),
+        np.zeros((slots, len(TOLD)), np.int32),
+        np.zeros(slots, np.int32),
+        np.zeros((slots, COUNT_COLUMNS), np.int32),
+        np.zeros(slots, np.bool_),
+    )
+
+
+def _busiest(counts: Sequence[Table], cameras: Sequence[str]) -> tuple[Table, int]:
+    """Return the quarter hours with most people, as many as are told, and how many are not."""
+    rows = np.concatenate(counts) if cameras else np.zeros((0, 2 + COUNT_COLUMNS), np.int32)
+    if len(rows) <= MAX_COUNTS:
+        return rows, 0
+    people = rows[:, 2:][:, _PEOPLE].sum(axis=1)
+    chosen = np.sort(np.argsort(-people, kind="stable")[:MAX_COUNTS])
+    return rows[chosen], len(rows) - MAX_COUNTS

@@ -1,0 +1,228 @@
+"""What the cameras of a query watched, and how many people they counted: sealed like its results.
+
+Nothing found at a camera that watched is silence; at one that did not, it is blindness. So officers
+are told, for each camera of the query and the quarter hours that have ended, for how many seconds
+it watched and why not. Where the query was granted same-place counts they stand beside.
+Both are the word of the boxes, added up by the aggregator; no custodian signs them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from protocol import hpke
+from protocol.encoding import Fields, decode, encode
+from protocol.errors import MalformedMessage
+from protocol.names import SLOT_MS, SLOTS_PER_EPOCH, require_name
+from protocol.v2.counts import PARTS, Counts
+from protocol.v2.rows import SLOT_S
+
+Table = npt.NDArray[np.uint32]
+TOLD = ("watched_s", "blind_s", "dark_s", "frozen_s", "offline_s", "standing_in_s")
+"""What boxes tell of a second (`protocol.v2.rows.Coverage`), in the order of the columns."""
+SECONDS = (*TOLD, "missing_s", "version_1_s")
+COUNTED = ("sightings", "masked", "unmasked", "changed", "unknown")
+COUNT_COLUMNS = len(COUNTED) + PARTS
+MAX_CAMERAS, MAX_COUNTS = 16_384, 10_000
+MAX_SLOTS = 400 * SLOTS_PER_EPOCH
+MAX_BY_SLOT = 16_384
+"""So many quarter hours of cameras are told one by one; beyond that each camera's total alone."""
+NO_SEGMENT = 0xFFFF
+_FORM = 2
+_WATCHING = "watching"
+_U32, _U16 = np.dtype("<u4"), np.dtype("<u2")
+
+
+@dataclass(frozen=True, slots=True)
+class CameraWatch:
+    """For how many seconds a camera watched, of the quarter hours that have ended.
+
+    Args:
+        total_s: seconds of those quarter hours.
+        watched_s, blind_s, dark_s, frozen_s, offline_s, standing_in_s: as its box told
+            (`protocol.v2.rows.Coverage`).
+        missing_s: of quarter hours of which nothing came, or nothing was opened.
+        version_1_s: of a box that speaks version 1 still, which tells nothing of this.
+        by_slot: of each quarter hour in order the seconds watched, None where nothing came; empty
+            where only totals are told.
+    """
+
+    camera: str
+    total_s: int
+    watched_s: int
+    blind_s: int
+    dark_s: int
+    frozen_s: int
+    offline_s: int
+    standing_in_s: int
+    missing_s: int
+    version_1_s: int
+    by_slot: tuple[int | None, ...] = ()
+
+    @property
+    def untold_s(self) -> int:
+        """Seconds of which the box told nothing, as it was not running yet: not watched either."""
+        return self.total_s - sum(int(getattr(self, name)) for name in SECONDS)
+
+    @property
+    def watched_wholly(self) -> bool:
+        """Whether nobody can have passed unseen for want of watching."""
+        return self.watched_s == self.total_s
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceCounts:
+    """How many people a camera counted in the quarter hour that begins at ``begins_ms`` (UTC)."""
+
+    camera: str
+    begins_ms: int
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """Of all cameras of a query.
+
+    Args:
+        from_ms, until_ms: the whole quarter hours told of: those of the query that have ended.
+        cameras: n names.
+        seconds: (n, 8) uint32, in the order of `SECONDS`.
+        by_slot: (n, quarter hours) uint16: seconds watched, `NO_SEGMENT` where nothing came; None
+            where that would be more than `MAX_BY_SLOT`.
+        counted: (n,) uint32: in how many quarter hours people were counted; None where the query
+            asks for no counts.
+        counts: (k, 10) uint32, of quarter hours in which somebody came: index of the camera, number
+            of the quarter hour since 1970, then `COUNTED` and the most at once in each third.
+        cameras_left_out, counts_left_out: how many there was no room for.
+    """
+
+    from_ms: int
+    until_ms: int
+    cameras: tuple[str, ...]
+    seconds: Table
+    by_slot: npt.NDArray[np.uint16] | None
+    counted: Table | None = None
+    counts: Table | None = None
+    cameras_left_out: int = 0
+    counts_left_out: int = 0
+
+    @property
+    def slots(self) -> int:
+        """How many quarter hours are told of."""
+        return (self.until_ms - self.from_ms) // SLOT_MS
+
+    def watches(self) -> Iterator[CameraWatch]:
+        """Yield what each camera watched, in the order of ``cameras``."""
+        for at, camera in enumerate(self.cameras):
+            told = () if self.by_slot is None else self.by_slot[at].tolist()
+            yield CameraWatch(
+                camera=camera,
+                total_s=self.slots * SLOT_S,
+                by_slot=tuple(None if one == NO_SEGMENT else one for one in told),
+                **dict(zip(SECONDS, self.seconds[at].tolist(), strict=True)),
+            )
+
+    def places(self) -> Iterator[PlaceCounts]:
+        """Yield what was counted where somebody came, by camera and time."""
+        if self.counts is None:
+            return
+        order = np.lexsort((self.counts[:, 1], self.counts[:, 0]))
+        for camera, number, *told in self.counts[order].tolist():
+            numbers = dict(zip(COUNTED, told, strict=False))
+            counts = Counts(**numbers, at_once=tuple(told[len(COUNTED) :]))
+            yield PlaceCounts(self.cameras[camera], number * SLOT_MS, counts)
+
+    def seal(self, officer: hpke.PublicKey, *, query_digest: bytes) -> bytes:
+        """Seal to an officer who asked or confirms."""
+        value = {
+            "v": _FORM,
+            "from_ms": self.from_ms,
+            "until_ms": self.until_ms,
+            "cameras": list(self.cameras),
+            "seconds": self.seconds.astype(_U32).tobytes(),
+            "by_slot": None if self.by_slot is None else self.by_slot.astype(_U16).tobytes(),
+            "counted": None if self.counted is None else self.counted.astype(_U32).tobytes(),
+            "counts": None if self.counts is None else self.counts.astype(_U32).tobytes(),
+            "cameras_left_out": self.cameras_left_out,
+            "counts_left_out": self.counts_left_out,
+        }
+        return officer.seal(encode(value), purpose=_WATCHING, context=[query_digest])
+
+    @classmethod
+    def open(cls, sealed: bytes, officer: hpke.PrivateKey, *, query_digest: bytes) -> Watching:
+        """Open as an officer to whom it was sealed.
+
+        Raises:
+            AuthenticationFailed: somebody else's, of another query, or altered.
+            MalformedMessage, UnsupportedVersion: it opens to something else.
+        """
+        opened = officer.open(sealed, purpose=_WATCHING, context=[query_digest])
+        read = Fields(decode(opened, what="watching"), what="watching")
+        read.version(_FORM)
+        from_ms, until_ms = read.integer("from_ms"), read.integer("until_ms")
+        if from_ms % SLOT_MS or until_ms % SLOT_MS or until_ms < from_ms:
+            raise MalformedMessage("watching: not of whole quarter hours")
+        slots = (until_ms - from_ms) // SLOT_MS
+        if slots > MAX_SLOTS:
+            raise MalformedMessage("watching: more quarter hours than a query has")
+        cameras = tuple(
+            require_name(name, what="a camera")
+            for name in read.texts("cameras", max_items=MAX_CAMERAS)
+        )
+        count = len(cameras)
+        watching = cls(
+            from_ms,
+            until_ms,
+            cameras,
+            _table(read, "seconds", len(SECONDS), rows=count),
+            read.optional("by_slot", lambda name: _by_slot(read, name, count, slots)),
+            read.optional("counted", lambda name: _table(read, name, 1, rows=count)[:, 0]),
+            read.optional("counts", lambda name: _table(read, name, 2 + COUNT_COLUMNS)),
+            read.integer("cameras_left_out"),
+            read.integer("counts_left_out"),
+        )
+        read.done()
+        watching._check()
+        return watching
+
+    def _check(self) -> None:
+        if (self.seconds.astype(np.uint64).sum(axis=1) > self.slots * SLOT_S).any():
+            raise MalformedMessage("watching: a camera has more seconds than there are")
+        by_slot = self.by_slot
+        if by_slot is not None and ((by_slot > SLOT_S) & (by_slot != NO_SEGMENT)).any():
+            raise MalformedMessage("watching: a quarter hour has more seconds than it has")
+        if self.counted is not None and (self.counted > self.slots).any():
+            raise MalformedMessage("watching: more quarter hours are counted than there are")
+        if self.counts is None:
+            return
+        first, numbers = self.from_ms // SLOT_MS, self.counts[:, 1].astype(np.int64)
+        if (self.counts[:, 0] >= len(self.cameras)).any() or (
+            (numbers < first) | (numbers >= first + self.slots)
+        ).any():
+            raise MalformedMessage("watching: counts of a camera or quarter hour not told of")
+        if len(np.unique(self.counts[:, :2], axis=0)) != len(self.counts):
+            raise MalformedMessage("watching: a quarter hour of a camera is counted twice")
+        for _ in self.places():
+            pass  # counts that contradict themselves raise
+
+
+def _table(read: Fields, name: str, columns: int, *, rows: int | None = None) -> Table:
+    most = MAX_COUNTS if rows is None else rows
+    data = read.raw(name, max_size=most * columns * _U32.itemsize)
+    if len(data) % (columns * _U32.itemsize):
+        raise MalformedMessage(f"watching: '{name}' is cut short")
+    table = np.frombuffer(data, _U32).astype(np.uint32).reshape(-1, columns)
+    if rows is not None and len(table) != rows:
+        raise MalformedMessage(f"watching: '{name}' is not one a camera")
+    return table
+
+
+def _by_slot(read: Fields, name: str, cameras: int, slots: int) -> npt.NDArray[np.uint16]:
+    if cameras * slots > MAX_BY_SLOT:
+        raise MalformedMessage("watching: more quarter hours one by one than are told")
+    data = read.raw(name, size=cameras * slots * _U16.itemsize)
+    return np.frombuffer(data, _U16).astype(np.uint16).reshape(cameras, slots)

@@ -1,0 +1,174 @@
+"""With a query's results its officers read what the cameras watched, and counts if they may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import protocol_samples as s
+import protocol_samples_v2 as v2
+import pytest
+from row_desk import RowDesk
+from throwaway_ca import ThrowawayCa
+
+from aggregator.ingest.messages import Incoming
+from aggregator.matching.coverage import Portion, Told, tell_portions
+from aggregator.store import SegmentReader
+from aggregator.watching import ARRIVAL_MS, KEEP_S
+from protocol.names import ENVELOPE, SLOT_MS, slot_start_ms
+from protocol.query import Asked
+from protocol.watching import CameraWatch, PlaceCounts, Watching
+
+Ask = Callable[..., RowDesk]
+WITH_COUNTS = Asked(same_place_counts=True)
+BEGIN_MS = slot_start_ms(s.EPOCH, s.SLOT)
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> ThrowawayCa:
+    return ThrowawayCa(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: ThrowawayCa) -> Iterator[Ask]:
+    desks: list[RowDesk] = []
+
+    def make(**query: object) -> RowDesk:
+        desks.append(RowDesk(tmp_path, monkeypatch, ca, **query))
+        return desks[-1]
+
+    yield make
+    for desk in desks:
+        desk.close()
+
+
+def see(desk: RowDesk, *who: str) -> None:
+    """Let the segment of the slot come, once it is over."""
+    desk.time.ms = max(desk.time.ms, BEGIN_MS + SLOT_MS + ARRIVAL_MS)
+    payload = v2.envelope(seen=[v2.sighting(one) for one in who]).to_bytes()
+    message = Incoming(s.ADDRESS.topic(ENVELOPE), payload, desk.time.ms)
+    assert desk.intake.process([message]).stored == 1
+
+
+def read(desk: RowDesk, officer: str = "ana") -> Watching | None:
+    sealed = desk.desk.watching(desk.record, reader=officer)
+    if sealed is None:
+        return None
+    return Watching.open(sealed, s.sealing_key(officer), query_digest=desk.record.digest)
+
+
+def watched(desk: RowDesk, officer: str = "ana") -> CameraWatch:
+    told = read(desk, officer)
+    assert told is not None
+    (one,) = told.watches()
+    return one
+
+
+def test_who_asked_and_who_confirms_read_what_was_watched_and_counted(ask: Ask) -> None:
+    desk = ask(asks=WITH_COUNTS, contacts=False)
+    see(desk, "somebody")
+    desk.step()
+    for officer in ("ana", "bea"):
+        told = read(desk, officer)
+        assert told is not None
+        assert (told.from_ms, told.until_ms) == (
+            desk.record.query.window_from_ms,
+            BEGIN_MS + SLOT_MS,
+        )
+        assert list(told.places()) == [PlaceCounts("cam-1", BEGIN_MS, v2.COUNTS)]
+        one = watched(desk, officer)
+        assert (one.watched_s, one.dark_s) == (v2.COVERAGE.watched_s, v2.COVERAGE.dark_s)
+        assert one.missing_s == one.total_s - SLOT_MS // 1000
+    assert desk.desk.watching(desk.record, reader="cleo") is None
+
+
+def test_a_query_that_does_not_ask_for_counts_gets_none_and_coverage_all_the_same(ask: Ask) -> None:
+    desk = ask()
+    see(desk)
+    desk.step()
+    told = read(desk)
+    assert told is not None
+    assert told.counts is None
+    assert watched(desk).watched_s == v2.COVERAGE.watched_s
+    granted = [entry["labels"] for entry in desk.logged("grant-received")]
+    assert granted == [["face", "cover", "live"]] * len(s.CUSTODIANS)
+
+
+def test_what_arrives_is_told_after_a_while_and_costs_one_writing(ask: Ask) -> None:
+    desk = ask()
+    desk.time.ms = BEGIN_MS + SLOT_MS + ARRIVAL_MS
+    desk.step()
+    assert watched(desk).watched_s == 0
+    see(desk, "somebody")
+    desk.step()
+    assert watched(desk).watched_s == 0, "not sealed anew for every segment"
+    desk.later(KEEP_S)
+    desk.step()
+    assert watched(desk).watched_s == v2.COVERAGE.watched_s
+
+
+def test_a_segment_that_never_comes_is_missed_without_anything_happening(ask: Ask) -> None:
+    desk = ask()
+    desk.time.ms = BEGIN_MS + SLOT_MS + ARRIVAL_MS
+    desk.step()
+    before = watched(desk).missing_s
+    desk.time.ms += SLOT_MS
+    desk.step()
+    desk.later(KEEP_S)
+    desk.step()
+    assert watched(desk).missing_s == before + SLOT_MS // 1000
+
+
+def test_all_is_told_when_the_query_is_complete(ask: Ask) -> None:
+    desk = ask(asks=WITH_COUNTS)
+    desk.step()
+    see(desk, "somebody")
+    desk.step()
+    desk.time.ms = desk.record.query.window_to_ms + 60_000
+    desk.step()
+    assert desk.record.state == "complete"
+    told = read(desk)
+    assert told is not None
+    assert told.until_ms == desk.record.query.window_to_ms
+    assert watched(desk).watched_s == v2.COVERAGE.watched_s
+    assert len(list(told.places())) == 1
+
+
+def test_a_new_process_tells_the_same(ask: Ask) -> None:
+    desk = ask(asks=WITH_COUNTS)
+    see(desk, "somebody")
+    desk.step()
+    before = watched(desk)
+    desk.begin()
+    desk.step()
+    assert watched(desk) == before
+
+
+def test_hits_are_kept_before_anybody_looks_at_what_was_watched(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = ask()
+    see(desk, "subject")
+    found: list[int] = []
+
+    def tell(reader: SegmentReader, portions: Sequence[Portion]) -> list[Told]:
+        found.append(len(desk.candidates()))
+        return tell_portions(reader, portions)
+
+    monkeypatch.setattr("aggregator.runner.tell_portions", tell)
+    desk.step()
+    assert found == [1]
+
+
+def test_a_large_scope_is_added_up_over_several_steps_before_the_query_ends(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aggregator.watching.SLOTS_A_STEP", 1)
+    desk = ask()
+    see(desk, "somebody")
+    desk.step()
+    desk.time.ms = desk.record.query.window_to_ms + 60_000
+    for _ in range(10):
+        desk.step()
+    assert desk.record.state == "complete"
+    assert watched(desk).watched_s == v2.COVERAGE.watched_s
