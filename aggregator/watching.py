@@ -21,7 +21,7 @@ from protocol.epoch_keys import EpochKeys
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH
 from protocol.query import Query
 from protocol.v2.counts import MOST
-from protocol.v2.rows import SLOT_S
+from protocol.v2.rows import COVERED, SLOT_S
 from protocol.watching import (
     COUNT_COLUMNS,
     COUNTED,
@@ -30,17 +30,16 @@ from protocol.watching import (
     MAX_COUNTS,
     NO_SEGMENT,
     SECONDS,
-    TOLD,
     Watching,
 )
 
 KEEP_S = 15.0
 SLOTS_A_STEP = 2000
-"""About a fifth of a second's work."""
+"""About a tenth of a second's work."""
 ARRIVAL_MS = 90_000
 """A slot's segments are there so long after it: the grace, the spread over a city, the way."""
 _PEOPLE = slice(1, len(COUNTED))
-_WATCHED = TOLD.index("watched_s")
+_WATCHED = COVERED.index("watched_s")
 
 
 @dataclass(slots=True)
@@ -53,7 +52,9 @@ class _Day:
     """
 
     segments: Table = field(default_factory=lambda: np.zeros(SLOTS_PER_EPOCH, np.int32))
-    seconds: Table = field(default_factory=lambda: np.zeros((SLOTS_PER_EPOCH, len(TOLD)), np.int32))
+    seconds: Table = field(
+        default_factory=lambda: np.zeros((SLOTS_PER_EPOCH, len(COVERED)), np.int32)
+    )
     counting: Table | None = None
     counts: Table | None = None
     version_1: npt.NDArray[np.bool_] = field(
@@ -173,8 +174,8 @@ class Watch:
         for at, camera in enumerate(cameras):
             whole = _put_together(by_camera.get(camera, {}), first, slots)
             missing = whole.segments == 0
-            seconds[at, : len(TOLD)] = whole.seconds.sum(axis=0)
-            seconds[at, len(TOLD) :] = (
+            seconds[at, : len(COVERED)] = whole.seconds.sum(axis=0)
+            seconds[at, len(COVERED) :] = (
                 np.count_nonzero(missing & ~whole.version_1) * SLOT_S,
                 np.count_nonzero(missing & whole.version_1) * SLOT_S,
             )
@@ -267,7 +268,7 @@ def _overlap(offset: int, slots: int) -> Iterator[tuple[slice, slice]]:
 def _empty(slots: int) -> _Whole:
     return _Whole(
         np.zeros(slots, np.int32),
-        np.zeros((slots, len(TOLD)), np.int32),
+        np.zeros((slots, len(COVERED)), np.int32),
         np.zeros(slots, np.int32),
         np.zeros((slots, COUNT_COLUMNS), np.int32),
         np.zeros(slots, np.bool_),

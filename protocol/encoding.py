@@ -127,6 +127,68 @@ def _string_at(data: bytes, at: int) -> tuple[int, int]:
     return begins, begins + size
 
 
+def field_of(data: bytes, name: str, *, what: str) -> bytes:
+    """Return the encoding of one field of a map, passing over what stands before it.
+
+    For whoever wants a little of much: what is passed over is not checked, what is returned is to
+    be decoded.
+
+    Raises:
+        MalformedMessage: it is not a map, or has no such field.
+    """
+    try:
+        found = _field_of(data, name.encode())
+    except IndexError:
+        raise MalformedMessage(f"{what} is not valid CBOR: it is cut short") from None
+    except _Refused as error:
+        raise MalformedMessage(f"{what} is not valid CBOR: {error}") from error
+    if found is None:
+        raise MalformedMessage(f"{what} has no field '{name}'")
+    return found
+
+
+def _field_of(data: bytes, wanted: bytes) -> bytes | None:
+    major, count, at = _head(data, 0)
+    if major != _MAP:
+        raise _Refused("it is not a map")
+    for _ in range(count):
+        major, size, begins = _head(data, at)
+        if major != _TEXT:
+            raise _Refused("a map has a key that is not a text")
+        at = _behind(data, begins + size)
+        if data[begins : begins + size] == wanted:
+            return data[begins + size : at]
+    return None
+
+
+def _head(data: bytes, at: int) -> tuple[int, int, int]:
+    """Return the major type of an item, its argument, and where what follows its head begins."""
+    head = data[at]
+    argument, at = head & 31, at + 1
+    if head >> 5 != 7 and argument >= 24:
+        argument, at = _argument(data, argument, at)
+    return head >> 5, argument, at
+
+
+def _behind(data: bytes, at: int) -> int:
+    """Return where an item ends, with all that is in it."""
+    items = 1
+    while items:
+        major, argument, at = _head(data, at)
+        items -= 1
+        if major in (_TEXT, _BYTES):
+            at += argument
+        elif major in (_ARRAY, _MAP):
+            items += argument if major == _ARRAY else 2 * argument
+        elif major == _TAG:
+            raise _Refused("it holds a tag, which no message does")
+        elif major == 7:
+            _, at = _simple(data, argument, at)
+        if items > len(data) - at:
+            raise IndexError
+    return at
+
+
 class _Refused(Exception):
     """What is wrong, in words that repeat nothing of the message."""
 

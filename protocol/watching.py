@@ -19,12 +19,11 @@ from protocol.encoding import Fields, decode, encode
 from protocol.errors import MalformedMessage
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH, require_name
 from protocol.v2.counts import PARTS, Counts
-from protocol.v2.rows import SLOT_S
+from protocol.v2.rows import COVERED, SLOT_S
 
 Table = npt.NDArray[np.uint32]
-TOLD = ("watched_s", "blind_s", "dark_s", "frozen_s", "offline_s", "standing_in_s")
-"""What boxes tell of a second (`protocol.v2.rows.Coverage`), in the order of the columns."""
-SECONDS = (*TOLD, "missing_s", "version_1_s")
+SECONDS = (*COVERED, "missing_s", "version_1_s")
+"""What boxes tell of a second (`protocol.v2.rows.Coverage`), then of what they told nothing."""
 COUNTED = ("sightings", "masked", "unmasked", "changed", "unknown")
 COUNT_COLUMNS = len(COUNTED) + PARTS
 MAX_CAMERAS, MAX_COUNTS = 16_384, 10_000

@@ -6,9 +6,10 @@ is looked at, and their counts where those were granted; no template and no meta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,11 @@ from protocol.grant import Scope
 from protocol.keytree import COUNTS, COVER
 from protocol.sealing import SEGMENT, nonce_of, open_block
 from protocol.v2.counts import Counts
-from protocol.v2.rows import coverage_in
-from protocol.watching import COUNT_COLUMNS, COUNTED, TOLD
+from protocol.v2.rows import COVERED, Coverage, coverage_in
+from protocol.watching import COUNT_COLUMNS, COUNTED
 
 Table = npt.NDArray[np.int32]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Told:
 
     Args:
         segments: (slots,) int32: how many opened.
-        seconds: (slots, 6) int32, in the order of `protocol.watching.TOLD`.
+        seconds: (slots, 6) int32, in the order of `protocol.v2.rows.COVERED`.
         counting: (slots,) int32: how many of the segments counted people.
         counts: (slots, 8) int32: `protocol.watching.COUNTED`, and the most at once in each third.
     """
@@ -77,39 +79,58 @@ def add_counts(together: Table, more: Table) -> None:
 
 
 def _tell(reader: SegmentReader, portion: Portion) -> Told:
-    held = ScopeKeys(portion.keys)
-    scope = portion.keys.scope
-    slots = len(portion.keys.slots())
-    told = Told(
-        scope,
-        portion.anew,
-        np.zeros(slots, np.int32),
-        np.zeros((slots, len(TOLD)), np.int32),
-        np.zeros(slots, np.int32),
-        np.zeros((slots, COUNT_COLUMNS), np.int32),
-    )
+    held, scope = ScopeKeys(portion.keys), portion.keys.scope
+    opened: list[int] = []
+    seconds: list[tuple[int, ...]] = []
+    counted: list[int] = []
+    numbers: list[tuple[int, ...]] = []
     for row in reader.told(scope, after=portion.after, through=portion.through):
         at = row.slot - scope.first_slot
-        with suppress(*OF_AN_ENVELOPE), _opened(held, row, COVER, row.cover) as opened:
-            coverage = coverage_in(opened)
-            told.segments[at] += 1
-            if coverage is not None:
-                told.seconds[at] += list(coverage.to_value().values())
+        with suppress(*OF_AN_ENVELOPE):
+            coverage = _opened(held, row, COVER, row.cover, coverage_in) or Coverage()
+            opened.append(at)
+            seconds.append(coverage.seconds)
         if row.counts is None:
             continue
-        with suppress(*OF_AN_ENVELOPE), _opened(held, row, COUNTS, row.counts) as opened:
-            add_counts(told.counts[at], _numbers(Counts.parse(opened)))
-            told.counting[at] += 1
+        with suppress(*OF_AN_ENVELOPE):
+            counts = _opened(held, row, COUNTS, row.counts, Counts.parse)
+            counted.append(at)
+            numbers.append((*(getattr(counts, name) for name in COUNTED), *counts.at_once))
+    return _together(portion, opened, seconds, counted, numbers)
+
+
+def _together(
+    portion: Portion,
+    opened: Sequence[int],
+    seconds: Sequence[Sequence[int]],
+    counted: Sequence[int],
+    numbers: Sequence[Sequence[int]],
+) -> Told:
+    """Return by slot what was read segment by segment."""
+    slots = len(portion.keys.slots())
+    told = Told(
+        portion.keys.scope,
+        portion.anew,
+        np.bincount(opened, minlength=slots).astype(np.int32),
+        np.zeros((slots, len(COVERED)), np.int32),
+        np.bincount(counted, minlength=slots).astype(np.int32),
+        np.zeros((slots, COUNT_COLUMNS), np.int32),
+    )
+    if opened:
+        np.add.at(told.seconds, np.array(opened), np.array(seconds, np.int32))
+    for at, row in zip(counted, numbers, strict=True):
+        add_counts(told.counts[at], np.array(row, np.int32))
     return told
 
 
-@contextmanager
-def _opened(held: ScopeKeys, row: ToldRow, label: str, block: bytes) -> Iterator[bytearray]:
-    """Open a block of a segment and wipe it behind.
+def _opened(
+    held: ScopeKeys, row: ToldRow, label: str, block: bytes, read: Callable[[bytearray], T]
+) -> T:
+    """Open a block of a segment, read it, and wipe it.
 
     Raises:
         ScopeExceeded: that label was not granted.
-        SealError, MalformedMessage: it does not open.
+        SealError, MalformedMessage: it does not open, or to something else.
     """
     opened = open_block(
         held.key(row.slot, label, block),
@@ -119,10 +140,6 @@ def _opened(held: ScopeKeys, row: ToldRow, label: str, block: bytes) -> Iterator
         nonce=nonce_of(row.salt, row.sequence),
     )
     try:
-        yield opened
+        return read(opened)
     finally:
         opened[:] = bytes(len(opened))
-
-
-def _numbers(counts: Counts) -> Table:
-    return np.array([*(getattr(counts, name) for name in COUNTED), *counts.at_once], np.int32)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from protocol.encoding import Fields, decode, encode
+from protocol.encoding import Fields, decode, encode, field_of
 from protocol.errors import MalformedMessage
 from protocol.keytree import MODALITIES
 from protocol.names import SIGHTING_ID_BYTES, SLOT_MS
@@ -48,13 +49,25 @@ class Coverage:
     standing_in_s: int = 0
 
     def __post_init__(self) -> None:
-        parts = self.to_value().values()
-        if any(part < 0 for part in parts) or sum(parts) > SLOT_S:
+        parts = self.seconds
+        if min(parts) < 0 or sum(parts) > SLOT_S:
             raise MalformedMessage(f"a slot's coverage is not of 0 to {SLOT_S} seconds")
+
+    @property
+    def seconds(self) -> tuple[int, ...]:
+        """What is counted, in the order of the fields."""
+        return (
+            self.watched_s,
+            self.blind_s,
+            self.dark_s,
+            self.frozen_s,
+            self.offline_s,
+            self.standing_in_s,
+        )
 
     def to_value(self) -> dict[str, int]:
         """Return the map that is encoded."""
-        return {one.name: int(getattr(self, one.name)) for one in fields(self)}
+        return dict(zip(COVERED, self.seconds, strict=True))
 
     @classmethod
     def from_value(cls, value: object) -> Coverage:
@@ -64,9 +77,13 @@ class Coverage:
             MalformedMessage: it is not coverage.
         """
         read = Fields(value, what="coverage")
-        coverage = cls(*(read.integer(one.name, high=SLOT_S) for one in fields(cls)))
+        coverage = cls(*[read.integer(name, high=SLOT_S) for name in COVERED])
         read.done()
         return coverage
+
+
+COVERED = tuple(one.name for one in fields(Coverage))
+"""What a second of coverage can be, in the order of its fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,10 +239,12 @@ def coverage_in(opened: bytes | bytearray) -> Coverage | None:
     Raises:
         MalformedMessage: it is no such block.
     """
-    value = decode(unpad(opened), what="rows", max_bytes=MAX_ROWS_BYTES, max_items=_MAX_ITEMS)
-    if not isinstance(value, dict):
-        raise MalformedMessage("rows is not a map")
-    told = value.get("coverage")
+    return _coverage(field_of(unpad(opened), "coverage", what="rows"))
+
+
+@lru_cache(maxsize=4096)  # most slots of a city were watched wholly
+def _coverage(encoded: bytes) -> Coverage | None:
+    told = decode(encoded, what="coverage", max_items=_MAX_ITEMS)
     return None if told is None else Coverage.from_value(told)
 
 

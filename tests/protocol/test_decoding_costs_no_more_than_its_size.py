@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -12,7 +13,14 @@ from hostile_cbor import BIG_BOMBS, BOMBS, head, read_in_a_small_process, within
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from protocol.encoding import MAX_DEPTH, byte_strings, decode, encode, encode_unsigned
+from protocol.encoding import (
+    MAX_DEPTH,
+    byte_strings,
+    decode,
+    encode,
+    encode_unsigned,
+    field_of,
+)
 from protocol.errors import MalformedMessage
 from protocol.sealing import Envelope, Header
 from protocol.signing import Signed
@@ -256,6 +264,26 @@ def test_a_sequence_gives_back_its_byte_strings_and_nothing_else() -> None:
     ):
         with pytest.raises(MalformedMessage):
             list(byte_strings(encode(b"genuine") + wrong, what="log"))
+
+
+@given(st.dictionaries(st.text(max_size=5), VALUES, max_size=5), st.data())
+def test_one_field_of_a_map_is_what_its_whole_has_there(
+    fields: dict[str, object], data: st.DataObject
+) -> None:
+    encoded = encode(fields)
+    for name, value in fields.items():
+        assert field_of(encoded, name, what="map") == encode(value)
+    with pytest.raises(MalformedMessage, match="no field"):
+        field_of(encoded, "longer than any", what="map")
+    cut = data.draw(st.integers(0, len(encoded) - 1))
+    with pytest.raises(MalformedMessage):
+        field_of(encoded[:cut], "longer than any", what="map")
+
+
+@given(st.binary(max_size=40))
+def test_of_any_bytes_a_field_is_found_or_refused(data: bytes) -> None:
+    with contextlib.suppress(MalformedMessage):
+        assert len(field_of(b"\xa1" + data, "a", what="map")) <= len(data)
 
 
 def test_only_one_module_imports_the_cbor_library() -> None:
