@@ -139,7 +139,13 @@ def file(
     ] = False,
     linked_contacts: Annotated[bool, typer.Option("--linked-contacts", hidden=True)] = False,
     continuation: Annotated[bool, typer.Option("--continuation", hidden=True)] = False,
-    same_place_counts: Annotated[bool, typer.Option("--same-place-counts", hidden=True)] = False,
+    same_place_counts: Annotated[
+        bool,
+        typer.Option(
+            "--same-place-counts",
+            help="Ask how many people were at each camera, and how many masked: numbers, not who.",
+        ),
+    ] = False,
     evidence_stills: Annotated[int, typer.Option(min=0, max=10_000, hidden=True)] = 0,
     confirmer: Annotated[
         list[str] | None,

@@ -26,7 +26,9 @@ from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
 from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
 from officers.keyboard import confirm as confirm_signing
 from officers.trace_text import impossible_table, receipts_text, stays_table, trace_line
+from officers.watching_text import counts_line, counts_table, coverage_lines, coverage_table
 from protocol.results import CONFIRMED, REJECTED
+from protocol.watching import Watching
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.terminal import err, say, show_table, warn
@@ -59,7 +61,10 @@ def show(
         ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Show rejected candidates and every contact, too.")
+        bool,
+        typer.Option(
+            "--all", help="Show rejected candidates, every contact, camera and quarter hour, too."
+        ),
     ] = False,
     as_json: AsJson = False,
     officer: OfficerFile = None,
@@ -98,6 +103,7 @@ def show(
         if report.impossible:
             say("\nopened, and cannot be true (in no trace)")
             show_table(impossible_table(report.impossible))
+        _show_watching(results.watching, every=everything)
         _show_advice(results)
         _check_receipts(results)
 
@@ -272,6 +278,22 @@ def _show_head(results: desk.Results) -> None:
             ),
         ]
     )
+
+
+def _show_watching(watching: Watching | None, *, every: bool) -> None:
+    """Show what the cameras watched, and how many people they counted if that was asked for."""
+    if watching is None:
+        return
+    say(f"\n{coverage_lines(watching)}")
+    table = coverage_table(watching, every=every)
+    if table is not None:
+        show_table(table)
+    if watching.counts is None:
+        return
+    say(f"\n{counts_line(watching)}")
+    table = counts_table(watching, every=every)
+    if table is not None:
+        show_table(table)
 
 
 def _show_advice(results: desk.Results) -> None:

@@ -137,6 +137,10 @@ class Watching:
 
     def seal(self, officer: hpke.PublicKey, *, query_digest: bytes) -> bytes:
         """Seal to an officer who asked or confirms."""
+        return officer.seal(self.to_bytes(), purpose=_WATCHING, context=[query_digest])
+
+    def to_bytes(self) -> bytes:
+        """Encode, to be sealed."""
         value = {
             "v": _FORM,
             "from_ms": self.from_ms,
@@ -149,7 +153,7 @@ class Watching:
             "cameras_left_out": self.cameras_left_out,
             "counts_left_out": self.counts_left_out,
         }
-        return officer.seal(encode(value), purpose=_WATCHING, context=[query_digest])
+        return encode(value)
 
     @classmethod
     def open(cls, sealed: bytes, officer: hpke.PrivateKey, *, query_digest: bytes) -> Watching:
@@ -159,7 +163,15 @@ class Watching:
             AuthenticationFailed: somebody else's, of another query, or altered.
             MalformedMessage, UnsupportedVersion: it opens to something else.
         """
-        opened = officer.open(sealed, purpose=_WATCHING, context=[query_digest])
+        return cls.parse(officer.open(sealed, purpose=_WATCHING, context=[query_digest]))
+
+    @classmethod
+    def parse(cls, opened: bytes) -> Watching:
+        """Read what was opened.
+
+        Raises:
+            MalformedMessage, UnsupportedVersion: it is something else, or contradicts itself.
+        """
         read = Fields(decode(opened, what="watching"), what="watching")
         read.version(_FORM)
         from_ms, until_ms = read.integer("from_ms"), read.integer("until_ms")

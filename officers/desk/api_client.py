@@ -233,6 +233,13 @@ class AggregatorClient:
         """
         return self._listed(f"/v1/queries/{query_id}/openings", "openings")
 
+    def watching(self, query_id: str) -> list[bytes]:
+        """Return what the cameras watched as it was sealed to the officer who asks: one, or none.
+
+        None of an aggregator that does not tell it.
+        """
+        return self._listed(f"/v1/queries/{query_id}/watching", "watching")
+
     def decide(self, query_id: str, signed: bytes) -> None:
         """Hand over a signed decision on a candidate."""
         self._send("POST", f"/v1/queries/{query_id}/decisions", signed)

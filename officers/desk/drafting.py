@@ -69,7 +69,7 @@ class Request:
             or no list.
         confirmers: investigators besides to whom results are sealed, and who confirm hits too; as
             many as the policy's confirmations take, or more.
-        asks: for what besides comparing; for nothing of it can be asked as yet.
+        asks: for what besides comparing.
         shown: earlier sightings of the subject, in place of photographs or besides.
     """
 
@@ -267,6 +267,7 @@ def _query(
         version=form_of(policy),
         purpose_kind=purpose_kind,
         confirmers=request.confirmers,
+        asks=request.asks,
     )
 
 

@@ -20,9 +20,11 @@ from officers.desk.contacts import Contact
 from officers.desk.moments import iso_utc
 from officers.desk.receipts import Receipts
 from officers.desk.traces import Numbered, Stay, Trace, likelihood_words
+from officers.desk.watching import watching_values
 from protocol.query import Query
 from protocol.sightings import MaskStatus
 from protocol.v2.sightings import MaskSpan
+from protocol.watching import Watching
 
 JSON_FORMAT = "sealtrace-trace/1"
 LINE_LIST_COLUMNS = (
@@ -50,6 +52,7 @@ class Report:
     Args:
         impossible: what was opened and cannot be true; in no trace.
         receipts: what custodians say that they opened for the query; None where nobody was asked.
+        watching: what the cameras watched; None where it is not known.
     """
 
     query: Query
@@ -60,6 +63,7 @@ class Report:
     exported_at_ms: int
     impossible: tuple[Numbered, ...] = ()
     receipts: Receipts | None = None
+    watching: Watching | None = None
 
 
 def as_json(report: Report, *, positions: Positions, hits_only: bool) -> str:
@@ -99,6 +103,7 @@ def json_values(
             "confirmers": list(query.confirmers),
         },
         "opened": None if report.receipts is None else _receipt_values(report.receipts),
+        "watching": None if report.watching is None else watching_values(report.watching),
         "impossible": [_impossible_values(item) for item in report.impossible],
         "subjects": [
             {

@@ -320,7 +320,10 @@ def _option_facts(query: Query) -> list[Fact]:
         ),
         Fact(
             "same-place counts",
-            "yes: how many others were there, not who" if asks.same_place_counts else "no",
+            "yes: of each camera and quarter hour how many people were there and how many wore a "
+            "mask, in numbers, not who"
+            if asks.same_place_counts
+            else "no",
         ),
         Fact("stills", stills),
     ]

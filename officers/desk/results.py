@@ -17,12 +17,14 @@ from officers.desk.receipts import Receipts, ask_custodians, compare
 from officers.desk.session import Session
 from officers.desk.traces import UNDECIDED, Numbered, traces_of
 from officers.desk.verdicts import needed_confirmations, read_words, word_in
+from officers.desk.watching import open_watching
 from protocol import hpke
 from protocol.confirming import Word, last_words, verdict_of
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.errors import ProtocolError
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.results import Candidate, Opening
+from protocol.watching import Watching
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 
@@ -35,6 +37,7 @@ class Results:
         reader: the officer who opened them.
         problems: what could not be believed, in words.
         receipts: what custodians say that they opened for the query, held against it.
+        watching: what the cameras watched, None if the aggregator has not told it.
     """
 
     case: Case
@@ -43,6 +46,7 @@ class Results:
     candidates: tuple[Numbered, ...]
     receipts: Receipts
     problems: tuple[str, ...] = ()
+    watching: Watching | None = None
 
     @property
     def undecided(self) -> tuple[Numbered, ...]:
@@ -122,7 +126,9 @@ def open_results(session: Session, case: Case, sealing: hpke.PrivateKey) -> Resu
     }
     receipts = compare(openings, given, listed, case=case, directory=me.directory, settled=settled)
     receipts = replace(receipts, problems=(*unreadable, *receipts.problems))
-    return Results(case, me.name, summary, candidates, receipts, (*problems, *uncounted))
+    watching, unusable = open_watching(session.client.watching(case.id), case, sealing)
+    problems = (*problems, *uncounted, *unusable)
+    return Results(case, me.name, summary, candidates, receipts, problems, watching)
 
 
 def trace(results: Results) -> Report:
@@ -137,6 +143,7 @@ def trace(results: Results) -> Report:
         exported_at_ms=system_ms(),
         impossible=results.impossible,
         receipts=results.receipts,
+        watching=results.watching,
     )
 
 

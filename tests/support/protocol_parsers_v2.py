@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import protocol_samples as s
 import protocol_samples_v2 as v2
 from authenticator import PASSKEY
@@ -14,7 +15,7 @@ from protocol.daykeys import DayKeys
 from protocol.directory import Directory, OutsideWitness
 from protocol.epoch import Announcement
 from protocol.keytree import COVER
-from protocol.names import SightingName
+from protocol.names import SLOT_MS, SightingName
 from protocol.passkey_offers import PasskeyOffer
 from protocol.places import parse_places
 from protocol.policy import sign_policy
@@ -32,6 +33,7 @@ from protocol.v2.release import (
 )
 from protocol.v2.rows import Rows
 from protocol.v2.sightings import Row
+from protocol.watching import NO_SEGMENT, Watching
 
 ROW = SightingName.of(v2.NAME, s.fixed("id one", 8))
 
@@ -59,6 +61,22 @@ def _notice() -> bytes:
     return notice.sign(s.signing_key("aggregator")).payload
 
 
+def _watching() -> bytes:
+    slot = s.NOW_MS // SLOT_MS
+    counts = np.array([[0, slot, 5, 1, 1, 2, 0, 0, 3, 1]], np.uint32)
+    watching = Watching(
+        slot * SLOT_MS,
+        (slot + 2) * SLOT_MS,
+        ("cam-1", "cam-2"),
+        np.array([[840, 0, 60, 0, 0, 0, 900, 0], [0] * 6 + [1800, 0]], np.uint32),
+        np.array([[840, NO_SEGMENT], [NO_SEGMENT] * 2], np.uint16),
+        np.array([1, 0], np.uint32),
+        counts,
+        counts_left_out=1,
+    )
+    return watching.to_bytes()
+
+
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "passkey offer": (PasskeyOffer.parse, PasskeyOffer(s.SITE, PASSKEY, s.NOW_MS).payload()),
     "register of places": (parse_places, b"camera,place,lat,lon\ncam-1,Ward 3,37.5,126.7\n"),
@@ -67,6 +85,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "header of version 2": (Header.parse, v2.envelope().header_bytes),
     "rows": (Rows.parse, bytes(v2.envelope().open(COVER, v2.key(COVER)))),
     "counts": (Counts.parse, bytes(v2.COUNTS.to_bytes())),
+    "watching": (Watching.parse, _watching()),
     "metadata row": (Row.parse, v2.sighting("one").row.to_bytes()),
     "announcement of version 2": (
         lambda d: Announcement.parse(d, box="box-1"),

@@ -1,0 +1,141 @@
+"""Lay out what cameras watched and how many people they counted: the worst first, others folded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from officers.desk.moments import duration_text, span_text
+from officers.desk.watching import gaps, worst_first
+from protocol.names import SLOT_MS
+from protocol.watching import CameraWatch, PlaceCounts, Watching
+from runtime.terminal import plain_table
+
+ALMOST_ALL = 0.995
+"""A camera that watched so much of the time is not listed by itself."""
+_SHOWN, _GAPS_SHOWN, _NAMES_SHOWN, _PLACES_SHOWN = 20, 3, 10, 40
+_REASONS = {
+    "missing_s": "nothing came",
+    "offline_s": "no picture",
+    "dark_s": "dark",
+    "blind_s": "blind",
+    "frozen_s": "frozen",
+    "standing_in_s": "a film stood in",
+    "untold_s": "not running",
+    "version_1_s": "not told (version 1)",
+}
+
+
+def coverage_lines(watching: Watching) -> str:
+    """Return of which time it is told, and which cameras need not be listed."""
+    span = span_text(watching.from_ms, watching.until_ms)
+    head = f"watched, {span} (the boxes' word, added up by headquarters)"
+    if not watching.slots:
+        return f"{head}: no quarter hour has ended yet"
+    well = sorted(one.camera for one in watching.watches() if _watched_well(one))
+    lines = [head]
+    if well:
+        every = len(well) == len(watching.cameras) and not watching.cameras_left_out
+        which = f"all {len(well)} cameras" if every and len(well) > 1 else _names(well)
+        lines.append(f"{which}: all of it, but for {1 - ALMOST_ALL:.1%} at most")
+    if watching.cameras_left_out:
+        lines.append(f"of {watching.cameras_left_out} more cameras there was no room to tell")
+    return "\n".join(lines)
+
+
+def coverage_table(watching: Watching, *, every: bool = False) -> Table | None:
+    """Return the cameras that missed something, the worst first; None if none did.
+
+    Args:
+        every: also beyond the first `_SHOWN`.
+    """
+    missed = [one for one in worst_first(watching) if not _watched_well(one)]
+    if not missed or not watching.slots:
+        return None
+    table = plain_table("camera", "watched", "not watched, and why", "when")
+    for one in missed if every else missed[:_SHOWN]:
+        share = math.floor(100 * one.watched_s / one.total_s)
+        cells = (one.camera, f"{share} %", _reasons(one), _when(one, watching.from_ms))
+        table.add_row(*(Text(cell) for cell in cells))
+    if len(missed) > _SHOWN and not every:
+        table.add_row(Text("…"), Text(""), Text(f"{len(missed) - _SHOWN} more (--all shows them)"))
+    return table
+
+
+def counts_table(watching: Watching, *, every: bool = False) -> Table | None:
+    """Return how many people were where in which quarter hour; None if nobody was counted.
+
+    Args:
+        every: also beyond the first `_PLACES_SHOWN`.
+    """
+    places = sorted(watching.places(), key=lambda one: (one.begins_ms, one.camera))
+    if not places:
+        return None
+    columns = ("camera", "quarter hour (local)", "people", "mask", "no mask", "both", "unknown")
+    table = plain_table(*columns, "most at once")
+    for one in places if every else places[:_PLACES_SHOWN]:
+        table.add_row(*(Text(cell) for cell in _place_cells(one)))
+    if len(places) > _PLACES_SHOWN and not every:
+        rest = len(places) - _PLACES_SHOWN
+        table.add_row(Text("…"), Text(f"{rest} more (--all shows them)"))
+    return table
+
+
+def counts_line(watching: Watching) -> str:
+    """Return what the numbers are, and of how many quarter hours there are none."""
+    counted = 0 if watching.counted is None else int(watching.counted.sum())
+    empty = counted - len(watching.counts if watching.counts is not None else ())
+    empty -= watching.counts_left_out
+    missing = watching.slots * len(watching.cameras) - counted
+    parts = [
+        "people at the same place (numbers, not who; who stays is counted in each quarter hour)",
+        f"nobody in {empty} of {counted} quarter hours of cameras that were counted",
+    ]
+    if missing:
+        parts.append(f"{missing} were not counted")
+    if watching.counts_left_out:
+        parts.append(f"{watching.counts_left_out} with fewer people are left out")
+    return "; ".join(parts)
+
+
+def _place_cells(one: PlaceCounts) -> Sequence[str]:
+    counts = one.counts
+    return (
+        one.camera,
+        span_text(one.begins_ms, one.begins_ms + SLOT_MS),
+        str(counts.people),
+        str(counts.masked),
+        str(counts.unmasked),
+        str(counts.changed),
+        str(counts.unknown),
+        f"{max(counts.at_once)} ({', '.join(map(str, counts.at_once))})",
+    )
+
+
+def _watched_well(one: CameraWatch) -> bool:
+    return one.watched_s >= ALMOST_ALL * one.total_s
+
+
+def _reasons(one: CameraWatch) -> str:
+    """Return for how long a camera did not watch, by reason, the longest first."""
+    lost = {words: int(getattr(one, name)) for name, words in _REASONS.items()}
+    ordered = sorted(lost.items(), key=lambda item: -item[1])
+    return ", ".join(f"{words} {duration_text(seconds)}" for words, seconds in ordered if seconds)
+
+
+def _when(one: CameraWatch, from_ms: int) -> str:
+    spans = list(gaps(one, from_ms))
+    shown = [span_text(begins_ms, ends_ms) for begins_ms, ends_ms in spans[:_GAPS_SHOWN]]
+    return "\n".join([*shown, *_more(len(spans) - _GAPS_SHOWN)])
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > 0:
+        yield f"and {count} more"
+
+
+def _names(names: Sequence[str]) -> str:
+    return ", ".join([*names[:_NAMES_SHOWN], *_more(len(names) - _NAMES_SHOWN)])
