@@ -38,6 +38,7 @@ from protocol.query import Query
 from protocol.results import Candidate, Opening, candidate_id_of
 from protocol.sightings import MaskStatus
 from protocol.signing import Signed
+from protocol.v2.header import Header
 from protocol.v2.release import open_row_key
 from protocol.v2.sightings import Row
 from runtime.calibration import Calibration
@@ -344,6 +345,7 @@ class _Opened:
 def _candidate(
     found: Found, address: CameraAddress, row: Row, why: str, calibration: Calibration | None
 ) -> Candidate:
+    header = Header.parse(found.header)
     return Candidate(
         subject=found.subject,
         address=address,
@@ -359,6 +361,8 @@ def _candidate(
         episode=found.episode,
         through=found.through,
         impossible=why or None,
+        origin=header.origin,
+        time_source=header.time_source,
     )
 
 

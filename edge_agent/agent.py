@@ -20,7 +20,7 @@ from functools import partial
 import cv2
 import structlog
 
-from edge_agent.camera import CameraWorker, has_own_time
+from edge_agent.camera import CameraWorker, has_own_time, origin_of, time_source_of
 from edge_agent.config import BoxConfig
 from edge_agent.cover import Cover
 from edge_agent.epochs import BoardEpochs, DayKeyring
@@ -116,6 +116,7 @@ class Agent:
             outbox=self._outbox,
             day_keys_wait_s=self._config.sealing.day_keys_wait_s,
             may_begin=lambda: self._publisher.heard,
+            origin=origin_of(camera),
         )
         sealer = CameraSealer(
             epochs,
@@ -123,6 +124,7 @@ class Agent:
             board=self._board,
             config=self._config.sealing,
             own_time=has_own_time(camera),
+            time_source=time_source_of(camera),
             live_due=self._cover.of(name),
             counting=self._notices.permits_counts,
             max_segment_bytes=min(MAX_SEGMENT_BYTES, self._config.mqtt.max_payload_bytes * 3 // 4),

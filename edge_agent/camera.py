@@ -18,6 +18,8 @@ from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.pipeline import CameraPipeline
 from edge_agent.vision.view import Watch
+from protocol.epoch import CAMERA_NOW, RECORDING
+from protocol.v2.header import CLOCK, STATED
 from protocol.v2.sightings import Sighting
 from runtime.clock import system_ms
 from runtime.clocksteps import Moment, read_moment, step_between
@@ -237,3 +239,20 @@ class CameraWorker:
 def has_own_time(config: CameraConfig) -> bool:
     """Tell whether a camera is a recording stamped by its own time, not by this machine's clock."""
     return config.pace == "fast" and not parse_source_url(config.source).live
+
+
+def origin_of(config: CameraConfig) -> str:
+    """Return what is said of where a camera's pictures come from (`protocol.epoch`).
+
+    A film that is played at its own rate stands in for the camera: its coverage says so.
+    """
+    return RECORDING if has_own_time(config) else CAMERA_NOW
+
+
+def time_source_of(config: CameraConfig) -> str:
+    """Return how a camera's times are known (`protocol.v2.header`).
+
+    Of a recording without ``recorded_at`` nobody has said when it was made: its first frame is
+    stamped by this machine's clock.
+    """
+    return CLOCK if config.recorded_at is None else STATED

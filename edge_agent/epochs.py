@@ -20,7 +20,7 @@ from protocol import hpke
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN
 from protocol.encoding import MAX_MESSAGE_BYTES
-from protocol.epoch import CAMERA_NOW, announce, excluded_subsets
+from protocol.epoch import CAMERA_NOW, RECORDING, announce, excluded_subsets
 from protocol.errors import EnvelopeRejected, MalformedMessage, ProtocolError, ScopeExceeded
 from protocol.grant import ROW_BY_ROW
 from protocol.keytree import (
@@ -321,6 +321,7 @@ class BoardEpochs:
             StorageError: the outbox cannot be written.
         """
         sharing = self._ready(epoch)
+        self._check_rights(sharing.version)
         camera = self.address.camera
         if not self._outbox.knows(camera):
             if not self._may_begin():
@@ -391,9 +392,32 @@ class BoardEpochs:
             models=self.models,
             announced_at_ms=now_ms,
             version=sharing.version,
-            origin=self.origin,
+            origin=self.origin if sharing.version > 1 else CAMERA_NOW,
         )
         return announcement.sign(self._board).to_bytes()
+
+    def _check_rights(self, version: int) -> None:
+        """Check that the directory lets this box say that its pictures are of this origin.
+
+        Custodians open nothing else, and headquarters keeps nothing else. Version 1 has no origin.
+
+        Raises:
+            CannotAnnounce: it does not.
+        """
+        box, camera = self.address.box, self.address.camera
+        listed = self._trust.directory.principals.get(box)
+        if version == 1 or listed is None:
+            return
+        if self.origin == CAMERA_NOW and camera not in listed.cameras:
+            raise CannotAnnounce(
+                f"the directory lets '{box}' import recordings of '{camera}', and no more: set "
+                'pace = "fast" and recorded_at in box.toml, or have the box admitted with it'
+            )
+        if self.origin == RECORDING and camera not in listed.recordings:
+            raise CannotAnnounce(
+                f"the directory lets '{box}' import no recordings of '{camera}': have the site's "
+                f"authority run `sealtrace box recordings DIR {box} --camera {camera}`"
+            )
 
     def _ready(self, epoch: int) -> Sharing:
         sharing = self.sharing(epoch)

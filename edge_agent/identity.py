@@ -128,7 +128,8 @@ def require_box(
             f"the directory knows '{config.box}' by the key {principal.verify_key.fingerprint}, "
             f"this box has {key.fingerprint}; install the identity made for it, or admit it anew"
         )
-    missing = sorted({camera.name for camera in config.cameras} - set(principal.cameras))
+    may = {*principal.cameras, *principal.recordings}
+    missing = sorted({camera.name for camera in config.cameras} - may)
     if cameras and missing:
         raise NotOurBox(
             f"the directory does not let '{config.box}' speak for {', '.join(missing)}; "

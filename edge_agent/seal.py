@@ -38,7 +38,7 @@ from protocol.sealing import (
 from protocol.signing import SigningKey
 from protocol.v2 import VERSION
 from protocol.v2.counts import Counts
-from protocol.v2.header import CLOCK, STATED
+from protocol.v2.header import CLOCK
 from protocol.v2.sightings import Sighting
 from runtime.clock import since_boot_ms, system_ms
 from runtime.clocksteps import Moment, step_between
@@ -81,6 +81,7 @@ class CameraSealer:
         counting: tells, as a segment is sealed, whether the policy permits same-place counts.
         own_time: the camera is a recording whose times do not come from this machine's clock; its
             segments are not spread either.
+        time_source: how the times of its sightings are known.
         wall_ms: the wall clock, for the time of sealing.
         boot_ms: the clock that nobody sets, against which steps of the first are noticed.
     """
@@ -96,15 +97,14 @@ class CameraSealer:
         live_due: LivePolicy = as_they_come,
         counting: Callable[[], bool] = lambda: False,
         own_time: bool = False,
+        time_source: str = CLOCK,
         wall_ms: Callable[[], int] = system_ms,
         boot_ms: Callable[[], int] = since_boot_ms,
     ) -> None:
         self.address = epochs.address
         self._epochs = epochs
         self._outbox = outbox
-        self._maker = EnvelopeMaker(
-            epochs.models, board, epochs.origin, STATED if own_time else CLOCK
-        )
+        self._maker = EnvelopeMaker(epochs.models, board, epochs.origin, time_source)
         self._dimensions = {name: model_dimension(model) for name, model in epochs.models.items()}
         self._config = config
         self._own_time = own_time

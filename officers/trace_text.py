@@ -19,10 +19,17 @@ from officers.desk.traces import (
     likelihood_words,
     numbers_text,
 )
+from protocol.epoch import RECORDING
 from protocol.sightings import MaskStatus
+from protocol.v2.header import CLOCK, STAMPED, STATED
 from runtime.terminal import plain_table
 
 _CONTACTS_SHOWN = 3
+_TIMES = {
+    CLOCK: "its time not known: that of its import",
+    STAMPED: "its time as the recording carries it",
+    STATED: "its time as whoever imported it said",
+}
 _MASKS = {MaskStatus.UNKNOWN: "?", MaskStatus.UNMASKED: "no mask", MaskStatus.MASKED: "mask"}
 
 
@@ -59,7 +66,7 @@ def stays_table(stays: Sequence[Stay], *, every_contact: bool = False) -> Table:
         cells = (
             numbers_text(stay.numbers),
             stay.address.camera,
-            span_text(stay.from_ms, stay.to_ms),
+            span_text(stay.from_ms, stay.to_ms) + origin_text(stay),
             duration_text(stay.seconds),
             mask_text(stay.mask, stay.mask_confidence)
             + (" (put on or off)" if stay.mask_varies else ""),
@@ -98,6 +105,13 @@ def receipts_text(receipts: Receipts) -> str:
         for one in receipts.custodians
     ]
     return "\n".join(lines)
+
+
+def origin_text(stay: Stay) -> str:
+    """Return, of a recording alone, that it is one, and whose word its times are."""
+    if stay.origin != RECORDING:
+        return ""
+    return f"\nfrom a recording, {_TIMES[stay.time_source or CLOCK]}"
 
 
 def decision_text(stay: Stay) -> str:

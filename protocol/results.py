@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
+from protocol.epoch import ORIGINS
 from protocol.errors import MalformedMessage, UnsupportedVersion
 from protocol.names import CameraAddress, SightingName
 from protocol.sightings import ID_BYTES, MaskStatus
 from protocol.sightings import Encounter as EncounterOfVersion1
 from protocol.sightings import Sighting as SightingOfVersion1
 from protocol.signing import Signed, SigningKey, sign
+from protocol.v2.header import TIME_SOURCES
 from protocol.v2.release import MAX_ROWS, SALT_BYTES
 from protocol.v2.sightings import EPISODE_BYTES, Encounter, MaskSpan, Row
 
@@ -48,6 +50,8 @@ class Candidate:
             generation of version 1.
         through: the matched sighting of the same episode that this one was opened for.
         impossible: why it cannot be true, in words. It is listed because its row was opened.
+        origin, time_source: where its pictures came from and how their times were known
+            (`protocol.v2.header`), by the box's word; None as version 1 left it.
     """
 
     subject: str
@@ -62,6 +66,8 @@ class Candidate:
     episode: bytes | None = None
     through: bytes | None = None
     impossible: str | None = None
+    origin: str | None = None
+    time_source: str | None = None
 
     @property
     def first_seen_ms(self) -> int:
@@ -123,6 +129,8 @@ class Candidate:
             "episode": self.episode,
             "through": self.through,
             "impossible": self.impossible,
+            "origin": self.origin,
+            "time_source": self.time_source,
         }
         return officer.seal(encode(value), purpose=_CANDIDATE, context=[query_digest])
 
@@ -274,6 +282,8 @@ def _read_form_2(fields: Fields) -> Candidate:
         episode=fields.optional("episode", lambda key: fields.raw(key, size=EPISODE_BYTES)),
         through=fields.optional("through", lambda key: fields.raw(key, size=ID_BYTES)),
         impossible=fields.optional("impossible", lambda key: fields.text(key, max_length=1024)),
+        origin=fields.optional("origin", lambda key: fields.choice(key, ORIGINS)),
+        time_source=fields.optional("time_source", lambda key: fields.choice(key, TIME_SOURCES)),
     )
     address = candidate.address
     if name is not None and (name.box, name.camera, name.sighting_id) != (

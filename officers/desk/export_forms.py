@@ -32,7 +32,7 @@ LINE_LIST_COLUMNS = (
     "from_utc", "to_utc", "seconds", "mask", "mask_confidence", "mask_varies",
     "score", "log10_likelihood_ratio", "likelihood_ratio_words", "model",
     "contacts", "contact_seconds", "latitude", "longitude", "candidate_numbers",
-    "not_compared_numbers", "confirmed_by", "masks",
+    "not_compared_numbers", "confirmed_by", "masks", "origin", "time_source",
 )  # fmt: skip
 """One row a stay, in order of subject and time."""
 CONTACT_COLUMNS = (
@@ -156,6 +156,8 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
                 " ".join(map(str, stay.unmatched)),
                 " ".join(stay.confirmed_by),
                 _masks_text(stay.masks),
+                stay.origin,
+                stay.time_source,
             ]
             for stay in _stays(report, hits_only=hits_only)
         ),
@@ -278,6 +280,8 @@ def _stay_values(stay: Stay, positions: Positions) -> dict[str, Any]:
         "confirmed_by": list(stay.confirmed_by),
         "confirmations_needed": stay.needed,
         "masks": _mask_values(stay.masks),
+        "origin": stay.origin,
+        "time_source": stay.time_source,
     }
     if place is not None:
         values["latitude"], values["longitude"] = place

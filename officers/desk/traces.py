@@ -71,6 +71,8 @@ class Stay:
         numbers: of its candidates; ``unmatched`` those among them that were opened only because
             they are of the same person, by the board's word.
         masks: the mask as it went on.
+        origin, time_source: where its pictures came from, how their times were known
+            (`protocol.v2.header`); None where version 1 does not tell.
         confirmed_by: the officers who confirmed every candidate of it that was compared.
         needed: how many have to.
     """
@@ -93,6 +95,8 @@ class Stay:
     masks: tuple[MaskSpan, ...] = ()
     confirmed_by: tuple[str, ...] = ()
     needed: int = 1
+    origin: str | None = None
+    time_source: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -128,15 +132,16 @@ class Trace:
 def stays_of(candidates: Iterable[Numbered], *, max_gap_ms: int = MAX_GAP_MS) -> list[Stay]:
     """Merge candidates that belong together into stays, ordered by time.
 
-    Only candidates of one subject, one camera and one verdict are merged: those that directly
+    Only candidates of one subject, camera, origin and verdict are merged: those that directly
     follow one another, and those of which the board says that they are of one person (one episode,
     or one continues another). What cannot be true is in none.
     """
-    groups: dict[tuple[str, CameraAddress, str], list[Numbered]] = {}
+    groups: dict[tuple[object, ...], list[Numbered]] = {}
     for item in candidates:
         if item.candidate.impossible is not None:
             continue
-        key = (item.candidate.subject, item.candidate.address, item.verdict)
+        one = item.candidate
+        key = (one.subject, one.address, one.origin, one.time_source, item.verdict)
         groups.setdefault(key, []).append(item)
     subjects = _known_subjects(item for group in groups.values() for item in group)
     stays = [_stay(run, subjects) for group in groups.values() for run in _runs(group, max_gap_ms)]
@@ -296,4 +301,6 @@ def _stay(run: Sequence[Numbered], subjects: Mapping[tuple[str, bytes], str]) ->
         masks=masks,
         confirmed_by=tuple(sorted(set.intersection(*said))) if said else (),
         needed=max(item.needed for item in run),
+        origin=best.origin,
+        time_source=best.time_source,
     )

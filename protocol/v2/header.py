@@ -21,10 +21,10 @@ from protocol.v2.keys import LABELS
 
 CLOCK, STAMPED, STATED = "clock", "stamped", "stated"
 """How the time was known: the board's clock, what the recording carries, what an officer said."""
+TIME_SOURCES = frozenset({CLOCK, STAMPED, STATED})
 MAX_RANGES = 256
 DIGEST_BYTES = 32
 _KINDS = frozenset({LIVE_ENVELOPE, SEGMENT})
-_TIMES = frozenset({CLOCK, STAMPED, STATED})
 _MAX_HEADER_BYTES = 16 << 10
 _MAX_HEADER_ITEMS = 1024
 _ARRAY = 0x80  # the head of a CBOR array of up to 23 items, less their number
@@ -145,7 +145,7 @@ class Header:
             ),
             sequence=fields.integer("sequence"),
             origin=fields.choice("origin", ORIGINS),
-            time_source=fields.choice("time_source", _TIMES),
+            time_source=fields.choice("time_source", TIME_SOURCES),
             sealed_at_ms=fields.integer("sealed_at_ms"),
             salt=fields.raw("salt", size=SALT_BYTES),
             replaces=_read_ranges(fields.array("replaces", max_items=MAX_RANGES)),

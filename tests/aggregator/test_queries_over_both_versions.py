@@ -82,6 +82,8 @@ def test_one_query_finds_the_subject_in_generations_of_either_version(desk: RowD
         old, new = sorted(desk.candidates(officer), key=lambda one: one.address.camera)[::-1]
         assert (old.address, old.episode) == (OLD, None)
         assert (new.name, new.row) == (name_of("subject"), v2.sighting("subject").row)
+        assert (new.origin, new.time_source) == ("live", "clock")
+        assert (old.origin, old.time_source) == (None, None)
         assert new.score == pytest.approx(1.0, abs=0.01)
     assert desk.record.state == "standing"
     assert [set(opening.rows) for opening in desk.openings()] == [{name_of("subject")}]

@@ -19,9 +19,11 @@ from officers.desk.contacts import Contact
 from officers.desk.export_forms import FORMATS, Report
 from officers.desk.traces import MAX_GAP_MS, UNDECIDED, Numbered, Stay, ranked, stays_of, traces_of
 from officers.trace_text import impossible_table, stays_table
+from protocol.epoch import CAMERA_NOW, RECORDING
 from protocol.names import SightingName
 from protocol.results import CONFIRMED, REJECTED, Candidate
 from protocol.sightings import MaskStatus
+from protocol.v2.header import CLOCK, STATED
 from protocol.v2.sightings import Encounter, MaskSpan, Row
 from runtime.terminal import show_table
 
@@ -63,6 +65,8 @@ def seen(
     through: int | None = None,
     impossible: str | None = None,
     subject: str = "P-17",
+    origin: str = CAMERA_NOW,
+    time_source: str = CLOCK,
 ) -> Candidate:
     row = Row(
         s.NOW_MS + int(from_s * 1000),
@@ -83,6 +87,8 @@ def seen(
         through=None if through is None else id_of(through),
         impossible=impossible,
         subject=subject,
+        origin=origin,
+        time_source=time_source,
     )
 
 
@@ -139,6 +145,25 @@ def test_what_was_not_compared_stands_last_and_is_shown_as_such(
     assert [stay.numbers for stay in ordered] == [(2,), (1,)]
     show_table(stays_table(ordered))
     assert "not compared" in capsys.readouterr().out
+
+
+def test_what_a_recording_shows_is_a_stay_of_its_own_and_says_whose_word_its_times_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    film = seen(2, 10, 20, episode=b"episode2", origin=RECORDING, time_source=STATED)
+    items = numbered(seen(1, 0, 10), film)
+    now, recorded = stays_of(items)
+    assert (now.numbers, recorded.numbers) == ((1,), (2,))
+    show_table(stays_table([now]))
+    assert "recording" not in capsys.readouterr().out
+    show_table(stays_table([recorded]))
+    words = " ".join(capsys.readouterr().out.split())
+    assert "from a recording, its time as whoever imported it said" in words
+    lines = rows(text_of("csv-line-list", report(items)))
+    told = [(line["origin"], line["time_source"]) for line in lines]
+    assert told == [("live", "clock"), ("recorded", "stated")]
+    (_, hit) = json.loads(text_of("json", report(items)))["subjects"][0]["hits"]
+    assert (hit["origin"], hit["time_source"]) == ("recorded", "stated")
 
 
 def test_what_cannot_be_true_is_in_no_trace_and_listed_with_the_reason(

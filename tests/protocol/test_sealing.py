@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import protocol_samples as s
 import pytest
@@ -228,6 +230,9 @@ def test_a_candidate_opens_for_its_investigator_and_query_alone() -> None:
     )  # fmt: skip
     sealed = candidate.seal(s.sealing_key("ana").public, query_digest=b"q" * 32)
     assert Candidate.open(sealed, s.sealing_key("ana"), query_digest=b"q" * 32) == candidate
+    film = replace(candidate, origin="recorded", time_source="stated")
+    again = film.seal(s.sealing_key("ana").public, query_digest=b"q" * 32)
+    assert Candidate.open(again, s.sealing_key("ana"), query_digest=b"q" * 32) == film
     for key, digest in (("bo", b"q" * 32), ("ana", b"r" * 32)):
         with pytest.raises(AuthenticationFailed):
             Candidate.open(sealed, s.sealing_key(key), query_digest=digest)

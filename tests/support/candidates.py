@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from protocol.epoch import CAMERA_NOW
 from protocol.names import CameraAddress, SightingName
 from protocol.results import Candidate, row_of_version_1
 from protocol.sightings import Encounter, MaskStatus, Sighting
+from protocol.v2.header import CLOCK
 from protocol.v2.sightings import Row
 
 
@@ -49,6 +51,8 @@ def opened_candidate(
     score: float | None = 0.8,
     through: bytes | None = None,
     impossible: str | None = None,
+    origin: str = CAMERA_NOW,
+    time_source: str = CLOCK,
 ) -> Candidate:
     """A candidate of version 2, opened row by row."""
     return Candidate(
@@ -64,4 +68,6 @@ def opened_candidate(
         episode=episode,
         through=through,
         impossible=impossible,
+        origin=origin,
+        time_source=time_source,
     )

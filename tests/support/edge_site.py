@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from edge_agent.seal import CameraSealer
 from protocol import epoch_keys, grant, hpke, names
 from protocol.daykeys import DayKeys
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
-from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.epoch import CAMERA_NOW, EPOCH_KIND, Announcement
 from protocol.keytree import COUNTS, COVER, DEPTH, FACE, LIVE, META, descend, tree_top
 from protocol.names import CameraAddress, slot_start_ms
 from protocol.sealing import LIVE_ENVELOPE, open_block
@@ -37,6 +37,7 @@ from protocol.signing import Signed, SigningKey
 from protocol.v2.blocks import true_rows
 from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Envelope, parse_envelope
+from protocol.v2.header import CLOCK
 from protocol.v2.keys import row_key, row_value
 from protocol.v2.rows import ABSENT, Coverage
 from protocol.v2.sightings import Encounter, MaskSpan, Row, Sighting
@@ -199,6 +200,8 @@ class Opened:
     coverage: Coverage | None = None
     replaces: tuple[tuple[int, int], ...] = ()
     counts: Counts | None = None
+    origin: str = CAMERA_NOW
+    time_source: str = CLOCK
 
     @property
     def ids(self) -> list[int]:
@@ -220,7 +223,8 @@ class Site:
     def __post_init__(self) -> None:
         self.custodians = {name: SigningKey.generate(name) for name in self.custodian_names}
         self.day_secrets: dict[tuple[str, int], hpke.PrivateKey] = {}
-        box = self._principal(self.board, BOX, self.cameras)
+        films = self.cameras if self.version > 1 else ()
+        box = replace(self._principal(self.board, BOX, self.cameras), recordings=films)
         principals = [self._principal(self.aggregator, AGGREGATOR), box]
         principals += [self._principal(key, CUSTODIAN) for key in self.custodians.values()]
         self.directory = Directory(
@@ -386,6 +390,8 @@ class Site:
             rows.coverage,
             header.replaces,
             inner.counts(keys.key(name.slot, COUNTS)) if inner.has(COUNTS) else None,
+            header.origin,
+            header.time_source,
         )
 
     def _open_1(
@@ -464,7 +470,13 @@ class Box:
         self.sealer = self.new_sealer("cam-1")
 
     def new_sealer(
-        self, camera: str, *, own_time: bool = False, models: Mapping[str, str] | None = None
+        self,
+        camera: str,
+        *,
+        own_time: bool = False,
+        models: Mapping[str, str] | None = None,
+        origin: str = CAMERA_NOW,
+        time_source: str = CLOCK,
     ) -> CameraSealer:
         epochs = BoardEpochs(
             CameraAddress("demo", "box-1", camera),
@@ -474,6 +486,7 @@ class Box:
             models=models or {FACE: MODEL},
             outbox=self.outbox,
             day_keys_wait_s=self.sealing.day_keys_wait_s,
+            origin=origin,
         )
         return CameraSealer(
             epochs,
@@ -482,6 +495,7 @@ class Box:
             config=self.sealing,
             max_segment_bytes=self.max_segment_bytes,
             own_time=own_time,
+            time_source=time_source,
             wall_ms=self.clock,
             boot_ms=lambda: self.clock.boot_ms,
             counting=lambda: self.counting,

@@ -61,7 +61,10 @@ class FilmSet:
         }
         cameras["cam-4"] = {"source": "file:none.mp4"}  # its box never runs: tests speak for it
         plan = plan_with_dan(cameras, bundle=bundle, broker=broker, **options)
-        return cls(RunningSite(plan, folder), truth, slot_ms, starts, photos)
+        site = RunningSite(plan, folder)
+        for box, clip in zip(BOXES, truth, strict=True):
+            site.may_import(box, clip.camera)
+        return cls(site, truth, slot_ms, starts, photos)
 
     def shoot(self) -> None:
         """Start everything; wait until headquarters has all that the boxes have sealed."""

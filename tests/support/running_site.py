@@ -105,6 +105,13 @@ class RunningSite:
         )
         return done.stdout + done.stderr
 
+    def may_import(self, box: str, *cameras: str, push: bool = False) -> None:
+        """Let a box import films of these cameras; ``push``: the site runs."""
+        options = [f"--camera={camera}" for camera in cameras]
+        if push:
+            options += ["--push", "--officer", str(self.local.officer("eve"))]
+        self.command("box", "recordings", str(self.local.paths.root), box, *options)
+
     # ------------------------------------------------------------------ keys
 
     @cached_property

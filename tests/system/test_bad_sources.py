@@ -72,6 +72,7 @@ def ended(film_set: FilmSet, sources: dict[str, str]) -> Iterator[Service]:
     root, eve = str(site.local.paths.root), str(site.local.officer("eve"))
     cameras = [f"--camera={name}={source}" for name, source in sources.items()]
     site.command("box", "add", root, BOX, *cameras, "--push", "--officer", eve)
+    site.may_import(BOX, *sources, push=True)
     config = site.local.paths.box(BOX)
     # As fast as this machine can: eight films in real time would lose frames on a busy one.
     start = datetime.fromtimestamp(film_set.slot_ms / 1000 + 60, UTC).isoformat()

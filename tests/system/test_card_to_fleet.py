@@ -195,6 +195,7 @@ def test_a_blank_card_becomes_a_box_and_a_stolen_box_becomes_nothing(
         private_key=folder / "tls/private-key.pem",
     )
     everyone_has(site, 1)
+    site.may_import(BOX, CAMERA, push=True)
     assert let_in(certificate, site, BOX)
     agent = box.agent()
     agent.start()

@@ -15,8 +15,9 @@ from agent_process import ENVIRONMENT, RUN, Field, Process, box_toml
 from edge_site import Site, wait_until
 
 from protocol import names
-from protocol.epoch import EPOCH_KIND
+from protocol.epoch import EPOCH_KIND, RECORDING
 from protocol.signing import SigningKey
+from protocol.v2.header import CLOCK, STATED
 from runtime.keyfiles import write_secret
 
 pytestmark = [pytest.mark.processes, pytest.mark.models]
@@ -40,6 +41,9 @@ def test_a_recording_is_sealed_into_the_slots_of_its_own_time(start: Start, fiel
     assert covered is not None
     assert covered.watched_s >= 2
     assert sum(covered.to_value().values()) == 4, "the last frames show nothing"
+    for camera, time_source in (("cam-1", STATED), ("cam-2", CLOCK)):
+        said = {(one.origin, one.time_source) for one in field.opened(camera)}
+        assert said == {(RECORDING, time_source)}
     assert len([one for one in field.opened("cam-2") if one.kind == "segment"]) == 1
     assert field.headquarters.reports[-1].state == "offline"
     figures = field.headquarters.reports[-2].figures
