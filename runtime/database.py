@@ -147,17 +147,31 @@ def write_transaction(database: Database) -> Iterator[Database]:
             raise
 
 
-@contextmanager
-def storage_errors(what: Path | str) -> Iterator[None]:
+class storage_errors:  # reads as a function; every statement passes through it
     """Turn SQLite's errors inside the block into `StorageFull` or `StorageError` about ``what``.
 
     Constraint violations and mistakes in our own SQL pass unchanged: those are bugs, not storage.
     """
-    try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise
-    except sqlite3.DatabaseError as error:
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: Path | str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        """Begin the block."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        """Raise what it came to.
+
+        Raises:
+            StorageFull, StorageDamaged, StorageError: SQLite could not do it.
+        """
+        if not isinstance(error, sqlite3.DatabaseError):
+            return
+        if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+            return
+        what = self._what
         code = getattr(error, "sqlite_errorcode", None)
         primary = code & 0xFF if isinstance(code, int) else None
         if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE}:
@@ -166,12 +180,58 @@ def storage_errors(what: Path | str) -> Iterator[None]:
             ) from error
         if primary in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             raise StorageDamaged.of(what, str(error)) from error
-        if primary == sqlite3.SQLITE_ERROR:
-            raise
-        raise StorageError(
-            f"cannot use {what}: {error}; check the disk, the folder's permissions, "
-            "and that no other program holds it"
-        ) from error
+        if primary != sqlite3.SQLITE_ERROR:
+            raise StorageError(
+                f"cannot use {what}: {error}; check the disk, the folder's permissions, "
+                "and that no other program holds it"
+            ) from error
+
+
+class _Connection(sqlite3.Connection):
+    """Statements raise `storage_errors` about the file that it is of."""
+
+    of: Path
+
+    def cursor(self, *_: Any) -> sqlite3.Cursor:  # type: ignore[override]  # always ours
+        return super().cursor(_Cursor)
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        return self.cursor().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        return self.cursor().executemany(*arguments)
+
+    def executescript(self, *arguments: Any) -> sqlite3.Cursor:
+        with storage_errors(self.of):
+            return super().executescript(*arguments)
+
+
+class _Cursor(sqlite3.Cursor):
+    connection: _Connection
+
+    def execute(self, *arguments: Any) -> Self:
+        with storage_errors(self.connection.of):
+            return super().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> Self:
+        with storage_errors(self.connection.of):
+            return super().executemany(*arguments)
+
+    def fetchone(self) -> Any:
+        with storage_errors(self.connection.of):
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with storage_errors(self.connection.of):
+            return super().fetchall()
+
+    def fetchmany(self, *arguments: Any) -> list[Any]:
+        with storage_errors(self.connection.of):
+            return super().fetchmany(*arguments)
+
+    def __next__(self) -> Any:
+        with storage_errors(self.connection.of):
+            return super().__next__()
 
 
 def connection_to(path: Path) -> type[sqlite3.Connection]:
@@ -180,48 +240,8 @@ def connection_to(path: Path) -> type[sqlite3.Connection]:
     So that nobody who reads a row has to think of it, and none is met by an error of SQLite's own.
     """
 
-    class Cursor(sqlite3.Cursor):
-        def execute(self, *arguments: Any) -> Self:
-            with storage_errors(path):
-                return super().execute(*arguments)
-
-        def executemany(self, *arguments: Any) -> Self:
-            with storage_errors(path):
-                return super().executemany(*arguments)
-
-        def fetchone(self) -> Any:
-            with storage_errors(path):
-                return super().fetchone()
-
-        def fetchall(self) -> list[Any]:
-            with storage_errors(path):
-                return super().fetchall()
-
-        def fetchmany(self, *arguments: Any) -> list[Any]:
-            with storage_errors(path):
-                return super().fetchmany(*arguments)
-
-        def __next__(self) -> Any:
-            try:
-                return super().__next__()
-            except sqlite3.DatabaseError as error:
-                with storage_errors(path):
-                    raise error from None
-                raise
-
-    class Connection(sqlite3.Connection):
-        def cursor(self, *_: Any) -> sqlite3.Cursor:  # type: ignore[override]  # always ours
-            return super().cursor(Cursor)
-
-        def execute(self, *arguments: Any) -> sqlite3.Cursor:
-            return self.cursor().execute(*arguments)
-
-        def executemany(self, *arguments: Any) -> sqlite3.Cursor:
-            return self.cursor().executemany(*arguments)
-
-        def executescript(self, *arguments: Any) -> sqlite3.Cursor:
-            with storage_errors(path):
-                return super().executescript(*arguments)
+    class Connection(_Connection):
+        of = path
 
     return Connection
 
@@ -304,6 +324,6 @@ def _statements(script: str) -> Iterator[str]:
         yield pending
 
 
-def _file_of(database: Database) -> str:
-    rows = database.conn.execute("PRAGMA database_list").fetchall()
-    return next((str(row[2]) for row in rows if row[1] == "main" and row[2]), "the database")
+def _file_of(database: Database) -> Path | str:
+    connection = database.conn
+    return connection.of if isinstance(connection, _Connection) else "the database"
