@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 from edge_site import EPOCH, NOON_MS, Box, Clock, Site, make_sighting
+from examples import step
 
 from aggregator.ingest.checks import check_announcement, check_clock, check_envelope, check_times
 from edge_agent.config import SealingConfig
@@ -29,6 +30,8 @@ def version(request: pytest.FixtureRequest) -> int:
 
 SECONDS, HOUR, DAY = 1, 3600, 86_400
 SKEW_MS = 120_000
+LONG_S = 60
+"""So long a while is many of the same case (`examples.step`)."""
 STEP_NAMES = ["back", "ahead", "days", "bit"]
 STEPS = {
     "an hour ahead for 20 s": [(HOUR, 20), (-HOUR, 600)],
@@ -74,11 +77,13 @@ class Watched:
     def live(self, seconds: float) -> None:
         """Let people pass: each is handed over a second after they have left."""
         box = self.box
-        for _ in range(round(seconds / 3)):
-            box.clock.pass_s(2)
+        every_s = 3 * step() if seconds >= LONG_S else 3
+        for _ in range(round(seconds / every_s)):
+            box.clock.pass_s(every_s - 1)
             left_ms, origin_ms = box.clock.now_ms, box.clock.origin_ms
+            came_ms = left_ms - (every_s - 1) * 1000
             box.sealer.tick(box.clock.now_ms)
-            box.sealer.cover(View.WATCHED, left_ms - 2000, box.clock.now_ms, origin_ms=origin_ms)
+            box.sealer.cover(View.WATCHED, came_ms, box.clock.now_ms, origin_ms=origin_ms)
             box.clock.pass_s(1)
             sighting = make_sighting(left_ms, seed=self.seen)
             box.sealer.add([sighting], box.clock.now_ms, origin_ms=origin_ms)
