@@ -7,7 +7,7 @@ from pathlib import Path
 
 import protocol_samples as s
 import pytest
-from examples import examples
+from examples import examples, step
 from fuzz_campaign import run
 from fuzz_target import CBOR, TEXT, Target
 from fuzz_targets import targets
@@ -63,7 +63,7 @@ def test_a_planted_fault_is_found_and_kept(
     parse: Callable[[bytes], object], reason: str, tmp_path: Path
 ) -> None:
     planted = {"planted": Target(parse, (PLAIN,), (ProtocolError,), CBOR)}
-    campaign = run(planted, seed=1, more=lambda number: number < 1500)
+    campaign = run(planted, seed=1, more=lambda number: number < 1500 // step())
     assert any(reason in found for _, found in campaign.findings)
     for finding in campaign.findings.values():
         assert finding.save(tmp_path).read_bytes() == finding.data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -77,7 +78,7 @@ class BoxOfVersion2(TestBox):
 
     def leaf(self, root: bytes, label: str, slot: int) -> bytes:
         """Return the leaf of a slot under a root."""
-        return descend(tree_top(root, label, VERSION), DEPTH, slot).key
+        return _leaf(root, label, slot)
 
     def row_key(self, name: SightingName) -> ModalityKey:
         """Return what opens one row, as m custodians would give it away."""
@@ -145,6 +146,12 @@ class BoxOfVersion2(TestBox):
         """Return a live envelope: topic and payload."""
         made = self.sealed(sightings, kind=LIVE_ENVELOPE, **options)  # type: ignore[arg-type]
         return self.address.topic(ENVELOPE), made.to_bytes()
+
+
+@lru_cache(maxsize=64)
+def _leaf(root: bytes, label: str, slot: int) -> bytes:
+    """Return what each row of a slot is derived from again."""
+    return descend(tree_top(root, label, VERSION), DEPTH, slot).key
 
 
 def make_box_v2(number: int) -> BoxOfVersion2:

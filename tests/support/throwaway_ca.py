@@ -22,6 +22,7 @@ class ThrowawayCa:
         self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name(name)
+        self._issued: dict[tuple[str, ...], TlsConfig] = {}
         ca = self._builder(self._name, self._key).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), critical=True
         )
@@ -30,8 +31,14 @@ class ThrowawayCa:
     def issue(self, *common_names: str) -> TlsConfig:
         """Write ``NAME.pem`` and ``NAME.key``; return the configuration that uses them.
 
-        More than one name makes a certificate that says two things at once.
+        Who asks again gets the same. More than one name makes a certificate that says two things
+        at once.
         """
+        if common_names not in self._issued:
+            self._issued[common_names] = self._issue(common_names)
+        return self._issued[common_names]
+
+    def _issue(self, common_names: tuple[str, ...]) -> TlsConfig:
         file = "-".join(common_names)
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]

@@ -7,6 +7,7 @@ from typing import Any
 
 import protocol_samples_v2 as v2
 import pytest
+from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -105,7 +106,7 @@ def agree(row: Row) -> bool:
     return True
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(ROWS)
 def test_what_a_reader_refuses_is_never_laid_out_and_the_rest_comes_back(row: Row) -> None:
     agree(row)
