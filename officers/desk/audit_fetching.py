@@ -43,6 +43,7 @@ from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
 from runtime.http import PeerUnreachable, client, raise_for_problem
 from runtime.logcopy import read_copy, write_copy
+from runtime.tls import client_context
 
 _TIMEOUT_S = 30.0
 _MAX_PAGE = 16 << 20
@@ -134,6 +135,9 @@ class Fetcher:
         authority: the site authority's key.
         tls: the officer's certificate.
         tell: hears what a role would not say.
+
+    Raises:
+        TlsError: the certificate cannot be used.
     """
 
     def __init__(
@@ -141,7 +145,7 @@ class Fetcher:
     ) -> None:
         self._folder = folder
         self._authority = authority
-        self._tls = tls
+        self._context = client_context(tls)
         self._tell = tell
 
     def prepare(self, site: str) -> None:
@@ -197,7 +201,7 @@ class Fetcher:
         Raises:
             PeerUnreachable, ProblemError: it does not give the directory.
         """
-        with client(url, self._tls, _TIMEOUT_S, max_answer_bytes=_MAX_PAGE) as http:
+        with client(url, self._context, _TIMEOUT_S, max_answer_bytes=_MAX_PAGE) as http:
             lists = [raise_for_problem(http.get(f"/v1/directory?form={max(FORMS)}")).content]
             admissions = http.get("/v1/admissions")
             if admissions.is_success:
@@ -211,7 +215,7 @@ class Fetcher:
             PeerUnreachable, ProblemError: the aggregator does not give it.
             ProtocolError: it is not this site's policy.
         """
-        with client(aggregator_url, self._tls, _TIMEOUT_S) as http:
+        with client(aggregator_url, self._context, _TIMEOUT_S) as http:
             text = raise_for_problem(http.get("/v1/policy")).content
             signature = raise_for_problem(http.get("/v1/policy/signature")).content
         return self.keep_policy(text, signature, site=site)
@@ -246,7 +250,9 @@ class Fetcher:
             notify(f"what {actor} has seen")
             principal = directory.principals[actor]
             try:
-                witnessed[actor] = fetch_witnessed(self._folder, principal, directory, self._tls)
+                witnessed[actor] = fetch_witnessed(
+                    self._folder, principal, directory, self._context
+                )
             except PeerUnreachable:
                 continue  # said when its log is fetched
             except (OperationError, ProtocolError) as error:
@@ -272,7 +278,9 @@ class Fetcher:
             return Fetched(principal.name, count, 0, problem, unreachable=True)
         texts: list[str] = []
         try:
-            with client(principal.url, self._tls, _TIMEOUT_S, max_answer_bytes=_MAX_PAGE) as http:
+            with client(
+                principal.url, self._context, _TIMEOUT_S, max_answer_bytes=_MAX_PAGE
+            ) as http:
                 text = raise_for_problem(http.get("/v1/log/checkpoint")).text
                 head = verify_checkpoint(text, origin=origin, key=principal.verify_key)
                 texts.append(text)

@@ -7,6 +7,7 @@ that was handed another history than the auditor. Answers only add up: they are 
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from protocol.directory import Directory, Principal
 from protocol.errors import CheckpointInvalid, MalformedMessage, ProtocolError
 from protocol.quorum import log_keepers
 from protocol.textformats import parse_json
-from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, read_file
 from runtime.http import client, raise_for_problem
@@ -32,7 +32,7 @@ _MAX_TEXT = 65_536
 
 
 def fetch_witnessed(
-    folder: Path, principal: Principal, directory: Directory, tls: TlsConfig
+    folder: Path, principal: Principal, directory: Directory, context: ssl.SSLContext
 ) -> list[str]:
     """Ask one role what it cosigned last of each log, verify the answer, keep it, return it.
 
@@ -42,7 +42,7 @@ def fetch_witnessed(
     """
     if principal.url is None:
         raise OperationError("the directory gives no address for it")
-    with client(principal.url, tls, _TIMEOUT_S) as http:
+    with client(principal.url, context, _TIMEOUT_S) as http:
         answer = raise_for_problem(http.get("/v1/witnessed"))
     try:
         texts = parse_json(answer.content)

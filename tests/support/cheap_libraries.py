@@ -11,6 +11,7 @@ from typing import Any
 
 import fastapi._compat.v2
 import fastapi.dependencies.utils
+import hypothesis.core
 import structlog
 import typer.main
 import typer.testing
@@ -21,12 +22,15 @@ def make_cheap() -> None:
 
     What is asserted of a log or a command stays as it is. Typer makes the whole tree of parameters
     from its functions for every command line that a test runs; a command is not changed by running.
+    Hypothesis names a test by its source, which it would clean anew for each of its parameters.
     """
     plainly = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plainly])
     built: Any = functools.cache(typer.main.get_command)
     typer.testing._get_command = built  # type: ignore[attr-defined]
     _read_routes_once()
+    properties: Any = hypothesis.core
+    properties.function_digest = functools.cache(properties.function_digest)
 
 
 def _read_routes_once() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Unpack
 
@@ -64,6 +65,12 @@ class Time:
         )
 
 
+@cache
+def _signature_of(policy: bytes) -> bytes:
+    """Sign a policy once: it is read for that, and each custodian has it."""
+    return sign_policy(policy, s.authority())
+
+
 def write_config(
     folder: Path,
     name: str,
@@ -84,7 +91,7 @@ def write_config(
     signed = listed.sign(authority, listed.form)
     (folder / "directory.cbor").write_bytes(signed.to_bytes())
     (folder / "policy.toml").write_bytes(policy)
-    (folder / "policy.toml.sig").write_bytes(sign_policy(policy, authority))
+    (folder / "policy.toml.sig").write_bytes(_signature_of(policy))
     tls = ca.issue(name)
     path = folder / "custodian.toml"
     path.write_text(
