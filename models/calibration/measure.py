@@ -27,11 +27,10 @@ from typing import Annotated, Any
 
 import cv2
 import numpy as np
+import scipy  # its parts are loaded when used: for a command that few run
 import typer
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.sparse.csgraph import connected_components
 
 from models.photos import photograph, read_photo
 from runtime.bundle import Bundle, load_bundle
@@ -90,19 +89,19 @@ class Tail:
 
     def rate(self, threshold: float) -> float:
         """Share of pairs above `threshold` (at or beyond `start`)."""
-        beyond = stats.genpareto.sf(threshold - self.start, self.shape, 0, self.scale)
+        beyond = scipy.stats.genpareto.sf(threshold - self.start, self.shape, 0, self.scale)
         return float(self.share * beyond)
 
     def threshold(self, rate: float) -> float:
         """The score that a share `rate` of pairs exceeds."""
-        beyond = stats.genpareto.isf(rate / self.share, self.shape, 0, self.scale)
+        beyond = scipy.stats.genpareto.isf(rate / self.share, self.shape, 0, self.scale)
         return float(self.start + beyond)
 
 
 def fit_tail(scores: Floats) -> Tail:
     """Fit the top `_TAIL` of `scores` (any shape, float32)."""
     start = float(np.quantile(scores, 1 - _TAIL))
-    shape, _, scale = stats.genpareto.fit(scores[scores > start] - start, floc=0)
+    shape, _, scale = scipy.stats.genpareto.fit(scores[scores > start] - start, floc=0)
     return Tail(start=start, share=_TAIL, shape=float(shape), scale=float(scale))
 
 
@@ -129,7 +128,7 @@ def embed(bundle: Bundle, crops: list[Image]) -> Floats:
 
 def distinct_people(templates: Floats, sharpness: NDArray[np.float64]) -> NDArray[np.intp]:
     """Row numbers of one crop (the sharpest) of every group linked by high scores."""
-    count, group = connected_components(templates @ templates.T > _SAME_PERSON)
+    count, group = scipy.sparse.csgraph.connected_components(templates @ templates.T > _SAME_PERSON)
     members = [np.flatnonzero(group == number) for number in range(count)]
     return np.array([rows[np.argmax(sharpness[rows])] for rows in members])
 
@@ -145,7 +144,7 @@ def summary(scores: Floats) -> dict[str, Any]:
         thresholds[f"{aim:.0e}"] = {
             "threshold": round(estimate, 3),
             "how": "counted" if counted else "extrapolated from the tail fit",
-            "normal_bound": round(mean + float(stats.norm.isf(aim)) * deviation, 3),
+            "normal_bound": round(mean + float(scipy.stats.norm.isf(aim)) * deviation, 3),
         }
     return {
         "mean": round(mean, 4),
@@ -250,7 +249,7 @@ def main(
     impostor = summary(unmasked)
     default = round(impostor["thresholds"][f"{_AIM:.0e}"]["threshold"], 2)
     thresholds = sorted({round(0.30 + 0.05 * step, 2) for step in range(11)} | {default})
-    normal = stats.norm(impostor["mean"], impostor["sd"])
+    normal = scipy.stats.norm(impostor["mean"], impostor["sd"])
     result = {
         "model_id": loaded.entry("face_embedder").model_id,
         "score": "cosine of two unit-length templates",

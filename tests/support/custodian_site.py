@@ -154,7 +154,7 @@ def make_announcement(
     """
     day = epoch_of(now_ms) if epoch is None else epoch
     day_keys = {name: s.day_key(name).public for name in {*among} - {"c1", "c2"}}
-    day_keys |= {c.config.name: day_keys_of(c, form=2)[day] for c in custodians}
+    day_keys |= {c.config.name: c.ring.private(day).public for c in custodians}
     subsets = excluded_subsets(among, threshold)
     made = announce(
         roots or [s.fixed(f"root {number}", 32) for number in range(len(subsets))],
