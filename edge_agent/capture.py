@@ -19,6 +19,7 @@ import structlog
 
 from edge_agent.sources import (
     Image,
+    Picture,
     Reader,
     SourceError,
     SourceUrl,
@@ -100,7 +101,8 @@ class FrameSource:
             url: what `edge_agent.sources.parse_source_url` takes.
             pace: "realtime" plays a recorded source at its own rate, stamps frames with the wall
                 clock and drops what is not fetched in time; "fast" gives every frame, as fast as
-                they are fetched, stamped `start_ms + index / fps`. Live sources are realtime.
+                they are fetched, stamped `start_ms` and its own time in the recording. Live sources
+                are realtime.
             loop: start a recorded source again when it ends.
             start_ms: time of the first frame for "fast"; default now.
             name: the camera's name, for the thread and the logs.
@@ -137,7 +139,7 @@ class FrameSource:
         """
         if self._thread is not None:
             raise SourceError(f"The source of {self._name} is already running.")
-        first: tuple[Reader, Image] | None = None
+        first: tuple[Reader, Picture] | None = None
         if not self.source.live:
             first = self._open_recorded()
         self._thread = threading.Thread(
@@ -211,12 +213,14 @@ class FrameSource:
 
     # -- the thread ---------------------------------------------------------------------------
 
-    def _run(self, first: tuple[Reader, Image] | None) -> None:
+    def _run(self, first: tuple[Reader, Picture] | None) -> None:
         try:
             if first is None:
                 self._run_live()
             else:
                 self._run_recorded(*first)
+        except SourceError as error:
+            log.warning("capture.lost", camera=self._name, reason=str(error))
         except Exception as error:  # a decoder's own failure must end in a log line, not in silence
             self._say_failed(error)
         finally:
@@ -230,43 +234,48 @@ class FrameSource:
             "capture.failed", camera=self._name, source=str(self.source), kind=str(type(error))
         )
 
-    def _open_recorded(self) -> tuple[Reader, Image]:
+    def _open_recorded(self) -> tuple[Reader, Picture]:
         reader = open_reader(self.source)
-        image = reader.read()
-        if image is None:
+        try:
+            picture = reader.read()
+        except SourceError:
+            reader.close()
+            raise
+        if picture is None:
             self._account(reader)
             raise SourceError(
                 f"{self.source} holds no image that can be decoded"
                 + (f" ({reader.bad} files were tried)." if reader.bad else ".")
             )
-        return reader, image
+        return reader, picture
 
-    def _run_recorded(self, reader: Reader, image: Image) -> None:
+    def _run_recorded(self, reader: Reader, first: Picture) -> None:
         start_ms = self._start_ms if self._start_ms is not None else self._now_ms()
         start = time.monotonic()
-        due_s = 0.0  # when the next frame is to be shown, since the start
-        current: Image | None = image
+        began_s = due_s = 0.0  # of this pass and of its last picture, since the start
+        current: Picture | None = first
         while not self._stop.is_set():
             if current is None:
                 self._account(reader)
                 if not self._loop:
                     return
-                try:
-                    reader, current = self._open_recorded()
-                except SourceError as error:
-                    log.warning("capture.lost", camera=self._name, reason=str(error))
-                    return
+                began_s = due_s + 1.0 / reader.fps
+                reader, current = self._open_recorded()
+            due_s = began_s + current.at_s
             if self._fast:
-                self._put(current, start_ms + round(due_s * 1000), None, wait=True)
+                self._put(current.image, start_ms + round(due_s * 1000), None, wait=True)
             else:
                 if self._stop.wait(max(0.0, start + due_s - time.monotonic())):
                     break
                 now = read_moment(self._now_ms)
-                self._put(current, now.wall_ms, now.origin_ms, wait=False)
-            due_s += 1.0 / reader.fps
-            current = reader.read()
+                self._put(current.image, now.wall_ms, now.origin_ms, wait=False)
+            try:
+                current = reader.read()
+            except SourceError:
+                self._account(reader)
+                raise
         if current is not None:
-            current.fill(0)
+            current.image.fill(0)
         self._account(reader)
 
     def _run_live(self) -> None:
@@ -296,12 +305,12 @@ class FrameSource:
         """Read until the connection breaks; whether any frame came."""
         came = False
         try:
-            while not self._stop.is_set() and (image := reader.read()) is not None:
+            while not self._stop.is_set() and (picture := reader.read()) is not None:
                 if not came:
                     log.info("capture.connected", camera=self._name, source=str(self.source))
                     came = True
                 now = read_moment(self._now_ms)
-                self._put(image, now.wall_ms, now.origin_ms, wait=False)
+                self._put(picture.image, now.wall_ms, now.origin_ms, wait=False)
         finally:
             with self._changed:
                 self._connected = False
@@ -329,11 +338,12 @@ class FrameSource:
         with self._changed:
             self._bad += reader.bad
             self._truncated += int(reader.truncated)
-        if reader.bad or reader.truncated:
+        if reader.bad or reader.truncated or reader.jumps:
             log.warning(
                 "capture.damaged",
                 camera=self._name,
                 source=str(self.source),
                 skipped_files=reader.bad,
                 truncated=reader.truncated,
+                times_begun_anew=reader.jumps,
             )

@@ -15,7 +15,7 @@ from edge_agent.camera_setup import rtsp
 from edge_agent.camera_setup.errors import CameraProblem, NoVideo
 from edge_agent.camera_setup.faces import FaceFinder, FaceSurvey
 from edge_agent.sources import (
-    DEFAULT_FILE_FPS,
+    DEFAULT_FPS,
     Image,
     Reader,
     SourceError,
@@ -133,7 +133,6 @@ def probe(
     reading = _Reading()
     try:
         opened = time.monotonic()
-        facts = reader.facts()
         _read(reader, source, seconds, reading, on_progress)
         _require_pictures(source, reader, reading)
         faces = None if finder is None else finder.survey(reading.samples)
@@ -142,7 +141,7 @@ def probe(
         result = ProbeResult(
             address=str(source),
             live=source.live,
-            facts=facts,
+            facts=reader.facts(),
             width=picture.shape[1],
             height=picture.shape[0],
             frames=len(reading.arrivals),
@@ -192,12 +191,10 @@ def _read(
 ) -> None:
     """Note when frames arrive and keep a few, evenly spread; looking at them has to wait."""
     spacing_s = seconds / SAMPLES
-    while (image := reader.read()) is not None:
+    while (read := reader.read()) is not None:
+        image = read.image
         reading.arrivals.append(time.monotonic())
-        count = len(reading.arrivals)
-        passed_s = (
-            reading.arrivals[-1] - reading.arrivals[0] if source.live else (count - 1) / reader.fps
-        )
+        passed_s = reading.arrivals[-1] - reading.arrivals[0] if source.live else read.at_s
         # The first frames of a stream are often smeared, so each sample takes its turn later.
         if len(reading.samples) < SAMPLES and passed_s >= len(reading.samples) * spacing_s:
             reading.samples.append(image)
@@ -239,7 +236,7 @@ def _missed(arrivals: Sequence[float]) -> int:
     intervals = np.diff(arrivals)
     if len(intervals) < 5:
         return 0
-    usual = max(float(np.median(intervals)), 1 / (4 * DEFAULT_FILE_FPS))
+    usual = max(float(np.median(intervals)), 1 / (4 * DEFAULT_FPS))
     wide = intervals[intervals > _GAP * usual]
     return int(np.round(wide / usual - 1).sum())
 

@@ -74,7 +74,7 @@ def test_a_recording_is_read_for_as_long_as_asked(tmp_path: Path) -> None:
     seen = probe(str(path), seconds=2.0, on_progress=told.append)
     result = seen.result
     assert (result.frames, result.width, result.height) == (21, 160, 120)
-    assert result.facts == StreamFacts("mjpg", 160, 120, 10.0)
+    assert result.facts == StreamFacts("mjpg", 160, 120, 10.0, seconds=6.0)
     assert not result.live
     assert result.faces is None
     assert result.missed == result.bad == 0

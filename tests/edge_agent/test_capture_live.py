@@ -86,7 +86,7 @@ def test_a_stream_that_a_library_stumbles_over_is_opened_again(
 
     url = f"rtsp://admin:hunter2@127.0.0.1:{rtsp_camera.port}/ch1"
     with monkeypatch.context() as broken:
-        broken.setattr("edge_agent.sources._grab", stumble)
+        broken.setattr("edge_agent.video.decoder.retrieve", stumble)
         with FrameSource(url, backoff_first_s=0.01, backoff_max_s=0.02) as source:
             wait_until(lambda: len(stumbles) >= 2)
             assert not source.ended

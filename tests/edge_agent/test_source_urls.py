@@ -21,13 +21,15 @@ from runtime.redaction import redact
         ("folder:/data/frames", SourceKind.FOLDER, "/data/frames"),
         ("rtsp://cam/1", SourceKind.RTSP, "rtsp://cam/1"),
         ("RTSPS://cam:322/1", SourceKind.RTSP, "RTSPS://cam:322/1"),
+        ("http://cam:8080/mjpg", SourceKind.HTTP, "http://cam:8080/mjpg"),
+        ("HTTPS://cam/mjpg", SourceKind.HTTP, "HTTPS://cam/mjpg"),
         ("v4l2:/dev/video0", SourceKind.V4L2, "/dev/video0"),
     ],
 )
 def test_the_forms_of_a_url(url: str, kind: SourceKind, target: str) -> None:
     source = parse_source_url(url)
     assert (source.kind, source.target) == (kind, target)
-    assert source.live == (kind in {SourceKind.RTSP, SourceKind.V4L2})
+    assert source.live == (kind not in {SourceKind.FILE, SourceKind.FOLDER})
 
 
 def test_a_plain_path_to_a_folder_is_a_folder(tmp_path: Path) -> None:
@@ -51,7 +53,8 @@ def test_a_folder_may_give_its_rate() -> None:
         "rtsp://[::1/x",
         "v4l2:video0",
         "v4l2:",
-        "http://cam/stream",
+        "http:///stream",
+        "ftp://cam/stream",
         "folder:/x?fps=0",
         "folder:/x?fps=nan",
         "folder:/x?fps=fast",

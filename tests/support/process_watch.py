@@ -16,7 +16,7 @@ import pytest
 
 _P = ParamSpec("_P")
 MARKER = "processes"
-IMPLIED_BY = ("system", "mosquitto", "swtpm")
+IMPLIED_BY = ("system", "mosquitto", "swtpm", "ffmpeg")
 FIXTURES = frozenset({"broker", "embedded", "mosquitto_with"})
 """These start a broker for whoever asks for them."""
 _SPAWNED = "multiprocessing.spawn"

@@ -1,0 +1,165 @@
+"""Reads a video file from its beginning to its end, over damage and by whichever decoder can."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from edge_agent.video import ffmpeg, second
+from edge_agent.video.decoder import Decoder, NotDecodedError
+from edge_agent.video.reading import Picture, StreamFacts
+from edge_agent.video.timeline import Timeline
+from edge_agent.video.url import SourceError
+
+MAX_DAMAGE = 1000
+"""So many packets in a row that cannot be decoded (40 s of film) end a file."""
+
+
+class FileReader:
+    """Decodes a video file; a file that breaks off ends there and says that it is truncated.
+
+    OpenCV reads it as long as it decodes what it says it does; from where it does not, `ffmpeg`
+    goes on, if it is installed.
+    """
+
+    def __init__(self, path: Path, *, keyframes: bool = False) -> None:
+        """Open a file.
+
+        Args:
+            path: the file.
+            keyframes: give only pictures that stand by themselves, where `ffmpeg` is installed
+                (elsewhere all): most of the file need not be decoded then.
+
+        Raises:
+            SourceError: it is no file that can be decoded.
+        """
+        self._path = path
+        self._size = _size_of(path)
+        decoder = Decoder(str(path), f"Video file {path}")
+        if not decoder.opened:
+            raise SourceError(
+                f"Video file {path} cannot be decoded: it is damaged, has no picture, or is not a "
+                "video. Try to play it, or convert it to MP4 (H.264)."
+            )
+        self._decoder: Decoder | None = decoder
+        self._process: ffmpeg.FfmpegProcess | None = None
+        self._facts = decoder.facts
+        self.fps = decoder.fps
+        self._timeline = Timeline(self.fps, self._facts.seconds)
+        self._given_s = float("-inf")
+        self._whole = not keyframes  # every frame is counted
+        # Containers often give the length a little too high.
+        self._expected = (self._facts.seconds or 0.0) * self.fps * 0.98 - 2
+        self._frames = 0
+        self.bad = 0
+        self.truncated = False
+        self.grew = False
+        self.jumps = 0
+        if keyframes and ffmpeg.installed() is not None:
+            self._begin_second(keyframes=True)
+
+    def read(self, *, gap_s: float = 0.0) -> Picture | None:
+        """The next picture, or None at the end of what can be decoded.
+
+        Raises:
+            SourceError: OpenCV does not decode it, and `ffmpeg` is not installed.
+        """
+        after_s = self._given_s + gap_s
+        picture = None
+        if self._decoder is not None:
+            try:
+                picture = self._read_first(self._decoder, after_s)
+            except NotDecodedError:
+                self._begin_second(keyframes=False)
+        if self._process is not None:
+            picture = self._read_second(self._process, after_s)
+        if picture is None:
+            self._end()
+        else:
+            self._given_s = picture.at_s
+        return picture
+
+    def close(self) -> None:
+        """Release the decoders."""
+        if self._decoder is not None:
+            self._decoder.close()
+        if self._process is not None:
+            self._process.close()
+
+    def facts(self) -> StreamFacts:
+        """What the container says, and by whom it is read so far."""
+        return replace(self._facts, by_ffmpeg=self._process is not None)
+
+    def _read_first(self, decoder: Decoder, after_s: float) -> Picture | None:
+        damaged = 0
+        while damaged < MAX_DAMAGE:
+            if not decoder.grab():
+                damaged += 1
+                continue
+            # A stretch of damage is told from the end by what comes after it.
+            self.bad += int(damaged > 0)
+            self._frames += 1 + damaged
+            damaged = 0
+            at_s = self._timeline.place(decoder.stamp_s())
+            self.jumps = self._timeline.jumps
+            if at_s < after_s:
+                continue
+            image = decoder.picture()
+            if image is not None:
+                return Picture(image, at_s)
+            self.bad += 1
+        return None
+
+    def _begin_second(self, *, keyframes: bool) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+        self._process = second.begin(
+            f"Video file {self._path}", path=self._path, keyframes=keyframes
+        )
+        self._timeline = Timeline(self.fps, self._facts.seconds)
+        self._frames, self._before = 0, self.bad
+
+    def _read_second(self, process: ffmpeg.FfmpegProcess, after_s: float) -> Picture | None:
+        while (found := process.picture()) is not None:
+            image, stamp_s = found
+            self._frames += 1
+            at_s = self._timeline.place(stamp_s)
+            self.jumps = self._timeline.jumps
+            # What OpenCV gave before it failed is not given again.
+            if at_s >= after_s and at_s > self._given_s:
+                return Picture(image, at_s)
+            image.fill(0)
+        return None
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self.bad = self._before + self._process.bad
+        self.truncated = self._whole and self._frames < self._expected
+        try:
+            self.grew = self._path.stat().st_size > self._size
+        except OSError:
+            self.grew = False
+
+
+def _size_of(path: Path) -> int:
+    try:
+        size = path.stat().st_size
+    except (OSError, ValueError) as error:
+        raise SourceError(f"Video file {path} cannot be read: {reason_of(error)}.") from error
+    if not path.is_file():
+        raise SourceError(f"{path} is not a file. For a folder of images write folder:{path}.")
+    if size == 0:
+        raise SourceError(f"Video file {path} is empty (0 bytes).")
+    return size
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Say in words why a file or folder cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file or folder"
+    if isinstance(error, PermissionError):
+        return "this user may not read it"
+    if isinstance(error, NotADirectoryError):
+        return "it is not a folder"
+    return str(getattr(error, "strerror", None) or error)

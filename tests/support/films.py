@@ -1,0 +1,80 @@
+"""Films that tests make themselves: good ones with OpenCV, odd ones with `ffmpeg` where it is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent.sources import Image, Picture, Reader, open_reader, parse_source_url
+
+INTERLACED = Path(__file__).parent.parent / "data" / "video" / "interlaced.mpg"
+"""25 interlaced frames of 160x96 at 12 frames a second: a moving pattern of mean brightness 110."""
+FFMPEG = shutil.which("ffmpeg")
+
+
+def needs_ffmpeg(test: object) -> object:
+    """Mark a test that starts `ffmpeg`."""
+    skipped = pytest.mark.skipif(FFMPEG is None, reason="ffmpeg is not installed")
+    return pytest.mark.ffmpeg(skipped(test))
+
+
+def drawn(number: int, size: tuple[int, int] = (96, 160)) -> Image:
+    """A picture (H, W, 3) uint8 with a noisy ground, and a bright square that moves with number."""
+    image = np.random.default_rng(number % 8).integers(60, 120, (*size, 3), np.uint8)
+    left = 5 * number % (size[1] - 24)
+    image[30:54, left : left + 24] = 240
+    return image
+
+
+def film(
+    path: Path,
+    frames: int,
+    *,
+    fps: float = 20.0,
+    code: str = "MJPG",
+    size: tuple[int, int] = (96, 160),
+) -> Path:
+    """Write a film of `drawn` pictures with OpenCV."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), fps, size[::-1])
+    assert writer.isOpened()
+    for number in range(frames):
+        writer.write(drawn(number, size))
+    writer.release()
+    return path
+
+
+def by_ffmpeg(
+    path: Path, *arguments: str, source: Path | str = "testsrc2=s=160x96:r=25:d=2"
+) -> Path:
+    """Make a film with `ffmpeg`, of its moving test pattern or of another film."""
+    given = ["-i", str(source)] if isinstance(source, Path) else ["-f", "lavfi", "-i", source]
+    quiet = ["-nostdin", "-loglevel", "error", "-y"]
+    subprocess.run([str(FFMPEG), *quiet, *given, *arguments, str(path)], check=True)
+    return path
+
+
+def reader_of(source: Path | str, *, keyframes: bool = False) -> Reader:
+    """Open a film, or a source by its url."""
+    url = f"file:{source}" if isinstance(source, Path) else source
+    return open_reader(parse_source_url(url), keyframes=keyframes)
+
+
+def all_of(reader: Reader, *, gap_s: float = 0.0) -> list[Picture]:
+    """Read to the end, and close."""
+    pictures = []
+    try:
+        while (picture := reader.read(gap_s=gap_s)) is not None:
+            pictures.append(picture)
+    finally:
+        reader.close()
+    return pictures
+
+
+def times_of(pictures: list[Picture]) -> list[float]:
+    """Their times, in seconds, to the millisecond."""
+    return [round(picture.at_s, 3) for picture in pictures]
