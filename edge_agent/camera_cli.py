@@ -84,7 +84,9 @@ def probe(
     *,
     url: Annotated[
         str | None,
-        typer.Argument(help="rtsp://HOST/PATH, v4l2:/dev/video0, file:PATH or folder:PATH."),
+        typer.Argument(
+            help="rtsp://HOST/PATH, http://HOST/PATH, v4l2:/dev/video0, file:PATH or folder:PATH."
+        ),
     ] = None,
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="The box's configuration.")

@@ -34,7 +34,8 @@ class CameraConfig(Section):
     name: Name
     """The camera's name, as the site's directory lists it under this box."""
     source: Annotated[str, AfterValidator(_source)]
-    """Where frames come from: rtsp://..., v4l2:/dev/video0, file:PATH or folder:PATH?fps=5."""
+    """Where frames come from: rtsp://..., http://..., v4l2:/dev/video0, file:PATH or
+    folder:PATH?fps=5."""
     pace: Literal["realtime", "fast"] = "realtime"
     """Recorded sources only: play at their own rate, or as fast as they can be processed."""
     loop: bool = False

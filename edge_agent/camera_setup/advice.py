@@ -57,7 +57,14 @@ def _stream(result: ProbeResult, vision: VisionConfig) -> Iterator[Advice]:
             "radio, or a lower bit rate",
         )
     if result.bad:
-        yield Advice("note", f"files that are no images were skipped: {result.bad}")
+        what = "files that are no images" if result.facts.codec == "images" else "damaged stretches"
+        yield Advice("note", f"{what} were skipped: {result.bad}")
+    if result.facts.by_ffmpeg:
+        yield Advice(
+            "note",
+            "the video is interlaced, or odd in another way: the program ffmpeg reads it, which "
+            "costs more; set the camera to progressive video if it can",
+        )
     if result.truncated:
         yield Advice("note", "the recording breaks off before its stated end")
     if result.longest_gap_s > 2.0 and result.live:
@@ -74,7 +81,7 @@ def _stream(result: ProbeResult, vision: VisionConfig) -> Iterator[Advice]:
             "the camera takes the password unprotected (Basic): choose Digest in its settings and "
             "keep cameras on a network of their own",
         )
-    elif result.login == "none" and result.address.startswith("rtsp"):
+    elif result.login == "none" and result.live:
         yield Advice(
             "note", "the camera shows its picture to anybody on the network: set a password"
         )

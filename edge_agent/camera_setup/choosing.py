@@ -115,9 +115,8 @@ def with_login(source: str, user: str | None) -> str:
     """The source with a user and the password asked for; it is never printed."""
     if user is None:
         return source
-    if not source.lower().startswith(("rtsp://", "rtsps://")):
-        raise typer.BadParameter("--user is for rtsp:// cameras")
-    parse_source_url(source)
+    if not parse_source_url(source).networked:
+        raise typer.BadParameter("--user is for rtsp:// and http:// cameras")
     parts = urlsplit(source)
     login = f"{quote(user, safe='')}:{quote(password_of(user), safe='')}"
     host = parts.netloc.rpartition("@")[2]

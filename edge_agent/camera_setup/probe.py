@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_agent.camera_setup import rtsp
+from edge_agent.camera_setup import http, rtsp
 from edge_agent.camera_setup.errors import CameraProblem, NoVideo
 from edge_agent.camera_setup.faces import FaceFinder, FaceSurvey
 from edge_agent.sources import (
@@ -51,9 +51,9 @@ class ProbeResult:
     """What a few seconds of one source were like; times in seconds.
 
     `address` holds no password. `fps` is the rate at which frames arrived (live) or could be
-    decoded (recorded); `missed` frames by the gaps between arrivals, `bad` files that were no
-    image; `longest_gap_s` between two frames; `broke_off` a live source ended by itself.
-    `login` is how an RTSP camera let us in ("none", "Basic", "Digest"; "" not known).
+    decoded (recorded); `missed` frames by the gaps between arrivals, `bad` what could not be
+    decoded; `longest_gap_s` between two frames; `broke_off` a live source ended by itself.
+    `login` is how a network camera let us in ("none", "Basic", "Digest"; "" not known).
     """
 
     address: str
@@ -172,6 +172,8 @@ def _knock(source: SourceUrl) -> str:
     if source.kind is SourceKind.RTSP:
         offer = rtsp.ask(source.target)
         return "" if offer is None else offer.login
+    if source.kind is SourceKind.HTTP:
+        return http.ask(source.target)
     if source.kind is SourceKind.V4L2:
         device = Path(source.target)
         if device.exists() and not os.access(device, os.R_OK | os.W_OK):

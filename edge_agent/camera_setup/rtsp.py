@@ -72,7 +72,7 @@ def ask(url: str, *, timeout_s: float = 5.0) -> Offer | None:
     deadline = time.monotonic() + timeout_s
     secure = parts.scheme.lower() == "rtsps"
     port = parts.port or (DEFAULT_TLS_PORT if secure else DEFAULT_PORT)
-    with _connect(parts.hostname or "", port, shown, timeout_s) as connection:
+    with connect(parts.hostname or "", port, shown, timeout_s) as connection:
         if secure:
             return None
         try:
@@ -88,7 +88,14 @@ def ask(url: str, *, timeout_s: float = 5.0) -> Offer | None:
             ) from error
 
 
-def _connect(host: str, port: int, shown: str, timeout_s: float) -> socket.socket:
+def connect(
+    host: str, port: int, shown: str, timeout_s: float, *, service: str = "RTSP"
+) -> socket.socket:
+    """Connect to a camera's ``service``.
+
+    Raises:
+        CameraProblem: one of its kinds.
+    """
     try:
         return socket.create_connection((host, port), timeout=timeout_s)
     except (socket.gaierror, UnicodeError) as error:
@@ -103,8 +110,8 @@ def _connect(host: str, port: int, shown: str, timeout_s: float) -> socket.socke
         ) from error
     except ConnectionRefusedError as error:
         raise CameraRefused(
-            f"{shown}: {host} is there but refuses connections on port {port}. Switch RTSP on in "
-            "the camera's own settings, or give the port that stands there."
+            f"{shown}: {host} is there but refuses connections on port {port}. Switch {service} on "
+            "in the camera's own settings, or give the port that stands there."
         ) from error
     except OSError as error:
         raise CameraRefused(
@@ -184,8 +191,8 @@ def _describe(talk: _Conversation, parts: SplitResult, shown: str) -> Offer:
         if answer.status in {401, 403}:
             raise WrongPassword(
                 f"{shown} does not take this user or password (401). Check both in the camera's "
-                "own settings; characters like @ : / in a password are written %40 %3A %2F. Some "
-                "cameras lock the account for a while after several wrong tries."
+                "own settings; characters like @ : / # in a password are written %40 %3A %2F "
+                "%23. Some cameras lock the account for a while after several wrong tries."
             )
     _refuse_status(answer.status, shown)
     codec, fps = video_of(answer.body)

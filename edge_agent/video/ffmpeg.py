@@ -28,6 +28,7 @@ import numpy as np
 
 from edge_agent.opencv import FORMATS
 from edge_agent.video.reading import MAX_FRAME_PIXELS, Image, refuse_large, with_square_pixels
+from edge_agent.video.url import SourceError
 
 PACKAGE = "ffmpeg"
 """Debian's package and its program."""
@@ -86,7 +87,7 @@ class FfmpegProcess:
         self.bad = 0
         """Stretches that it could not decode, so far."""
         self._announced: queue.SimpleQueue[_Announced | None] = queue.SimpleQueue()
-        self._started = False
+        self._started = self._closed = False
         with contextlib.ExitStack() as opened:
             if path is not None:
                 film = opened.enter_context(path.open("rb"))
@@ -121,8 +122,10 @@ class FfmpegProcess:
         None at the end, and when nothing came in time.
 
         Raises:
-            SourceError: it is too large.
+            SourceError: there was not one picture, or it is too large.
         """
+        if self._closed:
+            return None
         limit_s = PICTURE_TIMEOUT_S if self._started else START_TIMEOUT_S
         ends_s = time.monotonic() + limit_s
         try:
@@ -131,6 +134,11 @@ class FfmpegProcess:
             announced = None
         if announced is None:
             self.close()
+            if not self._started:
+                raise SourceError(
+                    f"{self._name}: the program {PACKAGE} gave no picture of it either. Try to "
+                    f"play it; {PACKAGE} has to be of version 5.1 or newer (`{PACKAGE} -version`)."
+                )
             return None
         self._started = True
         refuse_large(announced.width, announced.height, self._name)
@@ -143,6 +151,7 @@ class FfmpegProcess:
 
     def close(self) -> None:
         """End the process; may be called twice."""
+        self._closed = True
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()

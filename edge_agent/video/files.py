@@ -47,10 +47,9 @@ class FileReader:
         self.fps = decoder.fps
         self._timeline = Timeline(self.fps, self._facts.seconds)
         self._given_s = float("-inf")
-        self._whole = not keyframes  # every frame is counted
+        self._whole = not keyframes
         # Containers often give the length a little too high.
-        self._expected = (self._facts.seconds or 0.0) * self.fps * 0.98 - 2
-        self._frames = 0
+        self._expected_s = (self._facts.seconds or 0.0) * 0.98 - 2 / self.fps
         self.bad = 0
         self.truncated = False
         self.grew = False
@@ -98,7 +97,6 @@ class FileReader:
                 continue
             # A stretch of damage is told from the end by what comes after it.
             self.bad += int(damaged > 0)
-            self._frames += 1 + damaged
             damaged = 0
             at_s = self._timeline.place(decoder.stamp_s())
             self.jumps = self._timeline.jumps
@@ -118,12 +116,11 @@ class FileReader:
             f"Video file {self._path}", path=self._path, keyframes=keyframes
         )
         self._timeline = Timeline(self.fps, self._facts.seconds)
-        self._frames, self._before = 0, self.bad
+        self._before = self.bad
 
     def _read_second(self, process: ffmpeg.FfmpegProcess, after_s: float) -> Picture | None:
         while (found := process.picture()) is not None:
             image, stamp_s = found
-            self._frames += 1
             at_s = self._timeline.place(stamp_s)
             self.jumps = self._timeline.jumps
             # What OpenCV gave before it failed is not given again.
@@ -135,7 +132,7 @@ class FileReader:
     def _end(self) -> None:
         if self._process is not None:
             self.bad = self._before + self._process.bad
-        self.truncated = self._whole and self._frames < self._expected
+        self.truncated = self._whole and self._timeline.next_s < self._expected_s
         try:
             self.grew = self._path.stat().st_size > self._size
         except OSError:

@@ -33,7 +33,8 @@ Cameras = Annotated[
     typer.Option(
         "--camera",
         metavar="NAME=URL",
-        help="A camera and where it is: rtsp://..., v4l2:/dev/video0, a file; may be repeated.",
+        help="A camera and where it is: rtsp://..., http://..., v4l2:/dev/video0, a file; may be "
+        "repeated.",
     ),
 ]
 

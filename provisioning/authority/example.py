@@ -93,7 +93,7 @@ name = "box-1"
 
 [[boxes.cameras]]
 name = "cam-1"
-source = "rtsp://user:password@10.0.0.11/stream1"   # or v4l2:/dev/video0, a file, folder:PATH
+source = "rtsp://user:password@10.0.0.11/stream1"   # or http://..., v4l2:/dev/video0, a file, ...
 # Every other key is copied into box.toml: homography, detect_fps, pace, ...
 
 # --- Policy: the most that a query may ask for. --------------------------------------------------

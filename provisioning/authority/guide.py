@@ -83,7 +83,9 @@ def _boxes() -> list[dict[str, Any]]:
         cameras = []
         while True:
             camera = _ask(f"{name}, camera", f"cam-{camera_number}", _name)
-            source = _ask(f"{camera}, source (rtsp://..., v4l2:/dev/video0, a file)", None, _text)
+            source = _ask(
+                f"{camera}, source (rtsp://..., http://..., v4l2:/dev/video0, a file)", None, _text
+            )
             cameras.append({"name": camera, "source": source})
             camera_number += 1
             if not typer.confirm(f"Another camera on {name}", False):

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, field_validator
 from provisioning.formats.plan_services import Settings
 from runtime.config import Name, Section
 
-_SOURCE_KINDS = {"rtsp", "rtsps", "v4l2", "file", "folder"}
+_SOURCE_KINDS = {"rtsp", "rtsps", "http", "https", "v4l2", "file", "folder"}
 
 
 class CameraPlan(Section):
@@ -21,7 +21,7 @@ class CameraPlan(Section):
     name: Name
     """Name of the camera, unique in the site."""
     source: Annotated[str, Field(min_length=1)]
-    """rtsp://..., v4l2:/dev/video0, a file, or folder:PATH?fps=5."""
+    """rtsp://..., http://..., v4l2:/dev/video0, a file, or folder:PATH?fps=5."""
 
     @field_validator("source")
     @classmethod
@@ -30,7 +30,7 @@ class CameraPlan(Section):
         if separator and kind.lower() not in _SOURCE_KINDS:
             raise ValueError(
                 f"a camera's address cannot begin with {kind}://; use rtsp://HOST/PATH, "
-                "v4l2:/dev/video0, a file or folder:PATH"
+                "http://HOST/PATH, v4l2:/dev/video0, a file or folder:PATH"
             )
         return source
 

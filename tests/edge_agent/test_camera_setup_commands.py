@@ -166,7 +166,7 @@ def test_the_password_is_asked_for_and_printed_nowhere(run: Callable[..., Result
         (["probe", "rtsp://me:hunter2@camera.invalid/1"], 1, "no machine is known"),
         (["probe", "rtsp://me:hunter2@127.0.0.1:9/1"], 1, "refuses connections on port 9"),
         (["probe", "nothing.mp4"], 1, "no such file"),
-        (["probe", "http://me:hunter2@x/1"], 1, "not supported"),
+        (["probe", "ftp://me:hunter2@x/1"], 1, "not supported"),
         (["probe", "nothing.mp4", "--user", "me"], 2, "rtsp://"),
         (["probe", "x", "--camera", "door"], 2, "not both"),
         (["probe"], 2, "--config"),

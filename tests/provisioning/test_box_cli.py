@@ -68,7 +68,7 @@ def test_add_list_swap_revoke(run: Run, site: SitePaths) -> None:
         (["add", "SITE", "box-3"], 2, "NAME=URL"),
         (["add", "SITE", "box-3", "--camera", "door"], 2, "not NAME=URL"),
         (["add", "SITE", "box-3", "--camera", "Door=x"], 2, "not a name"),
-        (["add", "SITE", "box-3", "--camera", "door=http://x"], 2, "begin with http://"),
+        (["add", "SITE", "box-3", "--camera", "door=ftp://x"], 2, "begin with ftp://"),
         (["add", "SITE", "Box 3", "--camera", "door=x"], 1, "cannot be added: it is not a name"),
         (["add", "SITE", "box-3", "--camera", "cam-1=x"], 1, "box swap"),
         (["revoke", "SITE", "ana"], 1, "no box 'ana'; it has: box-1, box-2"),

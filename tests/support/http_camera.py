@@ -11,7 +11,7 @@ from films import drawn
 
 
 class HttpCamera:
-    """Serves /mjpg, a row of JPEG pictures without end, and /film, the bytes of one over and over.
+    """Serves /mjpg (JPEG pictures without end), /film (its bytes over and over) and /still.
 
     With a password, it lets in user "viewer" alone.
     """
@@ -44,6 +44,11 @@ class HttpCamera:
         if self.password and request.headers.get("Authorization") != f"Basic {login}":
             request.send_response(401)
             request.send_header("WWW-Authenticate", 'Basic realm="camera"')
+            request.end_headers()
+            return
+        if request.path == "/still":
+            request.send_response(200)
+            request.send_header("Content-Type", "image/jpeg")
             request.end_headers()
             return
         if request.path not in {"/mjpg", "/film"}:

@@ -14,6 +14,7 @@ import pytest
 from films import FFMPEG, INTERLACED
 from http_camera import HttpCamera
 
+from edge_agent.sources import SourceError
 from edge_agent.video.ffmpeg import FfmpegProcess, installed
 
 pytestmark = [
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 _OURS = """
 import sys, time
 from pathlib import Path
+from edge_agent.sources import SourceError
 from edge_agent.video.ffmpeg import FfmpegProcess
 process = FfmpegProcess(sys.argv[1], "a film", path=Path(sys.argv[2]))
 process.picture()
@@ -51,6 +53,7 @@ def test_it_ends_when_closed_and_may_be_closed_twice(process: FfmpegProcess) -> 
     process.close()
     assert not Path(f"/proc/{process.pid}").exists()
     process.close()
+    assert process.picture() is None
     assert [t.name for t in threading.enumerate() if t.name.startswith("ffmpeg-")] == []
 
 
@@ -101,7 +104,8 @@ def test_a_camera_that_says_nothing_more_is_given_up(monkeypatch: pytest.MonkeyP
     camera = HttpCamera()  # /film without a byte
     process = FfmpegProcess(str(FFMPEG), "it", address=f"http://127.0.0.1:{camera.port}/film")
     try:
-        assert process.picture() is None
+        with pytest.raises(SourceError, match="gave no picture of it either"):
+            process.picture()
         assert not Path(f"/proc/{process.pid}").exists()
     finally:
         process.close()

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 from http_camera import HttpCamera
 from rtsp_camera import RtspCamera
 
+from edge_agent.camera_setup.advice import advise
+from edge_agent.camera_setup.errors import (
+    CameraProblem,
+    CameraRefused,
+    NoVideo,
+    PasswordNeeded,
+    WrongPassword,
+    WrongPath,
+)
+from edge_agent.camera_setup.probe import probe
 from edge_agent.capture import FrameSource
 from edge_agent.sources import SourceError, parse_source_url
+from edge_agent.vision.config import VisionConfig
 
 
 @pytest.fixture
@@ -75,3 +87,34 @@ def test_a_password_with_a_bare_mark_says_what_to_write(
 )
 def test_an_address_that_merely_holds_such_marks_is_taken(url: str) -> None:
     assert parse_source_url(url).target == url
+
+
+@pytest.mark.parametrize(
+    ("login", "path", "problem", "words"),
+    [
+        ("", "/mjpg", PasswordNeeded, "http://USER:PASSWORD@HOST"),
+        ("viewer:guess42@", "/mjpg", WrongPassword, "%23"),
+        ("viewer:hunter2%23@", "/nothing", WrongPath, "404"),
+        ("viewer:hunter2%23@", "/still", NoVideo, "single picture"),
+    ],
+)
+def test_a_probe_says_what_is_wrong_with_an_http_camera(
+    http_camera: HttpCamera, login: str, path: str, problem: type[CameraProblem], words: str
+) -> None:
+    with pytest.raises(problem, match=words) as caught:
+        probe(f"http://{login}127.0.0.1:{http_camera.port}{path}")
+    assert "guess42" not in str(caught.value)
+
+
+def test_a_probe_of_an_http_camera_tells_how_it_let_us_in(http_camera: HttpCamera) -> None:
+    seen = probe(f"http://viewer:hunter2%23@127.0.0.1:{http_camera.port}/mjpg", seconds=0.5)
+    assert (seen.result.login, seen.result.live) == ("Basic", True)
+    assert "Basic" in " ".join(each.text for each in advise(seen.result, VisionConfig()))
+    seen.wipe()
+
+
+def test_a_probe_names_what_does_not_answer_over_http() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(CameraRefused, match="Switch HTTP on"):
+        probe(f"http://127.0.0.1:{port}/mjpg")
