@@ -15,7 +15,7 @@ STATE := .sealtrace
 INSTALLED := $(VENV)/.installed
 MODELS := $(STATE)/models/manifest.sig
 PHOTOS := $(STATE)/photos/.complete
-MODEL_SOURCES := models/build.py models/registries.py \
+MODEL_SOURCES := models/build.py models/registries.py $(wildcard models/person_detector/*.py) \
 	models/calibration/mobilefacenet.json models/mask_classifier/mask_status.onnx
 
 ROLES := custodian aggregator edge officer office

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from models.person_detector.source import obtain_person_detector, person_detector_entry
 from models.registries import (
     FileAltered,
     Member,
@@ -180,6 +181,8 @@ def build_bundle(
         fresh.mkdir(mode=0o755)
         for source in SOURCES:
             atomic_write(fresh / source.file, _obtain(source, out, cache_dir, notify))
+        persons = person_detector_entry().file
+        atomic_write(fresh / persons, obtain_person_detector(out / persons, cache_dir, notify))
         atomic_write(fresh / mask_entry.file, mask_bytes)
         notify("signing the manifest")
         write_manifest(fresh, manifest, seed)
@@ -209,7 +212,7 @@ def _manifest(mask_entry: ModelEntry) -> Manifest:
     return Manifest(
         name=BUNDLE_NAME,
         version=BUNDLE_VERSION,
-        models=(*(_entry(source) for source in SOURCES), mask_entry),
+        models=(*(_entry(source) for source in SOURCES), mask_entry, person_detector_entry()),
     )
 
 

@@ -14,6 +14,8 @@ from edge_agent.vision.embedder import (
 )
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
+from edge_agent.vision.people import PersonDetector
+from edge_agent.vision.person_detector import OnnxPersonDetector, PersonForm, form_of
 from protocol.keytree import Modality
 from runtime.bundle import MODALITY_OF, Bundle, ModelEntry, Role
 
@@ -28,7 +30,8 @@ _AGREEMENT_FMR = 0.01
 class VisionModels:
     """What a camera's pipeline runs. Embedder and mask classifier are shared by all cameras.
 
-    `detector_file` is the detector's content: each pipeline makes its own detector from it.
+    `detector_file` is the detector's content: each pipeline makes its own detector from it, and
+    so with `person_file`, which is None if the bundle has no person detector.
     `agreement_threshold` is the cosine below which two photos said to show one person are refused
     at enrolment: strangers reach it once in a hundred pairs, by the bundle's calibration. It is
     far below the threshold at which a whole city is searched. Without a calibration it is high.
@@ -39,6 +42,8 @@ class VisionModels:
     detector_file: bytes = field(repr=False)
     detector_nms: float = 0.3
     agreement_threshold: float = _UNCALIBRATED_AGREEMENT
+    person_file: bytes | None = field(default=None, repr=False)
+    person_form: PersonForm | None = None
 
     @property
     def modality(self) -> Modality:
@@ -69,6 +74,16 @@ class VisionModels:
             nms_threshold=self.detector_nms,
         )
 
+    def person_detector(self, width: int, height: int) -> PersonDetector | None:
+        """A detector of whole persons for the caller's thread; None if the bundle has none.
+
+        Raises:
+            ModelError: the bundle's person detector cannot be loaded.
+        """
+        if self.person_file is None or self.person_form is None:
+            return None
+        return OnnxPersonDetector(self.person_file, self.person_form, width=width, height=height)
+
 
 def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
     """Load detector, embedder (or ensemble) and mask classifier of a verified bundle.
@@ -88,14 +103,18 @@ def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
             "this version runs 'yunet' detectors"
         )
     nms = detector.parameters.get("nms_threshold", 0.3)
+    persons = next(iter(bundle.entries("person_detector")), None)
     models = VisionModels(
         embedder=load_embedder(bundle, num_threads=num_threads),
         mask=MaskClassifier(bundle.read(bundle.entry("mask_status")), num_threads=num_threads),
         detector_file=bundle.read(detector),
         detector_nms=float(nms) if isinstance(nms, int | float) else 0.3,
         agreement_threshold=_agreement_threshold(bundle.entries(_EMBEDDER)),
+        person_file=None if persons is None else bundle.read(persons),
+        person_form=None if persons is None else form_of(persons),
     )
     models.detector(320, 180)
+    models.person_detector(320, 192)
     return models
 
 

@@ -36,6 +36,11 @@ class Bodies:
     def __len__(self) -> int:
         return len(self.scores)
 
+    @classmethod
+    def none(cls) -> Bodies:
+        """Nobody at all."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
 
 class PersonDetector(Protocol):
     """Finds whole persons, from whatever side; for the thread that calls it alone."""

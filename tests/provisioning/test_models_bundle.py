@@ -62,7 +62,7 @@ def test_the_bundle_that_setup_made_holds_all_roles(
 ) -> None:
     bundle = load_bundle(model_bundle_path, [model_bundle_key])
     roles = [entry.role for entry in bundle.manifest.models]
-    assert roles == ["face_detector", "face_embedder", "mask_status"]
+    assert roles == ["face_detector", "face_embedder", "mask_status", "person_detector"]
     assert bundle.model_id("face") == "mobilefacenet-192@d8ba40c0"
     assert all(entry.licence and entry.upstream for entry in bundle.manifest.models)
 
@@ -79,7 +79,10 @@ def test_another_key_signs_anew_without_fetching_and_a_second_run_changes_nothin
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("file", ["MobileFaceNet.tflite", "face_detection_yunet_2023mar.onnx"])
+@pytest.mark.parametrize(
+    "file",
+    ["MobileFaceNet.tflite", "face_detection_yunet_2023mar.onnx", "nanodet_g_person.onnx"],
+)
 def test_a_build_that_fails_leaves_the_old_folder_alone(folder: Path, file: str) -> None:
     (folder / file).write_bytes(b"altered")
     before = _state(folder)

@@ -1,0 +1,1 @@
+"""The person detector: a published network's own format made into ONNX, at `models build`."""
