@@ -1,9 +1,10 @@
 """Who was near whom on one camera, by pair: when, for how long within reach, how far apart.
 
-Distances are measured on the ground: through the camera's homography at each person's feet (judged
-from the head, 7.5 face heights below its top), or, without one, from the size of the heads, each
-about 0.23 m high, with a pinhole camera's depth. The second is coarser: 10% of error in a face's
-height is 10% in its depth.
+Distances are measured on the ground: through the camera's homography at each person's feet, or,
+without one, from the height of bodies (about 1.7 m) and faces (0.23 m) with a pinhole camera's
+depth. The second is coarser: 10% of error in a height is 10% in its depth, and people differ by as
+much. Of who stands behind a table, or is cut off by the picture's edge, the feet are judged from
+the face, or from the width of the shoulders.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.homography import GroundPlane, fit_ground_plane
+from edge_agent.vision.arrays import Bools
 from edge_agent.vision.config import EncounterConfig
+from edge_agent.vision.people import seen_whole
 
 Matrix = NDArray[np.float64]
 _MOST_DISTANCES = 512
+_SHOULDERS_M = 0.5
+"""Width of a person as a detector boxes the upper body."""
 
 
 class DistanceModel:
@@ -33,6 +38,7 @@ class DistanceModel:
         """
         rows, columns = frame_size
         self._config = config
+        self._frame_size = frame_size
         self._focal_px = columns / 2 / math.tan(math.radians(config.horizontal_fov_deg) / 2)
         ground = config.ground
         self._plane: GroundPlane | None = None
@@ -41,31 +47,55 @@ class DistanceModel:
         elif ground is not None:
             self._plane = fit_ground_plane(ground.image_points_px, ground.ground_points_m)
 
-    def distances(self, boxes: Matrix) -> Matrix:
-        """Distances (n, n) in metres between people with heads in boxes (n, 4) left, top, w, h px.
+    def distances(self, faces: Matrix, bodies: Matrix) -> Matrix:
+        """Distances (n, n) in metres between people; infinite where nothing is known of one.
 
-        Where a person's feet would be above the horizon, the size of the heads decides.
+        Where a person's feet would be above the horizon, heights decide.
+
+        Args:
+            faces: (n, 4) left, top, width, height, px; NaN for whom no face shows.
+            bodies: the same of what is seen of their bodies.
         """
-        by_size = self._by_size(boxes)
-        if self._plane is None:
-            return by_size
-        feet = np.column_stack(
-            [
-                boxes[:, 0] + boxes[:, 2] / 2,
-                boxes[:, 1] + self._config.body_heads * boxes[:, 3],
-            ]
-        )
-        ground = self._plane.to_ground(feet)
-        apart = np.linalg.norm(ground[:, None] - ground[None], axis=2)
-        return np.where(np.isfinite(apart), apart, by_size)
+        whole = seen_whole(bodies, self._frame_size)
+        scale = self._metres_per_px(faces, bodies, whole)
+        by_size = self._by_size(faces, bodies, scale)
+        if self._plane is not None:
+            ground = self._plane.to_ground(self._feet(faces, bodies, whole, scale))
+            apart = np.linalg.norm(ground[:, None] - ground[None], axis=2)
+            by_size = np.where(np.isfinite(apart), apart, by_size)
+        return np.where(np.isfinite(by_size), by_size, np.inf)
 
-    def _by_size(self, boxes: Matrix) -> Matrix:
-        metres_per_px = self._config.face_height_m / np.maximum(boxes[:, 3], 1.0)
-        depth = self._focal_px * metres_per_px
-        centre = boxes[:, 0] + boxes[:, 2] / 2
-        scale = (metres_per_px[:, None] + metres_per_px[None]) / 2
-        across = np.abs(centre[:, None] - centre[None]) * scale
+    def _metres_per_px(self, faces: Matrix, bodies: Matrix, whole: Bools) -> Matrix:
+        """What a pixel measures where each person stands (n,): of the surest sign that shows."""
+        config = self._config
+        by_body = config.body_height_m / np.maximum(bodies[:, 3], 1.0)
+        by_face = config.face_height_m / np.maximum(faces[:, 3], 1.0)
+        by_width = _SHOULDERS_M / np.maximum(bodies[:, 2], 1.0)
+        return np.where(whole, by_body, np.where(np.isnan(by_face), by_width, by_face))
+
+    def _feet(self, faces: Matrix, bodies: Matrix, whole: Bools, scale: Matrix) -> Matrix:
+        faceless = np.isnan(faces[:, 3])
+        top = np.where(faceless, bodies[:, 1], faces[:, 1])
+        below = np.where(
+            faceless,
+            self._config.body_height_m / scale,
+            self._config.body_heads * faces[:, 3],
+        )
+        judged = np.column_stack([_middle(faces, bodies, faceless), top + below])
+        seen = np.column_stack([bodies[:, 0] + bodies[:, 2] / 2, bodies[:, 1] + bodies[:, 3]])
+        return np.where(whole[:, None], seen, judged)
+
+    def _by_size(self, faces: Matrix, bodies: Matrix, scale: Matrix) -> Matrix:
+        depth = self._focal_px * scale
+        centre = _middle(bodies, faces, np.isnan(bodies[:, 3]))
+        across = np.abs(centre[:, None] - centre[None]) * (scale[:, None] + scale[None]) / 2
         return np.hypot(across, depth[:, None] - depth[None])
+
+
+def _middle(first: Matrix, second: Matrix, missing: Bools) -> Matrix:
+    """The middle (n,) of each first box across the picture, of the second where it is missing."""
+    chosen = np.where(missing[:, None], second, first)
+    return np.asarray(chosen[:, 0] + chosen[:, 2] / 2, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +133,15 @@ class _Pair:
             if len(self.seen_m) >= _MOST_DISTANCES:
                 self.seen_m, self.stride = self.seen_m[::2], 2 * self.stride
         self.count += 1
+
+    def add(self, other: _Pair) -> None:
+        """Take in what was noted, of other moments, under another track of the same person."""
+        self.first_ms = min(self.first_ms, other.first_ms)
+        self.last_ms = max(self.last_ms, other.last_ms)
+        self.within_ms += other.within_ms
+        self.nearest_m = min(self.nearest_m, other.nearest_m)
+        for distance_m in other.seen_m:
+            self.note(distance_m)
 
 
 class EncounterBook:
@@ -152,6 +191,21 @@ class EncounterBook:
         for other in self._of.pop(track, set()):
             del self._pairs[min(track, other), max(track, other)]
             self._of[other].discard(track)
+
+    def merge(self, gone: int, into: int) -> None:
+        """Take two tracks for one: what either met, the one that goes on has met."""
+        for other in self._of.pop(gone, set()):
+            self._of[other].discard(gone)
+            pair = self._pairs.pop((min(gone, other), max(gone, other)))
+            if other == into:
+                continue
+            key = min(into, other), max(into, other)
+            if key in self._pairs:
+                self._pairs[key].add(pair)
+            else:
+                self._pairs[key] = pair
+                self._of.setdefault(into, set()).add(other)
+                self._of[other].add(into)
 
     def __len__(self) -> int:
         return len(self._pairs)

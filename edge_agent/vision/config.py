@@ -35,18 +35,20 @@ class EncounterConfig(Section):
 
     reach_m: Annotated[float, Field(gt=0, le=20)] = 2.0
     """Ground distance up to which two people are within reach of each other."""
-    min_s: Annotated[float, Field(ge=0, le=60)] = 0.0
+    min_s: Annotated[float, Field(ge=0, le=60)] = 1.0
     """Encounters shorter than this are not reported."""
     max_gap_s: Annotated[float, Field(gt=0, le=10)] = 1.0
     """Longest time between two observations that still counts as being within reach."""
     face_height_m: Annotated[float, Field(gt=0.1, lt=0.5)] = 0.23
     """Height of a face as the detector boxes it."""
+    body_height_m: Annotated[float, Field(gt=1, lt=2.2)] = 1.7
+    """Height of a standing person as the detector boxes them."""
     body_heads: Annotated[float, Field(gt=4, lt=10)] = 7.5
     """Height of a body in face heights: where the feet are below a face."""
     horizontal_fov_deg: Annotated[float, Field(gt=10, lt=170)] = 60.0
     """Horizontal angle of view: how depth is judged when no ground is given."""
     ground: GroundConfig | None = None
-    """The ground plane; without it distances are judged by the size of faces, which is coarser."""
+    """The ground plane; without it distances are judged by heights, which is coarser."""
 
 
 class VisionConfig(Section):
@@ -61,13 +63,29 @@ class VisionConfig(Section):
     detect_fps: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Detections a second; frames in between are not looked at."""
     begin_score: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Detector score from which a face, or a person, may begin a track."""
+    """Detector score from which a face may begin a track."""
     confirm_score: Annotated[float, Field(gt=0, lt=1)] = 0.65
-    """Detector score that a track must reach once, or it is discarded as a false alarm."""
+    """Score that a face must reach once, or its body the one for bodies, or it is a false alarm."""
     continue_score: Annotated[float, Field(gt=0, lt=1)] = 0.3
-    """Detector score from which a face, or a person, may go on with a track."""
+    """Detector score from which a face may go on with a track."""
     max_lost_s: Annotated[float, Field(gt=0, le=10)] = 1.0
-    """A track not seen for longer has ended."""
+    """A face not seen for longer is followed no more."""
+    person_fps: Annotated[float, Field(gt=0, le=60)] = 2.5
+    """How often a second whole persons are looked for, if the bundle has a detector for them."""
+    person_width: Annotated[int, Field(ge=64, le=4096)] = 512
+    """Frames are shrunk to fit this width for that."""
+    person_height: Annotated[int, Field(ge=64, le=4096)] = 288
+    """Frames are shrunk to fit this height for that."""
+    person_begin_score: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    """Person detector's score from which a body may begin a track."""
+    person_confirm_score: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Score that a body must reach once, or its face `confirm_score`, or it is a false alarm."""
+    person_continue_score: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """Person detector's score from which a body may go on with a track."""
+    person_max_lost_s: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """A body not seen for longer is followed no more."""
+    person_max_hidden_s: Annotated[float, Field(ge=0, le=10)] = 2.5
+    """The same, while somebody else stands where it should be."""
     max_length_s: Annotated[float, Field(ge=1, le=60)] = 60.0
     """A longer track gives several sightings."""
     crops_per_track: Annotated[int, Field(ge=1, le=32)] = 6
@@ -93,6 +111,11 @@ class VisionConfig(Section):
     def _in_order(self) -> VisionConfig:
         if not self.continue_score <= self.begin_score <= self.confirm_score:
             raise ValueError("continue_score, begin_score and confirm_score must not fall")
+        persons = self.person_continue_score, self.person_begin_score, self.person_confirm_score
+        if list(persons) != sorted(persons):
+            raise ValueError(
+                "person_continue_score, person_begin_score and person_confirm_score must not fall"
+            )
         if self.mask_min_quality > self.face_min_quality:
             raise ValueError("mask_min_quality must not be above face_min_quality")
         if self.min_crops > self.crops_per_track:

@@ -1,20 +1,35 @@
-"""Where each tracked face is and goes: constant-velocity Kalman filters, all tracks in one array.
+"""Where what is tracked is and goes: constant-velocity Kalman filters, all tracks in one array.
 
 Each of the four box values (centre x, centre y, width, height) has its own filter of position and
 velocity, so a track's covariance is four symmetric 2x2 blocks and needs no matrix inverse. Noise
-is given in face heights, so that near and far people are treated alike: a face is about 0.23 m
-high, so walking at 1.4 m/s is 6 face heights a second.
+is given in heights of what is tracked, so that near and far people are treated alike: a face is
+about 0.23 m high, so walking at 1.4 m/s is 6 face heights a second, and less than one of a body.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
 from edge_agent.vision.arrays import Doubles, Ints
 
-_POSITION_STD = np.array([0.06, 0.06, 0.10, 0.10])  # of a measured box, in face heights
-_FIRST_VELOCITY_STD = np.array([5.0, 3.0, 0.5, 0.5])  # heights/s, of a face just seen
-_ACCELERATION_STD = np.array([6.0, 4.0, 0.7, 0.7])  # heights/s^2, of walking people
+
+@dataclass(frozen=True, slots=True)
+class Gait:
+    """How what is tracked moves: standard deviations of centre x, y, width, height, in heights."""
+
+    position: tuple[float, float, float, float]
+    """Of a measured box."""
+    first_velocity: tuple[float, float, float, float]
+    """A second, of somebody just seen."""
+    acceleration: tuple[float, float, float, float]
+    """A second squared, of walking people."""
+
+
+FACES = Gait((0.06, 0.06, 0.10, 0.10), (5.0, 3.0, 0.5, 0.5), (6.0, 4.0, 0.7, 0.7))
+BODIES = Gait((0.05, 0.04, 0.06, 0.06), (0.9, 0.4, 0.15, 0.3), (0.9, 0.5, 0.2, 0.3))
+"""Of a body much is hidden at times: then it is lower, and its height a smaller measure."""
 
 
 class Motion:
@@ -24,7 +39,10 @@ class Motion:
     Units: pixels and seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gait: Gait = FACES) -> None:
+        self._position = np.array(gait.position)
+        self._first_velocity = np.array(gait.first_velocity)
+        self._acceleration = np.array(gait.acceleration)
         self.state: Doubles = np.zeros((0, 4, 2), np.float64)
         self.spread: Doubles = np.zeros((0, 4, 3), np.float64)
 
@@ -43,15 +61,15 @@ class Motion:
         state = np.zeros((len(boxes), 4, 2), np.float64)
         state[:, :, 0] = measured
         spread = np.zeros((len(boxes), 4, 3), np.float64)
-        spread[:, :, 0] = (_POSITION_STD * height) ** 2
-        spread[:, :, 2] = (_FIRST_VELOCITY_STD * height) ** 2
+        spread[:, :, 0] = (self._position * height) ** 2
+        spread[:, :, 2] = (self._first_velocity * height) ** 2
         self.state = np.concatenate([self.state, state])
         self.spread = np.concatenate([self.spread, spread])
 
     def predict(self, seconds: float) -> None:
         """Move all tracks ahead by a time."""
         state, spread = self.state, self.spread
-        noise = (_ACCELERATION_STD * state[:, 3, 0][:, None]) ** 2
+        noise = (self._acceleration * state[:, 3, 0][:, None]) ** 2
         state[:, :, 0] += state[:, :, 1] * seconds
         np.maximum(state[:, 2:, 0], 1.0, out=state[:, 2:, 0])
         spread[:, :, 0] += (
@@ -64,7 +82,7 @@ class Motion:
         """Take in the boxes (k, 4) measured for the tracks at `rows` (k,)."""
         state, spread = self.state[rows], self.spread[rows]
         measured = _centred(boxes)
-        variance = spread[:, :, 0] + (_POSITION_STD * measured[:, 3:4]) ** 2
+        variance = spread[:, :, 0] + (self._position * measured[:, 3:4]) ** 2
         gain_position = spread[:, :, 0] / variance
         gain_velocity = spread[:, :, 1] / variance
         surprise = measured - state[:, :, 0]
@@ -79,7 +97,7 @@ class Motion:
     def distances(self, boxes: Doubles) -> Doubles:
         """Squared Mahalanobis distance (n, k) of box centres (k, 4) to the estimated centres."""
         measured = _centred(boxes)
-        noise = (_POSITION_STD[:2] * measured[:, 3:4]) ** 2  # (k, 2)
+        noise = (self._position[:2] * measured[:, 3:4]) ** 2  # (k, 2)
         surprise = measured[None, :, :2] - self.state[:, None, :2, 0]
         variance = self.spread[:, None, :2, 0] + noise[None]
         squared: Doubles = (surprise**2 / variance).sum(axis=2)

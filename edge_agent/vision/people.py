@@ -1,25 +1,30 @@
-"""Who was seen in one frame: what several detectors saw of each person, put together.
+"""Where people are in one frame: whole bodies, their heads, and which face is whose.
 
-A person is followed by where the head is. A face detector sees that; of a whole person it is judged
-from the body, so that somebody whose face never shows is followed, and measured, as anybody else.
+A body may be seen from head to feet or only its upper part, behind a table or a shelf, or cut off
+by the edge of the picture; a face is somebody's if it lies where that body's head is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from edge_agent.vision.arrays import Detections, Floats, Image, Ints
+from edge_agent.vision.arrays import Bools, Floats, Image, Ints
+from edge_agent.vision.boxes import Boxes, shared
 
 HEAD_WIDTH = 0.8
 """Width of a face, in its heights."""
-NO_FACE = -1
-_NEAR = 1.0  # a body's head and a face that are one person's lie within so many heights
-_SIZE_CHANGE = 1.8
+NO_FACE = NO_BODY = -1
+BODY_HEADS = 7.5
+"""Height of a standing body in heights of its face, from the chin up as a detector boxes it."""
+_WHOLE_ASPECT = 2.0  # height by width from which a body is taken to be seen down to the feet
+_SHOULDERS = 2.6  # width of an upper body, in heights of its face
+_INSIDE_ANOTHER = 0.85  # share of a body within another from which it may be a part of that
+_SAME_TOP = 0.15  # of the larger one's height: so near are the tops of a body and of its part
+_CROWN = 0.35  # where a face begins below the top of its body, in face heights
 _FORBIDDEN = 1e6
 
 
@@ -27,7 +32,7 @@ _FORBIDDEN = 1e6
 class Bodies:
     """Whole persons found in one frame, in pixels of that frame.
 
-    `boxes` (n, 4) float32: left, top, width, height, from head to feet; `scores` (n,) in 0..1.
+    `boxes` (n, 4) float32: left, top, width, height of what is seen of them; `scores` (n,) in 0..1.
     """
 
     boxes: Floats
@@ -35,6 +40,10 @@ class Bodies:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def take(self, rows: Ints | Bools) -> Bodies:
+        """The bodies at these rows, in their order."""
+        return Bodies(self.boxes[rows], self.scores[rows])
 
     @classmethod
     def none(cls) -> Bodies:
@@ -53,68 +62,63 @@ class PersonDetector(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class People:
-    """The people seen in one frame, each once.
+def heads_of(bodies: Boxes) -> Floats:
+    """Where the faces of bodies (n, 4) should be, (n, 4), as a face detector would box them.
 
-    `boxes` (n, 4) float32: the head, as a face is boxed (left, top, width, height, px); `scores`
-    (n,) float32 in 0..1: of the detector that is surest; `faces` (n,) int64: the row of the face
-    among the frame's `Detections`, `NO_FACE` where none shows.
+    Of a body whose feet show by its height, of another by the width of its shoulders.
     """
+    boxes = np.asarray(bodies, np.float64)
+    height = np.where(
+        boxes[:, 3] >= _WHOLE_ASPECT * boxes[:, 2],
+        boxes[:, 3] / BODY_HEADS,
+        np.minimum(boxes[:, 2] / _SHOULDERS, boxes[:, 3] / 2),
+    )
+    width = HEAD_WIDTH * height
+    left = boxes[:, 0] + (boxes[:, 2] - width) / 2
+    return np.column_stack([left, boxes[:, 1] + _CROWN * height, width, height]).astype(np.float32)
 
-    boxes: Floats
-    scores: Floats
-    faces: Ints
 
-    def __len__(self) -> int:
-        return len(self.scores)
+def seen_whole(bodies: Boxes, frame_size: tuple[int, int]) -> Bools:
+    """Whether each body (n, 4) shows down to its feet in a frame of (height, width) px; (n,)."""
+    bottom = bodies[:, 1] + bodies[:, 3]
+    tall = bodies[:, 3] >= _WHOLE_ASPECT * bodies[:, 2]
+    return np.asarray(tall & (bottom < 0.985 * frame_size[0]), np.bool_)
 
 
-def people_of(faces: Detections, bodies: Sequence[Bodies], *, body_heads: float) -> People:
-    """Put together what was found in a frame: by the face detector, and by any number of others.
+def distinct(bodies: Bodies) -> Bodies:
+    """The bodies without those that are but the upper part of another one, which is kept."""
+    if len(bodies) < 2:
+        return bodies
+    boxes = bodies.boxes.astype(np.float64)
+    height, area = boxes[:, 3], boxes[:, 2:].prod(axis=1)
+    inside = shared(boxes, boxes) >= _INSIDE_ANOTHER
+    level = np.abs(boxes[:, None, 1] - boxes[None, :, 1]) <= _SAME_TOP * height[None]
+    within = inside & level & (area[:, None] < area[None])
+    return bodies.take(~within.any(axis=1))
+
+
+def faces_of_bodies(faces: Boxes, bodies: Boxes, kept: Bools | None = None) -> Ints:
+    """The row of the body that each face is the face of, (n,); `NO_BODY` where there is none.
 
     Args:
-        faces: keep their boxes.
-        bodies: what each further detector found; a body whose head is where somebody is already
-            adds no person, it only makes that one surer.
-        body_heads: height of a body in face heights.
+        faces: (n, 4) left, top, width, height.
+        bodies: (k, 4).
+        kept: (n, k) which were one person's so far: these go on unless another fits far better.
     """
-    seen = People(faces.boxes, faces.scores, np.arange(len(faces)))
-    for found in bodies:
-        seen = _joined(seen, heads_of(found.boxes, body_heads), found.scores)
-    return seen
-
-
-def heads_of(bodies: Floats, body_heads: float) -> Floats:
-    """The boxes (n, 4) of the heads of standing bodies (n, 4), as a face detector would put them.
-
-    `body_heads` face heights below a head's top are the feet.
-    """
-    height = bodies[:, 3] / body_heads
-    width = HEAD_WIDTH * height
-    left = bodies[:, 0] + (bodies[:, 2] - width) / 2
-    return np.column_stack([left, bodies[:, 1], width, height]).astype(np.float32)
-
-
-def _joined(seen: People, heads: Floats, scores: Floats) -> People:
-    mine, theirs = _same(seen.boxes, heads)
-    surer = seen.scores.copy()
-    surer[mine] = np.maximum(surer[mine], scores[theirs])
-    new = np.setdiff1d(np.arange(len(heads)), theirs, assume_unique=True)
-    return People(
-        boxes=np.concatenate([seen.boxes, heads[new]]),
-        scores=np.concatenate([surer, scores[new]]),
-        faces=np.concatenate([seen.faces, np.full(len(new), NO_FACE, np.int64)]),
-    )
-
-
-def _same(first: Floats, second: Floats) -> tuple[Ints, Ints]:
-    """The rows of two sets of heads, (n, 4) and (k, 4), that are one person's; each row once."""
-    size = np.maximum(np.maximum(first[:, None, 3], second[None, :, 3]), 1e-6)
-    off = (first[:, :2] + first[:, 2:] / 2)[:, None] - (second[:, :2] + second[:, 2:] / 2)[None]
-    apart = np.hypot(off[..., 0], off[..., 1]) / size
-    least = np.minimum(first[:, None, 3], second[None, :, 3])
-    gate = (apart <= _NEAR) & (size <= _SIZE_CHANGE * least)
-    left, right = linear_sum_assignment(np.where(gate, apart, _FORBIDDEN))
-    inside = gate[left, right]
-    return left[inside], right[inside]
+    owner = np.full(len(faces), NO_BODY, np.int64)
+    if not len(faces) or not len(bodies):
+        return owner
+    face, body = faces.astype(np.float64)[:, None], bodies.astype(np.float64)[None]
+    height = np.maximum(face[..., 3], 1e-6)
+    across = (face[..., 0] + face[..., 2] / 2 - body[..., 0]) / np.maximum(body[..., 2], 1e-6)
+    below = (face[..., 1] - body[..., 1]) / height
+    fits = (across > 0.05) & (across < 0.95) & (below > -0.6) & (below < 1.3)
+    fits &= (face[..., 3] <= 0.75 * body[..., 3]) & (face[..., 2] <= 0.9 * body[..., 2])
+    fits &= body[..., 3] <= 1.6 * BODY_HEADS * height
+    cost = np.abs(across - 0.5) + 0.5 * np.abs(below - _CROWN)
+    if kept is not None:
+        cost = cost - 0.3 * kept
+    left, right = linear_sum_assignment(np.where(fits, cost, _FORBIDDEN))
+    inside = fits[left, right]
+    owner[left[inside]] = right[inside]
+    return owner

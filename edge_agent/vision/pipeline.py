@@ -1,16 +1,14 @@
 """One camera's way from frames to sightings.
 
-Each frame that is due is searched for people, by their faces and by whatever else sees a person;
-each is followed, and of each track the best crops of its face are kept, if it shows. Only when a
-track has ended are its crops embedded, once, and its mask status voted. Crops, vectors and
-positions of a closed track are overwritten; nothing of them is kept but the sighting.
+Each frame that is due is searched for faces, and some of them for whole persons; each person is
+followed, and of each the best crops of the face are kept, if it shows. Only when a person has gone
+are the crops embedded, once, and the mask status voted. Crops, vectors, positions and looks of who
+has gone are overwritten; nothing of them is kept but the sighting.
 """
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
@@ -19,56 +17,35 @@ from edge_agent.capture import Frame
 from edge_agent.encounters import DistanceModel, EncounterBook
 from edge_agent.vision.alignment import align
 from edge_agent.vision.arrays import Detections, Doubles
+from edge_agent.vision.boxes import shared
 from edge_agent.vision.config import VisionConfig
+from edge_agent.vision.crowd import Crowd, CrowdStep, PersonSpan
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.fusion import fuse
 from edge_agent.vision.gallery import Gallery
+from edge_agent.vision.looks import looks_of
 from edge_agent.vision.mask import NOTHING_KNOWN, MaskCourse
 from edge_agent.vision.models import VisionModels
-from edge_agent.vision.people import NO_FACE, People, PersonDetector, people_of
+from edge_agent.vision.people import (
+    NO_BODY,
+    NO_FACE,
+    Bodies,
+    PersonDetector,
+    distinct,
+)
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
+from edge_agent.vision.rhythm import Rhythm
+from edge_agent.vision.scene import Scene
 from edge_agent.vision.stats import PipelineStats, Stage, StageClock
-from edge_agent.vision.tracker import Tracker, TrackerConfig, TrackSpan, TrackStep
-from protocol.names import SIGHTING_ID_BYTES
+from edge_agent.vision.track import Track
 from protocol.sightings import Quantised, quantise_template
-from protocol.v2.sightings import EPISODE_BYTES, Encounter, Row, Sighting
+from protocol.v2.sightings import Encounter, Row, Sighting
 
 log = structlog.get_logger()
 
 MAX_ENCOUNTERS = 64
 """Most encounters reported of one sighting: the longest ones."""
-
-
-@dataclass(slots=True)
-class _Track:
-    """What is kept of a track: its sighting's id, its crops, and its mask vote so far.
-
-    `episode` is the person's for as long as the tracker follows them, over several tracks; of the
-    one before this one `continues` is the sighting.
-    """
-
-    gallery: Gallery
-    sighting_id: bytes = field(default_factory=lambda: secrets.token_bytes(SIGHTING_ID_BYTES))
-    episode: bytes = field(default_factory=lambda: secrets.token_bytes(EPISODE_BYTES))
-    continues: bytes | None = None
-    first_ms: int = 0
-    last_ms: int = 0
-    hits: int = 0
-    score: float = 0.0  # the best of any detector
-    mask: MaskCourse = NOTHING_KNOWN
-    voted_version: int = 0
-    sharp: float = 0.0  # the best share of its possible quality that a crop has reached
-
-    def go_on_from(self, earlier: _Track, *, seen: bool) -> None:
-        """Go on with a person whose track was closed for its length; ``seen``: as a sighting."""
-        self.episode = earlier.episode
-        self.continues = earlier.sighting_id if seen else earlier.continues
-        self.score = earlier.score
-
-    def wants(self, bound: float, at_ms: int) -> bool:
-        """Whether a face that could have this quality may give a crop worth keeping."""
-        hope = min(1.0, 1.05 * self.sharp) if len(self.gallery) else 1.0
-        return bound > 0 and self.gallery.wants(bound * hope, at_ms)
+_ONE_PERSON = 0.8  # share of a body within another from which the two may be one person's parts
 
 
 class CameraPipeline:
@@ -80,7 +57,7 @@ class CameraPipeline:
         models: VisionModels,
         *,
         camera: str = "",
-        person_detectors: Sequence[PersonDetector] = (),
+        person_detectors: Sequence[PersonDetector] | None = None,
     ) -> None:
         """Set up for one camera, named for the logs.
 
@@ -89,7 +66,7 @@ class CameraPipeline:
             models: find faces, and make templates and mask status of them.
             camera: its name.
             person_detectors: see people also when their faces do not show; each for this camera
-                alone.
+                alone. Left out: the bundle's, if it has one.
 
         Raises:
             ModelError: the detector cannot be loaded.
@@ -97,26 +74,24 @@ class CameraPipeline:
         self._config = config
         self._models = models
         self._camera = camera
+        if person_detectors is None:
+            own = models.person_detector(config.person_width, config.person_height)
+            person_detectors = () if own is None else (own,)
         self._person_detectors = tuple(person_detectors)
         self._face_detector = models.detector(
             config.detect_width, config.detect_height, config.continue_score
         )
-        self._tracker = Tracker(
-            TrackerConfig(
-                high_score=config.begin_score,
-                low_score=config.continue_score,
-                max_lost_s=config.max_lost_s,
-                max_length_s=config.max_length_s,
-            )
-        )
+        self._crowd = Crowd(config)
+        self._scene = Scene()
+        self._faces_due = Rhythm(config.detect_fps)
+        self._persons_due = Rhythm(min(config.person_fps, config.detect_fps))
         meeting = config.encounters
         self._book = EncounterBook(reach_m=meeting.reach_m, max_gap_s=meeting.max_gap_s)
         self._distances: DistanceModel | None = None
         self._frame_size: tuple[int, int] = (0, 0)
-        self._tracks: dict[int, _Track] = {}
-        self._closed: dict[int, _Track] = {}  # ended, but met a track that has not: id and vote
-        self._going_on: dict[int, tuple[_Track, bool]] = {}  # of this frame, by the new number
-        self._due_ms: float | None = None
+        self._tracks: dict[int, Track] = {}
+        self._closed: dict[int, Track] = {}  # gone, but met one who has not: id and vote
+        self._going_on: dict[int, tuple[Track, bool]] = {}  # of this frame, by the new number
         self._last_ms: int | None = None
         self._clock = StageClock()
         self._frames = self._processed = self._faces = 0
@@ -133,38 +108,44 @@ class CameraPipeline:
         """
         self._frames += 1
         before = self._flush_if_back(frame.captured_at_ms)
-        if not self._is_due(frame.captured_at_ms):
+        if not self._faces_due.is_due(frame.captured_at_ms):
             return before
         self._fit_frame(frame)
+        if self._scene.is_cut(frame.image):
+            before += self._finish(self._crowd.flush())
         with self._clock.stage(Stage.DETECT):
             faces = self._face_detector.detect(frame.image)
-            bodies = [detector.detect(frame.image) for detector in self._person_detectors]
         self._faces += len(faces)
+        bodies = self._bodies(frame)
         with self._clock.stage(Stage.TRACK):
-            people = people_of(faces, bodies, body_heads=self._config.encounters.body_heads)
-            step = self._tracker.update(people, frame.captured_at_ms)
-        # Encounters of this frame belong to the tracks that go on; ended ones were not in it.
+            looks = None if bodies is None else looks_of(frame.image, bodies.boxes)
+            step = self._crowd.update(frame.captured_at_ms, faces, bodies, looks)
+        self._merge(step)
+        # Encounters of this frame belong to the people who go on; ended ones were not in it.
         sightings = before + self._finish(step.ended)
-        self._note_tracks(step, people, frame.captured_at_ms)
+        self._note_people(step, faces, bodies, frame)
         self._going_on.clear()
-        self._collect_crops(frame, faces, people, step)
+        self._collect_crops(frame, faces, step)
         with self._clock.stage(Stage.ENCOUNTERS):
-            self._observe_distances(step, frame.captured_at_ms)
+            self._observe_distances(step, frame.captured_at_ms, looked=bodies is not None)
         self._processed += 1
         self._clock.frame()
         return sightings
 
     def expire(self, now_ms: int) -> list[Sighting]:
         """Close tracks by the clock alone: call it when no frame has come for a while."""
-        return self._flush_if_back(now_ms) or self._finish(self._tracker.expire(now_ms))
+        return self._flush_if_back(now_ms) or self._finish(self._crowd.expire(now_ms))
 
     def flush(self) -> list[Sighting]:
         """Close all tracks: at the end of the source or programme, and when the clock was set.
 
         Who is in view then gives two sightings; times may go on from anywhere.
         """
-        self._due_ms = self._last_ms = None
-        return self._finish(self._tracker.flush())
+        self._last_ms = None
+        self._faces_due.begin_again()
+        self._persons_due.begin_again()
+        self._scene.forget()
+        return self._finish(self._crowd.flush())
 
     @property
     def stats(self) -> PipelineStats:
@@ -174,24 +155,28 @@ class CameraPipeline:
             processed=self._processed,
             fps=self._clock.fps,
             faces=self._faces,
-            tracks=self._tracker.started,
-            tracks_open=len(self._tracker),
+            tracks=self._crowd.started,
+            tracks_open=len(self._crowd),
             tracks_discarded=self._discarded,
             sightings=self._sightings,
             without_template=self._without_template,
             stages=self._clock.times(),
         )
 
-    # -- while tracks run ---------------------------------------------------------------------
+    # -- while people are in view -----------------------------------------------------------------
 
-    def _is_due(self, at_ms: int) -> bool:
-        interval_ms = 1000 / self._config.detect_fps
-        # A frame a little early is better than the next one, much too late.
-        if self._due_ms is not None and self._due_ms - 2 * interval_ms < at_ms < self._due_ms - 5:
-            return False
-        late = self._due_ms is None or abs(at_ms - self._due_ms) > interval_ms
-        self._due_ms = (at_ms if late or self._due_ms is None else self._due_ms) + interval_ms
-        return True
+    def _bodies(self, frame: Frame) -> Bodies | None:
+        """The persons of a frame by all detectors of them; None if it is not their turn."""
+        if not self._person_detectors or not self._persons_due.is_due(frame.captured_at_ms):
+            return None
+        with self._clock.stage(Stage.PERSONS):
+            found = [detector.detect(frame.image) for detector in self._person_detectors]
+            return distinct(
+                Bodies(
+                    np.concatenate([one.boxes for one in found]),
+                    np.concatenate([one.scores for one in found]),
+                )
+            )
 
     def _flush_if_back(self, at_ms: int) -> list[Sighting]:
         """Close all tracks when time has gone back: none of them could ever end otherwise."""
@@ -206,31 +191,47 @@ class CameraPipeline:
             self._distances = DistanceModel(self._config.encounters, size)
             self._frame_size = size
 
-    def _note_tracks(self, step: TrackStep, people: People, at_ms: int) -> None:
-        scores = people.scores[step.detections]
-        for number, score in zip(step.track_ids.tolist(), scores.tolist(), strict=True):
+    def _merge(self, step: CrowdStep) -> None:
+        """Let two be one of whom that has come out."""
+        for gone, into in step.merged:
+            self._book.merge(gone, into)
+            if gone in self._tracks:
+                self._tracks[into].take(self._tracks.pop(gone))
+
+    def _note_people(
+        self, step: CrowdStep, faces: Detections, bodies: Bodies | None, frame: Frame
+    ) -> None:
+        for index, number in enumerate(step.persons.tolist()):
             track = self._tracks.get(number)
             if track is None:
                 spacing_ms = round(self._config.crop_spacing_s * 1000)
                 gallery = Gallery(self._config.crops_per_track, spacing_ms)
-                track = self._tracks[number] = _Track(gallery, first_ms=at_ms)
+                track = self._tracks[number] = Track(gallery, first_ms=frame.captured_at_ms)
                 if number in self._going_on:
                     earlier, seen = self._going_on[number]
                     track.go_on_from(earlier, seen=seen)
-            track.last_ms = at_ms
+            track.last_ms = frame.captured_at_ms
             track.hits += 1
-            track.score = max(track.score, score)
+            face, body = step.faces[index], step.bodies[index]
+            if face != NO_FACE:
+                track.note_face(step.face_boxes[index], float(faces.scores[face]))
+            if bodies is None:
+                continue
+            if body == NO_BODY:
+                track.chances += len(bodies) > 0
+                track.still.look(frame.image, step.face_boxes[index])
+            else:
+                track.bodies += 1
+                track.body_score = max(track.body_score, float(bodies.scores[body]))
+                track.still.look(frame.image, step.body_boxes[index])
 
-    def _collect_crops(
-        self, frame: Frame, faces: Detections, people: People, step: TrackStep
-    ) -> None:
+    def _collect_crops(self, frame: Frame, faces: Detections, step: CrowdStep) -> None:
         """Align the faces that could still be among the best of their track, and offer them."""
-        rows = people.faces[step.detections]
-        shown = rows != NO_FACE
+        shown = step.faces != NO_FACE
         if not shown.any():
             return
-        chosen = faces.take(rows[shown])
-        tracks = [self._tracks[number] for number in step.track_ids[shown].tolist()]
+        chosen = faces.take(step.faces[shown])
+        tracks = [self._tracks[number] for number in step.persons[shown].tolist()]
         bounds = self._bounds(chosen)
         wanted = np.flatnonzero(
             [
@@ -261,42 +262,55 @@ class CameraPipeline:
         large = signs.eyes_px >= self._config.min_eyes_px
         return np.where(large & (bounds >= self._config.mask_min_quality), bounds, 0.0)
 
-    def _observe_distances(self, step: TrackStep, at_ms: int) -> None:
-        if len(step.track_ids) and self._distances is not None:
-            apart = self._distances.distances(step.boxes)
-            self._book.observe(at_ms, step.track_ids, apart)
+    def _observe_distances(self, step: CrowdStep, at_ms: int, *, looked: bool) -> None:
+        """Note who is how far from whom: where bodies are sought, in the frames in which they are.
 
-    # -- when tracks end ----------------------------------------------------------------------
+        Of two boxes of which one is within the other, and which do not both have a face, nobody can
+        say that they are two people: nobody is their own contact.
+        """
+        if self._distances is None or not (looked or not self._person_detectors):
+            return
+        apart = self._distances.distances(step.face_boxes, step.body_boxes)
+        faceless = step.faces == NO_FACE
+        boxes = np.where(np.isnan(step.body_boxes), step.face_boxes, step.body_boxes)
+        doubtful = (shared(boxes, boxes) > _ONE_PERSON) & (faceless[:, None] | faceless[None])
+        self._book.observe(at_ms, step.persons, np.where(doubtful, np.inf, apart))
 
-    def _finish(self, ended: tuple[TrackSpan, ...]) -> list[Sighting]:
-        """Make the sightings of ended tracks and wipe what is no longer needed."""
+    # -- when people have gone ----------------------------------------------------------------
+
+    def _finish(self, ended: tuple[PersonSpan, ...]) -> list[Sighting]:
+        """Make the sightings of who has gone and wipe what is no longer needed."""
         kept: list[int] = []
         for span in ended:
-            track = self._tracks.pop(span.track_id)
+            track = self._tracks.pop(span.person)
             seen = self._is_person(track)
             if span.goes_on_as is not None:
                 self._going_on[span.goes_on_as] = track, seen
             if seen:
-                kept.append(span.track_id)
-                self._closed[span.track_id] = track
+                kept.append(span.person)
+                self._closed[span.person] = track
                 self._vote(track)
             else:
                 self._discarded += 1
-                self._book.forget(span.track_id)
-                track.gallery.wipe()
+                self._book.forget(span.person)
+                track.wipe()
         sightings = [self._sighting(number) for number in kept]
         for number in kept:
-            self._closed[number].gallery.wipe()
+            self._closed[number].wipe()
         if kept:
             self._forget_settled()
         return sightings
 
-    def _is_person(self, track: _Track) -> bool:
-        long_enough = track.last_ms - track.first_ms >= self._config.min_duration_s * 1000
-        sure_enough = track.score >= self._config.confirm_score
-        return long_enough and sure_enough and track.hits >= self._config.min_hits
+    def _is_person(self, track: Track) -> bool:
+        config = self._config
+        long_enough = track.last_ms - track.first_ms >= config.min_duration_s * 1000
+        sure_enough = (
+            track.face_score >= config.confirm_score
+            or track.body_score >= config.person_confirm_score
+        )
+        return long_enough and sure_enough and track.hits >= config.min_hits and track.moves()
 
-    def _vote(self, track: _Track) -> MaskCourse:
+    def _vote(self, track: Track) -> MaskCourse:
         """The mask status from the crops so far, asked again only when they have changed."""
         if track.voted_version != track.gallery.version:
             crops, qualities = track.gallery.crops()
@@ -332,7 +346,7 @@ class CameraPipeline:
         templates: dict[str, Quantised] = {} if template is None else {modality: template}
         return Sighting(track.sighting_id, track.episode, row, templates)
 
-    def _template(self, track: _Track) -> tuple[Quantised | None, float]:
+    def _template(self, track: Track) -> tuple[Quantised | None, float]:
         """The quantised template, None if the crops do not do, and the mean quality of these."""
         crops, qualities = track.gallery.crops(self._config.face_min_quality)
         worth = float(qualities.mean()) if len(qualities) else 0.0

@@ -17,6 +17,7 @@ class Stage(StrEnum):
     """The stages of a pipeline, in their order."""
 
     DETECT = "detect"
+    PERSONS = "persons"
     TRACK = "track"
     REFINE = "refine"
     ALIGN = "align"
@@ -38,8 +39,8 @@ class PipelineStats:
     """Counts since the start of a pipeline.
 
     `frames` given, `processed` of them looked at, `fps` of those lately; `faces` detected;
-    `tracks` begun, `tracks_open` now, `tracks_discarded` as false alarms; `sightings` made,
-    `without_template` of them without any; `stages` times by name.
+    `tracks` of people begun, `tracks_open` now, `tracks_discarded` as false alarms; `sightings`
+    made, `without_template` of them without any; `stages` times by name.
     """
 
     frames: int

@@ -5,23 +5,29 @@ then weak ones to the tracks left over, so that a face half hidden does not end 
 is our own because the kept tracking libraries bring torch or a full detection framework with them,
 and because ByteTrack's plain IoU fails here: faces are small and detection runs at about 5 Hz, so
 a walker's boxes do not overlap. The cost is therefore the generalised IoU (Rezatofighi et al.,
-CVPR 2019), gated by the Mahalanobis distance of the centre and by the change of size.
+CVPR 2019), gated by the Mahalanobis distance of the centre and by the change of size. Where looks
+are given (a histogram of colours), who looks otherwise costs more, and who looks quite otherwise is
+somebody else: so that two who cross, or one who comes where another has just left, are not joined.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from edge_agent.vision.arrays import Doubles, Floats, Ints
-from edge_agent.vision.motion import Motion
+from edge_agent.vision.arrays import Bools, Doubles, Floats, Ints
+from edge_agent.vision.boxes import generalised_iou, shared
+from edge_agent.vision.motion import FACES, Gait, Motion
 
 _GATE = 13.8  # 99.9% quantile of chi-squared with two degrees of freedom
-_SIZE_CHANGE = 1.8  # largest factor between the heights of a track and its next detection
 _FORBIDDEN = 1e6
+_LOOKS_WEIGHT = 1.0
+_OTHER_LOOKS = 0.35  # likeness (Bhattacharyya) below which two looks are two people's
+_LOOKS_KEPT = 0.7  # of a track's looks, when new ones come in
+_HIDDEN = 0.4  # share of a box, or of the other one if that is smaller, that another hides
 
 
 class Seen(Protocol):
@@ -46,23 +52,22 @@ class TrackerConfig:
     """Weaker detections, from here on, may only go on with a track seen a moment ago."""
     max_lost_s: float = 1.0
     """A track not seen for longer has ended."""
-    max_length_s: float = 60.0
-    """A longer track is closed and a new one begins for the same person."""
+    max_hidden_s: float = 0.0
+    """The same, if that is longer, while another one's box is where it should be."""
+    gait: Gait = FACES
+    """How what is followed moves."""
+    size_change: float = 1.8
+    """Largest factor between the heights of a track and its next detection."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrackSpan:
-    """A track that has ended: its number, when the person was first and last seen, how often.
-
-    `goes_on_as` is the number under which the same person is followed from now on, if it was
-    closed for its length alone.
-    """
+    """A track that has ended: its number, when it was first and last seen, how often."""
 
     track_id: int
     first_seen_ms: int
     last_seen_ms: int
     hits: int
-    goes_on_as: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,13 @@ class Tracker:
 
     def __init__(self, config: TrackerConfig | None = None) -> None:
         self._config = config or TrackerConfig()
-        self._motion = Motion()
+        self._motion = Motion(self._config.gait)
+        self._looks: Doubles | None = None
         self._ids: Ints = np.zeros(0, np.int64)
         self._first_ms: Ints = np.zeros(0, np.int64)
         self._last_ms: Ints = np.zeros(0, np.int64)
         self._hits: Ints = np.zeros(0, np.int64)
+        self._hidden: Bools = np.zeros(0, np.bool_)
         self._next_id = 1
         self._at_ms: int | None = None
 
@@ -100,8 +107,14 @@ class Tracker:
         """How many tracks have begun so far."""
         return self._next_id - 1
 
-    def update(self, detections: Seen, at_ms: int) -> TrackStep:
-        """Take in the detections of a frame captured at `at_ms`."""
+    def update(self, detections: Seen, at_ms: int, looks: Doubles | None = None) -> TrackStep:
+        """Take in the detections of a frame captured at `at_ms`.
+
+        Args:
+            detections: what was found.
+            at_ms: when.
+            looks: of each detection a histogram (n, d) whose sum is 1; given always or never.
+        """
         ended = list(self.expire(at_ms))
         if self._at_ms is not None and len(self._ids):
             self._motion.predict(max(at_ms - self._at_ms, 1) / 1000)
@@ -117,22 +130,24 @@ class Tracker:
         # A track seen once may be a false alarm: the others choose first.
         old = np.flatnonzero(self._hits >= 2)
         new = np.flatnonzero(self._hits < 2)
-        rows, found = self._match(old, high, boxes)
+        rows, found = self._match(old, high, boxes, looks)
         rest_new = np.setdiff1d(high, found, assume_unique=True)
-        new_rows, new_found = self._match(new, rest_new, boxes)
+        new_rows, new_found = self._match(new, rest_new, boxes, looks)
         rest_old = np.setdiff1d(old, rows, assume_unique=True)
         rest_old = rest_old[self._last_ms[rest_old] == previous_ms]
-        low_rows, low_found = self._match(rest_old, low, boxes)
+        low_rows, low_found = self._match(rest_old, low, boxes, looks)
         rows = np.concatenate([rows, new_rows, low_rows])
         found = np.concatenate([found, new_found, low_found])
 
         self._motion.correct(rows, boxes[found])
-        ended += self._split(rows)
         self._last_ms[rows] = self._at_ms
         self._hits[rows] += 1
+        self._note_hidden(rows)
         born = np.setdiff1d(high, found, assume_unique=True)
         rows = np.concatenate([rows, np.arange(len(born)) + len(self._ids)])
         self._begin(boxes[born])
+        if looks is not None:
+            self._remember(looks, rows, np.concatenate([found, born]))
         return TrackStep(
             detections=np.concatenate([found, born]),
             track_ids=self._ids[rows],
@@ -141,8 +156,10 @@ class Tracker:
         )
 
     def expire(self, at_ms: int) -> tuple[TrackSpan, ...]:
-        """Close the tracks not seen for longer than `max_lost_s` before `at_ms`."""
-        alive = at_ms - self._last_ms <= self._config.max_lost_s * 1000
+        """Close the tracks not seen for longer than they may be lost before `at_ms`."""
+        lost_s, hidden_s = self._config.max_lost_s, self._config.max_hidden_s
+        allowed_ms = 1000 * np.where(self._hidden, max(lost_s, hidden_s), lost_s)
+        alive = at_ms - self._last_ms <= allowed_ms
         ended = self._spans(np.flatnonzero(~alive))
         if ended:
             self._keep(np.flatnonzero(alive))
@@ -155,9 +172,19 @@ class Tracker:
         self._keep(np.zeros(0, np.int64))
         return ended
 
+    def boxes(self, track_ids: Ints) -> Doubles:
+        """Where tracks that are open were last seen, or expected: left, top, width, height (k, 4).
+
+        Args:
+            track_ids: (k,).
+        """
+        return self._motion.boxes()[np.searchsorted(self._ids, track_ids)]
+
     # -- inside -------------------------------------------------------------------------------
 
-    def _match(self, tracks: Ints, detections: Ints, boxes: Doubles) -> tuple[Ints, Ints]:
+    def _match(
+        self, tracks: Ints, detections: Ints, boxes: Doubles, looks: Doubles | None
+    ) -> tuple[Ints, Ints]:
         """Pairs of (track row, detection row) with the least total cost within the gates."""
         if not len(tracks) or not len(detections):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
@@ -166,10 +193,22 @@ class Tracker:
         cost = 1.0 - generalised_iou(estimated, chosen)
         ratio = estimated[:, None, 3] / chosen[None, :, 3]
         gate = self._motion.distances(chosen)[tracks] <= _GATE
-        gate &= (ratio <= _SIZE_CHANGE) & (ratio >= 1 / _SIZE_CHANGE)
+        gate &= (ratio <= self._config.size_change) & (ratio >= 1 / self._config.size_change)
+        if looks is not None and self._looks is not None:
+            alike = np.sqrt(self._looks[tracks]) @ np.sqrt(looks[detections]).T
+            cost += _LOOKS_WEIGHT * (1.0 - alike)
+            gate &= alike >= _OTHER_LOOKS
         left, right = linear_sum_assignment(np.where(gate, cost, _FORBIDDEN))
         inside = gate[left, right]
         return tracks[left[inside]], detections[right[inside]]
+
+    def _note_hidden(self, seen: Ints) -> None:
+        """Note before which of the tracks that were not seen stands one that was."""
+        self._hidden[:] = False
+        missed = np.setdiff1d(np.arange(len(self._ids)), seen, assume_unique=True)
+        if self._config.max_hidden_s and len(missed) and len(seen):
+            boxes = self._motion.boxes()
+            self._hidden[missed] = (shared(boxes[missed], boxes[seen]) >= _HIDDEN).any(axis=1)
 
     def _begin(self, boxes: Doubles) -> None:
         count = len(boxes)
@@ -179,20 +218,18 @@ class Tracker:
         self._first_ms = np.concatenate([self._first_ms, times])
         self._last_ms = np.concatenate([self._last_ms, times])
         self._hits = np.concatenate([self._hits, np.ones(count, np.int64)])
+        self._hidden = np.concatenate([self._hidden, np.zeros(count, np.bool_)])
 
-    def _split(self, rows: Ints) -> tuple[TrackSpan, ...]:
-        """Close those of the tracks that would get too long, and go on under a new number."""
-        assert self._at_ms is not None  # noqa: S101 - set by the caller, told to the type checker
-        too_long = rows[self._at_ms - self._first_ms[rows] > self._config.max_length_s * 1000]
-        ended = self._spans(too_long)
-        numbers = self._new_ids(len(too_long))
-        self._ids[too_long] = numbers
-        self._first_ms[too_long] = self._at_ms
-        self._hits[too_long] = 0
-        return tuple(
-            replace(span, goes_on_as=number)
-            for span, number in zip(ended, numbers.tolist(), strict=True)
-        )
+    def _remember(self, looks: Doubles, rows: Ints, found: Ints) -> None:
+        """Mix what was seen (at rows `found` of `looks`) into the looks of the tracks at `rows`."""
+        mixed = np.zeros((len(self._ids), looks.shape[1]), np.float64)
+        known = 0 if self._looks is None else len(self._looks)
+        if self._looks is not None:
+            mixed[:known] = self._looks
+            self._looks.fill(0)
+        kept = np.where(rows < known, _LOOKS_KEPT, 0.0)[:, None]
+        mixed[rows] = kept * mixed[rows] + (1 - kept) * looks[found]
+        self._looks = mixed
 
     def _new_ids(self, count: int) -> Ints:
         ids = np.arange(self._next_id, self._next_id + count, dtype=np.int64)
@@ -212,18 +249,10 @@ class Tracker:
 
     def _keep(self, rows: Ints) -> None:
         self._motion.keep(rows)
+        if self._looks is not None:
+            kept = self._looks[rows]
+            self._looks.fill(0)
+            self._looks = kept
         self._ids, self._hits = self._ids[rows], self._hits[rows]
+        self._hidden = self._hidden[rows]
         self._first_ms, self._last_ms = self._first_ms[rows], self._last_ms[rows]
-
-
-def generalised_iou(first: Doubles, second: Doubles) -> Doubles:
-    """Generalised IoU (n, k) in -1..1 of boxes (n, 4) and (k, 4): left, top, width, height."""
-    low1, size1 = first[:, None, :2], first[:, None, 2:]
-    low2, size2 = second[None, :, :2], second[None, :, 2:]
-    high1, high2 = low1 + size1, low2 + size2
-    shared = np.clip(np.minimum(high1, high2) - np.maximum(low1, low2), 0, None).prod(axis=2)
-    hull = (np.maximum(high1, high2) - np.minimum(low1, low2)).prod(axis=2)
-    union = size1.prod(axis=2) + size2.prod(axis=2) - shared
-    union, hull = np.maximum(union, 1e-9), np.maximum(hull, 1e-9)
-    result: Doubles = shared / union - (hull - union) / hull
-    return result

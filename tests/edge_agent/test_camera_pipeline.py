@@ -164,7 +164,8 @@ def test_what_the_detector_is_never_sure_of_is_discarded(
     models: VisionModels, face: Face, clip: Any
 ) -> None:
     scene = clip(2.0).add(face("obama.jpg", 60), (60, 60), (30, 0))
-    pipeline = CameraPipeline(VisionConfig(confirm_score=0.99), models)
+    config = VisionConfig(confirm_score=0.99, person_confirm_score=0.99)
+    pipeline = CameraPipeline(config, models)
     assert run(pipeline, scene) == []
     assert pipeline.stats.tracks_discarded == 1
 

@@ -25,6 +25,21 @@ def face_box(across_m: float, depth_m: float) -> list[float]:
     return [centre - 0.4 * height, 200.0, 0.8 * height, height]
 
 
+def body_box(across_m: float, depth_m: float) -> list[float]:
+    """The box of somebody 1.7 m high at this place."""
+    height = 1.7 * FOCAL_PX / depth_m
+    centre = 640 + across_m * FOCAL_PX / depth_m
+    return [centre - height / 5, 100.0, height / 2.5, height]
+
+
+def by_faces(model: DistanceModel, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return model.distances(boxes, np.full_like(boxes, np.nan))
+
+
+def by_bodies(model: DistanceModel, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return model.distances(np.full_like(boxes, np.nan), boxes)
+
+
 def matrix(*rows: list[float]) -> NDArray[np.float64]:
     return np.array(rows, np.float64)
 
@@ -37,9 +52,33 @@ def test_distances_from_the_size_of_faces(
     first: tuple[float, float], second: tuple[float, float], apart: float
 ) -> None:
     model = DistanceModel(EncounterConfig(), FRAME)
-    distances = model.distances(matrix(face_box(*first), face_box(*second)))
+    distances = by_faces(model, matrix(face_box(*first), face_box(*second)))
     assert distances[0, 1] == pytest.approx(apart, abs=0.05)
     assert distances[0, 1] == distances[1, 0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "apart"),
+    [((0, 4), (1, 4), 1.0), ((-1, 6), (1, 6), 2.0), ((0, 4), (0, 6), 2.0), ((0, 8), (0, 8), 0.0)],
+)
+def test_distances_from_the_height_of_bodies(
+    first: tuple[float, float], second: tuple[float, float], apart: float
+) -> None:
+    model = DistanceModel(EncounterConfig(), FRAME)
+    distances = by_bodies(model, matrix(body_box(*first), body_box(*second)))
+    assert distances[0, 1] == pytest.approx(apart, abs=0.05)
+
+
+def test_of_whom_only_a_part_shows_the_face_or_the_shoulders_tell_how_far_they_are() -> None:
+    model = DistanceModel(EncounterConfig(), FRAME)
+    whole = body_box(0, 4)
+    shoulders = 0.5 * FOCAL_PX / 4
+    cut = [640 + FOCAL_PX / 4 - shoulders / 2, 400.0, shoulders, 320.0]  # to the picture's edge
+    nobody = [np.nan] * 4
+    face = [*face_box(1, 4)[:1], 410.0, *face_box(1, 4)[2:]]
+    seen = model.distances(matrix(nobody, nobody, face), matrix(whole, cut, cut))
+    assert seen[0, 1] == pytest.approx(1.0, abs=0.05)
+    assert seen[0, 2] == pytest.approx(1.0, abs=0.05)
 
 
 def test_distances_through_a_homography_use_the_feet() -> None:
@@ -47,9 +86,17 @@ def test_distances_through_a_homography_use_the_feet() -> None:
     model = DistanceModel(EncounterConfig(ground=ground), FRAME)
     # Heads 100 px apart in height; the nearer face is larger, so its feet are lower still.
     boxes = matrix([100, 100, 32, 40], [400, 100, 32, 40], [100, 200, 40, 50])
-    distances = model.distances(boxes)
+    distances = by_faces(model, boxes)
     assert distances[0, 1] == pytest.approx(3.0)
     assert distances[0, 2] == pytest.approx(np.hypot(0.04, (200 + 375 - 100 - 300) / 100))
+
+
+def test_where_feet_show_they_and_not_the_face_say_where_somebody_stands() -> None:
+    ground = GroundConfig(matrix=((0.01, 0, 0), (0, 0.01, 0), (0, 0, 1)))
+    model = DistanceModel(EncounterConfig(ground=ground), FRAME)
+    bodies = matrix([100, 100, 80, 300], [400, 100, 80, 300])
+    faces = matrix([120, 110, 32, 40], [420, 110, 64, 80])  # the second leans forward
+    assert model.distances(faces, bodies)[0, 1] == pytest.approx(3.0)
 
 
 def test_feet_above_the_horizon_fall_back_to_the_size_of_faces() -> None:
@@ -59,7 +106,7 @@ def test_feet_above_the_horizon_fall_back_to_the_size_of_faces() -> None:
     high = [100.0, 0.0, 16.0, 20.0]  # feet at 150
     by_size = DistanceModel(EncounterConfig(), FRAME)
     boxes = matrix(high, [140.0, 0.0, 16.0, 20.0])
-    np.testing.assert_allclose(model.distances(boxes), by_size.distances(boxes))
+    np.testing.assert_allclose(by_faces(model, boxes), by_faces(by_size, boxes))
 
 
 def test_a_ground_that_is_no_plane_is_refused() -> None:
@@ -117,6 +164,24 @@ def test_one_of_them_hidden_for_a_moment_breaks_nothing() -> None:
     book.observe(200, PAIR[:1], np.zeros((1, 1)))
     book.observe(400, PAIR, both(1.0))
     assert book.meetings(3) == [Meeting(7, 1.0, 0.4, 0, 400, 1.0)]
+
+
+def test_two_tracks_that_prove_to_be_one_person_are_their_contacts_once() -> None:
+    book = EncounterBook(reach_m=2.0)
+    near = np.ones((3, 3))
+    for at_ms in (0, 400, 800):
+        book.observe(at_ms, np.array([1, 2, 3]), near)
+    for at_ms in (1200, 1600):
+        book.observe(at_ms, np.array([1, 3]), near[:2, :2])
+    book.merge(2, 1)
+    assert book.partners(1) == {3}
+    assert book.partners(3) == {1}
+    (met,) = book.meetings(1)
+    assert (met.other_track, met.first_ms, met.last_ms) == (3, 0, 1600)
+    assert book.meetings(2) == []
+    book.observe(2000, np.array([1, 2]), near[:2, :2])
+    book.merge(2, 1)
+    assert len(book) == 1
 
 
 def test_forget_drops_a_track_and_its_pairs_only() -> None:

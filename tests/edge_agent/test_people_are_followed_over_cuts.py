@@ -90,7 +90,7 @@ def test_who_turns_away_after_the_cut_is_still_a_person(models: VisionModels) ->
 
     class Doubtful(Passers):
         def detect(self, image: Image) -> Bodies:
-            self._score = 0.9 if self.now_s < 55 else 0.55
+            self._score = 0.9 if self.now_s < 55 else 0.45
             return super().detect(image)
 
     ((_, parts),) = episodes(watch(models, Doubtful((20, 0, 100)), 104)).items()

@@ -87,7 +87,7 @@ def test_a_face_and_its_body_are_one_sighting(models: VisionModels, face: Any, c
 
 
 def test_who_is_unsure_to_every_detector_is_discarded(models: VisionModels, clip: Any) -> None:
-    doubtful = SeesPersons(standing_at(100), score=0.55)
+    doubtful = SeesPersons(standing_at(100), score=0.45)
     pipeline = CameraPipeline(VisionConfig(), models, person_detectors=[doubtful])
     assert [s for frame in clip(2.0) for s in pipeline.process(frame)] + pipeline.flush() == []
     assert pipeline.stats.tracks_discarded == 1

@@ -1,4 +1,4 @@
-"""One person, one track: walkers seen at 5 Hz, crossings, weak detections, gaps, long stays."""
+"""One person, one track: walkers seen at 5 Hz, crossings, weak detections, gaps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.vision.arrays import Detections
-from edge_agent.vision.tracker import Tracker, TrackerConfig, TrackSpan, generalised_iou
+from edge_agent.vision.boxes import generalised_iou
+from edge_agent.vision.tracker import Tracker, TrackSpan
 
 STEP_MS = 200
 Box = tuple[float, float, float, float]
@@ -90,16 +91,6 @@ def test_a_jump_across_the_picture_or_in_size_is_another_person() -> None:
         assert rows[-1] == {0: 2}
 
 
-def test_a_long_stay_is_cut_and_goes_on_under_a_new_number() -> None:
-    config = TrackerConfig(max_length_s=2.0)
-    rows, ended = follow(Tracker(config), [seen([(100, 100, 30, 40)])] * 30)
-    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
-    assert [span.track_id for span in ended] == [1, 2]
-    assert all(span.last_seen_ms - span.first_seen_ms <= 2000 for span in ended)
-    assert ended[1].first_seen_ms == ended[0].last_seen_ms + STEP_MS
-    assert ended[0].hits == 11
-
-
 def test_flush_and_expire_close_what_is_open() -> None:
     tracker = Tracker()
     follow(tracker, [seen([(100, 100, 30, 40), (300, 100, 30, 40)])] * 3)
@@ -167,4 +158,4 @@ def test_whatever_is_detected_the_bookkeeping_holds(
     ended += tracker.flush()
     assert {span.track_id: span.hits for span in ended} == hits
     assert len(ended) == tracker.started
-    assert all(0 <= s.last_seen_ms - s.first_seen_ms <= 60_000 for s in ended)
+    assert all(s.last_seen_ms >= s.first_seen_ms for s in ended)
