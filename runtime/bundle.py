@@ -96,6 +96,9 @@ class ModelEntry(_Part):
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     preprocessing: Preprocessing = Preprocessing()
+    space: Annotated[str, Field(max_length=96)] = ""
+    """Model id of the embedder with whose templates this one's compare: it makes those of crops
+    that show a mask, and was taught to agree with it. Empty: its own id names its space."""
     threshold: float | None = None
     false_match_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Chance that two strangers score above ``threshold`` (embedders): shown before approval."""
@@ -114,6 +117,8 @@ class ModelEntry(_Part):
             )
         if self.role in MODALITY_OF and match["dim"] is None:
             raise ValueError(f"model_id {self.model_id!r} of an embedder must name its dimension")
+        if self.space and self.role not in MODALITY_OF:
+            raise ValueError(f"{self.model_id!r} makes no templates: it has no space")
         return self
 
     @property
@@ -142,7 +147,22 @@ class Manifest(_Part):
         for role in set(roles):
             if roles.count(role) > 1:
                 raise ValueError(f"role {role} is given twice; only embedders may be an ensemble")
+        for entry in self.models:
+            if entry.space:
+                self._check_space(entry)
         return self
+
+    def _check_space(self, entry: ModelEntry) -> None:
+        alike = [other for other in self.models if other.role == entry.role]
+        if [other.model_id for other in alike if not other.space] != [entry.space]:
+            raise ValueError(
+                f"{entry.model_id} lies in the space of {entry.space}, which must be the one "
+                f"{entry.role} with a space of its own"
+            )
+        if len(alike) != 2 or len({other.dimension for other in alike}) != 1:
+            raise ValueError(
+                f"the space of {entry.space} takes one more network, of as many numbers"
+            )
 
     def to_bytes(self) -> bytes:
         """Return the bytes to write to ``manifest.json`` and to sign."""
@@ -207,11 +227,12 @@ class Bundle:
     def model_id(self, modality: Modality) -> str:
         """Return the id that templates of ``modality`` carry; ensembles are joined with ``+``.
 
+        It names the space in which they compare, whichever of its networks made them.
+
         Raises:
             BundleRoleMissing: the bundle has no embedder for that modality.
         """
-        self.entry(_EMBEDDERS[modality])
-        return "+".join(entry.model_id for entry in self.entries(_EMBEDDERS[modality]))
+        return "+".join(entry.model_id for entry in self._spaces(modality))
 
     def models(self) -> dict[str, str]:
         """Return modality to the id that its templates carry, of those that it has networks for."""
@@ -231,8 +252,11 @@ class Bundle:
         Raises:
             BundleRoleMissing: the bundle has no embedder for that modality.
         """
+        return sum(entry.dimension for entry in self._spaces(modality))
+
+    def _spaces(self, modality: Modality) -> list[ModelEntry]:
         self.entry(_EMBEDDERS[modality])
-        return sum(entry.dimension for entry in self.entries(_EMBEDDERS[modality]))
+        return [entry for entry in self.entries(_EMBEDDERS[modality]) if not entry.space]
 
 
 def load_bundle(

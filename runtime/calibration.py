@@ -2,14 +2,17 @@
 
 The figures stand in the signed model bundle's manifest, as parameters of the embedder:
 ``calibration.impostor.mean`` and ``.sd``, ``calibration.genuine.unmasked.*`` and ``.masked.*``,
-``calibration.fmr.thresholds`` (rising) and ``.rates``.
+``calibration.fmr.thresholds`` (rising) and ``.rates``; where scores were counted finely enough also
+``calibration.llr.scores`` (rising) with the likelihood ratio's logarithm there, ``.unmasked`` and
+``.masked``.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from protocol.sightings import MaskStatus
@@ -42,13 +45,16 @@ _LN10 = math.log(10)
 class Calibration:
     """The calibration of one model: scores of strangers, and of one person with and without mask.
 
-    ``fmr`` is a table (threshold, rate) of measured false match rates, thresholds rising.
+    ``fmr`` is a table (threshold, rate) of measured false match rates, thresholds rising;
+    ``counted`` holds a rising table (score, logarithm of the likelihood ratio) by mask status, and
+    where it is empty ratios come from the normal distributions.
     """
 
     impostor: Normal
     unmasked: Normal
     masked: Normal
     fmr: tuple[tuple[float, float], ...]
+    counted: Mapping[MaskStatus, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
     def log10_lr(self, score: float, mask: MaskStatus) -> float:
         """Return the logarithm of how much more likely this score is for the same person.
@@ -57,6 +63,12 @@ class Calibration:
         as either with even chances. A higher score never counts less than the genuine mean, and
         nothing counts more than ``MAX_LOG10_LR`` either way.
         """
+        if self.counted:
+            either = (MaskStatus.UNMASKED, MaskStatus.MASKED)
+            kinds = (mask,) if mask in self.counted else either
+            ratios = [10 ** _between(self.counted[kind], score) for kind in kinds]
+            found = math.log10(sum(ratios) / len(ratios))
+            return max(-MAX_LOG10_LR, min(MAX_LOG10_LR, found))
         stranger = self.impostor.log10_density(score)
         known = {MaskStatus.UNMASKED: [self.unmasked], MaskStatus.MASKED: [self.masked]}
         same = [
@@ -129,4 +141,34 @@ def read_calibration(parameters: Mapping[str, object]) -> Calibration | None:
     if not isinstance(thresholds, Sequence) or not isinstance(rates, Sequence):
         return None
     table = sorted(zip(map(float, thresholds), map(float, rates), strict=False))
-    return Calibration(impostor, unmasked, masked, tuple(table))
+    return Calibration(impostor, unmasked, masked, tuple(table), _counted(parameters))
+
+
+def _counted(
+    parameters: Mapping[str, object],
+) -> dict[MaskStatus, tuple[tuple[float, float], ...]]:
+    """Read the tables of likelihood ratios; none unless both are whole."""
+    columns = [
+        parameters.get(f"calibration.llr.{name}", ()) for name in ("scores", "unmasked", "masked")
+    ]
+    if not all(isinstance(column, Sequence) and column for column in columns):
+        return {}
+    scores, *ratios = (list(map(float, column)) for column in columns)  # type: ignore[call-overload]
+    if any(len(column) != len(scores) for column in ratios):
+        return {}
+    both = (MaskStatus.UNMASKED, MaskStatus.MASKED)
+    return {
+        mask: tuple(sorted(zip(scores, column, strict=True)))
+        for mask, column in zip(both, ratios, strict=True)
+    }
+
+
+def _between(table: Sequence[tuple[float, float]], at: float) -> float:
+    """Interpolate in a rising table; beyond its ends what stands there."""
+    place = bisect_left(table, (at, -math.inf))
+    if place == 0:
+        return table[0][1]
+    if place == len(table):
+        return table[-1][1]
+    (low, first), (high, last) = table[place - 1], table[place]
+    return first + (last - first) * (at - low) / (high - low)

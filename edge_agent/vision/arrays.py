@@ -19,6 +19,8 @@ Doubles: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 
+Flags: TypeAlias = NDArray[np.bool_]
+
 CROP_SIZE = 112
 
 

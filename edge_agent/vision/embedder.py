@@ -1,8 +1,9 @@
 """Turns aligned face crops into unit vectors, with whatever embedder the model bundle names.
 
-The default is MobileFaceNet through LiteRT (`ai-edge-litert`; on old boards its ancestor
-`tflite-runtime`). Its input is fixed at two faces, so crops go in pairs. Any ONNX embedder that
-the manifest describes works too, and several together (an ensemble) make one longer vector.
+The default is SFace through onnxruntime, and for crops that show a mask its student, whose vectors
+compare with its own (`SpaceEmbedder`). Any embedder that the manifest describes works too: ONNX, or
+LiteRT (`ai-edge-litert`; on old boards its ancestor `tflite-runtime`), whose input may be fixed at
+some number of faces. Several together (an ensemble) make one longer vector.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.vision.arrays import CROP_SIZE, Crops, Floats
+from edge_agent.vision.arrays import CROP_SIZE, Crops, Flags, Floats
 from edge_agent.vision.errors import ModelError
 from runtime.onnx import InferenceSession, cpu_session
 
@@ -27,18 +28,25 @@ class Embedder(Protocol):
 
     @property
     def model_id(self) -> str:
-        """The id that its templates carry: `<name>-<dim>@<start of sha256>`."""
+        """The id that its templates carry, `<name>-<dim>@<start of sha256>`: of their space."""
 
     @property
     def dimension(self) -> int:
         """Length of its vectors."""
 
-    def embed(self, crops: Crops) -> Floats:
+    def embed(self, crops: Crops, masked: Flags | None = None) -> Floats:
         """Embed aligned crops (n, 112, 112, 3) uint8 BGR to unit rows (n, dimension) float32.
+
+        Args:
+            crops: of faces.
+            masked: (n,) bool, which of them show a mask; None: none of them.
 
         Raises:
             ModelError: the model gave something else than finite, non-zero vectors.
         """
+
+    def networks(self, masked: Flags) -> str:
+        """The model ids of the networks that embed such crops, joined with `&`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ class LiteRtEmbedder:
         if self._input["dtype"] is not np.float32 or self._output["dtype"] is not np.float32:
             raise ModelError(f"face embedder {model_id} does not take and give float32")
 
-    def embed(self, crops: Crops) -> Floats:
+    def embed(self, crops: Crops, masked: Flags | None = None) -> Floats:
         """See `Embedder.embed`; the last batch is filled up with a repeated crop."""
         vectors = np.empty((len(crops), self.dimension), np.float32)
         for start in range(0, len(crops), self._batch):
@@ -117,6 +125,10 @@ class LiteRtEmbedder:
             part.fill(0)
             out.fill(0)
         return unit_rows(vectors, self.model_id)
+
+    def networks(self, masked: Flags) -> str:
+        """See `Embedder.networks`: it embeds all crops alike."""
+        return self.model_id
 
 
 class OnnxEmbedder:
@@ -141,7 +153,7 @@ class OnnxEmbedder:
         fixed = tensor.shape[0]
         self._batch = fixed if isinstance(fixed, int) and fixed > 0 else 0
 
-    def embed(self, crops: Crops) -> Floats:
+    def embed(self, crops: Crops, masked: Flags | None = None) -> Floats:
         """See `Embedder.embed`."""
         vectors = np.empty((len(crops), self.dimension), np.float32)
         step = self._batch or _BATCH
@@ -160,6 +172,10 @@ class OnnxEmbedder:
             part.fill(0)
         return unit_rows(vectors, self.model_id)
 
+    def networks(self, masked: Flags) -> str:
+        """See `Embedder.networks`: it embeds all crops alike."""
+        return self.model_id
+
 
 class EnsembleEmbedder:
     """Several embedders as one: their unit vectors end to end, made unit length again."""
@@ -171,13 +187,53 @@ class EnsembleEmbedder:
         self.model_id = "+".join(member.model_id for member in self._members)
         self.dimension = sum(member.dimension for member in self._members)
 
-    def embed(self, crops: Crops) -> Floats:
+    def embed(self, crops: Crops, masked: Flags | None = None) -> Floats:
         """See `Embedder.embed`."""
-        parts = [member.embed(crops) for member in self._members]
+        parts = [member.embed(crops, masked) for member in self._members]
         joined = np.concatenate(parts, axis=1)
         for part in parts:
             part.fill(0)
         return unit_rows(joined, self.model_id)
+
+    def networks(self, masked: Flags) -> str:
+        """See `Embedder.networks`: it embeds all crops alike."""
+        return self.model_id
+
+
+class SpaceEmbedder:
+    """Two networks of one space: one for bare faces, one for crops that show a mask."""
+
+    def __init__(self, bare: Embedder, masked: Embedder) -> None:
+        """Take the network that names the space, and the one that was taught to agree with it.
+
+        Raises:
+            ModelError: their vectors differ in length.
+        """
+        if bare.dimension != masked.dimension:
+            raise ModelError(
+                f"{masked.model_id} cannot lie in the space of {bare.model_id}: its vectors have "
+                f"{masked.dimension} numbers, not {bare.dimension}"
+            )
+        self._bare, self._masked = bare, masked
+        self.model_id = bare.model_id
+        self.dimension = bare.dimension
+
+    def embed(self, crops: Crops, masked: Flags | None = None) -> Floats:
+        """See `Embedder.embed`."""
+        if masked is None or not masked.any():
+            return self._bare.embed(crops)
+        vectors = np.empty((len(crops), self.dimension), np.float32)
+        for network, rows in ((self._bare, ~masked), (self._masked, masked)):
+            if rows.any():
+                part = crops[rows]
+                vectors[rows] = network.embed(part)
+                part.fill(0)
+        return vectors
+
+    def networks(self, masked: Flags) -> str:
+        """See `Embedder.networks`."""
+        used = [self._bare.model_id] if not masked.all() else []
+        return "&".join([*used, self._masked.model_id] if masked.any() else used)
 
 
 def unit_rows(vectors: Floats, what: str) -> Floats:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.vision.arrays import CROP_SIZE, Crops, Doubles, Floats, Ints
+from edge_agent.vision.arrays import CROP_SIZE, Crops, Doubles, Flags, Floats, Ints
 from edge_agent.vision.embedder import onnx_session, run_onnx
 from edge_agent.vision.errors import ModelError
 from protocol.sightings import MaskStatus
@@ -103,6 +103,16 @@ class MaskClassifier:
         if len(values) != len(crops) or not np.isfinite(values).all():
             raise ModelError("the mask classifier gave no probability for each crop")
         return np.clip(values, 0.0, 1.0)
+
+    def shows_mask(self, crops: Crops) -> Flags:
+        """Which crops (n, 112, 112, 3) show a mask rather than not, (n,) bool.
+
+        It decides which network embeds a crop, and is never reported: there is no "unknown".
+
+        Raises:
+            ModelError: as :meth:`probabilities`.
+        """
+        return self.probabilities(crops) >= 0.5
 
     def vote(self, crops: Crops, qualities: Doubles) -> MaskVote:
         """The mask status of a track from its crops (n, 112, 112, 3) and their qualities (n,)."""

@@ -11,6 +11,7 @@ from edge_agent.vision.embedder import (
     InputForm,
     LiteRtEmbedder,
     OnnxEmbedder,
+    SpaceEmbedder,
 )
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
@@ -119,19 +120,23 @@ def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
 
 
 def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:
-    """The bundle's face embedder: one model, or the ensemble of all it lists.
+    """The bundle's face embedder: one network, two of one space, or the ensemble of all it lists.
 
     Raises:
         BundleError: there is none, or a file is not the one that was signed.
         ModelError: a model cannot be loaded or does not fit its description.
     """
     entries = bundle.entries(_EMBEDDER) or (bundle.entry(_EMBEDDER),)
-    members = [_embedder(bundle, entry, num_threads) for entry in entries]
+    members = [_embedder(bundle, entry, num_threads) for entry in entries if not entry.space]
+    masked = [_embedder(bundle, entry, num_threads) for entry in entries if entry.space]
+    if masked:
+        return SpaceEmbedder(members[0], masked[0])
     return members[0] if len(members) == 1 else EnsembleEmbedder(members)
 
 
 def _agreement_threshold(embedders: tuple[ModelEntry, ...]) -> float:
     """The lowest calibrated threshold at which strangers agree in one pair of a hundred or less."""
+    embedders = tuple(entry for entry in embedders if not entry.space)
     if len(embedders) != 1:  # an ensemble's scores are those of none of its members
         return _UNCALIBRATED_AGREEMENT
     thresholds = _numbers(embedders[0], "calibration.fmr.thresholds")

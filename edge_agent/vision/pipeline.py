@@ -328,7 +328,7 @@ class CameraPipeline:
 
     def _sighting(self, number: int) -> Sighting:
         track = self._closed[number]
-        template, worth = self._template(track)
+        template, worth, networks = self._template(track)
         self._sightings += 1
         self._without_template += template is None
         modality = self._models.modality
@@ -339,33 +339,36 @@ class CameraPipeline:
             mask_confidence=track.mask.vote.confidence,
             quality=worth,
             masks=track.mask.spans(track.first_ms, track.last_ms),
-            networks={} if template is None else {modality: self._models.model_id},
+            networks={} if template is None else {modality: networks},
             continues=track.continues,
             encounters=self._encounters(number),
         )
         templates: dict[str, Quantised] = {} if template is None else {modality: template}
         return Sighting(track.sighting_id, track.episode, row, templates)
 
-    def _template(self, track: Track) -> tuple[Quantised | None, float]:
-        """The quantised template, None if the crops do not do, and the mean quality of these."""
+    def _template(self, track: Track) -> tuple[Quantised | None, float, str]:
+        """The quantised template, None if the crops do not do; their mean quality; its networks."""
         crops, qualities = track.gallery.crops(self._config.face_min_quality)
         worth = float(qualities.mean()) if len(qualities) else 0.0
         try:
             if len(crops) < self._config.min_crops:
-                return None, worth
+                return None, worth, ""
+            with self._clock.stage(Stage.MASK):
+                masked = self._models.mask.shows_mask(crops)
             with self._clock.stage(Stage.EMBED):
-                vectors = self._models.embedder.embed(crops)
+                vectors = self._models.embedder.embed(crops, masked)
             fused = fuse(vectors, qualities)
             vectors.fill(0)
             if fused is None:
                 log.info("vision.track_incoherent", camera=self._camera, crops=len(crops))
-                return None, worth
+                return None, worth, ""
             template = quantise_template(fused.vector)
             fused.vector.fill(0)
-            return template, float(qualities[fused.used].mean())
+            networks = self._models.embedder.networks(masked[fused.used])
+            return template, float(qualities[fused.used].mean()), networks
         except ModelError as error:
             log.error("vision.embedding_failed", camera=self._camera, reason=str(error))  # noqa: TRY400 - the reason says it all
-            return None, worth
+            return None, worth, ""
         finally:
             crops.fill(0)
 

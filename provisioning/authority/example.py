@@ -124,7 +124,7 @@ outside_witnesses = 0                      # witnesses outside the site who must
 # live = 1                                 # further approvals for what is asked besides comparing
 
 # [policy.threshold_floor]
-# "mobilefacenet-192@0123abcd" = 0.6       # lowest threshold; default: as the bundle recommends
+# "sface-128@0123abcd" = 0.5               # lowest threshold; default: as the bundle recommends
 
 [policy.legal_basis.consent]
 modalities = ["face", "appearance"]

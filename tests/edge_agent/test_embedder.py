@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from edge_agent.vision.arrays import Crops
-from edge_agent.vision.embedder import EnsembleEmbedder, InputForm, LiteRtEmbedder, OnnxEmbedder
+from edge_agent.vision.embedder import (
+    EnsembleEmbedder,
+    InputForm,
+    LiteRtEmbedder,
+    OnnxEmbedder,
+    SpaceEmbedder,
+)
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.models import VisionModels, load_models
 from runtime.bundle import Bundle
@@ -93,6 +99,29 @@ def test_an_ensemble_is_its_members_end_to_end() -> None:
     assert ensemble.model_id == "means-3@00000000+means-3@00000000"
 
 
+def test_crops_that_show_a_mask_go_to_the_network_that_was_taught_masks() -> None:
+    bare = means_embedder()
+    form = InputForm(colour="BGR", layout="NCHW", mean=(99.0,), std=(1.0,))
+    masked = OnnxEmbedder(channel_means(None), model_id="masked-3@00000001", dimension=3, form=form)
+    space = SpaceEmbedder(bare, masked)
+    pixels = crops(4)
+    worn = np.array([False, True, True, False])
+    vectors = space.embed(pixels, worn)
+    np.testing.assert_allclose(vectors[~worn], bare.embed(pixels[~worn]), atol=1e-6)
+    np.testing.assert_allclose(vectors[worn], masked.embed(pixels[worn]), atol=1e-6)
+    np.testing.assert_allclose(space.embed(pixels), bare.embed(pixels), atol=1e-6)
+    assert space.model_id == bare.model_id
+    assert space.networks(worn) == "means-3@00000000&masked-3@00000001"
+    assert space.networks(worn[1:3]) == "masked-3@00000001"
+    assert space.networks(~worn[1:3]) == "means-3@00000000"
+
+
+def test_two_networks_of_different_lengths_make_no_space() -> None:
+    longer = OnnxEmbedder(channel_means(None), model_id="m-4@00000001", dimension=4, form=FORM)
+    with pytest.raises(ModelError, match="cannot lie in the space"):
+        SpaceEmbedder(means_embedder(), longer)
+
+
 def test_a_vector_of_nothing_is_an_error_and_no_template() -> None:
     with pytest.raises(ModelError, match="zero"):
         means_embedder().embed(np.zeros((1, 112, 112, 3), np.uint8))
@@ -132,18 +161,13 @@ def test_the_bundles_model_id_is_the_manifests(bundle: Bundle, models: VisionMod
 
 @pytest.mark.models
 def test_a_manifest_that_lies_about_its_model_is_refused(bundle: Bundle) -> None:
-    entry = bundle.entry("face_embedder")
-    content = bundle.read(entry)
+    content = bundle.read(bundle.entry("face_embedder"))
+    wrong = OnnxEmbedder(content, model_id="x-192@0", dimension=192, form=FORM)
     with pytest.raises(ModelError, match="manifest"):
-        LiteRtEmbedder(content, model_id=entry.model_id, dimension=128, form=InputForm())
-    with pytest.raises(ModelError, match="manifest"):
-        LiteRtEmbedder(
-            content, model_id=entry.model_id, dimension=192, form=InputForm(layout="NCHW")
-        )
+        wrong.embed(crops(1))
+    half = content[: len(content) // 2]
     with pytest.raises(ModelError, match="cannot be loaded"):
-        LiteRtEmbedder(
-            content[: len(content) // 2], model_id="x-192@0", dimension=192, form=InputForm()
-        )
+        OnnxEmbedder(half, model_id="x-128@0", dimension=128, form=FORM)
 
 
 @pytest.mark.models

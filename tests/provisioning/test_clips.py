@@ -21,11 +21,11 @@ from demo.scenario import (
     demo_scenario,
     truth_of,
 )
-from models.calibration.measure import ARCFACE, embed
+from edge_agent.vision.alignment import align
+from edge_agent.vision.models import load_models
 from models.photos import fetch_photos, photograph, photographs, read_photo
 from models.registries import FileAltered
 from runtime.bundle import Bundle, load_bundle
-from runtime.onnx import InferenceSession
 
 Image = NDArray[np.uint8]
 
@@ -137,9 +137,8 @@ def _crop(detector: cv2.FaceDetectorYN, frame: Image, x: float, y: float) -> Ima
             best = (away, face)
     if best is None:
         return None
-    turn, _ = cv2.estimateAffinePartial2D(best[1][4:14].reshape(5, 2), ARCFACE, method=cv2.LMEDS)
-    assert turn is not None
-    return cv2.warpAffine(frame, turn, (112, 112)).astype(np.uint8)
+    crop: Image = align(frame, best[1][4:14].reshape(1, 5, 2))[0]
+    return crop
 
 
 def _crops(
@@ -166,26 +165,24 @@ def test_models_see_the_clips_as_the_truth_says(
     detector = cv2.FaceDetectorYN.create(
         str(bundle.path(bundle.entry("face_detector"))), "", (1280, 720), 0.6
     )
-    masks = InferenceSession(bundle.read(bundle.entry("mask_status")))
+    models = load_models(bundle)
     enrolment = photograph(scenario.enrolment_photo)
     image = cv2.imread(str(photos_path / enrolment.name))
     assert image is not None
-    turn, _ = cv2.estimateAffinePartial2D(
-        np.array(enrolment.landmarks, np.float32), ARCFACE, method=cv2.LMEDS
-    )
-    assert turn is not None
-    reference = embed(bundle, [cv2.warpAffine(image, turn, (112, 112)).astype(np.uint8)])[0]
+    face = align(image.astype(np.uint8), np.array([enrolment.landmarks], np.float32))
+    reference = models.embedder.embed(face)[0]
     threshold = bundle.entry("face_embedder").threshold
     assert threshold is not None
     for scene, clip in zip(scenario.scenes, clips, strict=True):
         for sighting in clip.sightings:
             crops = _crops(detector, clip, scene, sighting)
             assert len(crops) >= 4, (clip.camera, sighting.who)
-            fused = embed(bundle, crops).mean(0)
+            seen = np.stack(crops)
+            fused = models.embedder.embed(seen, models.mask.shows_mask(seen)).mean(0)
             score = float(fused @ reference / np.linalg.norm(fused))
             if sighting.who == scenario.subject:
                 assert score > threshold, (clip.camera, sighting.who)
             else:
-                assert score < threshold - 0.3, (clip.camera, sighting.who)
-            masked = np.median(masks.run(None, {"crops": np.stack(crops)})[0])
+                assert score < threshold - 0.15, (clip.camera, sighting.who)
+            masked = np.median(models.mask.probabilities(seen))
             assert (masked > 0.85) if sighting.masked else (masked < 0.15), sighting

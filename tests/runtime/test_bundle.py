@@ -84,6 +84,48 @@ def test_a_signed_bundle_opens_and_names_its_models(tmp_path: Path) -> None:
     assert first.preprocessing.std == (128.0,)
 
 
+def space(folder: Path, dimension: int = 192) -> dict[str, Any]:
+    """A manifest with a second network in the space of its one face embedder."""
+    manifest = plain(folder)
+    first = manifest["models"][1]
+    second = model(folder, "face_embedder", "for-masks", dimension)
+    manifest["models"][2] = {**second, "space": first["model_id"], "threshold": None}
+    return manifest
+
+
+def test_networks_of_one_space_make_templates_of_one_id(tmp_path: Path) -> None:
+    write_raw(tmp_path, space(tmp_path))
+    bundle = load_bundle(tmp_path, [TRUSTED])
+    first, second = bundle.entries("face_embedder")
+    assert second.space == first.model_id
+    assert bundle.model_id("face") == first.model_id
+    assert bundle.models() == {"face": first.model_id}
+    assert bundle.dimension("face") == 192
+
+
+def test_a_space_that_nobody_names_or_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    def refused(manifest: dict[str, Any], why: str) -> None:
+        write_raw(tmp_path, manifest)
+        with pytest.raises(BundleManifestInvalid, match=why):
+            load_bundle(tmp_path, [TRUSTED])
+
+    longer = space(tmp_path, 512)
+    refused(longer, "of as many numbers")
+    elsewhere = space(tmp_path)
+    elsewhere["models"][2]["space"] = "other-192@00000000"
+    refused(elsewhere, "lies in the space of other-192@00000000")
+    ensemble = space(tmp_path)
+    ensemble["models"].append(model(tmp_path, "face_embedder", "third", 192))
+    refused(ensemble, "which must be the one")
+    two = space(tmp_path)
+    third = model(tmp_path, "face_embedder", "third", 192)
+    two["models"].append({**third, "space": two["models"][1]["model_id"]})
+    refused(two, "takes one more network")
+    mask = plain(tmp_path)
+    mask["models"][3]["space"] = mask["models"][1]["model_id"]
+    refused(mask, "it has no space")
+
+
 def test_a_role_that_is_not_there_is_named(tmp_path: Path) -> None:
     write_raw(tmp_path, plain(tmp_path))
     bundle = load_bundle(tmp_path, [TRUSTED])

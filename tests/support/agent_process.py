@@ -96,7 +96,7 @@ class Field:
         return f'name = "{name}"\nsource = "folder:{self.clip}?fps=10"\nloop = true'
 
     def opened(self, camera: str) -> list[Opened]:
-        return self.site.open(self.headquarters.payloads(camera), dimension=192)
+        return self.site.open(self.headquarters.payloads(camera), dimension=128)
 
 
 def box_toml(site: Site, bundle: str, more: str, port: int, cameras: Sequence[str]) -> str:

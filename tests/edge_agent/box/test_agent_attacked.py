@@ -88,7 +88,7 @@ def test_hostile_day_keys_receipts_directories_and_admissions_stop_no_box(
     assert again.wait_event("epoch_announced")["custodians"] == ["c2", "c3"]
     again.send(signal.SIGTERM)
     assert again.end() == 0, "".join(again.lines)
-    assert field.site.open(headquarters.payloads("cam-1"), custodians=("c2", "c3"), dimension=192)
+    assert field.site.open(headquarters.payloads("cam-1"), custodians=("c2", "c3"), dimension=128)
 
 
 class FalseTime:

@@ -48,7 +48,7 @@ def test_a_recording_is_sealed_into_the_slots_of_its_own_time(start: Start, fiel
     assert field.headquarters.reports[-1].state == "offline"
     figures = field.headquarters.reports[-2].figures
     assert figures["day_keys.known"] == 3
-    assert any(name.startswith("model.face.mobilefacenet-192@") for name in figures)
+    assert any(name.startswith("model.face.sface-128@") for name in figures)
     status = subprocess.run(
         [*RUN, "status", "--config", str(config), "--json"],
         capture_output=True,

@@ -1,0 +1,1 @@
+"""The default face embedder: SFace, read out of its package and dequantised."""
