@@ -6,6 +6,7 @@ opened is decided by signatures alone. Errors are problem details (RFC 9457), me
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -29,6 +30,7 @@ from protocol.policy import SCHEMA, Policy
 from protocol.sealing import model_dimension
 from runtime.auditlog import AuditLog
 from runtime.calibration import Calibration
+from runtime.clock import system_ms
 from runtime.config import Name
 from runtime.http import CborResponse, Problem, cbor_body, peer_of
 from runtime.log_api import log_router
@@ -78,6 +80,7 @@ class EstimateRequest(BaseModel):
         Field(max_length=16),
     ] = {}
     templates: Annotated[int, Field(ge=1, le=80)] = 1
+    subjects: Annotated[int, Field(ge=1, le=10)] = 1
 
 
 class EstimateAnswer(BaseModel):
@@ -86,6 +89,10 @@ class EstimateAnswer(BaseModel):
     With ``at_most`` the sightings are bounds: boxes say in the clear only how many there is room
     for. ``version_1_generations``: days of cameras whose metadata opens by whole quarter hours to
     whoever is granted them.
+    ``default_thresholds``: by model, at which no more strangers are expected for each subject than
+    the policy says, over the window's whole length: ``raised`` for some; for those in
+    ``beyond_counts`` too few strangers were ever compared to count that, and an upper bound
+    stands in.
     """
 
     segments: int
@@ -96,6 +103,8 @@ class EstimateAnswer(BaseModel):
     version_1_generations: int
     expected_false: float | None
     default_thresholds: dict[str, float]
+    raised: list[str]
+    beyond_counts: list[str]
 
 
 def make_app(parts: Parts) -> FastAPI:
@@ -189,7 +198,8 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         old = parts.store.ledger.count_generations(
             request.cameras, from_ms=request.from_ms, to_ms=request.to_ms, version=1
         )
-        thresholds = request.thresholds or parts.default_thresholds
+        default, beyond = _defaults(request, parts, held.by_model)
+        thresholds = request.thresholds or default
         return EstimateAnswer(
             segments=held.segments,
             live_envelopes=held.live_envelopes,
@@ -200,7 +210,9 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
             expected_false=_expected_false(
                 held.by_model, thresholds, parts.calibrations, request.templates
             ),
-            default_thresholds=dict(parts.default_thresholds),
+            default_thresholds=default,
+            raised=[model for model, at in parts.default_thresholds.items() if default[model] > at],
+            beyond_counts=beyond,
         )
 
 
@@ -397,6 +409,60 @@ def _expected_false(
         model_dimension(model)
         expected += count * templates * calibrations[model].false_match_rate(thresholds[model])
     return expected
+
+
+def _defaults(
+    request: EstimateRequest, parts: Parts, stored: Mapping[str, int]
+) -> tuple[dict[str, float], list[str]]:
+    """As `quiet_thresholds`, for a scope: over its window's whole length.
+
+    What is not over is taken to bring as much as the hours just past did.
+    """
+    now_ms = system_ms()
+    ahead_ms = min(request.to_ms - now_ms, request.to_ms - request.from_ms)
+    expected = Counter(stored)
+    if ahead_ms > 0:
+        slots = -(-ahead_ms // SLOT_MS)
+        to_ms = now_ms // SLOT_MS * SLOT_MS
+        before = parts.store.ledger.count_scope(
+            request.cameras, from_ms=max(0, to_ms - slots * SLOT_MS), to_ms=to_ms
+        )
+        expected.update(before.by_model)
+    return quiet_thresholds(
+        parts.default_thresholds,
+        parts.calibrations,
+        {model: count * request.templates / request.subjects for model, count in expected.items()},
+        parts.policy.expected_false,
+    )
+
+
+def quiet_thresholds(
+    defaults: Mapping[str, float],
+    calibrations: Mapping[str, Calibration],
+    compared: Mapping[str, float],
+    expected_false: float,
+) -> tuple[dict[str, float], list[str]]:
+    """Raise default thresholds until so few strangers are expected among what is compared.
+
+    Args:
+        defaults: by model; none becomes lower.
+        calibrations: by model; without one the default stays.
+        compared: comparisons for each subject, by model.
+        expected_false: strangers for each subject.
+
+    Returns:
+        Thresholds by model, and the models whose counts of strangers do not reach there.
+    """
+    raised, beyond = dict(defaults), []
+    for model, floor in defaults.items():
+        calibration = calibrations.get(model)
+        if calibration is None or not compared.get(model):
+            continue
+        advised = calibration.quiet_threshold(expected_false / compared[model], floor)
+        raised[model] = advised.threshold
+        if not advised.counted:
+            beyond.append(model)
+    return raised, beyond
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -65,6 +65,8 @@ class Permissions:
     evidence_stills: int = 0
 
 
+EXPECTED_FALSE = 10
+"""Strangers among a subject's candidates that an officer can look through."""
 _OF_SCHEMA_1 = Permissions(live=True, contacts=NEAR_CONTACTS)
 OPTIONS = ("live", *CONTACTS[1:], "continuation", "same_place_counts", "evidence")
 """What a policy may ask further approvals for."""
@@ -86,6 +88,8 @@ class Policy:
         witnessed_enrolment: whether a second officer must have seen whose photographs they are.
         cover: one of `COVERS`; ``cover_interval_s`` for the last of them.
         outside_witnesses: how many witnesses outside the site must cosign its logs.
+        expected_false: strangers whom a query may expect among its candidates for each subject
+            before its default threshold is raised. A default, and no limit.
     """
 
     site: str
@@ -111,6 +115,7 @@ class Policy:
     cover: str = COVER_OFF
     cover_interval_s: int = 0
     outside_witnesses: int = 0
+    expected_false: int = EXPECTED_FALSE
 
     def approvals_for(self, legal_basis: str, options: Collection[str] = ()) -> int:
         """Return how many approvals a query needs.
@@ -267,6 +272,7 @@ def _with_permissions(policy: Policy, keys: _Keys, schema: int) -> Policy:
         cover=cover,
         cover_interval_s=keys.number("cover_interval_s", 1, 900) if cover == COVER_STEADY else 0,
         outside_witnesses=keys.number("outside_witnesses", 0, 16, 0),
+        expected_false=keys.number("expected_false", 1, 10_000, EXPECTED_FALSE),
     )
 
 

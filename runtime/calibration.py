@@ -42,12 +42,21 @@ _LN10 = math.log(10)
 
 
 @dataclass(frozen=True, slots=True)
+class Advised:
+    """A threshold, and whether the rate there was counted; else it is an upper bound's."""
+
+    threshold: float
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """The calibration of one model: scores of strangers, and of one person with and without mask.
 
     ``fmr`` is a table (threshold, rate) of measured false match rates, thresholds rising;
     ``counted`` holds a rising table (score, logarithm of the likelihood ratio) by mask status, and
-    where it is empty ratios come from the normal distributions.
+    where it is empty ratios come from the normal distributions. Above ``counted_to`` the rates are
+    upper bounds: too few pairs of strangers have such scores.
     """
 
     impostor: Normal
@@ -55,6 +64,7 @@ class Calibration:
     masked: Normal
     fmr: tuple[tuple[float, float], ...]
     counted: Mapping[MaskStatus, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    counted_to: float | None = None
 
     def log10_lr(self, score: float, mask: MaskStatus) -> float:
         """Return the logarithm of how much more likely this score is for the same person.
@@ -96,6 +106,21 @@ class Calibration:
                 part = (threshold - low) / (high - low)
                 return float(low_rate * (high_rate / low_rate) ** part)
         return table[-1][1]
+
+    def quiet_threshold(self, rate: float, floor: float) -> Advised:
+        """Return the lowest threshold from ``floor`` on that strangers reach as rarely as ``rate``.
+
+        Where none is known to be so high, it is the lowest of those for which nothing lower is
+        known than what is known of all above.
+        """
+        if self.false_match_rate(floor) <= rate or not self.fmr:
+            return Advised(floor, counted=self._is_counted(floor))
+        lowest = min(measured for _, measured in self.fmr)
+        at = next(at for at, measured in self.fmr if measured <= max(rate, lowest))
+        return Advised(max(at, floor), counted=lowest <= rate and self._is_counted(at))
+
+    def _is_counted(self, threshold: float) -> bool:
+        return self.counted_to is None or threshold <= self.counted_to
 
 
 def least_resemblance(calibrations: Mapping[str, Calibration], model: str) -> float:
@@ -141,7 +166,15 @@ def read_calibration(parameters: Mapping[str, object]) -> Calibration | None:
     if not isinstance(thresholds, Sequence) or not isinstance(rates, Sequence):
         return None
     table = sorted(zip(map(float, thresholds), map(float, rates), strict=False))
-    return Calibration(impostor, unmasked, masked, tuple(table), _counted(parameters))
+    counted_to = parameters.get("calibration.fmr.counted_to")
+    return Calibration(
+        impostor,
+        unmasked,
+        masked,
+        tuple(table),
+        _counted(parameters),
+        float(counted_to) if isinstance(counted_to, int | float) else None,
+    )
 
 
 def _counted(
@@ -151,7 +184,7 @@ def _counted(
     columns = [
         parameters.get(f"calibration.llr.{name}", ()) for name in ("scores", "unmasked", "masked")
     ]
-    if not all(isinstance(column, Sequence) and column for column in columns):
+    if not all(isinstance(column, list | tuple) and column for column in columns):
         return {}
     scores, *ratios = (list(map(float, column)) for column in columns)  # type: ignore[call-overload]
     if any(len(column) != len(scores) for column in ratios):

@@ -95,6 +95,7 @@ def policy_json(policy: Policy) -> dict[str, Any]:
         "enrolment_without_witness": not policy.witnessed_enrolment,
         "cover": policy.cover,
         "outside_witnesses": policy.outside_witnesses,
+        "expected_false": policy.expected_false,
         "threshold_floor": dict(policy.threshold_floor),
     }
 

@@ -99,6 +99,9 @@ class Estimate(_Answer):
     """What a scope holds by now; ``expected_false`` is None without a calibration.
 
     ``at_most``: the sightings are a bound, as boxes of version 2 tell no count in the clear.
+    ``default_thresholds`` are those for this scope, ``raised`` for it; for models in
+    ``beyond_counts`` an upper bound of strangers' rate stands in, as too few were ever compared to
+    count it.
     ``version_1_generations``: how many in it are of version 1; None where it is not told.
     """
 
@@ -106,6 +109,8 @@ class Estimate(_Answer):
     at_most: bool = False
     expected_false: float | None
     default_thresholds: Mapping[str, float] = {}
+    raised: tuple[str, ...] = ()
+    beyond_counts: tuple[str, ...] = ()
     version_1_generations: Annotated[int, Field(ge=0)] | None = None
 
 
@@ -156,6 +161,7 @@ class AggregatorClient:
         thresholds: Mapping[str, float],
         *,
         templates: int = 1,
+        subjects: int = 1,
     ) -> Estimate:
         """Ask what a scope holds and how many strangers would be candidates by chance.
 
@@ -167,6 +173,7 @@ class AggregatorClient:
             "to_ms": to_ms,
             "thresholds": dict(thresholds),
             "templates": templates,
+            "subjects": subjects,
         }
         return _read(raise_for_problem(self._http.post("/v1/estimates", json=body)), Estimate)
 

@@ -137,17 +137,23 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
         check_one_person_each(subjects, modalities, me.config)
         models = models_of(subjects, modalities)
         asked = {} if request.threshold is None else dict.fromkeys(models, request.threshold)
+        count = sum(len(subject.of(modalities)) for subject in subjects)
+        count += len(request.shown.examples)
+        first = estimate(
+            session, request.scope, asked, templates=count, subjects=max(1, len(subjects))
+        )
         thresholds = thresholds_for(
             models,
             request.threshold,
-            defaults=estimate(session, request.scope, asked).default_thresholds,
+            defaults=first.default_thresholds,
             floors=policy.threshold_floor,
             config=me.config,
         )
         if request.shown.examples:
             thresholds = request.shown.thresholds(request.threshold, policy) | thresholds
-        count = sum(len(subject.of(modalities)) for subject in subjects)
-        count += len(request.shown.examples)
+        if request.threshold is None:
+            for notice in raised_notices(first, thresholds, policy):
+                tell(notice)
         counted = estimate(session, request.scope, thresholds, templates=count)
         expected_false = counted.expected_false
         if expected_false is None:  # the worst case
@@ -182,6 +188,27 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             approvers,
             opening.pop_all(),
         )
+
+
+def raised_notices(
+    counted: Estimate, thresholds: Mapping[str, float], policy: Policy
+) -> list[Notice]:
+    """Say which default thresholds were raised for the size of what is asked for."""
+    told = []
+    for model, threshold in thresholds.items():
+        if model not in counted.raised:
+            continue
+        why = (
+            f"the threshold for {model} is raised to {threshold:.3g}: so much is in scope that "
+            f"more than {policy.expected_false} strangers a subject would be expected below it"
+        )
+        if model in counted.beyond_counts:
+            why += (
+                ". Too few strangers were ever compared to count how many reach it: what is "
+                "expected is an upper bound"
+            )
+        told.append(Notice(why))
+    return told
 
 
 def thresholds_for(

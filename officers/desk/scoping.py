@@ -76,7 +76,12 @@ def scope(
 
 
 def estimate(
-    session: Session, scope: Scope, thresholds: Mapping[str, float], *, templates: int = 1
+    session: Session,
+    scope: Scope,
+    thresholds: Mapping[str, float],
+    *,
+    templates: int = 1,
+    subjects: int = 1,
 ) -> Estimate:
     """Ask how many sightings a scope holds by now, and how many strangers would be candidates.
 
@@ -85,9 +90,15 @@ def estimate(
         scope: what would be opened.
         thresholds: by model; empty asks for the defaults, which the answer names.
         templates: how many would be compared.
+        subjects: of how many people they are.
     """
     return session.client.estimate(
-        scope.cameras, scope.window_from_ms, scope.window_to_ms, thresholds, templates=templates
+        scope.cameras,
+        scope.window_from_ms,
+        scope.window_to_ms,
+        thresholds,
+        templates=templates,
+        subjects=subjects,
     )
 
 

@@ -119,6 +119,7 @@ enrolment_without_witness = true           # false: a second officer sees whose 
 cover = "slots"                            # or "off", "steady"
 # cover_interval_s = 30                    # with "steady" only
 outside_witnesses = 0                      # witnesses outside the site who must cosign its logs
+expected_false = 10                        # strangers expected of each subject, by default
 
 # [policy.option_approvals]
 # live = 1                                 # further approvals for what is asked besides comparing

@@ -24,6 +24,7 @@ OF_SECOND_SCHEMA = (
     "cover",
     "cover_interval_s",
     "outside_witnesses",
+    "expected_false",
     "option_approvals",
 )
 """Keys of `PolicyPlan`, and of ``policy.toml``, that policies of the first schema do not have."""
@@ -171,6 +172,10 @@ cover = {tomltext.value(plan.cover)}
 {interval}
 # Witnesses outside the site who must cosign its logs.
 outside_witnesses = {plan.outside_witnesses}
+
+# Strangers whom a query may expect among its candidates for each subject. Where many cameras and
+# hours are in scope, its default threshold is raised above the floor until no more are expected.
+expected_false = {plan.expected_false}
 
 # Further approvals that a query needs if it asks for: live, near, linked (contacts), continuation,
 # same_place_counts, evidence. They are added to those above and to those of its legal basis.

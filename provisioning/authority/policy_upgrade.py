@@ -21,7 +21,7 @@ from runtime.fsio import read_file
 
 _MAX_BYTES = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SAYS_NOTHING = {"cover_interval_s", "option_approvals"}
+_SAYS_NOTHING = {"cover_interval_s", "option_approvals", "expected_false"}
 """Keys that close nothing where they are missing."""
 
 
@@ -114,6 +114,7 @@ def _plan_of(policy: Policy, floors: Mapping[str, float]) -> PolicyPlan:
             "cover": policy.cover,
             "cover_interval_s": policy.cover_interval_s if policy.cover == COVER_STEADY else None,
             "outside_witnesses": policy.outside_witnesses,
+            "expected_false": policy.expected_false,
             "option_approvals": dict(policy.option_approvals),
             "threshold_floor": dict(floors),
             "legal_basis": {

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from protocol.keytree import MODALITIES, NEEDS_CONSENT, Modality
-from protocol.policy import COVER_STEADY, OPTIONS
+from protocol.policy import COVER_STEADY, EXPECTED_FALSE, OPTIONS
 from runtime.config import Section
 
 PROGRAMME_DAYS = 180
@@ -90,6 +90,9 @@ class PolicyPlan(Section):
     """With steady cover: seconds between a camera's envelopes."""
     outside_witnesses: Annotated[int, Field(ge=0, le=16)] = 0
     """Witnesses outside the site who must cosign its logs."""
+    expected_false: Annotated[int, Field(ge=1, le=10_000)] = EXPECTED_FALSE
+    """Strangers whom a query may expect among its candidates for each subject before its default
+    threshold is raised."""
     option_approvals: dict[str, Extra] = Field(default_factory=dict)
     """Further approvals that a query needs for what it asks besides comparing."""
     threshold_floor: dict[str, float] = Field(default_factory=dict)

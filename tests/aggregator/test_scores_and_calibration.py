@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from examples import examples
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from aggregator.api import quiet_thresholds
 from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import probes_of
 from protocol.errors import ModelMismatch
@@ -158,6 +161,50 @@ PARAMETERS: dict[str, float | tuple[float, ...]] = {
 }
 
 
+COUNTED = replace(
+    CALIBRATION,
+    fmr=((0.3, 1e-2), (0.48, 1e-5), (0.49, 5e-6), (0.5, 5e-6), (0.57, 2e-6), (0.6, 2e-6)),
+    counted={
+        MaskStatus.UNMASKED: ((0.2, -2.0), (0.4, 1.0), (0.6, 5.0)),
+        MaskStatus.MASKED: ((0.2, -1.0), (0.4, 2.0), (0.6, 4.0)),
+    },
+    counted_to=0.49,
+)
+
+
+@pytest.mark.parametrize(
+    ("sightings", "threshold", "counted"),
+    [
+        (1_000, 0.48, True),  # an hour of a camera: the floor does
+        (2_000_000, 0.49, True),
+        (4_000_000, 0.57, False),  # by the bound of the rate
+        (900_000_000, 0.57, False),  # a city for a fortnight: nothing higher is known to be better
+    ],
+)
+def test_a_query_over_more_sightings_has_a_higher_default_as_far_as_strangers_were_counted(
+    sightings: int, threshold: float, counted: bool
+) -> None:
+    raised, beyond = quiet_thresholds({"m": 0.48, "n": 0.7}, {"m": COUNTED}, {"m": sightings}, 10)
+    assert raised == {"m": threshold, "n": 0.7}
+    assert beyond == ([] if counted else ["m"])
+    assert counted is (sightings * COUNTED.false_match_rate(threshold) <= 10 and threshold <= 0.49)
+
+
+def test_a_floor_above_the_quiet_threshold_stays() -> None:
+    assert quiet_thresholds({"m": 0.55}, {"m": COUNTED}, {"m": 100}, 10)[0] == {"m": 0.55}
+
+
+def test_counted_likelihood_ratios_go_by_the_mask_and_end_where_the_counts_end() -> None:
+    ratio = COUNTED.log10_lr
+    assert ratio(0.5, MaskStatus.UNMASKED) == pytest.approx(3.0)
+    assert ratio(0.5, MaskStatus.MASKED) == pytest.approx(3.0)
+    assert ratio(0.3, MaskStatus.MASKED) == pytest.approx(0.5)
+    assert ratio(0.3, MaskStatus.UNMASKED) == pytest.approx(-0.5)
+    assert -0.5 < ratio(0.3, MaskStatus.UNKNOWN) < 0.5
+    assert ratio(0.99, MaskStatus.UNMASKED) == pytest.approx(5.0)
+    assert ratio(-1.0, MaskStatus.MASKED) == pytest.approx(-1.0)
+
+
 def test_a_manifests_calibration_is_read_by_model_id() -> None:
     entry = ModelEntry(
         role="face_embedder",
@@ -229,3 +276,23 @@ def test_a_template_of_another_size_or_without_threshold_is_refused() -> None:
         probes_of(query({}), {"ana": (template(model),)})
     with pytest.raises(ModelMismatch, match="dimensions"):
         probes_of(query({model: 0.5}), {"ana": (template(model, 16),)})
+
+
+def test_a_manifests_counts_of_scores_are_read_whole_or_not_at_all() -> None:
+    columns: dict[str, tuple[float, ...]] = {
+        "calibration.llr.scores": (0.2, 0.4),
+        "calibration.llr.unmasked": (-1.0, 2.0),
+        "calibration.llr.masked": (-0.5, 3.0),
+    }
+    read = read_calibration({**PARAMETERS, **columns, "calibration.fmr.counted_to": 0.45})
+    assert read is not None
+    assert read.counted == {
+        MaskStatus.UNMASKED: ((0.2, -1.0), (0.4, 2.0)),
+        MaskStatus.MASKED: ((0.2, -0.5), (0.4, 3.0)),
+    }
+    assert read.counted_to == 0.45
+    for name in columns:
+        for spoilt in ((), (1.0,), "none"):
+            read = read_calibration({**PARAMETERS, **columns, name: spoilt})
+            assert read is not None
+            assert not read.counted
