@@ -3,6 +3,10 @@
 The photograph is searched at several sizes, because a portrait fills the picture and a snapshot
 does not. Each photo must show exactly one face that is good enough; several photos must show the
 same person and are fused into one template.
+
+Where the bundle has a network for masked faces, masks of several kinds are drawn on each photo, and
+what it makes of them is averaged into the template: it lies nearer to what cameras see of somebody
+who wears one (docs/models.md has the figures, and those of keeping both apart).
 """
 
 from __future__ import annotations
@@ -19,8 +23,10 @@ from edge_agent.vision.alignment import align
 from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
+from protocol.sightings import MaskStatus
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, read_file
+from runtime.masks_drawn import draw_mask
 from runtime.process import MAX_PIXELS
 
 MAX_PHOTO_BYTES = 64 << 20
@@ -31,6 +37,8 @@ MIN_QUALITY = 0.45
 _MAX_YAW = 0.45
 _MIN_SHARPNESS = 0.15
 _SEARCH_SIZES = (640, 320, 1280)  # px of the longer side, in this order until a face is found
+DRAWN_MASKS = 4
+"""Masks drawn on each photo: of random kinds, the same for the same photo."""
 _BYSTANDER = 0.35  # faces smaller than this part of the largest are taken for background
 
 
@@ -58,6 +66,10 @@ class FaceTooPoor(EnrolmentError):
     """The face is blurred, turned away or cut off."""
 
 
+class FaceMasked(EnrolmentError):
+    """The face wears a mask, and nobody said that it may."""
+
+
 class PhotosDisagree(EnrolmentError):
     """The photos do not seem to show one person."""
 
@@ -80,10 +92,18 @@ class Enrolled:
         self.vector.fill(0)
 
 
-def template_from_photos(paths: Sequence[Path], models: VisionModels) -> Enrolled:
+def template_from_photos(
+    paths: Sequence[Path], models: VisionModels, *, masked: bool = False
+) -> Enrolled:
     """Make one template of one person's photographs. The caller wipes it.
 
+    Args:
+        paths: the photographs' files; two or more make a template that finds more.
+        models: of the site.
+        masked: take photographs that show a mask, too.
+
     Raises:
+        FaceMasked: a photo shows a mask, and `masked` is not set.
         NotAnImage, NoFaceFound, SeveralFacesFound, FaceTooSmall, FaceTooPoor: about one photo.
         PhotosDisagree: a photo's cosine to the others is below the models' `agreement_threshold`.
         EnrolmentError: no photo was given, or too many.
@@ -101,12 +121,10 @@ def template_from_photos(paths: Sequence[Path], models: VisionModels) -> Enrolle
                 crop, qualities[row] = _only_face(image, path, models)
             finally:
                 image.fill(0)
-            # The crop and its mirror image: a face is nearly symmetric, light and pose are not.
-            pair = np.stack([crop, crop[:, ::-1]])
-            both = models.embedder.embed(pair)
-            vectors[row] = both.sum(axis=0) / np.linalg.norm(both.sum(axis=0))
-            for used in (crop, pair, both):
-                used.fill(0)
+            try:
+                vectors[row] = _template(crop, path, models, masked=masked)
+            finally:
+                crop.fill(0)
         agreement = _agreement(vectors, qualities, paths, models.agreement_threshold)
         mean = (vectors * qualities[:, None]).sum(axis=0)
         return Enrolled(
@@ -138,7 +156,7 @@ def _read_photo(path: Path) -> Image:
 
 def _only_face(image: Image, path: Path, models: VisionModels) -> tuple[Image, float]:
     """The aligned crop (112, 112, 3) of the photo's one face, and its quality."""
-    faces = _find_faces(image, models)
+    faces = find_faces(image, models)
     if not len(faces):
         raise NoFaceFound(
             f"photo {path} shows no face that can be found; use a frontal photo in good light"
@@ -172,7 +190,41 @@ def _only_face(image: Image, path: Path, models: VisionModels) -> tuple[Image, f
     return crops[0], worth
 
 
-def _find_faces(image: Image, models: VisionModels) -> Detections:
+def _template(crop: Image, path: Path, models: VisionModels, *, masked: bool) -> Floats:
+    """The unit vector (d,) of a crop (112, 112, 3), with drawn masks where a network knows them."""
+    vote = models.mask.vote(crop[None], np.ones(1))
+    worn = vote.status is MaskStatus.MASKED
+    if worn and not masked:
+        raise FaceMasked(
+            f"photo {path}: the face wears a mask; use a photo without one, or say with --masked "
+            "that there is none"
+        )
+    # The crop and its mirror image: a face is nearly symmetric, light and pose are not.
+    pair = np.stack([crop, crop[:, ::-1]])
+    plain = _mean(pair, models, worn=worn)
+    pair.fill(0)
+    both = np.array([False, True])
+    if worn or models.embedder.networks(both[:1]) == models.embedder.networks(both[1:]):
+        return plain
+    rng = np.random.default_rng(0)
+    drawn = np.stack([draw_mask(crop, rng) for _ in range(DRAWN_MASKS)])
+    covered = _mean(drawn, models, worn=True)
+    drawn.fill(0)
+    joined = plain + covered
+    plain.fill(0)
+    covered.fill(0)
+    return np.asarray(joined / np.linalg.norm(joined), np.float32)
+
+
+def _mean(crops: Image, models: VisionModels, *, worn: bool) -> Floats:
+    """The unit mean (d,) of the vectors of crops (n, 112, 112, 3), which all wear a mask or not."""
+    rows = models.embedder.embed(crops, np.full(len(crops), worn))
+    total = rows.sum(axis=0)
+    rows.fill(0)
+    return np.asarray(total / np.linalg.norm(total), np.float32)
+
+
+def find_faces(image: Image, models: VisionModels) -> Detections:
     """All faces of a photo at the first search size that shows one."""
     longer = max(image.shape[:2])
     for size in _SEARCH_SIZES:

@@ -49,6 +49,10 @@ _PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 app = typer.Typer(no_args_is_help=True)
 _INTERRUPTED = "stopped; nothing was written"
+_ONE_PHOTO = (
+    "\nwarning: enrolled from one photo only. Two photos of different days find more, above all of "
+    "masked people: enrol again with a second --photo if there is one (--force)"
+)
 
 
 @app.command(
@@ -62,7 +66,9 @@ def enrol(
     officer: OfficerFile = None,
     photo: Annotated[
         list[Path],
-        typer.Option(help="A photo with exactly one face; may be given up to 16 times."),
+        typer.Option(
+            help="A photo with exactly one face; give two or more (up to 16): one finds fewer."
+        ),
     ],
     pseudonym: Annotated[
         str, typer.Option(help="What the subject is called in queries: never the name.")
@@ -91,6 +97,9 @@ def enrol(
             help="One more public key (64 hexadecimal digits) that may vouch for the bundle.",
         ),
     ] = None,
+    masked: Annotated[
+        bool, typer.Option("--masked", help="Take photos of a masked face: only if none is bare.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Make a subject file from one or more photos of one person.
@@ -118,7 +127,7 @@ def enrol(
         with _err.status("loading the models"):
             models = _models(settings, bundle, trusted or [])
         with _err.status(f"looking at {len(photo)} photo{'s' if len(photo) > 1 else ''}"):
-            enrolled = _enrol(photo, models)
+            enrolled = _enrol(photo, models, masked=masked)
         try:
             subject = _seal(
                 enrolled, pseudonym, consent, document, recipient, investigator=settings.name
@@ -132,7 +141,8 @@ def enrol(
             f"{'s' if len(photo) > 1 else ''}, quality {enrolled.quality:.2f}"
             + (f", agreement {enrolled.agreement:.2f}" if len(photo) > 1 else "")
             + f"\nsealed to investigator {settings.name}, model {enrolled.model_id}"
-            + for_witness,
+            + for_witness
+            + ("" if len(photo) > 1 else _ONE_PHOTO),
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -194,10 +204,10 @@ def _models(settings: OfficerConfig, folder: Path | None, trusted: list[str]) ->
         return load_models(verified)
 
 
-def _enrol(photos: list[Path], models: VisionModels) -> Enrolled:
+def _enrol(photos: list[Path], models: VisionModels, *, masked: bool) -> Enrolled:
     from edge_agent.enrol import template_from_photos  # noqa: PLC0415 - see _models
 
-    return template_from_photos(photos, models)
+    return template_from_photos(photos, models, masked=masked)
 
 
 def _write_sheet(subject: SubjectFile, path: Path) -> str:

@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from runtime.masks_drawn import draw_mask
+
 from . import evaluate
-from .augment import draw_mask
 from .crops import CropSet, grouped_folds, load_crops, near_duplicate_groups, save_crops
 from .export import Decision, write_onnx
 from .network import MaskNet, Recipe, logits_of, train_network

@@ -14,7 +14,6 @@ from aggregator.store.rows import QueryRecord
 from aggregator.store.sqlite.store import SqliteStore
 from edge_agent.enrol import _only_face, _read_photo, template_from_photos
 from edge_agent.vision.models import load_models
-from models.mask_classifier.augment import draw_mask
 from officers.desk.subjects import DraftInvalid, OpenedSubject, check_one_person_each
 from protocol.auditlog import Entry, origin_of
 from protocol.errors import TemplatesDisagree
@@ -26,6 +25,7 @@ from runtime.auditlog import AuditLog
 from runtime.bundle import load_bundle
 from runtime.calibration import Calibration, Normal, calibrations_of, least_resemblance
 from runtime.clock import system_ms
+from runtime.masks_drawn import draw_mask
 from runtime.officer import OfficerConfig
 from runtime.trust import Trust
 

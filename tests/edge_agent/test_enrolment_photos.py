@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from demo.drawn_mask import draw_mask
 from edge_agent.enrol import (
     EnrolmentError,
+    FaceMasked,
     FaceTooPoor,
     FaceTooSmall,
     NoFaceFound,
@@ -21,6 +23,7 @@ from edge_agent.enrol import (
 )
 from edge_agent.vision.arrays import Image
 from edge_agent.vision.models import VisionModels
+from models.photos import photograph
 
 pytestmark = pytest.mark.models
 
@@ -78,6 +81,18 @@ def test_photos_of_two_people_are_refused(photos_path: Path, models: VisionModel
         template_from_photos(photos, models)
     with pytest.raises(PhotosDisagree, match="same person"):
         template_from_photos(photos[:2], models)
+
+
+def test_a_photo_with_a_mask_is_refused_unless_it_is_wanted(
+    tmp_path: Path, obama: Image, photos_path: Path, models: VisionModels
+) -> None:
+    masked = save(tmp_path, draw_mask(obama, photograph("obama.jpg").landmarks))
+    with pytest.raises(FaceMasked, match=r"wears a mask.*--masked"):
+        template_from_photos([masked], models)
+    taken = template_from_photos([masked], models, masked=True).vector
+    bare = template_from_photos([photos_path / "obama2.jpg"], models, masked=True).vector
+    stranger = template_from_photos([photos_path / "biden.jpg"], models).vector
+    assert taken @ bare > taken @ stranger + 0.2
 
 
 def test_two_faces_in_a_photo_are_refused(

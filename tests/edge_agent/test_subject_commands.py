@@ -83,6 +83,7 @@ def test_the_subject_file_opens_for_the_investigator_alone(
     result = office.enrol("obama.jpg", "obama2.jpg")
     assert result.exit_code == 0, result.output
     assert "agreement" in result.output
+    assert "warning" not in result.output
     subject = SubjectFile.parse(office.out.read_bytes())
     assert (subject.pseudonym, subject.consent_reference) == ("patient-17", "C-2031/17")
     assert subject.models == (models.model_id,)
@@ -98,7 +99,7 @@ def test_the_subject_file_opens_for_the_investigator_alone(
 
 
 def test_show_tells_what_is_clear(office: Office) -> None:
-    office.enrol()
+    assert "warning: enrolled from one photo only" in office.enrol().output
     shown = CliRunner().invoke(app, ["show", str(office.out)])
     assert shown.exit_code == 0
     assert "patient-17" in shown.output
