@@ -15,11 +15,7 @@ from runtime.bundle import Bundle, BundleError, load_bundle
 from runtime.terminal import out as _out
 from runtime.terminal import progress, reported
 
-app = typer.Typer(
-    name="models",
-    no_args_is_help=True,
-    help="Build, check and show the model bundle that boards and enrolment use.",
-)
+app = typer.Typer(no_args_is_help=True)
 
 _STATE = Path(".sealtrace")
 _Cache = Annotated[
