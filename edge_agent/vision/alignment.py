@@ -61,32 +61,43 @@ def align(image: Image, landmarks: Floats | Doubles) -> Crops:
     crops = np.zeros((len(matrices), CROP_SIZE, CROP_SIZE, 3), np.uint8)
     for crop, matrix in zip(crops, matrices, strict=True):
         if np.isfinite(matrix).all():
-            _warp(image, matrix, crop)
+            cut(image, matrix, crop)
     return crops
 
 
-def _warp(image: Image, matrix: Doubles, crop: Image) -> None:
+def cut(image: Image, matrix: Doubles, into: Image) -> None:
+    """Draw what a similarity (2, 3) from the frame shows into a picture, black outside the frame.
+
+    Args:
+        image: the frame.
+        matrix: from pixels of the frame to pixels of the picture.
+        into: (h, w, 3) uint8, written in place.
+    """
+    size = (into.shape[1], into.shape[0])
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
-    if scale < 0.5:  # a face more than twice the crop's size: shrink first, or details alias
-        image, matrix = _shrink(image, matrix, 2 ** math.floor(-math.log2(scale)))
+    if scale < 0.5:  # more than twice as large in the frame: shrink first, or details alias
+        image, matrix = _shrink(image, matrix, size, 2 ** math.floor(-math.log2(scale)))
         if image.size == 0:
+            into.fill(0)
             return
-    cv2.warpAffine(image, matrix, (CROP_SIZE, CROP_SIZE), dst=crop, flags=cv2.INTER_LINEAR)
+    cv2.warpAffine(image, matrix, size, dst=into, flags=cv2.INTER_LINEAR)
 
 
-def _shrink(image: Image, matrix: Doubles, factor: int) -> tuple[Image, Doubles]:
-    """The part of the frame that the crop shows, shrunk by a whole factor, and its transform."""
-    corners = np.array([[0, 0], [CROP_SIZE, 0], [CROP_SIZE, CROP_SIZE], [0, CROP_SIZE]], np.float64)
+def _shrink(
+    image: Image, matrix: Doubles, size: tuple[int, int], factor: int
+) -> tuple[Image, Doubles]:
+    """The part of the frame that the picture shows, shrunk by a whole factor, and its transform."""
+    corners = np.array([[0, 0], [size[0], 0], size, [0, size[1]]], np.float64)
     back = cv2.invertAffineTransform(matrix)
     seen = corners @ back[:, :2].T + back[:, 2]
     low = np.clip(np.floor(seen.min(axis=0)) - factor, 0, None).astype(int)
     high = np.ceil(seen.max(axis=0)).astype(int) + factor
     part = image[low[1] : max(high[1], 0), low[0] : max(high[0], 0)]
-    size = (part.shape[1] // factor, part.shape[0] // factor)
-    if min(size) < 1:
+    whole = (part.shape[1] // factor, part.shape[0] // factor)
+    if min(whole) < 1:
         return part[:0], matrix
-    part = part[: size[1] * factor, : size[0] * factor]
-    small = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+    part = part[: whole[1] * factor, : whole[0] * factor]
+    small = np.asarray(cv2.resize(part, whole, interpolation=cv2.INTER_AREA), np.uint8)
     # Pixel centres: x_full = factor * x_small + (factor - 1) / 2 + low
     offset = low + (factor - 1) / 2
     moved = matrix.copy()

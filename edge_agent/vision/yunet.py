@@ -1,0 +1,159 @@
+"""Runs a YuNet face detector by onnxruntime: pictures of any size in, boxes and landmarks out.
+
+YuNet: Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence
+Research 20 (2023). What comes in and how what comes out is read follow OpenCV's `FaceDetectorYN`
+(modules/objdetect/src/face_detect.cpp, Apache-2.0), which takes twice the time for the same rows.
+
+The file says that its input is 640 x 640, and no operator in it depends on that: before it is
+loaded the two numbers are replaced by names.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edge_agent.vision.arrays import Floats, Image
+from edge_agent.vision.embedder import onnx_session
+from edge_agent.vision.errors import ModelError
+
+MAX_FACES = 2000
+"""Candidates looked at of one picture: a face is several, and a crowd more than 500."""
+_STRIDES = (8, 16, 32)
+_LARGEST = _STRIDES[-1]
+_HEADS = ("cls", "obj", "bbox", "kps")
+_WIDTHS = (1, 1, 4, 10)
+_OUTPUTS = [f"{head}_{stride}" for head in _HEADS for stride in _STRIDES]
+_FIXED = bytes.fromhex("0a020801 0a020803 0a03088005 0a03088005")
+"""The dimensions 1, 3, 640, 640 of a tensor, as protobuf writes `TensorShapeProto`."""
+_NAMED = bytes.fromhex("0a020801 0a020803 0a03120148 0a03120157")
+"""The same with the last two by the names H and W: as long, so that no length around changes."""
+_LEAST_LOG, _MOST_LOG = -20.0, 20.0
+"""Sides of boxes come as logarithms; beyond these no picture has a face, and exp would overflow."""
+
+
+class YuNet:
+    """The network and what reads its answers; may be called from several threads."""
+
+    def __init__(self, model: bytes, *, nms_threshold: float = 0.3, num_threads: int = 1) -> None:
+        """Load the model.
+
+        Args:
+            model: the ONNX file's content.
+            nms_threshold: overlap (IoU) above which two boxes are taken for one face.
+            num_threads: threads that a run may use.
+
+        Raises:
+            ModelError: it cannot be loaded as a YuNet detector.
+        """
+        self._nms = nms_threshold
+        self._session = onnx_session(of_any_size(model), "the face detector", num_threads)
+        inputs = self._session.get_inputs()
+        outputs = {tensor.name for tensor in self._session.get_outputs()}
+        if len(inputs) != 1 or not outputs.issuperset(_OUTPUTS):
+            raise ModelError(
+                f"the face detector gives {sorted(outputs)}, not what a YuNet detector gives; "
+                "build the models again"
+            )
+        self._input = inputs[0].name
+
+    def find(self, image: Image, score_threshold: float) -> Floats:
+        """Find faces in a picture (H, W, 3) uint8 BGR, at the size that it has.
+
+        Returns:
+            Rows (n, 15): left, top, width, height (px), five landmarks x, y (px, in the order of
+            `Detections`), score in 0..1; best first, at most `MAX_FACES`.
+
+        Raises:
+            ModelError: the model refuses the picture, or gives what no YuNet detector gives.
+        """
+        padded, rows, columns = _padded(image)
+        blob = cv2.dnn.blobFromImage(padded)
+        try:
+            answers = self._session.run(_OUTPUTS, {self._input: blob})
+        except Exception as error:  # onnxruntime's errors share no public base but Exception
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"the face detector failed ({first})") from error
+        finally:
+            blob.fill(0)
+            if padded is not image:
+                padded.fill(0)
+        return self._apart(_faces(answers, rows, columns, score_threshold), score_threshold)
+
+    def _apart(self, faces: Floats, score_threshold: float) -> Floats:
+        """Of faces (n, 15) that overlap only the best ones, best first."""
+        if not len(faces):
+            return faces
+        # Whole pixels cut off at nought, as OpenCV has them: the same faces stay as there.
+        kept = cv2.dnn.NMSBoxes(
+            faces[:, :4].astype(np.int32).tolist(),
+            faces[:, 14].tolist(),
+            score_threshold,
+            self._nms,
+            1.0,
+            MAX_FACES,
+        )
+        return faces[np.asarray(kept, np.int64).reshape(-1)]
+
+
+def of_any_size(model: bytes) -> bytes:
+    """Return an ONNX file with the size 640 x 640 of its one input left open.
+
+    Raises:
+        ModelError: it says that of no tensor or of several, and does not take other sizes already.
+    """
+    found = model.count(_FIXED)
+    if found == 0 and model.count(_NAMED) == 1:
+        return model
+    if found != 1:
+        raise ModelError(
+            f"the face detector has {found} inputs of 640 x 640 pixels, not one as a YuNet "
+            "detector has; build the models again"
+        )
+    return model.replace(_FIXED, _NAMED)
+
+
+def _padded(image: Image) -> tuple[Image, int, int]:
+    """A picture continued in black to the right and below, and its cells of the largest stride."""
+    rows, columns = (-(-side // _LARGEST) for side in image.shape[:2])
+    below, beside = rows * _LARGEST - image.shape[0], columns * _LARGEST - image.shape[1]
+    if not below and not beside:
+        return image, rows, columns
+    padded = cv2.copyMakeBorder(image, 0, below, 0, beside, cv2.BORDER_CONSTANT, value=0)
+    return np.asarray(padded, np.uint8), rows, columns
+
+
+def _faces(answers: list[Floats], rows: int, columns: int, score_threshold: float) -> Floats:
+    """The candidates (n, 15) in what the network gave for cells of the largest stride."""
+    found = []
+    for number, stride in enumerate(_STRIDES):
+        parts = answers[number :: len(_STRIDES)]
+        down, across = rows * _LARGEST // stride, columns * _LARGEST // stride
+        if any(
+            np.size(part) != down * across * width
+            for part, width in zip(parts, _WIDTHS, strict=True)
+        ):
+            raise ModelError(
+                f"the face detector gave {[np.shape(part) for part in parts]} for {across} x {down}"
+                " cells, which no YuNet detector gives"
+            )
+        sure, there = (np.clip(part.reshape(-1), 0.0, 1.0) for part in parts[:2])
+        scores = np.sqrt(sure * there)
+        cells = np.flatnonzero(scores >= score_threshold)
+        if not len(cells):
+            continue
+        corner = np.column_stack([cells % across, cells // across]).astype(np.float32)
+        box = parts[2].reshape(-1, 4)[cells]
+        marks = parts[3].reshape(-1, 5, 2)[cells]
+        size = np.exp(np.clip(box[:, 2:], _LEAST_LOG, _MOST_LOG)) * stride
+        middle = (corner + box[:, :2]) * stride
+        landmarks = (marks + corner[:, None]) * stride
+        found.append(
+            np.column_stack(
+                [middle - size / 2, size, landmarks.reshape(-1, 10), scores[cells]]
+            ).astype(np.float32)
+        )
+    if not found:
+        return np.zeros((0, 15), np.float32)
+    faces = np.concatenate(found)
+    return faces[np.isfinite(faces).all(axis=1) & (faces[:, 2] > 0) & (faces[:, 3] > 0)]
