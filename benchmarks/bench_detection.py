@@ -23,7 +23,8 @@ from benchmarks.figures import Figure
 from benchmarks.printing import table
 from edge_agent.vision.arrays import Crops, Detections, Doubles, Floats, Image
 from edge_agent.vision.models import VisionModels
-from models.mask_classifier.crops import load_crops
+from edge_agent.vision.quality import sharpness
+from models.mask_classifier.crops import CropSet, load_crops
 from runtime.errors import OperationError
 
 CROPS = Path("tests/data/mask_holdout.npz")
@@ -31,6 +32,8 @@ HEIGHTS = (24, 32, 48)
 FRAME = (540, 960)
 _FACE_OF_CROP = 0.88
 """Height of a face as YuNet boxes it, in sides of its aligned crop."""
+_NOISE = 2
+"""Standard deviation of a sensor's noise, in the 256 steps of a picture."""
 _SURE = 0.65  # VisionConfig.confirm_score
 _MOST = 400
 _GRID = 16  # faces of one picture
@@ -67,6 +70,14 @@ def small_faces(crops: Crops, height: int, *, seed: int = 5) -> Iterator[Small]:
             width = 0.84 * height
             boxes.append([x + (side - width) / 2, y + (side - height) / 2, width, height])
         yield Small(image, np.array(boxes))
+
+
+def darkened(crops: Crops, light: float, noise: float, *, seed: int = 7) -> Crops:
+    """Crops (n, 112, 112, 3) as in a part of the light, with a sensor's noise, in whole numbers."""
+    rng = np.random.default_rng(seed)
+    dark = crops * np.float32(light)
+    dark += rng.normal(0, noise, crops.shape).astype(np.float32)
+    return np.asarray(np.clip(np.rint(dark), 0, 255), np.uint8)
 
 
 def about(boxes: Doubles, rng: np.random.Generator) -> Doubles:
@@ -112,6 +123,8 @@ def run(
             figures += _found(
                 models, archive.images[rows], f"{name} faces {height} px high", height
             )
+    for share in (1.0, 0.25, 0.07):
+        figures += _in_the_dark(models, archive, share)
     if footage is not None:
         figures += _false_alarms(models, footage, quick=quick)
     return figures
@@ -139,6 +152,22 @@ def _found(models: VisionModels, crops: Crops, name: str, height: int) -> list[F
     ratio = kept / max(at_first, 1e-9)
     figures.append(Figure(f"{name}, enlarged and certain", kept, "of 1", "sure at first", ratio))
     return figures
+
+
+def _in_the_dark(models: VisionModels, archive: CropSet, light: float) -> list[Figure]:
+    """What the mask status of crops in a part of their light would be, by those good enough."""
+    crops = darkened(archive.images, light, _NOISE if light < 1 else 0)
+    usable = sharpness(crops) > 0
+    probable = models.mask.probabilities(crops)
+    masked, bare = usable & (archive.labels == 1), usable & (archive.labels == 0)
+    name = f"at {light:.0%} of the light, noise {_NOISE if light < 1 else 0}:"
+    wrong = (probable >= models.mask.threshold_masked) & bare
+    missed = (probable <= models.mask.threshold_unmasked) & masked
+    return [
+        Figure(f"{name} crops that tell anything", float(usable.mean()), "of 1"),
+        Figure(f"{name} bare faces called masked", int(wrong.sum()), f"of {int(bare.sum())}"),
+        Figure(f"{name} masked faces called bare", int(missed.sum()), f"of {int(masked.sum())}"),
+    ]
 
 
 def _false_alarms(models: VisionModels, footage: Path, *, quick: bool) -> list[Figure]:

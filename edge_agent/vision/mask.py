@@ -15,6 +15,7 @@ import numpy as np
 from edge_agent.vision.arrays import CROP_SIZE, Crops, Doubles, Flags, Floats, Ints
 from edge_agent.vision.embedder import onnx_session, run_onnx
 from edge_agent.vision.errors import ModelError
+from edge_agent.vision.light import lightened
 from protocol.sightings import MaskStatus
 from protocol.v2.sightings import MAX_SPANS, MaskSpan
 
@@ -93,12 +94,18 @@ class MaskClassifier:
     def probabilities(self, crops: Crops) -> Floats:
         """Probability of a mask (n,) float32 for each aligned crop (n, 112, 112, 3) uint8 BGR.
 
+        Dark crops are made lighter for it, or darkness would be taken for a mask.
+
         Raises:
             ModelError: the model fails or gives something else than probabilities.
         """
         if not len(crops):
             return np.zeros(0, np.float32)
-        out = run_onnx(self._session, {_INPUT: crops}, "the mask classifier")
+        seen = lightened(crops)
+        try:
+            out = run_onnx(self._session, {_INPUT: seen}, "the mask classifier")
+        finally:
+            seen.fill(0)
         values = np.asarray(out, np.float32).reshape(-1)
         if len(values) != len(crops) or not np.isfinite(values).all():
             raise ModelError("the mask classifier gave no probability for each crop")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from examples import step
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.bench_detection import darkened
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import UNKNOWN_MASK, MaskClassifier
 from models.build import default_mask_model
+from models.mask_classifier.crops import load_crops
 from protocol.sightings import MaskStatus
 
 WEIGHTS = default_mask_model()
+EACH = slice(None, None, step())
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +76,26 @@ def test_probabilities_do_not_depend_on_the_batch(classifier: MaskClassifier) ->
     alone = np.concatenate([classifier.probabilities(crops[i : i + 1]) for i in range(5)])
     assert together.shape == (5,)
     np.testing.assert_allclose(together, alone, atol=1e-4)
+
+
+def test_held_out_faces_are_told_apart_in_daylight_and_a_quarter_of_it(
+    classifier: MaskClassifier,
+) -> None:
+    held_out = load_crops(Path(__file__).parents[1] / "data" / "mask_holdout.npz")
+    masked = held_out.labels == 1
+    for light, noise in ((1.0, 0), (0.25, 2)):
+        crops = darkened(held_out.images, light, noise)[EACH]
+        found, true = classifier.probabilities(crops), masked[EACH]
+        right = found >= 0.5
+        assert (right[true].mean() + (~right[~true]).mean()) / 2 >= 0.992
+        assert not (found[~true] >= classifier.threshold_masked).any()
+
+
+def test_darkness_is_no_mask(classifier: MaskClassifier) -> None:
+    grey = np.full((3, 112, 112, 3), 110, np.uint8)
+    levels = np.array([1.0, 0.25, 0.1])[:, None, None, None]
+    found = classifier.probabilities((grey * levels).astype(np.uint8))
+    np.testing.assert_allclose(found, found[0], atol=0.15)
 
 
 def test_what_is_no_mask_classifier_is_refused() -> None:
