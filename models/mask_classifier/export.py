@@ -6,14 +6,14 @@ normalisation is folded into the convolutions and the mean of all members is par
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from onnx import TensorProto, checker, helper, numpy_helper
+from onnx import TensorProto, checker, helper
+
+from models.onnx_graph import Graph, folded, state_of
 
 MODEL_NAME = "maskstatus"
 MODEL_VERSION = "1"
@@ -33,38 +33,6 @@ class Decision:
     threshold_unmasked: float
 
 
-class _Graph:
-    def __init__(self, half: bool) -> None:
-        self._half = half
-        self.nodes: list[Any] = []
-        self.weights: list[Any] = []
-
-    def constant(self, values: npt.ArrayLike, dtype: Any = np.float32) -> str:
-        array = np.asarray(values, dtype)
-        name = f"w{len(self.weights)}"
-        if self._half and array.dtype == np.float32 and array.size > 256:
-            stored = numpy_helper.from_array(array.astype(np.float16), name)
-            self.weights.append(stored)
-            return self.add("Cast", [name], to=1)  # float32; onnxruntime folds it when it loads
-        self.weights.append(numpy_helper.from_array(array, name))
-        return name
-
-    def add(
-        self, kind: str, inputs: list[str], output: str | None = None, **attributes: Any
-    ) -> str:
-        name = output or f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
-        return name
-
-    def convolution(self, x: str, weight: Any, bias: Any, stride: int = 1, pad: int = 0) -> str:
-        return self.add(
-            "Conv",
-            [x, self.constant(weight), self.constant(bias)],
-            strides=[stride, stride],
-            pads=[pad] * 4,
-        )
-
-
 def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: bool = True) -> str:
     """Write the ensemble of ``networks`` (trained ``MaskNet``) to ``path``; return its model id.
 
@@ -73,7 +41,7 @@ def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: boo
     16 bits; arithmetic is in 32. The id ends in the first 8 hex digits of the SHA-256 of
     all weights as stored.
     """
-    graph = _Graph(half)
+    graph = Graph(half)
     x = graph.add("Cast", ["crops"], to=TensorProto.FLOAT)
     x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
     x = graph.add("Sub", [x, graph.constant(127.5)])
@@ -87,10 +55,7 @@ def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: boo
     flat = graph.add("Reshape", [shifted, graph.constant([-1], np.int64)])
     graph.add("Sigmoid", [flat], output="masked_probability")
 
-    digest = hashlib.sha256()
-    for weight in graph.weights:
-        digest.update(weight.raw_data)
-    model_id = f"{MODEL_NAME}-{MODEL_VERSION}@{digest.hexdigest()[:8]}"
+    model_id = f"{MODEL_NAME}-{MODEL_VERSION}@{graph.weights_hash()[:8]}"
     crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["n", 112, 112, 3])
     masked = helper.make_tensor_value_info("masked_probability", TensorProto.FLOAT, ["n"])
     body = helper.make_graph(graph.nodes, MODEL_NAME, [crops], [masked], graph.weights)
@@ -113,26 +78,23 @@ def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: boo
     return model_id
 
 
-def _member(graph: _Graph, x: str, network: Any) -> str:
+def _member(graph: Graph, x: str, network: Any) -> str:
     """Add one ``MaskNet`` to the graph; return the name of its logits, [n, 1]."""
-    state = {
-        key: value.detach().cpu().numpy().astype(np.float64)
-        for key, value in network.state_dict().items()
-    }
-    x = graph.convolution(x, *_folded(state, "body.0", "body.1"), stride=2, pad=1)
+    state = state_of(network)
+    x = graph.convolution(x, *folded(state, "body.0", "body.1"), stride=2, pad=1)
     x = graph.add("Relu", [x])
     index = 3
     while f"body.{index}.first.weight" in state:
         block = f"body.{index}"
         inner = graph.convolution(
-            x, *_folded(state, f"{block}.first", f"{block}.first_norm"), stride=2, pad=1
+            x, *folded(state, f"{block}.first", f"{block}.first_norm"), stride=2, pad=1
         )
         inner = graph.add("Relu", [inner])
         inner = graph.convolution(
-            inner, *_folded(state, f"{block}.second", f"{block}.second_norm"), pad=1
+            inner, *folded(state, f"{block}.second", f"{block}.second_norm"), pad=1
         )
         short = graph.add("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
-        short = graph.convolution(short, *_folded(state, f"{block}.short.1", f"{block}.short.2"))
+        short = graph.convolution(short, *folded(state, f"{block}.short.1", f"{block}.short.2"))
         x = graph.add("Relu", [graph.add("Add", [inner, short])])
         index += 1
     # The depthwise "place" weights and the linear head are one weighted sum of the 7 x 7 map.
@@ -142,9 +104,3 @@ def _member(graph: _Graph, x: str, network: Any) -> str:
         "Gemm",
         [flat, graph.constant(head.reshape(-1, 1)), graph.constant(state["head.bias"])],
     )
-
-
-def _folded(state: dict[str, Any], convolution: str, norm: str) -> tuple[Any, Any]:
-    scale = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + 1e-5)
-    weight = state[f"{convolution}.weight"] * scale[:, None, None, None]
-    return weight, state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * scale
