@@ -320,7 +320,8 @@ class RowOpening:
             _log.error("box_lies", camera=name.camera, reason=why)
         if not query.contacts:
             row = replace(row, encounters=())
-        calibration = self._desk.calibration(found.space)
+        itself = any(name in subject.examples for subject in query.subjects)
+        calibration = None if itself else self._desk.calibration(found.space)
         candidate = _candidate(found, address, row, why, calibration)
         return _Opened(candidate, liars=opening.liars, lies=bool(why))
 

@@ -21,6 +21,7 @@ from protocol.sealing import SEGMENT
 from protocol.sightings import quantise_template, template_bytes
 from protocol.v2.blocks import Space
 from protocol.v2.sightings import Sighting
+from runtime.calibration import Calibration, Normal
 
 CLOTHES = Space(f"clothes-{s.DIMENSION}@0123456789abcdef")
 POLICY = q2.POLICY_TEXT.replace(
@@ -100,6 +101,17 @@ def test_whoever_looks_like_the_example_is_found_by_clothes_alone(asking: Asking
         ("W-3", "appearance", CLOTHES.name)
     }
     assert desk.record.state == "standing"
+
+
+def test_an_example_is_no_evidence_of_itself(asking: Asking) -> None:
+    known = Calibration(Normal(0, 0.1), Normal(0.8, 0.1), Normal(0.5, 0.1), ())
+    desk = asking(name_of("wanted"), calibrations={CLOTHES.name: known})
+    see(desk, *STREET)
+    desk.step()
+    itself, other = sorted(desk.candidates(), key=lambda one: one.name != name_of("wanted"))
+    assert itself.score == pytest.approx(1.0, abs=0.01)
+    assert itself.log10_lr is None
+    assert other.log10_lr is not None
 
 
 def test_nothing_is_compared_before_the_examples_slot_has_been_granted(asking: Asking) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -64,6 +64,7 @@ from protocol.v2.release import (
 )
 from protocol.v2.sightings import Sighting
 from runtime.auditlog import AuditLog
+from runtime.calibration import Calibration
 from runtime.config import load
 from runtime.http import PeerUnreachable
 from runtime.problems import PROBLEM, problem_of, problem_response
@@ -171,10 +172,12 @@ class RowDesk:
         at_ms: int = s.NOW_MS,
         policy: bytes = q2.POLICY_TEXT,
         approvers: Sequence[str] = (),
+        calibrations: Mapping[str, Calibration] | None = None,
         **query: object,
     ) -> None:
         self.time = Time(at_ms)
         self._policy = policy
+        self._calibrations = calibrations
         for name, module in list(sys.modules.items()):
             if name.startswith("aggregator") and hasattr(module, "system_ms"):
                 monkeypatch.setattr(module, "system_ms", lambda: self.time.ms)
@@ -236,7 +239,9 @@ class RowDesk:
     def begin(self) -> None:
         """Begin as a new process of the aggregator; the query is filed if it was not."""
         policy = parse_policy(self._policy)
-        self.desk = QueryDesk(self.store, self.trust, policy, self.log, self.key)
+        self.desk = QueryDesk(
+            self.store, self.trust, policy, self.log, self.key, calibrations=self._calibrations
+        )
         digest = self.case.query.digest
         record = self.desk.file(self.case.query.to_bytes())
         signed = Signed.parse(self.desk.matcher_key(record.query_id), kind=MATCHER_KEY_KIND)
