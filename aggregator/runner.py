@@ -29,7 +29,7 @@ from aggregator.queries import QueryDesk
 from aggregator.records import Records
 from aggregator.row_requests import RowRequests
 from aggregator.rows import RowOpening
-from aggregator.standing import LATE_MS, Basis, Run
+from aggregator.standing import Basis, Run
 from aggregator.store import Store
 from aggregator.store.rows import (
     AWAITING_APPROVALS,
@@ -44,7 +44,7 @@ from aggregator.store.rows import (
     EpochName,
     QueryRecord,
 )
-from aggregator.watching import ended_until_ms, settled_until_ms
+from aggregator.watching import ARRIVAL_MS, ended_until_ms, settled_until_ms
 from protocol.authorization import AuthorizedQuery, authorize, parse_signed_query
 from protocol.directory import CUSTODIAN
 from protocol.epoch_keys import EpochKeys
@@ -56,6 +56,7 @@ from protocol.errors import (
     QueryWithdrawn,
 )
 from protocol.policy import Policy
+from protocol.query import Query
 from runtime.auditlog import AuditLog
 from runtime.clock import system_ms
 from runtime.errors import OperationError
@@ -365,8 +366,7 @@ class QueryRunner:
         elif waiting:
             self._say(record, STANDING, waiting)
         elif _may_find_more(authorized, now_ms):
-            goes_on = "live" if query.live else "the window has not ended"
-            self._say(record, STANDING, reason or goes_on)
+            self._say(record, STANDING, reason or _goes_on(query, now_ms))
         elif run.watch.portions:
             self._say(record, STANDING, "what the cameras watched is being added up")
         elif run.behind.cameras():
@@ -409,6 +409,15 @@ def _without_examples(run: Run) -> Iterator[str]:
         yield f"nothing was compared with the example at {name.camera}: {why}"
 
 
+def _goes_on(query: Query, now_ms: int) -> str:
+    """Say why a query goes on whose rows are all open."""
+    if query.live:
+        return "live"
+    if now_ms < query.window_to_ms:
+        return "the window has not ended"
+    return "segments of the last quarter hour may still come"
+
+
 def _may_find_more(authorized: AuthorizedQuery, now_ms: int) -> bool:
     query = authorized.query
-    return now_ms < query.window_to_ms + (LATE_MS if query.live else 0)
+    return now_ms < query.window_to_ms + ARRIVAL_MS

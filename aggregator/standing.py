@@ -15,7 +15,7 @@ from aggregator.arrivals import Arrivals
 from aggregator.doubts import Doubts
 from aggregator.store.rows import EpochName
 from aggregator.wanted_rows import WantedRows
-from aggregator.watching import Watch
+from aggregator.watching import ARRIVAL_MS, Watch
 from protocol.authorization import AuthorizedQuery
 from protocol.directory import Directory
 from protocol.epoch_keys import EpochKeys
@@ -23,9 +23,6 @@ from protocol.names import SLOT_MS, SightingName
 from protocol.policy import Policy
 from protocol.query import Query
 from protocol.results import Candidate
-
-LATE_MS = 60_000
-"""A live query stays this long after its window, for envelopes that are on the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +160,7 @@ class Run:
     def schedule(self, query: Query, *, now_ms: int) -> None:
         """Note, when a step has come to its end, when time alone will change something."""
         self.everything = False
-        end_ms = query.window_to_ms + (LATE_MS if query.live else 0)
+        end_ms = query.window_to_ms + ARRIVAL_MS
         begins_ms = (now_ms // SLOT_MS + 1) * SLOT_MS
         self.due_ms = begins_ms if now_ms < query.window_to_ms else max(end_ms, now_ms + 1)
 

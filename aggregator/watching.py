@@ -37,7 +37,9 @@ KEEP_S = 15.0
 SLOTS_A_STEP = 2000
 """About a tenth of a second's work."""
 ARRIVAL_MS = 90_000
-"""A slot's segments are there so long after it: the grace, the spread over a city, the way."""
+"""A slot's segments are there so long after it: the grace, the spread over a city, the way.
+
+So long queries stay after their windows."""
 _PEOPLE = slice(1, len(COUNTED))
 _WATCHED = COVERED.index("watched_s")
 

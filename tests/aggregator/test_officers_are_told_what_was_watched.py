@@ -124,7 +124,7 @@ def test_all_is_told_when_the_query_is_complete(ask: Ask) -> None:
     desk.step()
     see(desk, "somebody")
     desk.step()
-    desk.time.ms = desk.record.query.window_to_ms + 60_000
+    desk.time.ms = desk.record.query.window_to_ms + ARRIVAL_MS
     desk.step()
     assert desk.record.state == "complete"
     told = read(desk)
@@ -167,8 +167,28 @@ def test_a_large_scope_is_added_up_over_several_steps_before_the_query_ends(
     desk = ask()
     see(desk, "somebody")
     desk.step()
-    desk.time.ms = desk.record.query.window_to_ms + 60_000
+    desk.time.ms = desk.record.query.window_to_ms + ARRIVAL_MS
     for _ in range(10):
         desk.step()
     assert desk.record.state == "complete"
     assert watched(desk).watched_s == v2.COVERAGE.watched_s
+
+
+def test_a_query_waits_for_the_segments_of_its_last_quarter_hour(ask: Ask) -> None:
+    end_ms = BEGIN_MS + SLOT_MS
+    desk = ask(live=False, window_to_ms=end_ms)
+    desk.time.ms = end_ms + 1000
+    desk.step()
+    assert desk.record.state == "standing", "boxes spread them over the minute after it"
+    see(desk, "subject")
+    desk.step()
+    assert desk.record.state == "complete"
+    assert len(desk.candidates()) == 1
+    assert watched(desk).watched_s == v2.COVERAGE.watched_s
+
+
+def test_a_query_of_hours_long_past_waits_for_nothing(ask: Ask) -> None:
+    desk = ask(live=False, window_to_ms=BEGIN_MS)
+    assert desk.time.ms > BEGIN_MS + ARRIVAL_MS
+    desk.step()
+    assert desk.record.state == "complete"

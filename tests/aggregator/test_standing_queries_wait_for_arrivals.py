@@ -15,6 +15,7 @@ from waiting import wait_for
 
 import aggregator.runner
 from aggregator.store.sqlite.store import SqliteStore
+from aggregator.watching import ARRIVAL_MS
 from protocol.names import SLOT_MS
 from protocol.query import Withdrawal
 from protocol.signing import Signed
@@ -199,7 +200,7 @@ def test_a_query_ends_when_its_time_is_up(standing: QuietSite, bound: str) -> No
 
 def test_a_live_query_is_complete_once_late_envelopes_can_have_come(standing: QuietSite) -> None:
     query = standing.desk.get(standing.ids[0]).query
-    standing.now_ms = query.window_to_ms + 59_000
+    standing.now_ms = query.window_to_ms + ARRIVAL_MS - 1000
     standing.runner.look(STOP)
     assert states(standing) == {"standing"}
     standing.now_ms += 2_000
