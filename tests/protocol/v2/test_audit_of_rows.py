@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 import protocol_samples as s
 import pytest
 import query_samples_v2 as q2
 from audit_samples import QUERY_ID, SCOPE, grant_body, rows_body, stills_body
-from rows_asked import directory, with_stills
+from rows_asked import approved, directory, with_stills
 from split_views import AUDITORS, EVE
 
 from officers.desk.audit_words import query_lines, summary
@@ -22,7 +23,7 @@ from protocol.auditlog import (
     sign_checkpoint,
 )
 from protocol.findings import Finding, FindingKind, Report, Severity
-from protocol.query import Withdrawal
+from protocol.query import Asked, Withdrawal
 
 K = FindingKind
 ROLES = (*s.CUSTODIANS, "aggregator")
@@ -139,6 +140,7 @@ def test_a_custodian_that_was_away_while_others_granted_may_open_rows() -> None:
         ([granted(), rows(), rows(release_id=rows()[1]["release_id"], digest=bytes(32))],
          K.ID_REUSED),
         ([granted(labels=["face", "meta", "live"])], K.GRANT_OUTSIDE_QUERY),
+        ([granted(labels=[*LABELS, "counts"])], K.GRANT_OUTSIDE_QUERY),
         ([granted(versions=[1])], K.GRANT_OUTSIDE_QUERY),
         ([granted(versions=[3])], K.BODY_UNREADABLE),
         ([granted(versions=[])], K.BODY_UNREADABLE),
@@ -184,6 +186,14 @@ def test_a_grant_may_mix_versions_and_states_the_labels_of_both() -> None:
         labels=["face", "meta", "live", "cover"],
     )
     assert kinds(report_of({"c1": [both]})) == set()
+
+
+def test_counts_may_be_granted_to_a_query_that_asks_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asks = Asked(same_place_counts=True)
+    monkeypatch.setattr(sys.modules[__name__], "CASE", approved(q2.query(asks=asks)))
+    assert kinds(report_of({"c1": [granted(labels=[*LABELS, "counts"])]})) == set()
 
 
 def taken(*release_ids: bytes, candidates: int = 2) -> tuple[str, Mapping[str, object]]:
