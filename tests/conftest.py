@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cheap_libraries import keep_collected, make_cheap, trust_no_authority_of_this_machine
 from cost_report import CostReport
-from examples import FEW
-from hypothesis import settings
 from process_watch import MARKER, ProcessWatch, mark_implied
-from side_by_side import in_order, scheduler
-
-from runtime.process import silence_libraries
-
-silence_libraries()
-make_cheap()
-
-settings.register_profile("no-deadline", deadline=None)  # no test asserts a time
-settings.register_profile("few", deadline=None, max_examples=FEW, derandomize=True)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no-deadline"))
+from side_by_side import in_order, only_shares_out, scheduler
 
 _STATE = Path(__file__).resolve().parent.parent / ".sealtrace"
 _SYSTEM = Path(__file__).resolve().parent / "system"
@@ -32,8 +21,22 @@ def pytest_configure(config: pytest.Config) -> None:
     quick = _is_quick(config)
     config.pluginmanager.register(ProcessWatch(forbids=quick))
     config.pluginmanager.register(CostReport())
-    if quick:
-        trust_no_authority_of_this_machine()
+    if quick:  # a machine's hundred authorities take 50 ms a client that names none of its own
+        os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
+    if not only_shares_out(config):
+        _prepare_libraries()
+
+
+def _prepare_libraries() -> None:
+    """Load and prepare libraries where tests run; who only shares tests out needs none."""
+    from cheap_libraries import make_cheap
+    from examples import load_profile
+
+    from runtime.process import silence_libraries
+
+    silence_libraries()
+    make_cheap()
+    load_profile()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -53,7 +56,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Collect garbage that tests make, not what was imported for them."""
-    keep_collected()
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import gc
 import inspect
-import os
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -65,14 +63,3 @@ def _read_routes_once() -> None:
 
     utils._get_signature = signature
     fields.TypeAdapter = adapter
-
-
-def trust_no_authority_of_this_machine() -> None:
-    """Give clients without an authority of their own none: a machine's hundred take 50 ms each."""
-    os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
-
-
-def keep_collected() -> None:
-    """Take what was imported and collected out of what the garbage collector looks through."""
-    gc.collect()
-    gc.freeze()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from hypothesis import settings
+
 FEW = 5
 
 
@@ -15,6 +17,13 @@ def examples(number: int) -> int:
 def step() -> int:
     """Return by how many a loop over many cases goes on: by one, under `make check` by four."""
     return 4 if _few() else 1
+
+
+def load_profile() -> None:
+    """Have Hypothesis try as many examples as the environment says; no test asserts a time."""
+    settings.register_profile("no-deadline", deadline=None)
+    settings.register_profile("few", deadline=None, max_examples=FEW, derandomize=True)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no-deadline"))
 
 
 def _few() -> bool:

@@ -49,6 +49,11 @@ def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
     )
 
 
+def only_shares_out(config: pytest.Config) -> bool:
+    """Tell whether this process runs no test itself."""
+    return config.getoption("dist", "no") != "no" and not hasattr(config, "workerinput")
+
+
 def scheduler(config: pytest.Config, log: Any) -> Any:
     """Return what shares the groups out among the workers."""
     made = LoadScopeScheduling(config, log)
