@@ -36,6 +36,7 @@ from runtime.lifecycle import FolderLock, Stop
 from runtime.witness import Witness
 
 IDENTITY = "identity"
+_VERSION = version("sealtrace")
 _log = structlog.get_logger()
 
 
@@ -117,7 +118,7 @@ class Custodian:
             key=self.key,
             days_ahead=config.days_ahead,
         )
-        self.journal.write("started", {"version": version("sealtrace")})
+        self.journal.write("started", {"version": _VERSION})
         self.journal.note_site(site)
         self.withdrawals.log_pending()
         self.rounds.go()
@@ -180,7 +181,7 @@ class Custodian:
         return {
             "site": site.directory.site,
             "name": self.config.name,
-            "version": version("sealtrace"),
+            "version": _VERSION,
             "time_ms": self.clock.now_ms(),
             "clock_in_doubt": self.clock.in_doubt,
             "clock_known_ms": self.clock.believed_ms,
