@@ -20,9 +20,8 @@ from provisioning.formats.plan_services import (
     ServicePlan,
     Settings,
 )
-from runtime import tomltext
+from runtime import keyfiles, tomltext
 from runtime.config import Name, Section, load
-from runtime.keyfiles import DEFAULT_COST
 
 BROKER_NAME = "broker"
 AGGREGATOR_NAME = "aggregator"
@@ -59,7 +58,9 @@ class CertificatesPlan(Section):
 class SecurityPlan(Section):
     """How the site's secret files are protected."""
 
-    argon2_memory_kib: Annotated[int, Field(ge=64, le=1 << 20)] = DEFAULT_COST.memory_kib
+    argon2_memory_kib: int = Field(
+        default_factory=lambda: keyfiles.DEFAULT_COST.memory_kib, ge=64, le=1 << 20
+    )
     """Memory that each guess at a passphrase costs; lower it for demonstrations only."""
 
 
@@ -90,7 +91,7 @@ class SitePlan(Section):
     """The policy that queries are held to."""
     certificates: CertificatesPlan = CertificatesPlan()
     """Certificate lifetimes."""
-    security: SecurityPlan = SecurityPlan()
+    security: SecurityPlan = Field(default_factory=SecurityPlan)
     """Protection of secret files."""
 
     @model_validator(mode="before")

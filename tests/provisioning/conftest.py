@@ -18,7 +18,9 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from provisioning.authority import SitePaths, SitePlan, create_site
+from runtime import keyfiles
 from runtime.config import TlsConfig
+from runtime.keyfiles import Cost
 from runtime.tls import client_context
 
 PASSPHRASE = b"correct horse battery"
@@ -49,6 +51,12 @@ def plan_values(**changed: Any) -> dict[str, Any]:
 def passphrase() -> bytes:
     """What the secret files of the tests' sites open with."""
     return PASSPHRASE
+
+
+@pytest.fixture
+def cheap_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seal secret files at the least cost where nobody has set another."""
+    monkeypatch.setattr(keyfiles, "DEFAULT_COST", Cost(memory_kib=64))
 
 
 @pytest.fixture(scope="session")

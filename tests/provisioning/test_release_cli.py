@@ -10,16 +10,13 @@ from release_desk import AUTHORITY, make_bundle, make_wheel
 from typer.testing import CliRunner, Result
 
 from provisioning.fleet.release_cli import app
-from runtime import keyfiles
-from runtime.keyfiles import Cost
 
 _RUN = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def _passphrase(monkeypatch: pytest.MonkeyPatch, cheap_secrets: None) -> None:
     monkeypatch.setenv("SEALTRACE_PASSPHRASE", "four words for tests")
-    monkeypatch.setattr(keyfiles, "DEFAULT_COST", Cost(memory_kib=64))
 
 
 def _run(*arguments: str | Path, code: int = 0) -> Result:

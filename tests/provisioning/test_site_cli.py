@@ -67,7 +67,7 @@ def test_the_example_can_be_used(run: Run, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
 
 
-def test_a_site_from_answers(run: Run, tmp_path: Path) -> None:
+def test_a_site_from_answers(run: Run, tmp_path: Path, cheap_secrets: None) -> None:
     answers = ["Not a name", "north", "3", "9", "2", *[""] * 6]  # two answers are asked for again
     answers += ["", "", ""]  # aggregator, broker kind and address
     answers += ["", "bo, cy,dee", "", "2"]  # officers, approvals
