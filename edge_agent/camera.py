@@ -145,6 +145,7 @@ class CameraWorker:
             dropped=capture.dropped,
             waiting=bool(held.waiting_for),
             generation=held.generation,
+            trouble=self._watch.trouble,
         )
 
     def _new_source(self) -> FrameSource:
@@ -187,7 +188,10 @@ class CameraWorker:
             self._see_clock(pipeline, frame.origin_ms)
             try:
                 self._watch.frame(frame.image, frame.captured_at_ms)
-                sightings = pipeline.process(frame)
+                if self._watch.sees:
+                    sightings = pipeline.process(frame)
+                else:  # who is found in the dark, or in a picture that stands still, is nobody
+                    sightings = pipeline.expire(frame.captured_at_ms)
                 self._errors, self.failure = 0, ""
             except OperationError:
                 raise

@@ -7,7 +7,9 @@ Names: ``outbox.*`` (messages and bytes kept), ``count.*`` (totals since the box
 ``count.dropped_live``), ``camera.<name>.*``, ``model.<modality>.<model id>`` (always 1: the name
 is the news), ``day_keys.*`` (custodians whose key of today is known, and how many there are),
 ``trouble.day_keys.<custodian>`` (1: its day keys cannot be used), ``trouble.camera.<name>`` (1:
-sealing fails there) and the rest, about the machine. ``camera.<name>.state`` is 0 failed, 1 no
+sealing fails there), ``trouble.view.<name>`` (its pictures show nothing, or another place: 1 too
+dark, 2 blocked, 3 blurred, 4 standing still, 5 moved; for half a minute at least) and the rest,
+about the machine. ``camera.<name>.state`` is 0 failed, 1 no
 frames now, 2 working, 3 ended.
 """
 
@@ -20,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from edge_agent.outbox import OutboxStats
+from edge_agent.vision.view import Trouble
 
 FAILED, SILENT, WORKING, ENDED = 0, 1, 2, 3
 OF_PEOPLE = frozenset({"sealed_sightings", "late_sightings_restamped"})
@@ -29,7 +32,7 @@ _THERMAL = Path("/sys/class/thermal")
 
 @dataclass(frozen=True, slots=True)
 class CameraFigures:
-    """One camera: state, frames a second looked at, frames read and dropped, whether it waits."""
+    """One camera: state, frames a second looked at, read and dropped, waiting, trouble of view."""
 
     state: int
     fps: float
@@ -37,6 +40,7 @@ class CameraFigures:
     dropped: int
     waiting: bool
     generation: int
+    trouble: Trouble = Trouble.NONE
 
 
 def figures(
@@ -47,7 +51,7 @@ def figures(
     state_dir: Path,
     others: Mapping[str, float],
 ) -> dict[str, float]:
-    """Put together the figures of a health report; at most six a camera (64 cameras fit)."""
+    """Put together the figures of a health report; at most seven a camera (64 cameras fit)."""
     found: dict[str, float] = {
         "outbox.queued": outbox.queued,
         "outbox.sent": outbox.sent,
@@ -71,6 +75,8 @@ def figures(
                 f"camera.{name}.generation": camera.generation,
             }
         )
+        if camera.trouble:
+            found[f"trouble.view.{name}"] = int(camera.trouble)
     found.update(others)
     if (celsius := temperature_c()) is not None:
         found["temperature_c"] = celsius

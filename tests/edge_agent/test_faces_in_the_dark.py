@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from edge_agent.camera import CameraWorker
 from edge_agent.capture import Frame
+from edge_agent.config import CameraConfig
+from edge_agent.coverage import View
+from edge_agent.seal import SealerStats
 from edge_agent.vision.arrays import Image
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.models import VisionModels
@@ -67,3 +74,43 @@ def test_at_seven_percent_nothing_is_known_of_anybody(
     for sighting in seen_at(0.07, models, face, clip):
         assert sighting.row.mask is MaskStatus.UNKNOWN
         assert sighting.templates == {}
+
+
+class Taking:
+    """Takes sightings and what was covered, as a sealer does."""
+
+    def __init__(self) -> None:
+        self.sightings: list[Sighting] = []
+        self.covered_ms: Counter[View] = Counter()
+
+    def add(self, sightings: list[Sighting], _now_ms: int, *, origin_ms: int | None) -> None:
+        assert origin_ms is None
+        self.sightings += sightings
+
+    def cover(self, view: View, from_ms: int, until_ms: int, *, origin_ms: int | None) -> None:
+        self.covered_ms[view] += until_ms - from_ms
+
+    def stats(self) -> SealerStats:
+        return SealerStats(0, 0, 0, "")
+
+
+def test_a_camera_whose_light_goes_out_gives_no_sightings_until_it_is_back(
+    models: VisionModels, face: Callable[[str, int], Image], clip: Any, tmp_path: Path
+) -> None:
+    scene = clip(6.0, fps=5, size=(240, 320)).add(face("obama.jpg", 90), (60, 20), (4, 0))
+    for number, frame in enumerate(scene):
+        dark = 10 <= number < 20
+        image = np.minimum(frame.image // 6, 11) if dark else frame.image
+        cv2.imwrite(str(tmp_path / f"{number:03}.png"), image)
+    taken: Any = Taking()
+    worker = CameraWorker(
+        CameraConfig(name="cam-1", source=f"folder:{tmp_path}?fps=5", pace="fast"),
+        vision=VisionConfig(),
+        models=models,
+        sealer=taken,
+    )
+    worker.run()
+    assert worker.failure == ""
+    assert taken.covered_ms[View.DARK] == pytest.approx(2000, abs=1000)  # looked at each second
+    first, second = taken.sightings
+    assert second.row.first_ms - first.row.last_ms == pytest.approx(2200, abs=1000)

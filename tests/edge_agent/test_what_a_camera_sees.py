@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from edge_agent.coverage import CoverageBook, View
+from edge_agent.health import WORKING, CameraFigures, figures
+from edge_agent.outbox import OutboxStats
 from edge_agent.vision.arrays import Image
-from edge_agent.vision.view import Watch, judge
+from edge_agent.vision.view import TROUBLE_AFTER_MS, Trouble, Watch, judge
 from protocol.names import SLOT_MS
 from protocol.v2.rows import Coverage
 
@@ -46,6 +51,24 @@ def covered(number: int) -> Image:
     return (90 + rng.normal(0, 2, SIZE)).astype(np.uint8)
 
 
+@cache
+def blurred(number: int) -> Image:
+    """A lens out of focus, and the clock that a recorder writes into the picture."""
+    image = cv2.GaussianBlur(street(number), (0, 0), 5)
+    cv2.putText(image, "29.11.2026 07:35", (4, 12), cv2.FONT_HERSHEY_PLAIN, 0.8, (255, 255, 255))
+    return np.asarray(image, np.uint8)
+
+
+def turned(number: int) -> Image:
+    return np.asarray(np.roll(street(number), (13, 37), axis=(0, 1)), np.uint8)
+
+
+def half_covered(number: int) -> Image:
+    image = street(number).copy()
+    image[:, :180] = 60
+    return image
+
+
 class Told:
     """What a watch tells, as a slot's coverage."""
 
@@ -73,8 +96,20 @@ def frames(seconds: float, *, fps: float = 5, from_s: float = 0) -> Iterator[int
 
 @pytest.mark.parametrize(
     ("picture", "view"),
-    [(street, View.WATCHED), (night, View.DARK), (covered, View.BLIND)],
-    ids=["a street", "night without a light", "a hand over the lens"],
+    [
+        (street, View.WATCHED),
+        (night, View.DARK),
+        (covered, View.BLIND),
+        (blurred, View.BLIND),
+        (half_covered, View.WATCHED),
+    ],
+    ids=[
+        "a street",
+        "night without a light",
+        "a hand over the lens",
+        "out of focus",
+        "half a hand",
+    ],
 )
 def test_a_picture_tells_whether_it_shows_anything(
     picture: Callable[[int], Image], view: View
@@ -157,3 +192,86 @@ def test_time_that_goes_back_is_told_anew(told: Told) -> None:
     watch.begin_again()
     watch.frame(street(3), BEGIN_MS + 3_600_000)
     assert seen == {View.WATCHED: 3}
+
+
+# -- what the box reports -------------------------------------------------------------------------
+
+
+def nothing(_view: View, _from_ms: int, _until_ms: int) -> None:
+    """Nobody is told."""
+
+
+def troubles_after(picture: Callable[[int], Image], seconds: float) -> list[Trouble]:
+    """What is reported each second of a camera that watched a street for a minute before."""
+    watch = Watch(nothing)
+    for number, at_ms in enumerate(frames(60, fps=1)):
+        watch.frame(street(number), at_ms)
+    found = [watch.trouble]
+    for number, at_ms in enumerate(frames(seconds, fps=1, from_s=60)):
+        watch.frame(picture(number), at_ms)
+        found.append(watch.trouble)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("picture", "trouble"),
+    [
+        (night, Trouble.DARK),
+        (covered, Trouble.BLOCKED),
+        (blurred, Trouble.BLURRED),
+        (still, Trouble.FROZEN),
+        (turned, Trouble.MOVED),
+        (half_covered, Trouble.MOVED),
+    ],
+    ids=lambda one: one.name.lower() if isinstance(one, Trouble) else one.__name__,
+)
+def test_what_is_wrong_for_half_a_minute_is_reported(
+    picture: Callable[[int], Image], trouble: Trouble
+) -> None:
+    found = troubles_after(picture, 50)
+    wait_s = TROUBLE_AFTER_MS // 1000
+    assert set(found[:wait_s]) == {Trouble.NONE}
+    assert set(found[-5:]) == {trouble}
+
+
+def test_a_bus_that_stops_and_lamps_that_go_on_and_off_are_no_trouble() -> None:
+    def bus(number: int) -> Image:
+        image = street(number).copy()
+        if number % 60 < 20:
+            image[60:, :160] = 120
+        return image
+
+    def lamp(number: int) -> Image:
+        return street(number, light=0.4 if number % 40 < 20 else 1.0)
+
+    for picture in (bus, lamp):
+        assert set(troubles_after(picture, 80)) == {Trouble.NONE}
+
+
+def test_a_trouble_that_has_passed_is_reported_no_more() -> None:
+    watch = Watch(nothing)
+    for number, at_ms in enumerate(frames(60, fps=1)):
+        watch.frame(covered(number % 7), at_ms)
+    assert (watch.trouble, watch.sees) == (Trouble.BLOCKED, False)
+    watch.frame(street(1), BEGIN_MS + 61_000)
+    assert (watch.trouble, watch.sees) == (Trouble.NONE, True)
+
+
+def test_dusk_does_not_make_another_place() -> None:
+    watch = Watch(nothing)
+    for number, at_ms in enumerate(frames(300, fps=1)):
+        watch.frame(_street(number % 7, round(1 - number / 400, 2)), at_ms)
+        assert watch.trouble is Trouble.NONE
+
+
+def test_health_reports_name_the_camera_and_its_trouble(tmp_path: Path) -> None:
+    camera = CameraFigures(WORKING, 5.0, 100, 0, waiting=False, generation=1)
+    told = figures(
+        outbox=OutboxStats(0, 0, 0, 0, 0, disk_full=False, counters={}),
+        cameras={"gate": replace(camera, trouble=Trouble.BLURRED), "door": camera},
+        models={},
+        state_dir=tmp_path,
+        others={},
+    )
+    assert told["trouble.view.gate"] == 3
+    assert "trouble.view.door" not in told

@@ -128,6 +128,7 @@ def test_the_list_tells_what_is_known(site: SitePaths, passphrase: bytes) -> Non
         "clock_wrong": True,
         "clock_offset_ms": 200_000,
         "quarantined": 1,
+        "figures": {"trouble.view.cam-2": 5, "trouble.view.cam-9": 1, "camera.cam-2.state": 2},
     }
     live = boxes.with_live(second, told)
     assert (live.online, live.version, live.gaps) == (True, "0.1.0", 2)
@@ -137,6 +138,7 @@ def test_the_list_tells_what_is_known(site: SitePaths, passphrase: bytes) -> Non
         "its clock is +200 s off",
         "3 messages refused (clock-skew)",
         "1 messages in quarantine (`sealtrace aggregator quarantine`)",
+        "camera cam-2 shows another place than before",
     )
     assert boxes.with_live(second, None) == second
 
