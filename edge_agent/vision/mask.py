@@ -9,6 +9,7 @@ unknown: a wrong mask status costs more than a missing one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from edge_agent.vision.light import lightened
 from protocol.sightings import MaskStatus
 from protocol.v2.sightings import MAX_SPANS, MaskSpan
 
+GLIMPSE_MS = 1500
+"""A mask that is off for a shorter time, by one crop alone, was not off."""
 _CLIP = 0.005  # one crop alone can be sure to 99.5%, never certain
 _INPUT, _OUTPUT = "crops", "masked_probability"
 
@@ -59,6 +62,28 @@ class MaskCourse:
 
 
 NOTHING_KNOWN = MaskCourse(UNKNOWN_MASK)
+
+
+Run: TypeAlias = tuple[MaskStatus, list[int]]
+"""A status, and the crops after one another that say it."""
+
+
+def _without_glimpses(runs: list[Run], times_ms: Ints) -> list[Run]:
+    """Runs without those of one crop between two that say otherwise, less than `GLIMPSE_MS` apart.
+
+    Two runs that then say the same become one.
+    """
+    kept: list[Run] = []
+    for number, (status, crops) in enumerate(runs):
+        if 0 < number < len(runs) - 1 and len(crops) == 1:
+            apart = times_ms[runs[number + 1][1][0]] - times_ms[runs[number - 1][1][-1]]
+            if apart < GLIMPSE_MS:
+                continue
+        if kept and kept[-1][0] is status:
+            kept[-1][1].extend(crops)
+        else:
+            kept.append((status, list(crops)))
+    return kept
 
 
 class MaskClassifier:
@@ -129,14 +154,16 @@ class MaskClassifier:
         """The mask status of a track, and as it went on, from crops, qualities and times (n,).
 
         Crops that follow each other and say the same are voted together; those that alone say
-        nothing decide nothing here. Between two crops the status is that of the earlier one.
+        nothing decide nothing here, nor does a single one between two that are less than
+        `GLIMPSE_MS` apart: nobody takes a mask off and puts it on again so fast. Between two crops
+        the status is that of the earlier one.
 
         Raises:
             ModelError: as :meth:`probabilities`.
         """
         probabilities = self.probabilities(crops)
         vote = self.decide(probabilities, qualities)
-        runs: list[tuple[MaskStatus, list[int]]] = []
+        runs: list[Run] = []
         for number in np.argsort(times_ms, kind="stable").tolist():
             alone = slice(number, number + 1)
             status = self.decide(probabilities[alone], qualities[alone]).status
@@ -145,6 +172,7 @@ class MaskClassifier:
             if not runs or runs[-1][0] is not status:
                 runs.append((status, []))
             runs[-1][1].append(number)
+        runs = _without_glimpses(runs, times_ms)
         if len(runs) < 2:
             known = vote.status is not MaskStatus.UNKNOWN
             return MaskCourse(vote, ((int(times_ms.min()), vote),) if known else ())

@@ -160,6 +160,19 @@ def test_a_mask_that_is_taken_off_is_two_spans(classifier: MaskClassifier) -> No
     assert statuses(made.spans(BEGIN_MS + 6000, BEGIN_MS + 6000)) == [(6000, 6000, UNMASKED)]
 
 
+def test_one_crop_that_says_otherwise_for_a_moment_takes_no_mask_off(
+    classifier: MaskClassifier,
+) -> None:
+    made = course(classifier, (0, 0.99), (600, 0.99), (1000, 0.1), (1600, 0.99), (2000, 0.99))
+    assert statuses(made.spans(BEGIN_MS, BEGIN_MS + 3000)) == [(0, 3000, MASKED)]
+    for seen in (
+        ((0, 0.99), (3000, 0.01), (6000, 0.99)),  # long enough to drink
+        ((0, 0.99), (500, 0.01), (1000, 0.01), (1500, 0.99)),  # seen twice
+    ):
+        made = course(classifier, *seen)
+        assert [one.status for _, one in made.changes] == [MASKED, UNMASKED, MASKED]
+
+
 def test_crops_that_say_nothing_end_no_span(classifier: MaskClassifier) -> None:
     between = (classifier.threshold_masked + classifier.threshold_unmasked) / 2
     made = course(classifier, (1000, 0.99), (2000, between), (3000, 0.99))
