@@ -93,7 +93,7 @@ class VisionConfig(Section):
     crop_spacing_s: Annotated[float, Field(ge=0, le=10)] = 0.3
     """Of crops nearer in time than this only the better is kept."""
     min_hits: Annotated[int, Field(ge=1, le=100)] = 3
-    """Tracks with fewer detections are discarded as false alarms."""
+    """Tracks with fewer detections are false alarms; one of a body counts for two."""
     min_duration_s: Annotated[float, Field(ge=0, le=30)] = 0.4
     """Shorter tracks are discarded as false alarms."""
     min_eyes_px: Annotated[float, Field(ge=4, le=200)] = 8.0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from edge_agent.vision.arrays import Detections, Doubles, Ints
+from edge_agent.vision.arrays import Detections, Doubles, Floats, Ints
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.motion import BODIES
 from edge_agent.vision.people import NO_BODY, NO_FACE, Bodies, faces_of_bodies
@@ -20,8 +20,8 @@ from edge_agent.vision.tracker import Tracker, TrackerConfig, TrackSpan, TrackSt
 
 _NEW_MS = 1000
 """Whom we know for less is put together with somebody at once, others when it is seen again."""
-_SURE, _MOVED = 2, 3
-"""In so many looks on end a face is at a body until two people become one; until it changes."""
+_SURE = 2
+"""In so many looks on end a face is at another one's body until that is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +115,14 @@ class Crowd:
         self._lose_faces(face_step.ended)
         body_step = None
         if bodies is not None:
-            body_step = self._body_tracks.update(bodies, at_ms, looks)
+            body_step = self._body_tracks.update(_surer(bodies, faces), at_ms, looks)
             self._lose_bodies(body_step.ended)
         else:
             self._lose_bodies(self._body_tracks.expire(at_ms))
         look = _Look(_rows(face_step), _rows(body_step))
-        if body_step is not None:
-            self._put_together(face_step, body_step, look, at_ms)
+        if body_step is not None and bodies is not None:
+            places = faces.boxes[face_step.detections], bodies.boxes[body_step.detections]
+            self._put_together(face_step, body_step, places, look, at_ms)
         for track in look.faces:
             if track not in self._of_face:
                 self._join_face(track, self._new(at_ms))
@@ -149,8 +150,14 @@ class Crowd:
     # -- who is who -----------------------------------------------------------------------------
 
     def _put_together(
-        self, face_step: TrackStep, body_step: TrackStep, look: _Look, at_ms: int
+        self,
+        face_step: TrackStep,
+        body_step: TrackStep,
+        places: tuple[Floats, Floats],
+        look: _Look,
+        at_ms: int,
     ) -> None:
+        """Let faces be those of the bodies at whose heads they lie, as found: places (n|k, 4)."""
         face_tracks, body_tracks = face_step.track_ids.tolist(), body_step.track_ids.tolist()
         kept = np.array(
             [
@@ -159,7 +166,7 @@ class Crowd:
             ],
             np.bool_,
         ).reshape(len(face_tracks), len(body_tracks))
-        owners = faces_of_bodies(face_step.boxes, body_step.boxes, kept)
+        owners = faces_of_bodies(*places, kept)
         votes = self._votes
         self._votes = {}
         for face, owner in zip(face_tracks, owners.tolist(), strict=True):
@@ -191,10 +198,19 @@ class Crowd:
             young = at_ms - max(self._people[n].first_ms for n in (mine, theirs)) < _NEW_MS
             if young or votes >= _SURE:
                 self._merge(mine, theirs)
-        elif votes >= _MOVED:
-            self._people[mine].faces.discard(face)
-            del self._of_face[face]
-            self._join_face(face, theirs if faceless else self._new(at_ms))
+        elif votes >= _SURE:
+            self._exchange(mine, theirs, body, look)
+
+    def _exchange(self, mine: int, theirs: int, body: int, look: _Look) -> None:
+        """Give a body to whose face is at its head, and those seen of theirs to whose it was.
+
+        When two cross, their bodies may be taken for one another's; faces less often are.
+        """
+        self._people[theirs].bodies.discard(body)
+        for other in self._people[mine].bodies & look.bodies.keys():
+            self._people[mine].bodies.discard(other)
+            self._join_body(other, theirs)
+        self._join_body(body, mine)
 
     def _merge(self, first: int, second: int) -> None:
         """Make one of two; the one that was here longer keeps the number."""
@@ -281,6 +297,15 @@ class Crowd:
                 step.bodies[index] = body_step.detections[bodies[number]]
                 step.body_boxes[index] = body_step.boxes[bodies[number]]
         return step
+
+
+def _surer(bodies: Bodies, faces: Detections) -> Bodies:
+    """The bodies, each at least as sure as the face that is at its head."""
+    owners = faces_of_bodies(faces.boxes, bodies.boxes)
+    shown = owners != NO_BODY
+    scores = bodies.scores.copy()
+    scores[owners[shown]] = np.maximum(scores[owners[shown]], faces.scores[shown])
+    return Bodies(bodies.boxes, scores)
 
 
 def _rows(step: TrackStep | None) -> dict[int, int]:

@@ -1,9 +1,10 @@
 """Where what is tracked is and goes: constant-velocity Kalman filters, all tracks in one array.
 
-Each of the four box values (centre x, centre y, width, height) has its own filter of position and
-velocity, so a track's covariance is four symmetric 2x2 blocks and needs no matrix inverse. Noise
-is given in heights of what is tracked, so that near and far people are treated alike: a face is
-about 0.23 m high, so walking at 1.4 m/s is 6 face heights a second, and less than one of a body.
+Each of the four box values (centre x, centre y or top, width, height) has its own filter of
+position and velocity, so a track's covariance is four symmetric 2x2 blocks and needs no matrix
+inverse. Noise is given in heights of what is tracked, so that near and far people are treated
+alike: a face is about 0.23 m high, so walking at 1.4 m/s is 6 face heights a second, and less than
+one of a body.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ class Gait:
     """A second, of somebody just seen."""
     acceleration: tuple[float, float, float, float]
     """A second squared, of walking people."""
+    hangs: bool = False
+    """What is hidden of it is its lower part: its top, not its centre, is where it is."""
 
 
 FACES = Gait((0.06, 0.06, 0.10, 0.10), (5.0, 3.0, 0.5, 0.5), (6.0, 4.0, 0.7, 0.7))
-BODIES = Gait((0.05, 0.04, 0.06, 0.06), (0.9, 0.4, 0.15, 0.3), (0.9, 0.5, 0.2, 0.3))
+BODIES = Gait((0.05, 0.04, 0.06, 0.08), (0.9, 0.4, 0.15, 0.2), (0.9, 0.5, 0.2, 0.4), hangs=True)
 """Of a body much is hidden at times: then it is lower, and its height a smaller measure."""
 
 
@@ -40,6 +43,7 @@ class Motion:
     """
 
     def __init__(self, gait: Gait = FACES) -> None:
+        self._anchor = np.array([0.5, 0.0 if gait.hangs else 0.5])  # of a box, in its sides
         self._position = np.array(gait.position)
         self._first_velocity = np.array(gait.first_velocity)
         self._acceleration = np.array(gait.acceleration)
@@ -52,11 +56,11 @@ class Motion:
     def boxes(self) -> Doubles:
         """The estimated boxes (n, 4): left, top, width, height."""
         centre, size = self.state[:, :2, 0], self.state[:, 2:, 0]
-        return np.concatenate([centre - size / 2, size], axis=1)
+        return np.concatenate([centre - self._anchor * size, size], axis=1)
 
     def add(self, boxes: Doubles) -> None:
         """Begin a track at each of the boxes (n, 4) left, top, width, height."""
-        measured = _centred(boxes)
+        measured = self._anchored(boxes)
         height = measured[:, 3:4]
         state = np.zeros((len(boxes), 4, 2), np.float64)
         state[:, :, 0] = measured
@@ -81,7 +85,7 @@ class Motion:
     def correct(self, rows: Ints, boxes: Doubles) -> None:
         """Take in the boxes (k, 4) measured for the tracks at `rows` (k,)."""
         state, spread = self.state[rows], self.spread[rows]
-        measured = _centred(boxes)
+        measured = self._anchored(boxes)
         variance = spread[:, :, 0] + (self._position * measured[:, 3:4]) ** 2
         gain_position = spread[:, :, 0] / variance
         gain_velocity = spread[:, :, 1] / variance
@@ -95,8 +99,8 @@ class Motion:
         self.state[rows], self.spread[rows] = state, spread
 
     def distances(self, boxes: Doubles) -> Doubles:
-        """Squared Mahalanobis distance (n, k) of box centres (k, 4) to the estimated centres."""
-        measured = _centred(boxes)
+        """Squared Mahalanobis distance (n, k) of boxes' centres (k, 4) to the estimated ones."""
+        measured = self._anchored(boxes)
         noise = (self._position[:2] * measured[:, 3:4]) ** 2  # (k, 2)
         surprise = measured[None, :, :2] - self.state[:, None, :2, 0]
         variance = self.spread[:, None, :2, 0] + noise[None]
@@ -107,8 +111,7 @@ class Motion:
         """Forget all tracks but these."""
         self.state, self.spread = self.state[rows], self.spread[rows]
 
-
-def _centred(boxes: Doubles) -> Doubles:
-    centred = np.array(boxes, np.float64)
-    centred[:, :2] += centred[:, 2:] / 2
-    return centred
+    def _anchored(self, boxes: Doubles) -> Doubles:
+        anchored = np.array(boxes, np.float64)
+        anchored[:, :2] += self._anchor * anchored[:, 2:]
+        return anchored

@@ -112,7 +112,7 @@ def faces_of_bodies(faces: Boxes, bodies: Boxes, kept: Bools | None = None) -> I
     height = np.maximum(face[..., 3], 1e-6)
     across = (face[..., 0] + face[..., 2] / 2 - body[..., 0]) / np.maximum(body[..., 2], 1e-6)
     below = (face[..., 1] - body[..., 1]) / height
-    fits = (across > 0.05) & (across < 0.95) & (below > -0.6) & (below < 1.3)
+    fits = (across > 0.0) & (across < 1.0) & (below > -0.6) & (below < 1.3)
     fits &= (face[..., 3] <= 0.75 * body[..., 3]) & (face[..., 2] <= 0.9 * body[..., 2])
     fits &= body[..., 3] <= 1.6 * BODY_HEADS * height
     cost = np.abs(across - 0.5) + 0.5 * np.abs(below - _CROWN)

@@ -308,7 +308,9 @@ class CameraPipeline:
             track.face_score >= config.confirm_score
             or track.body_score >= config.person_confirm_score
         )
-        return long_enough and sure_enough and track.hits >= config.min_hits and track.moves()
+        # Bodies are looked for half as often as faces: each counts twice.
+        often = track.hits + track.bodies >= config.min_hits
+        return long_enough and sure_enough and often and track.moves()
 
     def _vote(self, track: Track) -> MaskCourse:
         """The mask status from the crops so far, asked again only when they have changed."""

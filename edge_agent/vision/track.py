@@ -18,6 +18,8 @@ _STILL_MS = 6000
 """Of whom nothing at all has moved for so long is a picture."""
 _BODILESS_MS, _CHANCES = 3000, 3
 """A face that is in one place for so long, and had no body in looks that found others'."""
+_SURE_BODY = 0.65
+"""Score from which a body needs not be seen to move: a coat on a chair scores less."""
 _FACE_MOVES = 0.15  # in face heights
 
 
@@ -81,7 +83,11 @@ class Track:
     def moves(self) -> bool:
         """Whether this is somebody who moves, or may be: it was not seen for long."""
         there_ms = self.last_ms - self.first_ms
-        if self.moved or there_ms < _BODILESS_MS:
+        if self.moved:
+            return True
+        if not self.face_px and self.body_score < _SURE_BODY and not self.still.moved:
+            return False
+        if there_ms < _BODILESS_MS:
             return True
         bodiless = self.bodies == 0 and self.chances >= _CHANCES
         off_px = float(np.hypot(*(self.face_high - self.face_low))) if self.face_px else 0.0

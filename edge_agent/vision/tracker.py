@@ -1,7 +1,9 @@
 """Follows people from detection to detection, so that each is counted, and embedded, once.
 
-A compact ByteTrack (Zhang et al., ECCV 2022): confident detections are matched to tracks first,
-then weak ones to the tracks left over, so that a face half hidden does not end its track. The code
+After ByteTrack (Zhang et al., ECCV 2022): weak detections go on with tracks that were seen a moment
+ago, so that a face half hidden does not end its track, but begin none. Other than there they are
+matched together with the confident ones, each at a price: apart, a track whose own person is seen
+but weakly takes a neighbour's confident box, which at this rate is within its reach. The code
 is our own because the kept tracking libraries bring torch or a full detection framework with them,
 and because ByteTrack's plain IoU fails here: faces are small and detection runs at about 5 Hz, so
 a walker's boxes do not overlap. The cost is therefore the generalised IoU (Rezatofighi et al.,
@@ -25,6 +27,7 @@ from edge_agent.vision.motion import FACES, Gait, Motion
 _GATE = 13.8  # 99.9% quantile of chi-squared with two degrees of freedom
 _FORBIDDEN = 1e6
 _LOOKS_WEIGHT = 1.0
+_WEAK_COSTS = 0.2
 _OTHER_LOOKS = 0.35  # likeness (Bhattacharyya) below which two looks are two people's
 _LOOKS_KEPT = 0.7  # of a track's looks, when new ones come in
 _HIDDEN = 0.4  # share of a box, or of the other one if that is smaller, that another hides
@@ -57,7 +60,7 @@ class TrackerConfig:
     gait: Gait = FACES
     """How what is followed moves."""
     size_change: float = 1.8
-    """Largest factor between the heights of a track and its next detection."""
+    """Largest factor between the sizes (root of the area) of a track and its next detection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,19 @@ class TrackStep:
     track_ids: Ints
     boxes: Doubles
     ended: tuple[TrackSpan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was found in a frame, (n,), and which tracks were seen a moment ago, (m,).
+
+    What is `weak` only goes on with a track that was.
+    """
+
+    boxes: Doubles
+    looks: Doubles | None
+    weak: Bools
+    recent: Bools
 
 
 class Tracker:
@@ -130,14 +146,13 @@ class Tracker:
         # A track seen once may be a false alarm: the others choose first.
         old = np.flatnonzero(self._hits >= 2)
         new = np.flatnonzero(self._hits < 2)
-        rows, found = self._match(old, high, boxes, looks)
+        recent = self._last_ms == previous_ms
+        look = _Look(boxes, looks, detections.scores < self._config.high_score, recent)
+        rows, found = self._match(old, np.concatenate([high, low]), look)
         rest_new = np.setdiff1d(high, found, assume_unique=True)
-        new_rows, new_found = self._match(new, rest_new, boxes, looks)
-        rest_old = np.setdiff1d(old, rows, assume_unique=True)
-        rest_old = rest_old[self._last_ms[rest_old] == previous_ms]
-        low_rows, low_found = self._match(rest_old, low, boxes, looks)
-        rows = np.concatenate([rows, new_rows, low_rows])
-        found = np.concatenate([found, new_found, low_found])
+        new_rows, new_found = self._match(new, rest_new, look)
+        rows = np.concatenate([rows, new_rows])
+        found = np.concatenate([found, new_found])
 
         self._motion.correct(rows, boxes[found])
         self._last_ms[rows] = self._at_ms
@@ -182,22 +197,24 @@ class Tracker:
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _match(
-        self, tracks: Ints, detections: Ints, boxes: Doubles, looks: Doubles | None
-    ) -> tuple[Ints, Ints]:
+    def _match(self, tracks: Ints, detections: Ints, look: _Look) -> tuple[Ints, Ints]:
         """Pairs of (track row, detection row) with the least total cost within the gates."""
         if not len(tracks) or not len(detections):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        chosen = boxes[detections]
+        chosen = look.boxes[detections]
         estimated = self._motion.boxes()[tracks]
         cost = 1.0 - generalised_iou(estimated, chosen)
-        ratio = estimated[:, None, 3] / chosen[None, :, 3]
+        sizes = np.sqrt(np.maximum(estimated[:, 2:].prod(axis=1), 1e-6))
+        ratio = sizes[:, None] / np.sqrt(np.maximum(chosen[:, 2:].prod(axis=1), 1e-6))
         gate = self._motion.distances(chosen)[tracks] <= _GATE
         gate &= (ratio <= self._config.size_change) & (ratio >= 1 / self._config.size_change)
-        if looks is not None and self._looks is not None:
-            alike = np.sqrt(self._looks[tracks]) @ np.sqrt(looks[detections]).T
+        if look.looks is not None and self._looks is not None:
+            alike = np.sqrt(self._looks[tracks]) @ np.sqrt(look.looks[detections]).T
             cost += _LOOKS_WEIGHT * (1.0 - alike)
             gate &= alike >= _OTHER_LOOKS
+        weak = look.weak[detections]
+        cost[:, weak] += _WEAK_COSTS
+        gate &= ~weak[None] | look.recent[tracks][:, None]
         left, right = linear_sum_assignment(np.where(gate, cost, _FORBIDDEN))
         inside = gate[left, right]
         return tracks[left[inside]], detections[right[inside]]

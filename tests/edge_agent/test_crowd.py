@@ -131,6 +131,42 @@ def test_people_who_cross_keep_their_numbers_and_their_faces() -> None:
         assert (place[1] < place[2]) == (step is first[1])
 
 
+def test_when_bodies_were_taken_for_one_another_the_faces_say_whose_they_are() -> None:
+    def scene(index: int) -> tuple[Sequence[Box], Sequence[Box] | None]:
+        # They turn on their heels where they meet: by movement alone each seems to go on.
+        left, right = 150 + 12.0 * (10 - abs(10 - index)), 410 - 12.0 * (10 - abs(10 - index))
+        shown = [] if 8 <= index <= 12 else [face(left), face(right)]
+        return shown, every_second(index, [] if 8 <= index <= 12 else [body(left), body(right)])
+
+    seen, _ = follow(Crowd(VisionConfig(max_lost_s=3, person_max_lost_s=3)), scene, range(24))
+    assert numbers(seen) == {1, 2}
+    for step in (step for step in seen[16:] if len(step.bodies) and step.bodies[0] != NO_BODY):
+        head, rest = step.face_boxes[:, 0], step.body_boxes[:, 0]
+        assert (np.abs(head - 32 - rest) < 40).all(), "each has the body below the own face"
+
+
+def test_a_body_of_which_nobody_is_sure_counts_with_a_sure_face_at_its_head() -> None:
+    crowd = Crowd(VisionConfig())
+    step = crowd.update(0, faces([face(100)]), bodies([body(100), body(400)], score=0.32))
+    assert step.bodies.tolist() == [0]
+    assert step.faces.tolist() == [0]
+
+
+def test_a_neighbours_sure_box_does_not_take_over_who_is_seen_but_weakly() -> None:
+    crowd = Crowd(VisionConfig())
+    for index in range(12):
+        strong = index < 3
+        there = Bodies(
+            np.array([body(100), body(160)], np.float32),
+            np.array([0.8 if strong else 0.32, 0.8], np.float32),
+        )
+        if index == 2:
+            there = there.take(np.array([0]))  # the neighbour is missed once
+        step = crowd.update(400 * index, faces([]), there)
+        place = dict(zip(step.persons.tolist(), step.bodies.tolist(), strict=True))
+        assert place[1] == 0
+
+
 def test_who_stands_before_somebody_for_two_seconds_does_not_end_them() -> None:
     def scene(index: int) -> tuple[Sequence[Box], Sequence[Box] | None]:
         hidden = 10 <= index < 20
