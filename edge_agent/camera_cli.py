@@ -135,7 +135,7 @@ def probe(
         advice = advise(seen.result, vision)
         if as_json:
             advised = [dataclasses.asdict(each) for each in advice]
-            say(json.dumps({**dataclasses.asdict(seen.result), "advice": advised}))
+            say(json.dumps({**dataclasses.asdict(seen.result), "advice": advised}, default=str))
         else:
             show_result(seen.result)
             for each in advice:

@@ -59,6 +59,9 @@ def show_result(result: ProbeResult) -> None:
             else ""
         ),
     }
+    if facts.began is not None:
+        zone = "" if facts.began.tzinfo else ", the recorder's local time"
+        rows["begun"] = f"{facts.began:%Y-%m-%d %H:%M:%S%Z}{zone}, as its header says"
     if result.login:
         rows["login"] = result.login
     for name, value in rows.items():

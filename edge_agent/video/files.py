@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edge_agent.video import ffmpeg, second
+from edge_agent.video.clock import began_at
 from edge_agent.video.decoder import Decoder, NotDecodedError
 from edge_agent.video.reading import Picture, StreamFacts
 from edge_agent.video.timeline import Timeline
@@ -43,7 +44,7 @@ class FileReader:
             )
         self._decoder: Decoder | None = decoder
         self._process: ffmpeg.FfmpegProcess | None = None
-        self._facts = decoder.facts
+        self._facts = replace(decoder.facts, began=began_at(path))
         self.fps = decoder.fps
         self._timeline = Timeline(self.fps, self._facts.seconds)
         self._given_s = float("-inf")

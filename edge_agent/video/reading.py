@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 import cv2
@@ -47,6 +48,8 @@ class StreamFacts:
         height: likewise.
         fps: frames a second, as the header says; None where it does not.
         seconds: its length, as the header says; None where it does not.
+        began: when it began by the recorder's clock, as the header says; without a zone it is the
+            recorder's local time; None where it does not.
         by_ffmpeg: read by the separate process `ffmpeg`, since OpenCV cannot.
     """
 
@@ -55,6 +58,7 @@ class StreamFacts:
     height: int = 0
     fps: float | None = None
     seconds: float | None = None
+    began: datetime | None = None
     by_ffmpeg: bool = False
 
 
