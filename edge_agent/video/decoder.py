@@ -21,6 +21,8 @@ from runtime.errors import OperationError
 
 _MAX_LENGTH_S = 366 * 86_400.0
 _QUARTER_TURNS = {90, 270}
+_TRIES = 50
+"""So often a picture is converted anew when FFmpeg may have complained to somebody else."""
 
 
 class NotDecodedError(OperationError):
@@ -83,11 +85,14 @@ class Decoder:
             NotDecodedError: it was not decoded, whatever OpenCV says.
             SourceError: it is too large.
         """
-        with complaints() as heard:
-            image = retrieve(self._capture)
+        for _ in range(_TRIES):
+            with complaints() as heard:
+                image = retrieve(self._capture)
+            if heard.certain or image is None:
+                break
         if image is None:
             return None
-        if heard[0]:
+        if heard.complaints or not heard.certain:
             image.fill(0)
             raise NotDecodedError(self._name)
         refuse_large(image.shape[1], image.shape[0], self._name)

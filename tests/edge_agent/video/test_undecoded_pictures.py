@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from edge_agent.config import CameraConfig
 from edge_agent.coverage import View
 from edge_agent.seal import SealerStats
 from edge_agent.sources import Image, SourceError
-from edge_agent.video.complaints import complaints
+from edge_agent.video.complaints import _libraries, complaints
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.models import VisionModels
 from protocol.v2.sightings import Sighting
@@ -201,6 +203,47 @@ def test_complaints_are_those_of_one_s_own_thread(tmp_path: Path) -> None:
         good.retrieve()
     with complaints() as of_bad:
         bad.retrieve()
-    assert (of_good, of_bad[0] > 0) == ([0], True)
+    assert (of_good.complaints, of_good.certain) == (0, True)
+    assert (of_bad.complaints > 0, of_bad.certain) == (True, True)
     good.release()
     bad.release()
+
+
+def test_what_was_heard_is_not_certain_when_another_library_listened_meanwhile() -> None:
+    (ffmpeg,) = _libraries()
+    bad = cv2.VideoCapture(str(INTERLACED), cv2.CAP_FFMPEG)
+    assert bad.grab()
+    with complaints() as unheard:
+        ffmpeg.av_log_set_callback(ffmpeg.av_log_default_callback)
+        bad.retrieve()
+    assert (unheard.complaints, unheard.certain) == (0, False)
+    with complaints() as unheard:
+        ffmpeg.av_log_set_callback(ffmpeg.av_log_default_callback)
+        bad.retrieve()
+        with complaints_of_another_thread():
+            pass
+    assert (unheard.complaints, unheard.certain) == (0, False)
+    with complaints() as heard, complaints_of_another_thread():
+        bad.retrieve()
+    assert (heard.complaints > 0, heard.certain) == (True, True)
+    bad.release()
+
+
+@contextmanager
+def complaints_of_another_thread() -> Iterator[None]:
+    """Another camera's thread begins to listen, and goes on for as long as the block."""
+    begun, end = threading.Event(), threading.Event()
+
+    def listen() -> None:
+        with complaints():
+            begun.set()
+            end.wait(30)
+
+    thread = threading.Thread(target=listen)
+    thread.start()
+    assert begun.wait(30)
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(30)
