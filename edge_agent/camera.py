@@ -177,6 +177,8 @@ class CameraWorker:
             frame = self._source.next_frame(_WAIT_S)
             if frame is None:
                 if self._source.ended:
+                    if self._source.lost:
+                        raise OperationError(self._source.lost)
                     return
                 if not self._own_time:
                     now = read_moment(self._now_ms)

@@ -128,6 +128,8 @@ class FrameSource:
         self._changed = threading.Condition()
         self._read = self._dropped = self._bad = self._truncated = self._reconnects = 0
         self._connected = False
+        self.lost = ""
+        """Why a recorded source ended before its end; empty if it did not."""
 
     def start(self) -> None:
         """Open the source and start reading.
@@ -221,6 +223,7 @@ class FrameSource:
                 self._run_recorded(*first)
         except SourceError as error:
             log.warning("capture.lost", camera=self._name, reason=str(error))
+            self.lost = str(error)
         except Exception as error:  # a decoder's own failure must end in a log line, not in silence
             self._say_failed(error)
         finally:

@@ -124,6 +124,20 @@ def test_a_camera_after_another_sees_nothing_of_the_other(
     assert "sudo apt install ffmpeg" in second.failure
 
 
+@pytest.mark.models
+@pytest.mark.usefixtures("without_ffmpeg")
+def test_a_camera_whose_film_becomes_interlaced_says_where_it_stopped(
+    tmp_path: Path, models: VisionModels
+) -> None:
+    plain = film(tmp_path / "plain.mpg", 24, fps=24, code="MPG2")
+    both = tmp_path / "both.mpg"
+    both.write_bytes(plain.read_bytes() + INTERLACED.read_bytes())
+    worker, sealer = worked(both, models)
+    assert "sudo apt install ffmpeg" in worker.failure
+    assert set(sealer.views) == {View.WATCHED}
+    assert 700 < sealer.views[View.WATCHED] < 1200
+
+
 @needs_ffmpeg
 @pytest.mark.models
 def test_a_camera_reads_an_interlaced_film_through_ffmpeg(models: VisionModels) -> None:
