@@ -60,7 +60,8 @@ class FilmSet:
             for clip in truth
         }
         cameras["cam-4"] = {"source": "file:none.mp4"}  # its box never runs: tests speak for it
-        plan = plan_with_dan(cameras, bundle=bundle, broker=broker, **options)
+        counting = {"policy": {"same_place_counts": True}}
+        plan = plan_with_dan(cameras, bundle=bundle, broker=broker, **counting, **options)
         site = RunningSite(plan, folder)
         for box, clip in zip(BOXES, truth, strict=True):
             site.may_import(box, clip.camera)
@@ -123,9 +124,9 @@ class FilmSet:
         for approver in approvers or ("bo", "cy"):
             self.site.local.run(approver, "query", "approve", query, "--yes")
 
-    def trace(self, subject: Path) -> str:
+    def trace(self, subject: Path, *options: str) -> str:
         """File a query, approve it twice, wait for its end; return its id."""
-        query = self.file(subject)
+        query = self.file(subject, *options)
         self.approve(query)
         self.site.local.run("ana", "query", "wait", query, "--timeout", "90")
         return query

@@ -12,6 +12,7 @@ import pytest
 from film_set import FilmSet
 
 from demo.scenario import SightingTruth
+from protocol.names import SLOT_MS
 
 BROKERS = ["film_set", pytest.param("mosquitto_film_set", marks=pytest.mark.mosquitto)]
 SLACK_MS = 1500  # detection five times a second, and a face is found a little after it came in
@@ -36,12 +37,25 @@ def test_the_subject_is_traced_with_masks_and_contacts(films: FilmSet, tmp_path:
     run, run_json = films.site.local.run, films.site.local.run_json
     truth = truly_at(films, "obama")
     assert set(truth) == {"cam-1", "cam-2"}
-    query = films.trace(films.enrol())
+    query = films.trace(films.enrol(), "--same-place-counts")
 
     # Considered: every candidate waits for a person's word.
-    (considered,) = run_json("ana", "trace", "show", query)["subjects"]
+    shown = run_json("ana", "trace", "show", query)
+    (considered,) = shown["subjects"]
     assert {stay["camera"] for stay in considered["candidates"]} == set(truth)
     assert considered["hits"] == []
+
+    # Told beside it: what the cameras watched, and how many people were there.
+    watched = {told["camera"]: told for told in shown["watching"]["cameras"]}
+    counted = {told["camera"]: told for told in shown["watching"]["counts"]}
+    assert set(watched) == set(counted) == {clip.camera for clip in films.truth}
+    for clip in films.truth:
+        told, counts = watched[clip.camera], counted[clip.camera]
+        assert told["total_s"] == SLOT_MS // 1000
+        assert 10 < told["watched_s"] < 120, "a short film, and nobody watched after it"
+        assert told["watched_s"] + told["untold_s"] == told["total_s"]
+        assert counts["people"] == len(clip.sightings)
+        assert counts["masked"] == sum(seen.masked for seen in clip.sightings)
 
     # Decided: confirmed candidates make the trace, in order of time.
     run("ana", "trace", "confirm", query, "--all", "--yes")
@@ -52,6 +66,7 @@ def test_the_subject_is_traced_with_masks_and_contacts(films: FilmSet, tmp_path:
         assert abs(epoch_ms(hit["from"]) - (start_ms + seen.from_s * 1000)) < SLACK_MS
         assert abs(epoch_ms(hit["to"]) - (start_ms + seen.to_s * 1000)) < SLACK_MS
         assert hit["mask"] == "unmasked"
+        assert (hit["origin"], hit["time_source"]) == ("recorded", "stated")
 
     # Contacts, with the other's mask: a masked companion, then an unmasked acquaintance.
     met = {hit["camera"]: hit["contacts"] for hit in trace["hits"]}
