@@ -56,7 +56,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     """Collect garbage that tests make, not what was imported for them."""
-    gc.collect()
     gc.freeze()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from hypothesis import settings
+from hypothesis.internal.conjecture import providers
 
 FEW = 5
 
@@ -24,6 +26,9 @@ def load_profile() -> None:
     settings.register_profile("no-deadline", deadline=None)
     settings.register_profile("few", deadline=None, max_examples=FEW, derandomize=True)
     settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "no-deadline"))
+    if _few():  # one value in twenty is a constant of our code: five examples hardly meet one
+        library: Any = providers
+        library._get_local_constants = lambda: library._local_constants
 
 
 def _few() -> bool:
