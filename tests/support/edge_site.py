@@ -21,6 +21,7 @@ from protocol import epoch_keys, grant, hpke, names
 from protocol.daykeys import DayKeys
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.epoch import CAMERA_NOW, EPOCH_KIND, Announcement
+from protocol.errors import MalformedMessage
 from protocol.keytree import COUNTS, COVER, DEPTH, FACE, LIVE, META, descend, tree_top
 from protocol.names import CameraAddress, slot_start_ms
 from protocol.sealing import LIVE_ENVELOPE, open_block
@@ -33,7 +34,7 @@ from protocol.sightings import (
     split_rows,
 )
 from protocol.sightings import Sighting as SightingOfVersion1
-from protocol.signing import Signed, SigningKey
+from protocol.signing import Signed, SigningKey, signed_kind
 from protocol.v2.blocks import true_rows
 from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Envelope, parse_envelope
@@ -103,6 +104,14 @@ def make_sighting(
         ),
         templates={FACE: _template(seed)} if face else {},
     )
+
+
+def is_announcement(payload: bytes) -> bool:
+    """Tell whether a message of a box says to be one."""
+    try:
+        return signed_kind(payload) == EPOCH_KIND
+    except MalformedMessage:
+        return False
 
 
 def seed_of(sighting: Seen) -> int:
@@ -287,13 +296,11 @@ class Site:
         announced: dict[tuple[str, int], Announcement] = {}
         opened = []
         for payload in payloads:
-            try:
+            if is_announcement(payload):
                 announcement = self.announcement(payload)
-            except Exception:
-                envelope = parse_envelope(payload)
-            else:
                 announced[announcement.address.camera, announcement.generation] = announcement
                 continue
+            envelope = parse_envelope(payload)
             envelope.verify(self.directory.resolver(BOX))
             if isinstance(envelope, Envelope):
                 name = envelope.header.name
