@@ -231,6 +231,7 @@ class Site:
     def __post_init__(self) -> None:
         self.custodians = {name: SigningKey.generate(name) for name in self.custodian_names}
         self.day_secrets: dict[tuple[str, int], hpke.PrivateKey] = {}
+        self._roots_of: tuple[Announcement | None, dict[str, dict[int, bytes]]] = (None, {})
         films = self.cameras if self.version > 1 else ()
         box = replace(self._principal(self.board, BOX, self.cameras), recordings=films)
         principals = [self._principal(self.aggregator, AGGREGATOR), box]
@@ -319,11 +320,14 @@ class Site:
     def _roots(
         self, announcement: Announcement, custodians: Sequence[str]
     ) -> dict[str, dict[int, bytes]]:
-        """What each custodian's share opens to."""
-        return {
-            name: announcement.open_share(name, self.day_secrets[name, announcement.epoch])
-            for name in custodians
-        }
+        """What each custodian's share opens to; keys and rows of an envelope both ask."""
+        of, roots = self._roots_of
+        if of is not announcement:
+            roots = {}
+        for name in {*custodians} - roots.keys():
+            roots[name] = announcement.open_share(name, self.day_secrets[name, announcement.epoch])
+        self._roots_of = announcement, roots
+        return {name: roots[name] for name in custodians}
 
     def _keys(
         self,

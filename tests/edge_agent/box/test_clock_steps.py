@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from edge_site import EPOCH, NOON_MS, Box, Clock, Site, is_announcement, make_sighting
@@ -26,6 +27,12 @@ NewBox = Callable[..., Box]
 @pytest.fixture(params=[1, 2], ids=["v1", "v2"])
 def version(request: pytest.FixtureRequest) -> int:
     return int(request.param)
+
+
+@pytest.fixture
+def site(tmp_path: Path, version: int) -> Site:
+    """As few custodians as there can be: a box that begins again seals to each of them anew."""
+    return Site(tmp_path, custodian_names=("c1", "c3"), version=version)
 
 
 SECONDS, HOUR, DAY = 1, 3600, 86_400
