@@ -22,6 +22,8 @@ SIZE = (720, 1280)
 STEP_MS = 200
 _CELL = 8  # px a side of the grid on which it is worked out who hides whom
 _FACE_M, _SHOULDERS_M = 0.23, 0.5
+_COMMON = 0.55
+"""Share of colours that all have: likenesses are then about those of real footage."""
 _STREET_M = (-6.0, 6.0, 4.0, 16.0)  # left, right, near, far
 
 
@@ -59,7 +61,7 @@ class Detectors:
     face_noise: float = 0.05
     coat: float = 0.35
     """Share of looks in which a coat on its hook is a person, never surely."""
-    look_noise: float = 0.25
+    look_noise: float = 0.4
 
 
 @dataclass(slots=True)
@@ -131,6 +133,7 @@ class Street:
     def _walkers(self, rng: np.random.Generator) -> list[_Walker]:
         left, right, near, far = _STREET_M
         walkers: list[_Walker] = []
+        streetwear = rng.dirichlet(np.full(LOOKS, 0.5))
         while len(walkers) < self.people:
             begins = float(rng.uniform(0, max(self.seconds - 12, 1)))
             toward = rng.random() < 0.5
@@ -144,7 +147,7 @@ class Street:
             waits = (float(rng.uniform(2, 6)), float(rng.choice([0.0, 0.0, rng.uniform(3, 8)])))
             for mate in range(2 if rng.random() < 0.35 else 1):
                 beside = mate * 0.8 * np.array([1.0, 0.0] if toward else [0.0, 1.0])
-                clothes = rng.dirichlet(np.full(LOOKS, 0.15))
+                clothes = _COMMON * streetwear + (1 - _COMMON) * rng.dirichlet(np.full(LOOKS, 0.15))
                 height = float(np.clip(rng.normal(1.7, 0.09), 1.5, 1.95))
                 walkers.append(_Walker(height, start + beside, speed, begins, waits, clothes))
         return walkers[: self.people]

@@ -31,7 +31,7 @@ class Gait:
 
 
 FACES = Gait((0.06, 0.06, 0.10, 0.10), (5.0, 3.0, 0.5, 0.5), (6.0, 4.0, 0.7, 0.7))
-BODIES = Gait((0.05, 0.04, 0.06, 0.08), (0.9, 0.4, 0.15, 0.2), (0.9, 0.5, 0.2, 0.4), hangs=True)
+BODIES = Gait((0.05, 0.04, 0.06, 0.08), (0.9, 0.4, 0.15, 0.2), (0.5, 0.3, 0.15, 0.3), hangs=True)
 """Of a body much is hidden at times: then it is lower, and its height a smaller measure."""
 
 

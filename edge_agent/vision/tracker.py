@@ -26,9 +26,9 @@ from edge_agent.vision.motion import FACES, Gait, Motion
 
 _GATE = 13.8  # 99.9% quantile of chi-squared with two degrees of freedom
 _FORBIDDEN = 1e6
-_LOOKS_WEIGHT = 1.0
+_LOOKS_WEIGHT = 3.0
 _WEAK_COSTS = 0.2
-_OTHER_LOOKS = 0.35  # likeness (Bhattacharyya) below which two looks are two people's
+_OTHER_LOOKS = 0.7  # likeness (Bhattacharyya) below which two looks are two people's
 _LOOKS_KEPT = 0.7  # of a track's looks, when new ones come in
 _HIDDEN = 0.4  # share of a box, or of the other one if that is smaller, that another hides
 
