@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from edge_agent.sources import SourceError, SourceKind, parse_source_url
-from edge_agent.vision.config import GroundConfig, VisionConfig
+from edge_agent.vision.config import Area, GroundConfig, VisionConfig
 from protocol.directory import MAX_CAMERAS_PER_BOX
 from protocol.names import CameraAddress
 from protocol.sightings import MAX_BATCH
@@ -46,6 +46,8 @@ class CameraConfig(Section):
     """This camera's ground plane; instead of [vision.encounters.ground]."""
     detect_fps: Annotated[float, Field(gt=0, le=60)] | None = None
     """Detections a second on this camera; instead of the value in [vision]."""
+    ignored: tuple[Area, ...] | None = None
+    """Areas of this camera's picture in which nobody counts; instead of those in [vision]."""
 
     @model_validator(mode="after")
     def _recorded_options(self) -> CameraConfig:
@@ -61,6 +63,8 @@ class CameraConfig(Section):
         changes: dict[str, object] = {}
         if self.detect_fps is not None:
             changes["detect_fps"] = self.detect_fps
+        if self.ignored is not None:
+            changes["ignored"] = self.ignored
         if self.homography is not None:
             changes["encounters"] = common.encounters.model_copy(update={"ground": self.homography})
         return common.model_copy(update=changes)

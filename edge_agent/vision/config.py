@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from runtime.config import Section
 
@@ -28,6 +28,15 @@ class GroundConfig(Section):
         if points == (self.matrix is not None):
             raise ValueError("give image_points_px and ground_points_m, or matrix, not both")
         return self
+
+
+def _polygon(points: tuple[Point, ...]) -> tuple[Point, ...]:
+    if len(points) < 3:
+        raise ValueError("an area has three corners or more, each as [x, y] pixels")
+    return points
+
+
+Area = Annotated[tuple[Point, ...], AfterValidator(_polygon)]
 
 
 class EncounterConfig(Section):
@@ -104,6 +113,9 @@ class VisionConfig(Section):
     """Quality from which a crop is good enough for the template."""
     mask_min_quality: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Quality from which a crop is kept at all, and may vote on the mask status."""
+    ignored: tuple[Area, ...] = ()
+    """Areas of the picture, by their corners as [x, y] pixels, in which nobody counts: posters,
+    screens, shop windows. Whose head is in one is behind it or on it."""
     encounters: EncounterConfig = EncounterConfig()
     """Who was near whom."""
 

@@ -6,9 +6,11 @@ by the edge of the picture; a face is somebody's if it lies where that body's he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import cv2
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -76,6 +78,17 @@ def heads_of(bodies: Boxes) -> Floats:
     width = HEAD_WIDTH * height
     left = boxes[:, 0] + (boxes[:, 2] - width) / 2
     return np.column_stack([left, boxes[:, 1] + _CROWN * height, width, height]).astype(np.float32)
+
+
+def outside(areas: Sequence[Sequence[tuple[float, float]]], faces: Boxes) -> Bools:
+    """Whether each face or head (n, 4) lies outside of all areas, given by their corners; (n,)."""
+    centres = faces[:, :2] + faces[:, 2:] / 2
+    kept = np.ones(len(faces), np.bool_)
+    for area in areas:
+        corners = np.array(area, np.float32)
+        for row, (x, y) in enumerate(centres.tolist()):
+            kept[row] &= cv2.pointPolygonTest(corners, (x, y), measureDist=False) < 0
+    return kept
 
 
 def seen_whole(bodies: Boxes, frame_size: tuple[int, int]) -> Bools:

@@ -32,6 +32,8 @@ from edge_agent.vision.people import (
     Bodies,
     PersonDetector,
     distinct,
+    heads_of,
+    outside,
 )
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
 from edge_agent.vision.rhythm import Rhythm
@@ -115,6 +117,7 @@ class CameraPipeline:
             before += self._finish(self._crowd.flush())
         with self._clock.stage(Stage.DETECT):
             faces = self._face_detector.detect(frame.image)
+            faces = faces.take(outside(self._config.ignored, faces.boxes))
         self._faces += len(faces)
         bodies = self._bodies(frame)
         with self._clock.stage(Stage.TRACK):
@@ -171,12 +174,12 @@ class CameraPipeline:
             return None
         with self._clock.stage(Stage.PERSONS):
             found = [detector.detect(frame.image) for detector in self._person_detectors]
-            return distinct(
-                Bodies(
-                    np.concatenate([one.boxes for one in found]),
-                    np.concatenate([one.scores for one in found]),
-                )
+            bodies = Bodies(
+                np.concatenate([one.boxes for one in found]),
+                np.concatenate([one.scores for one in found]),
             )
+            heads = heads_of(bodies.boxes)
+            return distinct(bodies.take(outside(self._config.ignored, heads)))
 
     def _flush_if_back(self, at_ms: int) -> list[Sighting]:
         """Close all tracks when time has gone back: none of them could ever end otherwise."""

@@ -11,6 +11,7 @@ from edge_agent.vision.people import (
     distinct,
     faces_of_bodies,
     heads_of,
+    outside,
     seen_whole,
 )
 
@@ -89,6 +90,13 @@ def test_feet_show_of_who_is_tall_in_the_picture_and_not_cut_off_by_its_edge() -
     cut = (100.0, 420.0, 80.0, 300.0)
     seen = seen_whole(boxes(below(ANA), bust(ANA), cut), (720, 1280))
     assert seen.tolist() == [True, False, False]
+
+
+def test_whose_head_is_in_an_ignored_area_is_left_out() -> None:
+    window = ((90.0, 40.0), (150.0, 40.0), (150.0, 110.0), (90.0, 110.0))
+    assert outside([window], boxes(ANA, BO)).tolist() == [False, True]
+    assert outside([], boxes(ANA)).tolist() == [True]
+    assert outside([window], boxes()).tolist() == []
 
 
 def test_nobody_is_nobody() -> None:

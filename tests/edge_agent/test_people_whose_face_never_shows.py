@@ -76,6 +76,17 @@ def test_two_people_from_behind_are_sightings_that_met(models: VisionModels, cli
     assert met.within_s == pytest.approx(2.8, abs=0.3)
 
 
+def test_nobody_counts_behind_a_shop_window(models: VisionModels, clip: Any) -> None:
+    window = ((220.0, 40.0), (420.0, 40.0), (420.0, 300.0), (220.0, 300.0))
+    people = SeesPersons(standing_at(100), standing_at(250))
+    pipeline = CameraPipeline(VisionConfig(ignored=(window,)), models, person_detectors=[people])
+    found = [s for frame in clip(2.0) for s in pipeline.process(frame)] + pipeline.flush()
+    assert len(found) == 1
+    assert found[0].row.encounters == ()
+    with pytest.raises(ValueError, match="three corners"):
+        VisionConfig(ignored=(window[:2],))
+
+
 def test_a_face_and_its_body_are_one_sighting(models: VisionModels, face: Any, clip: Any) -> None:
     head = face("obama.jpg", round(HEAD_PX))
     middle = 60 + head.shape[1] / 2 - HEAD_PX
