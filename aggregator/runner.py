@@ -9,7 +9,6 @@ it ends.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -20,7 +19,6 @@ from aggregator.circle import Refusal
 from aggregator.doubts import Judgement, is_genuine, judge, listed
 from aggregator.findings import Findings
 from aggregator.grants import Custodians, TooFewGrants, name_in
-from aggregator.matching.coverage import tell_portions
 from aggregator.matching.examples import NOT_OPENED, take_examples
 from aggregator.matching.pool import Matcher
 from aggregator.matching.scopes import MatchReport
@@ -44,7 +42,8 @@ from aggregator.store.rows import (
     EpochName,
     QueryRecord,
 )
-from aggregator.watching import ARRIVAL_MS, ended_until_ms, settled_until_ms
+from aggregator.watch_keeping import WatchKeeping
+from aggregator.watching import ARRIVAL_MS
 from protocol.authorization import AuthorizedQuery, authorize, parse_signed_query
 from protocol.directory import CUSTODIAN
 from protocol.epoch_keys import EpochKeys
@@ -108,6 +107,7 @@ class QueryRunner:
         self._rows = RowOpening(
             store.ledger, desk, rows, self._findings, self._accuse, wake=desk.changed.set
         )
+        self._watching = WatchKeeping(store.segments, self._findings, desk.changed.set)
         self._runs: dict[bytes, Run] = {}
         self._open: list[QueryRecord] = []
         self._open_version = -1
@@ -197,7 +197,7 @@ class QueryRunner:
         run.unmatched += self._opening.fetch(record, authorized, run, arrivals, now_ms=now_ms)
         self._match(record, authorized, run, held, arrivals)
         self._rows.open(record, authorized, run, more_may_come=_may_find_more(authorized, now_ms))
-        self._look_at_watching(record, authorized, run, now_ms=now_ms, now_s=now_s)
+        self._watching.look(record, authorized, run, now_ms=now_ms, now_s=now_s)
         run.announced = arrivals.announcement
         run.schedule(authorized.query, now_ms=now_ms)
         self._settle(record, authorized, run, now_ms)
@@ -290,39 +290,6 @@ class QueryRunner:
         run.doubts.settle({name_in(keys.scope) for keys in fresh} - doubted)
         run.doubts.note(doubted, now_s=time.monotonic())
 
-    def _look_at_watching(
-        self,
-        record: QueryRecord,
-        authorized: AuthorizedQuery,
-        run: Run,
-        *,
-        now_ms: int,
-        now_s: float,
-    ) -> None:
-        """Look at what boxes tell of their watching; keep it for the officers when that is due."""
-        watch, until_ms = run.watch, settled_until_ms(authorized.query, now_ms)
-        if watch.portions:
-            portions = watch.next_portions()
-            watch.take(portions, tell_portions(self._store.segments, portions))
-            watch.changed(now_s)
-        elif until_ms != watch.kept_until_ms:
-            watch.changed(now_s)
-        if watch.portions:
-            self._desk.changed.set()  # the rest at once, after the other queries
-        elif watch.is_due(now_s):
-            self._keep_watching(record, authorized, run, until_ms)
-
-    def _keep_watching(
-        self, record: QueryRecord, authorized: AuthorizedQuery, run: Run, until_ms: int
-    ) -> None:
-        """Keep what is known of the cameras' watching, unless the officers have been told that."""
-        watch, query = run.watch, authorized.query
-        if math.isinf(watch.keep_at_s) and until_ms == watch.kept_until_ms:
-            return
-        if until_ms > query.window_from_ms:
-            self._findings.keep_watching(record, authorized, watch.told(query, until_ms=until_ms))
-        watch.kept(until_ms)
-
     def _judge(self, record: QueryRecord, run: Run, report: MatchReport) -> Judgement:
         """Name who granted falsely, and give up scopes whose keys open nothing."""
         for custodian, scopes in report.liars.items():
@@ -376,7 +343,7 @@ class QueryRunner:
             )
             self._say(record, STANDING, behind)
         else:
-            self._keep_watching(record, authorized, run, ended_until_ms(query, now_ms))
+            self._watching.finish(record, authorized, run, now_ms=now_ms)
             self._end(record, COMPLETE, reason)
 
     def _closed_reason(self, run: Run) -> str:

@@ -155,7 +155,7 @@ def test_hits_are_kept_before_anybody_looks_at_what_was_watched(
         found.append(len(desk.candidates()))
         return tell_portions(reader, portions)
 
-    monkeypatch.setattr("aggregator.runner.tell_portions", tell)
+    monkeypatch.setattr("aggregator.watch_keeping.tell_portions", tell)
     desk.step()
     assert found == [1]
 

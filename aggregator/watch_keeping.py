@@ -1,0 +1,81 @@
+"""Look at what boxes tell of a query's cameras as it comes, and keep it for its officers in time.
+
+Called at each step of the query, after what was found has been kept: nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from aggregator.findings import Findings
+from aggregator.matching.coverage import tell_portions
+from aggregator.standing import Run
+from aggregator.store import SegmentReader
+from aggregator.store.rows import QueryRecord
+from aggregator.watching import ended_until_ms, settled_until_ms
+from protocol.authorization import AuthorizedQuery
+
+
+class WatchKeeping:
+    """Does it for all queries.
+
+    Args:
+        reader: the sealed segments.
+        findings: keeps what officers read.
+        wake: has the queries looked at again at once.
+    """
+
+    def __init__(
+        self, reader: SegmentReader, findings: Findings, wake: Callable[[], object]
+    ) -> None:
+        self._reader = reader
+        self._findings = findings
+        self._wake = wake
+
+    def look(
+        self,
+        record: QueryRecord,
+        authorized: AuthorizedQuery,
+        run: Run,
+        *,
+        now_ms: int,
+        now_s: float,
+    ) -> None:
+        """Look at some of what has not been looked at; keep it for the officers when that is due.
+
+        Raises:
+            StorageError: the store cannot be read or written; it is tried again at the next step.
+        """
+        watch, until_ms = run.watch, settled_until_ms(authorized.query, now_ms)
+        if watch.portions:
+            portions = watch.next_portions()
+            watch.take(portions, tell_portions(self._reader, portions))
+            watch.changed(now_s)
+        elif until_ms != watch.kept_until_ms:
+            watch.changed(now_s)
+        if watch.portions:
+            self._wake()  # the rest at once, after the other queries
+        elif watch.is_due(now_s):
+            self._keep(record, authorized, run, until_ms)
+
+    def finish(
+        self, record: QueryRecord, authorized: AuthorizedQuery, run: Run, *, now_ms: int
+    ) -> None:
+        """Keep all of it, unless the officers have been told that: the query is complete.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        until_ms = ended_until_ms(authorized.query, now_ms)
+        if math.isfinite(run.watch.keep_at_s) or until_ms != run.watch.kept_until_ms:
+            self._keep(record, authorized, run, until_ms)
+
+    def _keep(
+        self, record: QueryRecord, authorized: AuthorizedQuery, run: Run, until_ms: int
+    ) -> None:
+        query = authorized.query
+        if until_ms > query.window_from_ms:
+            told = run.watch.told(query, until_ms=until_ms)
+            self._findings.keep_watching(record, authorized, told)
+        run.watch.kept(until_ms)
