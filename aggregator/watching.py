@@ -184,8 +184,7 @@ class Watch:
             if by_slot is not None:
                 by_slot[at, ~missing] = whole.seconds[~missing, _WATCHED]
             counted[at] = np.count_nonzero(whole.counting)
-            sightings = whole.counts[:, 0]
-            some = np.flatnonzero((sightings > 0) & (sightings <= MOST))  # else a box lies
+            some = np.flatnonzero(_believed(whole.counts))
             where = np.column_stack([np.full(len(some), at), some + first])
             counts.append(np.hstack([where, whole.counts[some]]))
         asked = query.asks.same_place_counts
@@ -275,6 +274,16 @@ def _empty(slots: int) -> _Whole:
         np.zeros((slots, COUNT_COLUMNS), np.int32),
         np.zeros(slots, np.bool_),
     )
+
+
+def _believed(counts: Table) -> npt.NDArray[np.bool_]:
+    """Tell in which rows somebody was counted, and no more than there can be: else a box lies."""
+    sightings, people = counts[:, 0], counts[:, _PEOPLE].sum(axis=1)
+    within = (sightings > 0) & (sightings <= MOST) & (people <= sightings)
+    # Sums of very many segments may have gone round.
+    at_once = counts[:, len(COUNTED) :].max(axis=1)
+    believed: npt.NDArray[np.bool_] = within & (counts >= 0).all(axis=1) & (at_once <= people)
+    return believed
 
 
 def _busiest(counts: Sequence[Table], cameras: Sequence[str]) -> tuple[Table, int]:

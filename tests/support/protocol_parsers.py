@@ -137,5 +137,13 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     **protocol_parsers_v2.PARSERS,
 }  # fmt: skip
 NO_CBOR = frozenset(
-    {"policy", "register of places", "policy of the second schema", "meta", "rows", "counts"}
+    {
+        "policy",
+        "register of places",
+        "policy of the second schema",
+        "meta",
+        "rows",
+        "counts",
+        "coverage in rows",
+    }
 )

@@ -31,7 +31,7 @@ from protocol.v2.release import (
     decode_values,
     encode_values,
 )
-from protocol.v2.rows import Rows
+from protocol.v2.rows import Rows, coverage_in
 from protocol.v2.sightings import Row
 from protocol.watching import NO_SEGMENT, Watching
 
@@ -84,6 +84,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "envelope of either version": (parse_envelope, v2.envelope("live").to_bytes()),
     "header of version 2": (Header.parse, v2.envelope().header_bytes),
     "rows": (Rows.parse, bytes(v2.envelope().open(COVER, v2.key(COVER)))),
+    "coverage in rows": (coverage_in, bytes(v2.envelope().open(COVER, v2.key(COVER)))),
     "counts": (Counts.parse, bytes(v2.COUNTS.to_bytes())),
     "watching": (Watching.parse, _watching()),
     "metadata row": (Row.parse, v2.sighting("one").row.to_bytes()),
