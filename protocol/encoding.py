@@ -127,17 +127,20 @@ def _string_at(data: bytes, at: int) -> tuple[int, int]:
     return begins, begins + size
 
 
-def field_of(data: bytes, name: str, *, what: str) -> bytes:
+def field_of(data: bytes, name: str, *, what: str, max_items: int = FREE_ITEMS) -> bytes:
     """Return the encoding of one field of a map, passing over what stands before it.
 
     For whoever wants a little of much: what is passed over is not checked, what is returned is to
     be decoded.
 
+    Args:
+        max_items: so many items are passed over at most, keys counted.
+
     Raises:
-        MalformedMessage: it is not a map, or has no such field.
+        MalformedMessage: it is not a map, has no such field, or too many items before it.
     """
     try:
-        found = _field_of(data, name.encode())
+        found = _field_of(data, name.encode(), max_items)
     except IndexError:
         raise MalformedMessage(f"{what} is not valid CBOR: it is cut short") from None
     except _Refused as error:
@@ -147,7 +150,7 @@ def field_of(data: bytes, name: str, *, what: str) -> bytes:
     return found
 
 
-def _field_of(data: bytes, wanted: bytes) -> bytes | None:
+def _field_of(data: bytes, wanted: bytes, room: int) -> bytes | None:
     major, count, at = _head(data, 0)
     if major != _MAP:
         raise _Refused("it is not a map")
@@ -155,7 +158,8 @@ def _field_of(data: bytes, wanted: bytes) -> bytes | None:
         major, size, begins = _head(data, at)
         if major != _TEXT:
             raise _Refused("a map has a key that is not a text")
-        at = _behind(data, begins + size)
+        at, passed = _behind(data, begins + size, room)
+        room -= passed + 1
         if data[begins : begins + size] == wanted:
             return data[begins + size : at]
     return None
@@ -170,12 +174,14 @@ def _head(data: bytes, at: int) -> tuple[int, int, int]:
     return head >> 5, argument, at
 
 
-def _behind(data: bytes, at: int) -> int:
-    """Return where an item ends, with all that is in it."""
-    items = 1
+def _behind(data: bytes, at: int, room: int) -> tuple[int, int]:
+    """Return where an item ends, with all that is in it, and how many items those are."""
+    items, passed = 1, 0
     while items:
+        if items > room - passed:
+            raise _Refused("it has more items than are passed over")
         major, argument, at = _head(data, at)
-        items -= 1
+        items, passed = items - 1, passed + 1
         if major in (_TEXT, _BYTES):
             at += argument
         elif major in (_ARRAY, _MAP):
@@ -186,7 +192,7 @@ def _behind(data: bytes, at: int) -> int:
             _, at = _simple(data, argument, at)
         if items > len(data) - at:
             raise IndexError
-    return at
+    return at, passed
 
 
 class _Refused(Exception):

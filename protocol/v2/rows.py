@@ -239,7 +239,8 @@ def coverage_in(opened: bytes | bytearray) -> Coverage | None:
     Raises:
         MalformedMessage: it is no such block.
     """
-    return _coverage(field_of(unpad(opened), "coverage", what="rows"))
+    found = field_of(unpad(opened), "coverage", what="rows", max_items=_MAX_ITEMS)
+    return _coverage(found)
 
 
 @lru_cache(maxsize=4096)  # most slots of a city were watched wholly

@@ -280,6 +280,23 @@ def test_one_field_of_a_map_is_what_its_whole_has_there(
         field_of(encoded[:cut], "longer than any", what="map")
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode({"a": [0] * 10_000, "b": 1}),
+        b"\xa2\x61a" + b"\x81" * 1_000_000,
+        b"\xbb" + b"\xff" * 8 + b"\x60\x00" * 1_000_000,
+        b"\xa2\x61a\x9b" + b"\xff" * 8,
+    ],
+)
+def test_too_much_before_a_field_is_refused_for_nothing(data: bytes) -> None:
+    def refused() -> None:
+        with pytest.raises(MalformedMessage):
+            field_of(data, "b", what="map", max_items=64)
+
+    within(0.1, 32 << 10, refused)
+
+
 @given(st.binary(max_size=40))
 def test_of_any_bytes_a_field_is_found_or_refused(data: bytes) -> None:
     with contextlib.suppress(MalformedMessage):
