@@ -15,8 +15,10 @@ STATE := .sealtrace
 INSTALLED := $(VENV)/.installed
 MODELS := $(STATE)/models/manifest.sig
 PHOTOS := $(STATE)/photos/.complete
-MODEL_SOURCES := models/build.py models/registries.py $(wildcard models/person_detector/*.py) \
-	models/faces/onnx_file.py models/faces/sface.py models/calibration/sface.json \
+MODEL_SOURCES := models/build.py models/sources.py models/registries.py \
+	$(wildcard models/person_detector/*.py) \
+	models/onnx_file.py models/faces/onnx_reader.py models/faces/sface.py models/calibration/sface.json \
+	models/masked_faces/artefact.py models/masked_faces/masked_faces.npz \
 	models/mask_classifier/mask_status.onnx
 
 ROLES := custodian aggregator edge officer office

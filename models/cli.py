@@ -10,6 +10,7 @@ from rich.table import Table
 
 from models import build as models
 from models import photos
+from models.sources import DEFAULT_EMBEDDER, EmbedderName
 from runtime import model_keys
 from runtime.bundle import Bundle, BundleError, load_bundle
 from runtime.terminal import out as _out
@@ -51,12 +52,12 @@ def build(
         Path | None, typer.Option(help="Mask classifier (ONNX). Default: the edge agent's own.")
     ] = None,
     embedder: Annotated[
-        models.EmbedderName,
+        EmbedderName,
         typer.Option(
             help="What makes face templates: sface, or mobilefacenet for boards that are too slow"
             " for it (several times as fast, and it misses masked people)."
         ),
-    ] = models.DEFAULT_EMBEDDER,
+    ] = DEFAULT_EMBEDDER,
     cache: _Cache = _STATE / "cache",
 ) -> None:
     """Fetch the pinned models, check each byte, and make the signed bundle.

@@ -14,7 +14,8 @@ import numpy as np
 from edge_agent.vision.arrays import Doubles, Floats
 
 AGREEMENT = 0.30
-"""Cosine from which two crops may be one person's (strangers: about 0.03 in the mean)."""
+"""Cosine from which two crops may be one person's. By the counts of models/calibration, 4 pairs of
+strangers in a thousand reach it, 99 in a hundred of one bare person's, 93 where one is masked."""
 LEAST_SHARE = 0.5
 """Share of the crops' weight that must agree."""
 

@@ -1,1 +1,1 @@
-"""What the bundle says about its embedders' scores, and the script that measured it."""
+"""What the bundle says about its embedders' scores, and the script that makes it of counts."""

@@ -1,7 +1,7 @@
 r"""Turns counted scores of strangers and of one person into the calibration of a face space.
 
     python -m models.calibration.counts --counts models/calibration/sface_score_counts.json \
-        --model-id sface-128@47736534 --out models/calibration/sface.json
+        --model-id sface-128@15ee125a --out models/calibration/sface.json
 
 The counts are histograms of cosines of templates: strangers and same people, bare against bare,
 bare against a drawn mask, and against a real one. Nothing is fitted and nothing extrapolated: a

@@ -16,15 +16,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from models.faces.onnx_file import (
-    Attribute,
-    Graph,
-    Node,
-    OnnxFileError,
-    Tensor,
-    read_onnx,
-    write_onnx,
-)
+from models.faces.onnx_reader import Graph, Node, OnnxFileError, read_onnx
+from models.onnx_file import OnnxGraph
 
 Weights = NDArray[np.float32]
 
@@ -120,47 +113,30 @@ def to_onnx(layers: Sequence[Layer]) -> bytes:
 
     Pixels are expected as (x - `MEAN`) / `STD`, in the order RGB.
     """
-    nodes: list[Node] = []
-    constants: dict[str, Weights] = {}
-
-    def constant(name: str, values: Weights) -> str:
-        constants[name] = values
-        return name
-
-    at = "crops"
+    graph, at = OnnxGraph(), "crops"
     for number, layer in enumerate(layers):
-        out = f"x{number}" if number + 1 < len(layers) else "templates"
+        last: list[str] | int = ["templates"] if number + 1 == len(layers) else 1
         if isinstance(layer, Convolution):
-            names = constant(f"w{number}", layer.weights), constant(f"b{number}", layer.bias)
-            form: dict[str, Attribute] = {
-                "dilations": (1, 1),
-                "group": layer.groups,
-                "kernel_shape": tuple(layer.weights.shape[2:]),
-                "pads": (layer.padding,) * 4,
-                "strides": (layer.stride,) * 2,
-            }
-            nodes.append(Node("Conv", (at, *names), (out,), form))
+            (at,) = graph.add(
+                "Conv",
+                [at, graph.constant(layer.weights), graph.constant(layer.bias)],
+                last,
+                group=layer.groups,
+                kernel_shape=layer.weights.shape[2:],
+                pads=(layer.padding,) * 4,
+                strides=(layer.stride,) * 2,
+            )
         elif isinstance(layer, Slopes):
-            slopes = constant(f"s{number}", layer.slopes[:, None, None])
-            nodes.append(Node("PRelu", (at, slopes), (out,)))
+            (at,) = graph.add("PRelu", [at, graph.constant(layer.slopes[:, None, None])], last)
         elif isinstance(layer, Affine):
-            scale = constant(f"m{number}", layer.scale[:, None, None])
-            shift = constant(f"a{number}", layer.shift[:, None, None])
-            nodes.append(Node("Mul", (at, scale), (f"{out}s",)))
-            nodes.append(Node("Add", (f"{out}s", shift), (out,)))
+            (at,) = graph.add("Mul", [at, graph.constant(layer.scale[:, None, None])])
+            (at,) = graph.add("Add", [at, graph.constant(layer.shift[:, None, None])], last)
         else:
-            names = constant(f"w{number}", layer.weights), constant(f"b{number}", layer.bias)
-            nodes.append(Node("Flatten", (at,), (f"{out}f",), {"axis": 1}))
-            nodes.append(Node("Gemm", (f"{out}f", *names), (out,), {"transB": 1}))
-        at = out
-    return write_onnx(
-        Graph(
-            nodes=tuple(nodes),
-            constants=constants,
-            inputs=(Tensor("crops", (-1, 3, SIDE, SIDE)),),
-            outputs=(Tensor("templates", (-1, DIMENSION)),),
-        )
-    )
+            (at,) = graph.add("Flatten", [at], axis=1)
+            weights = [graph.constant(layer.weights), graph.constant(layer.bias)]
+            (at,) = graph.add("Gemm", [at, *weights], last, transB=1)
+    shapes = {"crops": ("n", 3, SIDE, SIDE)}, {"templates": ("n", DIMENSION)}
+    return graph.content("faces", *shapes)
 
 
 def _constants(graph: Graph) -> dict[str, Weights]:

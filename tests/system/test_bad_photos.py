@@ -112,7 +112,7 @@ def test_a_subject_of_another_model(film_set: FilmSet, tmp_path: Path) -> None:
 def test_templates_that_are_not_of_the_model_they_name(film_set: FilmSet, tmp_path: Path) -> None:
     row, scale = quantise_template(person(5))
     key = film_set.site.sealing("ana").public
-    model = "sface-128@47736534"
+    model = "sface-128@15ee125a"
     made = SubjectFile.enrol(
         "patient-6", "C-6", [template_of(row, scale, model)], key, enrolled_at_ms=1
     )

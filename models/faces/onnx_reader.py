@@ -1,4 +1,4 @@
-"""Reads and writes ONNX files of plain networks, so that what is built has the same bytes anywhere.
+"""Reads ONNX files of plain networks without a package for it (models/onnx_file.py writes them).
 
 An ONNX file is a protocol-buffers message (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto);
 of it only what a chain of layers needs is read here: nodes with numbers and lists as attributes,
@@ -7,8 +7,7 @@ constants, the names of inputs and outputs. Everything else in a file is skipped
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,9 +26,7 @@ _DTYPES: dict[int, np.dtype[np.generic]] = {
     6: np.dtype("<i4"),
     7: np.dtype("<i8"),
 }
-_FLOAT, _INT, _STRING, _FLOATS, _INTS = 1, 2, 3, 6, 7  # AttributeProto.AttributeType
-_IR_VERSION = 10
-_PRODUCER = "sealtrace"
+_FLOAT, _INT, _FLOATS, _INTS = 1, 2, 6, 7  # AttributeProto.AttributeType
 
 
 class OnnxFileError(OperationError):
@@ -47,22 +44,13 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
-class Tensor:
-    """An input or output of floats: its name and shape, -1 for a free dimension."""
-
-    name: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Graph:
-    """A network: nodes in order, constants by name, inputs, outputs, version of the operations."""
+    """A network: nodes in order, constants by name, names of inputs and outputs."""
 
     nodes: tuple[Node, ...]
     constants: Mapping[str, Array]
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    opset: int = 13
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 def read_onnx(data: bytes) -> Graph:
@@ -88,30 +76,17 @@ def read_onnx(data: bytes) -> Graph:
         }
         nodes = tuple(_node(part) for part in _parts(graph, 1) if _word(part, 4) != "Constant")
         taken = {name for node in nodes for name in node.inputs} - set(constants)
-        inputs = (_tensor(part) for part in _parts(graph, 11))
-        opsets = [_numbers(part, 2)[0] for part in _parts(data, 8) if not _word(part, 1)]
+        inputs = (_word(part, 1) for part in _parts(graph, 11))
         return Graph(
             nodes=nodes,
             constants=constants,
-            inputs=tuple(tensor for tensor in inputs if tensor.name in taken),
-            outputs=tuple(_tensor(part) for part in _parts(graph, 12)),
-            opset=opsets[0],
+            inputs=tuple(name for name in inputs if name in taken),
+            outputs=tuple(_word(part, 1) for part in _parts(graph, 12)),
         )
-    except (IndexError, ValueError, KeyError, struct.error) as error:
+    except (IndexError, ValueError, KeyError) as error:
         raise OnnxFileError(
             f"this file is not an ONNX model that can be read here ({error}); fetch it again"
         ) from error
-
-
-def write_onnx(graph: Graph) -> bytes:
-    """The content of a file: the same for the same graph, on every machine."""
-    body = b"".join(_bytes(1, _write_node(node)) for node in graph.nodes)
-    body += _text(2, _PRODUCER)
-    body += b"".join(_bytes(5, _write_constant(*item)) for item in graph.constants.items())
-    body += b"".join(_bytes(11, _write_tensor(tensor)) for tensor in graph.inputs)
-    body += b"".join(_bytes(12, _write_tensor(tensor)) for tensor in graph.outputs)
-    opset = _text(1, "") + _number(2, graph.opset)
-    return _number(1, _IR_VERSION) + _text(2, _PRODUCER) + _bytes(7, body) + _bytes(8, opset)
 
 
 # -- reading ----------------------------------------------------------------------------------
@@ -219,78 +194,3 @@ def _attribute(data: bytes) -> tuple[str, Attribute]:
     else:
         value = _word(data, 4)
     return _word(data, 1), value
-
-
-def _tensor(data: bytes) -> Tensor:
-    shapes = [
-        shape
-        for kind in _parts(data, 2)
-        for tensor in _parts(kind, 1)
-        for shape in _parts(tensor, 2)
-    ]
-    dimensions = [size for shape in shapes for size in _parts(shape, 1)]
-    return Tensor(_word(data, 1), tuple((*_numbers(size, 1), -1)[0] for size in dimensions))
-
-
-# -- writing ----------------------------------------------------------------------------------
-
-
-def _write_varint(value: int) -> bytes:
-    value &= (1 << 64) - 1
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _number(number: int, value: int) -> bytes:
-    return _write_varint(number << 3 | _VARINT) + _write_varint(value)
-
-
-def _bytes(number: int, value: bytes) -> bytes:
-    return _write_varint(number << 3 | _BYTES) + _write_varint(len(value)) + value
-
-
-def _text(number: int, value: str) -> bytes:
-    return _bytes(number, value.encode())
-
-
-def _write_node(node: Node) -> bytes:
-    names = b"".join(_text(1, name) for name in node.inputs)
-    names += b"".join(_text(2, name) for name in node.outputs)
-    attributes = (_write_attribute(*item) for item in node.attributes.items())
-    return names + _text(4, node.operation) + b"".join(_bytes(5, part) for part in attributes)
-
-
-def _write_attribute(name: str, value: Attribute) -> bytes:
-    head = _text(1, name)
-    if isinstance(value, int):
-        return head + _number(3, value) + _number(20, _INT)
-    if isinstance(value, float):
-        one = _write_varint(2 << 3 | _FIXED32) + struct.pack("<f", value)
-        return head + one + _number(20, _FLOAT)
-    if isinstance(value, str):
-        return head + _text(4, value) + _number(20, _STRING)
-    if all(isinstance(part, int) for part in value):
-        return head + b"".join(_number(8, int(part)) for part in value) + _number(20, _INTS)
-    many = (_write_varint(7 << 3 | _FIXED32) + struct.pack("<f", part) for part in value)
-    return head + b"".join(many) + _number(20, _FLOATS)
-
-
-def _write_constant(name: str, values: Array) -> bytes:
-    kinds: dict[str, int] = {dtype.str.lstrip("<|"): kind for kind, dtype in _DTYPES.items()}
-    kind = kinds[values.dtype.str.lstrip("<|=")]
-    dims = b"".join(_number(1, size) for size in values.shape)
-    raw = np.ascontiguousarray(values, _DTYPES[kind]).tobytes()
-    return dims + _number(2, kind) + _text(8, name) + _bytes(9, raw)
-
-
-def _write_tensor(tensor: Tensor) -> bytes:
-    def dimension(size: int) -> bytes:
-        return _text(2, "n") if size < 0 else _number(1, size)
-
-    shape: Sequence[bytes] = [_bytes(1, dimension(size)) for size in tensor.shape]
-    kind = _number(1, 1) + _bytes(2, b"".join(shape))
-    return _text(1, tensor.name) + _bytes(2, _bytes(1, kind))
