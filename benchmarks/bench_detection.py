@@ -145,11 +145,11 @@ def _found(models: VisionModels, crops: Crops, name: str, height: int) -> list[F
         scores = np.concatenate(parts)
         figures.append(Figure(f"{name}, found {what}", float((scores >= 0.3).mean()), "of 1"))
         sure = float((scores >= _SURE).mean())
-        ratio = sure / max(at_first, 1e-9)
+        ratio = sure / at_first if at_first else None
         sure_name = f"{name}, sure {what}"
         figures.append(Figure(sure_name, sure, "of 1", "sure in the whole frame", ratio))
     kept = float((np.concatenate(certain) > 0).mean())
-    ratio = kept / max(at_first, 1e-9)
+    ratio = kept / at_first if at_first else None
     figures.append(Figure(f"{name}, enlarged and certain", kept, "of 1", "sure at first", ratio))
     return figures
 
@@ -197,14 +197,15 @@ def _false_alarms(models: VisionModels, footage: Path, *, quick: bool) -> list[F
 
 
 def _frames(film: Path, most: int) -> Iterator[Image]:
+    """Frames (H, W, 3) from all over a film, about so many."""
+    capture, count = cv2.VideoCapture(str(film)), 0
+    while capture.grab():
+        count += 1
+    step = max(1, count // most)
     capture = cv2.VideoCapture(str(film))
-    frames = []
-    while True:
-        good, frame = capture.read()
-        if not good:
-            break
-        frames.append(np.asarray(frame, np.uint8))
-    yield from frames[:: max(1, len(frames) // most)]
+    for number in range(count):
+        if capture.grab() and number % step == 0:
+            yield np.asarray(capture.retrieve()[1], np.uint8)
 
 
 def _everywhere(image: Image, height: int) -> Doubles:

@@ -86,7 +86,9 @@ class FaceDetector:
         size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
         small = image
         if scale < 1.0:
-            small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+            # As many faces are found, and 720 lines to 540 cost a fifth; but details would alias.
+            way = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+            small = np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
         try:
             faces = self._net.find(small, self._score_threshold)
         finally:
