@@ -9,6 +9,7 @@ one of a body.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,7 @@ class Gait:
 FACES = Gait((0.06, 0.06, 0.10, 0.10), (5.0, 3.0, 0.5, 0.5), (6.0, 4.0, 0.7, 0.7))
 BODIES = Gait((0.05, 0.04, 0.06, 0.08), (0.9, 0.4, 0.15, 0.2), (0.5, 0.3, 0.15, 0.3), hangs=True)
 """Of a body much is hidden at times: then it is lower, and its height a smaller measure."""
+_SIZE_LASTS_S = 0.3
 
 
 class Motion:
@@ -43,6 +45,7 @@ class Motion:
     """
 
     def __init__(self, gait: Gait = FACES) -> None:
+        self._hangs = gait.hangs
         self._anchor = np.array([0.5, 0.0 if gait.hangs else 0.5])  # of a box, in its sides
         self._position = np.array(gait.position)
         self._first_velocity = np.array(gait.first_velocity)
@@ -81,6 +84,9 @@ class Motion:
         )
         spread[:, :, 1] += seconds * spread[:, :, 2] + noise * seconds**3 / 2
         spread[:, :, 2] += noise * seconds**2
+        if self._hangs:
+            # It grew or shrank by what stood before it, which says nothing of the next moment.
+            state[:, 2:, 1] *= math.exp(-seconds / _SIZE_LASTS_S)
 
     def correct(self, rows: Ints, boxes: Doubles) -> None:
         """Take in the boxes (k, 4) measured for the tracks at `rows` (k,)."""
