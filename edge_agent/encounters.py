@@ -25,6 +25,10 @@ Matrix = NDArray[np.float64]
 _MOST_DISTANCES = 512
 _SHOULDERS_M = 0.5
 """Width of a person as a detector boxes the upper body."""
+_FADES = 0.999  # of what was learnt, with each body that is seen
+_ENOUGH = 100.0  # bodies, before the line is believed
+_STRAIGHT = 0.9  # correlation of heights and feet
+_UNLIKE = 0.35  # log of a height over the line's: a child, somebody who stoops, a wrong line
 
 
 class DistanceModel:
@@ -41,6 +45,7 @@ class DistanceModel:
         self._frame_size = frame_size
         self._focal_px = columns / 2 / math.tan(math.radians(config.horizontal_fov_deg) / 2)
         ground = config.ground
+        self._learned = _HeightsByFeet()
         self._plane: GroundPlane | None = None
         if ground is not None and ground.matrix is not None:
             self._plane = GroundPlane(ground.matrix, reference_px=(columns / 2, float(rows)))
@@ -57,6 +62,7 @@ class DistanceModel:
             bodies: the same of what is seen of their bodies.
         """
         whole = seen_whole(bodies, self._frame_size)
+        self._learned.note(bodies[whole])
         scale = self._metres_per_px(faces, bodies, whole)
         by_size = self._by_size(faces, bodies, scale)
         if self._plane is not None:
@@ -68,7 +74,7 @@ class DistanceModel:
     def _metres_per_px(self, faces: Matrix, bodies: Matrix, whole: Bools) -> Matrix:
         """What a pixel measures where each person stands (n,): of the surest sign that shows."""
         config = self._config
-        by_body = config.body_height_m / np.maximum(bodies[:, 3], 1.0)
+        by_body = config.body_height_m / np.maximum(self._learned.usual(bodies), 1.0)
         by_face = config.face_height_m / np.maximum(faces[:, 3], 1.0)
         by_width = _SHOULDERS_M / np.maximum(bodies[:, 2], 1.0)
         return np.where(whole, by_body, np.where(np.isnan(by_face), by_width, by_face))
@@ -90,6 +96,39 @@ class DistanceModel:
         centre = _middle(bodies, faces, np.isnan(bodies[:, 3]))
         across = np.abs(centre[:, None] - centre[None]) * (scale[:, None] + scale[None]) / 2
         return np.hypot(across, depth[:, None] - depth[None])
+
+
+class _HeightsByFeet:
+    """How high bodies are in the picture by where their feet are: a line, learnt from passers-by.
+
+    On level ground a body's height in pixels grows with how far its feet are below the horizon
+    (Hoiem et al., "Putting Objects in Perspective", CVPR 2006). Who is tall stands no nearer than
+    who is short, once there is a line to go by. Only sums are kept, older ones fading.
+    """
+
+    def __init__(self) -> None:
+        self._sums: Matrix = np.zeros(6)  # weight, y, h, y*y, y*h, h*h
+
+    def note(self, bodies: Matrix) -> None:
+        """Take in bodies (n, 4) that show from head to feet."""
+        y, h = bodies[:, 1] + bodies[:, 3], bodies[:, 3]
+        for one in np.column_stack([np.ones_like(y), y, h, y * y, y * h, h * h]):
+            self._sums = _FADES * self._sums + one
+
+    def usual(self, bodies: Matrix) -> Matrix:
+        """The height (n,) px of somebody of usual size at the feet of each body, or its own."""
+        own = bodies[:, 3]
+        weight, y, h, yy, yh, hh = self._sums.tolist()
+        if weight < _ENOUGH:
+            return own
+        spread_y, spread_h = yy / weight - (y / weight) ** 2, hh / weight - (h / weight) ** 2
+        both = yh / weight - y * h / weight**2
+        if spread_y <= 0 or spread_h <= 0 or both < _STRAIGHT * math.sqrt(spread_y * spread_h):
+            return own
+        feet = bodies[:, 1] + own
+        line = h / weight + both / spread_y * (feet - y / weight)
+        near = np.abs(np.log(np.maximum(line, 1.0) / np.maximum(own, 1.0))) < _UNLIKE
+        return np.asarray(np.where(near, line, own), np.float64)
 
 
 def _middle(first: Matrix, second: Matrix, missing: Bools) -> Matrix:

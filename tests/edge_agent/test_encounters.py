@@ -69,6 +69,39 @@ def test_distances_from_the_height_of_bodies(
     assert distances[0, 1] == pytest.approx(apart, abs=0.05)
 
 
+def standing(across_m: float, depth_m: float, tall_m: float) -> list[float]:
+    """The box of a body on level ground 3 m below the camera."""
+    height = tall_m * FOCAL_PX / depth_m
+    feet = 100 + 3 * FOCAL_PX / depth_m
+    centre = 640 + across_m * FOCAL_PX / depth_m
+    return [centre - height / 5, feet - height, height / 2.5, height]
+
+
+def test_who_is_taller_stands_no_nearer_once_passers_by_have_shown_the_ground() -> None:
+    model = DistanceModel(EncounterConfig(), (2000, 1280))
+    pair = matrix(standing(0, 8, 1.55), standing(1, 8, 1.85))
+    assert by_bodies(model, pair)[0, 1] > 1.7, "by their own heights they are 1.6 m apart in depth"
+    rng = np.random.default_rng(2)
+    for _ in range(120):
+        tall = rng.normal(1.7, 0.08)
+        by_bodies(model, matrix(standing(rng.uniform(-2, 2), rng.uniform(4, 14), tall)))
+    assert by_bodies(model, pair)[0, 1] == pytest.approx(1.0, abs=0.15)
+    far = matrix(standing(0, 6, 1.7), standing(0, 9, 1.7))
+    assert by_bodies(model, far)[0, 1] == pytest.approx(3.0, abs=0.4)
+
+
+def test_bodies_whose_heights_follow_no_ground_teach_nothing() -> None:
+    model = DistanceModel(EncounterConfig(), (2000, 1280))
+    pair = matrix(standing(0, 8, 1.55), standing(1, 8, 1.85))
+    before = by_bodies(model, pair)
+    rng = np.random.default_rng(3)
+    for _ in range(150):
+        box = standing(0, rng.uniform(4, 14), 1.7)
+        box[1] = rng.uniform(0, 800)
+        by_bodies(model, matrix(box))
+    np.testing.assert_allclose(by_bodies(model, pair), before)
+
+
 def test_of_whom_only_a_part_shows_the_face_or_the_shoulders_tell_how_far_they_are() -> None:
     model = DistanceModel(EncounterConfig(), FRAME)
     whole = body_box(0, 4)
