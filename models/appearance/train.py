@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         "--cache", type=Path, default=Path(".sealtrace/cache"), help="keep the fetched mesh here"
     )
     parser.add_argument(
-        "--footage", type=Path, help="folder of the clips that footage.csv names; judged if given"
+        "--footage", type=Path, help="folder of the clips that footage.csv names: judge by them"
     )
     parser.add_argument("--seed", type=int, default=1, help="decides people, cameras and weights")
     parser.add_argument("--people", type=int, default=2400, help="how many people to learn from")

@@ -30,6 +30,7 @@ _SAME = 1e-4
 """Most that the ONNX file's vectors may differ from PyTorch's."""
 _CHANGES = 20
 """Second cameras that each track of the clips is shown by."""
+_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(2, 18))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,10 @@ def _figures(session: Any, unseen: PeopleSet, footage: Path | None) -> dict[str,
             for camera, changed in (("same_camera", 0), ("other_camera", _CHANGES))
             for rivals in ("own_clip", "all_clips")
         }
+    if tracks:
+        figures["calibration"] = evaluate.calibrate_by_tracks(
+            tracks, descriptions["network"], _THRESHOLDS, changed=_CHANGES
+        )
     return figures
 
 

@@ -75,3 +75,13 @@ def test_training_without_its_libraries_says_how_to_get_them(
     assert train.main(["--work", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert "python3 -m venv torchenv" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_rate_of_strangers_is_an_upper_bound_where_nobody_reaches_the_threshold() -> None:
+    tracks = [
+        Track("x", a, b) for a, b in zip(_plain(0, 120, 250), _plain(5, 125, 245), strict=True)
+    ]
+    measured = evaluate.calibrate_by_tracks(tracks, _by_brightness, (0.0, 0.99), changed=1)
+    assert measured["pairs_of_strangers"] == 6
+    assert measured["strangers"][1] == 0.5
+    assert measured["strangers"][0] >= measured["strangers"][1]
