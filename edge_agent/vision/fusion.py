@@ -28,17 +28,17 @@ class Fused:
     used: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
-def fuse(vectors: Floats, qualities: Doubles) -> Fused | None:
+def fuse(vectors: Floats, qualities: Doubles, *, agreement: float = AGREEMENT) -> Fused | None:
     """Fuse unit rows (n, d) weighted by quality (n,); None when they do not agree.
 
-    A single vector is returned as it is.
+    A single vector is returned as it is. `agreement` is the cosine from which two may be one's.
     """
     weights = np.asarray(qualities, np.float64)
     if not len(weights) or weights.sum() <= 0:
         return None
     cosines = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
     centre = int(np.argmax(np.clip(cosines, 0.0, None) @ weights))
-    used = (cosines[centre] >= AGREEMENT) & (weights > 0)
+    used = (cosines[centre] >= agreement) & (weights > 0)
     if weights[used].sum() < LEAST_SHARE * weights.sum():
         return None
     mean = (vectors[used] * weights[used, None]).sum(axis=0)

@@ -8,14 +8,19 @@ from edge_agent.vision.arrays import CROP_SIZE, Crops, Doubles, Image, Ints
 
 
 class Gallery:
-    """Keeps the `size` best aligned crops, at most one for each `spacing_ms` of time.
+    """Keeps the `size` best crops of one `shape`, at most one for each `spacing_ms` of time.
 
     Crops are offered in the order of time.
     """
 
-    def __init__(self, size: int, spacing_ms: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        spacing_ms: int,
+        shape: tuple[int, int, int] = (CROP_SIZE, CROP_SIZE, 3),
+    ) -> None:
         self._spacing_ms = spacing_ms
-        self._crops: Crops = np.zeros((size, CROP_SIZE, CROP_SIZE, 3), np.uint8)
+        self._crops: Crops = np.zeros((size, *shape), np.uint8)
         self._qualities: Doubles = np.zeros(size, np.float64)
         self._window_ms: Ints = np.zeros(size, np.int64)  # when each crop's time window began
         self._count = 0

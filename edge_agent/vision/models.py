@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from edge_agent.vision.appearance import AppearanceEmbedder
 from edge_agent.vision.detector import FaceDetector
 from edge_agent.vision.embedder import (
     Embedder,
@@ -17,10 +18,11 @@ from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
 from edge_agent.vision.people import PersonDetector
 from edge_agent.vision.person_detector import OnnxPersonDetector, PersonForm, form_of
-from protocol.keytree import Modality
+from protocol.keytree import APPEARANCE, Modality
 from runtime.bundle import MODALITY_OF, Bundle, ModelEntry, Role
 
 _EMBEDDER: Role = "face_embedder"
+_APPEARANCE: Role = "appearance_embedder"
 _UNCALIBRATED_AGREEMENT = 0.7
 """For a model whose bundle tells nothing of its scores: better a photo refused than two people
 fused into one template. Strangers' scores are known to pass 0.35 in 3 pairs of a hundred."""
@@ -45,21 +47,23 @@ class VisionModels:
     agreement_threshold: float = _UNCALIBRATED_AGREEMENT
     person_file: bytes | None = field(default=None, repr=False)
     person_form: PersonForm | None = None
+    appearance: AppearanceEmbedder | None = None
 
     @property
     def modality(self) -> Modality:
-        """What its templates are made of."""
+        """What its templates of faces are made of."""
         return MODALITY_OF[_EMBEDDER]
 
     @property
     def model_id(self) -> str:
-        """The id that its templates carry."""
+        """The id that its templates of faces carry."""
         return self.embedder.model_id
 
     @property
     def models(self) -> dict[str, str]:
         """Modality to model id of all templates that are made."""
-        return {self.modality: self.model_id}
+        clothes = {} if self.appearance is None else {APPEARANCE: self.appearance.model_id}
+        return {self.modality: self.model_id, **clothes}
 
     def detector(self, width: int, height: int, score_threshold: float = 0.3) -> FaceDetector:
         """A detector of its own for the caller's thread, working at width x height pixels.
@@ -113,6 +117,7 @@ def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
         agreement_threshold=_agreement_threshold(bundle.entries(_EMBEDDER)),
         person_file=None if persons is None else bundle.read(persons),
         person_form=None if persons is None else form_of(persons),
+        appearance=_appearance(bundle, num_threads),
     )
     models.detector(320, 180)
     models.person_detector(320, 192)
@@ -132,6 +137,28 @@ def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:
     if masked:
         return SpaceEmbedder(members[0], masked[0])
     return members[0] if len(members) == 1 else EnsembleEmbedder(members)
+
+
+def _appearance(bundle: Bundle, num_threads: int) -> AppearanceEmbedder | None:
+    """The bundle's appearance embedder, None if it has none.
+
+    Raises:
+        ModelError: there are several, or it is not one that this version runs.
+    """
+    entries = bundle.entries(_APPEARANCE)
+    if not entries:
+        return None
+    if len(entries) > 1 or entries[0].engine != "onnx":
+        raise ModelError(
+            f"the bundle's appearance embedders {', '.join(e.model_id for e in entries)} cannot be "
+            "run: this version runs one, by the engine 'onnx'"
+        )
+    return AppearanceEmbedder(
+        bundle.read(entries[0]),
+        model_id=entries[0].model_id,
+        dimension=entries[0].dimension,
+        num_threads=num_threads,
+    )
 
 
 def _agreement_threshold(embedders: tuple[ModelEntry, ...]) -> float:

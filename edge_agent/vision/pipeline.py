@@ -9,6 +9,7 @@ has gone are overwritten; nothing of them is kept but the sighting.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -40,6 +41,8 @@ from edge_agent.vision.rhythm import Rhythm
 from edge_agent.vision.scene import Scene
 from edge_agent.vision.stats import PipelineStats, Stage, StageClock
 from edge_agent.vision.track import Track
+from edge_agent.vision.wearing import Wearing
+from protocol.keytree import APPEARANCE
 from protocol.sightings import Quantised, quantise_template
 from protocol.v2.sightings import Encounter, Row, Sighting
 
@@ -91,6 +94,13 @@ class CameraPipeline:
         self._book = EncounterBook(reach_m=meeting.reach_m, max_gap_s=meeting.max_gap_s)
         self._distances: DistanceModel | None = None
         self._frame_size: tuple[int, int] = (0, 0)
+        self._wearing = Wearing(
+            models.appearance,
+            crops=config.crops_per_track,
+            least=config.min_crops,
+            spacing_ms=round(config.crop_spacing_s * 1000),
+            camera=camera,
+        )
         self._tracks: dict[int, Track] = {}
         self._closed: dict[int, Track] = {}  # gone, but met one who has not: id and vote
         self._going_on: dict[int, tuple[Track, bool]] = {}  # of this frame, by the new number
@@ -129,6 +139,10 @@ class CameraPipeline:
         self._note_people(step, faces, bodies, frame)
         self._going_on.clear()
         self._collect_crops(frame, faces, step)
+        if bodies is not None:
+            with self._clock.stage(Stage.CLOTHES):
+                at_ms = frame.captured_at_ms
+                self._wearing.look(frame.image, at_ms, step.persons, step.bodies, bodies)
         with self._clock.stage(Stage.ENCOUNTERS):
             self._observe_distances(step, frame.captured_at_ms, looked=bodies is not None)
         self._processed += 1
@@ -198,6 +212,7 @@ class CameraPipeline:
         """Let two be one of whom that has come out."""
         for gone, into in step.merged:
             self._book.merge(gone, into)
+            self._wearing.merge(gone, into)
             if gone in self._tracks:
                 self._tracks[into].take(self._tracks.pop(gone))
 
@@ -296,6 +311,7 @@ class CameraPipeline:
             else:
                 self._discarded += 1
                 self._book.forget(span.person)
+                self._wearing.forget(span.person)
                 track.wipe()
         sightings = [self._sighting(number) for number in kept]
         for number in kept:
@@ -349,7 +365,20 @@ class CameraPipeline:
             encounters=self._encounters(number),
         )
         templates: dict[str, Quantised] = {} if template is None else {modality: template}
-        return Sighting(track.sighting_id, track.episode, row, templates)
+        return self._dressed(Sighting(track.sighting_id, track.episode, row, templates), number)
+
+    def _dressed(self, sighting: Sighting, number: int) -> Sighting:
+        """Add the template of what the person wears, if enough of it was seen."""
+        with self._clock.stage(Stage.CLOTHES):
+            clothes = self._wearing.template(number)
+        if clothes is None:
+            return sighting
+        networks = {**sighting.row.networks, APPEARANCE: self._models.models[APPEARANCE]}
+        return replace(
+            sighting,
+            row=replace(sighting.row, networks=networks),
+            templates={**sighting.templates, APPEARANCE: clothes},
+        )
 
     def _template(self, track: Track) -> tuple[Quantised | None, float, str]:
         """The quantised template, None if the crops do not do; their mean quality; its networks."""

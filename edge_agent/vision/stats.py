@@ -24,6 +24,7 @@ class Stage(StrEnum):
     ENCOUNTERS = "encounters"
     EMBED = "embed"
     MASK = "mask"
+    CLOTHES = "clothes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class PipelineStats:
 
     `frames` given, `processed` of them looked at, `fps` of those lately; `faces` detected;
     `tracks` of people begun, `tracks_open` now, `tracks_discarded` as false alarms; `sightings`
-    made, `without_template` of them without any; `stages` times by name.
+    made, `without_template` of them without one of a face; `stages` times by name.
     """
 
     frames: int

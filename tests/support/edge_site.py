@@ -386,7 +386,7 @@ class Site:
             place = rows.places[FACE][number]
             if not strange and place != ABSENT:
                 assert (table[place] == _drawn(seed_of(one)).row).all()
-            assert bool(row.networks) == (place != ABSENT)
+            assert (FACE in row.networks) == (place != ABSENT)
             seen.append(one)
         return Opened(
             header.kind,
