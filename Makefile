@@ -19,7 +19,7 @@ MODEL_SOURCES := models/build.py models/sources.py models/registries.py \
 	$(wildcard models/person_detector/*.py) \
 	models/onnx_file.py models/faces/onnx_reader.py models/faces/sface.py models/calibration/sface.json \
 	models/masked_faces/artefact.py models/masked_faces/masked_faces.npz \
-	models/mask_classifier/mask_status.onnx
+	models/mask_classifier/mask_status.onnx models/appearance/appearance.onnx models/appearance/source.py
 
 ROLES := custodian aggregator edge officer office
 # Where `make check` has its folders, so that nothing waits for a disk, if 1 GiB is free there.

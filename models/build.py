@@ -17,6 +17,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from models.appearance.source import appearance_model
 from models.person_detector.source import obtain_person_detector, person_detector_entry
 from models.registries import (
     FileAltered,
@@ -118,6 +119,8 @@ def build_bundle(
         fresh.mkdir(mode=0o755)
         for source in sources:
             atomic_write(fresh / source.file, _obtain(source, out, cache_dir, notify))
+        clothes_bytes, clothes = appearance_model()
+        atomic_write(fresh / clothes.file, clothes_bytes)
         persons = person_detector_entry().file
         atomic_write(fresh / persons, obtain_person_detector(out / persons, cache_dir, notify))
         atomic_write(fresh / mask_entry.file, mask_bytes)
@@ -155,7 +158,12 @@ def _manifest(sources: tuple[ModelSource, ...], mask_entry: ModelEntry) -> Manif
     return Manifest(
         name=BUNDLE_NAME,
         version=BUNDLE_VERSION,
-        models=(*(_entry(source) for source in sources), mask_entry, person_detector_entry()),
+        models=(
+            *(_entry(source) for source in sources),
+            mask_entry,
+            person_detector_entry(),
+            appearance_model()[1],
+        ),
     )
 
 

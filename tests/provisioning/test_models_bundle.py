@@ -70,6 +70,7 @@ def test_the_bundle_that_setup_made_holds_all_roles(
         "face_embedder",
         "mask_status",
         "person_detector",
+        "appearance_embedder",
     ]
     assert bundle.model_id("face") == SFACE
     assert all(entry.licence and entry.upstream for entry in bundle.manifest.models)
