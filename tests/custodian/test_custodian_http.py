@@ -45,6 +45,7 @@ class Served:
     def __init__(self, custodian: Custodian, ca: ThrowawayCa) -> None:
         self.custodian = custodian
         self._ca = ca
+        self._callers: dict[str, httpx.Client] = {}
         self._stop = Stop()
         self._ready = Ready()
         self._thread = threading.Thread(target=self._serve)
@@ -58,11 +59,15 @@ class Served:
         serve(app, "127.0.0.1", 0, config.tls, self._stop, ready=self._ready, max_body_bytes=limit)
 
     def call(self, who: str, method: str, path: str, body: bytes | None = None) -> httpx.Response:
+        """Call as somebody, who stays connected."""
+        if who not in self._callers:
+            self._callers[who] = client(self.url, self._ca.issue(who))
         headers = {"content-type": CBOR} if body is not None else {}
-        with client(self.url, self._ca.issue(who)) as http:
-            return http.request(method, path, content=body, headers=headers)
+        return self._callers[who].request(method, path, content=body, headers=headers)
 
     def stop(self) -> None:
+        for caller in self._callers.values():
+            caller.close()
         self._stop.set("the test is over")
         self._thread.join(30)
         assert not self._thread.is_alive()
