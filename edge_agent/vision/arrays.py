@@ -44,6 +44,14 @@ class Detections:
         """The detections at these rows, in their order."""
         return Detections(self.boxes[rows], self.landmarks[rows], self.scores[rows])
 
+    def and_these(self, others: Detections) -> Detections:
+        """These detections, then others of the same frame."""
+        return Detections(
+            np.concatenate([self.boxes, others.boxes]),
+            np.concatenate([self.landmarks, others.landmarks]),
+            np.concatenate([self.scores, others.scores]),
+        )
+
     @classmethod
     def none(cls) -> Detections:
         """No face at all."""

@@ -33,6 +33,7 @@ from edge_agent.vision.people import (
     Bodies,
     PersonDetector,
     distinct,
+    faces_of_bodies,
     heads_of,
     outside,
 )
@@ -127,9 +128,10 @@ class CameraPipeline:
             before += self._finish(self._crowd.flush())
         with self._clock.stage(Stage.DETECT):
             faces = self._face_detector.detect(frame.image)
-            faces = faces.take(outside(self._config.ignored, faces.boxes))
-        self._faces += len(faces)
         bodies = self._bodies(frame)
+        faces = self._with_closer(frame, faces, bodies)
+        faces = faces.take(outside(self._config.ignored, faces.boxes))
+        self._faces += len(faces)
         with self._clock.stage(Stage.TRACK):
             looks = None if bodies is None else looks_of(frame.image, bodies.boxes)
             step = self._crowd.update(frame.captured_at_ms, faces, bodies, looks)
@@ -194,6 +196,15 @@ class CameraPipeline:
             )
             heads = heads_of(bodies.boxes)
             return distinct(bodies.take(outside(self._config.ignored, heads)))
+
+    def _with_closer(self, frame: Frame, faces: Detections, bodies: Bodies | None) -> Detections:
+        """The faces, and those found by looking closer at the heads of bodies that have none."""
+        if bodies is None or not len(bodies):
+            return faces
+        owned = faces_of_bodies(faces.boxes, bodies.boxes)
+        heads = heads_of(bodies.boxes[np.setdiff1d(np.arange(len(bodies)), owned)])
+        with self._clock.stage(Stage.CLOSER):
+            return faces.and_these(self._face_detector.detect_in(frame.image, heads, faces))
 
     def _flush_if_back(self, at_ms: int) -> list[Sighting]:
         """Close all tracks when time has gone back: none of them could ever end otherwise."""

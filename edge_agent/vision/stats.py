@@ -18,6 +18,7 @@ class Stage(StrEnum):
 
     DETECT = "detect"
     PERSONS = "persons"
+    CLOSER = "closer"
     TRACK = "track"
     REFINE = "refine"
     ALIGN = "align"
