@@ -198,7 +198,7 @@ def test_the_models_are_vouched_for_by_the_authority(
     assert officer.bundle is not None
     load_bundle(officer.bundle, [authority])
     assert not (paths.custodian("c1").parent / "models").exists()
-    model = next(box.bundle.glob("*.tflite"))
+    model = next(box.bundle.glob("*.onnx"))
     assert model.samefile(paths.models / model.name)
 
 
