@@ -97,6 +97,17 @@ def test_a_face_and_its_body_are_one_sighting(models: VisionModels, face: Any, c
     assert only.row.encounters == ()
 
 
+@pytest.mark.parametrize(("moves", "people"), [(0, 1), (12, 2)])
+def test_a_face_that_never_moves_and_has_no_body_where_others_have_is_a_painting(
+    models: VisionModels, face: Any, clip: Any, moves: int, people: int
+) -> None:
+    scene = clip(4.0).add(face("obama.jpg", round(HEAD_PX)), (40, 60), (moves, 0))
+    _, found = watch(models, scene, standing_at(400))
+    assert len(found) == people
+    assert sum(bool(one.templates) for one in found) == people - 1
+    assert all(len(one.row.encounters) <= people - 1 for one in found)
+
+
 def test_who_is_unsure_to_every_detector_is_discarded(models: VisionModels, clip: Any) -> None:
     doubtful = SeesPersons(standing_at(100), score=0.45)
     pipeline = CameraPipeline(VisionConfig(), models, person_detectors=[doubtful])
