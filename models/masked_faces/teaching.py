@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -97,7 +98,7 @@ def between(teacher: Sequence[Layer], student: Sequence[Layer], share: float) ->
     """Layers whose arrays lie at this share of the way from the teacher's to the student's."""
 
     def mixed(before: Layer, after: Layer) -> Layer:
-        arrays = {
+        arrays: dict[str, Any] = {
             part.name: np.asarray(value + share * (getattr(after, part.name) - value), np.float32)
             for part in fields(before)
             if isinstance(value := getattr(before, part.name), np.ndarray)

@@ -79,7 +79,7 @@ class Row:
         mask, mask_confidence: as voted over the whole; confidence 0 to 1.
         quality: of the best crop, 0 to 1.
         masks: the same as it went on.
-        networks: modality to the network that made its template.
+        networks: modality to the model ids of the networks that made its template, joined with `&`.
         continues: id of the earlier sighting of the same person that this one goes on from.
     """
 
