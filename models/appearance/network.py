@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from models.weight_average import average_into
+
 from .augment import draw_style, vary
 from .picture import MASK_HEIGHT
 from .synthesis import PeopleSet
@@ -161,7 +163,7 @@ def train_network(
         nn.utils.clip_grad_norm_(net.parameters(), 5.0)
         optimiser.step()
         schedule.step()
-        _average_into(average, net, min(recipe.average_decay, step / (step + 10)))
+        average_into(average, net, min(recipe.average_decay, step / (step + 10)))
         sums += [float(loss.detach()) for loss in losses]
         if step % 100 == 99:
             taken = time.monotonic() - started
@@ -247,14 +249,3 @@ def _losses(
     triplet = functional.relu(nearest - farthest + recipe.apart).mean()
     outline = functional.binary_cross_entropy_with_logits(logits, masks)
     return identity, triplet, outline
-
-
-def _average_into(average: Any, net: Any, decay: float) -> None:
-    with torch.no_grad():
-        for slow, fast in zip(
-            average.state_dict().values(), net.state_dict().values(), strict=True
-        ):
-            if slow.dtype.is_floating_point:
-                slow.mul_(decay).add_(fast, alpha=1 - decay)
-            else:
-                slow.copy_(fast)

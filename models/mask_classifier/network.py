@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from models.weight_average import average_into
+
 from .augment import Variations, vary
 from .crops import CropSet
 
@@ -125,7 +127,7 @@ def train_network(crops: CropSet, recipe: Recipe, report: Any = None) -> MaskNet
             optimiser.step()
             schedule.step()
             step += 1
-            _average_into(average, net, min(recipe.average_decay, step / (step + 10)))
+            average_into(average, net, min(recipe.average_decay, step / (step + 10)))
             total += float(loss.detach())
         if report is not None:
             report(epoch, total / per_epoch)
@@ -157,14 +159,3 @@ def _batch(
         inputs = share * inputs + (1 - share) * inputs[other]
         targets = share * targets + (1 - share) * targets[other]
     return inputs.contiguous(memory_format=torch.channels_last), targets
-
-
-def _average_into(average: Any, net: Any, decay: float) -> None:
-    with torch.no_grad():
-        for slow, fast in zip(
-            average.state_dict().values(), net.state_dict().values(), strict=True
-        ):
-            if slow.dtype.is_floating_point:
-                slow.mul_(decay).add_(fast, alpha=1 - decay)
-            else:
-                slow.copy_(fast)
