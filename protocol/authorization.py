@@ -27,7 +27,7 @@ from protocol.errors import (
     SignatureInvalid,
     UnknownSigner,
 )
-from protocol.keytree import COUNTS, COVER, LIVE, META, NEEDS_CONSENT
+from protocol.keytree import APPEARANCE, COUNTS, COVER, LIVE, META, NEEDS_CONSENT
 from protocol.names import EPOCH_MS, SLOT_MS, slot_start_ms, slots_in_window
 from protocol.policy import (
     CONSENT,
@@ -35,6 +35,7 @@ from protocol.policy import (
     LINKED_CONTACTS,
     NEAR_CONTACTS,
     NO_CONTACTS,
+    Permissions,
     Policy,
 )
 from protocol.query import (
@@ -171,8 +172,8 @@ def _check_options(query: Query, policy: Policy) -> None:
             f"the query asks for contacts ({CONTACTS[wanted]}); the policy permits "
             f"{permits.contacts}"
         )
-    if asks.continuation and not permits.continuation:
-        raise PolicyViolation("the query follows people by their clothes; the policy permits none")
+    if asks.continuation:
+        _check_continuation(query, permits)
     if asks.same_place_counts and not permits.same_place_counts:
         raise PolicyViolation("the query counts who else was there; the policy permits none")
     _limit("stills", asks.evidence_stills, permits.evidence_stills)
@@ -180,6 +181,30 @@ def _check_options(query: Query, policy: Policy) -> None:
         raise PolicyViolation(
             f"{policy.confirmations} officers must confirm a hit; the query names "
             f"{1 + len(query.confirmers)}, the requester with them"
+        )
+
+
+def _check_continuation(query: Query, permits: Permissions) -> None:
+    """Hold a query that follows people by their clothes against the policy.
+
+    Raises:
+        PolicyViolation: it is permitted to nobody, not so widely, or opens no clothes.
+    """
+    if not permits.continuation:
+        raise PolicyViolation("the query follows people by their clothes; the policy permits none")
+    if not permits.continuation_minutes:
+        raise PolicyViolation(
+            "the query follows people by their clothes; the policy states no continuation_minutes, "
+            "so it permits that for no time at all"
+        )
+    _limit(
+        "cameras and follows people by their clothes",
+        len(query.cameras),
+        permits.continuation_cameras,
+    )
+    if APPEARANCE not in query.modalities:
+        raise PolicyViolation(
+            "the query follows people by their clothes and asks to open no appearance templates"
         )
 
 
@@ -217,16 +242,22 @@ def check_people(
 def _check_templates(query: Query, policy: Policy) -> None:
     """Hold what is compared against the policy: each kind and model used, and none besides.
 
+    Earlier sightings, and those that are followed by their clothes, have their templates in store:
+    of which models nobody knows before they open.
+
     Raises:
         PolicyViolation: a threshold is below its floor or has none, or is for nothing.
     """
     brought = {(t.modality, t.model) for subject in query.subjects for t in subject.templates}
     if not any(subject.examples for subject in query.subjects):
-        for modality in sorted(set(query.modalities) - {modality for modality, _ in brought}):
+        followed = {APPEARANCE} if query.asks.continuation else set()
+        compared = {modality for modality, _ in brought} | followed
+        for modality in sorted(set(query.modalities) - compared):
             raise PolicyViolation(
                 f"the query asks to open {modality} templates and brings no template to compare"
             )
-        for model in sorted(set(query.thresholds) - {model for _, model in brought}):
+        of_nothing = set() if followed else set(query.thresholds) - {model for _, model in brought}
+        for model in sorted(of_nothing):
             raise PolicyViolation(
                 f"a threshold is given for {model}, and no template of that model"
             )

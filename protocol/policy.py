@@ -54,6 +54,8 @@ class Permissions:
         live: opening the quarter hour that is running.
         contacts: the furthest of `CONTACTS`.
         continuation: following a person by clothes from a sighting that was confirmed.
+        continuation_minutes: how long before and after that sighting; 0 follows nobody.
+        continuation_cameras: most cameras of a query that asks for it; 0 permits none.
         same_place_counts: how many others were there.
         evidence_stills: of how many sightings a query may ask for a picture.
     """
@@ -61,6 +63,8 @@ class Permissions:
     live: bool = False
     contacts: str = NO_CONTACTS
     continuation: bool = False
+    continuation_minutes: int = 0
+    continuation_cameras: int = 0
     same_place_counts: bool = False
     evidence_stills: int = 0
 
@@ -70,6 +74,8 @@ EXPECTED_FALSE = 10
 _OF_SCHEMA_1 = Permissions(live=True, contacts=NEAR_CONTACTS)
 OPTIONS = ("live", *CONTACTS[1:], "continuation", "same_place_counts", "evidence")
 """What a policy may ask further approvals for."""
+LEAST_APPROVALS: Mapping[str, int] = {"continuation": 1}
+"""Further approvals that an option costs at least, whatever the policy states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +132,12 @@ class Policy:
         return (
             self.approvals
             + self.bases[legal_basis].extra_approvals
-            + sum(self.option_approvals.get(option, 0) for option in options)
+            + sum(self.approvals_for_option(option) for option in options)
         )
+
+    def approvals_for_option(self, option: str) -> int:
+        """Return how many approvals one of `OPTIONS` costs on top of others."""
+        return max(self.option_approvals.get(option, 0), LEAST_APPROVALS.get(option, 0))
 
 
 def sign_policy(text: bytes, authority: SigningKey) -> bytes:
@@ -263,6 +273,8 @@ def _with_permissions(policy: Policy, keys: _Keys, schema: int) -> Policy:
             live=keys.yes("live"),
             contacts=keys.choice("contacts", CONTACTS, NO_CONTACTS),
             continuation=keys.yes("continuation"),
+            continuation_minutes=keys.number("continuation_minutes", 0, 1440, 0),
+            continuation_cameras=keys.number("continuation_cameras", 0, 65_536, 0),
             same_place_counts=keys.yes("same_place_counts"),
             evidence_stills=keys.number("evidence_stills", 0, 10_000, 0),
         ),

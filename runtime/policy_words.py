@@ -27,7 +27,10 @@ _LIVE = Permission("live queries", "live = true, max_live_hours above 0")
 ANY_QUERY = Permission("any query at all", 'purposes = ["contact tracing"], or other words')
 _NEAR = Permission("asking that somebody was near", 'contacts = "near"')
 _LINKED = Permission("asking who it was that was near", 'contacts = "linked"')
-_CONTINUATION = Permission("following a confirmed person by their clothes", "continuation = true")
+_CONTINUATION = Permission(
+    "following a confirmed person by their clothes",
+    "continuation = true, continuation_minutes and continuation_cameras above 0",
+)
 _COUNTS = Permission("counting who else was there", "same_place_counts = true")
 _STILLS = Permission("pictures of sightings", "evidence_stills, of how many sightings")
 _UNWITNESSED = Permission(
@@ -89,6 +92,8 @@ def policy_json(policy: Policy) -> dict[str, Any]:
         "live": permits.live,
         "contacts": permits.contacts,
         "continuation": permits.continuation,
+        "continuation_minutes": permits.continuation_minutes,
+        "continuation_cameras": permits.continuation_cameras,
         "same_place_counts": permits.same_place_counts,
         "evidence_stills": permits.evidence_stills,
         "confirmations": policy.confirmations,
@@ -106,7 +111,12 @@ def _all(policy: Policy) -> Iterator[tuple[Permission, bool]]:
     yield _LIVE, permits.live and policy.max_live_hours > 0
     yield _NEAR, permits.contacts != NO_CONTACTS
     yield _LINKED, permits.contacts == LINKED_CONTACTS
-    yield _CONTINUATION, permits.continuation
+    yield (
+        _CONTINUATION,
+        permits.continuation
+        and permits.continuation_minutes > 0
+        and permits.continuation_cameras > 0,
+    )
     yield _COUNTS, permits.same_place_counts
     yield _STILLS, permits.evidence_stills > 0
     yield _UNWITNESSED, not policy.witnessed_enrolment
@@ -115,4 +125,10 @@ def _all(policy: Policy) -> Iterator[tuple[Permission, bool]]:
 def _words(policy: Policy, permission: Permission) -> str:
     if permission is _STILLS:
         return f"{permission.what}, of at most {policy.permits.evidence_stills} a query"
+    if permission is _CONTINUATION:
+        permits = policy.permits
+        return (
+            f"{permission.what}, {permits.continuation_minutes} minutes before and after, over at "
+            f"most {permits.continuation_cameras} cameras"
+        )
     return permission.what

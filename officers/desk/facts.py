@@ -334,8 +334,7 @@ def _approvals(query: Query, policy: Policy) -> str:
     extra = policy.bases[query.legal_basis].extra_approvals
     reasons = [(policy.approvals, "of every query"), (extra, f"for {query.legal_basis}")]
     reasons += [
-        (policy.option_approvals.get(option, 0), f"for {_OPTIONS[option]}")
-        for option in query.options
+        (policy.approvals_for_option(option), f"for {_OPTIONS[option]}") for option in query.options
     ]
     why = ", ".join(f"{count} {reason}" for count, reason in reasons if count)
     return f"{policy.approvals_for(query.legal_basis, query.options)} needed: {why}"

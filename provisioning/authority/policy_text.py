@@ -17,6 +17,8 @@ OF_SECOND_SCHEMA = (
     "live",
     "contacts",
     "continuation",
+    "continuation_minutes",
+    "continuation_cameras",
     "same_place_counts",
     "evidence_stills",
     "confirmations",
@@ -153,6 +155,13 @@ contacts = {tomltext.value(plan.contacts)}
 # Whether a person whom an officer has confirmed may be followed further by their clothes.
 continuation = {tomltext.value(plan.continuation)}
 
+# For how many minutes before and after the confirmed sighting; 0 follows nobody. What looks alike
+# is no identification, and with every hour more people do.
+continuation_minutes = {plan.continuation_minutes}
+
+# Most cameras of a query that follows somebody so: those of a neighbourhood; 0 permits none.
+continuation_cameras = {plan.continuation_cameras}
+
 # Whether a query may count how many others were at the same place.
 same_place_counts = {tomltext.value(plan.same_place_counts)}
 
@@ -178,7 +187,8 @@ outside_witnesses = {plan.outside_witnesses}
 expected_false = {plan.expected_false}
 
 # Further approvals that a query needs if it asks for: live, near, linked (contacts), continuation,
-# same_place_counts, evidence. They are added to those above and to those of its legal basis.
+# same_place_counts, evidence. They are added to those above and to those of its legal basis;
+# continuation takes one at least.
 [option_approvals]
 {approvals}"""
 

@@ -107,6 +107,8 @@ def _plan_of(policy: Policy, floors: Mapping[str, float]) -> PolicyPlan:
             "live": permits.live,
             "contacts": permits.contacts,
             "continuation": permits.continuation,
+            "continuation_minutes": permits.continuation_minutes,
+            "continuation_cameras": permits.continuation_cameras,
             "same_place_counts": permits.same_place_counts,
             "evidence_stills": permits.evidence_stills,
             "confirmations": policy.confirmations,

@@ -75,6 +75,10 @@ class PolicyPlan(Section):
     """What may be asked of who was near: nothing, that somebody was, or also who it was."""
     continuation: bool = False
     """Whether a confirmed person may be followed by their clothes."""
+    continuation_minutes: Annotated[int, Field(ge=0, le=1440)] = 120
+    """How long before and after a confirmed sighting; 0 follows nobody."""
+    continuation_cameras: Annotated[int, Field(ge=0, le=65_536)] = 30
+    """Most cameras of a query that follows somebody by their clothes: those of a neighbourhood."""
     same_place_counts: bool = False
     """Whether a query may count how many others were there."""
     evidence_stills: Annotated[int, Field(ge=0, le=10_000)] = 0

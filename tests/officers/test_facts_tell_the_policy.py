@@ -44,7 +44,10 @@ def test_a_policy_that_states_nothing_permits_nothing_and_says_so() -> None:
         (b"live = true\n", "live queries"),
         (b'contacts = "near"\n', "asking that somebody was near"),
         (b'contacts = "linked"\n', "asking who it was that was near"),
-        (b"continuation = true\n", "clothes"),
+        (
+            b"continuation = true\ncontinuation_minutes = 90\ncontinuation_cameras = 4\n",
+            "clothes, 90 minutes before and after, over at most 4 cameras",
+        ),
         (b"same_place_counts = true\n", "counting"),
         (b"evidence_stills = 4\n", "of at most 4 a query"),
         (b"enrolment_without_witness = true\n", "no second officer saw"),

@@ -252,7 +252,7 @@ def test_approvers_read_every_option_that_a_query_asks_for_and_what_each_costs()
     )
     assert "1 earlier sighting in place of photographs" in told["looks for"]
     assert words(policy_facts(query, policy, ""))["approvals"] == (
-        "5 needed: 2 of every query, 1 for linked contacts, 2 for stills"
+        "6 needed: 2 of every query, 1 for linked contacts, 1 for continuation, 2 for stills"
     )
     order = replace(query, legal_basis="statutory-order")
     assert "1 for statutory-order" in words(policy_facts(order, policy, ""))["approvals"]

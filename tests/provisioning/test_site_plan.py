@@ -152,7 +152,9 @@ def test_the_policy_file_says_what_the_plan_says() -> None:
 def test_a_new_sites_policy_of_the_second_schema_permits_what_the_plan_says_and_no_more() -> None:
     new = parse_policy(policy_text("demo", PolicyPlan(), schema=2))
     assert (new.schema, new.purposes) == (2, frozenset({"contact tracing"}))
-    assert new.permits == Permissions(live=True, contacts="near")
+    assert new.permits == Permissions(
+        live=True, contacts="near", continuation_minutes=120, continuation_cameras=30
+    )
     assert (new.confirmations, new.witnessed_enrolment, new.outside_witnesses) == (1, False, 0)
     assert (new.cover, new.option_approvals) == ("slots", {})
     other = PolicyPlan(
@@ -160,6 +162,8 @@ def test_a_new_sites_policy_of_the_second_schema_permits_what_the_plan_says_and_
         live=False,
         contacts="linked",
         continuation=True,
+        continuation_minutes=45,
+        continuation_cameras=12,
         same_place_counts=True,
         evidence_stills=7,
         confirmations=3,
@@ -172,7 +176,12 @@ def test_a_new_sites_policy_of_the_second_schema_permits_what_the_plan_says_and_
     said = parse_policy(policy_text("demo", other))
     assert said.purposes == frozenset({"exercise", 'a "quoted" one'})
     assert said.permits == Permissions(
-        contacts="linked", continuation=True, same_place_counts=True, evidence_stills=7
+        contacts="linked",
+        continuation=True,
+        continuation_minutes=45,
+        continuation_cameras=12,
+        same_place_counts=True,
+        evidence_stills=7,
     )
     assert (said.confirmations, said.witnessed_enrolment) == (3, True)
     assert (said.cover, said.cover_interval_s, said.outside_witnesses) == ("steady", 30, 2)

@@ -28,6 +28,8 @@ OPEN = b"""
 live = true
 contacts = "linked"
 continuation = true
+continuation_minutes = 30
+continuation_cameras = 3
 same_place_counts = true
 evidence_stills = 20
 purposes = ["notifiable disease", "exercise"]
@@ -112,11 +114,12 @@ def test_what_the_policy_permits_passes() -> None:
     asked = query(
         contacts=True,
         live=True,
+        modalities=("face", "appearance"),
         asks=Asked(
             linked_contacts=True, continuation=True, same_place_counts=True, evidence_stills=20
         ),
     )
-    assert decide(asked, OPENED)
+    assert decide(asked, OPENED, ("bo", "cy", "di"))
 
 
 @pytest.mark.parametrize(
