@@ -236,6 +236,8 @@ class QueryDesk:
                 decided_ms=decision.decided_at_ms,
             )
             self._records.note("decision", query_id, {"decision": data})
+        if record.query.asks.continuation:  # a hit that is confirmed may be followed
+            self._touch(record.digest)
 
     # ------------------------------------------------------------------ reading
 

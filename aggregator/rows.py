@@ -33,6 +33,7 @@ from aggregator.wanted_rows import Values, WantedRow, WantedRows
 from protocol.authorization import AuthorizedQuery
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.errors import KeyCommitmentMismatch, ProtocolError
+from protocol.keytree import FOLLOWED
 from protocol.names import CameraAddress, SightingName, slot_start_ms
 from protocol.query import Query
 from protocol.results import Candidate, Opening, candidate_id_of
@@ -356,7 +357,7 @@ def _candidate(
         model=found.space,
         score=found.score,
         log10_lr=None
-        if calibration is None or found.score is None
+        if calibration is None or found.score is None or found.modality == FOLLOWED
         else calibration.log10_lr(found.score, row.mask),
         name=found.name,
         episode=found.episode,
@@ -364,6 +365,7 @@ def _candidate(
         impossible=why or None,
         origin=header.origin,
         time_source=header.time_source,
+        follows=found.follows,
     )
 
 

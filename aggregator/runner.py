@@ -18,6 +18,7 @@ from aggregator.arrivals import Arrivals
 from aggregator.circle import Refusal
 from aggregator.doubts import Judgement, is_genuine, judge, listed
 from aggregator.findings import Findings
+from aggregator.following import Following
 from aggregator.grants import Custodians, TooFewGrants, name_in
 from aggregator.matching.examples import NOT_OPENED, take_examples
 from aggregator.matching.pool import Matcher
@@ -104,6 +105,7 @@ class QueryRunner:
         self._records = Records(store, log, actor)
         self._opening = Opening(store.ledger, desk, custodians, self._accuse)
         self._findings = Findings(desk, trust, self._records)
+        self._following = Following(store, desk, matcher, trust, policy)
         self._rows = RowOpening(
             store.ledger, desk, rows, self._findings, self._accuse, wake=desk.changed.set
         )
@@ -196,6 +198,7 @@ class QueryRunner:
         held = dict(run.keys)
         run.unmatched += self._opening.fetch(record, authorized, run, arrivals, now_ms=now_ms)
         self._match(record, authorized, run, held, arrivals)
+        self._follow(record, authorized, run)
         self._rows.open(record, authorized, run, more_may_come=_may_find_more(authorized, now_ms))
         self._watching.look(record, authorized, run, now_ms=now_ms, now_s=now_s)
         run.announced = arrivals.announcement
@@ -238,10 +241,12 @@ class QueryRunner:
             examples = [one for subject in authorized.query.subjects for one in subject.examples]
             run.no_examples = dict.fromkeys(examples, NOT_OPENED) | dict(run.no_examples)
         fresh = run.unmatched
+        run.trail.news = []
         since = arrivals.since(run.matched) if held else frozenset()
         arrived = [held[name] for name in sorted(since) if name in held]
         if fresh or arrived:
             self._compare(record, authorized, run, fresh, arrived)
+            run.trail.news = [(arrived, run.matched), (fresh, 0)]
             run.watch.note(fresh, arrived, after=run.matched, through=arrivals.envelope)
         run.matched = max(run.matched, arrivals.envelope)
         run.unmatched = []
@@ -287,8 +292,15 @@ class QueryRunner:
             doubted |= judgement.doubted
             self._findings.keep(record, authorized, run, report, judgement.altered)
             run.rows.fresh += report.found
+            run.trail.note(record.digest, report.found)
         run.doubts.settle({name_in(keys.scope) for keys in fresh} - doubted)
         run.doubts.note(doubted, now_s=time.monotonic())
+
+    def _follow(self, record: QueryRecord, authorized: AuthorizedQuery, run: Run) -> None:
+        """Look for the clothes of confirmed hits; what is found is opened like all else."""
+        for report in self._following.follow(record, authorized, run):
+            self._findings.keep(record, authorized, run, report, ())
+            run.rows.fresh += report.found
 
     def _judge(self, record: QueryRecord, run: Run, report: MatchReport) -> Judgement:
         """Name who granted falsely, and give up scopes whose keys open nothing."""
@@ -342,6 +354,8 @@ class QueryRunner:
                 f"{listed(run.behind.cameras())} (their clocks may be behind); they are asked again"
             )
             self._say(record, STANDING, behind)
+        elif words := self._following.words_of_waiting(authorized, run, now_ms=now_ms):
+            self._say(record, STANDING, "; ".join(filter(None, [words, reason])))
         else:
             self._watching.finish(record, authorized, run, now_ms=now_ms)
             self._end(record, COMPLETE, reason)
@@ -350,7 +364,12 @@ class QueryRunner:
         days = ""
         if run.refused:
             days = f"{len(run.refused)} camera-days stayed closed (see the custodians' refusals)"
-        return "; ".join(filter(None, [days, *_without_examples(run), run.rows.words_of_closed()]))
+        return "; ".join(
+            filter(
+                None,
+                [days, *_without_examples(run), *run.trail.words(), run.rows.words_of_closed()],
+            )
+        )
 
     def _block(self, record: QueryRecord, run: Run, reason: str) -> None:
         run.postpone(time.monotonic() + RETRY_S)

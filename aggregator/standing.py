@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from aggregator.arrivals import Arrivals
 from aggregator.doubts import Doubts
 from aggregator.store.rows import EpochName
+from aggregator.trail import Trail
 from aggregator.wanted_rows import WantedRows
 from aggregator.watching import ARRIVAL_MS, Watch
 from protocol.authorization import AuthorizedQuery
@@ -30,7 +31,7 @@ class Find:
     """What has to be known of a candidate that is stored, sealed, to share the room for them.
 
     One that ``stays`` was opened row by row: custodians count it, and officers are to see it, also
-    when it is ``impossible``.
+    when it is ``impossible``. One that was ``followed`` was found by the clothes of another.
     """
 
     camera: str
@@ -38,6 +39,7 @@ class Find:
     score: float
     stays: bool = False
     impossible: bool = False
+    followed: bool = False
 
     @classmethod
     def of(cls, candidate: Candidate) -> Find:
@@ -48,14 +50,19 @@ class Find:
             candidate.strength,
             stays=candidate.episode is not None,
             impossible=candidate.impossible is not None,
+            followed=candidate.follows is not None,
         )
 
     def tells_more_than(self, other: Find | None) -> bool:
-        """Tell whether this should take the other's place: what can be true, then the score."""
-        return other is None or (not self.impossible, self.score) > (
-            not other.impossible,
-            other.score,
-        )
+        """Tell whether this should take the other's place.
+
+        First goes what can be true, then what was found by what was asked for, then the score.
+        """
+        return other is None or self._order > other._order
+
+    @property
+    def _order(self) -> tuple[bool, bool, float]:
+        return (not self.impossible, not self.followed, self.score)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +111,7 @@ class Run:
         no_examples: of the others, why not.
         rows: what was found in version 2, to be opened row by row.
         watch: what boxes tell of their watching, and of how many came.
+        trail: who may be followed by their clothes, and has been.
         matched, announced: the cursors up to which arrivals were seen to.
         everything: whether all announcements have to be looked at, not the new ones alone.
         due_ms: when time alone changes what may be opened, or ends it.
@@ -124,6 +132,7 @@ class Run:
     no_examples: Mapping[SightingName, str] = field(default_factory=dict)
     rows: WantedRows = field(default_factory=WantedRows)
     watch: Watch = field(default_factory=Watch)
+    trail: Trail = field(default_factory=Trail)
     matched: int = 0
     announced: int = 0
     everything: bool = True
@@ -174,6 +183,7 @@ class Run:
         self.authorized = None
         self.keys.clear()
         self.unmatched.clear()
+        self.trail.news = []
         self.watch.forget()
 
     def _concerned(self, arrivals: Arrivals) -> bool:

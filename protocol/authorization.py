@@ -27,7 +27,7 @@ from protocol.errors import (
     SignatureInvalid,
     UnknownSigner,
 )
-from protocol.keytree import APPEARANCE, COUNTS, COVER, LIVE, META, NEEDS_CONSENT
+from protocol.keytree import COUNTS, COVER, FOLLOWED, LIVE, META, NEEDS_CONSENT
 from protocol.names import EPOCH_MS, SLOT_MS, slot_start_ms, slots_in_window
 from protocol.policy import (
     CONSENT,
@@ -202,7 +202,7 @@ def _check_continuation(query: Query, permits: Permissions) -> None:
         len(query.cameras),
         permits.continuation_cameras,
     )
-    if APPEARANCE not in query.modalities:
+    if FOLLOWED not in query.modalities:
         raise PolicyViolation(
             "the query follows people by their clothes and asks to open no appearance templates"
         )
@@ -250,7 +250,7 @@ def _check_templates(query: Query, policy: Policy) -> None:
     """
     brought = {(t.modality, t.model) for subject in query.subjects for t in subject.templates}
     if not any(subject.examples for subject in query.subjects):
-        followed = {APPEARANCE} if query.asks.continuation else set()
+        followed = {FOLLOWED} if query.asks.continuation else set()
         compared = {modality for modality, _ in brought} | followed
         for modality in sorted(set(query.modalities) - compared):
             raise PolicyViolation(

@@ -370,6 +370,9 @@ class Fields:
             raise MalformedMessage(f"{self._what} has no field '{name}'")
         return value
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
     def _refuse(self, name: str, wanted: str) -> MalformedMessage:
         return MalformedMessage(f"{self._what}: field '{name}' is not {wanted}")
 

@@ -36,6 +36,9 @@ MODALITIES: tuple[Modality, ...] = (FACE, APPEARANCE)
 """What templates are made of, in the order of an envelope's blocks; no other code names one."""
 NEEDS_CONSENT: frozenset[Modality] = frozenset({FACE})
 """Modalities whose templates are compared on recorded consent alone."""
+FOLLOWED: Final = APPEARANCE
+"""By which people are followed: what many share. It identifies nobody, and is given no likelihood
+ratio."""
 META, LIVE, EVIDENCE = "meta", "live", "evidence"
 LABELS = (*MODALITIES, META, LIVE, EVIDENCE)
 COVER, COUNTS = "cover", "counts"

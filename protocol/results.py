@@ -15,6 +15,7 @@ from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.epoch import ORIGINS
 from protocol.errors import MalformedMessage, UnsupportedVersion
+from protocol.keytree import FOLLOWED
 from protocol.names import CameraAddress, SightingName
 from protocol.sightings import ID_BYTES, MaskStatus
 from protocol.sightings import Encounter as EncounterOfVersion1
@@ -52,6 +53,8 @@ class Candidate:
         impossible: why it cannot be true, in words. It is listed because its row was opened.
         origin, time_source: where its pictures came from and how their times were known
             (`protocol.v2.header`), by the box's word; None as version 1 left it.
+        follows: the confirmed sighting whose clothes it was found by, minutes before or after; None
+            where it was found by what was asked for. It is nobody's identification.
     """
 
     subject: str
@@ -68,6 +71,12 @@ class Candidate:
     impossible: str | None = None
     origin: str | None = None
     time_source: str | None = None
+    follows: SightingName | None = None
+
+    @property
+    def by_appearance(self) -> bool:
+        """Whether it was found by clothes and build, which many people share."""
+        return self.modality == FOLLOWED
 
     @property
     def first_seen_ms(self) -> int:
@@ -113,7 +122,7 @@ class Candidate:
 
     def seal(self, officer: hpke.PublicKey, *, query_digest: bytes) -> bytes:
         """Seal to an officer who asked or confirms."""
-        value = {
+        value: dict[str, object] = {
             "v": _FORM,
             "subject": self.subject,
             "site": self.address.site,
@@ -132,6 +141,8 @@ class Candidate:
             "origin": self.origin,
             "time_source": self.time_source,
         }
+        if self.follows is not None:
+            value["follows"] = self.follows.to_value()
         return officer.seal(encode(value), purpose=_CANDIDATE, context=[query_digest])
 
     @classmethod
@@ -284,6 +295,7 @@ def _read_form_2(fields: Fields) -> Candidate:
         impossible=fields.optional("impossible", lambda key: fields.text(key, max_length=1024)),
         origin=fields.optional("origin", lambda key: fields.choice(key, ORIGINS)),
         time_source=fields.optional("time_source", lambda key: fields.choice(key, TIME_SOURCES)),
+        follows=SightingName.from_value(fields.value("follows")) if "follows" in fields else None,
     )
     address = candidate.address
     if name is not None and (name.box, name.camera, name.sighting_id) != (
@@ -292,6 +304,10 @@ def _read_form_2(fields: Fields) -> Candidate:
         candidate.sighting_id,
     ):
         raise MalformedMessage("a candidate is called by another sighting's name")
+    if candidate.follows is not None and (
+        not candidate.by_appearance or candidate.log10_lr is not None
+    ):
+        raise MalformedMessage("a candidate goes on from a hit by something else than clothes")
     return candidate
 
 

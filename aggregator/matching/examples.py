@@ -67,22 +67,41 @@ def take_examples(
     try:
         for subject in query.subjects:
             for name in subject.examples:
-                keys = held.get((name.box, name.camera, name.epoch, name.generation))
-                if keys is None or name.slot not in keys.slots():
-                    taken.missing[name] = NOT_OPENED
-                elif keys.version == 1:
-                    taken.missing[name] = "it was sealed in version 1, which gives no examples"
+                templates, why = take_one(reader, held, query, name, query.modalities)
+                if templates:
+                    taken.templates.setdefault(subject.pseudonym, []).extend(templates)
+                    taken.names.add(name)
                 else:
-                    found = _Example(reader, ScopeKeys(keys), query, name)
-                    if templates := found.templates():
-                        taken.templates.setdefault(subject.pseudonym, []).extend(templates)
-                        taken.names.add(name)
-                    else:
-                        taken.missing[name] = found.why
+                    taken.missing[name] = why
     except BaseException:
         taken.wipe()
         raise
     return taken
+
+
+def take_one(
+    reader: SegmentReader,
+    held: Mapping[EpochName, EpochKeys],
+    query: Query,
+    name: SightingName,
+    modalities: Sequence[str],
+) -> tuple[list[Template], str]:
+    """Open the templates of one sighting; the caller wipes them.
+
+    Args:
+        query: whose thresholds say which spaces count.
+        modalities: which templates are wanted.
+
+    Returns:
+        The templates; or none, and why.
+    """
+    keys = held.get((name.box, name.camera, name.epoch, name.generation))
+    if keys is None or name.slot not in keys.slots():
+        return [], NOT_OPENED
+    if keys.version == 1:
+        return [], "it was sealed in version 1, which gives no examples"
+    one = _Example(reader, ScopeKeys(keys), query, name, modalities)
+    return one.templates(), one.why
 
 
 class _Example:
@@ -92,11 +111,16 @@ class _Example:
     """
 
     def __init__(
-        self, reader: SegmentReader, held: ScopeKeys, query: Query, name: SightingName
+        self,
+        reader: SegmentReader,
+        held: ScopeKeys,
+        query: Query,
+        name: SightingName,
+        modalities: Sequence[str],
     ) -> None:
         self._reader = reader
         self._held = held
-        self._modalities = tuple(sorted(query.modalities))
+        self._modalities = tuple(sorted(modalities))
         self._thresholds = query.thresholds
         self._name = name
         self.why = "no such sighting is stored in its quarter hour"

@@ -30,6 +30,7 @@ class Found:
         sealed: the row's sealed metadata.
         through: id of the sighting that was found, for a row of its episode; None where it is the
             one that was found.
+        follows: the confirmed hit by whose clothes it was found (`aggregator.following`).
     """
 
     subject: str
@@ -41,6 +42,7 @@ class Found:
     header: bytes
     sealed: bytes
     through: bytes | None = None
+    follows: SightingName | None = None
 
     @property
     def commitment(self) -> bytes:
