@@ -138,7 +138,14 @@ def file(
         bool, typer.Option("--no-contacts", help="Do not ask who was near.")
     ] = False,
     linked_contacts: Annotated[bool, typer.Option("--linked-contacts", hidden=True)] = False,
-    continuation: Annotated[bool, typer.Option("--continuation", hidden=True)] = False,
+    continuation: Annotated[
+        bool,
+        typer.Option(
+            "--continuation",
+            help="Follow whom you confirm by their clothes, minutes before and after, over these "
+            "cameras: a list of people dressed alike. One approval more.",
+        ),
+    ] = False,
     same_place_counts: Annotated[
         bool,
         typer.Option(

@@ -25,7 +25,14 @@ from officers.desk.moments import local_text
 from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
 from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
 from officers.keyboard import confirm as confirm_signing
-from officers.trace_text import impossible_table, receipts_text, stays_table, trace_line
+from officers.trace_text import (
+    continuations_table,
+    followed_line,
+    impossible_table,
+    receipts_text,
+    stays_table,
+    trace_line,
+)
 from officers.watching_text import counts_line, counts_table, coverage_lines, coverage_table
 from protocol.results import CONFIRMED, REJECTED
 from protocol.watching import Watching
@@ -47,6 +54,16 @@ Numbers = Annotated[
 All = Annotated[bool, typer.Option("--all", help="All candidates that are not decided yet.")]
 
 
+PlacesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--places",
+        metavar="FILE",
+        help="Your copy of the site's register of places: ranks who was followed by the way, too.",
+    ),
+]
+
+
 @app.command(
     epilog="Examples:  sealtrace trace show 3f2a91   |   sealtrace trace show 3f2a91 --wait 60   |"
     "   sealtrace trace show 3f2a91 --all --json"
@@ -66,6 +83,7 @@ def show(
             "--all", help="Show rejected candidates, every contact, camera and quarter hour, too."
         ),
     ] = False,
+    places: PlacesFile = None,
     as_json: AsJson = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
@@ -77,8 +95,9 @@ def show(
     asked what they have opened for the query; exit code 1 if that is not what is shown.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
+        register = desk.places_from(places, session.officer.directory)
         results = _results(session, keys, query_id, wait_s=wait)
-        report = desk.trace(results)
+        report = desk.trace(results, register)
         if as_json:
             say(json.dumps(json_values(report, hits_only=False), indent=2))
             _check_receipts(results)
@@ -95,6 +114,9 @@ def show(
                 )
                 table = stays_table(ranked(trace.candidates), every_contact=everything)
                 show_table(table)
+            if trace.continuations:
+                say(f"\n{followed_line(trace, placed=register is not None)}")
+                show_table(continuations_table(trace.continuations, every_contact=everything))
             if trace.rejected and everything:
                 say(f"\n{trace.subject}: rejected")
                 show_table(stays_table(ranked(trace.rejected), every_contact=True))
@@ -165,14 +187,16 @@ def export(
         bool, typer.Option("--hits-only", help="Leave out candidates that are not confirmed.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    places: PlacesFile = None,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Write the trace to a file that only you can read: JSON, CSV or GeoJSON, without templates."""
     with at_desk(officer, passphrase_file) as (session, keys):
         positions = desk.positions_for(format.value, cameras)
+        register = desk.places_from(places, session.officer.directory)
         results = _results(session, keys, query_id)
-        report = desk.trace(results)
+        report = desk.trace(results, register)
         written = desk.export(
             report, format.value, to, positions=positions, hits_only=hits_only, overwrite=force
         )

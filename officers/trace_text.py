@@ -19,6 +19,7 @@ from officers.desk.traces import (
     likelihood_words,
     numbers_text,
 )
+from officers.desk.walking import Way
 from protocol.epoch import RECORDING
 from protocol.sightings import MaskStatus
 from protocol.v2.header import CLOCK, STAMPED, STATED
@@ -71,14 +72,75 @@ def stays_table(stays: Sequence[Stay], *, every_contact: bool = False) -> Table:
             mask_text(stay.mask, stay.mask_confidence)
             + (" (put on or off)" if stay.mask_varies else ""),
             "-" if stay.score is None else f"{stay.score:.3f}",
-            "not compared"
-            if stay.score is None
-            else f"{likelihood_times(stay.log10_lr)} {likelihood_words(stay.log10_lr)}".strip(),
+            _likelihood_text(stay),
             decision_text(stay),
             contacts_text(stay.contacts, every=every_contact),
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def continuations_table(stays: Sequence[Stay], *, every_contact: bool = False) -> Table:
+    """Return a table of who was followed by clothes, a row a stay, in the order given."""
+    table = plain_table(
+        "no.", "camera", "from - to (local)", "mask", "likeness", "goes on from", "the way",
+        "decision", "contacts: nearest, for, mask",
+    )  # fmt: skip
+    for stay in stays:
+        cells = (
+            numbers_text(stay.numbers),
+            stay.address.camera,
+            span_text(stay.from_ms, stay.to_ms) + origin_text(stay),
+            mask_text(stay.mask, stay.mask_confidence),
+            "-" if stay.score is None else f"{stay.score:.3f}",
+            numbers_text(stay.follows),
+            way_text(stay.way),
+            decision_text(stay),
+            contacts_text(stay.contacts, every=every_contact),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    return table
+
+
+def followed_line(trace: Trace, *, placed: bool) -> str:
+    """Return what the list of who was followed is, and is not.
+
+    Args:
+        placed: whether the register of places was at hand.
+    """
+    order = (
+        "best by likeness and the way on foot first"
+        if placed
+        else "most alike first (--places FILE ranks by the way on foot, too)"
+    )
+    return (
+        f"{trace.subject}: perhaps before and after, by appearance, {order}. These are people "
+        "dressed alike, nearby and within minutes: this identifies nobody. Confirm or reject by "
+        "number"
+    )
+
+
+def way_text(way: Way | None) -> str:
+    """Return how long before or after a hit, and whether somebody could have walked there."""
+    if way is None:
+        return "-"
+    when = "after" if way.gap_s >= 0 else "before"
+    gap = f"{duration_text(abs(way.gap_s))} {when}"
+    if way.metres is None or way.walk_s is None:
+        return f"{gap}, how far is not known"
+    if way.metres == 0:
+        return f"{gap}, same camera"
+    walk = f"{gap}, {way.metres:.0f} m ({duration_text(way.walk_s)} on foot)"
+    return f"{walk}: too far" if way.too_far else walk
+
+
+def _likelihood_text(stay: Stay) -> str:
+    if stay.score is None:
+        return "not compared"
+    if stay.by_appearance:
+        going_on = f" (goes on from {numbers_text(stay.follows)})" if stay.follows else ""
+        return f"by appearance, identifies nobody{going_on}"
+    return f"{likelihood_times(stay.log10_lr)} {likelihood_words(stay.log10_lr)}".strip()
 
 
 def impossible_table(items: Sequence[Numbered]) -> Table:

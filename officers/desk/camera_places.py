@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from protocol.directory import Directory
+from protocol.places import MAX_REGISTER_BYTES, Places, open_places
 from protocol.textformats import parse_toml
 from runtime.errors import OperationError
 from runtime.fsio import read_file
@@ -41,6 +43,17 @@ def read_positions(path: Path) -> dict[str, tuple[float, float]]:
             f"{path} is not a list of camera positions ({error}); write a CSV file with the "
             "columns camera,lat,lon, or a .toml file with a section [cam-1] with lat and lon each"
         ) from error
+
+
+def places_from(path: Path | None, directory: Directory) -> Places | None:
+    """Read the officer's copy of the site's register of places; None without a file.
+
+    Raises:
+        FileProblem: it cannot be read.
+        SignatureInvalid: it is not the register that the directory names.
+        MalformedMessage: it is no register.
+    """
+    return None if path is None else open_places(read_file(path, MAX_REGISTER_BYTES), directory)
 
 
 def _collected(rows: Iterator[tuple[str, Any, Any]]) -> dict[str, tuple[float, float]]:

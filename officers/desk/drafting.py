@@ -14,6 +14,7 @@ from pathlib import Path
 from officers.desk.api_client import Estimate
 from officers.desk.by_example import Shown, check_shown, modalities_shown
 from officers.desk.facts import Fact, estimate_facts, policy_facts, query_facts
+from officers.desk.following import modalities_with, thresholds_of_following
 from officers.desk.notices import Kept, Notice, Tell
 from officers.desk.officer import Officer
 from officers.desk.options import (
@@ -139,6 +140,7 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
         asked = {} if request.threshold is None else dict.fromkeys(models, request.threshold)
         count = sum(len(subject.of(modalities)) for subject in subjects)
         count += len(request.shown.examples)
+        followed = thresholds_of_following(request.asks, models, policy, me.config)
         first = estimate(
             session, request.scope, asked, templates=count, subjects=max(1, len(subjects))
         )
@@ -155,6 +157,7 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             for notice in raised_notices(first, thresholds, policy):
                 tell(notice)
         counted = estimate(session, request.scope, thresholds, templates=count)
+        thresholds = followed | thresholds
         expected_false = counted.expected_false
         if expected_false is None:  # the worst case
             tell(_NOT_MEASURED)
@@ -162,7 +165,7 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
         query = _query(
             request,
             _subjects(request, subjects, modalities),
-            modalities=modalities,
+            modalities=modalities_with(request.asks, modalities),
             thresholds=thresholds,
             policy=policy,
             purpose_kind=purpose_kind,
@@ -302,10 +305,12 @@ def _modalities(
     request: Request, subjects: Sequence[OpenedSubject], policy: Policy
 ) -> tuple[str, ...]:
     """Return what is compared. Raises as `modalities_of` and `modalities_shown`."""
+    asked = request.modalities
     if not request.shown.examples:
-        return modalities_of(
-            subjects, request.modalities, legal_basis=request.legal_basis, policy=policy
-        )
+        held = {template.modality for subject in subjects for template in subject.templates}
+        if request.asks.continuation:  # whoever is followed brings no template
+            asked = tuple(one for one in asked if one in held)
+        return modalities_of(subjects, asked, legal_basis=request.legal_basis, policy=policy)
     return modalities_shown(
         request.shown,
         {template.modality for subject in subjects for template in subject.templates},

@@ -7,19 +7,18 @@ In CSV a text that a spreadsheet would take for a formula gets an apostrophe in 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from officers.desk.camera_places import Positions
 from officers.desk.contacts import Contact
+from officers.desk.csv_cells import csv_text
 from officers.desk.moments import iso_utc
 from officers.desk.receipts import Receipts
 from officers.desk.traces import Numbered, Stay, Trace, likelihood_words
+from officers.desk.walking import Way
 from officers.desk.watching import watching_values
 from protocol.query import Query
 from protocol.sightings import MaskStatus
@@ -33,6 +32,7 @@ LINE_LIST_COLUMNS = (
     "score", "log10_likelihood_ratio", "likelihood_ratio_words", "model",
     "contacts", "contact_seconds", "latitude", "longitude", "candidate_numbers",
     "not_compared_numbers", "confirmed_by", "masks", "origin", "time_source",
+    "found_by", "follows_numbers", "walk_metres",
 )  # fmt: skip
 """One row a stay, in order of subject and time."""
 CONTACT_COLUMNS = (
@@ -42,7 +42,10 @@ CONTACT_COLUMNS = (
     "contact_from_utc", "contact_to_utc", "median_distance_m", "subject_masks", "contact_masks",
 )  # fmt: skip
 """One row a contact of a stay; ``contact_id`` is unique within a camera."""
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+FOUND_BY_CLOTHES = (
+    "by appearance: somebody dressed alike, nearby and within minutes; this identifies nobody"
+)
+"""Said of each stay that was found so, wherever one is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ def json_values(
                     if hits_only
                     else {
                         "candidates": stays(trace.candidates),
+                        "continuations": stays(trace.continuations),
                         "rejected": stays(trace.rejected),
                     }
                 ),
@@ -129,7 +133,7 @@ def json_values(
 def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> str:
     """Return one row a stay: the hits, and unless ``hits_only`` what is not decided yet."""
     consents = _consents(report)
-    return _csv(
+    return csv_text(
         LINE_LIST_COLUMNS,
         (
             [
@@ -147,7 +151,7 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
                 str(stay.mask_varies).lower(),
                 _rounded(stay.score, 4),
                 _rounded(stay.log10_lr, 3),
-                likelihood_words(stay.log10_lr),
+                _likelihood(stay),
                 stay.model,
                 len(stay.contacts),
                 round(stay.contact_seconds, 3),
@@ -158,6 +162,9 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
                 _masks_text(stay.masks),
                 stay.origin,
                 stay.time_source,
+                stay.modality,
+                " ".join(map(str, stay.follows)),
+                _metres(stay),
             ]
             for stay in _stays(report, hits_only=hits_only)
         ),
@@ -167,7 +174,7 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
 def as_contacts(report: Report, *, positions: Positions, hits_only: bool) -> str:
     """Return one row a contact: who was near (not who they are), how near, how long, masked."""
     del positions
-    return _csv(
+    return csv_text(
         CONTACT_COLUMNS,
         (
             [
@@ -247,7 +254,8 @@ def unplaced(report: Report, positions: Positions) -> list[str]:
 
 def _stays(report: Report, *, hits_only: bool) -> Iterator[Stay]:
     for trace in report.traces:
-        listed = trace.hits if hits_only else (*trace.hits, *trace.candidates)
+        undecided = () if hits_only else (*trace.candidates, *trace.continuations)
+        listed = (*trace.hits, *undecided)
         yield from sorted(listed, key=lambda stay: (stay.from_ms, stay.to_ms, stay.numbers))
 
 
@@ -272,7 +280,7 @@ def _stay_values(stay: Stay, positions: Positions) -> dict[str, Any]:
         "mask_varies": stay.mask_varies,
         "score": _rounded(stay.score, 4),
         "log10_likelihood_ratio": _rounded(stay.log10_lr, 3),
-        "likelihood_ratio_words": likelihood_words(stay.log10_lr),
+        "likelihood_ratio_words": _likelihood(stay),
         "model": stay.model,
         "contact_seconds": round(stay.contact_seconds, 3),
         "contacts": [_contact_values(contact) for contact in stay.contacts],
@@ -282,10 +290,34 @@ def _stay_values(stay: Stay, positions: Positions) -> dict[str, Any]:
         "masks": _mask_values(stay.masks),
         "origin": stay.origin,
         "time_source": stay.time_source,
+        "found_by": stay.modality,
+        "by_appearance": stay.by_appearance,
+        "note": FOUND_BY_CLOTHES if stay.by_appearance else None,
+        "follows_numbers": list(stay.follows),
+        "way": _way_values(stay.way),
     }
     if place is not None:
         values["latitude"], values["longitude"] = place
     return values
+
+
+def _way_values(way: Way | None) -> dict[str, Any] | None:
+    if way is None:
+        return None
+    return {
+        "gap_seconds": round(way.gap_s, 3),
+        "metres": _rounded(way.metres, 1),
+        "walk_seconds": _rounded(way.walk_s, 1),
+        "too_far": way.too_far,
+    }
+
+
+def _likelihood(stay: Stay) -> str:
+    return "by appearance" if stay.by_appearance else likelihood_words(stay.log10_lr)
+
+
+def _metres(stay: Stay) -> float | None:
+    return None if stay.way is None else _rounded(stay.way.metres, 1)
 
 
 def _impossible_values(item: Numbered) -> dict[str, Any]:
@@ -374,23 +406,3 @@ def _masks_text(spans: Iterable[MaskSpan]) -> str:
         f"{round(span.confidence, 3)}"
         for span in spans
     )
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\r\n")  # RFC 4180
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(value) for value in row])
-    return text.getvalue()
-
-
-def _cell(value: object) -> object:
-    """Return a cell that no spreadsheet runs: numbers stay numbers, texts never begin a formula."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and not math.isfinite(value):
-        return ""
-    if isinstance(value, str) and value.startswith(_FORMULA_STARTS):
-        return "'" + value
-    return value

@@ -65,7 +65,9 @@ def export(
     return Exported(
         path,
         hits=sum(len(trace.hits) for trace in report.traces),
-        undecided=0 if hits_only else sum(len(trace.candidates) for trace in report.traces),
+        undecided=0
+        if hits_only
+        else sum(len(trace.candidates) + len(trace.continuations) for trace in report.traces),
         unplaced=tuple(unplaced(report, positions)) if positions else (),
     )
 

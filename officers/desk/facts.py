@@ -78,7 +78,7 @@ def query_facts(
         Fact("rows", _rows(query)),
         Fact("live", _live(query)),
         Fact("contacts", _contacts(query)),
-        *_option_facts(query),
+        *_option_facts(query, policy),
         Fact(
             "thresholds",
             "\n".join(
@@ -299,7 +299,7 @@ def _witness_json(
     }
 
 
-def _option_facts(query: Query) -> list[Fact]:
+def _option_facts(query: Query, policy: Policy) -> list[Fact]:
     """Say of each option of the second form whether it is asked for."""
     if query.version == 1:
         return []
@@ -314,7 +314,10 @@ def _option_facts(query: Query) -> list[Fact]:
         ),
         Fact(
             "continuation",
-            "yes: followed by clothes from a sighting that was confirmed"
+            f"yes: whoever was confirmed is followed by clothes and build, "
+            f"{policy.permits.continuation_minutes} minutes before and after, over these cameras. "
+            f"It opens up to {query.max_candidates // 2} of the rows, of people dressed alike, and "
+            "identifies nobody; none of them is followed in turn"
             if asks.continuation
             else "no",
         ),

@@ -61,7 +61,6 @@ def check_possible(asks: Asked) -> None:
     """
     wanted = {
         "--linked-contacts: this version cannot name those who were near": asks.linked_contacts,
-        "--continuation: this version cannot follow anybody by their clothes": asks.continuation,
         "--evidence-stills: this version keeps no pictures": asks.evidence_stills > 0,
     }
     for words, is_wanted in wanted.items():

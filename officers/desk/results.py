@@ -15,7 +15,7 @@ from officers.desk.case import Case, CaseInvalid
 from officers.desk.export_forms import Report
 from officers.desk.receipts import Receipts, ask_custodians, compare
 from officers.desk.session import Session
-from officers.desk.traces import UNDECIDED, Numbered, traces_of
+from officers.desk.traces import UNDECIDED, Numbered, traces_of, with_ways
 from officers.desk.verdicts import needed_confirmations, read_words, word_in
 from officers.desk.watching import open_watching
 from protocol import hpke
@@ -23,6 +23,7 @@ from protocol.confirming import Word, last_words, verdict_of
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.errors import ProtocolError
 from protocol.names import SLOT_MS, slot_start_ms
+from protocol.places import Places
 from protocol.results import Candidate, Opening
 from protocol.watching import Watching
 from runtime.clock import system_ms
@@ -52,7 +53,8 @@ class Results:
     def undecided(self) -> tuple[Numbered, ...]:
         """The candidates that wait for the reader's word.
 
-        Neither what was opened only with another (it goes with that one), nor what cannot be true.
+        Neither what was opened only with another (it goes with that one), nor what cannot be true,
+        nor who was followed by clothes: those are looked at one by one.
         """
         return tuple(
             item
@@ -61,6 +63,7 @@ class Results:
             and self.reader not in item.said
             and item.matched
             and item.candidate.impossible is None
+            and item.candidate.follows is None
         )
 
     @property
@@ -131,15 +134,20 @@ def open_results(session: Session, case: Case, sealing: hpke.PrivateKey) -> Resu
     return Results(case, me.name, summary, candidates, receipts, problems, watching)
 
 
-def trace(results: Results) -> Report:
-    """Return the traces of a query's subjects: hits apart from what is not decided."""
+def trace(results: Results, places: Places | None = None) -> Report:
+    """Return the traces of a query's subjects: hits apart from what is not decided.
+
+    Args:
+        results: as opened.
+        places: where cameras are, by which who was followed is ranked (`places_from`).
+    """
     subjects = [subject.pseudonym for subject in results.case.query.subjects]
     return Report(
         query=results.case.query,
         digest=results.case.digest,
         requester=results.case.requester,
         state=results.summary.state,
-        traces=tuple(traces_of(subjects, results.candidates)),
+        traces=tuple(with_ways(one, places) for one in traces_of(subjects, results.candidates)),
         exported_at_ms=system_ms(),
         impossible=results.impossible,
         receipts=results.receipts,
@@ -176,10 +184,11 @@ def open_candidates(
             problems.append(f"result {number} cannot be used: {error}")
             continue
         opened.append(Numbered(number, result.candidate_id, candidate, said=said, needed=needed))
+    followed, unknown = _with_whom_they_follow(_with_their_hits(opened))
     return tuple(
         replace(item, verdict=verdict_of(item.said, needed, directory) or UNDECIDED)
-        for item in _with_their_hits(opened)
-    ), tuple(problems)
+        for item in followed
+    ), (*problems, *unknown)
 
 
 def _said(
@@ -221,6 +230,27 @@ def _with_their_hits(items: Sequence[Numbered]) -> list[Numbered]:
     return shared
 
 
+def _with_whom_they_follow(items: Sequence[Numbered]) -> tuple[list[Numbered], list[str]]:
+    """Give who was followed the number of their hit; say of whom the hit is not listed."""
+    numbers = {
+        (item.candidate.subject, item.candidate.name): item.number
+        for item in items
+        if item.matched and item.candidate.follows is None
+    }
+    followed, problems = [], []
+    for item in items:
+        one = item.candidate
+        hit = None if one.follows is None else numbers.get((one.subject, one.follows))
+        if one.follows is not None and hit is None:
+            problems.append(
+                f"result {item.number} cannot be used: it is said to go on from a hit that is not "
+                "among the results"
+            )
+            continue
+        followed.append(replace(item, follows=hit))
+    return followed, problems
+
+
 def _place(one: Candidate) -> tuple[object, ...]:
     generation = (one.name.epoch, one.name.generation) if one.name is not None else ()
     return (one.subject, one.address, generation, one.sighting_id)
@@ -237,6 +267,8 @@ def _open_candidate(result: StoredResult, case: Case, sealing: hpke.PrivateKey) 
         or candidate.subject not in {subject.pseudonym for subject in query.subjects}
     ):
         raise CaseInvalid("it is of a camera or subject that the query does not name")
+    if candidate.follows is not None and not query.asks.continuation:
+        raise CaseInvalid("it was found by clothes, and the query follows nobody")
     name = candidate.name
     if name is not None:
         begins_ms = slot_start_ms(name.epoch, name.slot)

@@ -8,11 +8,14 @@ Pure: no clock, no files, no keys.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from officers.desk.contacts import Contact, contacts_of
 from officers.desk.masks import spans_in_a_row, spans_of, voted_mask
+from officers.desk.walking import Way, metres_between, way_of
+from protocol.keytree import FOLLOWED
 from protocol.names import CameraAddress
+from protocol.places import Places
 from protocol.results import CONFIRMED, REJECTED, Candidate
 from protocol.sightings import MaskStatus
 from protocol.v2.sightings import MaskSpan
@@ -39,6 +42,7 @@ class Numbered:
         verdict: what the officers' words come to.
         said: officer to their own last word, confirmed or rejected.
         needed: how many officers must confirm it.
+        follows: the number of the hit by whose clothes it was found.
     """
 
     number: int
@@ -47,6 +51,7 @@ class Numbered:
     verdict: str = UNDECIDED
     said: Mapping[str, str] = field(default_factory=dict)
     needed: int = 1
+    follows: int | None = None
 
     @property
     def confirmed_by(self) -> tuple[str, ...]:
@@ -75,6 +80,10 @@ class Stay:
             (`protocol.v2.header`); None where version 1 does not tell.
         confirmed_by: the officers who confirmed every candidate of it that was compared.
         needed: how many have to.
+        modality: what was compared.
+        follows: the numbers of the hits by whose clothes it was found; none where it was found by
+            what was asked for.
+        way: from the first of those hits to here (`officers.desk.walking`).
     """
 
     subject: str
@@ -97,6 +106,14 @@ class Stay:
     needed: int = 1
     origin: str | None = None
     time_source: str | None = None
+    modality: str = ""
+    follows: tuple[int, ...] = ()
+    way: Way | None = None
+
+    @property
+    def by_appearance(self) -> bool:
+        """Whether it was found by clothes and build, which identify nobody."""
+        return self.modality == FOLLOWED
 
     @property
     def seconds(self) -> float:
@@ -111,12 +128,17 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A subject's hits in order of time, and apart from them the candidates not decided on."""
+    """A subject's hits in order of time, and apart from them the candidates not decided on.
+
+    Args:
+        continuations: of the candidates those that were found by the clothes of a hit alone.
+    """
 
     subject: str
     hits: tuple[Stay, ...]
     candidates: tuple[Stay, ...]
     rejected: tuple[Stay, ...]
+    continuations: tuple[Stay, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -132,16 +154,17 @@ class Trace:
 def stays_of(candidates: Iterable[Numbered], *, max_gap_ms: int = MAX_GAP_MS) -> list[Stay]:
     """Merge candidates that belong together into stays, ordered by time.
 
-    Only candidates of one subject, camera, origin and verdict are merged: those that directly
-    follow one another, and those of which the board says that they are of one person (one episode,
-    or one continues another). What cannot be true is in none.
+    Only candidates of one subject, camera, origin and verdict that were found in one way are
+    merged: those that directly follow one another, and those of which the board says that they are
+    of one person (one episode, or one continues another). What cannot be true is in none.
     """
     groups: dict[tuple[object, ...], list[Numbered]] = {}
     for item in candidates:
         if item.candidate.impossible is not None:
             continue
         one = item.candidate
-        key = (one.subject, one.address, one.origin, one.time_source, item.verdict)
+        found_by = (one.modality, item.follows)
+        key = (one.subject, one.address, one.origin, one.time_source, item.verdict, found_by)
         groups.setdefault(key, []).append(item)
     subjects = _known_subjects(item for group in groups.values() for item in group)
     stays = [_stay(run, subjects) for group in groups.values() for run in _runs(group, max_gap_ms)]
@@ -157,7 +180,48 @@ def traces_of(
     def of(subject: str, verdict: str) -> tuple[Stay, ...]:
         return tuple(s for s in stays if s.subject == subject and s.verdict == verdict)
 
-    return [Trace(name, *(of(name, verdict) for verdict in VERDICTS)) for name in subjects]
+    traces = []
+    for name in subjects:
+        hits, open_ones, rejected = (of(name, verdict) for verdict in VERDICTS)
+        asked_for = tuple(one for one in open_ones if not one.follows)
+        followed = tuple(one for one in open_ones if one.follows)
+        traces.append(Trace(name, hits, asked_for, rejected, followed))
+    return traces
+
+
+def with_ways(trace: Trace, places: Places | None) -> Trace:
+    """Return a trace whose continuations say how they fit to their hit, best first.
+
+    Those to whom nobody could have walked in the time are last.
+
+    Args:
+        trace: a subject's.
+        places: the register of places, None where there is none.
+    """
+    stays = (*trace.hits, *trace.candidates, *trace.rejected)
+    by_number = {number: stay for stay in stays for number in stay.numbers}
+
+    def placed(stay: Stay) -> Stay:
+        hit = next((by_number[n] for n in stay.follows if n in by_number), None)
+        if hit is None or stay.score is None:
+            return stay
+        metres = metres_between(places, hit.address.camera, stay.address.camera)
+        after = stay.from_ms >= hit.from_ms
+        gap_ms = stay.from_ms - hit.to_ms if after else stay.to_ms - hit.from_ms
+        gap_s = (max(0, gap_ms) if after else min(0, gap_ms)) / 1000
+        return replace(stay, way=way_of(stay.score, gap_s, metres))
+
+    def rank(stay: Stay) -> tuple[bool, float, int]:
+        if stay.way is None:
+            return (True, 0.0, stay.from_ms)
+        return (stay.way.too_far, -stay.way.fit, stay.from_ms)
+
+    return replace(
+        trace,
+        hits=tuple(map(placed, trace.hits)),
+        rejected=tuple(map(placed, trace.rejected)),
+        continuations=tuple(sorted(map(placed, trace.continuations), key=rank)),
+    )
 
 
 def ranked(stays: Iterable[Stay]) -> list[Stay]:
@@ -303,4 +367,6 @@ def _stay(run: Sequence[Numbered], subjects: Mapping[tuple[str, bytes], str]) ->
         needed=max(item.needed for item in run),
         origin=best.origin,
         time_source=best.time_source,
+        modality=best.modality,
+        follows=tuple(sorted({item.follows for item in run if item.follows is not None})),
     )

@@ -205,7 +205,7 @@ def test_contacts_are_asked_for_as_far_as_the_policy_permits(
     ("options", "said"),
     [
         (("--linked-contacts",), "cannot name those who were near"),
-        (("--continuation",), "cannot follow anybody by their clothes"),
+        (("--continuation",), "follows people by their clothes; the policy permits none"),
         (("--same-place-counts",), "counts who else was there; the policy permits none"),
         (("--evidence-stills", "3"), "keeps no pictures"),
         (("--purpose-kind", "curiosity"), "the policy's purposes: exercise"),

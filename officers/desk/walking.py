@@ -1,0 +1,104 @@
+"""Ranks who may be a person that was followed by clothes: by likeness, and by the way on foot.
+
+A hit's continuations are people dressed alike, nearby, within minutes. How well one fits is the sum
+of two logarithms: how much likelier its score is of the same clothes than of others, and how much
+likelier the time between the two is for a walk between their cameras than for who just passed.
+Straight lines between positions in the register of places; without them only likeness counts.
+Pure, and of no use to say who somebody is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from protocol.places import GLOBE, Places
+
+SCORE_WEIGHT = 20.0
+"""Nats for each unit of score (cosine): measured by `benchmarks.bench_following`."""
+PACE_M_S = 1.3
+"""Of people who walk; median of pedestrians on a pavement."""
+FASTEST_M_S = 4.0
+"""Of somebody on foot in a hurry, in a straight line. Who would have to be faster comes last."""
+DETOUR = 1.25
+"""Streets are so much longer than straight lines."""
+SPREAD = 0.5
+"""Standard deviation of the logarithm of the time that a way takes."""
+STOPS = 0.25
+"""Share of people who stop on the way, and come at any time."""
+WITHIN_S = 7200.0
+"""In which those who just pass are spread evenly."""
+NEAREST_M = 15.0
+"""Nobody walks less between two views, or in and out of one."""
+_EARTH_M = 6_371_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """From a hit to where somebody dressed alike was seen.
+
+    Args:
+        gap_s: from the end of the earlier to the beginning of the later; negative: it was before.
+        metres: in a straight line; None where no register says where both cameras are.
+        fit: what continuations are ranked by, nats; comparable within one list alone.
+    """
+
+    gap_s: float
+    metres: float | None
+    fit: float
+
+    @property
+    def walk_s(self) -> float | None:
+        """How long the way takes on foot, s; None where it is not known."""
+        return None if self.metres is None else _walk_s(self.metres)
+
+    @property
+    def too_far(self) -> bool:
+        """Whether nobody is on foot so fast."""
+        return self.metres is not None and self.metres > FASTEST_M_S * abs(self.gap_s) + NEAREST_M
+
+
+def way_of(score: float, gap_s: float, metres: float | None) -> Way:
+    """Return how a continuation fits to its hit.
+
+    Args:
+        score: the cosine of their templates.
+        gap_s, metres: as in `Way`.
+    """
+    fit = SCORE_WEIGHT * score
+    return Way(gap_s, metres, fit if metres is None else fit + _timely(metres, abs(gap_s)))
+
+
+def metres_between(places: Places | None, one: str, other: str) -> float | None:
+    """Return how far two cameras are from each other, m in a straight line; None if not known."""
+    if one == other:
+        return 0.0
+    if places is None or one not in places.cameras or other not in places.cameras:
+        return None
+    here, there = places.cameras[one].position, places.cameras[other].position
+    if here is None or there is None:
+        return None
+    if places.axes != GLOBE:
+        return math.dist(here, there)
+    (lat, lon), (lat_2, lon_2) = (tuple(map(math.radians, place)) for place in (here, there))
+    half = (
+        math.sin((lat_2 - lat) / 2) ** 2
+        + math.cos(lat) * math.cos(lat_2) * math.sin((lon_2 - lon) / 2) ** 2
+    )
+    return 2 * _EARTH_M * math.asin(math.sqrt(min(1.0, half)))
+
+
+def _walk_s(metres: float) -> float:
+    return DETOUR * max(metres, NEAREST_M) / PACE_M_S
+
+
+def _timely(metres: float, gap_s: float) -> float:
+    """Log of how much likelier a time is for who walked the way than for who just passed.
+
+    A log-normal around the walking time, and those who stop; never nothing, for what clocks do.
+    """
+    gap_s = max(gap_s, 1.0)
+    deviation = math.log(gap_s / _walk_s(metres)) / SPREAD
+    density = math.exp(-0.5 * deviation**2) / (gap_s * SPREAD * math.sqrt(2 * math.pi))
+    stopped = STOPS if gap_s >= _walk_s(metres) else STOPS / 100
+    return math.log((1 - STOPS) * density * WITHIN_S + stopped)
