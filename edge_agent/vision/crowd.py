@@ -188,10 +188,10 @@ class Crowd:
                 self._votes[face, body] = votes.get((face, body), 0) + 1
                 self._settle(face, body, look, at_ms)
 
-    def _settle(self, face: int, body: int, look: _Look, at_ms: int) -> None:
+    def _settle(self, head: int, body: int, look: _Look, at_ms: int) -> None:
         """Decide whose face it is that lies at the head of another person's body."""
-        mine, theirs = self._of_face[face], self._of_body[body]
-        votes = self._votes[face, body]
+        mine, theirs = self._of_face[head], self._of_body[body]
+        votes = self._votes[head, body]
         alone = not self._people[mine].bodies & look.bodies.keys()
         faceless = not self._people[theirs].faces & look.faces.keys()
         if alone and faceless:

@@ -18,11 +18,11 @@ from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
 from edge_agent.vision.people import PersonDetector
 from edge_agent.vision.person_detector import OnnxPersonDetector, PersonForm, form_of
-from protocol.keytree import APPEARANCE, Modality
+from protocol.keytree import Modality
 from runtime.bundle import MODALITY_OF, Bundle, ModelEntry, Role
 
 _EMBEDDER: Role = "face_embedder"
-_APPEARANCE: Role = "appearance_embedder"
+_CLOTHES: Role = "appearance_embedder"
 _UNCALIBRATED_AGREEMENT = 0.7
 """For a model whose bundle tells nothing of its scores: better a photo refused than two people
 fused into one template. Strangers' scores are known to pass 0.35 in 3 pairs of a hundred."""
@@ -47,12 +47,17 @@ class VisionModels:
     agreement_threshold: float = _UNCALIBRATED_AGREEMENT
     person_file: bytes | None = field(default=None, repr=False)
     person_form: PersonForm | None = None
-    appearance: AppearanceEmbedder | None = None
+    clothes: AppearanceEmbedder | None = None
 
     @property
     def modality(self) -> Modality:
         """What its templates of faces are made of."""
         return MODALITY_OF[_EMBEDDER]
+
+    @property
+    def clothes_modality(self) -> Modality:
+        """What its templates of clothes and build are made of."""
+        return MODALITY_OF[_CLOTHES]
 
     @property
     def model_id(self) -> str:
@@ -62,8 +67,10 @@ class VisionModels:
     @property
     def models(self) -> dict[str, str]:
         """Modality to model id of all templates that are made."""
-        clothes = {} if self.appearance is None else {APPEARANCE: self.appearance.model_id}
-        return {self.modality: self.model_id, **clothes}
+        made: dict[str, str] = {self.modality: self.model_id}
+        if self.clothes is not None:
+            made[self.clothes_modality] = self.clothes.model_id
+        return made
 
     def detector(self, width: int, height: int, score_threshold: float = 0.3) -> FaceDetector:
         """A detector of its own for the caller's thread, working at width x height pixels.
@@ -117,7 +124,7 @@ def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
         agreement_threshold=_agreement_threshold(bundle.entries(_EMBEDDER)),
         person_file=None if persons is None else bundle.read(persons),
         person_form=None if persons is None else form_of(persons),
-        appearance=_appearance(bundle, num_threads),
+        clothes=_clothes(bundle, num_threads),
     )
     models.detector(320, 180)
     models.person_detector(320, 192)
@@ -139,13 +146,13 @@ def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:
     return members[0] if len(members) == 1 else EnsembleEmbedder(members)
 
 
-def _appearance(bundle: Bundle, num_threads: int) -> AppearanceEmbedder | None:
+def _clothes(bundle: Bundle, num_threads: int) -> AppearanceEmbedder | None:
     """The bundle's appearance embedder, None if it has none.
 
     Raises:
         ModelError: there are several, or it is not one that this version runs.
     """
-    entries = bundle.entries(_APPEARANCE)
+    entries = bundle.entries(_CLOTHES)
     if not entries:
         return None
     if len(entries) > 1 or entries[0].engine != "onnx":

@@ -43,7 +43,6 @@ from edge_agent.vision.scene import Scene
 from edge_agent.vision.stats import PipelineStats, Stage, StageClock
 from edge_agent.vision.track import Track
 from edge_agent.vision.wearing import Wearing
-from protocol.keytree import APPEARANCE
 from protocol.sightings import Quantised, quantise_template
 from protocol.v2.sightings import Encounter, Row, Sighting
 
@@ -96,7 +95,7 @@ class CameraPipeline:
         self._distances: DistanceModel | None = None
         self._frame_size: tuple[int, int] = (0, 0)
         self._wearing = Wearing(
-            models.appearance,
+            models.clothes,
             crops=config.crops_per_track,
             least=config.min_crops,
             spacing_ms=round(config.crop_spacing_s * 1000),
@@ -384,11 +383,12 @@ class CameraPipeline:
             clothes = self._wearing.template(number)
         if clothes is None:
             return sighting
-        networks = {**sighting.row.networks, APPEARANCE: self._models.models[APPEARANCE]}
+        modality = self._models.clothes_modality
+        networks = {**sighting.row.networks, modality: self._models.models[modality]}
         return replace(
             sighting,
             row=replace(sighting.row, networks=networks),
-            templates={**sighting.templates, APPEARANCE: clothes},
+            templates={**sighting.templates, modality: clothes},
         )
 
     def _template(self, track: Track) -> tuple[Quantised | None, float, str]:

@@ -125,19 +125,19 @@ def _contrast(
     return functional.cross_entropy(logits * recipe.sharpness, torch.arange(len(aims)))
 
 
-def _blend(face: Image, others: Image, rng: np.random.Generator) -> Image:
+def _blend(crop: Image, others: Image, rng: np.random.Generator) -> Image:
     """Two crops laid over each other."""
     other, share = others[int(rng.integers(len(others)))], float(rng.uniform(0.3, 0.7))
-    return np.asarray(cv2.addWeighted(face, 1 - share, other, share, 0), np.uint8)
+    return np.asarray(cv2.addWeighted(crop, 1 - share, other, share, 0), np.uint8)
 
 
-def _seen(face: Image, masked: Image, rng: np.random.Generator, recipe: Recipe) -> Image:
+def _seen(crop: Image, masked: Image, rng: np.random.Generator, recipe: Recipe) -> Image:
     """The face as a camera sees it: with a mask on, turned a little, small, dark, compressed."""
     kind = rng.random()
-    image = face
+    image = crop
     if kind >= recipe.bare + recipe.worn:
-        image = draw_mask(face, rng)
+        image = draw_mask(crop, rng)
     elif kind >= recipe.bare:
         worn = masked[int(rng.integers(len(masked)))]
-        image = swap_top(worn[:, ::-1] if rng.random() < 0.5 else worn, face, rng)
+        image = swap_top(worn[:, ::-1] if rng.random() < 0.5 else worn, crop, rng)
     return degraded(image, rng)

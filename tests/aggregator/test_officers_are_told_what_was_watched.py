@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import protocol_samples as s
 import protocol_samples_v2 as v2
@@ -33,7 +34,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> ThrowawayCa:
 def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: ThrowawayCa) -> Iterator[Ask]:
     desks: list[RowDesk] = []
 
-    def make(**query: object) -> RowDesk:
+    def make(**query: Any) -> RowDesk:
         desks.append(RowDesk(tmp_path, monkeypatch, ca, **query))
         return desks[-1]
 

@@ -215,7 +215,7 @@ class SeesTwo:
 def test_a_person_who_shows_no_face_is_sighted_with_what_they_wear(
     models: VisionModels, embedder: AppearanceEmbedder, clip: Any
 ) -> None:
-    dressed = replace(models, appearance=embedder)
+    dressed = replace(models, clothes=embedder)
     assert dressed.models == {FACE: models.model_id, APPEARANCE: embedder.model_id}
     pipeline = CameraPipeline(VisionConfig(), dressed, person_detectors=[SeesTwo()])
     scene = clip(3.0).add(body(RED, DARK), (40, 60)).add(body(GREEN, LIGHT, 44), (400, 200))

@@ -18,6 +18,11 @@ MAY_NAME_THEM = {
     "runtime/bundle.py",  # which network makes which
     "officers/desk/facts.py",  # what an approver reads of each
     "officers/query_cli.py",  # the help of --modality
+    # the network that is called by what it is made for
+    "models/appearance/export.py",
+    "models/appearance/source.py",
+    "models/appearance/train.py",
+    "models/appearance/training.py",
 }
 CONSTANTS = {modality.upper() for modality in MODALITIES}
 AS_A_WORD = re.compile(rf"\b({'|'.join(MODALITIES)})\b", re.IGNORECASE)
