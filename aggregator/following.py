@@ -40,6 +40,8 @@ MOST_A_HIT = 20
 
 All hits together bring half of what the query may: the other half stays for what it asked for.
 """
+MOST_NEAR = 15
+"""Of these so many from the hit's own quarter hour and its neighbours: it goes on there, mostly."""
 WAIT_MS = 24 * 3_600_000
 """So long after its window a query waits, its keys in memory, for officers to confirm."""
 MINUTE_MS = 60_000
@@ -151,36 +153,50 @@ class Following:
         own = {one.name for one in run.trail.hits.values() if one.subject == hit.subject}
         try:
             for scopes, after in passes:
-                room = run.trail.room(hit, a_hit=MOST_A_HIT, in_all=query.max_candidates // 2)
-                around = list(self._around(hit, scopes))
-                if not around or room <= 0:
-                    continue
-                report = self._matcher.match(
-                    around,
-                    probes,
-                    contacts=False,
-                    max_candidates=room + len(own | run.trail.brought.get(hit, set())),
-                    after=after,
-                )
-                yield replace(report, found=_going_on(run, hit, report.found, own, room))
+                for around, most in self._around(hit, scopes):
+                    room = run.trail.room(hit, a_hit=most, in_all=query.max_candidates // 2)
+                    if not around or room <= 0:
+                        continue
+                    report = self._matcher.match(
+                        around,
+                        probes,
+                        contacts=False,
+                        max_candidates=room + len(own | run.trail.brought.get(hit, set())),
+                        after=after,
+                    )
+                    yield replace(report, found=_going_on(run, hit, report.found, own, room))
         finally:
             for group in probes:
                 group.wipe()
 
-    def _around(self, hit: Hit, scopes: Sequence[EpochKeys]) -> Iterator[EpochKeys]:
-        """Yield the keys of the quarter hours around a hit, of generations of version 2."""
-        name, margin_ms = hit.name, self._policy.permits.continuation_minutes * MINUTE_MS
-        begins_ms = slot_start_ms(name.epoch, name.slot)
-        for keys in scopes:
-            if keys.version == 1:
-                continue
-            near = slots_in_window(
-                keys.scope.epoch, begins_ms - margin_ms, begins_ms + SLOT_MS + margin_ms
-            )
-            held = keys.slots()
-            slots = range(max(near.start, held.start), min(near.stop, held.stop))
-            if slots:
-                yield keys.narrowed(slots)
+    def _around(
+        self, hit: Hit, scopes: Sequence[EpochKeys]
+    ) -> Iterator[tuple[list[EpochKeys], int]]:
+        """Yield keys around a hit, and how many rows it may have brought when these are compared.
+
+        First those of its own quarter hour and its neighbours: who goes on is seen there, and with
+        every quarter hour more people are dressed alike. Then what the policy permits before and
+        after. Sightings of version 1 are not followed to.
+        """
+        begins_ms = slot_start_ms(hit.name.epoch, hit.name.slot)
+        margin_ms = self._policy.permits.continuation_minutes * MINUTE_MS
+        near_ms = min(SLOT_MS, margin_ms)
+        ends_ms = begins_ms + SLOT_MS
+        yield list(_within(scopes, begins_ms - near_ms, ends_ms + near_ms)), MOST_NEAR
+        before = _within(scopes, begins_ms - margin_ms, begins_ms - near_ms)
+        after = _within(scopes, ends_ms + near_ms, ends_ms + margin_ms)
+        yield [*before, *after], MOST_A_HIT
+
+
+def _within(scopes: Sequence[EpochKeys], from_ms: int, to_ms: int) -> Iterator[EpochKeys]:
+    """Yield the keys of the quarter hours of a time, of generations of version 2."""
+    for keys in scopes if from_ms < to_ms else ():
+        if keys.version == 1:
+            continue
+        wanted, held = slots_in_window(keys.scope.epoch, from_ms, to_ms), keys.slots()
+        slots = range(max(wanted.start, held.start), min(wanted.stop, held.stop))
+        if slots:
+            yield keys.narrowed(slots)
 
 
 def _going_on(

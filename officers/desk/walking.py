@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from protocol.places import GLOBE, Places
 
-SCORE_WEIGHT = 20.0
-"""Nats for each unit of score (cosine): measured by `benchmarks.bench_following`."""
+SCORE_WEIGHT = 10.0
+"""Nats for each unit of score (cosine): chosen on the streets of `benchmarks.bench_following`."""
 PACE_M_S = 1.3
 """Of people who walk; median of pedestrians on a pavement."""
 FASTEST_M_S = 4.0

@@ -14,7 +14,7 @@ from custodian_site import make_announcement
 from row_desk import RowDesk
 from throwaway_ca import ThrowawayCa
 
-from aggregator.following import MOST_A_HIT, WAIT_MS
+from aggregator.following import MOST_A_HIT, MOST_NEAR, WAIT_MS
 from aggregator.ingest.messages import Incoming
 from protocol.keytree import META
 from protocol.names import ENVELOPE, CameraAddress, SlotName, slot_start_ms
@@ -173,7 +173,7 @@ def test_what_is_followed_is_opened_by_custodians_and_stands_in_their_receipts(
     desk.step()
     assert {one.rows for one in desk.receipts("c1")} == {1, 3}
     assert desk.held().problems == ()
-    assert [entry["found"] for entry in desk.logged("match")] == [1, 3]
+    assert [entry["found"] for entry in desk.logged("match")] == [1, 2, 1]
 
 
 def test_a_rejected_candidate_is_not_followed_and_the_query_ends(asking: Asking) -> None:
@@ -256,6 +256,20 @@ def test_one_hit_brings_so_many_rows_and_all_together_half_of_what_the_query_may
     desk.step()
     assert len([one for one in desk.candidates() if one.follows]) == 4
     assert desk.record.progress["dropped"] >= MOST_A_HIT
+
+
+def test_the_quarter_hours_around_the_hit_go_first_and_leave_room_for_the_others(
+    asking: Asking,
+) -> None:
+    desk = asking(max_candidates=50)
+    see(desk, 40, seen("subject", "red coat", 40))
+    for slot in (41, 42):
+        see(desk, slot, *[seen(f"{slot} {n}", "red coat", slot, face=False) for n in range(18)])
+    desk.step()
+    decide(desk, "subject")
+    desk.step()
+    brought = [one.name.slot for one in desk.candidates() if one.follows and one.name]
+    assert (brought.count(41), brought.count(42)) == (MOST_NEAR, MOST_A_HIT - MOST_NEAR)
 
 
 def test_what_the_face_finds_too_is_a_find_and_no_continuation(asking: Asking) -> None:
