@@ -39,6 +39,9 @@ _MIN_SHARPNESS = 0.15
 _SEARCH_SIZES = (640, 320, 1280)  # px of the longer side, in this order until a face is found
 DRAWN_MASKS = 4
 """Masks drawn on each photo: of random kinds, the same for the same photo."""
+MASKED_SHARE = 0.2
+"""Weight of the drawn masks in a template. More finds hardly more at an equal rate of strangers,
+and moves all scores up, those of masked strangers too (docs/models.md)."""
 _BYSTANDER = 0.35  # faces smaller than this part of the largest are taken for background
 
 
@@ -210,7 +213,7 @@ def _template(crop: Image, path: Path, models: VisionModels, *, masked: bool) ->
     drawn = np.stack([draw_mask(crop, rng) for _ in range(DRAWN_MASKS)])
     covered = _mean(drawn, models, worn=True)
     drawn.fill(0)
-    joined = plain + covered
+    joined = (1 - MASKED_SHARE) * plain + MASKED_SHARE * covered
     plain.fill(0)
     covered.fill(0)
     return np.asarray(joined / np.linalg.norm(joined), np.float32)

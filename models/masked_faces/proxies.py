@@ -23,8 +23,10 @@ VARIANTS = SIGHTINGS
 """Pictures of each held-out crop, masked and bare."""
 ENROLMENT_MASKS = 2
 """Masks drawn on a photo where enrolment is measured (it takes four)."""
+MASKED_SHARE = 0.2
+"""Weight of the drawn masks in a template, as enrolment has it."""
 FMRS = (1e-4, 1e-5)
-DEFAULT = 0.48
+DEFAULT = 0.49
 """The space's default threshold."""
 _BATCH = 16
 
@@ -125,7 +127,7 @@ class Enrolled:
         rows = student.templates(drawn).reshape(len(crops), ENROLMENT_MASKS, -1)
         return cls(teacher.templates(crops), unit(rows.mean(axis=1)))
 
-    def averaged(self, share: float = 0.5) -> Templates:
+    def averaged(self, share: float = MASKED_SHARE) -> Templates:
         """One template a person: the mean of both, with this share of the masked one."""
         return unit((1 - share) * self.bare + share * self.covered)
 

@@ -53,4 +53,4 @@ def test_no_default_lets_strangers_pass_for_one_person() -> None:
 
 @pytest.mark.models
 def test_the_bundle_in_use_is_calibrated(models: VisionModels) -> None:
-    assert models.agreement_threshold == 0.33
+    assert models.agreement_threshold == 0.34

@@ -215,7 +215,7 @@ def test_the_calibration_is_consistent(embedder: EmbedderName) -> None:
     assert list(rates) == sorted(rates, reverse=True)
     assert measured["default_threshold_fmr"] <= 1e-5
     at_default = dict(zip(thresholds, rates, strict=True))[measured["default_threshold"]]
-    assert float(str(at_default)) <= 1.5e-5, "bounds may lie a little above what was counted"
+    assert float(str(at_default)) <= 2e-5, "bounds may lie a little above what was counted"
 
 
 def test_a_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
