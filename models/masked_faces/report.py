@@ -14,6 +14,7 @@ from models.mask_classifier.crops import CropSet
 from models.masked_faces.proxies import (
     DEFAULT,
     ENROLMENT_MASKS,
+    FMRS,
     MASKED_SHARE,
     VARIANTS,
     Enrolled,
@@ -45,6 +46,11 @@ They carry no names, so the highest may be the same person. Pairs at or above a 
 
 {real}
 
+By the student, against the templates of {people} people ({share_pairs:,} pairs), and what of the
+drawn-mask probes above is found at the threshold that one in 10,000 of these pairs reaches:
+
+{shares}
+
 ## How it was taught
 
 {samples:,} samples in batches of {batch}, seed {seed}, {cpu_seconds} s of one core. A sample is a
@@ -71,6 +77,7 @@ the model id.
 https://github.com/chandrikadeb7/Face-Mask-Detection (MIT, copyright (c) 2020 Chandrika Deb).
 """
 SEED = 1
+SHARES = (0.0, 0.2, 0.3, 0.4, 0.5)
 REAL_AT = (0.40, 0.44, 0.48, 0.49)
 SFACE, STUDENT = "SFace", "with the student"
 AVERAGED, KEPT = "and masks averaged in", "or kept as a second template"
@@ -126,7 +133,7 @@ def write_report(
 def measured(
     crops: CropSet, split: Split, teacher: Network, student: Network
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """The figures of masked and of bare probes, by column of the table."""
+    """The figures of masked and of bare probes by column of the table, and by share of masks."""
     gallery = np.unique(split.group, return_index=True)[1]  # of each person one crop
     held = crops.images[split.held]
     person = np.repeat(split.group[np.searchsorted(split.bare, split.held)], VARIANTS)
@@ -137,6 +144,7 @@ def measured(
         people = People(kind(others), split.group[gallery])
         return people.compared(probes, person, kind(own)).figures()
 
+    real = student.templates(crops.images[crops.labels == 1])
     worn = pictures(held, SEED, masked=True)
     by_teacher, by_student = teacher.templates(worn), student.templates(worn)
     bare = teacher.templates(pictures(held, SEED, masked=False))
@@ -152,6 +160,31 @@ def measured(
             AVERAGED: compared(bare, averaged),
             KEPT: compared(bare, kept),
         },
+        "shares": {
+            f"{share:g}": at_rate_of_real(by_student, real, own, others, share) for share in SHARES
+        },
+    }
+
+
+def at_rate_of_real(
+    probes: Templates, real: Templates, own: Enrolled, others: Enrolled, share: float
+) -> dict[str, Any]:
+    """What a share of drawn masks in templates costs and brings, by really masked strangers.
+
+    Args:
+        probes: masked pictures (n, d) of the people `own` (n,), in their order.
+        real: templates (m, d) of crops with real masks, all taken for strangers of `others`.
+        own, others: enrolled people.
+        share: of drawn masks in the template.
+    """
+    strangers = np.sort((real @ others.averaged(share).T).ravel())[::-1]
+    same = (probes * own.averaged(share)).sum(axis=1)
+    threshold = float(strangers[int(FMRS[0] * len(strangers))])
+    return {
+        "pairs": len(strangers),
+        "strangers": [int((strangers >= at).sum()) for at in REAL_AT],
+        "threshold": round(threshold, 3),
+        "found": round(float((same > threshold).mean()), 3),
     }
 
 
@@ -175,18 +208,29 @@ def text_of(content: dict[str, Any]) -> str:
     figures, real, recipe = content["figures"], content["real_masks"], content["recipe"]
     columns = (SFACE, STUDENT, AVERAGED, KEPT)
     table = [f"| probes, figure | {' | '.join(columns)} |", "| --- |" + " --- |" * 4]
-    for probes, found in figures.items():
+    for probes in ("masked", "bare"):
+        found = figures[probes]
         for title, key in ROWS:
             cells = (str(found[name][key]) if name in found else "as SFace" for name in columns)
             table.append(f"| {probes}: {title} | {' | '.join(cells)} |")
     counts = [f"| score | {' | '.join(str(at) for at in real['at'])} |", "| --- |" + " --- |" * 4]
     for name in (SFACE, STUDENT):
         counts.append(f"| {name} | {' | '.join(str(count) for count in real[name])} |")
+    shares = [
+        "| share of drawn masks in templates | threshold for 1e-4 | found | strangers at "
+        f"{', '.join(f'{at:g}' for at in real['at'])} |",
+        "| --- | --- | --- | --- |",
+    ]
+    for share, one in figures["shares"].items():
+        arrived = ", ".join(map(str, one["strangers"]))
+        shares.append(f"| {share} | {one['threshold']} | {one['found']} | {arrived} |")
     first = figures["masked"][SFACE]
     return TEMPLATE.format(
         **content,
         table="\n".join(table),
         real="\n".join(counts),
+        shares="\n".join(shares),
+        share_pairs=figures["shares"]["0"]["pairs"],
         probes=first["same_pairs"],
         pairs=first["stranger_pairs"],
         variants=VARIANTS,
