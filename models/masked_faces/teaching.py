@@ -43,7 +43,7 @@ class Recipe:
     template the teacher tells like any other's. They make 700 faces many."""
     bare: float = 0.10
     worn: float = 0.40
-    """Shares of samples with no mask, and with the lower face of somebody who wears one; on all
+    """Shares of samples with no mask, and with the lower half of somebody who wears one; on all
     others a mask is drawn."""
     too_alike: float = 0.55
     """Crops whose bare templates score above this are not told apart in the contrast."""
@@ -78,9 +78,9 @@ def teach(layers: Sequence[Layer], bare: Image, masked: Image, recipe: Recipe) -
         faces, aims = both[rows].copy(), bank[rows].clone()
         blended = rng.random(len(rows)) < recipe.blended
         if blended.any():
-            faces[blended] = [_blend(face, both, rng) for face in faces[blended]]
+            faces[blended] = [_blend(crop, both, rng) for crop in faces[blended]]
             aims[blended] = _templates(teacher, faces[blended])
-        shown = np.stack([_seen(face, masked, rng, recipe) for face in faces])
+        shown = np.stack([_seen(crop, masked, rng, recipe) for crop in faces])
         found = student(prepared(shown))
         cosines = (found * aims).sum(1)
         loss = 4 * (1 - cosines).mean() + 0.5 * _contrast(found, aims, bank, recipe)
@@ -116,7 +116,7 @@ def _templates(network: FaceNet, crops: Image) -> torch.Tensor:
 def _contrast(
     found: torch.Tensor, aims: torch.Tensor, bank: torch.Tensor, recipe: Recipe
 ) -> torch.Tensor:
-    """Cross-entropy of finding each face's own aim among those of all others."""
+    """Cross-entropy of finding each crop's own aim among those of all others."""
     others = torch.cat([aims, bank])
     scores = found @ others.T
     alike = aims @ others.T > recipe.too_alike
