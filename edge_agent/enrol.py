@@ -119,7 +119,7 @@ def template_from_photos(
     qualities = np.empty(len(paths), np.float64)
     try:
         for row, path in enumerate(paths):
-            image = _read_photo(path)
+            image = read_photo(path)
             try:
                 crop, qualities[row] = _only_face(image, path, models)
             finally:
@@ -141,7 +141,12 @@ def template_from_photos(
         vectors.fill(0)
 
 
-def _read_photo(path: Path) -> Image:
+def read_photo(path: Path) -> Image:
+    """Read a picture; the caller wipes it.
+
+    Raises:
+        NotAnImage: the file is none.
+    """
     try:
         data = read_file(path, MAX_PHOTO_BYTES)
     except FileProblem as error:

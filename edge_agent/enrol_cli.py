@@ -24,7 +24,7 @@ from protocol.directory import INVESTIGATOR, open_directory
 from protocol.enrolment import WitnessSheet
 from protocol.sightings import quantise_template
 from protocol.templates import SALT_BYTES, SubjectFile, Template
-from runtime.bundle import load_bundle
+from runtime.bundle import Bundle, Role, load_bundle
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
 from runtime.officer import OfficerConfig, load_officer
@@ -65,11 +65,23 @@ def enrol(
     *,
     officer: OfficerFile = None,
     photo: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             help="A photo with exactly one face; give two or more (up to 16): one finds fewer."
         ),
-    ],
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--appearance",
+            metavar="PICTURE",
+            help="A picture of the whole person, of today, by whose clothes people dressed alike "
+            "are looked for: besides photos, or without. It identifies nobody.",
+        ),
+    ] = None,
+    box: Annotated[
+        str, typer.Option(metavar="X,Y,W,H", help="Where in that picture the person is, px.")
+    ] = "",
     pseudonym: Annotated[
         str, typer.Option(help="What the subject is called in queries: never the name.")
     ],
@@ -122,27 +134,31 @@ def enrol(
         for taken in (target, sheet_path(target)):
             if taken.exists() and not force:
                 raise OperationError(f"{taken} exists; name another with --out, or use --force")
+        photos = photo or []
+        if not photos and picture is None:
+            raise OperationError("give a --photo of the face, or a picture with --appearance")
         document = b"" if consent_document is None else hash_document(consent_document)
         recipient = _investigator_key(settings)
-        with _err.status("loading the models"):
-            models = _models(settings, bundle, trusted or [])
-        with _err.status(f"looking at {len(photo)} photo{'s' if len(photo) > 1 else ''}"):
-            enrolled = _enrol(photo, models, masked=masked)
+        made: list[Enrolled] = []
         try:
+            if photos:
+                made.append(_faces(photos, settings, bundle, trusted or [], masked=masked))
+            if picture is not None:
+                made.append(_clothes(picture, box, settings, bundle, trusted or []))
             subject = _seal(
-                enrolled, pseudonym, consent, document, recipient, investigator=settings.name
+                made, pseudonym, consent, document, recipient, investigator=settings.name
             )
         finally:
-            enrolled.wipe()
+            for one in made:
+                one.wipe()
         atomic_write(target, subject.to_bytes(), 0o600, overwrite=force)
         for_witness = _write_sheet(subject, sheet_path(target))
         _out.print(
-            f"{target}: {pseudonym} enrolled from {len(photo)} photo"
-            f"{'s' if len(photo) > 1 else ''}, quality {enrolled.quality:.2f}"
-            + (f", agreement {enrolled.agreement:.2f}" if len(photo) > 1 else "")
-            + f"\nsealed to investigator {settings.name}, model {enrolled.model_id}"
+            f"{target}: {pseudonym} enrolled from {_from_what(made, photos, picture)}"
+            f"\nsealed to investigator {settings.name}, "
+            f"model{'s' if len(made) > 1 else ''} {' and '.join(one.model_id for one in made)}"
             + for_witness
-            + ("" if len(photo) > 1 else _ONE_PHOTO),
+            + (_ONE_PHOTO if len(photos) == 1 else ""),
             highlight=False,
             markup=False,
             soft_wrap=True,
@@ -182,9 +198,62 @@ def _investigator_key(settings: OfficerConfig) -> hpke.PublicKey:
     return key
 
 
+def _faces(
+    photos: list[Path],
+    settings: OfficerConfig,
+    folder: Path | None,
+    trusted: list[str],
+    *,
+    masked: bool,
+) -> Enrolled:
+    """The template of the face on photographs."""
+    with _err.status("loading the models"):
+        models = _models(settings, folder, trusted)
+    with _err.status(f"looking at {len(photos)} photo{'s' if len(photos) > 1 else ''}"):
+        return _enrol(photos, models, masked=masked)
+
+
+def _clothes(
+    picture: Path, box: str, settings: OfficerConfig, folder: Path | None, trusted: list[str]
+) -> Enrolled:
+    """The template of what the person of a picture wears."""
+    from edge_agent.enrol_clothes import box_of, template_from_body  # noqa: PLC0415 - see _models
+    from edge_agent.vision.models import load_clothes  # noqa: PLC0415 - see _models
+
+    place = box_of(box) if box else None
+    verified = _bundle(settings, folder, trusted, roles=("appearance_embedder",))
+    with _without_native_chatter():
+        network = load_clothes(verified)
+    if network is None:
+        raise OperationError("the model bundle has no network for clothes: build one that has it")
+    return template_from_body(picture, place, network)
+
+
+def _from_what(made: list[Enrolled], photos: list[Path], picture: Path | None) -> str:
+    several = len(photos) > 1
+    words = []
+    if photos:
+        agreement = f", agreement {made[0].agreement:.2f}" if several else ""
+        words.append(
+            f"{len(photos)} photo{'s' if several else ''}, quality {made[0].quality:.2f}{agreement}"
+        )
+    if picture is not None:
+        words.append(f"a picture of their clothes, quality {made[-1].quality:.2f}")
+    return ", and ".join(words)
+
+
 def _models(settings: OfficerConfig, folder: Path | None, trusted: list[str]) -> VisionModels:
     from edge_agent.vision.models import load_models  # noqa: PLC0415 - a second that --help saves
 
+    roles: tuple[Role, ...] = ("face_detector", "face_embedder", "mask_status")
+    verified = _bundle(settings, folder, trusted, roles=roles)
+    with _without_native_chatter():
+        return load_models(verified)
+
+
+def _bundle(
+    settings: OfficerConfig, folder: Path | None, trusted: list[str], *, roles: tuple[Role, ...]
+) -> Bundle:
     folder = folder or settings.bundle
     if folder is None:
         raise OperationError(
@@ -195,13 +264,7 @@ def _models(settings: OfficerConfig, folder: Path | None, trusted: list[str]) ->
         keys = [bytes.fromhex(key) for key in trusted]
     except ValueError as error:
         raise OperationError("--trusted takes a public key of 64 hexadecimal digits") from error
-    verified = load_bundle(
-        folder,
-        [*settings.bundle_signers, *keys],
-        roles=("face_detector", "face_embedder", "mask_status"),
-    )
-    with _without_native_chatter():
-        return load_models(verified)
+    return load_bundle(folder, [*settings.bundle_signers, *keys], roles=roles)
 
 
 def _enrol(photos: list[Path], models: VisionModels, *, masked: bool) -> Enrolled:
@@ -241,7 +304,7 @@ def _witness_text(subject: SubjectFile, path: Path) -> str:
 
 
 def _seal(
-    enrolled: Enrolled,
+    made: list[Enrolled],
     pseudonym: str,
     consent: str,
     document: bytes,
@@ -249,21 +312,24 @@ def _seal(
     *,
     investigator: str,
 ) -> SubjectFile:
-    row, scale = quantise_template(enrolled.vector)
-    salt = secrets.token_bytes(SALT_BYTES)
+    templates = []
+    for one in made:
+        row, scale = quantise_template(one.vector)
+        salt = secrets.token_bytes(SALT_BYTES)
+        templates.append(Template(one.modality, one.model_id, salt, row, scale))
     try:
-        template = Template(enrolled.modality, enrolled.model_id, salt, row, scale)
         return SubjectFile.enrol(
             pseudonym,
             consent,
-            [template],
+            templates,
             recipient,
             enrolled_at_ms=time.time_ns() // 1_000_000,
             consent_document=document,
             investigator_name=investigator,
         )
     finally:
-        row.fill(0)
+        for template in templates:
+            template.row.fill(0)
 
 
 @contextmanager

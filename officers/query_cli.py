@@ -126,8 +126,8 @@ def file(
     modality: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"What to compare: {FACE} or {APPEARANCE}; may be given twice. Default: all that "
-            "the subject files hold and the legal basis permits."
+            help=f"What to compare: {FACE} or {APPEARANCE}; may be given twice. Default: what the "
+            f"subject files hold and the legal basis permits; {APPEARANCE} only if nothing else."
         ),
     ] = None,
     threshold: Annotated[

@@ -124,7 +124,7 @@ def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
         agreement_threshold=_agreement_threshold(bundle.entries(_EMBEDDER)),
         person_file=None if persons is None else bundle.read(persons),
         person_form=None if persons is None else form_of(persons),
-        clothes=_clothes(bundle, num_threads),
+        clothes=load_clothes(bundle, num_threads=num_threads),
     )
     models.detector(320, 180)
     models.person_detector(320, 192)
@@ -146,7 +146,7 @@ def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:
     return members[0] if len(members) == 1 else EnsembleEmbedder(members)
 
 
-def _clothes(bundle: Bundle, num_threads: int) -> AppearanceEmbedder | None:
+def load_clothes(bundle: Bundle, *, num_threads: int = 1) -> AppearanceEmbedder | None:
     """The bundle's appearance embedder, None if it has none.
 
     Raises:

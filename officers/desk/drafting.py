@@ -61,9 +61,9 @@ _NOT_MEASURED = Notice(
 class Request:
     """What an investigator asks for.
 
-    Without ``modalities`` all are compared that the subject files hold and the legal basis permits;
-    a threshold, number of candidates or of days that is None is the default. Contacts that are None
-    are asked for as far as the policy permits.
+    Without ``modalities`` what is compared is what the subject files hold and the legal basis
+    permits, clothes only where nothing else is; a threshold, number of candidates or of days that
+    is None is the default. Contacts that are None are asked for as far as the policy permits.
 
     Args:
         purpose_kind: which of the policy's purposes it serves; empty if the policy has one alone,

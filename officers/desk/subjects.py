@@ -10,6 +10,7 @@ from pathlib import Path
 
 from protocol import hpke
 from protocol.errors import ModelMismatch, ProtocolError, TemplatesDisagree
+from protocol.keytree import FOLLOWED
 from protocol.policy import Policy
 from protocol.query import Query
 from protocol.templates import SubjectFile, Template, check_resemblance
@@ -77,7 +78,9 @@ def _open_subject(path: Path, sealing: hpke.PrivateKey) -> OpenedSubject:
 def modalities_of(
     subjects: Sequence[OpenedSubject], asked: Sequence[str], *, legal_basis: str, policy: Policy
 ) -> tuple[str, ...]:
-    """Return the modalities to compare: those asked for, else all that are held and permitted.
+    """Return the modalities to compare: those asked for, else what is held and permitted.
+
+    Clothes beside a face are compared only where it is asked for: many people share them.
 
     Raises:
         DraftInvalid: the policy permits none of them, or a subject has no template of any.
@@ -89,7 +92,8 @@ def modalities_of(
             f"it knows {', '.join(sorted(policy.bases))}"
         )
     held = {template.modality for subject in subjects for template in subject.templates}
-    chosen = set(asked) or held & rule.modalities
+    permitted = held & rule.modalities
+    chosen = set(asked) or permitted - {FOLLOWED} or permitted
     if not chosen:
         raise DraftInvalid(
             f"on the legal basis '{legal_basis}' the policy permits "

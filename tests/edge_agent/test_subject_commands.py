@@ -16,9 +16,11 @@ from protocol import hpke
 from protocol.directory import AUTHORITY, INVESTIGATOR, Directory, Principal
 from protocol.enrolment import WitnessSheet
 from protocol.errors import AuthenticationFailed
+from protocol.keytree import FOLLOWED, MODALITIES
 from protocol.sightings import dequantise_template
 from protocol.signing import SigningKey
 from protocol.templates import SubjectFile
+from runtime.bundle import MODALITY_OF, load_bundle
 
 pytestmark = pytest.mark.models
 
@@ -40,6 +42,9 @@ class Office:
         return self.folder / "p.subject"
 
     def enrol(self, *photos: str, **changed: str) -> Result:
+        return self.run(*(photos or ("obama.jpg",)), **changed)
+
+    def run(self, *photos: str, **changed: str) -> Result:
         options = {
             "config": str(self.config),
             "pseudonym": "patient-17",
@@ -49,7 +54,7 @@ class Office:
         arguments = [
             f"--{name}={value}" if value else f"--{name}" for name, value in options.items()
         ]
-        for photo in photos or ("obama.jpg",):
+        for photo in photos:
             arguments.append(f"--photo={self.photos / photo}")
         return CliRunner().invoke(app, ["enrol", *arguments])
 
@@ -216,3 +221,35 @@ def test_a_bundle_signed_by_a_stranger_is_refused(office: Office) -> None:
     result = office.enrol()
     assert result.exit_code == 1
     assert "no key trusted here" in result.output
+
+
+def test_clothes_of_a_picture_make_a_template_beside_the_face_or_without(
+    office: Office, model_bundle_path: Path, model_bundle_key: bytes
+) -> None:
+    made = [
+        entry
+        for entry in load_bundle(model_bundle_path, [model_bundle_key], roles=()).manifest.models
+        if MODALITY_OF.get(entry.role) == FOLLOWED
+    ]
+    if not made:
+        pytest.skip("the bundle has no network for clothes")
+    body = {"appearance": str(office.photos / "astronaut.png"), "box": "40,0,250,500"}
+    both = office.enrol(**body)
+    assert both.exit_code == 0, both.output
+    assert "1 photo" in both.output
+    assert "a picture of their clothes" in both.output
+    subject = SubjectFile.parse(office.out.read_bytes())
+    assert {one.modality for one in subject.open(office.sealing)} == set(MODALITIES)
+    alone = office.run(force="", **body)
+    assert alone.exit_code == 0, alone.output
+    subject = SubjectFile.parse(office.out.read_bytes())
+    (template,) = subject.open(office.sealing)
+    assert (template.modality, template.model) == (FOLLOWED, made[0].model_id)
+    assert "photo" not in alone.output.replace("photo of", "")
+
+
+def test_neither_a_photo_nor_a_picture_is_nobody(office: Office) -> None:
+    result = office.run()
+    assert result.exit_code == 1
+    assert "--photo of the face, or a picture with --appearance" in " ".join(result.output.split())
+    assert not office.out.exists()

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import protocol_samples as s
 import pytest
 import query_samples_v2 as q2
@@ -23,7 +24,8 @@ from officers.desk.subjects import DraftInvalid
 from officers.query_cli import app
 from protocol.query import Asked
 from protocol.results import Candidate
-from protocol.sightings import MaskStatus
+from protocol.sightings import MaskStatus, quantise_template
+from protocol.templates import SALT_BYTES, Template
 from protocol.v2.sightings import Row
 
 CLOTHES = "clothes-256@0123456789abcdef"
@@ -84,6 +86,25 @@ def test_where_the_policy_knows_no_model_of_clothes_nothing_is_signed(
                 closing(desk.draft(session, asked, sealing))
     finally:
         bare.close()
+
+
+def test_clothes_beside_a_face_are_compared_only_where_that_is_asked_for(
+    site: OfficerSite,
+) -> None:
+    row, scale = quantise_template(np.eye(1, 256)[0])
+    worn = Template("appearance", CLOTHES, bytes(SALT_BYTES), row, scale)
+    both = site.write_subject("P-18", [s.template("P-18"), worn])
+    file = (
+        "file", "--subject", str(both), "--camera", "cam-1", "--from", "-2h", "--to", "now",
+        "--purpose", "contact tracing", "--threshold", "0.7", "--yes", "--json",
+    )  # fmt: skip
+    filed = site.run(app, "ana", *file)
+    assert filed.exit_code == 0, filed.output
+    assert site.record(json.loads(filed.stdout)["id"]).query.modalities == ("face",)
+    asked = site.run(app, "ana", *file, "--modality", "face", "--modality", "appearance")
+    assert asked.exit_code == 0, asked.output
+    query = site.record(json.loads(asked.stdout)["id"]).query
+    assert query.modalities == ("appearance", "face")
 
 
 START_MS = s.query().window_from_ms
