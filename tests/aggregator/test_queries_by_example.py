@@ -103,15 +103,29 @@ def test_whoever_looks_like_the_example_is_found_by_clothes_alone(asking: Asking
     assert desk.record.state == "standing"
 
 
+KNOWN = Calibration(Normal(0, 0.1), Normal(0.8, 0.1), Normal(0.5, 0.1), ())
+
+
 def test_an_example_is_no_evidence_of_itself(asking: Asking) -> None:
-    known = Calibration(Normal(0, 0.1), Normal(0.8, 0.1), Normal(0.5, 0.1), ())
-    desk = asking(name_of("wanted"), calibrations={CLOTHES.name: known})
-    see(desk, *STREET)
+    example = dressed("subject", "red coat")
+    again = replace(
+        example, sighting_id=s.fixed("id again", 8), episode=s.fixed("episode again", 8)
+    )
+    only_faces = {"modalities": ("face",), "thresholds": {s.MODEL: 0.6}}
+    desk = asking(calibrations={s.MODEL: KNOWN}, **(consented(name_of("subject")) | only_faces))
+    see(desk, example, again)
     desk.step()
-    itself, other = sorted(desk.candidates(), key=lambda one: one.name != name_of("wanted"))
+    itself, other = sorted(desk.candidates(), key=lambda one: one.name != name_of("subject"))
     assert itself.score == pytest.approx(1.0, abs=0.01)
     assert itself.log10_lr is None
     assert other.log10_lr is not None
+
+
+def test_clothes_are_no_evidence_of_who_somebody_is(asking: Asking) -> None:
+    desk = asking(name_of("wanted"), calibrations={CLOTHES.name: KNOWN})
+    see(desk, *STREET)
+    desk.step()
+    assert {one.log10_lr for one in desk.candidates()} == {None}
 
 
 def test_nothing_is_compared_before_the_examples_slot_has_been_granted(asking: Asking) -> None:
