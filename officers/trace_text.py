@@ -40,8 +40,9 @@ def trace_line(trace: Trace) -> str:
         return f"{trace.subject}: no hits yet"
     cameras = list(dict.fromkeys(hit.address.camera for hit in trace.hits))
     met = sum(len(hit.contacts) for hit in trace.hits)
+    by_clothes = f" ({trace.by_appearance} by appearance)" if trace.by_appearance else ""
     return (
-        f"{trace.subject}: {len(trace.hits)} hit{'s' if len(trace.hits) > 1 else ''}, "
+        f"{trace.subject}: {len(trace.hits)} hit{'s' if len(trace.hits) > 1 else ''}{by_clothes}, "
         f"{duration_text(trace.seconds)} on camera, by way of {' > '.join(cameras)}; "
         f"{met} contact{'' if met == 1 else 's'}"
         + (f", {duration_text(trace.contact_seconds)} within reach" if met else "")

@@ -40,6 +40,7 @@ CONTACT_COLUMNS = (
     "subject_mask", "subject_mask_confidence", "contact_id", "contact_subject",
     "distance_m", "seconds", "contact_mask", "contact_mask_confidence",
     "contact_from_utc", "contact_to_utc", "median_distance_m", "subject_masks", "contact_masks",
+    "found_by",
 )  # fmt: skip
 """One row a contact of a stay; ``contact_id`` is unique within a camera."""
 FOUND_BY_CLOTHES = (
@@ -198,6 +199,7 @@ def as_contacts(report: Report, *, positions: Positions, hits_only: bool) -> str
                 _rounded(contact.median_m, 2),
                 _masks_text(contact.masks),
                 _masks_text(contact.other_masks),
+                stay.modality,
             ]
             for stay in _stays(report, hits_only=hits_only)
             for contact in stay.contacts
@@ -222,7 +224,11 @@ def as_geojson(report: Report, *, positions: Positions, hits_only: bool) -> str:
         {
             "type": "Feature",
             "geometry": {"type": "LineString", "coordinates": way},
-            "properties": {"subject": trace.subject, "hits": len(trace.hits)},
+            "properties": {
+                "subject": trace.subject,
+                "hits": len(trace.hits),
+                "hits_by_appearance": trace.by_appearance,
+            },
         }
         for trace in report.traces
         if len(way := _way(trace, positions)) >= 2

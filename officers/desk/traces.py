@@ -141,6 +141,11 @@ class Trace:
     continuations: tuple[Stay, ...] = ()
 
     @property
+    def by_appearance(self) -> int:
+        """How many of the hits were found by clothes and build."""
+        return sum(hit.by_appearance for hit in self.hits)
+
+    @property
     def seconds(self) -> float:
         """Seconds on camera, over all hits."""
         return sum(hit.seconds for hit in self.hits)

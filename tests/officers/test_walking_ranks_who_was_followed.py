@@ -14,7 +14,7 @@ from candidates import opened_candidate
 from officers.desk.export_forms import FORMATS, Report
 from officers.desk.traces import UNDECIDED, Numbered, Trace, traces_of, with_ways
 from officers.desk.walking import metres_between, way_of
-from officers.trace_text import continuations_table, followed_line, stays_table
+from officers.trace_text import continuations_table, followed_line, stays_table, trace_line
 from protocol.names import SightingName
 from protocol.places import Places, parse_places
 from protocol.results import CONFIRMED
@@ -143,5 +143,16 @@ def test_tables_and_exports_say_by_appearance_and_give_no_ratio(
     )))  # fmt: skip
     assert {row["found_by"] for row in rows} == {"face", "appearance"}
     assert {row["follows_numbers"] for row in rows if row["found_by"] == "appearance"} == {"1"}
+    both = replace(trace, hits=(*trace.hits, confirmed))
+    assert trace_line(both).startswith("P-17: 2 hits (1 by appearance), ")
+    assert "by appearance" not in trace_line(trace)
+    on_map = json.loads(
+        FORMATS["geojson"](
+            replace(report(PLAN), traces=(both,)),
+            positions={"cam-1": (37.5, 126.7), "cam-2": (37.6, 126.7)},
+            hits_only=True,
+        )
+    )
+    assert on_map["features"][-1]["properties"]["hits_by_appearance"] == 1
     hits = FORMATS["csv-line-list"](report(PLAN), positions={}, hits_only=True)
     assert "appearance" not in hits
