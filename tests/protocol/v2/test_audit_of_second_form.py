@@ -22,7 +22,7 @@ from protocol.auditlog import (
 )
 from protocol.findings import FindingKind, Report
 from protocol.policy import Policy, parse_policy
-from protocol.query import Query
+from protocol.query import Asked, Query
 from protocol.signing import Signed
 
 ROLES = (*s.CUSTODIANS, "aggregator")
@@ -119,6 +119,18 @@ def test_grants_are_held_against_the_approvals_that_options_cost(
     dear = parse_policy(q2.POLICY_TEXT + b"[option_approvals]\nnear = 1\n")
     report = report_of(q2.query(policy_digest=dear.digest), dear, approvers=approvers)
     assert (FindingKind.GRANT_UNAUTHORIZED not in kinds(report)) == sound
+
+
+@pytest.mark.parametrize(
+    ("approvers", "sound"), [(("bo", "cy"), False), (("bo", "cy", "di"), True)]
+)
+def test_following_by_clothes_is_told_and_held_against_its_one_approval_more(
+    approvers: tuple[str, ...], sound: bool
+) -> None:
+    following = q2.query(modalities=("face", "appearance"), asks=Asked(continuation=True))
+    report = report_of(following, q2.POLICY, approvers=approvers)
+    assert (FindingKind.GRANT_UNAUTHORIZED not in kinds(report)) == sound
+    assert "continuation" in " ".join(query_lines(report.queries[0]))
 
 
 def test_a_query_of_the_first_form_is_told_as_witnessed_by_nobody() -> None:
