@@ -28,13 +28,14 @@ class OnnxGraph:
     """A graph in the making: operations in their order, and constants."""
 
     nodes: list[bytes] = field(default_factory=list)
-    weights: list[bytes] = field(default_factory=list)
+    weights: list[npt.NDArray[Any]] = field(default_factory=list)
+    """As they are stored: little end first."""
 
     def constant(self, values: npt.NDArray[Any]) -> str:
         """Put in a constant and return its name; what is stored in 16 bits is used in 32."""
         name = f"w{len(self.weights)}"
-        self.weights.append(_tensor(name, np.ascontiguousarray(values)))
-        return self.add("Cast", [name], to=FLOAT)[0] if values.dtype == np.float16 else name
+        self.weights.append(values.astype(values.dtype.newbyteorder("<")))
+        return self.put("Cast", [name], to=FLOAT) if values.dtype == np.float16 else name
 
     def add(
         self,
@@ -45,9 +46,19 @@ class OnnxGraph:
     ) -> list[str]:
         """Put in an operation; return the names of its outputs: those given, or so many new."""
         if isinstance(outputs, int):
-            outputs = [f"t{len(self.nodes)}_{index}" for index in range(outputs)]
+            outputs = self.fresh(outputs)
         self.nodes.append(_node(kind, inputs, outputs, attributes))
         return list(outputs)
+
+    def put(
+        self, kind: str, inputs: Sequence[str], output: str | None = None, **attributes: Attribute
+    ) -> str:
+        """Put in an operation of one output; return its name: that given, or a new one."""
+        return self.add(kind, inputs, 1 if output is None else [output], **attributes)[0]
+
+    def fresh(self, count: int) -> list[str]:
+        """So many new names, for the outputs of the next operation."""
+        return [f"t{len(self.nodes)}_{index}" for index in range(count)]
 
     def content(
         self,
@@ -55,6 +66,8 @@ class OnnxGraph:
         inputs: Mapping[str, Sequence[int | str]],
         outputs: Mapping[str, Sequence[int | str]],
         *,
+        input_type: str = "float32",
+        properties: Mapping[str, str] | None = None,
         opset: int = 17,
         ir_version: int = 8,
     ) -> bytes:
@@ -62,21 +75,30 @@ class OnnxGraph:
 
         Args:
             name: of the graph.
-            inputs: shape of each by name, float32; a dimension that is left open has a name.
-            outputs: as `inputs`.
+            inputs: shape of each by name; a dimension that is left open has a name.
+            outputs: as `inputs`, float32.
+            input_type: what the inputs are made of, as NumPy calls it.
+            properties: what the file says of itself besides; onnxruntime gives it back as metadata.
             opset: version of the operations.
             ir_version: version of the file format.
         """
         graph = _join(
             *(_field(1, node) for node in self.nodes),
             _field(2, name),
-            *(_field(5, weight) for weight in self.weights),
-            *(_field(11, _value(name, shape)) for name, shape in inputs.items()),
-            *(_field(12, _value(name, shape)) for name, shape in outputs.items()),
+            *(_field(5, _tensor(f"w{at}", values)) for at, values in enumerate(self.weights)),
+            *(_field(11, _value(name, shape, input_type)) for name, shape in inputs.items()),
+            *(_field(12, _value(name, shape, "float32")) for name, shape in outputs.items()),
         )
         operations = _join(_field(1, ""), _number(2, opset))
         return _join(
-            _number(1, ir_version), _field(2, "sealtrace"), _field(7, graph), _field(8, operations)
+            _number(1, ir_version),
+            _field(2, "sealtrace"),
+            _field(7, graph),
+            _field(8, operations),
+            *(
+                _field(14, _field(1, key) + _field(2, value))
+                for key, value in (properties or {}).items()
+            ),
         )
 
 
@@ -105,20 +127,19 @@ def _attribute(name: str, value: Attribute) -> bytes:
 
 
 def _tensor(name: str, values: npt.NDArray[Any]) -> bytes:
-    stored = values.astype(values.dtype.newbyteorder("<"))
     return _join(
         *(_number(1, side) for side in values.shape),
         _number(2, _TYPES[values.dtype.name]),
         _field(8, name),
-        _field(9, stored.tobytes()),
+        _field(9, values.tobytes()),
     )
 
 
-def _value(name: str, shape: Sequence[int | str]) -> bytes:
+def _value(name: str, shape: Sequence[int | str], kind: str) -> bytes:
     sides = (
         _field(1, _number(1, side) if isinstance(side, int) else _field(2, side)) for side in shape
     )
-    tensor = _join(_number(1, FLOAT), _field(2, _join(*sides)))
+    tensor = _join(_number(1, _TYPES[kind]), _field(2, _join(*sides)))
     return _join(_field(1, name), _field(2, _field(1, tensor)))
 
 

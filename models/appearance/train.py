@@ -3,10 +3,10 @@ r"""Draw people, train the appearance network on them, and write the network and
     python -m models.appearance.train --work people --out models/appearance \
         --footage clips
 
-Needs PyTorch, ONNX and onnxruntime, best in an environment of their own:
+Needs PyTorch and onnxruntime, best in an environment of their own:
 
     python3 -m venv torchenv && torchenv/bin/pip install torch==2.14.1 numpy \
-        opencv-python-headless onnx onnxruntime cryptography pydantic
+        opencv-python-headless onnxruntime cryptography pydantic
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from models.registries import FetchError
 log = logging.getLogger("appearance")
 
 TORCH_HINT = (
-    "PyTorch or ONNX is missing (%s). The agent needs neither, so they are no dependencies; "
-    "install them in an environment of their own: python3 -m venv torchenv && torchenv/bin/pip "
-    "install torch==2.14.1 numpy opencv-python-headless onnx onnxruntime cryptography pydantic"
+    "PyTorch or onnxruntime is missing (%s). PyTorch is no dependency, as the agent needs none; "
+    "install both in an environment of their own: python3 -m venv torchenv && torchenv/bin/pip "
+    "install torch==2.14.1 numpy opencv-python-headless onnxruntime cryptography pydantic"
 )
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from runtime.errors import OperationError
 
-Array = NDArray[np.float32] | NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.int64]
+Floats = NDArray[np.float32] | NDArray[np.float16]
+Array = Floats | NDArray[np.int8] | NDArray[np.uint8] | NDArray[np.int64]
 Attribute = int | float | str | tuple[int, ...] | tuple[float, ...]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
@@ -25,6 +26,7 @@ _DTYPES: dict[int, np.dtype[np.generic]] = {
     3: np.dtype("<i1"),
     6: np.dtype("<i4"),
     7: np.dtype("<i8"),
+    10: np.dtype("<f2"),
 }
 _FLOAT, _INT, _FLOATS, _INTS = 1, 2, 6, 7  # AttributeProto.AttributeType
 

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, checker, helper
 
-from models.onnx_graph import Graph, folded, state_of
+from models.onnx_file import FLOAT
+from models.trained_graph import TrainedGraph, folded, state_of
 
 MODEL_NAME = "maskstatus"
 MODEL_VERSION = "1"
-OPSET = 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,31 +40,27 @@ def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: boo
     16 bits; arithmetic is in 32. The id ends in the first 8 hex digits of the SHA-256 of
     all weights as stored.
     """
-    graph = Graph(half)
-    x = graph.add("Cast", ["crops"], to=TensorProto.FLOAT)
-    x = graph.add("Transpose", [x], perm=[0, 3, 1, 2])
-    x = graph.add("Sub", [x, graph.constant(127.5)])
-    x = graph.add("Div", [x, graph.constant(64.0)])
+    graph = TrainedGraph(half=half)
+    x = graph.put("Cast", ["crops"], to=FLOAT)
+    x = graph.put("Transpose", [x], perm=[0, 3, 1, 2])
+    x = graph.put("Sub", [x, graph.weight(127.5)])
+    x = graph.put("Div", [x, graph.weight(64.0)])
     logits = [_member(graph, x, network) for network in networks]
     total = logits[0]
     for other in logits[1:]:
-        total = graph.add("Add", [total, other])
-    scaled = graph.add("Div", [total, graph.constant(len(logits) * decision.temperature)])
-    shifted = graph.add("Add", [scaled, graph.constant(decision.shift)])
-    flat = graph.add("Reshape", [shifted, graph.constant([-1], np.int64)])
-    graph.add("Sigmoid", [flat], output="masked_probability")
+        total = graph.put("Add", [total, other])
+    scaled = graph.put("Div", [total, graph.weight(len(logits) * decision.temperature)])
+    shifted = graph.put("Add", [scaled, graph.weight(decision.shift)])
+    flat = graph.put("Reshape", [shifted, graph.constant(np.array([-1]))])
+    graph.put("Sigmoid", [flat], output="masked_probability")
 
     model_id = f"{MODEL_NAME}-{MODEL_VERSION}@{graph.weights_hash()[:8]}"
-    crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["n", 112, 112, 3])
-    masked = helper.make_tensor_value_info("masked_probability", TensorProto.FLOAT, ["n"])
-    body = helper.make_graph(graph.nodes, MODEL_NAME, [crops], [masked], graph.weights)
-    model = helper.make_model(
-        body, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="sealtrace"
-    )
-    model.ir_version = 8
-    helper.set_model_props(
-        model,
-        {
+    content = graph.content(
+        MODEL_NAME,
+        {"crops": ("n", 112, 112, 3)},
+        {"masked_probability": ("n",)},
+        input_type="uint8",
+        properties={
             "model_id": model_id,
             "threshold_masked": f"{decision.threshold_masked:.4f}",
             "threshold_unmasked": f"{decision.threshold_unmasked:.4f}",
@@ -73,34 +68,33 @@ def write_onnx(path: Path, networks: list[Any], decision: Decision, *, half: boo
             "shift": f"{decision.shift:.4f}",
         },
     )
-    checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(content)
     return model_id
 
 
-def _member(graph: Graph, x: str, network: Any) -> str:
+def _member(graph: TrainedGraph, x: str, network: Any) -> str:
     """Add one ``MaskNet`` to the graph; return the name of its logits, [n, 1]."""
     state = state_of(network)
     x = graph.convolution(x, *folded(state, "body.0", "body.1"), stride=2, pad=1)
-    x = graph.add("Relu", [x])
+    x = graph.put("Relu", [x])
     index = 3
     while f"body.{index}.first.weight" in state:
         block = f"body.{index}"
         inner = graph.convolution(
             x, *folded(state, f"{block}.first", f"{block}.first_norm"), stride=2, pad=1
         )
-        inner = graph.add("Relu", [inner])
+        inner = graph.put("Relu", [inner])
         inner = graph.convolution(
             inner, *folded(state, f"{block}.second", f"{block}.second_norm"), pad=1
         )
-        short = graph.add("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
+        short = graph.put("AveragePool", [x], kernel_shape=[2, 2], strides=[2, 2])
         short = graph.convolution(short, *folded(state, f"{block}.short.1", f"{block}.short.2"))
-        x = graph.add("Relu", [graph.add("Add", [inner, short])])
+        x = graph.put("Relu", [graph.put("Add", [inner, short])])
         index += 1
     # The depthwise "place" weights and the linear head are one weighted sum of the 7 x 7 map.
     head = state["place.weight"][:, 0] * state["head.weight"][0][:, None, None]
-    flat = graph.add("Flatten", [x])
-    return graph.add(
+    flat = graph.put("Flatten", [x])
+    return graph.put(
         "Gemm",
-        [flat, graph.constant(head.reshape(-1, 1)), graph.constant(state["head.bias"])],
+        [flat, graph.weight(head.reshape(-1, 1)), graph.weight(state["head.bias"])],
     )

@@ -3,10 +3,10 @@ r"""Train the mask classifier from an archive of labelled crops and write weight
     python -m models.mask_classifier.train --data crops.npz --out models/mask_classifier \
         --holdout tests/data/mask_holdout.npz
 
-Needs PyTorch, ONNX and onnxruntime, best in an environment of their own:
+Needs PyTorch and onnxruntime, best in an environment of their own:
 
     python3 -m venv torchenv && torchenv/bin/pip install torch==2.13.0 numpy \
-        opencv-python-headless onnx onnxruntime
+        opencv-python-headless onnxruntime
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .crops import load_crops
 log = logging.getLogger("mask_classifier")
 
 TORCH_HINT = (
-    "PyTorch or ONNX is missing (%s). The agent needs neither, so they are no dependencies; "
-    "install them in an environment of their own: python3 -m venv torchenv && torchenv/bin/pip "
-    "install torch==2.13.0 numpy opencv-python-headless onnx onnxruntime"
+    "PyTorch or onnxruntime is missing (%s). PyTorch is no dependency, as the agent needs none; "
+    "install both in an environment of their own: python3 -m venv torchenv && torchenv/bin/pip "
+    "install torch==2.13.0 numpy opencv-python-headless onnxruntime"
 )
 
 

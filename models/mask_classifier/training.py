@@ -1,6 +1,6 @@
 """The whole training: split, networks in parallel, cross-validation, thresholds, ONNX, report.
 
-Imports PyTorch and ONNX, which the agent itself does not need.
+Imports PyTorch, which the agent itself does not need.
 """
 
 from __future__ import annotations
