@@ -17,24 +17,22 @@ import sys
 from pathlib import Path
 
 from models.registries import FetchError
+from models.training_command import log_to_stderr, missing_package
 
 log = logging.getLogger("appearance")
 
-TORCH_HINT = (
-    "PyTorch or onnxruntime is missing (%s). PyTorch is no dependency, as the agent needs none; "
-    "install both in an environment of their own: python3 -m venv torchenv && torchenv/bin/pip "
-    "install torch==2.14.1 numpy opencv-python-headless onnxruntime cryptography pydantic"
-)
+PACKAGES = "torch==2.14.1 numpy opencv-python-headless onnxruntime cryptography pydantic"
+"""What training needs, as pip takes it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     try:
         from .training import Plan, train_all  # noqa: PLC0415  # PyTorch is not a dependency
     except ImportError as error:
-        log.error(TORCH_HINT, error.name)  # noqa: TRY400  # a hint, not a traceback
+        log.error("%s", missing_package(error, PACKAGES))  # noqa: TRY400  # a hint, not a traceback
         return 1
     try:
         train_all(Plan(**vars(options)))

@@ -26,6 +26,7 @@ from models.masked_faces.proxies import Network
 from models.masked_faces.report import write_report
 from models.masked_faces.split import Split, people_of, split_people
 from models.masked_faces.teaching import Recipe, teach
+from models.training_command import log_to_stderr
 
 log = logging.getLogger("masked_faces")
 
@@ -33,7 +34,7 @@ log = logging.getLogger("masked_faces")
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    log_to_stderr()
     torch.set_num_threads(1)
     recipe = Recipe(seed=options.seed, samples=options.samples)
     crops, layers = load_crops(options.data), dequantised(options.sface.read_bytes())
