@@ -16,6 +16,7 @@ import numpy as np
 from edge_agent.opencv import quiet_opencv
 from edge_agent.vision.alignment import cut
 from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
+from edge_agent.vision.boxes import common_area
 from edge_agent.vision.quality import face_signs
 from edge_agent.vision.yunet import YuNet
 
@@ -240,11 +241,9 @@ def _closer_scores(faces: Floats) -> Floats:
 
 def _overlaps(box: Floats, others: Floats) -> Floats:
     """Intersection over union of a box (4,) with each of others (n, 4)."""
-    low = np.maximum(box[:2], others[:, :2])
-    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    union = box[2:].prod() + others[:, 2:].prod(axis=1) - shared
-    return np.asarray(shared / np.maximum(union, 1e-6), np.float32)
+    common = common_area(box[None], others)[0]
+    union = box[2:].prod() + others[:, 2:].prod(axis=1) - common
+    return np.asarray(common / np.maximum(union, 1e-6), np.float32)
 
 
 def _detections(faces: Floats, scale: Floats) -> Detections:
