@@ -115,9 +115,9 @@ def to_onnx(layers: Sequence[Layer]) -> bytes:
     """
     graph, at = OnnxGraph(), "crops"
     for number, layer in enumerate(layers):
-        last: list[str] | int = ["templates"] if number + 1 == len(layers) else 1
+        last = "templates" if number + 1 == len(layers) else None
         if isinstance(layer, Convolution):
-            (at,) = graph.add(
+            at = graph.put(
                 "Conv",
                 [at, graph.constant(layer.weights), graph.constant(layer.bias)],
                 last,
@@ -127,14 +127,14 @@ def to_onnx(layers: Sequence[Layer]) -> bytes:
                 strides=(layer.stride,) * 2,
             )
         elif isinstance(layer, Slopes):
-            (at,) = graph.add("PRelu", [at, graph.constant(layer.slopes[:, None, None])], last)
+            at = graph.put("PRelu", [at, graph.constant(layer.slopes[:, None, None])], last)
         elif isinstance(layer, Affine):
-            (at,) = graph.add("Mul", [at, graph.constant(layer.scale[:, None, None])])
-            (at,) = graph.add("Add", [at, graph.constant(layer.shift[:, None, None])], last)
+            at = graph.put("Mul", [at, graph.constant(layer.scale[:, None, None])])
+            at = graph.put("Add", [at, graph.constant(layer.shift[:, None, None])], last)
         else:
-            (at,) = graph.add("Flatten", [at], axis=1)
+            at = graph.put("Flatten", [at], axis=1)
             weights = [graph.constant(layer.weights), graph.constant(layer.bias)]
-            (at,) = graph.add("Gemm", [at, *weights], last, transB=1)
+            at = graph.put("Gemm", [at, *weights], last, transB=1)
     shapes = {"crops": ("n", 3, SIDE, SIDE)}, {"templates": ("n", DIMENSION)}
     return graph.content("faces", *shapes)
 

@@ -79,9 +79,9 @@ class _Translation:
             score, box = self._new.add("Split", [head.name, sizes], outputs=2, axis=1)
             scores.append(self._rows(score, 1))
             boxes.append(self._rows(box, 4 * BINS))
-        joined = self._new.add("Concat", scores, axis=1)
-        self._new.add("Sigmoid", joined, ["scores"])
-        self._new.add("Concat", boxes, ["distributions"], axis=1)
+        joined = self._new.put("Concat", scores, axis=1)
+        self._new.put("Sigmoid", [joined], "scores")
+        self._new.put("Concat", boxes, "distributions", axis=1)
         return self._new.content(
             "persons",
             {"input": (1, 3, "height", "width")},
@@ -89,8 +89,8 @@ class _Translation:
         )
 
     def _rows(self, name: str, columns: int) -> str:
-        flat = self._new.add("Reshape", [name, self._new.constant(np.array([1, columns, -1]))])
-        return self._new.add("Transpose", flat, perm=(0, 2, 1))[0]
+        flat = self._new.put("Reshape", [name, self._new.constant(np.array([1, columns, -1]))])
+        return self._new.put("Transpose", [flat], perm=(0, 2, 1))
 
     # -- one rule an operation ------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class _Translation:
         left, right = self._tensor(first), self._tensor(second)
         if (left.stride, left.channels_last) != (right.stride, right.channels_last):
             raise GraphError(f"{node.name} adds what does not lie alike")
-        return replace(left, name=self._new.add("Add", [left.name, right.name])[0])
+        return replace(left, name=self._new.put("Add", [left.name, right.name]))
 
     def _convolution(self, node: Node, convolution: Node, bias: Array) -> _Tensor:
         x, weight = self._tensor(convolution.inputs[0]), self._value(convolution.inputs[1])
@@ -133,18 +133,18 @@ class _Translation:
             weight, bias = weight[kept], bias[kept]
         stride = convolution.numbers("strides")[1]
         inputs = [x.name, self._new.constant(weight), self._new.constant(bias)]
-        name = self._new.add("Conv", inputs, strides=[stride] * 2, pads=list(x.pads))[0]
+        name = self._new.put("Conv", inputs, strides=[stride] * 2, pads=list(x.pads))
         return _Tensor(name, x.stride * stride, channels_last=True)
 
     def _leaky(self, node: Node) -> _Tensor:
         x, alpha = self._tensor(node.inputs[0]), float(node.attributes["alpha"]["f"])
-        return replace(x, name=self._new.add("LeakyRelu", [x.name], alpha=alpha)[0])
+        return replace(x, name=self._new.put("LeakyRelu", [x.name], alpha=alpha))
 
     def _pool(self, node: Node) -> _Tensor:
         x, side, stride = self._tensor(node.inputs[0]), *self._sides(node)
-        name = self._new.add(
+        name = self._new.put(
             "MaxPool", [x.name], kernel_shape=[side] * 2, strides=[stride] * 2, pads=list(x.pads)
-        )[0]
+        )
         return _Tensor(name, x.stride * stride, x.channels_last)
 
     def _sides(self, node: Node) -> tuple[int, int]:
@@ -154,18 +154,18 @@ class _Translation:
         parts = [self._tensor(name) for name in node.inputs[:-1]]
         if self._numbers(node.inputs[-1]) != [1] or any(part.channels_last for part in parts):
             raise GraphError(f"{node.name} does not join channels")
-        return replace(parts[0], name=self._new.add("Concat", [x.name for x in parts], axis=1)[0])
+        return replace(parts[0], name=self._new.put("Concat", [x.name for x in parts], axis=1))
 
     def _resize(self, node: Node) -> _Tensor:
         x, rows = self._tensor(node.inputs[0]), self._numbers(node.inputs[1])[0]
         stride = _TRAINED_SIZE // rows
         scale = self._new.constant(np.array([1, 1, *[x.stride / stride] * 2], np.float32))
-        name = self._new.add(
+        name = self._new.put(
             "Resize",
             [x.name, "", scale],
             mode="linear",
             coordinate_transformation_mode="half_pixel",
-        )[0]
+        )
         return _Tensor(name, stride, x.channels_last)
 
     # -- pieces -----------------------------------------------------------------------------------
