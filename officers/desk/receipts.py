@@ -257,7 +257,7 @@ class _Ledger:
         excess = {}
         for name, account in sorted(self._accounts.items()):
             more = self._excess(name, account)
-            if more > 0 and any(map(self._young, account.hidden.values())):
+            if 0 < more <= self._on_their_way(account):
                 self.waiting.append(f"{name} opens rows just now: look again in a minute")
             elif more > 0:
                 excess[name] = more
@@ -314,6 +314,20 @@ class _Ledger:
         releases = [*(release for release, _ in shown), *account.hidden.values()]
         self.totals[name] = max((release.total for release in releases), default=0)
         return self.totals[name] - len(seen)
+
+    def _on_their_way(self, account: _Account) -> int:
+        """Return how many rows were opened just now for the first time, and are not listed yet.
+
+        The same rows opened again are none of them: an aggregator that has that done every minute,
+        for nothing, would else be waited for without end.
+        """
+        releases = [*(release for release, _ in account.shown.values()), *account.hidden.values()]
+        new = before = 0
+        for release in sorted(releases, key=lambda one: one.entry_index):
+            if release.release_id in account.hidden and self._young(release):
+                new += max(0, release.total - before)
+            before = max(before, release.total)
+        return new
 
     def _not_by(self, name: str) -> int:
         """Return how many of the opened rows a custodian is not shown to have opened."""

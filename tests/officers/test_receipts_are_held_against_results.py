@@ -195,6 +195,17 @@ def test_a_custodian_that_counts_fewer_than_it_opened_is_told() -> None:
     assert "c1 had opened 2 rows" in site.problem()
 
 
+def test_opening_the_same_rows_again_just_now_hides_nothing_that_was_opened_before() -> None:
+    site = Site()
+    site.open([A], site.c1, site.c2)
+    for one in (site.c1, site.c2):
+        one.open([B])
+    for one in (site.c1, site.c2):
+        one.released_at_ms = LATER_MS - 1_000
+        one.open([B])
+    assert "lists nowhere (c1: 1 row, c2: 1 row)" in site.problem()
+
+
 def test_an_answer_that_was_lost_and_asked_for_again_is_no_problem() -> None:
     site = Site()
     for one in site.all:
