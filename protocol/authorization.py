@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
-from protocol.enrolment import check_witnessed
+from protocol.enrolment import check_examples_shown, check_witnessed
 from protocol.errors import (
     ApprovalInvalid,
     ApprovalsMissing,
@@ -231,6 +231,8 @@ def check_people(
         for subject in query.subjects:
             if subject.templates:
                 check_witnessed(subject, requester=requester, directory=directory, now_ms=now_ms)
+                if query.legal_basis == CONSENT:
+                    check_examples_shown(subject, query.modalities)
             elif query.legal_basis == CONSENT:
                 raise EnrolmentNotWitnessed(
                     f"nobody witnessed who '{subject.pseudonym}' is, and the policy asks for it: "

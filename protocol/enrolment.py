@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import EnrolmentNotWitnessed, MalformedMessage, ProtocolError
+from protocol.keytree import NEEDS_CONSENT
 from protocol.query import (
     DIGEST_BYTES,
     MAX_TEMPLATES,
@@ -230,6 +232,27 @@ def check_witnessed(
     if statement.witnessed_at_ms > now_ms + LARGEST_LEAD_MS:
         raise EnrolmentNotWitnessed(f"the witness's statement over {who} is dated in the future")
     return statement, signed.signer
+
+
+def check_examples_shown(subject: Subject, modalities: Iterable[str]) -> None:
+    """Check that a witnessed template stands by each kind that an example may show with consent.
+
+    Args:
+        subject: whose own templates have been witnessed.
+        modalities: that the query opens.
+
+    Raises:
+        EnrolmentNotWitnessed: there is none: an earlier sighting could show anybody's face.
+    """
+    own = {template.modality for template in subject.templates}
+    unseen = NEEDS_CONSENT.intersection(modalities) - own
+    if subject.examples and unseen:
+        kind = " and ".join(sorted(unseen))
+        raise EnrolmentNotWitnessed(
+            f"the query opens {kind} templates, and '{subject.pseudonym}' brings none that a "
+            "witness has seen: that an earlier sighting is theirs would be the asker's word alone. "
+            f"Bring the subject's own {kind} template, or leave {kind} out"
+        )
 
 
 def _digests(items: list[object]) -> tuple[bytes, ...]:

@@ -9,6 +9,7 @@ import pytest
 import query_samples_v2 as q2
 
 from protocol.authorization import AuthorizedQuery, authorize
+from protocol.enrolment import WitnessedEnrolment
 from protocol.errors import (
     ApprovalsMissing,
     EnrolmentNotWitnessed,
@@ -47,6 +48,12 @@ def decide(query: Query, *approvers: str, policy: Policy = LAWFUL) -> Authorized
     return authorize(signed, approvals, [], directory=s.directory(), policy=policy, now_ms=s.NOW_MS)
 
 
+def witnessed(*digests: bytes) -> bytes:
+    """What a witness signs for the sample subject's templates."""
+    statement = WitnessedEnrolment("P-17", bytes(32), digests, s.NOW_MS - SLOT_MS)
+    return statement.sign(s.signing_key("di")).to_bytes()
+
+
 def test_an_earlier_sighting_stands_in_for_a_template_on_an_order() -> None:
     authorized = decide(by_order())
     assert authorized.query.subjects[0].examples == (EXAMPLE,)
@@ -76,6 +83,18 @@ def test_with_consent_an_example_alone_does_not_do_without_the_witness() -> None
     beside = q2.query(subjects=(q2.subject(examples=(EXAMPLE,)),), policy_digest=LAWFUL.digest)
     assert decide(beside)
     assert decide(query, policy=replace(LAWFUL, witnessed_enrolment=False))
+
+
+def test_with_consent_a_witnessed_template_of_clothes_lets_no_example_show_a_face() -> None:
+    own = q2.subject().templates[0]
+    clothes = replace(own, modality="appearance", model=SPACE)
+    dressed = q2.subject(templates=(clothes,), witnessed=witnessed(clothes.digest))
+    asked = {"policy_digest": LAWFUL.digest, "thresholds": {s.MODEL: 0.5, SPACE: 0.6}}
+    both = ("face", "appearance")
+    shown = replace(dressed, examples=(EXAMPLE,))
+    with pytest.raises(EnrolmentNotWitnessed, match="the query opens face templates"):
+        decide(q2.query(subjects=(shown,), modalities=both, **asked))
+    assert decide(q2.query(subjects=(shown,), modalities=("appearance",), **asked))
 
 
 @pytest.mark.parametrize(
