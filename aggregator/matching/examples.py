@@ -21,8 +21,10 @@ from aggregator.store.envelopes import model_of
 from aggregator.store.rows import EpochName, SealedRow
 from protocol.epoch_keys import EpochKeys
 from protocol.errors import MalformedMessage
+from protocol.keytree import NEEDS_CONSENT
 from protocol.names import SightingName
-from protocol.query import Query
+from protocol.policy import CONSENT
+from protocol.query import Query, Subject
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, nonce_of, open_block
 from protocol.sightings import SCALE_BYTES
 from protocol.templates import SALT_BYTES, Template
@@ -49,8 +51,7 @@ class Taken:
     def wipe(self) -> None:
         """Overwrite the templates."""
         for listed in self.templates.values():
-            for template in listed:
-                template.row.fill(0)
+            _wipe(listed)
 
 
 def take_examples(
@@ -68,10 +69,12 @@ def take_examples(
         for subject in query.subjects:
             for name in subject.examples:
                 templates, why = take_one(reader, held, query, name, query.modalities)
-                if templates:
+                if templates and (why := _why_not_theirs(query, subject, templates)):
+                    _wipe(templates)
+                elif templates:
                     taken.templates.setdefault(subject.pseudonym, []).extend(templates)
                     taken.names.add(name)
-                else:
+                if why:
                     taken.missing[name] = why
     except BaseException:
         taken.wipe()
@@ -102,6 +105,28 @@ def take_one(
         return [], "it was sealed in version 1, which gives no examples"
     one = _Example(reader, ScopeKeys(keys), query, name, modalities)
     return one.templates(), one.why
+
+
+def _why_not_theirs(query: Query, subject: Subject, templates: Sequence[Template]) -> str:
+    """Say why an example cannot be held against the subject's own templates; empty if it can be.
+
+    With consent those say who the subject is. What is of another kind or space than all of them
+    resembles none of them, and could be anybody's.
+    """
+    own = {(one.modality, one.model) for one in subject.templates}
+    shown = {(one.modality, one.model) for one in templates}
+    if not own or query.legal_basis != CONSENT:
+        return ""
+    alone = {(kind, model) for kind, model in shown - own if kind in NEEDS_CONSENT}
+    if alone or not shown & own:
+        kind, model = min(alone or shown)
+        return f"its {kind} is of {model}, of which the subject has no template to hold it against"
+    return ""
+
+
+def _wipe(templates: Sequence[Template]) -> None:
+    for template in templates:
+        template.row.fill(0)
 
 
 class _Example:
@@ -170,8 +195,7 @@ class _Example:
         try:
             taken.extend(self._taken(row, rows, number, blocks))
         except BaseException:
-            for template in taken:
-                template.row.fill(0)
+            _wipe(taken)
             raise
         return taken
 

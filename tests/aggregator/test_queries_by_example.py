@@ -234,3 +234,13 @@ def test_an_example_of_somebody_else_than_the_subjects_template_opens_nothing(
     assert desk.record.state == "failed"
     assert "do not seem to be of one person" in desk.record.reason
     assert desk.candidates() == []
+
+
+def test_with_consent_an_example_that_resembles_nothing_of_the_subjects_is_not_compared(
+    asking: Asking,
+) -> None:
+    desk = asking(**consented(name_of("wanted later")))
+    see(desk, *STREET)
+    desk.step()
+    assert "has no template to hold it against" in desk.record.reason
+    assert desk.candidates() == []
