@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from protocol.directory import Directory
-from protocol.errors import MalformedMessage, PolicyMismatch, ProtocolError
+from protocol.errors import MalformedMessage, PolicyMismatch, ProtocolError, SignatureInvalid
 from protocol.names import SLOT_MS
 from protocol.policy import open_policy
 from protocol.v2.notices import MAX_NOTICE_BYTES, Notice, Standing, open_notice, standing
@@ -55,6 +55,7 @@ class Notices:
         self._now_ms = now_ms
         self._lock = threading.Lock()
         self._notice: Notice | None = None
+        self._signed = b""
         self._policy_version = 0
         self._judged: _Judged | None = None
         self._told: set[tuple[int, str]] = set()
@@ -129,7 +130,7 @@ class Notices:
     def _take(self, data: bytes) -> int | None:
         known = self._notice
         notice = open_notice(data, self._trust.directory, after=0)
-        if known is not None and notice.number <= known.number:
+        if known is not None and notice.number <= known.number and self._signer_counts():
             if notice == known:  # as after every new connection
                 return None
             raise MalformedMessage(
@@ -143,6 +144,17 @@ class Notices:
                 f"the notice brings version {policy.version} of the policy; version "
                 f"{self._policy_version} was in force here"
             )
-        self._notice, self._policy_version = notice, policy.version
+        self._notice, self._policy_version, self._signed = notice, policy.version, data
         self._judged = None
         return notice.number
+
+    def _signer_counts(self) -> bool:
+        """Tell whether who signed the notice in force is the site's aggregator still.
+
+        A thief of its key can take the highest number there is: that binds nobody who comes after.
+        """
+        try:
+            open_notice(self._signed, self._trust.directory, after=0)
+        except SignatureInvalid:
+            return False
+        return True

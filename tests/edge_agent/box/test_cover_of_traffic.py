@@ -192,6 +192,24 @@ def test_a_box_never_goes_back_to_an_older_notice_not_even_after_a_restart(
     assert not again.notices.accept(notice(text)), "the same again, as after each connection"
 
 
+def test_the_number_that_a_thief_of_the_aggregators_key_took_does_not_bind_the_next_key(
+    cameras: Cameras,
+) -> None:
+    cameras.notices.accept(notice(policy("off", version=2), number=2**62))
+    stolen, following = s.signing_key("aggregator"), SigningKey("aggregator", s.fixed("next", 32))
+    listed = s.directory()
+    rekeyed = replace(listed.principals["aggregator"], verify_key=following.verify_key)
+    principals = {**listed.principals, "aggregator": rekeyed}
+    newer = replace(listed, version=listed.version + 1, principals=principals)
+    cameras.trust.accept(sign_forms(newer, s.authority())[2])
+    with pytest.raises(SignatureInvalid):
+        cameras.notices.accept(notice(policy("off", version=2), number=2**62 + 1, by=stolen))
+    with pytest.raises(PolicyMismatch):
+        cameras.notices.accept(notice(policy("off", version=1), number=6, by=following))
+    assert cameras.notices.accept(notice(policy("slots", version=3), number=6, by=following))
+    assert cameras.does() == HELD_BACK
+
+
 def test_an_older_policy_takes_the_cover_from_nobody(tmp_path: Path) -> None:
     Cameras(tmp_path).notices.accept(notice(policy("slots", version=3)))
     again = Cameras(tmp_path)
