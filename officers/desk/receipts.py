@@ -34,6 +34,10 @@ _OR_LATE = ", or has not taken in answers that came late, of rows that it does s
 _SPEAK_TO_AUDITORS = "do not go on, tell the auditors"
 
 
+class _Endless(MalformedMessage):
+    """A custodian's receipts do not end, or nobody reads so many."""
+
+
 class ReceiptsContradict(OperationError):
     """What the aggregator shows is not what custodians say that they opened."""
 
@@ -44,11 +48,13 @@ class Given:
 
     Args:
         signed: `RowRelease`s as the custodian signed them.
+        endless: it gave more of them than anybody reads.
     """
 
     custodian: str
     signed: tuple[bytes, ...] = ()
     silence: str = ""
+    endless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,8 @@ def ask_custodians(officer: Officer, case: Case) -> list[Given]:
             with client_of(custodian, tls) as http:
                 return Given(custodian.name, _read_receipts(http, path))
         except (OperationError, ProtocolError) as error:
-            return Given(custodian.name, silence=explained(error) or type(error).__name__)
+            silence = explained(error) or type(error).__name__
+            return Given(custodian.name, silence=silence, endless=isinstance(error, _Endless))
 
     return at_once(officer.custodians(), ask)
 
@@ -131,7 +138,7 @@ def _read_receipts(http: httpx.Client, path: str) -> tuple[bytes, ...]:
         last = RowRelease.parse(Signed.parse(page[-1], kind=ROW_RELEASE_KIND).payload).entry_index
         room -= len(answer)
         if last < from_entry or room < 0:
-            raise MalformedMessage("its list of receipts does not end")
+            raise _Endless("its list of receipts does not end")
         from_entry = last + 1
 
 
@@ -220,6 +227,12 @@ class _Ledger:
 
     def hold_against(self, given: Given) -> None:
         """Take in what a custodian says itself: what the aggregator did not list, or only did."""
+        if given.endless:
+            self.problems.append(
+                f"{given.custodian} gives more receipts than anybody reads, which hides what it "
+                "opened: it misleads you, or the aggregator had the same rows opened again and "
+                f"again to that end. {_SPEAK_TO_AUDITORS.capitalize()}"
+            )
         if given.silence:
             return
         account, told = self._account(given.custodian), set[bytes]()

@@ -119,11 +119,15 @@ def test_rubbish_is_an_answer_of_nothing_and_keeps_nobody_else_silent(
     assert given["c1"].silence == ""
 
 
-def test_a_list_that_does_not_end_is_given_up(site: ReceiptsOnly) -> None:
+def test_a_list_that_does_not_end_is_given_up_and_taken_for_more_than_silence(
+    site: ReceiptsOnly,
+) -> None:
     kept = RowsOf("c2", case().digest)
     kept.open([row_name(1)])
     site.answers["c2"] = encode(kept.signed)
-    assert "does not end" in asked(site)["c2"].silence
+    given = asked(site)
+    assert "does not end" in given["c2"].silence
+    assert [name for name, one in given.items() if one.endless] == ["c2"]
 
 
 def test_a_custodian_of_an_earlier_version_is_named_too(tmp_path: Path) -> None:

@@ -206,6 +206,15 @@ def test_opening_the_same_rows_again_just_now_hides_nothing_that_was_opened_befo
     assert "lists nowhere (c1: 1 row, c2: 1 row)" in site.problem()
 
 
+def test_more_receipts_than_anybody_reads_are_no_silence_but_told() -> None:
+    given = Given("c1", silence="its list of receipts does not end", endless=True)
+    compared = compare([], [given], {}, case=CASE, directory=s.directory(), now_ms=LATER_MS)
+    (problem,) = compared.problems
+    assert "c1 gives more receipts than anybody reads" in problem
+    with pytest.raises(ReceiptsContradict):
+        check_receipts(compared)
+
+
 def test_an_answer_that_was_lost_and_asked_for_again_is_no_problem() -> None:
     site = Site()
     for one in site.all:
