@@ -11,6 +11,7 @@ from typing import Unpack
 import protocol_samples as s
 import pytest
 import query_samples_v2 as v2
+from authenticator import PASSKEY, assertion
 from edge_site import Box, make_sighting, wait_until
 
 from edge_agent.config import SealingConfig
@@ -23,7 +24,7 @@ from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage, PolicyMismatch, SignatureInvalid, UnsupportedVersion
 from protocol.names import SLOT_MS
 from protocol.policy import parse_policy, sign_policy
-from protocol.query import Withdrawal
+from protocol.query import APPROVAL_KIND, Withdrawal
 from protocol.signing import Signed, SigningKey, to_be_signed
 from protocol.v2.envelopes import Envelope
 from protocol.v2.notices import NOTICE_KIND, Notice, NoticedQuery
@@ -144,6 +145,23 @@ def test_the_aggregators_word_that_a_query_is_approved_moves_no_box(cameras: Cam
     text = policy("slots")
     cameras.notices.accept(notice(text, asked(text, "bo")))
     assert cameras.does() == HELD_BACK
+
+
+def test_an_approval_whose_passkey_says_no_text_at_all_stops_no_camera(tmp_path: Path) -> None:
+    text = policy("slots")
+    listed = s.directory()
+    bo = replace(listed.principals["bo"], passkeys=(PASSKEY,))
+    cameras = Cameras(
+        tmp_path, directory=replace(listed, principals={**listed.principals, "bo": bo})
+    )
+    query = asked(text, "bo", "cy")
+    by_key_file = Signed.parse(query.approvals[0], kind=APPROVAL_KIND)
+    said = b'{"type":"webauthn.get","challenge":"\\ud800"}'
+    forged = replace(by_key_file, signature=assertion(b"", said=said)).to_bytes()
+    cameras.notices.accept(notice(text, replace(query, approvals=(forged, query.approvals[1]))))
+    assert cameras.does() == HELD_BACK
+    cameras.notices.accept(notice(text, query, number=6))
+    assert cameras.does() == AS_THEY_COME
 
 
 def test_a_withdrawal_or_a_notice_without_the_query_ends_it(cameras: Cameras) -> None:
