@@ -251,21 +251,22 @@ def _check_templates(query: Query, policy: Policy) -> None:
         PolicyViolation: a threshold is below its floor or has none, or is for nothing.
     """
     brought = {(t.modality, t.model) for subject in query.subjects for t in subject.templates}
+    lacking = sorted(set(query.modalities) - {modality for modality, _ in brought})
+    spare = sorted(set(query.thresholds) - {model for _, model in brought})
     if not any(subject.examples for subject in query.subjects):
         followed = {FOLLOWED} if query.asks.continuation else set()
-        compared = {modality for modality, _ in brought} | followed
-        for modality in sorted(set(query.modalities) - compared):
+        for modality in (one for one in lacking if one not in followed):
             raise PolicyViolation(
                 f"the query asks to open {modality} templates and brings no template to compare"
             )
-        of_nothing = set() if followed else set(query.thresholds) - {model for _, model in brought}
-        for model in sorted(of_nothing):
+        for model in () if followed else spare:
             raise PolicyViolation(
                 f"a threshold is given for {model}, and no template of that model"
             )
-    elif not query.thresholds:
+    elif not query.thresholds or len(spare) < len(lacking):
         raise PolicyViolation(
-            "the query brings earlier sightings as examples, and no threshold to compare them by"
+            "the query brings earlier sightings as examples, and no threshold to compare their "
+            f"{' and '.join(lacking or sorted(query.modalities))} by"
         )
     for model, score in sorted(query.thresholds.items()):
         floor = policy.threshold_floor.get(model)

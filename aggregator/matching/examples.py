@@ -69,12 +69,13 @@ def take_examples(
         for subject in query.subjects:
             for name in subject.examples:
                 templates, why = take_one(reader, held, query, name, query.modalities)
-                if templates and (why := _why_not_theirs(query, subject, templates)):
-                    _wipe(templates)
-                elif templates:
+                if templates:
+                    why = _why_not_theirs(query, subject, templates)
+                if templates and not why:
                     taken.templates.setdefault(subject.pseudonym, []).extend(templates)
                     taken.names.add(name)
-                if why:
+                else:
+                    _wipe(templates)
                     taken.missing[name] = why
     except BaseException:
         taken.wipe()

@@ -104,6 +104,17 @@ def test_with_consent_a_witnessed_template_of_clothes_lets_no_example_show_a_fac
         decide(by_face)
 
 
+def test_an_example_opens_no_kind_of_template_for_which_no_threshold_is_left() -> None:
+    beside = q2.query(
+        subjects=(q2.subject(examples=(EXAMPLE,)),),
+        modalities=("face", "appearance"),
+        policy_digest=LAWFUL.digest,
+    )
+    with pytest.raises(PolicyViolation, match="no threshold to compare their appearance by"):
+        decide(beside)
+    assert decide(replace(beside, thresholds={**beside.thresholds, SPACE: 0.6}))
+
+
 @pytest.mark.parametrize(
     "elsewhere",
     [{"camera": "cam-2"}, {"slot": 37}, {"slot": 44}, {"epoch": s.EPOCH - 1}],
@@ -123,7 +134,7 @@ def test_an_example_of_a_quarter_hour_that_still_ran_is_refused() -> None:
 def test_an_example_is_named_once_and_compared_by_a_threshold_no_lower_than_the_floor() -> None:
     with pytest.raises(PolicyViolation, match="an example twice"):
         decide(by_order(EXAMPLE, EXAMPLE))
-    with pytest.raises(PolicyViolation, match="no threshold to compare them by"):
+    with pytest.raises(PolicyViolation, match="no threshold to compare their appearance by"):
         decide(by_order(thresholds={}))
     with pytest.raises(PolicyViolation, match=r"below the policy's 0\.600"):
         decide(by_order(thresholds={SPACE: 0.59}))
