@@ -99,7 +99,8 @@ def test_each_walker_is_one_sighting_that_names_its_person(
         assert 0.4 < sighting.row.quality <= 1
         assert sighting.row.mask is MaskStatus.UNMASKED
         assert sighting.row.mask_confidence > 0.5
-        assert sighting.row.networks == {models.modality: models.model_id}
+        assert sighting.row.networks[models.modality] == models.model_id
+        assert sighting.row.networks == {one: models.models[one] for one in sighting.templates}
     stats = pipeline.stats
     assert stats.frames == 40
     assert 19 <= stats.processed <= 21
@@ -113,7 +114,7 @@ def test_a_mask_is_seen_and_the_person_may_still_be_known(
     scene = clip(3.0).add(with_mask(face("obama.jpg", 80), models), (60, 60), (100, 0))
     sightings = run(CameraPipeline(VisionConfig(), models), scene)
     assert [s.row.mask for s in sightings] == [MaskStatus.MASKED]
-    (network,) = sightings[0].row.networks.values()
+    network = sightings[0].row.networks[models.modality]
     assert network == models.embedder.networks(np.array([True]))
     assert network != models.model_id, "it was made by the network that knows masks"
     assert FACE in sightings[0].templates
