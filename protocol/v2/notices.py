@@ -50,10 +50,13 @@ class NoticedQuery:
                 isinstance(part, list)
                 and len(part) <= MAX_SIGNATURES
                 and all(isinstance(item, bytes) for item in part)
+                and len(set(part)) == len(part)
                 for part in value[1:]
             )
         ):
-            raise MalformedMessage("a noticed query is not [query, approvals, withdrawals]")
+            raise MalformedMessage(
+                "a noticed query is not [query, approvals, withdrawals], each of these once"
+            )
         return cls(value[0], tuple(value[1]), tuple(value[2]))
 
 
@@ -109,6 +112,9 @@ class Notice:
             ),
         )
         fields.done()
+        # All of it is judged again and again: mere repetition would keep a board from sealing.
+        if len({one.query for one in notice.queries}) != len(notice.queries):
+            raise MalformedMessage("the notice brings a query twice")
         return notice
 
 

@@ -122,3 +122,16 @@ def test_a_notice_of_another_shape_is_refused() -> None:
     ):
         with pytest.raises(MalformedMessage):
             Notice.parse(encode({**fields, **change}))
+
+
+def test_nothing_is_judged_more_often_than_once_because_a_notice_repeats_it() -> None:
+    approval = noticed().approvals[0]
+    repeated = [
+        notice(replace(noticed(), approvals=(approval,) * 64)),
+        notice(replace(noticed(), withdrawals=(b"gone", b"gone"))),
+        notice(noticed(), replace(noticed(), approvals=())),
+    ]
+    for one in repeated:
+        signed = one.sign(s.signing_key("aggregator")).to_bytes()
+        with pytest.raises(MalformedMessage, match=r"once|twice"):
+            open_notice(signed, s.directory(), after=0)
