@@ -267,6 +267,15 @@ class Store:
                 [(query_digest, name) for name in readers],
             )
 
+    def answered(self, query_digest: bytes, kind: str) -> int:
+        """Return how many answers are kept of a query."""
+        with self._lock:
+            row = self._db.conn.execute(
+                "SELECT count(*) FROM receipts WHERE query_digest = ? AND kind = ?",
+                (query_digest, kind),
+            ).fetchone()
+        return int(row[0])
+
     def receipts(
         self, query_digest: bytes, kind: str, *, from_entry: int, max_bytes: int
     ) -> list[bytes]:

@@ -24,6 +24,9 @@ from runtime.auditlog import AuditLog
 
 ROWS, STILLS = "rows", "evidence"
 """What is counted; each the kind of log entry that tells of it."""
+MOST_REPEATS = 1000
+"""So many answers of a query may open nothing new: one that was lost is asked for again, also by an
+aggregator that has started anew. Each is kept and logged: without an end they would fill a disk."""
 _MARKS = b"sealtrace/v2/opened-marks"
 
 
@@ -57,7 +60,8 @@ class Tally:
         """Count sightings as opened for a query; return how many are in all, these included.
 
         Raises:
-            ScopeExceeded: they would be more than ``most``; then none of them counts.
+            ScopeExceeded: they would be more than ``most``, then none of them counts; or all have
+                been opened before, too often.
             StorageError: it cannot be kept.
         """
         self.settle()
@@ -69,6 +73,11 @@ class Tally:
             raise ScopeExceeded(
                 f"{known} {_CALLED[kind]} of this query have been opened, {new} more are asked "
                 f"for, and {_CAPS[kind]} permits {most}: ask for fewer, or for a wider query"
+            )
+        if not new and self._store.answered(query_digest, kind) >= most + MOST_REPEATS:
+            raise ScopeExceeded(
+                f"{_CALLED[kind]} of this query that were opened before have been asked for again "
+                f"{MOST_REPEATS} times: keep what was answered"
             )
         return known + new
 

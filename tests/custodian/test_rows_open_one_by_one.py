@@ -13,6 +13,7 @@ from custodian_site import DAY_MS, Make, Time, make_announcement, opened_log
 from hostile_cbor import BOMBS
 from rows_asked import RowsAsked, approved, receipts_of, row
 
+from custodian import tally
 from custodian.custodian import Custodian
 from custodian.errors import GrantFailed
 from protocol import errors
@@ -111,6 +112,19 @@ def test_the_same_rows_again_cost_nothing_and_open_for_another_matcher(ready: Re
     assert same == values
     assert (second.rows, second.total) == (2, CAP)
     assert second.digest != first.digest  # another salt
+
+
+def test_rows_that_were_opened_are_not_answered_without_end(
+    ready: Ready, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tally, "MOST_REPEATS", 2)
+    c1, asked = ready
+    for _ in range(CAP + 2):
+        asked.opened_by(c1)
+    with pytest.raises(errors.ScopeExceeded, match="asked for again 2 times"):
+        asked.opened_by(c1)
+    assert len(receipts_of(c1, asked.case)) == CAP + 2
+    assert replace(asked, rows=rows(1, 3)).opened_by(c1)[0].total == 3  # what is new still opens
 
 
 def test_the_count_outlives_restarts(make: Make, ready: Ready) -> None:
