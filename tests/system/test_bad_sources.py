@@ -97,8 +97,8 @@ def failures(box: Service) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("camera", "words"),
     [
-        ("broken", "cannot be decoded: it is damaged or not a video"),
-        ("text", "cannot be decoded: it is damaged or not a video"),
+        ("broken", "cannot be decoded: it is damaged, has no picture, or is not a video"),
+        ("text", "cannot be decoded: it is damaged, has no picture, or is not a video"),
         ("empty", "is empty (0 bytes)"),
         ("missing", "there is no such file or folder"),
         ("nothing", "holds no image that can be decoded (2 files were tried)"),

@@ -105,7 +105,7 @@ def hq(
     floor = {"threshold_floor": {PUPPET_MODEL: 0.3}}
     plan = plan_of(cameras, bundle=model_bundle_path, broker="mosquitto", policy=floor)
     site = RunningSite(plan, tmp_path_factory.mktemp("fleet"))
-    stock = packed(make_stock_image(site.local.folder / "raspios.img").path, ".xz")
+    stock = packed(make_stock_image(site.local.folder / "raspios.img", boot_mib=127).path, ".xz")
     clip = next(c for c in clips if any(seen.who == "obama" for seen in c.sightings))
     try:
         site.start(*SERVERS, "registrar")

@@ -53,7 +53,7 @@ def card(site: RunningSite, short_clip: ClipTruth) -> Path:
     cameras.write_text(f'[[cameras]]\nname = "{CAMERA}"\nsource = "file:elsewhere"\nloop = true\n')
     root = str(site.local.paths.root)
     site.command("box", "claim", root, BOX, "--cameras-file", str(cameras))
-    stock = packed(make_stock_image(folder / "raspios.img").path, ".xz")
+    stock = packed(make_stock_image(folder / "raspios.img", boot_mib=127).path, ".xz")
     software = software_list(folder, signer=None)
     site.command("image", "sign", root, "--requirements", str(software))
     site.command(
