@@ -15,6 +15,7 @@ from demo.local_site import PASSPHRASE, LocalSite
 from protocol import hpke
 from protocol.epoch import Announcement
 from protocol.epoch_keys import EpochKeys, combine
+from protocol.errors import ScopeExceeded
 from protocol.grant import Grant, GrantRequest
 from protocol.keytree import COVER, LIVE
 from protocol.query import MatcherKey
@@ -126,7 +127,7 @@ def plain_needles(envelope: Envelope, keys: EpochKeys) -> list[bytes]:
     """Open an envelope with granted keys; return byte strings that only its plain content has.
 
     Pieces of template rows, and whole ids of sightings and episodes: what must be found nowhere
-    else.
+    else. Templates of modalities that the keys are not for stay closed, and are left out.
 
     Raises:
         ScopeExceeded: the keys do not cover the envelope's slot.
@@ -139,7 +140,11 @@ def plain_needles(envelope: Envelope, keys: EpochKeys) -> list[bytes]:
     for entry in envelope.header.blocks:
         if entry.space is None:
             continue
-        opened = envelope.open(entry.label, keys.key(slot, entry.label))
+        try:
+            key = keys.key(slot, entry.label)
+        except ScopeExceeded:
+            continue
+        opened = envelope.open(entry.label, key)
         count, width = true_rows(memoryview(opened), entry.space), entry.space.width
         needles += [
             bytes(opened[row * width : row * width + _NEEDLE_BYTES]) for row in range(count)
