@@ -18,11 +18,12 @@ from typing import Any
 
 from demo.checks import Checks
 from demo.clips import compose
+from demo.hard_cases import check_masked, hard_scenario
 from demo.intruder import Answer, Intruder, plain_needles
 from demo.local_site import CUSTODIANS, LocalSite, plan_of
 from demo.officers import Filed, Officers
 from demo.processes import ProcessFailed
-from demo.scenario import ClipTruth, demo_scenario
+from demo.scenario import ClipTruth, Scenario, demo_scenario
 from demo.wiretap import Wiretap, find_in_files, find_in_messages
 from protocol.epoch import Announcement
 from protocol.epoch_keys import EpochKeys
@@ -66,7 +67,7 @@ class Tour:
     _truth: list[ClipTruth] = field(default_factory=list)
     _of_the_clips: list[Envelope] = field(default_factory=list)  # segments, before a live hit
 
-    STEPS = 14
+    STEPS = 15
 
     def run(self) -> None:
         """Do all of it; the processes still run afterwards (see :meth:`stop`).
@@ -80,7 +81,7 @@ class Tour:
         self._start_services(site)
         subject = self._enrol(officers)
         filed = self._file_and_approve(officers, subject)
-        self._await_trace(officers, filed)
+        self._await_trace(site, officers, filed)
         self._compare_with_truth(officers, filed)
         self._live_hit(site, officers, filed)
         self._audit(site)
@@ -107,12 +108,12 @@ class Tour:
     # ------------------------------------------------------------------ the site
 
     def _compose(self) -> None:
-        self.tell("composing clips of photographed faces walking past three cameras")
-        clips = self.folder.parent / "clips"
-        self._truth = compose(demo_scenario(), self.photos, clips, lambda _done, _total: None)
+        self.tell("composing clips of photographed faces walking past four cameras")
+        for name, scenario in (("clips", demo_scenario()), ("hard-clips", hard_scenario())):
+            self._truth += compose(scenario, self.photos, self.folder.parent / name)
 
     def _make_site(self) -> LocalSite:
-        self.tell("making a site: CA, 3 custodians (2 must agree), 4 officers, 3 boxes")
+        self.tell("making a site: CA, 3 custodians (2 must agree), 4 officers, 4 boxes")
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
@@ -122,12 +123,12 @@ class Tour:
         return site
 
     def _start_services(self, site: LocalSite) -> None:
-        self.tell("starting broker, custodians, aggregator and boxes: 8 processes")
+        self.tell("starting broker, custodians, aggregator and three boxes: 8 processes")
         site.start("broker")
         self._tap = Wiretap(MqttConfig(host="127.0.0.1", port=site.plan.broker.port))
         self._tap.start()
         site.start(*CUSTODIANS, "aggregator")
-        site.start(*self._boxes(site))
+        site.start(*self._boxes(demo_scenario()))
         self._compare_policies(site)
 
     def _compare_policies(self, site: LocalSite) -> None:
@@ -155,17 +156,12 @@ class Tour:
         officers.approve(filed, "bo", "cy")
         return filed
 
-    def _await_trace(self, officers: Officers, filed: Filed) -> None:
+    def _await_trace(self, site: LocalSite, officers: Officers, filed: Filed) -> None:
         self.tell("the cameras' clips play; custodians grant, the aggregator matches")
-        told = officers.wait(
-            filed,
-            lambda told: (
-                len(self._segments()) >= len(self._truth)
-                and told["progress"].get("segments", 0) >= len(self._truth)
-            ),
-            timeout_s=60,
-            what="all clips matched",
-        )
+        self._await_matched(officers, filed, len(demo_scenario().scenes))
+        self.tell("harder: a masked patient")
+        site.start(*self._boxes(hard_scenario()))
+        told = self._await_matched(officers, filed, len(self._truth))
         self._of_the_clips = self._segments()
         wanted = len(self._walks_of_subject())
         self.checks.note(
@@ -174,13 +170,23 @@ class Tour:
             f"{told['candidates']} candidates, {wanted} walks of the patient",
         )
 
+    def _await_matched(self, officers: Officers, filed: Filed, cameras: int) -> dict[str, Any]:
+        return officers.wait(
+            filed,
+            lambda told: (
+                len(self._segments()) >= cameras and told["progress"].get("segments", 0) >= cameras
+            ),
+            timeout_s=60,
+            what="all clips matched",
+        )
+
     def _compare_with_truth(self, officers: Officers, filed: Filed) -> None:
         self.tell("the investigator confirms the candidates and reads the trace")
         officers.confirm_all(filed)
         self.trace = officers.trace(filed)
         hits = [hit for subject in self.trace["subjects"] for hit in subject["hits"]]
         scenario = demo_scenario()
-        for clip in self._truth:
+        for clip in self._truth[: len(scenario.scenes)]:
             here = [hit for hit in hits if hit["camera"] == clip.camera]
             walks = [seen for seen in clip.sightings if seen.who == scenario.subject]
             seen = [(hit["mask"], _contact_masks(hit)) for hit in here]
@@ -192,6 +198,7 @@ class Tour:
                 seen == expected,
                 _said(seen) if seen else "the patient never came",
             )
+        check_masked(self.checks, hits)
 
     def _live_hit(self, site: LocalSite, officers: Officers, filed: Filed) -> None:
         self.tell("the patient walks past camera 1 again while the query stands")
@@ -448,8 +455,8 @@ class Tour:
         return [seen for clip in self._truth for seen in clip.sightings if seen.who == who]
 
     @staticmethod
-    def _boxes(site: LocalSite) -> list[str]:
-        return [name for name in site.services if name.startswith("box-")]
+    def _boxes(scenario: Scenario) -> list[str]:
+        return [scene.camera.replace("cam-", "box-") for scene in scenario.scenes]
 
 
 def _mask(masked: bool) -> str:
