@@ -20,7 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo.drawn_mask import draw_mask
-from demo.scenario import HEIGHT, WIDTH, ClipTruth, Scenario, Scene, Step, Walker, truth_of
+from demo.scenario import (
+    HEIGHT,
+    WIDTH,
+    ClipTruth,
+    Scenario,
+    Scene,
+    Step,
+    Walker,
+    truth_of,
+)
 from models.photos import Photo, photograph, read_photo
 from runtime.errors import OperationError
 
@@ -28,6 +37,8 @@ Image = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 """Called with frames done and frames in all."""
 
+_DARK_NOISE: Final = 3.0
+"""Standard deviation of what a sensor turned up in the dark adds, in grey levels."""
 _FORMAT: Final = 1  # raise when the pictures change, so that cached clips are made again
 
 
@@ -102,6 +113,10 @@ class _Painter:
             gain = 1.0 + 0.05 * np.sin(2 * np.pi * 0.3 * time_s + light)
             moved = Step(time_s, step.x, step.y + float(bob), step.face_px)
             self._people[number].paint(picture, moved, float(tilt_deg), float(gain))
+        light = self._scene.light_at(time_s)
+        if light < 1:
+            picture *= light
+            picture += self._random.normal(0, _DARK_NOISE, picture.shape).astype(np.float32)
         x, y = self._random.integers(0, 64, 2)
         picture += self._grain[y : y + HEIGHT, x : x + WIDTH]
         return np.clip(picture, 0, 255).astype(np.uint8)
@@ -150,7 +165,10 @@ class _CutOut:
         turn[1, 2] += step.y - self.centre[1]
         reach = 2.3 * step.face_px
         left, right = max(0, int(step.x - reach)), min(WIDTH, int(step.x + reach))
-        top, bottom = max(0, int(step.y - reach)), min(HEIGHT, int(step.y + reach))
+        top, bottom = (
+            max(0, int(step.y - reach)),
+            min(HEIGHT, int(step.y + reach)),
+        )
         if left >= right or top >= bottom:
             return
         turn[0, 2] -= left

@@ -11,26 +11,34 @@ from typing import Any, Final
 
 from demo.checks import Checks
 from demo.scenario import (
+    ClipTruth,
     Scenario,
     Scene,
     Step,
     Walker,
     demo_scenario,
+    mirrored,
+    walk,
 )
+from protocol.v2.counts import Counts
 
 MASKED: Final = "cam-4"
+DARK: Final = "cam-5"
 _SUBJECT: Final = (
     Step(0.4, -90, 170, 100),
     Step(4.0, 520, 172, 104),
     Step(8.5, 545, 172, 104),
     Step(12.0, -90, 170, 100),
 )
+_FIFTH, _EIGHTH = 0.2, 0.12
+"""So much light that a bare face is still known for one, and so little that nothing is."""
 
 
 def hard_scenario() -> Scenario:
     """Return what the cameras besides the story's see.
 
     cam-4: the subject comes masked, stays for a while, and goes again.
+    cam-5: two strangers in the dark, both bare, one in a fifth of the light, one in an eighth.
     """
     story = demo_scenario()
     masked = Scene(
@@ -38,7 +46,16 @@ def hard_scenario() -> Scenario:
         duration_s=12.5,
         walkers=(Walker("obama2.jpg", True, _SUBJECT),),
     )
-    return Scenario(story.subject, story.enrolment_photo, (masked,), seed=2021)
+    dark = Scene(
+        camera=DARK,
+        duration_s=13.0,
+        walkers=(
+            Walker("astronaut.png", False, mirrored(walk(0.3, 6.3, 240, (120, 130)))),
+            Walker("biden.jpg", False, walk(6.7, 12.7, 250, (130, 140))),
+        ),
+        light=(_FIFTH, _EIGHTH),
+    )
+    return Scenario(story.subject, story.enrolment_photo, (masked, dark), seed=2021)
 
 
 def check_masked(checks: Checks, hits: Sequence[Mapping[str, Any]]) -> None:
@@ -48,6 +65,31 @@ def check_masked(checks: Checks, hits: Sequence[Mapping[str, Any]]) -> None:
         f"the patient is found at {MASKED} though masked, and said to be",
         [hit["mask"] for hit in here] == ["masked"],
         "; ".join(f"{hit['mask']}, score {hit['score']:.2f}" for hit in here) or "not found",
+    )
+
+
+def check_dark(
+    checks: Checks,
+    hits: Sequence[Mapping[str, Any]],
+    counts: Mapping[str, Counts],
+    truth: Sequence[ClipTruth],
+) -> None:
+    """Check that strangers in the dark were seen, are nobody, and wear what nobody could see.
+
+    Args:
+        counts: of each camera, as its box sealed them for queries that ask how many were there.
+    """
+    (clip,) = (clip for clip in truth if clip.camera == DARK)
+    seen, found = counts[DARK], _at(DARK, hits)
+    checks.note(
+        f"strangers in the dark of {DARK} are seen and match nobody",
+        not found and seen.people == len(clip.sightings),
+        f"{seen.people} of {len(clip.sightings)} people seen, {len(found)} candidates",
+    )
+    checks.note(
+        "darkness puts a mask on nobody, and of whom too little is seen it tells nothing",
+        seen.masked == seen.changed == 0 and seen.unmasked <= 1 <= seen.unknown,
+        f"{seen.masked + seen.changed} masked, {seen.unmasked} unmasked, {seen.unknown} unknown",
     )
 
 

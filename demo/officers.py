@@ -50,11 +50,12 @@ class Officers:
     def file(
         self, subject: Path, *, cameras: Sequence[str], begin: str, end: str, live: bool = False
     ) -> Filed:
-        """File a query as ana."""
+        """File a query as ana: it also asks how many people were where."""
         wanted = [word for camera in cameras for word in ("--camera", camera)]
         told = self.site.run_json(
             "ana", "query", "file", "--subject", str(subject), *wanted, "--from", begin,
-            "--to", end, *(["--live"] if live else []), "--legal-basis", "consent",
+            "--to", end, *(["--live"] if live else []), "--same-place-counts",
+            "--legal-basis", "consent",
             "--purpose", "contact tracing of a confirmed patient", "--yes",
         )  # fmt: skip
         query_id = str(told["id"])

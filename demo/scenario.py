@@ -59,11 +59,20 @@ class Walker:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What one camera sees; walkers are painted in order, the last in front."""
+    """What one camera sees; walkers are painted in order, the last in front.
+
+    `light` is the share of daylight in its first and in its second half; in the dark, pictures are
+    noisy, too.
+    """
 
     camera: str
     duration_s: float
     walkers: tuple[Walker, ...]
+    light: tuple[float, float] = (1.0, 1.0)
+
+    def light_at(self, time_s: float) -> float:
+        """The share of daylight at `time_s`."""
+        return self.light[time_s >= self.duration_s / 2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,7 @@ class ClipTruth:
     contacts: tuple[ContactTruth, ...]
 
 
-def _walk(start_s: float, end_s: float, y: float, face_px: tuple[float, float]) -> tuple[Step, ...]:
+def walk(start_s: float, end_s: float, y: float, face_px: tuple[float, float]) -> tuple[Step, ...]:
     """Left to right through the whole picture, the face growing from `face_px[0]` to `[1]`."""
     first, last = face_px
     return (
@@ -121,7 +130,8 @@ def _walk(start_s: float, end_s: float, y: float, face_px: tuple[float, float]) 
     )
 
 
-def _mirrored(path: tuple[Step, ...]) -> tuple[Step, ...]:
+def mirrored(path: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The same from right to left."""
     return tuple(Step(step.at_s, WIDTH - step.x, step.y, step.face_px) for step in path)
 
 
@@ -134,14 +144,14 @@ def demo_scenario() -> Scenario:
     """
     beside = tuple(
         Step(step.at_s, step.x - 290, step.y - 14, step.face_px * 0.97)
-        for step in _walk(0.5, 10.5, 250, (140, 156))
+        for step in walk(0.5, 10.5, 250, (140, 156))
     )
     cam_1 = Scene(
         camera="cam-1",
         duration_s=13.0,
         walkers=(
             Walker("biden.jpg", True, (*beside, Step(12.8, WIDTH + 120, 248, 152))),
-            Walker("obama2.jpg", False, _walk(0.5, 10.5, 250, (140, 156))),
+            Walker("obama2.jpg", False, walk(0.5, 10.5, 250, (140, 156))),
         ),
     )
     meets = (
@@ -160,7 +170,7 @@ def demo_scenario() -> Scenario:
         camera="cam-2",
         duration_s=13.5,
         walkers=(
-            Walker("biden.jpg", False, _mirrored(_walk(0.3, 9.3, 92, (46, 46)))),
+            Walker("biden.jpg", False, mirrored(walk(0.3, 9.3, 92, (46, 46)))),
             Walker("astronaut.png", False, meets),
             Walker("obama3.jpg", False, subject),
         ),
@@ -169,8 +179,8 @@ def demo_scenario() -> Scenario:
         camera="cam-3",
         duration_s=11.0,
         walkers=(
-            Walker("astronaut.png", True, _mirrored(_walk(0.4, 8.6, 230, (126, 136)))),
-            Walker("biden.jpg", False, _walk(2.0, 10.4, 252, (140, 152))),
+            Walker("astronaut.png", True, mirrored(walk(0.4, 8.6, 230, (126, 136)))),
+            Walker("biden.jpg", False, walk(2.0, 10.4, 252, (140, 152))),
         ),
     )
     return Scenario(subject="obama", enrolment_photo="obama.jpg", scenes=(cam_1, cam_2, cam_3))

@@ -18,7 +18,7 @@ from typing import Any
 
 from demo.checks import Checks
 from demo.clips import compose
-from demo.hard_cases import check_masked, hard_scenario
+from demo.hard_cases import check_dark, check_masked, hard_scenario
 from demo.intruder import Answer, Intruder, plain_needles
 from demo.local_site import CUSTODIANS, LocalSite, plan_of
 from demo.officers import Filed, Officers
@@ -28,7 +28,7 @@ from demo.wiretap import Wiretap, find_in_files, find_in_messages
 from protocol.epoch import Announcement
 from protocol.epoch_keys import EpochKeys
 from protocol.errors import ProtocolError, ScopeExceeded
-from protocol.keytree import COVER, META
+from protocol.keytree import COUNTS, COVER, META
 from protocol.sealing import SEGMENT
 from protocol.signing import Signed
 from protocol.v2.envelopes import Envelope
@@ -108,17 +108,19 @@ class Tour:
     # ------------------------------------------------------------------ the site
 
     def _compose(self) -> None:
-        self.tell("composing clips of photographed faces walking past four cameras")
+        self.tell("composing clips of photographed faces walking past five cameras")
         for name, scenario in (("clips", demo_scenario()), ("hard-clips", hard_scenario())):
             self._truth += compose(scenario, self.photos, self.folder.parent / name)
 
     def _make_site(self) -> LocalSite:
-        self.tell("making a site: CA, 3 custodians (2 must agree), 4 officers, 4 boxes")
+        self.tell("making a site: CA, 3 custodians (2 must agree), 4 officers, 5 boxes")
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
         cameras = {clip.camera: {"source": f"file:{clip.path.resolve()}"} for clip in self._truth}
-        site = LocalSite.create(plan_of(cameras, bundle=self.bundle), self.folder)
+        site = LocalSite.create(
+            plan_of(cameras, bundle=self.bundle, policy={"same_place_counts": True}), self.folder
+        )
         self._site = site
         return site
 
@@ -159,7 +161,7 @@ class Tour:
     def _await_trace(self, site: LocalSite, officers: Officers, filed: Filed) -> None:
         self.tell("the cameras' clips play; custodians grant, the aggregator matches")
         self._await_matched(officers, filed, len(demo_scenario().scenes))
-        self.tell("harder: a masked patient")
+        self.tell("harder: a masked patient, strangers in the dark")
         site.start(*self._boxes(hard_scenario()))
         told = self._await_matched(officers, filed, len(self._truth))
         self._of_the_clips = self._segments()
@@ -247,6 +249,7 @@ class Tour:
         )
         keys = {raw: intruder.keys(answers, raw) for raw in announcements}
         self._look_into_segments(keys)
+        self._look_into_the_dark(keys)
         try:
             intruder.keys(granted[:1], announcements[0])
         except ProtocolError as error:
@@ -276,6 +279,15 @@ class Tour:
             0 < closed == len(self._of_the_clips),
             f"the metadata of {closed} segments of {len(self._of_the_clips)} stayed closed",
         )
+
+    def _look_into_the_dark(self, keys: Mapping[bytes, EpochKeys]) -> None:
+        """Read how many people each camera counted, which the query asks for."""
+        counts = {}
+        for envelope in self._of_the_clips:
+            name, granted = envelope.header.name, keys[self._announcement_of(envelope)]
+            counts[name.address.camera] = envelope.counts(granted.key(name.slot, COUNTS))
+        hits = [hit for subject in self.trace["subjects"] for hit in subject["hits"]]
+        check_dark(self.checks, hits, counts, self._truth)
 
     def _outside_the_window(self, site: LocalSite, officers: Officers, subject: Path) -> None:
         self.tell("an approved query for another hour tries what was seen just now")
