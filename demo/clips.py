@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from demo.drawn_mask import draw_mask
 from demo.scenario import (
+    FROM_BEHIND,
     HEIGHT,
     WIDTH,
     ClipTruth,
@@ -37,6 +38,8 @@ Image = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 """Called with frames done and frames in all."""
 
+_FACES_HIGH: Final = 7.5
+"""Height of a standing person in heights of the face."""
 _DARK_NOISE: Final = 3.0
 """Standard deviation of what a sensor turned up in the dark adds, in grey levels."""
 _FORMAT: Final = 1  # raise when the pictures change, so that cached clips are made again
@@ -124,16 +127,22 @@ class _Painter:
 
 @dataclass(frozen=True, slots=True)
 class _CutOut:
-    """Head and shoulders of a photograph: pixels (h x w x 3), opacity (h x w x 1), face in it."""
+    """Head and shoulders of a photograph: pixels (h x w x 3), opacity (h x w x 1), face in it.
+
+    `faces_down` is how far it reaches below the face's centre, in heights of the face.
+    """
 
     pixels: NDArray[np.float32]
     opacity: NDArray[np.float32]
     centre: tuple[float, float]
     face_px: float
+    faces_down: float = 2.3
 
     @classmethod
     def of(cls, walker: Walker, photos: Path) -> _CutOut:
         """Cut the walker out, at about the largest size that the scene needs."""
+        if walker.photo == FROM_BEHIND:
+            return cls.from_behind()
         photo = photograph(walker.photo)
         image = _decode(photo, photos)
         if walker.masked:
@@ -157,6 +166,20 @@ class _CutOut:
             small.astype(np.float32), opacity[..., None], (float(x), float(y)), float(face_px)
         )
 
+    @classmethod
+    def from_behind(cls) -> _CutOut:
+        """The man who turns his back: his face would be an adult's, by his height."""
+        file = Path(__file__).with_name(FROM_BEHIND)
+        whole = cv2.imdecode(np.fromfile(file, np.uint8), cv2.IMREAD_UNCHANGED)
+        if whole is None or whole.shape[2:] != (4,):
+            raise ClipError(f"{file} is no image with opacity; reinstall sealtrace")
+        rows, columns = np.nonzero(whole[..., 3] > 127)
+        top, height = int(rows.min()), int(np.ptp(rows)) + 1
+        face_px = height / _FACES_HIGH
+        centre = float(columns[rows < top + face_px].mean()), top + 0.85 * face_px
+        pixels, opacity = whole[..., :3].astype(np.float32), whole[..., 3:].astype(np.float32)
+        return cls(pixels, opacity / np.float32(255), centre, face_px, faces_down=_FACES_HIGH)
+
     def paint(self, picture: NDArray[np.float32], step: Step, tilt_deg: float, gain: float) -> None:
         """Paint onto `picture` in place, the face's centre at the step's position."""
         scale = step.face_px / self.face_px
@@ -167,7 +190,7 @@ class _CutOut:
         left, right = max(0, int(step.x - reach)), min(WIDTH, int(step.x + reach))
         top, bottom = (
             max(0, int(step.y - reach)),
-            min(HEIGHT, int(step.y + reach)),
+            min(HEIGHT, int(step.y + self.faces_down * step.face_px)),
         )
         if left >= right or top >= bottom:
             return

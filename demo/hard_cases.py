@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from demo.checks import Checks
 from demo.scenario import (
+    FROM_BEHIND,
     ClipTruth,
     Scenario,
     Scene,
@@ -24,6 +25,7 @@ from protocol.v2.counts import Counts
 
 MASKED: Final = "cam-4"
 DARK: Final = "cam-5"
+_TURNED: Final = (Step(0.0, 850, 112, 88), Step(6.0, 862, 112, 88), Step(12.0, 846, 112, 88))
 _SUBJECT: Final = (
     Step(0.4, -90, 170, 100),
     Step(4.0, 520, 172, 104),
@@ -32,19 +34,25 @@ _SUBJECT: Final = (
 )
 _FIFTH, _EIGHTH = 0.2, 0.12
 """So much light that a bare face is still known for one, and so little that nothing is."""
+_NEAR_ENOUGH_M: Final = 0.4
+"""How far a distance by body height may be from one by the height of faces."""
+_LONG_ENOUGH_S: Final = 2.5
 
 
 def hard_scenario() -> Scenario:
     """Return what the cameras besides the story's see.
 
-    cam-4: the subject comes masked, stays for a while, and goes again.
+    cam-4: the subject comes masked, stands beside somebody who turns his back, and goes again.
     cam-5: two strangers in the dark, both bare, one in a fifth of the light, one in an eighth.
     """
     story = demo_scenario()
     masked = Scene(
         camera=MASKED,
         duration_s=12.5,
-        walkers=(Walker("obama2.jpg", True, _SUBJECT),),
+        walkers=(
+            Walker(FROM_BEHIND, None, _TURNED),
+            Walker("obama2.jpg", True, _SUBJECT),
+        ),
     )
     dark = Scene(
         camera=DARK,
@@ -65,6 +73,27 @@ def check_masked(checks: Checks, hits: Sequence[Mapping[str, Any]]) -> None:
         f"the patient is found at {MASKED} though masked, and said to be",
         [hit["mask"] for hit in here] == ["masked"],
         "; ".join(f"{hit['mask']}, score {hit['score']:.2f}" for hit in here) or "not found",
+    )
+
+
+def check_turned_away(
+    checks: Checks, hits: Sequence[Mapping[str, Any]], truth: Sequence[ClipTruth]
+) -> None:
+    """Check that who turned his back beside the subject is a contact, of unknown mask."""
+    (clip,) = (clip for clip in truth if clip.camera == MASKED)
+    (met,) = clip.contacts
+    contacts = [contact for hit in _at(MASKED, hits) for contact in hit["contacts"]]
+    lasted_s = met.to_s - met.from_s
+    said = "; ".join(
+        f"mask {contact['mask']}, {contact['distance_m']} m, {contact['seconds']} s"
+        for contact in contacts
+    )
+    checks.note(
+        "who stands beside the patient with his back to the camera is a contact",
+        [contact["mask"] for contact in contacts] == ["unknown"]
+        and abs(contacts[0]["distance_m"] - met.nearest_m) < _NEAR_ENOUGH_M
+        and abs(contacts[0]["seconds"] - lasted_s) < _LONG_ENOUGH_S,
+        f"{said or 'nobody was near'} (truly {met.nearest_m} m, {lasted_s:.1f} s)",
     )
 
 

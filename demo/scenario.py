@@ -20,6 +20,8 @@ HEIGHT: Final = 720
 FACE_HEIGHT_M: Final = 0.22
 """Height of an adult's face as the detector frames it; turns pixels into metres."""
 _CONTACT_M: Final = 2.0
+FROM_BEHIND: Final = "from_behind.png"
+"""In this package, instead of a photograph: a man from head to feet who turns his back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +36,19 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Walker:
-    """One person in a scene: which photograph, masked or not, along which path."""
+    """One person in a scene: which photograph, masked or not, along which path.
+
+    `masked` is None of somebody `FROM_BEHIND`: nobody can tell.
+    """
 
     photo: str
-    masked: bool
+    masked: bool | None
     path: tuple[Step, ...]
 
     @property
     def who(self) -> str:
         """The person on the photograph."""
-        return photograph(self.photo).who
+        return "turned away" if self.photo == FROM_BEHIND else photograph(self.photo).who
 
     def at(self, time_s: float) -> Step | None:
         """Position at `time_s`, straight between steps; None before the first, after the last."""
@@ -88,10 +93,10 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class SightingTruth:
-    """A person whose whole face is in the picture from `from_s` to `to_s`."""
+    """A person whose whole face, or head, is in the picture from `from_s` to `to_s`."""
 
     who: str
-    masked: bool
+    masked: bool | None
     from_s: float
     to_s: float
     face_px: tuple[float, float]
@@ -103,7 +108,7 @@ class ContactTruth:
     """Two people nearer than two metres, by the size of their faces, from `from_s` to `to_s`."""
 
     who: tuple[str, str]
-    masked: tuple[bool, bool]
+    masked: tuple[bool | None, bool | None]
     from_s: float
     to_s: float
     nearest_m: float

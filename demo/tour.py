@@ -18,7 +18,7 @@ from typing import Any
 
 from demo.checks import Checks
 from demo.clips import compose
-from demo.hard_cases import check_dark, check_masked, hard_scenario
+from demo.hard_cases import check_dark, check_masked, check_turned_away, hard_scenario
 from demo.intruder import Answer, Intruder, plain_needles
 from demo.local_site import CUSTODIANS, LocalSite, plan_of
 from demo.officers import Filed, Officers
@@ -161,7 +161,7 @@ class Tour:
     def _await_trace(self, site: LocalSite, officers: Officers, filed: Filed) -> None:
         self.tell("the cameras' clips play; custodians grant, the aggregator matches")
         self._await_matched(officers, filed, len(demo_scenario().scenes))
-        self.tell("harder: a masked patient, strangers in the dark")
+        self.tell("harder: a masked patient, somebody from behind, strangers in the dark")
         site.start(*self._boxes(hard_scenario()))
         told = self._await_matched(officers, filed, len(self._truth))
         self._of_the_clips = self._segments()
@@ -201,6 +201,7 @@ class Tour:
                 _said(seen) if seen else "the patient never came",
             )
         check_masked(self.checks, hits)
+        check_turned_away(self.checks, hits, self._truth)
 
     def _live_hit(self, site: LocalSite, officers: Officers, filed: Filed) -> None:
         self.tell("the patient walks past camera 1 again while the query stands")
@@ -471,8 +472,8 @@ class Tour:
         return [scene.camera.replace("cam-", "box-") for scene in scenario.scenes]
 
 
-def _mask(masked: bool) -> str:
-    return "masked" if masked else "unmasked"
+def _mask(masked: bool | None) -> str:
+    return "unknown" if masked is None else "masked" if masked else "unmasked"
 
 
 def _contact_masks(hit: Mapping[str, Any]) -> list[str]:

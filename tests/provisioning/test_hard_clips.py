@@ -1,4 +1,4 @@
-"""What the demo shows of masks and darkness, and that its promises can break."""
+"""What the demo shows of masks, darkness and backs turned, and that its promises can break."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ from numpy.typing import NDArray
 
 from demo.checks import Checks
 from demo.clips import compose
-from demo.hard_cases import check_dark, check_masked, hard_scenario
-from demo.scenario import ClipTruth, Scenario, Scene, Step, Walker, truth_of
+from demo.hard_cases import check_dark, check_masked, check_turned_away, hard_scenario
+from demo.scenario import FROM_BEHIND, ClipTruth, Scenario, Scene, Step, Walker, truth_of
+from edge_agent.capture import Frame
+from edge_agent.vision.config import VisionConfig
+from edge_agent.vision.models import load_models
+from edge_agent.vision.pipeline import CameraPipeline
+from protocol.keytree import FACE
+from protocol.sightings import MaskStatus
 from protocol.v2.counts import Counts
+from runtime.bundle import load_bundle
 
 TRUTH = truth_of(hard_scenario(), Path("clips"))
-HIT = {"camera": "cam-4", "mask": "masked", "score": 0.7}
+TURNED = {"mask": "unknown", "distance_m": 0.8, "seconds": 9.5}
+HIT = {"camera": "cam-4", "mask": "masked", "score": 0.7, "contacts": [TURNED]}
 TWO_IN_THE_DARK = Counts(2, unmasked=1, unknown=1, at_once=(1, 0, 0))
 
 
@@ -28,7 +36,11 @@ def broken(checks: Checks) -> list[str]:
 
 def test_the_hard_cases_are_what_the_demo_promises_of_them() -> None:
     masked, dark = TRUTH
-    assert [(seen.who, seen.masked) for seen in masked.sightings] == [("obama", True)]
+    (met,) = masked.contacts
+    assert met.who == ("turned away", "obama")
+    assert met.masked == (None, True)
+    assert met.nearest_m < 1.5
+    assert met.to_s - met.from_s > 5
     assert "obama" not in {seen.who for seen in dark.sightings}
     assert [seen.masked for seen in dark.sightings] == [False, False]
     assert dark.contacts == ()
@@ -42,6 +54,18 @@ def test_a_patient_who_is_missed_or_called_bare_breaks_the_promise(hits: Any, se
     checks = Checks()
     check_masked(checks, hits)
     assert broken(checks) == seen
+
+
+@pytest.mark.parametrize(
+    "contacts",
+    [[], [{**TURNED, "mask": "masked"}], [{**TURNED, "distance_m": 3.0}], [TURNED, TURNED]],
+)
+def test_who_turns_away_and_is_no_contact_or_another_breaks_the_promise(contacts: Any) -> None:
+    checks = Checks()
+    check_turned_away(checks, [HIT], TRUTH)
+    assert broken(checks) == []
+    check_turned_away(checks, [{**HIT, "contacts": contacts}], TRUTH)
+    assert len(broken(checks)) == 1
 
 
 @pytest.mark.parametrize(
@@ -68,6 +92,26 @@ def frames_of(scene: Scene, photos: Path, folder: Path) -> list[NDArray[np.uint8
     while (read := video.read())[0]:
         frames.append(read[1].astype(np.uint8))
     return frames
+
+
+@pytest.mark.models
+def test_who_turns_away_is_one_person_of_whose_face_nothing_is_known(
+    photos_path: Path, model_bundle_path: Path, model_bundle_key: bytes, tmp_path: Path
+) -> None:
+    shifts = (Step(0.0, 640, 112, 88), Step(1.9, 660, 112, 88))
+    scene = Scene("cam-1", 1.9, (Walker(FROM_BEHIND, None, shifts),))
+    models = load_models(load_bundle(model_bundle_path, [model_bundle_key]))
+    pipeline = CameraPipeline(VisionConfig(), models)
+    frames = frames_of(scene, photos_path, tmp_path)
+    seen = [one for n, image in enumerate(frames) for one in pipeline.process(at(n, image))]
+    (sighting,) = seen + pipeline.flush()
+    assert FACE not in sighting.templates
+    assert sighting.row.mask is MaskStatus.UNKNOWN
+
+
+def at(number: int, image: NDArray[np.uint8]) -> Frame:
+    """A frame of ten in a second."""
+    return Frame(image, 1_700_000_000_000 + 100 * number, number)
 
 
 @pytest.mark.models

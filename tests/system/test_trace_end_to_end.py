@@ -55,7 +55,7 @@ def test_the_subject_is_traced_with_masks_and_contacts(films: FilmSet, tmp_path:
         assert 10 < told["watched_s"] < 120, "a short film, and nobody watched after it"
         assert told["watched_s"] + told["untold_s"] == told["total_s"]
         assert counts["people"] == len(clip.sightings)
-        assert counts["masked"] == sum(seen.masked for seen in clip.sightings)
+        assert counts["masked"] == sum(seen.masked is True for seen in clip.sightings)
 
     # Decided: confirmed candidates make the trace, in order of time.
     run("ana", "trace", "confirm", query, "--all", "--yes")
