@@ -27,6 +27,7 @@ from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts,
 from officers.keyboard import confirm as confirm_signing
 from officers.trace_text import (
     continuations_table,
+    contradiction_lines,
     followed_line,
     impossible_table,
     receipts_text,
@@ -34,6 +35,7 @@ from officers.trace_text import (
     trace_line,
 )
 from officers.watching_text import counts_line, counts_table, coverage_lines, coverage_table
+from protocol.places import Places
 from protocol.results import CONFIRMED, REJECTED
 from protocol.watching import Watching
 from runtime.errors import OperationError
@@ -59,7 +61,8 @@ PlacesFile = Annotated[
     typer.Option(
         "--places",
         metavar="FILE",
-        help="Your copy of the site's register of places: ranks who was followed by the way, too.",
+        help="Your copy of the site's register of places, by which candidates are ranked. "
+        "Default: places.csv beside your officer.toml.",
     ),
 ]
 
@@ -90,14 +93,17 @@ def show(
 ) -> None:
     """Show each subject's trace, and the candidates that are not decided on.
 
-    Candidates stand in order of likelihood; the ratio says how many times likelier such a score is
-    for the subject than for a stranger. Numbers stay the same when more are found. Custodians are
-    asked what they have opened for the query; exit code 1 if that is not what is shown.
+    Candidates stand in order of likelihood: by the ratio, which says how many times likelier such a
+    score is for the subject than for a stranger, and by how well they fit the subject's others in
+    time and walking time (by your copy of the register of places). Numbers stay the same when more
+    are found. Custodians are asked what they have opened for the query; exit code 1 if that is not
+    what is shown.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
         register = desk.places_from(places, session.officer.directory)
-        results = _results(session, keys, query_id, wait_s=wait)
-        report = desk.trace(results, register)
+        results = _results(session, keys, query_id, wait_s=wait, places=register)
+        report = desk.trace(results)
+        placed = results.ground.places is not None
         if as_json:
             say(json.dumps(json_values(report, hits_only=False), indent=2))
             _check_receipts(results)
@@ -107,6 +113,8 @@ def show(
             say(f"\n{trace_line(trace)}")
             if trace.hits:
                 show_table(stays_table(trace.hits, every_contact=everything))
+            if trace.contradictions:
+                warn(contradiction_lines(trace))
             if trace.candidates:
                 say(
                     f"\n{trace.subject}: considered, not decided (confirm or reject by number), "
@@ -115,7 +123,7 @@ def show(
                 table = stays_table(ranked(trace.candidates), every_contact=everything)
                 show_table(table)
             if trace.continuations:
-                say(f"\n{followed_line(trace, placed=register is not None)}")
+                say(f"\n{followed_line(trace, placed=placed)}")
                 show_table(continuations_table(trace.continuations, every_contact=everything))
             if trace.rejected and everything:
                 say(f"\n{trace.subject}: rejected")
@@ -139,6 +147,10 @@ def confirm(
     numbers: Numbers = None,
     *,
     every: All = False,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="With --all: also if they cannot all be the same person."),
+    ] = False,
     yes: Yes = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
@@ -146,10 +158,14 @@ def confirm(
     """Confirm candidates: they become hits of the trace. Signed and logged.
 
     Where the policy has several officers confirm, a candidate is a hit once so many of those whom
-    the query names have; the word of one who rejects it goes before all.
+    the query names have; the word of one who rejects it goes before all. --all refuses what nobody
+    can have walked: the same subject on two cameras at one time, or faster from one to the next
+    than walking allows; name those that are right by number.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
-        _decide(session, keys, CONFIRMED, query_id, numbers or [], every=every, yes=yes)
+        _decide(
+            session, keys, CONFIRMED, query_id, numbers or [], every=every, anyway=anyway, yes=yes
+        )
 
 
 @app.command(epilog="Example:  sealtrace trace reject 3f2a91 2 6")
@@ -195,8 +211,8 @@ def export(
     with at_desk(officer, passphrase_file) as (session, keys):
         positions = desk.positions_for(format.value, cameras)
         register = desk.places_from(places, session.officer.directory)
-        results = _results(session, keys, query_id)
-        report = desk.trace(results, register)
+        results = _results(session, keys, query_id, places=register)
+        report = desk.trace(results)
         written = desk.export(
             report, format.value, to, positions=positions, hits_only=hits_only, overwrite=force
         )
@@ -210,13 +226,18 @@ def export(
 
 
 def _results(
-    session: desk.Session, keys: Keyring, query_id: str, *, wait_s: float | None = None
+    session: desk.Session,
+    keys: Keyring,
+    query_id: str,
+    *,
+    wait_s: float | None = None,
+    places: Places | None = None,
 ) -> desk.Results:
     """Open what a query has found that is sealed to the officer; warn of what cannot be used."""
     case = desk.sealed_to_me(session, query_id)
     if wait_s is not None:
         desk.wait(session, case.id, desk.worth_showing, timeout_s=wait_s, progress=waiting)
-    results = desk.open_results(session, case, keys.sealing())
+    results = desk.open_results(session, case, keys.sealing(), places=places)
     for problem in results.problems:
         warn(problem)
     for words in results.receipts.waiting:
@@ -242,6 +263,7 @@ def _decide(
     *,
     every: bool,
     yes: bool,
+    anyway: bool = False,
 ) -> None:
     """Show the candidates that are meant, ask, sign a decision on each and send it."""
     results = _results(session, keys, query_id)
@@ -251,6 +273,8 @@ def _decide(
         say("nothing to do: " + ("none is undecided" if every else f"{verdict} already"))
         return
     desk.check_decidable(verdict, changed)
+    if verdict == CONFIRMED and every and not anyway:
+        desk.check_possible(results.contradictions(changed))
     numbers = numbers_text([item.number for item in changed])
     if not yes:
         show_table(stays_table(ranked(stays_of(changed))))

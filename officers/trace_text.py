@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from officers.desk.contacts import Contact
+from officers.desk.fitting import contradiction_text, fit_text
 from officers.desk.moments import duration_text, span_text
 from officers.desk.receipts import Receipts
 from officers.desk.traces import (
@@ -49,6 +50,14 @@ def trace_line(trace: Trace) -> str:
     )
 
 
+def contradiction_lines(trace: Trace) -> str:
+    """Return a warning of hits that cannot all be true, a line each; empty without such."""
+    if not trace.contradictions:
+        return ""
+    head = f"{trace.subject}: this trace is impossible as it stands"
+    return "\n".join([head, *(f"  {contradiction_text(one)}" for one in trace.contradictions)])
+
+
 def stays_table(stays: Sequence[Stay], *, every_contact: bool = False) -> Table:
     """Return a table with one row a stay, in the order given."""
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -73,7 +82,7 @@ def stays_table(stays: Sequence[Stay], *, every_contact: bool = False) -> Table:
             mask_text(stay.mask, stay.mask_confidence)
             + (" (put on or off)" if stay.mask_varies else ""),
             "-" if stay.score is None else f"{stay.score:.3f}",
-            _likelihood_text(stay),
+            likelihood_text(stay),
             decision_text(stay),
             contacts_text(stay.contacts, every=every_contact),
         )
@@ -135,7 +144,13 @@ def way_text(way: Way | None) -> str:
     return f"{walk}: too far" if way.too_far else walk
 
 
-def _likelihood_text(stay: Stay) -> str:
+def likelihood_text(stay: Stay) -> str:
+    """Return the likelihood ratio in figures and words, and below it how the stay fits others."""
+    lines = [_ratio_text(stay), fit_text(stay.fit)]
+    return "\n".join(line for line in lines if line)
+
+
+def _ratio_text(stay: Stay) -> str:
     if stay.score is None:
         return "not compared"
     if stay.by_appearance:

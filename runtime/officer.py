@@ -19,6 +19,8 @@ class OfficerConfig(PolicyReaderConfig):
 
     sealing: Path = Path("sealing.secret")
     """The key that opens what is sealed to the officer, protected by a passphrase."""
+    places: Path = Path("places.csv")
+    """A copy of the register of places that the directory names: which camera is where."""
     bundle: Path | None = None
     """Folder of the signed model bundle."""
     bundle_keys: tuple[HexKey, ...] = ()

@@ -33,6 +33,7 @@ from officers.desk.export_forms import Report
 from officers.desk.exporting import Exported, export, positions_for
 from officers.desk.facts import Fact
 from officers.desk.filing import file, own_case, resume
+from officers.desk.fitting import check_possible
 from officers.desk.keys import Keys, open_identity, open_sealing, unlock
 from officers.desk.looking import View, facts_of, look
 from officers.desk.notices import Notice, Tell
@@ -84,6 +85,7 @@ __all__ = [
     "Withdrawable",
     "approve",
     "check_decidable",
+    "check_possible",
     "check_reason",
     "check_receipts",
     "check_useful",

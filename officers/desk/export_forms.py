@@ -15,9 +15,10 @@ from typing import Any
 from officers.desk.camera_places import Positions
 from officers.desk.contacts import Contact
 from officers.desk.csv_cells import csv_text
+from officers.desk.fit import Fit
 from officers.desk.moments import iso_utc
 from officers.desk.receipts import Receipts
-from officers.desk.traces import Numbered, Stay, Trace, likelihood_words
+from officers.desk.traces import Numbered, Stay, Trace, likelihood_words, numbers_text
 from officers.desk.walking import Way
 from officers.desk.watching import watching_values
 from protocol.query import Query
@@ -33,6 +34,8 @@ LINE_LIST_COLUMNS = (
     "contacts", "contact_seconds", "latitude", "longitude", "candidate_numbers",
     "not_compared_numbers", "confirmed_by", "masks", "origin", "time_source",
     "found_by", "follows_numbers", "walk_metres",
+    "fits_others", "log10_support_of_others", "contradicts", "contradicts_numbers",
+    "contradicts_why",
 )  # fmt: skip
 """One row a stay, in order of subject and time."""
 CONTACT_COLUMNS = (
@@ -115,6 +118,14 @@ def json_values(
                 "consent_reference": consents[trace.subject],
                 "seconds": round(trace.seconds, 3),
                 "contact_seconds": round(trace.contact_seconds, 3),
+                "cannot_all_be_true": [
+                    {
+                        "candidate_numbers": list(one.numbers),
+                        "contradicts_numbers": list(one.others),
+                        "why": one.why,
+                    }
+                    for one in trace.contradictions
+                ],
                 "hits": stays(trace.hits),
                 **(
                     {}
@@ -166,6 +177,7 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
                 stay.modality,
                 " ".join(map(str, stay.follows)),
                 _metres(stay),
+                *_fit_values(stay.fit).values(),
             ]
             for stay in _stays(report, hits_only=hits_only)
         ),
@@ -301,6 +313,7 @@ def _stay_values(stay: Stay, positions: Positions) -> dict[str, Any]:
         "note": FOUND_BY_CLOTHES if stay.by_appearance else None,
         "follows_numbers": list(stay.follows),
         "way": _way_values(stay.way),
+        **_fit_values(stay.fit),
     }
     if place is not None:
         values["latitude"], values["longitude"] = place
@@ -324,6 +337,20 @@ def _likelihood(stay: Stay) -> str:
 
 def _metres(stay: Stay) -> float | None:
     return None if stay.way is None else _rounded(stay.way.metres, 1)
+
+
+def _fit_values(fit: Fit | None) -> dict[str, Any]:
+    """Return how a stay fits the subject's others, in the order of the line list's columns."""
+    if fit is None:
+        return dict.fromkeys(LINE_LIST_COLUMNS[-5:])
+    rival = fit.rival
+    return {
+        "fits_others": fit.others,
+        "log10_support_of_others": _rounded(fit.log10_support, 2),
+        "contradicts": fit.against,
+        "contradicts_numbers": None if rival is None else numbers_text(rival.others),
+        "contradicts_why": None if rival is None else rival.why,
+    }
 
 
 def _impossible_values(item: Numbered) -> dict[str, Any]:

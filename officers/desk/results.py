@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from officers.desk.api_client import QuerySummary, StoredResult
 from officers.desk.case import Case, CaseInvalid
 from officers.desk.export_forms import Report
+from officers.desk.fit import Contradiction
+from officers.desk.fitting import contradictions_with, fitted
+from officers.desk.ground import Ground, ground_of, kept_places
 from officers.desk.receipts import Receipts, ask_custodians, compare
 from officers.desk.session import Session
 from officers.desk.traces import UNDECIDED, Numbered, traces_of, with_ways
@@ -39,6 +42,7 @@ class Results:
         problems: what could not be believed, in words.
         receipts: what custodians say that they opened for the query, held against it.
         watching: what the cameras watched, None if the aggregator has not told it.
+        ground: where the query's cameras are, as far as the officer's own register tells.
     """
 
     case: Case
@@ -48,6 +52,11 @@ class Results:
     receipts: Receipts
     problems: tuple[str, ...] = ()
     watching: Watching | None = None
+    ground: Ground = field(default_factory=Ground)
+
+    def contradictions(self, chosen: Iterable[Numbered]) -> tuple[Contradiction, ...]:
+        """Return what could not be true together if the chosen were confirmed as well."""
+        return contradictions_with(chosen, self.candidates, self.ground)
 
     @property
     def undecided(self) -> tuple[Numbered, ...]:
@@ -96,11 +105,19 @@ def sealed_to_me(session: Session, query_id: str) -> Case:
     return case
 
 
-def open_results(session: Session, case: Case, sealing: hpke.PrivateKey) -> Results:
+def open_results(
+    session: Session, case: Case, sealing: hpke.PrivateKey, *, places: Places | None = None
+) -> Results:
     """Fetch the candidates of a query and open them; the aggregator logs that they were read.
 
     Custodians are asked first, so that whatever they have opened by then should be listed; and for
     the openings twice, because more may be found between two answers.
+
+    Args:
+        session: an officer's.
+        case: whose results are sealed to them.
+        sealing: the officer's key.
+        places: where cameras are (`places_from`); None: as the copy says that the officer keeps.
 
     Raises:
         OperationError: the aggregator does not answer, or speaks of another query.
@@ -131,23 +148,24 @@ def open_results(session: Session, case: Case, sealing: hpke.PrivateKey) -> Resu
     receipts = replace(receipts, problems=(*unreadable, *receipts.problems))
     watching, unusable = open_watching(session.client.watching(case.id), case, sealing)
     problems = (*problems, *uncounted, *unusable)
-    return Results(case, me.name, summary, candidates, receipts, problems, watching)
+    known = kept_places(me, session.tell) if places is None else places
+    ground = ground_of(case.query, known, summary.progress.get("sightings", 0))
+    return Results(case, me.name, summary, candidates, receipts, problems, watching, ground)
 
 
-def trace(results: Results, places: Places | None = None) -> Report:
-    """Return the traces of a query's subjects: hits apart from what is not decided.
-
-    Args:
-        results: as opened.
-        places: where cameras are, by which who was followed is ranked (`places_from`).
-    """
+def trace(results: Results) -> Report:
+    """Return the traces of a query's subjects: hits apart from what is not decided, with fits."""
     subjects = [subject.pseudonym for subject in results.case.query.subjects]
+    ground = results.ground
     return Report(
         query=results.case.query,
         digest=results.case.digest,
         requester=results.case.requester,
         state=results.summary.state,
-        traces=tuple(with_ways(one, places) for one in traces_of(subjects, results.candidates)),
+        traces=tuple(
+            fitted(with_ways(one, ground.places), ground)
+            for one in traces_of(subjects, results.candidates)
+        ),
         exported_at_ms=system_ms(),
         impossible=results.impossible,
         receipts=results.receipts,

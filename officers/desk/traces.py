@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from officers.desk.contacts import Contact, contacts_of
+from officers.desk.fit import Contradiction, Fit
 from officers.desk.masks import spans_in_a_row, spans_of, voted_mask
 from officers.desk.walking import Way, metres_between, way_of
 from protocol.keytree import FOLLOWED
@@ -84,6 +85,7 @@ class Stay:
         follows: the numbers of the hits by whose clothes it was found; none where it was found by
             what was asked for.
         way: from the first of those hits to here (`officers.desk.walking`).
+        fit: how it fits the subject's other stays; None where that was not looked at.
     """
 
     subject: str
@@ -109,6 +111,7 @@ class Stay:
     modality: str = ""
     follows: tuple[int, ...] = ()
     way: Way | None = None
+    fit: Fit | None = None
 
     @property
     def by_appearance(self) -> bool:
@@ -132,6 +135,7 @@ class Trace:
 
     Args:
         continuations: of the candidates those that were found by the clothes of a hit alone.
+        contradictions: hits that cannot all be true; such a trace is impossible as it stands.
     """
 
     subject: str
@@ -139,6 +143,7 @@ class Trace:
     candidates: tuple[Stay, ...]
     rejected: tuple[Stay, ...]
     continuations: tuple[Stay, ...] = ()
+    contradictions: tuple[Contradiction, ...] = ()
 
     @property
     def by_appearance(self) -> int:
@@ -230,11 +235,12 @@ def with_ways(trace: Trace, places: Places | None) -> Trace:
 
 
 def ranked(stays: Iterable[Stay]) -> list[Stay]:
-    """Return stays, the likeliest first: by likelihood ratio, then by score."""
+    """Return stays, the likeliest first: by likelihood ratio and fit, then by ratio and score."""
 
-    def rank(stay: Stay) -> tuple[float, float, int]:
+    def rank(stay: Stay) -> tuple[float, float, float, int]:
         ratio = float("-inf") if stay.log10_lr is None else stay.log10_lr
-        return (-ratio, 2.0 if stay.score is None else -stay.score, stay.from_ms)
+        odds = ratio if stay.fit is None or stay.log10_lr is None else stay.fit.log10_odds
+        return (-odds, -ratio, 2.0 if stay.score is None else -stay.score, stay.from_ms)
 
     return sorted(stays, key=rank)
 

@@ -30,7 +30,8 @@ WITHIN_S = 7200.0
 """In which those who just pass are spread evenly."""
 NEAREST_M = 15.0
 """Nobody walks less between two views, or in and out of one."""
-_EARTH_M = 6_371_000.0
+EARTH_M = 6_371_008.8
+"""Mean radius (IUGG)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def metres_between(places: Places | None, one: str, other: str) -> float | None:
         math.sin((lat_2 - lat) / 2) ** 2
         + math.cos(lat) * math.cos(lat_2) * math.sin((lon_2 - lon) / 2) ** 2
     )
-    return 2 * _EARTH_M * math.asin(math.sqrt(min(1.0, half)))
+    return 2 * EARTH_M * math.asin(math.sqrt(min(1.0, half)))
 
 
 def _walk_s(metres: float) -> float:

@@ -137,6 +137,25 @@ def test_numbers_stay_when_more_is_found(traced: Traced) -> None:
     assert len(traced.decisions()) == 1
 
 
+def test_confirming_all_refuses_two_places_at_once_and_does_it_anyway_if_told(
+    traced: Traced,
+) -> None:
+    traced.site.add_candidate(candidate("cam-2", 0, 60, log10_lr=2.0), traced.digest)
+    assert "not together with 1-2: on two cameras at one time" in " ".join(
+        traced.run("show", traced.id).output.split()
+    )
+    explained(
+        traced.run("confirm", traced.id, "--all", "--yes"),
+        "on two cameras at one time", "--anyway",
+    )  # fmt: skip
+    assert traced.decisions() == {}
+    assert traced.run("confirm", traced.id, "--all", "--anyway", "--yes").exit_code == 0
+    assert "this trace is impossible as it stands" in traced.run("show", traced.id).output
+    (subject,) = json.loads(traced.run("show", traced.id, "--json").stdout)["subjects"]
+    (told,) = subject["cannot_all_be_true"]
+    assert told["why"] == "on two cameras at one time"
+
+
 def test_a_decision_can_be_changed_and_rejected_ones_are_hidden(traced: Traced) -> None:
     traced.run("confirm", traced.id, "--all", "--yes")
     assert len(traced.values()["hits"]) == 3

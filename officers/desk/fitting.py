@@ -1,0 +1,153 @@
+"""Hold a subject's stays against one another on the ground, and say how each fits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from officers.desk.fit import Contradiction, Fit
+from officers.desk.ground import Ground
+from officers.desk.moments import duration_text
+from officers.desk.ranking import Scope, Sightings, Weighed, weigh
+from officers.desk.traces import UNDECIDED, Numbered, Stay, Trace, numbers_text, stays_of
+from officers.desk.walking import metres_between
+from protocol.results import CONFIRMED, REJECTED
+from runtime.errors import OperationError
+
+_LISTED = 5
+_DECIDED = {CONFIRMED: 1, UNDECIDED: 0, REJECTED: -1}
+
+
+class TraceImpossible(OperationError):
+    """What is to be confirmed cannot all be true."""
+
+
+def fitted(trace: Trace, ground: Ground) -> Trace:
+    """Return a trace with the fit of each stay, and with what of its hits cannot be true together.
+
+    Hits count as certain, what is rejected counts for nothing.
+    """
+    parts = (trace.hits, trace.candidates, trace.rejected)
+    stays = [stay for part in parts for stay in part]
+    if not stays:
+        return trace
+    weighed = _weighed(stays, ground)
+    done = iter(
+        replace(stay, fit=_fit(number, stays, weighed, ground)) for number, stay in enumerate(stays)
+    )
+    hits, candidates, rejected = (tuple(next(done) for _ in part) for part in parts)
+    return replace(
+        trace,
+        hits=hits,
+        candidates=candidates,
+        rejected=rejected,
+        contradictions=contradictions_of(trace.hits, ground),
+    )
+
+
+def contradictions_of(stays: Sequence[Stay], ground: Ground) -> tuple[Contradiction, ...]:
+    """Return, of each of one subject's stays that contradicts others, the likeliest of these."""
+    if not stays:
+        return ()
+    sure = [replace(stay, verdict=CONFIRMED) for stay in stays]
+    rivals = _weighed(sure, ground).rival.tolist()
+    pairs = {(min(pair), max(pair)) for pair in enumerate(rivals) if pair[1] >= 0}
+    return tuple(_between(stays[one], stays[other], ground) for one, other in sorted(pairs))
+
+
+def contradictions_with(
+    chosen: Iterable[Numbered], candidates: Iterable[Numbered], ground: Ground
+) -> tuple[Contradiction, ...]:
+    """Return what could not be true together if the chosen were confirmed besides the hits."""
+    numbers = {item.number for item in chosen}
+    kept = [
+        replace(item, verdict=CONFIRMED)
+        for item in candidates
+        if item.verdict == CONFIRMED or item.number in numbers
+    ]
+    stays = stays_of(kept)
+    found: list[Contradiction] = []
+    for subject in dict.fromkeys(stay.subject for stay in stays):
+        own = [stay for stay in stays if stay.subject == subject]
+        found += contradictions_of(own, ground)
+    return tuple(one for one in found if numbers & {*one.numbers, *one.others})
+
+
+def contradiction_text(one: Contradiction) -> str:
+    """Return both and the reason: ``3 and 5-6: on two cameras at one time``."""
+    both = " and ".join(numbers_text(numbers) for numbers in (one.numbers, one.others))
+    return f"{both}: {one.why}"
+
+
+def fit_text(fit: Fit | None) -> str:
+    """Return in short how a stay fits; empty where there is nothing to say."""
+    if fit is None:
+        return ""
+    said = []
+    if fit.others:
+        said.append(f"fits {fit.others} other{'' if fit.others == 1 else 's'}")
+    if fit.rival is not None:
+        more = f" and {fit.against - 1} more" if fit.against > 1 else ""
+        numbers = numbers_text(fit.rival.others)
+        said.append(f"not together with {numbers}{more}: {fit.rival.why}")
+    return "; ".join(said)
+
+
+def check_possible(contradictions: Sequence[Contradiction]) -> None:
+    """Check that nothing is to be confirmed that cannot be true together.
+
+    Raises:
+        TraceImpossible: something is.
+    """
+    if not contradictions:
+        return
+    listed = "; ".join(contradiction_text(one) for one in contradictions[:_LISTED])
+    more = len(contradictions) - _LISTED
+    raise TraceImpossible(
+        f"these cannot all be {contradictions[0].subject}: {listed}"
+        + (f"; and {more} more" if more > 0 else "")
+        + ". Confirm by number those that are, or all with --anyway"
+    )
+
+
+def _weighed(stays: Sequence[Stay], ground: Ground) -> Weighed:
+    names = sorted({stay.address.camera for stay in stays})
+    row = {name: number for number, name in enumerate(names)}
+    words = [ground.place(name) for name in names]
+    known = {word: number for number, word in enumerate(sorted({w for w in words if w}))}
+    ratios = [np.nan if stay.log10_lr is None else stay.log10_lr for stay in stays]
+    seen = Sightings(
+        camera=np.array([row[stay.address.camera] for stay in stays], np.int64),
+        begins_s=np.array([stay.from_ms / 1000 for stay in stays]),
+        ends_s=np.array([stay.to_ms / 1000 for stay in stays]),
+        log10_lr=np.array(ratios, np.float64),
+        decided=np.array([_DECIDED[stay.verdict] for stay in stays], np.int64),
+        points=ground.points(names),
+        places=np.array([-1 if word is None else known[word] for word in words], np.int64),
+    )
+    scope = Scope(ground.placed, len(ground.cameras), ground.window_s, ground.compared)
+    return weigh(seen, scope)
+
+
+def _fit(number: int, stays: Sequence[Stay], weighed: Weighed, ground: Ground) -> Fit:
+    odds, rival = float(weighed.log10_odds[number]), int(weighed.rival[number])
+    return Fit(
+        0.0 if np.isnan(odds) else odds,
+        float(weighed.log10_support[number]),
+        int(weighed.fitting[number]),
+        int(weighed.against[number]),
+        None if rival < 0 else _between(stays[number], stays[rival], ground),
+    )
+
+
+def _between(one: Stay, other: Stay, ground: Ground) -> Contradiction:
+    first, second = sorted((one, other), key=lambda stay: (stay.from_ms, stay.to_ms))
+    seconds = (second.from_ms - first.to_ms) / 1000
+    if seconds < 0:
+        why = "on two cameras at one time"
+    else:
+        metres = metres_between(ground.places, first.address.camera, second.address.camera) or 0.0
+        why = f"faster than walking allows ({metres:,.0f} m in {duration_text(seconds)})"
+    return Contradiction(one.subject, one.numbers, other.numbers, why)
