@@ -10,6 +10,7 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.bench_ranking import TOWN, one_subject
 from officers.desk.ranking import AGAINST, CLOCK_S, VIEW_M, Scope, Sightings, weigh
 from officers.desk.walking import FASTEST_M_S
 
@@ -182,3 +183,17 @@ def _ratio(first: Seen, second: Seen) -> float:
     sure, support = 1e3, 10.0 ** weigh(both, SCOPE).log10_support[1]
     # the odds of the second, given the first with odds `sure`: (1 + sure x) / (1 + sure)
     return float((support * (1 + sure) - 1) / sure)
+
+
+def test_in_a_simulated_city_far_fewer_strangers_stand_above_the_last_true_sighting() -> None:
+    found = [above for seed in range(16) if (above := one_subject(seed, TOWN, 1.0)) is not None]
+    assert sum(above.ranked for above in found) < sum(above.alone for above in found) / 3
+
+
+def test_without_positions_the_simulated_city_is_ranked_no_worse_than_by_ratios() -> None:
+    found = [
+        above
+        for seed in range(8)
+        if (above := one_subject(seed, TOWN, 1.0, placed=False)) is not None
+    ]
+    assert sum(above.ranked for above in found) <= sum(above.alone for above in found)
