@@ -100,8 +100,8 @@ def show(
     what is shown.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
-        register = desk.places_from(places, session.officer.directory)
-        results = _results(session, keys, query_id, wait_s=wait, places=register)
+        register = desk.places_for(session.officer, places, tell=session.tell)
+        results = _results(session, keys, query_id, register, wait_s=wait)
         report = desk.trace(results)
         placed = results.ground.places is not None
         if as_json:
@@ -152,6 +152,7 @@ def confirm(
         typer.Option("--anyway", help="With --all: also if they cannot all be the same person."),
     ] = False,
     yes: Yes = False,
+    places: PlacesFile = None,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -163,8 +164,10 @@ def confirm(
     than walking allows; name those that are right by number.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
+        register = desk.places_for(session.officer, places, tell=session.tell)
+        results = _results(session, keys, query_id, register)
         _decide(
-            session, keys, CONFIRMED, query_id, numbers or [], every=every, anyway=anyway, yes=yes
+            session, keys, results, CONFIRMED, numbers or [], every=every, anyway=anyway, yes=yes
         )
 
 
@@ -180,7 +183,8 @@ def reject(
 ) -> None:
     """Reject candidates: they are not the subject. Signed and logged; confirm to change it."""
     with at_desk(officer, passphrase_file) as (session, keys):
-        _decide(session, keys, REJECTED, query_id, numbers or [], every=every, yes=yes)
+        results = _results(session, keys, query_id)
+        _decide(session, keys, results, REJECTED, numbers or [], every=every, yes=yes)
 
 
 @app.command(
@@ -210,8 +214,8 @@ def export(
     """Write the trace to a file that only you can read: JSON, CSV or GeoJSON, without templates."""
     with at_desk(officer, passphrase_file) as (session, keys):
         positions = desk.positions_for(format.value, cameras)
-        register = desk.places_from(places, session.officer.directory)
-        results = _results(session, keys, query_id, places=register)
+        register = desk.places_for(session.officer, places, tell=session.tell)
+        results = _results(session, keys, query_id, register)
         report = desk.trace(results)
         written = desk.export(
             report, format.value, to, positions=positions, hits_only=hits_only, overwrite=force
@@ -229,15 +233,15 @@ def _results(
     session: desk.Session,
     keys: Keyring,
     query_id: str,
+    register: Places | None = None,
     *,
     wait_s: float | None = None,
-    places: Places | None = None,
 ) -> desk.Results:
     """Open what a query has found that is sealed to the officer; warn of what cannot be used."""
     case = desk.sealed_to_me(session, query_id)
     if wait_s is not None:
         desk.wait(session, case.id, desk.worth_showing, timeout_s=wait_s, progress=waiting)
-    results = desk.open_results(session, case, keys.sealing(), places=places)
+    results = desk.open_results(session, case, keys.sealing(), register)
     for problem in results.problems:
         warn(problem)
     for words in results.receipts.waiting:
@@ -257,8 +261,8 @@ def _check_receipts(results: desk.Results) -> None:
 def _decide(
     session: desk.Session,
     keys: Keyring,
+    results: desk.Results,
     verdict: str,
-    query_id: str,
     texts: Sequence[str],
     *,
     every: bool,
@@ -266,7 +270,6 @@ def _decide(
     anyway: bool = False,
 ) -> None:
     """Show the candidates that are meant, ask, sign a decision on each and send it."""
-    results = _results(session, keys, query_id)
     chosen = _chosen(results, _parse_numbers(texts), every=every)
     changed = [item for item in chosen if item.said.get(results.reader) != verdict]
     if not changed:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from officers.desk.contacts import Contact
 from officers.desk.fitting import contradiction_text, fit_text
+from officers.desk.ground import TOO_FAST
 from officers.desk.moments import duration_text, span_text
 from officers.desk.receipts import Receipts
 from officers.desk.traces import (
@@ -121,7 +122,7 @@ def followed_line(trace: Trace, *, placed: bool) -> str:
     order = (
         "best by likeness and the way on foot first"
         if placed
-        else "most alike first (--places FILE ranks by the way on foot, too)"
+        else "most alike first (with your copy of the register of places by the way on foot, too)"
     )
     return (
         f"{trace.subject}: perhaps before and after, by appearance, {order}. These are people "
@@ -141,7 +142,7 @@ def way_text(way: Way | None) -> str:
     if way.metres == 0:
         return f"{gap}, same camera"
     walk = f"{gap}, {way.metres:.0f} m ({duration_text(way.walk_s)} on foot)"
-    return f"{walk}: too far" if way.too_far else walk
+    return f"{walk}: {TOO_FAST}" if way.too_far else walk
 
 
 def likelihood_text(stay: Stay) -> str:

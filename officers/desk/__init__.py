@@ -25,7 +25,7 @@ from officers.desk.auditing import (
     verify_logs,
 )
 from officers.desk.by_example import Shown, shown_by
-from officers.desk.camera_places import places_from
+from officers.desk.camera_places import places_for
 from officers.desk.case import Case
 from officers.desk.deciding import check_decidable, decide, numbered
 from officers.desk.drafting import Draft, Request, draft
@@ -106,7 +106,7 @@ __all__ = [
     "open_results",
     "open_sealing",
     "own_case",
-    "places_from",
+    "places_for",
     "positions_for",
     "read_audit_copy",
     "read_entries",

@@ -1,4 +1,4 @@
-"""Where cameras are on the map, from a file that an investigator keeps beside the exports."""
+"""Where cameras are, from files that an investigator keeps: the register of places, or a list."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from protocol.directory import Directory
+from officers.desk.notices import Notice, Tell, unheard
+from officers.desk.officer import Officer
+from protocol.errors import ProtocolError
 from protocol.places import MAX_REGISTER_BYTES, Places, open_places
 from protocol.textformats import parse_toml
 from runtime.errors import OperationError
-from runtime.fsio import read_file
+from runtime.fsio import FileProblem, read_file
 
 _MAX_BYTES = 16 << 20
 Positions = Mapping[str, tuple[float, float]]
@@ -45,15 +47,43 @@ def read_positions(path: Path) -> dict[str, tuple[float, float]]:
         ) from error
 
 
-def places_from(path: Path | None, directory: Directory) -> Places | None:
-    """Read the officer's copy of the site's register of places; None without a file.
+def places_for(
+    officer: Officer, file: Path | None = None, *, tell: Tell = unheard
+) -> Places | None:
+    """Return the site's register of places, from the officer's own copy of it.
+
+    Nothing is believed of where cameras are but what the site's authority signed. None, and why is
+    told, where no file is given and the copy that the officer keeps is missing or another one; None
+    where the directory names no register.
+
+    Args:
+        officer: whose directory names the register.
+        file: a copy, instead of the one that is kept.
+        tell: takes the warning.
 
     Raises:
-        FileProblem: it cannot be read.
+        FileProblem: the file that was given cannot be read.
         SignatureInvalid: it is not the register that the directory names.
         MalformedMessage: it is no register.
     """
-    return None if path is None else open_places(read_file(path, MAX_REGISTER_BYTES), directory)
+    if file is not None:
+        return _read_register(file, officer)
+    if officer.directory.places is None:
+        return None
+    kept = officer.config.places
+    try:
+        return _read_register(kept, officer)
+    except (FileProblem, ProtocolError) as error:
+        words = (
+            f"where cameras are is not taken into account: {error}; have the authority's office "
+            f"give you its authority/places.csv, and keep it as {kept}"
+        )
+        tell(Notice(words, warning=True))
+        return None
+
+
+def _read_register(file: Path, officer: Officer) -> Places:
+    return open_places(read_file(file, MAX_REGISTER_BYTES), officer.directory)
 
 
 def _collected(rows: Iterator[tuple[str, Any, Any]]) -> dict[str, tuple[float, float]]:

@@ -27,6 +27,11 @@ from protocol.v2.sightings import MaskSpan
 from protocol.watching import Watching
 
 JSON_FORMAT = "sealtrace-trace/1"
+FIT_COLUMNS = (
+    "fits_others", "log10_support_of_others", "contradicts", "contradicts_numbers",
+    "contradicts_why",
+)  # fmt: skip
+"""How a stay fits the subject's others."""
 LINE_LIST_COLUMNS = (
     "query_id", "subject", "consent_reference", "status", "site", "camera",
     "from_utc", "to_utc", "seconds", "mask", "mask_confidence", "mask_varies",
@@ -34,8 +39,7 @@ LINE_LIST_COLUMNS = (
     "contacts", "contact_seconds", "latitude", "longitude", "candidate_numbers",
     "not_compared_numbers", "confirmed_by", "masks", "origin", "time_source",
     "found_by", "follows_numbers", "walk_metres",
-    "fits_others", "log10_support_of_others", "contradicts", "contradicts_numbers",
-    "contradicts_why",
+    *FIT_COLUMNS,
 )  # fmt: skip
 """One row a stay, in order of subject and time."""
 CONTACT_COLUMNS = (
@@ -340,9 +344,9 @@ def _metres(stay: Stay) -> float | None:
 
 
 def _fit_values(fit: Fit | None) -> dict[str, Any]:
-    """Return how a stay fits the subject's others, in the order of the line list's columns."""
+    """Return how a stay fits the subject's others, in the order of `FIT_COLUMNS`."""
     if fit is None:
-        return dict.fromkeys(LINE_LIST_COLUMNS[-5:])
+        return dict.fromkeys(FIT_COLUMNS)
     rival = fit.rival
     return {
         "fits_others": fit.others,

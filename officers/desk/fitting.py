@@ -8,11 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from officers.desk.fit import Contradiction, Fit
-from officers.desk.ground import Ground
+from officers.desk.ground import AT_ONCE, TOO_FAST, Ground
 from officers.desk.moments import duration_text
 from officers.desk.ranking import Scope, Sightings, Weighed, weigh
 from officers.desk.traces import UNDECIDED, Numbered, Stay, Trace, numbers_text, stays_of
-from officers.desk.walking import metres_between
 from protocol.results import CONFIRMED, REJECTED
 from runtime.errors import OperationError
 
@@ -146,8 +145,8 @@ def _between(one: Stay, other: Stay, ground: Ground) -> Contradiction:
     first, second = sorted((one, other), key=lambda stay: (stay.from_ms, stay.to_ms))
     seconds = (second.from_ms - first.to_ms) / 1000
     if seconds < 0:
-        why = "on two cameras at one time"
+        why = AT_ONCE
     else:
-        metres = metres_between(ground.places, first.address.camera, second.address.camera) or 0.0
-        why = f"faster than walking allows ({metres:,.0f} m in {duration_text(seconds)})"
+        metres = ground.metres(first.address.camera, second.address.camera) or 0.0
+        why = f"{TOO_FAST} ({metres:,.0f} m in {duration_text(seconds)})"
     return Contradiction(one.subject, one.numbers, other.numbers, why)

@@ -1,4 +1,8 @@
-"""Where a query's cameras are on the ground, as far as the register of places tells."""
+"""Where a query's cameras are, how far apart, and how far anybody gets on foot between two views.
+
+All that is ranked or said of ways goes by this: straight lines between positions in the register of
+places. Pure.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,38 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from officers.desk.camera_places import places_from
-from officers.desk.notices import Notice, Tell
-from officers.desk.officer import Officer
-from officers.desk.walking import EARTH_M
-from protocol.errors import ProtocolError
 from protocol.places import GLOBE, Places
 from protocol.query import Query
-from runtime.fsio import FileProblem
 
+VIEW_M = 60.0
+"""Two people at two cameras so far apart may be one: each camera sees half as far."""
+CLOCK_S = 5.0
+"""So much may two boxes' clocks, or where a sighting is cut, be apart."""
+FASTEST_M_S = 4.0
+"""Of somebody on foot in a hurry, in a straight line."""
+TOO_FAST = "faster than walking allows"
+AT_ONCE = "on two cameras at one time"
+_EARTH_M = 6_371_008.8
+"""Mean radius (IUGG)."""
 _DAY_S = 86_400.0
+
+Seconds = TypeVar("Seconds", float, NDArray[np.float64])
+
+
+def reach_m(gap_s: Seconds, metres_s: float = FASTEST_M_S) -> Seconds:
+    """Return how far apart two cameras may be for one person to be seen by both, m.
+
+    Args:
+        gap_s: from the end of the earlier sighting to the beginning of the later.
+        metres_s: how fast they go, in a straight line.
+    """
+    reached: Seconds = VIEW_M + metres_s * np.maximum(gap_s + CLOCK_S, 0.0)
+    return reached
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +68,13 @@ class Ground:
         """
         return np.array([self._point(name) for name in cameras], np.float64).reshape(-1, 3)
 
+    def metres(self, one: str, other: str) -> float | None:
+        """Return how far two cameras are from each other; None if that is not known."""
+        if one == other:
+            return 0.0
+        metres = math.dist(self._point(one), self._point(other))
+        return None if math.isnan(metres) else metres
+
     def place(self, camera: str) -> str | None:
         """Return the place that a camera watches, in the register's words; None if unknown."""
         one = None if self.places is None else self.places.cameras.get(camera)
@@ -65,31 +94,11 @@ class Ground:
         if self.places.axes != GLOBE:
             return (first, second, 0.0)
         lat, lon = math.radians(first), math.radians(second)
-        level = EARTH_M * math.cos(lat)
-        return (level * math.cos(lon), level * math.sin(lon), EARTH_M * math.sin(lat))
+        level = _EARTH_M * math.cos(lat)
+        return (level * math.cos(lon), level * math.sin(lon), _EARTH_M * math.sin(lat))
 
 
 def ground_of(query: Query, places: Places | None, compared: int) -> Ground:
     """Return the ground of a query."""
     seconds = (query.window_to_ms - query.window_from_ms) / 1000
     return Ground(tuple(query.cameras), seconds, places, max(0, compared))
-
-
-def kept_places(officer: Officer, tell: Tell) -> Places | None:
-    """Return the officer's own copy of the register that the directory names.
-
-    None, and why is told, where there is no copy or another one: nothing is believed of where
-    cameras are but what the site's authority signed.
-    """
-    if officer.directory.places is None:
-        return None
-    path = officer.config.places
-    try:
-        return places_from(path, officer.directory)
-    except (FileProblem, ProtocolError) as error:
-        words = (
-            f"where cameras are is not taken into account: {error}; have the authority's office "
-            f"give you its authority/places.csv, and keep it as {path}"
-        )
-        tell(Notice(words, warning=True))
-        return None

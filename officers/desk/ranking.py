@@ -26,14 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from officers.desk.walking import FASTEST_M_S
+from officers.desk.ground import CLOCK_S, VIEW_M, reach_m
 
-VIEW_M = 60.0
-"""Two people at two cameras so far apart may be one: each camera sees half as far."""
 WALK_MPS = 1.4
 """Walking, in a straight line (Bohannon 1997: comfortable, 1.3 to 1.5 m/s)."""
-CLOCK_S = 5.0
-"""So much may two boxes' clocks, or where a sighting is cut, be apart."""
 AGAINST = 0.01
 """Against a sighting that not even running allows: there are cars, and clocks that are wrong."""
 FITTING = 10.0
@@ -183,14 +179,13 @@ class _Links:
         """How well `this` fits each from its first near one to the one before, over a stranger."""
         part = slice(int(self.first[this]), this)
         gap = self.begins[this] - self.ends[part]
-        late = np.maximum(gap + CLOCK_S, 0.0)
-        away = _metres(self.points, part, this) - VIEW_M
-        fits = away <= WALK_MPS * late
+        metres = _metres(self.points, part, this)
+        fits = metres <= reach_m(gap, WALK_MPS)
         ratio = np.ones(len(gap))
         for number, span in enumerate(_SPANS_S):
             ratio += np.where(fits & (gap <= span), self.gains[part, number], 0.0)
         ratio /= 1 - _ALIKE_AGAIN + _ALIKE_AGAIN * ratio
-        ratio[(away > FASTEST_M_S * late) & (self.camera[part] != self.camera[this])] = AGAINST
+        ratio[(metres > reach_m(gap)) & (self.camera[part] != self.camera[this])] = AGAINST
         return ratio
 
 
@@ -208,13 +203,11 @@ class _Places:
 
     def apart(self, low: int, this: int) -> Bools:
         """Tell of the sightings from `low` to before `this` whether they contradict `this`."""
-        late = self.begins[this] - self.ends[low:this] + CLOCK_S
-        away = _metres(self.points, slice(low, this), this) - VIEW_M
-        known = ~np.isnan(away)
+        gap = self.begins[this] - self.ends[low:this]
+        metres = _metres(self.points, slice(low, this), this)
         same = (self.places[low:this] == self.places[this]) & (self.places[this] >= 0)
-        at_once = (late < 0) & ~same
-        too_fast = away > FASTEST_M_S * np.maximum(late, 0.0)
-        found: Bools = np.where(known, too_fast, at_once)
+        at_once = (gap < -CLOCK_S) & ~same
+        found: Bools = np.where(np.isnan(metres), at_once, metres > reach_m(gap))
         found &= self.camera[low:this] != self.camera[this]
         return found
 

@@ -15,7 +15,7 @@ from officers.desk.case import Case, CaseInvalid
 from officers.desk.export_forms import Report
 from officers.desk.fit import Contradiction
 from officers.desk.fitting import contradictions_with, fitted
-from officers.desk.ground import Ground, ground_of, kept_places
+from officers.desk.ground import Ground, ground_of
 from officers.desk.receipts import Receipts, ask_custodians, compare
 from officers.desk.session import Session
 from officers.desk.traces import UNDECIDED, Numbered, traces_of, with_ways
@@ -42,7 +42,7 @@ class Results:
         problems: what could not be believed, in words.
         receipts: what custodians say that they opened for the query, held against it.
         watching: what the cameras watched, None if the aggregator has not told it.
-        ground: where the query's cameras are, as far as the officer's own register tells.
+        ground: where the query's cameras are, as far as the register of places tells.
     """
 
     case: Case
@@ -106,7 +106,7 @@ def sealed_to_me(session: Session, query_id: str) -> Case:
 
 
 def open_results(
-    session: Session, case: Case, sealing: hpke.PrivateKey, *, places: Places | None = None
+    session: Session, case: Case, sealing: hpke.PrivateKey, places: Places | None = None
 ) -> Results:
     """Fetch the candidates of a query and open them; the aggregator logs that they were read.
 
@@ -114,10 +114,10 @@ def open_results(
     the openings twice, because more may be found between two answers.
 
     Args:
-        session: an officer's.
-        case: whose results are sealed to them.
+        session: the officer's.
+        case: from `sealed_to_me`.
         sealing: the officer's key.
-        places: where cameras are (`places_from`); None: as the copy says that the officer keeps.
+        places: where cameras are (`places_for`), by which candidates are ranked.
 
     Raises:
         OperationError: the aggregator does not answer, or speaks of another query.
@@ -148,22 +148,20 @@ def open_results(
     receipts = replace(receipts, problems=(*unreadable, *receipts.problems))
     watching, unusable = open_watching(session.client.watching(case.id), case, sealing)
     problems = (*problems, *uncounted, *unusable)
-    known = kept_places(me, session.tell) if places is None else places
-    ground = ground_of(case.query, known, summary.progress.get("sightings", 0))
+    ground = ground_of(case.query, places, summary.progress.get("sightings", 0))
     return Results(case, me.name, summary, candidates, receipts, problems, watching, ground)
 
 
 def trace(results: Results) -> Report:
     """Return the traces of a query's subjects: hits apart from what is not decided, with fits."""
     subjects = [subject.pseudonym for subject in results.case.query.subjects]
-    ground = results.ground
     return Report(
         query=results.case.query,
         digest=results.case.digest,
         requester=results.case.requester,
         state=results.summary.state,
         traces=tuple(
-            fitted(with_ways(one, ground.places), ground)
+            fitted(with_ways(one, results.ground), results.ground)
             for one in traces_of(subjects, results.candidates)
         ),
         exported_at_ms=system_ms(),

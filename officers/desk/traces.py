@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from officers.desk.contacts import Contact, contacts_of
 from officers.desk.fit import Contradiction, Fit
+from officers.desk.ground import Ground
 from officers.desk.masks import spans_in_a_row, spans_of, voted_mask
-from officers.desk.walking import Way, metres_between, way_of
+from officers.desk.walking import Way, way_of
 from protocol.keytree import FOLLOWED
 from protocol.names import CameraAddress
-from protocol.places import Places
 from protocol.results import CONFIRMED, REJECTED, Candidate
 from protocol.sightings import MaskStatus
 from protocol.v2.sightings import MaskSpan
@@ -199,14 +199,14 @@ def traces_of(
     return traces
 
 
-def with_ways(trace: Trace, places: Places | None) -> Trace:
+def with_ways(trace: Trace, ground: Ground) -> Trace:
     """Return a trace whose continuations say how they fit to their hit, best first.
 
     Those to whom nobody could have walked in the time are last.
 
     Args:
         trace: a subject's.
-        places: the register of places, None where there is none.
+        ground: where cameras are.
     """
     stays = (*trace.hits, *trace.candidates, *trace.rejected)
     by_number = {number: stay for stay in stays for number in stay.numbers}
@@ -215,7 +215,7 @@ def with_ways(trace: Trace, places: Places | None) -> Trace:
         hit = next((by_number[n] for n in stay.follows if n in by_number), None)
         if hit is None or stay.score is None:
             return stay
-        metres = metres_between(places, hit.address.camera, stay.address.camera)
+        metres = ground.metres(hit.address.camera, stay.address.camera)
         after = stay.from_ms >= hit.from_ms
         gap_ms = stay.from_ms - hit.to_ms if after else stay.to_ms - hit.from_ms
         gap_s = (max(0, gap_ms) if after else min(0, gap_ms)) / 1000

@@ -3,7 +3,7 @@
 A hit's continuations are people dressed alike, nearby, within minutes. How well one fits is the sum
 of two logarithms: how much likelier its score is of the same clothes than of others, and how much
 likelier the time between the two is for a walk between their cameras than for who just passed.
-Straight lines between positions in the register of places; without them only likeness counts.
+Without positions (`officers.desk.ground`) only likeness counts.
 Pure, and of no use to say who somebody is.
 """
 
@@ -12,14 +12,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from protocol.places import GLOBE, Places
+from officers.desk.ground import reach_m
 
 SCORE_WEIGHT = 10.0
 """Nats for each unit of score (cosine): chosen on the streets of `benchmarks.bench_following`."""
 PACE_M_S = 1.3
 """Of people who walk; median of pedestrians on a pavement."""
-FASTEST_M_S = 4.0
-"""Of somebody on foot in a hurry, in a straight line. Who would have to be faster comes last."""
 DETOUR = 1.25
 """Streets are so much longer than straight lines."""
 SPREAD = 0.5
@@ -30,8 +28,6 @@ WITHIN_S = 7200.0
 """In which those who just pass are spread evenly."""
 NEAREST_M = 15.0
 """Nobody walks less between two views, or in and out of one."""
-EARTH_M = 6_371_008.8
-"""Mean radius (IUGG)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Way:
     @property
     def too_far(self) -> bool:
         """Whether nobody is on foot so fast."""
-        return self.metres is not None and self.metres > FASTEST_M_S * abs(self.gap_s) + NEAREST_M
+        return self.metres is not None and bool(self.metres > reach_m(abs(self.gap_s)))
 
 
 def way_of(score: float, gap_s: float, metres: float | None) -> Way:
@@ -68,25 +64,6 @@ def way_of(score: float, gap_s: float, metres: float | None) -> Way:
     """
     fit = SCORE_WEIGHT * score
     return Way(gap_s, metres, fit if metres is None else fit + _timely(metres, abs(gap_s)))
-
-
-def metres_between(places: Places | None, one: str, other: str) -> float | None:
-    """Return how far two cameras are from each other, m in a straight line; None if not known."""
-    if one == other:
-        return 0.0
-    if places is None or one not in places.cameras or other not in places.cameras:
-        return None
-    here, there = places.cameras[one].position, places.cameras[other].position
-    if here is None or there is None:
-        return None
-    if places.axes != GLOBE:
-        return math.dist(here, there)
-    (lat, lon), (lat_2, lon_2) = (tuple(map(math.radians, place)) for place in (here, there))
-    half = (
-        math.sin((lat_2 - lat) / 2) ** 2
-        + math.cos(lat) * math.cos(lat_2) * math.sin((lon_2 - lon) / 2) ** 2
-    )
-    return 2 * EARTH_M * math.asin(math.sqrt(min(1.0, half)))
 
 
 def _walk_s(metres: float) -> float:

@@ -12,14 +12,16 @@ import protocol_samples as s
 import pytest
 from candidates import candidate_of
 
+from officers.desk.camera_places import places_for
 from officers.desk.export_forms import Report, as_json, as_line_list
 from officers.desk.fitting import TraceImpossible, check_possible, contradictions_with, fitted
-from officers.desk.ground import Ground, kept_places
+from officers.desk.ground import Ground
 from officers.desk.notices import Notice
 from officers.desk.officer import Officer
 from officers.desk.traces import UNDECIDED, Numbered, Trace, ranked, traces_of
 from officers.trace_text import contradiction_lines, likelihood_text
 from protocol.directory_forms import SECOND
+from protocol.errors import SignatureInvalid
 from protocol.names import CameraAddress
 from protocol.places import parse_places
 from protocol.results import CONFIRMED, REJECTED, Candidate
@@ -158,15 +160,31 @@ def test_an_officer_goes_by_the_register_that_the_directory_names_and_no_other(
     said: list[Notice] = []
     named = parse_places(REGISTER).digest
     ana = officer(tmp_path, places=named)
-    assert kept_places(ana, said.append) is None
+    assert places_for(ana, tell=said.append) is None
     assert "places.csv" in said[-1].text
     (tmp_path / "places.csv").write_bytes(REGISTER)
-    kept = kept_places(ana, said.append)
+    kept = places_for(ana, tell=said.append)
     assert kept is not None
     assert kept.digest == named
     assert len(said) == 1
     (tmp_path / "places.csv").write_bytes(REGISTER.replace(b"37.51", b"37.52"))
-    assert kept_places(ana, said.append) is None
+    assert places_for(ana, tell=said.append) is None
     assert "names another" in said[-1].text
-    assert kept_places(officer(tmp_path, places=None), said.append) is None
+    assert places_for(officer(tmp_path, places=None), tell=said.append) is None
     assert len(said) == 2
+
+
+def test_a_copy_that_was_given_goes_before_the_kept_one_and_must_be_the_one_named(
+    tmp_path: Path,
+) -> None:
+    said: list[Notice] = []
+    ana = officer(tmp_path, places=parse_places(REGISTER).digest)
+    given = tmp_path / "given.csv"
+    given.write_bytes(REGISTER)
+    read = places_for(ana, given, tell=said.append)
+    assert read is not None
+    assert set(read.cameras) == set(GROUND.cameras)
+    assert said == [], "what is kept is not looked at"
+    given.write_bytes(REGISTER + b"cam-6,yard,,\n")
+    with pytest.raises(SignatureInvalid, match="names another"):
+        places_for(ana, given, tell=said.append)

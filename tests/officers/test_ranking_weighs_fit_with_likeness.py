@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.bench_ranking import TOWN, one_subject
-from officers.desk.ranking import AGAINST, CLOCK_S, VIEW_M, Scope, Sightings, weigh
-from officers.desk.walking import FASTEST_M_S
+from officers.desk.ground import CLOCK_S, FASTEST_M_S, VIEW_M
+from officers.desk.ranking import AGAINST, Scope, Sightings, weigh
 
 DAY_S = 86_400.0
 STREET = np.array([[300.0 * n, 0.0, 0.0] for n in range(40)])

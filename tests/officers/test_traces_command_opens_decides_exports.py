@@ -148,6 +148,12 @@ def test_confirming_all_refuses_two_places_at_once_and_does_it_anyway_if_told(
         traced.run("confirm", traced.id, "--all", "--yes"),
         "on two cameras at one time", "--anyway",
     )  # fmt: skip
+    register = traced.site.folder / "register.csv"
+    register.write_text("camera,place\ncam-1,gate\ncam-2,gate\n")
+    explained(
+        traced.run("confirm", traced.id, "--all", "--yes", "--places", str(register)),
+        "names none as the register of places",
+    )
     assert traced.decisions() == {}
     assert traced.run("confirm", traced.id, "--all", "--anyway", "--yes").exit_code == 0
     assert "this trace is impossible as it stands" in traced.run("show", traced.id).output
