@@ -26,17 +26,21 @@ class TraceImpossible(OperationError):
 def fitted(trace: Trace, ground: Ground) -> Trace:
     """Return a trace with the fit of each stay, and with what of its hits cannot be true together.
 
-    Hits count as certain, what is rejected counts for nothing.
+    Hits count as certain, what is rejected counts for nothing. What was found by clothes has no
+    fit and makes nobody's: it was looked for near a hit, so that it lies near says nothing. As a
+    hit it can still make the trace impossible.
     """
     parts = (trace.hits, trace.candidates, trace.rejected)
-    stays = [stay for part in parts for stay in part]
-    if not stays:
-        return trace
-    weighed = _weighed(stays, ground)
-    done = iter(
-        replace(stay, fit=_fit(number, stays, weighed, ground)) for number, stay in enumerate(stays)
+    stays = [stay for part in parts for stay in part if not stay.by_appearance]
+    fits: dict[tuple[int, ...], Fit] = {}
+    if stays:
+        weighed = _weighed(stays, ground)
+        fits = {
+            stay.numbers: _fit(number, stays, weighed, ground) for number, stay in enumerate(stays)
+        }
+    hits, candidates, rejected = (
+        tuple(replace(stay, fit=fits.get(stay.numbers)) for stay in part) for part in parts
     )
-    hits, candidates, rejected = (tuple(next(done) for _ in part) for part in parts)
     return replace(
         trace,
         hits=hits,

@@ -12,7 +12,8 @@ import pytest
 from candidates import opened_candidate
 
 from officers.desk.export_forms import FORMATS, Report
-from officers.desk.ground import Ground
+from officers.desk.fitting import fitted
+from officers.desk.ground import TOO_FAST, Ground
 from officers.desk.traces import UNDECIDED, Numbered, Trace, traces_of, with_ways
 from officers.desk.walking import way_of
 from officers.trace_text import continuations_table, followed_line, stays_table, trace_line
@@ -118,6 +119,21 @@ def test_nobody_is_too_far_who_runs_and_a_walk_fits_best_at_its_own_time() -> No
     assert in_time > way_of(0.8, 30, 100).fit
     assert in_time > way_of(0.8, 1500, 100).fit
     assert way_of(0.8, 96, 100).fit == way_of(0.8, -96, 100).fit
+
+
+def test_who_was_found_by_clothes_has_no_part_in_how_faces_fit() -> None:
+    by_face = replace(seen(7, 3 * MINUTE, "cam-2", score=0.7), verdict=UNDECIDED)
+    ground = Ground(("cam-1", "cam-2", "cam-3"), 86_400.0, PLAN)
+    confirmed = [replace(one, verdict=CONFIRMED) for one in STREET]
+    (alone,) = traces_of(["P-17"], [STREET[0], by_face])
+    (among,) = traces_of(["P-17"], [*confirmed, by_face])
+    fits, told = fitted(alone, ground), fitted(among, ground)
+    assert told.candidates == fits.candidates
+    assert fits.candidates[0].fit is not None
+    assert fits.candidates[0].fit.others == 1
+    assert {hit.fit is None for hit in told.hits if hit.by_appearance} == {True}
+    whys = [one.why for one in told.contradictions]
+    assert any(why.startswith(TOO_FAST) for why in whys), "4 was 30 km away, and confirmed"
 
 
 def test_tables_and_exports_say_by_appearance_and_give_no_ratio(
