@@ -24,7 +24,7 @@ from runtime.terminal import out as _out
 app = typer.Typer(
     name="demo",
     no_args_is_help=True,
-    help="A small site, three cameras, a patient traced end to end, on this machine.",
+    help="A small site, six cameras, a patient traced end to end, on this machine.",
 )
 _STATE = Path(".sealtrace")
 
@@ -108,7 +108,7 @@ def _wait_for_interrupt(folder: Path) -> None:
         f'  export SEALTRACE_PASSPHRASE="only for a demonstration"\n'
         f"  {program} query list\n"
         f"  {program} trace show ID      (an id of the list; its first digits will do)\n"
-        f"The others are bo and cy (approvers) and eve (auditor). Ctrl-C stops everything.",
+        f"The others are bo, cy and di (approvers) and eve (auditor). Ctrl-C stops everything.",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""Composes the demo's clips: photographed faces that walk past three cameras.
+"""Composes the demo's clips: photographed faces that walk past the cameras.
 
 The same scenario and seed give the same clip. People are cut out of free photographs; where the
 scenario says so, a mask is drawn on first.
@@ -40,6 +40,7 @@ Progress = Callable[[int, int], None]
 
 _FACES_HIGH: Final = 7.5
 """Height of a standing person in heights of the face."""
+_HAIR, _SKIN = (44, 40, 46), (96, 124, 168)  # BGR
 _DARK_NOISE: Final = 3.0
 """Standard deviation of what a sensor turned up in the dark adds, in grey levels."""
 _FORMAT: Final = 1  # raise when the pictures change, so that cached clips are made again
@@ -147,6 +148,8 @@ class _CutOut:
         image = _decode(photo, photos)
         if walker.masked:
             image = draw_mask(image, photo.landmarks)
+        elif walker.masked is None:
+            image = _faceless(image, photo)
         scale = min(1.0, 1.15 * max(step.face_px for step in walker.path) / photo.face_px)
         small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         face_px = photo.face_px * scale
@@ -208,6 +211,23 @@ def _decode(photo: Photo, photos: Path) -> Image:
     if image is None:
         raise ClipError(f"{photos / photo.name} is not an image this OpenCV can read; reinstall it")
     return image.astype(np.uint8)
+
+
+def _faceless(image: Image, photo: Photo) -> Image:
+    """Paint hair and neck over the face of a photograph: nobody can see it; the clothes stay."""
+    points, unit = np.array(photo.landmarks, np.float64), photo.face_px
+    middle = points.mean(axis=0)
+    down = np.array((0.0, 0.1 * unit))
+    neck, hair = middle + 3 * down, middle - 2 * down
+    cover = np.zeros(image.shape[:2], np.uint8)
+    turned = image.astype(np.float32)
+    for centre, size, colour in ((neck, (0.27, 0.36), _SKIN), (hair, (0.42, 0.5), _HAIR)):
+        cover[:] = 0
+        axes = round(size[0] * unit), round(size[1] * unit)
+        cv2.ellipse(cover, centre.round().astype(int).tolist(), axes, 0, 0, 360, 255, -1)
+        share = cv2.GaussianBlur(cover, (0, 0), 0.03 * unit).astype(np.float32)[..., None] / 255
+        turned += share * (np.array(colour, np.float32) - turned)
+    return np.clip(turned, 0, 255).astype(np.uint8)
 
 
 def _background(random: np.random.Generator) -> NDArray[np.float32]:

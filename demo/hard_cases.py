@@ -25,6 +25,7 @@ from protocol.v2.counts import Counts
 
 MASKED: Final = "cam-4"
 DARK: Final = "cam-5"
+FACELESS: Final = "cam-6"
 _TURNED: Final = (Step(0.0, 850, 112, 88), Step(6.0, 862, 112, 88), Step(12.0, 846, 112, 88))
 _SUBJECT: Final = (
     Step(0.4, -90, 170, 100),
@@ -44,6 +45,7 @@ def hard_scenario() -> Scenario:
 
     cam-4: the subject comes masked, stands beside somebody who turns his back, and goes again.
     cam-5: two strangers in the dark, both bare, one in a fifth of the light, one in an eighth.
+    cam-6: the subject in the clothes of cam-4 shows no face; then a stranger comes in others.
     """
     story = demo_scenario()
     masked = Scene(
@@ -63,7 +65,16 @@ def hard_scenario() -> Scenario:
         ),
         light=(_FIFTH, _EIGHTH),
     )
-    return Scenario(story.subject, story.enrolment_photo, (masked, dark), seed=2021)
+    faceless = Scene(
+        camera=FACELESS,
+        duration_s=13.0,
+        walkers=(
+            Walker("obama2.jpg", None, walk(0.3, 7.3, 210, (130, 136))),
+            Walker("astronaut.png", False, walk(6.7, 12.7, 240, (120, 130))),
+        ),
+    )
+    scenes = (masked, dark, faceless)
+    return Scenario(story.subject, story.enrolment_photo, scenes, seed=2021)
 
 
 def check_masked(checks: Checks, hits: Sequence[Mapping[str, Any]]) -> None:
@@ -119,6 +130,25 @@ def check_dark(
         "darkness puts a mask on nobody, and of whom too little is seen it tells nothing",
         seen.masked == seen.changed == 0 and seen.unmasked <= 1 <= seen.unknown,
         f"{seen.masked + seen.changed} masked, {seen.unmasked} unmasked, {seen.unknown} unknown",
+    )
+
+
+def check_followed(checks: Checks, trace: Mapping[str, Any]) -> None:
+    """Check that clothes led from the subject's hit to where no face showed, and to nobody else.
+
+    Args:
+        trace: of a query that follows by clothes, its hits confirmed.
+    """
+    (subject,) = trace["subjects"]
+    led_to = [(stay["camera"], stay["mask"]) for stay in subject["continuations"]]
+    checks.note(
+        f"their clothes lead from {MASKED} to {FACELESS}, where the patient shows no face",
+        led_to == [(FACELESS, "unknown")] and not _at(FACELESS, subject["hits"]),
+        ", ".join(
+            f"dressed alike at {stay['camera']} (score {stay['score']:.2f}), no hit"
+            for stay in subject["continuations"]
+        )
+        or "led nowhere",
     )
 
 

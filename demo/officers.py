@@ -48,13 +48,25 @@ class Officers:
         return file
 
     def file(
-        self, subject: Path, *, cameras: Sequence[str], begin: str, end: str, live: bool = False
+        self,
+        subject: Path,
+        *,
+        cameras: Sequence[str],
+        begin: str,
+        end: str,
+        live: bool = False,
+        follow: bool = False,
     ) -> Filed:
-        """File a query as ana: it also asks how many people were where."""
+        """File a query as ana: it also asks how many people were where.
+
+        Args:
+            follow: ask that whoever is confirmed be followed by their clothes.
+        """
         wanted = [word for camera in cameras for word in ("--camera", camera)]
         told = self.site.run_json(
             "ana", "query", "file", "--subject", str(subject), *wanted, "--from", begin,
             "--to", end, *(["--live"] if live else []), "--same-place-counts",
+            *(["--continuation"] if follow else []),
             "--legal-basis", "consent",
             "--purpose", "contact tracing of a confirmed patient", "--yes",
         )  # fmt: skip

@@ -38,7 +38,8 @@ class Step:
 class Walker:
     """One person in a scene: which photograph, masked or not, along which path.
 
-    `masked` is None of somebody `FROM_BEHIND`: nobody can tell.
+    `masked` is None of somebody `FROM_BEHIND`, and of whoever else shows no face: hair is painted
+    over it, and nobody can tell.
     """
 
     photo: str

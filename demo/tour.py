@@ -18,7 +18,15 @@ from typing import Any
 
 from demo.checks import Checks
 from demo.clips import compose
-from demo.hard_cases import check_dark, check_masked, check_turned_away, hard_scenario
+from demo.hard_cases import (
+    FACELESS,
+    MASKED,
+    check_dark,
+    check_followed,
+    check_masked,
+    check_turned_away,
+    hard_scenario,
+)
 from demo.intruder import Answer, Intruder, plain_needles
 from demo.local_site import CUSTODIANS, LocalSite, plan_of
 from demo.officers import Filed, Officers
@@ -35,6 +43,7 @@ from protocol.v2.envelopes import Envelope
 from provisioning.authority import open_site
 from provisioning.authority.policy_holders import services
 from provisioning.authority.push import officer_tls
+from provisioning.formats.plan import OfficerPlan
 from runtime.config import MqttConfig
 from runtime.policy_words import permitted_text, purposes_text
 
@@ -67,7 +76,7 @@ class Tour:
     _truth: list[ClipTruth] = field(default_factory=list)
     _of_the_clips: list[Envelope] = field(default_factory=list)  # segments, before a live hit
 
-    STEPS = 15
+    STEPS = 16
 
     def run(self) -> None:
         """Do all of it; the processes still run afterwards (see :meth:`stop`).
@@ -83,6 +92,7 @@ class Tour:
         filed = self._file_and_approve(officers, subject)
         self._await_trace(site, officers, filed)
         self._compare_with_truth(officers, filed)
+        self._follow(officers, subject)
         self._live_hit(site, officers, filed)
         self._audit(site)
         keys = self._without_approvals(site, officers, filed)
@@ -108,19 +118,21 @@ class Tour:
     # ------------------------------------------------------------------ the site
 
     def _compose(self) -> None:
-        self.tell("composing clips of photographed faces walking past five cameras")
+        self.tell("composing clips of photographed faces walking past six cameras")
         for name, scenario in (("clips", demo_scenario()), ("hard-clips", hard_scenario())):
             self._truth += compose(scenario, self.photos, self.folder.parent / name)
 
     def _make_site(self) -> LocalSite:
-        self.tell("making a site: CA, 3 custodians (2 must agree), 4 officers, 5 boxes")
+        self.tell("making a site: CA, 3 custodians (2 must agree), 5 officers, 6 boxes")
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
         cameras = {clip.camera: {"source": f"file:{clip.path.resolve()}"} for clip in self._truth}
-        site = LocalSite.create(
-            plan_of(cameras, bundle=self.bundle, policy={"same_place_counts": True}), self.folder
-        )
+        policy = {"same_place_counts": True, "continuation": True}
+        plan = plan_of(cameras, bundle=self.bundle, policy=policy)
+        third = OfficerPlan(name="di", duties=("approver",))  # for following, one approval more
+        plan = plan.model_copy(update={"officers": (*plan.officers, third)})
+        site = LocalSite.create(plan, self.folder)
         self._site = site
         return site
 
@@ -161,7 +173,7 @@ class Tour:
     def _await_trace(self, site: LocalSite, officers: Officers, filed: Filed) -> None:
         self.tell("the cameras' clips play; custodians grant, the aggregator matches")
         self._await_matched(officers, filed, len(demo_scenario().scenes))
-        self.tell("harder: a masked patient, somebody from behind, strangers in the dark")
+        self.tell("harder: a masked patient, somebody from behind, the dark, no face at all")
         site.start(*self._boxes(hard_scenario()))
         told = self._await_matched(officers, filed, len(self._truth))
         self._of_the_clips = self._segments()
@@ -202,6 +214,22 @@ class Tour:
             )
         check_masked(self.checks, hits)
         check_turned_away(self.checks, hits, self._truth)
+
+    def _follow(self, officers: Officers, subject: Path) -> None:
+        self.tell("a query that three approvers sign follows the patient by their clothes")
+        cameras = [MASKED, FACELESS]
+        filed = officers.file(
+            subject, cameras=cameras, begin="-15m", end="+30m", live=True, follow=True
+        )
+        officers.approve(filed, "bo", "cy", "di")
+        officers.wait(
+            filed, lambda told: told["candidates"] >= 1, timeout_s=60, what="the hit to follow from"
+        )
+        officers.confirm_all(filed)
+        officers.wait(
+            filed, lambda told: told["candidates"] >= 2, timeout_s=60, what="who is dressed alike"
+        )
+        check_followed(self.checks, officers.trace(filed))
 
     def _live_hit(self, site: LocalSite, officers: Officers, filed: Filed) -> None:
         self.tell("the patient walks past camera 1 again while the query stands")
@@ -464,8 +492,14 @@ class Tour:
         raise ProcessFailed("an envelope's announcement was not heard")
 
     def _walks_of_subject(self) -> list[Any]:
+        """Those on which the subject's face shows."""
         who = demo_scenario().subject
-        return [seen for clip in self._truth for seen in clip.sightings if seen.who == who]
+        return [
+            seen
+            for clip in self._truth
+            for seen in clip.sightings
+            if seen.who == who and seen.masked is not None
+        ]
 
     @staticmethod
     def _boxes(scenario: Scenario) -> list[str]:

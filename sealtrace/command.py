@@ -32,7 +32,7 @@ _UNIX_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirec
 
 # One line each, here, so that `sealtrace --help` need not load them.
 SUMMARIES = {
-    "demo": "See it work: a small site, three cameras, a patient traced end to end.",
+    "demo": "See it work: a small site, six cameras, a patient traced end to end.",
     "protocol": "Hold another implementation's test vectors against this one.",
     "site": "Create a site: its authority, custodians, officers, policy and directory.",
     "box": "Admit, configure, replace and revoke the boxes beside cameras.",

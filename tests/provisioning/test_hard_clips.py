@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from demo.checks import Checks
 from demo.clips import compose
-from demo.hard_cases import check_dark, check_masked, check_turned_away, hard_scenario
+from demo.hard_cases import (
+    check_dark,
+    check_followed,
+    check_masked,
+    check_turned_away,
+    hard_scenario,
+)
 from demo.scenario import FROM_BEHIND, ClipTruth, Scenario, Scene, Step, Walker, truth_of
 from edge_agent.capture import Frame
 from edge_agent.vision.config import VisionConfig
@@ -35,7 +41,7 @@ def broken(checks: Checks) -> list[str]:
 
 
 def test_the_hard_cases_are_what_the_demo_promises_of_them() -> None:
-    masked, dark = TRUTH
+    masked, dark, faceless = TRUTH
     (met,) = masked.contacts
     assert met.who == ("turned away", "obama")
     assert met.masked == (None, True)
@@ -44,6 +50,10 @@ def test_the_hard_cases_are_what_the_demo_promises_of_them() -> None:
     assert "obama" not in {seen.who for seen in dark.sightings}
     assert [seen.masked for seen in dark.sightings] == [False, False]
     assert dark.contacts == ()
+    assert [(seen.who, seen.masked) for seen in faceless.sightings] == [
+        ("obama", None),
+        ("astronaut", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +92,28 @@ def test_a_match_or_a_mask_out_of_the_dark_breaks_the_promise(hits: Any, counts:
     check_dark(checks, [HIT], {"cam-5": TWO_IN_THE_DARK}, TRUTH)
     assert broken(checks) == []
     check_dark(checks, hits, {"cam-5": counts}, TRUTH)
+    assert len(broken(checks)) == 1
+
+
+ALIKE = {"camera": "cam-6", "mask": "unknown", "score": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("hits", "continuations"),
+    [
+        ([HIT], []),
+        ([HIT], [ALIKE, {**ALIKE, "mask": "unmasked"}]),
+        ([HIT], [{**ALIKE, "camera": "cam-5"}]),
+        ([HIT, {**HIT, "camera": "cam-6"}], [ALIKE]),
+    ],
+)
+def test_clothes_that_lead_nowhere_or_astray_break_the_promise(
+    hits: Any, continuations: Any
+) -> None:
+    checks = Checks()
+    check_followed(checks, {"subjects": [{"hits": [HIT], "continuations": [ALIKE]}]})
+    assert broken(checks) == []
+    check_followed(checks, {"subjects": [{"hits": hits, "continuations": continuations}]})
     assert len(broken(checks)) == 1
 
 
