@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import betaincinv
 
 from edge_agent.vision.arrays import Doubles, Flags, Floats, Ints
 
@@ -147,8 +147,8 @@ def clopper_pearson(count: int, of: int) -> tuple[float, float]:
     if not of:
         return 0.0, 1.0
     tail = (1 - CONFIDENCE) / 2
-    low = float(stats.beta.ppf(tail, count, of - count + 1)) if count else 0.0
-    high = float(stats.beta.ppf(1 - tail, count + 1, of - count)) if count < of else 1.0
+    low = float(betaincinv(count, of - count + 1, tail)) if count else 0.0
+    high = float(betaincinv(count + 1, of - count, 1 - tail)) if count < of else 1.0
     return low, high
 
 
