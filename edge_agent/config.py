@@ -16,6 +16,7 @@ from protocol.sightings import MAX_BATCH
 from protocol.signing import VerifyKey
 from runtime.config import ConfigError, HexKey, MqttConfig, Name, RoleConfig, Section, load, render
 from runtime.redaction import redact
+from runtime.zones import ZoneName
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -119,6 +120,9 @@ class BoxConfig(RoleConfig):
     """Ed25519 public keys, beside the site authority's, that may sign the model bundle."""
     state_dir: Path = Path("state")
     """Where the outbox and what was received from the site are kept."""
+    time_zone: ZoneName | None = None
+    """The site's time zone, such as Asia/Seoul, that recorders write times in. Left out: this
+    machine's."""
     shutdown_s: Annotated[float, Field(ge=0, le=120)] = 5.0
     """On a stop: how long to try to deliver what is sealed."""
     exit_when_done: bool = False

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from runtime.config import ConfigError, HexKey, PolicyReaderConfig, TlsConfig, load
+from runtime.zones import ZoneName
 
 OFFICER_ENVIRONMENT = "SEALTRACE_OFFICER"
 
@@ -21,6 +22,9 @@ class OfficerConfig(PolicyReaderConfig):
     """The key that opens what is sealed to the officer, protected by a passphrase."""
     places: Path = Path("places.csv")
     """A copy of the register of places that the directory names: which camera is where."""
+    time_zone: ZoneName | None = None
+    """The site's time zone, such as Asia/Seoul. Times that name no zone are read in it, and all are
+    shown in it. Left out: this machine's."""
     bundle: Path | None = None
     """Folder of the signed model bundle."""
     bundle_keys: tuple[HexKey, ...] = ()

@@ -22,6 +22,9 @@ site = "north-hospital"
 # How many custodians must agree before any sighting can be opened (m of n).
 threshold = 2
 
+# The site's time zone: of times that officers and recorders write without one.
+# time_zone = "Asia/Seoul"                 # default: each machine's own
+
 # A signed model bundle for boxes and investigators, made by `sealtrace models build`.
 # bundle = ".sealtrace/models"
 # bundle_signer = ".sealtrace/keys/model-signer.pub"

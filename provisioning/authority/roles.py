@@ -24,6 +24,7 @@ _ABOUT = {
     "sealing": "The key that results and sealed log entries are opened with.",
     "directory": "Who may do what, signed by the authority.",
     "policy": "What a query may ask for, signed by the authority.",
+    "time_zone": "The site's time zone; left out, this machine's.",
     "bundle": "Folder of the signed model bundle.",
     "state_dir": "Folder for what this role keeps.",
     "http": "Where the HTTP interface listens (mutual TLS 1.3).",
@@ -97,7 +98,7 @@ def registrar_toml(plan: SitePlan, registrar: RegistrarPlan, authority: str) -> 
             "aggregator": AGGREGATOR_NAME,
             "folder": "../broker" if mosquitto else None,
         },
-        "box": {},
+        "box": {"time_zone": plan.time_zone},
     }
     return _text("The registrar.", "registrar serve", content, registrar.settings)
 
@@ -112,6 +113,7 @@ def officer_toml(plan: SitePlan, officer: OfficerPlan, authority: str, *, bundle
         "sealing": layout.SEALING_SECRET,
         "directory": layout.DIRECTORY_FILE,
         **_POLICY,
+        "time_zone": plan.time_zone,
         "bundle": layout.MODELS_FOLDER if bundle else None,
         "tls": _TLS,
     }
@@ -127,6 +129,7 @@ def box_toml(plan: SitePlan, box: BoxPlan, authority: str) -> str:
         "authority": authority,
         "identity": layout.BOX_IDENTITY,
         "directory": layout.DIRECTORY_FILE,
+        "time_zone": plan.time_zone,
         "bundle": layout.MODELS_FOLDER,
         "state_dir": "state",
         "mqtt": mqtt_table(plan, plan.broker.port),

@@ -22,6 +22,7 @@ from provisioning.formats.plan_services import (
 )
 from runtime import keyfiles, tomltext
 from runtime.config import Name, Section, load
+from runtime.zones import ZoneName
 
 BROKER_NAME = "broker"
 AGGREGATOR_NAME = "aggregator"
@@ -71,6 +72,9 @@ class SitePlan(Section):
     """Name of the site, part of every topic and every signature."""
     threshold: Annotated[int, Field(ge=1, le=MAX_CUSTODIANS)]
     """How many custodians must grant before a sighting can be opened (m of n)."""
+    time_zone: ZoneName | None = None
+    """The site's time zone, such as Asia/Seoul: officers' times without a zone, and those of
+    recorders, are read in it. Left out: each machine's own."""
     bundle: Path | None = None
     """Folder of a signed model bundle to hand to boxes and officers (`sealtrace models build`)."""
     bundle_signer: Path | None = None
