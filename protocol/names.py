@@ -26,8 +26,14 @@ def require_name(value: object, *, what: str) -> str:
         MalformedMessage: otherwise.
     """
     if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        hint = ""
+        if isinstance(value, str) and not value.isascii():
+            hint = (
+                ". It stands in topics and certificates, so it is ASCII; the register of places "
+                "gives display names in any script"
+            )
         raise MalformedMessage(
-            f"{what} is not a name (lower-case letters, digits and inner hyphens, at most 64)"
+            f"{what} is not a name (lower-case letters, digits and inner hyphens, at most 64){hint}"
         )
     return value
 

@@ -22,6 +22,7 @@ from protocol.keytree import (
     tree_top,
 )
 from protocol.names import SightingName, SlotName
+from protocol.places import parse_places
 from protocol.query import QUERY_KIND, Query
 from protocol.sealing import LIVE_ENVELOPE
 from protocol.signing import Signed, VerifyKey
@@ -176,6 +177,31 @@ def check_enrolment(vector: Vector, compared: Compared, beside: Callable[[str], 
     compared.equal("the templates", vector["templates"], digests)
     compared.equal("the moment", vector["witnessed_at_ms"], statement.witnessed_at_ms)
     compared.equal("the statement in the query", beside("query-2")["witnessed"], vector["signed"])
+
+
+def check_places(vector: Vector, compared: Compared, _beside: Callable[[str], Vector]) -> None:
+    """Read a register of places of the second form, and write it again."""
+    data = bytes.fromhex(vector["register"])
+    places = parse_places(data)
+    compared.bytes("the digest", vector["digest"], places.digest)
+    compared.bytes("the register", vector["register"], places.to_bytes())
+    compared.equal("the axes", vector["axes"], list(places.axes))
+    cameras = [
+        {
+            "camera": one.camera,
+            "place": one.place,
+            "position": None if one.position is None else list(one.position),
+            "names": dict(one.names),
+            "address": one.address,
+            "indoor": one.indoor,
+            "room": one.room,
+            "view": one.view,
+        }
+        for one in places.cameras.values()
+    ]
+    compared.equal("the cameras", vector["cameras"], cameras)
+    walks = [[one, other, seconds] for (one, other), seconds in places.walks.items()]
+    compared.equal("the walks", vector["walks"], walks)
 
 
 def _announced(signed_hex: str, box_public: str) -> Announcement:

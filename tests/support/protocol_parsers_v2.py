@@ -79,6 +79,7 @@ def _watching() -> bytes:
 
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "passkey offer": (PasskeyOffer.parse, PasskeyOffer(s.SITE, PASSKEY, s.NOW_MS).payload()),
+    "register of places, second form": (parse_places, v2.PLACES.to_bytes()),
     "register of places": (parse_places, b"camera,place,lat,lon\ncam-1,Ward 3,37.5,126.7\n"),
     "envelope of version 2": (Envelope.parse, v2.envelope().to_bytes()),
     "envelope of either version": (parse_envelope, v2.envelope("live").to_bytes()),

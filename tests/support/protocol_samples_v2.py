@@ -10,6 +10,7 @@ import protocol_samples as s
 from protocol.epoch import Announcement, announce
 from protocol.keytree import DEPTH, META, ModalityKey, descend, tree_top
 from protocol.names import SlotName
+from protocol.places import GLOBE, CameraPlace, Places
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.sightings import MaskStatus, Quantised, quantise_template
 from protocol.v2 import VERSION
@@ -23,6 +24,24 @@ from protocol.v2.sightings import Encounter, MaskSpan, Row, Sighting
 
 SPACE = Space(s.MODEL)
 NAME = SlotName(s.ADDRESS, s.EPOCH, s.GENERATION, s.SLOT)
+PLACES = Places(
+    b"",
+    GLOBE,
+    {
+        "cam-1": CameraPlace(
+            "cam-1",
+            "Lobby",
+            (37.5, 126.75),
+            {"ko": "로비", "zh-Hant": "大廳"},
+            "12 Harbour Road",
+            True,
+            "Hall A",
+            "the desk",
+        ),
+        "cam-2": CameraPlace("cam-2", "Car park", None, indoor=False),
+    },
+    {("cam-1", "cam-2"): 42.5},
+)
 COVERAGE = Coverage(watched_s=840, dark_s=60)
 COUNTS = Counts(5, masked=1, unmasked=1, changed=2, at_once=(0, 3, 1))
 

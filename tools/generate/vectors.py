@@ -7,6 +7,7 @@ Everything but HPKE is deterministic; HPKE messages are made afresh, and open wi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -414,6 +415,30 @@ def evidence() -> dict[str, object]:
     }
 
 
+def places() -> dict[str, object]:
+    """The register of places in its second form."""
+    data = v2.PLACES.to_bytes()
+    return {
+        "register": data.hex(),
+        "digest": hashlib.sha256(data).hexdigest(),
+        "axes": list(v2.PLACES.axes),
+        "cameras": [
+            {
+                "camera": one.camera,
+                "place": one.place,
+                "position": one.position,
+                "names": dict(one.names),
+                "address": one.address,
+                "indoor": one.indoor,
+                "room": one.room,
+                "view": one.view,
+            }
+            for one in v2.PLACES.cameras.values()
+        ],
+        "walks": [[a, b, seconds] for (a, b), seconds in v2.PLACES.walks.items()],
+    }
+
+
 ALL = {
     "key-tree": key_tree,
     "slot-keys": slot_keys,
@@ -431,6 +456,7 @@ ALL = {
     "query-2": query_2,
     "enrolment": enrolment,
     "evidence": evidence,
+    "places": places,
 }
 
 if __name__ == "__main__":

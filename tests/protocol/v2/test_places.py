@@ -6,10 +6,12 @@ import hashlib
 from dataclasses import replace
 
 import protocol_samples as s
+import protocol_samples_v2 as v2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.places import GLOBE, PLAN, CameraPlace, open_places, parse_places
 
@@ -77,3 +79,63 @@ def test_whatever_bytes_are_read_end_in_a_register_or_a_refusal(data: bytes) -> 
     except MalformedMessage:
         return
     assert all(name == one.camera for name, one in places.cameras.items())
+
+
+SECOND = v2.PLACES
+
+
+def test_the_second_form_says_all_of_a_place_and_the_walks_between_cameras() -> None:
+    data = SECOND.to_bytes()
+    assert parse_places(data) == replace(SECOND, digest=hashlib.sha256(data).digest())
+    read = parse_places(data)
+    assert read.walk_s("cam-2", "cam-1") == read.walk_s("cam-1", "cam-2") == 42.5
+    assert read.walk_s("cam-1", "cam-1") is None
+    directory = replace(s.directory(), form=2, places=read.digest)
+    assert open_places(data, directory) == read
+
+
+def _changed(**changes: object) -> bytes:
+    return encode({**decode(SECOND.to_bytes(), what="it"), **changes})
+
+
+def _camera(**changes: object) -> bytes:
+    return _changed(cameras=[{"camera": "cam-1", "place": "Lobby", **changes}], walks=[])
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (_changed(v=3), "of version 3"),
+        (_changed(axes=["lon", "lat"]), "axes"),
+        (_changed(axes=[[], 1]), "axes"),
+        (_changed(more=1), "unknown fields"),
+        (_changed(cameras=[{"camera": "cam-1"}]), "has no place"),
+        (_changed(cameras=[{"camera": "cam-1", "place": "a"}] * 2), "again, or not in order"),
+        (_changed(walks=[["cam-1", "cam-9", 3.5]]), "does not list"),
+        (_changed(walks=[["cam-2", "cam-1", 3.5]]), "not in order"),
+        (_changed(walks=[["cam-1", "cam-2", 0.0]]), "does not take"),
+        (_changed(walks=[["cam-1", "cam-2", float("nan")]]), "does not take"),
+        (_changed(walks=[["cam-1", "cam-2", 90_000.0]]), "does not take"),
+        (_changed(walks=[["cam-1", "cam-2"]]), "not \\[camera, camera, seconds"),
+        (_camera(camera="로비"), "so it is ASCII"),
+        (_camera(place="Lob\u202eby"), "U\\+202E"),
+        (_camera(place="로\u3164비"), "U\\+3164"),
+        (_camera(place="e\u0301tage"), "normal form C"),
+        (_camera(place="a  b"), "single blanks"),
+        (_camera(place=7), "not a text"),
+        (_camera(position=[1.5]), "array of 2"),
+        (_camera(position=[1, 2]), "not two numbers"),
+        (_camera(position=[91.0, 2.0]), "lat 91.0 is beyond"),
+        (_camera(names={}), "are none"),
+        (_camera(names={"KO": "로비"}), "language tag"),
+        (_camera(names={"ko": ""}), "not a text of 1"),
+        (_camera(indoor="yes"), "true or false"),
+        (_camera(room=""), "room is not a text"),
+        (_camera(colour="red"), "unknown fields"),
+        (b"\xa0", "no field 'v'"),
+        (SECOND.to_bytes() + b"\x00", "not valid CBOR"),
+    ],
+)
+def test_what_is_no_register_of_the_second_form_is_refused(data: bytes, words: str) -> None:
+    with pytest.raises(MalformedMessage, match=words):
+        parse_places(data)
