@@ -19,6 +19,7 @@ from aggregator.ingest import quarantine
 from aggregator.ingest.boxes import statuses
 from aggregator.ingest.checks import Rejected
 from aggregator.ingest.intake import Intake
+from aggregator.places import PlacesShelf
 from aggregator.queries import QueryConflict, QueryDesk, QueryUnknown
 from aggregator.store import Store
 from aggregator.store.rows import QueryRecord
@@ -66,6 +67,7 @@ class Parts:
     calibrations: Mapping[str, Calibration]
     default_thresholds: Mapping[str, float]
     clock_skew_ms: int
+    places: PlacesShelf
 
 
 class EstimateRequest(BaseModel):
@@ -172,6 +174,25 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
     def policy_signature() -> Response:
         """Return the authority's signature over the policy."""
         return CborResponse(parts.policy_signature)
+
+    @app.get("/v1/places", dependencies=[known_caller])
+    def places() -> Response:
+        """Return the register of places that the directory names; 404 while it is not here."""
+        register = parts.places.current()
+        if register is None:
+            raise Problem(
+                404,
+                "no-places",
+                "There is no register of places here",
+                "The directory names none, or nobody has brought it "
+                "(`sealtrace site update SITE --push`).",
+            )
+        return Response(register, media_type="application/octet-stream")
+
+    @app.put("/v1/places", dependencies=[known_caller])
+    def put_places(body: Body) -> dict[str, bool]:
+        """Keep the register of places that the directory in force names, whoever brings it."""
+        return {"changed": parts.places.take(body)}
 
     @app.get("/v1/cameras", dependencies=[known_caller])
     def cameras() -> list[dict[str, Any]]:

@@ -65,6 +65,9 @@ class AggregatorConfig(PolicyReaderConfig):
     """Folder with the model bundle's manifest, for calibrated scores and false match rates."""
     bundle_keys: tuple[HexKey, ...] = ()
     """Further Ed25519 public keys, hex, that may vouch for the bundle beside the authority."""
+    places: Path = Path("places.register")
+    """The register of places as installed, which officers are given; a newer one that is brought
+    is kept in ``state_dir``."""
     http: HttpConfig = HttpConfig(port=8443)
     """The HTTP interface."""
     tls: TlsConfig | None = None

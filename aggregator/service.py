@@ -28,6 +28,7 @@ from aggregator.ingest.receipts import Receipts
 from aggregator.ingest.subscriber import Subscriber
 from aggregator.matching.pool import Matcher
 from aggregator.notices import NoticeMaker, SitePolicy
+from aggregator.places import PlacesShelf
 from aggregator.queries import QueryDesk
 from aggregator.records import Records
 from aggregator.relay import Relay
@@ -271,6 +272,7 @@ class Aggregator:
                 calibrations=self.calibrations,
                 default_thresholds=self._thresholds,
                 clock_skew_ms=config.limits.clock_skew_s * 1000,
+                places=PlacesShelf(config.places, config.state_dir, lambda: self.trust.directory),
             )
         )
 

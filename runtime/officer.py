@@ -21,7 +21,8 @@ class OfficerConfig(PolicyReaderConfig):
     sealing: Path = Path("sealing.secret")
     """The key that opens what is sealed to the officer, protected by a passphrase."""
     places: Path = Path("places.csv")
-    """A copy of the register of places that the directory names: which camera is where."""
+    """A copy of the register of places that the directory names: which camera is where. Without
+    one it is fetched from the aggregator."""
     time_zone: ZoneName | None = None
     """The site's time zone, such as Asia/Seoul. Times that name no zone are read in it, and all are
     shown in it. Left out: this machine's."""

@@ -28,7 +28,7 @@ _MAX_RESULTS_BYTES = 1 << 30
 ENDED = frozenset({"complete", "withdrawn", "expired", "failed"})
 """States that a query does not leave again."""
 _NO_SUCH_LIST = frozenset({404, 405})
-"""How an aggregator of an earlier version answers that keeps no list of decisions or openings."""
+"""How an aggregator of an earlier version answers that keeps no such thing for officers."""
 STANDING, COMPLETE = "standing", "complete"
 SomeModel = TypeVar("SomeModel", bound=BaseModel)
 
@@ -152,6 +152,13 @@ class AggregatorClient:
         """Return the signed admissions that the aggregator holds; None when it holds none."""
         response = self._http.get("/v1/admissions")
         return None if response.status_code == 404 else raise_for_problem(response).content
+
+    def places(self) -> bytes | None:
+        """Return the register of places that the aggregator holds; None when it holds none."""
+        response = self._http.get("/v1/places")
+        if response.status_code in _NO_SUCH_LIST:
+            return None
+        return raise_for_problem(response).content
 
     def estimate(
         self,

@@ -14,7 +14,7 @@ from protocol.errors import ProtocolError
 from protocol.places import MAX_REGISTER_BYTES, Places, open_places
 from protocol.textformats import parse_toml
 from runtime.errors import OperationError
-from runtime.fsio import FileProblem, read_file
+from runtime.fsio import FileProblem, private_folder, read_file, write_if_new
 
 _MAX_BYTES = 16 << 20
 Positions = Mapping[str, tuple[float, float]]
@@ -50,15 +50,15 @@ def read_positions(path: Path) -> dict[str, tuple[float, float]]:
 def places_for(
     officer: Officer, file: Path | None = None, *, tell: Tell = unheard
 ) -> Places | None:
-    """Return the site's register of places, from the officer's own copy of it.
+    """Return the site's register of places: as the aggregator gave it, or from a copy of it.
 
     Nothing is believed of where cameras are but what the site's authority signed. None, and why is
-    told, where no file is given and the copy that the officer keeps is missing or another one; None
+    told, where no file is given and there is no copy here of the one that the directory names; None
     where the directory names no register.
 
     Args:
         officer: whose directory names the register.
-        file: a copy, instead of the one that is kept.
+        file: a copy, instead of those that are kept.
         tell: takes the warning.
 
     Raises:
@@ -70,16 +70,42 @@ def places_for(
         return _read_register(file, officer)
     if officer.directory.places is None:
         return None
-    kept = officer.config.places
-    try:
-        return _read_register(kept, officer)
-    except (FileProblem, ProtocolError) as error:
+    kept = kept_register(officer)
+    if kept is None:
         words = (
-            f"where cameras are is not taken into account: {error}; have the authority's office "
-            f"give you its authority/places.csv, and keep it as {kept}"
+            "where cameras are is not taken into account: the register of places that the "
+            "directory names is not here, and the aggregator does not have it. The authority's "
+            "office hands it out with `sealtrace site update SITE --push`"
         )
         tell(Notice(words, warning=True))
-        return None
+    return kept
+
+
+def kept_register(officer: Officer) -> Places | None:
+    """Return the register that the directory names, if a copy of it is here."""
+    for path in (officer.config.places, _cached(officer)):
+        try:
+            return _read_register(path, officer)
+        except (FileProblem, ProtocolError):
+            continue
+    return None
+
+
+def keep_register(officer: Officer, data: bytes) -> None:
+    """Keep a register that somebody gave us.
+
+    Raises:
+        SignatureInvalid: it is not the one that the directory names.
+        MalformedMessage: it is no register.
+        FileProblem: it cannot be kept.
+    """
+    open_places(data, officer.directory)
+    private_folder(officer.config.state_dir)
+    write_if_new(_cached(officer), data, 0o600)
+
+
+def _cached(officer: Officer) -> Path:
+    return officer.config.state_dir / "places.register"
 
 
 def _read_register(file: Path, officer: Officer) -> Places:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from officers.desk.api_client import AggregatorClient, QuerySummary
+from officers.desk.camera_places import keep_register, kept_register
 from officers.desk.case import Case, CaseInvalid, open_case
 from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
@@ -100,6 +101,7 @@ def connect(officer: Officer, tell: Tell = unheard) -> Iterator[Session]:
     with AggregatorClient(officer.aggregator_url(), officer.tls) as client:
         session = Session(officer, client, tell)
         refresh_directory(session)
+        refresh_places(session)
         yield session
 
 
@@ -118,6 +120,29 @@ def refresh_directory(session: Session) -> None:
         raise
     except (OperationError, ProtocolError) as error:
         words = f"the directory that the aggregator holds is not taken: {error}"
+        session.tell(Notice(words, warning=True))
+
+
+def refresh_places(session: Session) -> None:
+    """Fetch the register of places that the directory names, unless it is here already.
+
+    What is not the one that the directory names is not kept. Whoever needs the register says that
+    it is missing (`camera_places.places_for`).
+
+    Raises:
+        PeerUnreachable: the aggregator does not answer.
+    """
+    officer = session.officer
+    if officer.directory.places is None or kept_register(officer) is not None:
+        return
+    try:
+        data = session.client.places()
+        if data is not None:
+            keep_register(officer, data)
+    except PeerUnreachable:
+        raise
+    except (OperationError, ProtocolError) as error:
+        words = f"the register of places that the aggregator holds is not taken: {error}"
         session.tell(Notice(words, warning=True))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 from protocol.directory import Directory
 from protocol.directory_forms import FIRST, SECOND, sign_forms
+from protocol.places import MAX_REGISTER_BYTES
 from protocol.signing import SigningKey
 from provisioning.formats import layout
 from provisioning.formats.layout import SitePaths
-from runtime.fsio import atomic_write, read_file
+from runtime.fsio import FileProblem, atomic_write, read_file
 
 _MAX_BYTES = 64 << 20
 
@@ -45,3 +48,23 @@ def read_directory(paths: SitePaths) -> dict[str, bytes]:
         files[layout.FIRST_DIRECTORY_FILE] = read_file(paths.first_directory, _MAX_BYTES)
     files[layout.DIRECTORY_FILE] = read_file(paths.directory, _MAX_BYTES)
     return files
+
+
+def kept_path(paths: SitePaths) -> Path:
+    """Return where the authority keeps the register: a site of earlier versions, as places.csv."""
+    former = paths.former_places
+    return former if former.exists() and not paths.places.exists() else paths.places
+
+
+def kept_register(paths: SitePaths, directory: Directory) -> bytes | None:
+    """Return the bytes of the register that the directory names, if the authority has them."""
+    if directory.places is None:
+        return None
+    for path in (paths.places, paths.former_places):
+        try:
+            data = read_file(path, MAX_REGISTER_BYTES)
+        except FileProblem:
+            continue
+        if hashlib.sha256(data).digest() == directory.places:
+            return data
+    return None

@@ -20,10 +20,11 @@ from protocol.directory import (
 )
 from protocol.errors import ProtocolError
 from provisioning.authority.consequences import too_few_approvers
+from provisioning.authority.directory_files import kept_path
 from provisioning.authority.ledger import Ledger
 from provisioning.authority.office import days_left, read_certificate
 from provisioning.authority.policy_upgrade import recommended_floors
-from provisioning.authority.registers import places_problem
+from provisioning.authority.site_places import places_problem
 from provisioning.formats import layout, pki
 from provisioning.formats.opened import Site
 from provisioning.formats.plan import BROKER_NAME
@@ -96,7 +97,7 @@ def _registers(site: Site) -> Iterator[str]:
         for passkey in one.passkeys:
             yield f"passkey {passkey.fingerprint} of {name}, at {passkey.origin}"
     if directory.places is not None:
-        yield f"register of places {site.paths.places}, SHA-256 {directory.places.hex()}"
+        yield f"register of places {kept_path(site.paths)}, SHA-256 {directory.places.hex()}"
     for witness in directory.outside_witnesses:
         yield f"outside witness {witness.name} ({witness.verify_key.fingerprint}), {witness.url}"
 

@@ -12,13 +12,13 @@ import httpx
 from protocol.admissions import Admissions, open_admissions
 from protocol.directory import AGGREGATOR, CUSTODIAN, REGISTRAR, Directory, Principal
 from protocol.errors import ProtocolError
-from provisioning.authority.directory_files import read_directory
+from provisioning.authority.directory_files import kept_register, read_directory
 from provisioning.formats import layout
 from provisioning.formats.opened import Site, SiteError
 from runtime import http
 from runtime.config import TlsConfig
 from runtime.officer import OFFICER_ENVIRONMENT, load_officer
-from runtime.peers import News, Told, tell_all, with_address
+from runtime.peers import News, Told, tell, tell_all, with_address
 from runtime.problems import raise_for_problem
 
 _TIMEOUT_S = 10.0
@@ -41,6 +41,19 @@ def push_directory(site: Site, tls: TlsConfig) -> list[Told]:
     second, first = files[layout.DIRECTORY_FILE], files.get(layout.FIRST_DIRECTORY_FILE)
     news = News.of_directory(first, second)
     return tell_all(services(site), news, tls)
+
+
+def push_places(site: Site, tls: TlsConfig) -> Told | None:
+    """Hand the aggregator the register of places that the directory names, for officers to fetch.
+
+    Returns:
+        None where there is nothing to hand, or nobody to hand it to.
+    """
+    register = kept_register(site.paths, site.directory)
+    found = with_address(site.directory, AGGREGATOR)
+    if register is None or not found:
+        return None
+    return tell(found[0], News("PUT", "/v1/places", (register,)), tls)
 
 
 def services(site: Site) -> list[Principal]:

@@ -1,12 +1,12 @@
-"""What the directory says of people and places besides who they are, as changes of a site.
+"""What the directory says besides who is who, as changes of a site.
 
-Officers' passkeys, the register of places, and witnesses outside the site: all from the directory's
-second form on. Nothing here asks or prints; each change may be made again after an interruption.
+Officers' passkeys and witnesses outside the site (`site_places`: the register of places): all from
+the directory's second form on. Nothing here asks or prints; each change may be made again after an
+interruption.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -25,16 +25,13 @@ from protocol.errors import MalformedMessage, ProtocolError
 from protocol.names import require_name
 from protocol.passkey_offers import open_offer
 from protocol.passkeys import Passkey
-from protocol.places import MAX_REGISTER_BYTES, Places, parse_places
 from provisioning.authority import changes
 from provisioning.authority.changes import Change
 from provisioning.authority.consequences import Consequence, Weight
-from provisioning.authority.known_boxes import admissions_here, with_admitted
 from provisioning.authority.proposals import Proposal
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.opened import Site, SiteError, changing, milliseconds, open_site
 from provisioning.formats.secretfiles import open_authority
-from runtime.fsio import read_file, write_if_new
 
 _MAX_URL = 300
 
@@ -45,7 +42,7 @@ def add_passkey(folder: Path, offer: bytes, *, now: datetime | None = None) -> P
     Raises:
         SiteError: the offer is not genuine, the passkey is somebody else's, or there is no room.
     """
-    site = _opened(folder)
+    site = open_second_form(folder)
     try:
         name, passkey = open_offer(
             offer, site.directory, now_ms=milliseconds(changes.whole_second(now))
@@ -71,7 +68,7 @@ def add_passkey(folder: Path, offer: bytes, *, now: datetime | None = None) -> P
         site,
         would=f"would list passkey {passkey.fingerprint} of {name}, used at {page}",
         done=f"{name} signs with passkey {passkey.fingerprint} too",
-        make=lambda passphrase: _change(folder, listed, passphrase, now),
+        make=lambda passphrase: change_directory(folder, listed, passphrase, now),
         needs_passphrase=not same,
         effects=() if same else (Consequence(Weight.SAID, text),),
     )
@@ -85,7 +82,7 @@ def remove_passkey(
     Raises:
         SiteError: nobody is called that.
     """
-    site = _opened(folder)
+    site = open_second_form(folder)
     officer = site.directory.principals.get(name)
     if officer is None:
         raise SiteError(f"the site has no '{name}'; see `sealtrace site show {folder}`")
@@ -108,54 +105,10 @@ def remove_passkey(
         site,
         would=f"would withdraw passkey {fingerprint} of {name}",
         done=f"{name} has no passkey {fingerprint}",
-        make=lambda passphrase: _change(folder, without, passphrase, now),
+        make=lambda passphrase: change_directory(folder, without, passphrase, now),
         needs_passphrase=not same,
         effects=() if same else (Consequence(Weight.ASKED, text),),
         question=f"Withdraw passkey {fingerprint} of {name}?",
-    )
-
-
-def set_places(folder: Path, register: bytes | None, *, now: datetime | None = None) -> Proposal:
-    """Propose another register of places, or none.
-
-    Args:
-        folder: the site's.
-        register: the CSV file's bytes; None: the directory is to name none.
-        now: the time.
-
-    Raises:
-        SiteError: it is no register.
-    """
-    site = _opened(folder)
-    places: Places | None = None
-    try:
-        places = None if register is None else parse_places(register)
-    except MalformedMessage as error:
-        raise SiteError(f"{error}; correct the file") from error
-    digest = None if places is None else places.digest
-    same = site.directory.places == digest
-
-    def keep(paths: SitePaths) -> None:
-        if register is None:
-            paths.places.unlink(missing_ok=True)
-        else:
-            write_if_new(paths.places, register)
-
-    def named(directory: Directory) -> Directory:
-        return replace(directory, places=digest)
-
-    if places is None or digest is None:
-        what, done = "no register of places", "the directory names no register of places"
-    else:
-        what = f"the register of {len(places.cameras)} cameras, SHA-256 {digest.hex()}"
-        done = f"the directory names {what}"
-    return Proposal(
-        site,
-        would=f"would have the directory name {what}",
-        done=done,
-        make=lambda passphrase: _change(folder, named, passphrase, now, keep=keep),
-        needs_passphrase=not same,
-        effects=() if places is None else tuple(_of_places(site, places)),
     )
 
 
@@ -165,7 +118,7 @@ def add_witness(folder: Path, witness: OutsideWitness, *, now: datetime | None =
     Raises:
         SiteError: its name or key is taken, its address is none, or there is no room.
     """
-    site = _opened(folder)
+    site = open_second_form(folder)
     directory = site.directory
     known = {one.name: one for one in directory.outside_witnesses}
     same = known.get(witness.name) == witness
@@ -182,7 +135,7 @@ def add_witness(folder: Path, witness: OutsideWitness, *, now: datetime | None =
         would=f"would list the outside witness {witness.name} at {witness.url}, key"
         f" {witness.verify_key.fingerprint}",
         done=f"{witness.name} is an outside witness",
-        make=lambda passphrase: _change(folder, listed, passphrase, now),
+        make=lambda passphrase: change_directory(folder, listed, passphrase, now),
         needs_passphrase=not same,
     )
 
@@ -193,7 +146,7 @@ def remove_witness(folder: Path, name: str, *, now: datetime | None = None) -> P
     Raises:
         SiteError: ``name`` is one of the site's own.
     """
-    site = _opened(folder)
+    site = open_second_form(folder)
     if name in site.directory.principals:
         raise SiteError(
             f"'{name}' is in the site, not outside; `sealtrace site revoke` puts them out of it"
@@ -214,27 +167,14 @@ def remove_witness(folder: Path, name: str, *, now: datetime | None = None) -> P
         site,
         would=f"would take the outside witness {name} off the list",
         done=f"{name} is no outside witness",
-        make=lambda passphrase: _change(folder, without, passphrase, now),
+        make=lambda passphrase: change_directory(folder, without, passphrase, now),
         needs_passphrase=not same,
         effects=tuple(effects),
         question=f"Take {name} off the list all the same?",
     )
 
 
-def places_problem(site: Site) -> str | None:
-    """Return what is wrong with the site's copy of its register of places, if anything is."""
-    named, path = site.directory.places, site.paths.places
-    if named is None:
-        return None
-    again = f"run `sealtrace site places {site.paths.root} FILE`"
-    if not path.exists():
-        return f"{path}, the register of places that the directory names, is not there; {again}"
-    if hashlib.sha256(read_file(path, MAX_REGISTER_BYTES)).digest() != named:
-        return f"{path} is not the register of places that the directory names; {again}"
-    return None
-
-
-def _opened(folder: Path) -> Site:
+def open_second_form(folder: Path) -> Site:
     """Open a site whose directory has room for all this.
 
     Raises:
@@ -313,22 +253,7 @@ def _check_witness(directory: Directory, witness: OutsideWitness) -> None:
         )
 
 
-def _of_places(site: Site, places: Places) -> list[Consequence]:
-    """Say which cameras a register leaves out, and which of it the site does not have."""
-    known = with_admitted(site, admissions_here(site.paths.root, site)).directory
-    cameras = {camera for one in known.principals.values() for camera in one.cameras}
-    found = []
-    for these, words in (
-        (cameras - places.cameras.keys(), "have no place in it"),
-        (places.cameras.keys() - cameras, "stand in it, and no box here is known to watch them"),
-    ):
-        if these:
-            named = ", ".join(sorted(these)[:8]) + (" and more" if len(these) > 8 else "")
-            found.append(Consequence(Weight.SAID, f"{len(these)} cameras {words}: {named}"))
-    return found
-
-
-def _change(
+def change_directory(
     path: Path,
     change: Callable[[Directory], Directory],
     passphrase: bytes,
@@ -343,7 +268,7 @@ def _change(
     """
     moment = changes.whole_second(now)
     with changing(SitePaths(path.absolute())):
-        site = _opened(path)
+        site = open_second_form(path)
         keep(site.paths)
         directory = change(site.directory)
         if directory == site.directory:

@@ -12,7 +12,7 @@ from protocol.errors import MalformedMessage
 from protocol.passkey_offers import MAX_OFFER_BYTES
 from protocol.places import MAX_REGISTER_BYTES
 from protocol.signing import VerifyKey
-from provisioning.authority import registers
+from provisioning.authority import registers, site_places
 from provisioning.authority.terminal import Answers, Push, carry_out
 from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, reported
 from runtime.errors import OperationError
@@ -72,15 +72,29 @@ def remove_passkey(
 
 @app.command(
     epilog="Examples:  sealtrace site places north places.csv --push"
+    "   |   sealtrace site places north places.geojson --walks walks.csv --push"
     "   |   sealtrace site places north --none"
 )
 def places(
     folder: SiteFolder,
     file: Annotated[
         Path | None,
-        typer.Argument(help="CSV: camera,place, and lat,lon (degrees) or x_m,y_m (metres)."),
+        typer.Argument(
+            help="CSV with the columns camera,place and, as far as you have them, lat,lon "
+            "(degrees) or x_m,y_m (metres), name_ko, name_en..., address, indoor (yes or no), "
+            "room, view; or GeoJSON: Points with these as properties."
+        ),
     ] = None,
     *,
+    walks: Annotated[
+        Path | None,
+        typer.Option(
+            "--walks",
+            metavar="FILE",
+            help="CSV with the columns from,to,seconds: how long people walk between two cameras, "
+            "both ways. Without it only distances count.",
+        ),
+    ] = None,
     none: Annotated[bool, typer.Option("--none", help="No register at all.")] = False,
     push: Push = False,
     officer: OfficerFile = None,
@@ -89,13 +103,17 @@ def places(
 ) -> None:
     """Have the directory name a register of places: which camera is where.
 
-    The file is checked, kept as authority/places.csv, and its SHA-256 signed with the directory.
+    The file is checked, kept as authority/places.register, and its SHA-256 signed with the
+    directory. With --push the aggregator has it, and gives it to officers.
     """
     if (file is None) != none:
         raise typer.BadParameter("name the file, or give --none", param_hint="FILE")
+    if file is None and walks is not None:
+        raise typer.BadParameter("goes with a register", param_hint="--walks")
     with reported():
         data = None if file is None else read_file(file, MAX_REGISTER_BYTES)
-        proposal = registers.set_places(folder, data)
+        between = None if walks is None else read_file(walks, MAX_REGISTER_BYTES)
+        proposal = site_places.set_places(folder, data, walks=between)
         carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))
 
 

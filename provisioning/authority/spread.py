@@ -7,7 +7,7 @@ from pathlib import Path
 from protocol.admissions import ADMISSIONS_KIND, Admissions
 from protocol.directory import DIRECTORY_KIND, Directory
 from protocol.signing import Signed
-from provisioning.authority.directory_files import read_directory
+from provisioning.authority.directory_files import kept_register, read_directory
 from provisioning.formats import layout, pki
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.plan import AGGREGATOR_NAME, SitePlan
@@ -29,12 +29,15 @@ def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
         layout.POLICY_FILE: read_file(paths.policy, _MAX_BYTES),
         layout.POLICY_SIGNATURE_FILE: read_file(paths.policy_signature, _MAX_BYTES),
     }
+    register = kept_register(paths, _listed(directory[layout.DIRECTORY_FILE]))
     changed: list[Path] = []
     boxes, registrar = paths.root / "boxes", paths.registrar.parent
     for folder in paths.role_folders():
         files = dict(directory)
         if folder.parent != boxes and folder != registrar:
             files |= policy
+        if folder == paths.aggregator.parent and register is not None:
+            files[layout.PLACES_FILE] = register
         for name, data in files.items():
             if write_if_new(folder / name, data):
                 changed.append(folder / name)
@@ -44,8 +47,7 @@ def spread(paths: SitePaths, plan: SitePlan) -> list[Path]:
 
 
 def _spread_to_broker(paths: SitePaths, plan: SitePlan, directory: bytes) -> list[Path]:
-    payload = Signed.parse(directory, kind=DIRECTORY_KIND).payload  # our own file: not verified
-    listed = Directory.parse(payload)
+    listed = _listed(directory)
     revoked: list[str] = []
     if paths.admissions.exists():
         admissions = Signed.parse(read_file(paths.admissions, _MAX_BYTES), kind=ADMISSIONS_KIND)
@@ -60,3 +62,8 @@ def _spread_to_broker(paths: SitePaths, plan: SitePlan, directory: bytes) -> lis
     changed += mosquitto.write_revocations(paths.broker, crls, pki.without_boxes(crls))
     mosquitto.give_to_mosquitto(paths.broker)
     return changed
+
+
+def _listed(directory: bytes) -> Directory:
+    """Read our own directory: it is not verified."""
+    return Directory.parse(Signed.parse(directory, kind=DIRECTORY_KIND).payload)

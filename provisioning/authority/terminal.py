@@ -13,7 +13,7 @@ import typer
 from provisioning.authority.changes import Change
 from provisioning.authority.consequences import Consequence, Weight
 from provisioning.authority.proposals import Proposal, tell_broker
-from provisioning.authority.push import officer_tls, push_directory
+from provisioning.authority.push import officer_tls, push_directory, push_places
 from provisioning.formats.opened import Site
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
@@ -113,8 +113,15 @@ def _tell(change: Change, *, push: bool, officer: Path | None) -> None:
     if not push:
         say(f"Tell the running services: sealtrace site update {site.paths.root} --push")
         return
-    results = push_directory(site, officer_tls(site, officer))
-    if not _show_pushed(results, site.directory.version, site.paths.root):
+    tls = officer_tls(site, officer)
+    results = push_directory(site, tls)
+    reached = _show_pushed(results, site.directory.version, site.paths.root)
+    register = push_places(site, tls)
+    if register is not None:
+        mark, text = ("✗", register.problem) if register.problem else ("✓", "gives it to officers")
+        say(f"  {mark} {register.name}, register of places: {text}")
+        reached = reached and not register.problem
+    if not reached:
         raise typer.Exit(1)
 
 

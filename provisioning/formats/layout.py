@@ -20,6 +20,7 @@ CERTIFICATE_FILE = "certificate.pem"
 KEY_FILE = "private-key.pem"
 CRL_FILE = "crl.pem"
 README_FILE = "README.txt"
+PLACES_FILE = "places.register"
 ADMISSIONS_FILE = "admissions.cbor"
 REGISTRAR_FILE = "registrar.toml"
 FORMER_REGISTRAR_FOLDER, FORMER_REGISTRAR_FILE = "enrolment", "enrolment.toml"
@@ -152,6 +153,11 @@ class SitePaths:
     @property
     def places(self) -> Path:
         """The register of places whose digest the directory names; absent without one."""
+        return self.authority / PLACES_FILE
+
+    @property
+    def former_places(self) -> Path:
+        """Where earlier versions kept it, as the CSV file that it was."""
         return self.authority / "places.csv"
 
     @property

@@ -18,7 +18,7 @@ from protocol.directory import OutsideWitness, open_directory
 from protocol.passkey_offers import PasskeyOffer
 from protocol.passkeys import Passkey
 from protocol.signing import SigningKey
-from provisioning.authority import SiteError, SitePaths, changes, open_site, registers
+from provisioning.authority import SiteError, SitePaths, changes, open_site, registers, site_places
 from provisioning.authority.directory_files import write_directory
 from provisioning.authority.proposals import Proposal
 from provisioning.authority.site_cli import app
@@ -103,7 +103,7 @@ def test_every_role_folder_has_what_is_listed_in_the_second_form_alone(
 ) -> None:
     registers.add_passkey(site.root, offer(site, passphrase)).make(passphrase)
     registers.add_witness(site.root, WITNESS).make(passphrase)
-    registers.set_places(site.root, REGISTER).make(passphrase)
+    site_places.set_places(site.root, REGISTER).make(passphrase)
     authority = open_site(site.root).authority
     for folder in site.role_folders():
         second = open_directory((folder / "directory.cbor").read_bytes(), authority)
@@ -243,7 +243,7 @@ def test_a_directory_of_the_first_form_takes_none_of_it_and_says_what_to_do(
     proposing: list[Callable[[], Proposal]] = [
         lambda: registers.add_passkey(site.root, offer(site, passphrase)),
         lambda: registers.remove_passkey(site.root, "bo", PASSKEY.fingerprint),
-        lambda: registers.set_places(site.root, REGISTER),
+        lambda: site_places.set_places(site.root, REGISTER),
         lambda: registers.add_witness(site.root, WITNESS),
         lambda: registers.remove_witness(site.root, "university"),
     ]

@@ -23,6 +23,7 @@ from typer.testing import CliRunner, Result
 from aggregator.api import Parts
 from aggregator.api import make_app as make_aggregator_app
 from aggregator.config import AggregatorConfig
+from aggregator.places import PlacesShelf
 from aggregator.service import Aggregator
 from custodian.api import make_app
 from custodian.config import CustodianConfig
@@ -210,6 +211,7 @@ class OfficerSite:
             calibrations=made.calibrations,
             default_thresholds=self.thresholds,
             clock_skew_ms=120_000,
+            places=PlacesShelf(config.places, config.state_dir, lambda: made.trust.directory),
         )
         self._serve(make_aggregator_app(parts), "aggregator", tls)
         return made
