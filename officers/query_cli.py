@@ -16,7 +16,6 @@ import typer
 
 from officers import desk
 from officers.desk.facts import approvals_text, case_json, state_text
-from officers.desk.moments import parse_moment
 from officers.keyboard import (
     AsJson,
     CaseId,
@@ -36,7 +35,7 @@ from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.policy_words import policy_json
-from runtime.terminal import reported, say, show_table
+from runtime.terminal import note, reported, say, show_table
 
 app = typer.Typer(
     name="query",
@@ -105,10 +104,19 @@ def file(
         typer.Option(
             "--from",
             metavar="TIME",
-            help="2031-05-04T10:00+02:00, 'today 10:00' (local), now, -2h, +30m.",
+            help="'2031-05-04 10:00' (the site's time zone), 2031-05-04T10:00+02:00, 'today "
+            "10:00', now, -2h, +30m.",
         ),
     ],
-    end: Annotated[str, typer.Option("--to", metavar="TIME", help="As --from; may lie ahead.")],
+    end: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="TIME",
+            help="As --from; may lie ahead. Without --live, now is the end of the last quarter "
+            "hour that is over.",
+        ),
+    ],
     live: Annotated[
         bool, typer.Option("--live", help="Open the running quarter hour too, while it runs.")
     ] = False,
@@ -180,14 +188,10 @@ def file(
     The sheet beside a subject file goes along where a second officer has signed it as witness.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
-        now = datetime.now(UTC)
-        scope = desk.scope(
-            session,
-            camera or [],
-            parse_moment(start, now=now),
-            parse_moment(end, now=now),
-            every=all_cameras,
+        asked = desk.window(
+            session.officer, start, end, now=datetime.now(UTC), live=live, tell=session.tell
         )
+        scope = desk.scope(session, camera or [], asked.starts, asked.ends, every=all_cameras)
         sealing = keys.sealing()
         request = desk.Request(
             scope=scope,
@@ -381,6 +385,10 @@ def wait(
         )
         summary = waited.summary
         say(f"{summary.id}: {state_text(summary)}, {summary.candidates} candidates")
+        if not summary.candidates:
+            closed = desk.closed_text(summary.query, now_ms=system_ms())
+            if closed is not None:
+                note(closed)
         if not waited.in_time:
             raise OperationError(f"not reached within {timeout:g} s; wait again, or see why above")
         if not desk.well_settled(summary, candidates):

@@ -38,9 +38,10 @@ from officers.watching_text import counts_line, counts_table, coverage_lines, co
 from protocol.places import Places
 from protocol.results import CONFIRMED, REJECTED
 from protocol.watching import Watching
+from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
-from runtime.terminal import err, say, show_table, warn
+from runtime.terminal import err, note, say, show_table, warn
 
 app = typer.Typer(
     name="trace",
@@ -355,6 +356,8 @@ def _show_advice(results: desk.Results) -> None:
             if results.summary.state not in ENDED
             else "nothing was found"
         )
+        if (closed := desk.closed_text(results.case.query, now_ms=system_ms())) is not None:
+            note(closed)
     elif results.undecided:
         err.print(
             f"decide with: sealtrace trace confirm {start} NUMBER... | "

@@ -71,35 +71,38 @@ def site_zone(name: str | None) -> ZoneInfo:
     return machine_zone() if name is None else zone(name)
 
 
-def aware(local: datetime, zone: ZoneInfo, *, what: str) -> datetime:
+def aware(local: datetime, zone: ZoneInfo | None, *, what: str) -> datetime:
     """Return a naive local time as the moment that it is in ``zone``.
 
     Args:
         local: without a zone; its ``fold`` is not looked at.
-        zone: where clocks showed it.
+        zone: where clocks showed it; None: on this machine.
         what: what the time is of, for the error.
 
     Raises:
         TimeInvalid: clocks there never showed it, or twice. Both readings are named.
     """
-    first = local.replace(tzinfo=zone, fold=0)
-    second = local.replace(tzinfo=zone, fold=1)
-    if first.utcoffset() == second.utcoffset():
+    if zone is None:
+        first, second = (local.replace(tzinfo=None, fold=fold).astimezone() for fold in (0, 1))
+    else:
+        first, second = (local.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
+    if first.astimezone(UTC) == second.astimezone(UTC):
         return first
+    where = "this machine's time zone" if zone is None else zone.key
     written = f"{what}: {local:%Y-%m-%d %H:%M:%S}"
     if _shown(first, zone) == local:
         raise TimeInvalid(
-            f"{written} was twice in {zone.key}, because clocks were put back: write "
+            f"{written} was twice in {where}, because clocks were put back: write "
             f"{first.isoformat()} ({first.tzname()}) or {second.isoformat()} ({second.tzname()})"
         )
     early, late = (one.astimezone(UTC).astimezone(zone) for one in (second, first))
     raise TimeInvalid(
-        f"{written} was never in {zone.key}, because clocks were put forward: write "
+        f"{written} was never in {where}, because clocks were put forward: write "
         f"{early.isoformat()} ({early.tzname()}) or {late.isoformat()} ({late.tzname()})"
     )
 
 
-def _shown(moment: datetime, zone: ZoneInfo) -> datetime:
+def _shown(moment: datetime, zone: ZoneInfo | None) -> datetime:
     """Return what clocks of the zone show at a moment, naive."""
     return moment.astimezone(UTC).astimezone(zone).replace(tzinfo=None, fold=0)
 

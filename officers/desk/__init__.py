@@ -43,6 +43,7 @@ from officers.desk.results import Results, open_results, sealed_to_me, trace
 from officers.desk.scoping import Scope, estimate, scope
 from officers.desk.session import Session, connect
 from officers.desk.waiting import Waited, settled, wait, well_settled, worth_showing
+from officers.desk.windows import Window, closed_text, window
 from officers.desk.withdrawing import (
     Outcome,
     Withdrawable,
@@ -82,6 +83,7 @@ __all__ = [
     "Verified",
     "View",
     "Waited",
+    "Window",
     "Withdrawable",
     "approve",
     "check_decidable",
@@ -89,6 +91,7 @@ __all__ = [
     "check_reason",
     "check_receipts",
     "check_useful",
+    "closed_text",
     "connect",
     "decide",
     "draft",
@@ -121,6 +124,7 @@ __all__ = [
     "verify_logs",
     "wait",
     "well_settled",
+    "window",
     "withdraw",
     "witness_enrolment",
     "worth_showing",

@@ -1,12 +1,15 @@
-"""Moments as officers write and read them: given with a zone or relative, shown in local time."""
+"""Moments as officers write and read them: with a zone, in the site's, or relative; shown in it."""
 
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from protocol.names import SLOT_MS
 from runtime.errors import OperationError
+from runtime.zones import aware
 
 _RELATIVE = re.compile(r"(?P<sign>[+-])(?P<parts>(?:\d{1,5}[dhms])+)")
 _PART = re.compile(r"(\d+)([dhms])")
@@ -16,24 +19,47 @@ _DAY = re.compile(
 _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 _FORMS = (
-    "write it as 2031-05-04T10:00+02:00 (with a time zone, or Z for UTC), as today 10:00 or "
-    "yesterday 22:15 (local time), as now, or relative to now: -2h, +30m, -1d12h"
+    "write it as '2031-05-04 10:00' (in the site's time zone), as 2031-05-04T10:00+02:00 (with a "
+    "time zone, or Z for UTC), as 'today 10:00' or 'yesterday 22:15', as now, or relative to now: "
+    "-2h, +30m, -1d12h"
 )
+_WITHOUT_ZONE = re.compile(r"\d{4}-?\d\d-?\d\d[ t]\d\d(?::?\d\d(?::?\d\d)?)?")
+_zone: ContextVar[ZoneInfo | None] = ContextVar("zone", default=None)
 
 
 class MomentInvalid(OperationError):
     """A text is not a moment, or leaves open which one it is."""
 
 
-def parse_moment(text: str, *, now: datetime) -> datetime:
+def show_in(zone: ZoneInfo | None) -> None:
+    """Have times shown in a zone from now on (in this context); None: in this machine's."""
+    _zone.set(zone)
+
+
+def is_now(text: str) -> bool:
+    """Tell whether a text means the present."""
+    return text.strip().lower() == "now"
+
+
+def names_no_zone(text: str) -> bool:
+    """Tell whether a text is a date and a time of day without a time zone."""
+    return _WITHOUT_ZONE.fullmatch(" ".join(text.split()).lower()) is not None
+
+
+def parse_moment(
+    text: str, *, now: datetime, zone: ZoneInfo | None = None, what: str = "the time"
+) -> datetime:
     """Return the moment that ``text`` names, aware.
 
     Args:
-        text: ISO 8601 with a zone, ``now``, ``-2h``, ``+1d30m``, ``today 10:00`` (local time).
+        text: ISO 8601, ``now``, ``-2h``, ``+1d30m``, ``today 10:00``.
         now: the present, aware.
+        zone: of days and times that name none; None: this machine's.
+        what: what the moment is of, for an error.
 
     Raises:
-        MomentInvalid: it is none of these, or has no time zone.
+        MomentInvalid: it is none of these.
+        TimeInvalid: it is a local time that does not exist, or exists twice.
     """
     words = " ".join(text.split()).lower()
     try:
@@ -45,14 +71,16 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
         if match := _DAY.fullmatch(words):
             hour, minute, second = (int(match[part] or 0) for part in ("hour", "minute", "second"))
             clock = time(hour, minute, second)
-            day = now.astimezone().date() + timedelta(days=_DAYS[match["day"]])
-            return datetime.combine(day, clock).astimezone()
+            day = now.astimezone(zone).date() + timedelta(days=_DAYS[match["day"]])
+            return aware(datetime.combine(day, clock), zone, what=what)
         moment = datetime.fromisoformat(words.upper())
+        if moment.tzinfo is not None:
+            return moment
+        if names_no_zone(words):
+            return aware(moment, zone, what=what)
     except (ValueError, OverflowError) as error:
         raise MomentInvalid(f"{text!r} is not a moment; {_FORMS}") from error
-    if moment.tzinfo is None:
-        raise MomentInvalid(f"{text!r} has no time zone; {_FORMS}")
-    return moment
+    raise MomentInvalid(f"{text!r} has no time of day; {_FORMS}")
 
 
 def whole_slots(start: datetime, end: datetime) -> tuple[int, int]:
@@ -78,7 +106,7 @@ def to_milliseconds(moment: datetime) -> int:
 
 
 def local_text(time_ms: int, *, zone: bool = True) -> str:
-    """Return ``Mon 2031-05-04 10:00:00 CEST``: the local time of this machine."""
+    """Return ``Mon 2031-05-04 10:00:00 CEST``: local time, as `show_in` says."""
     form = "%a %Y-%m-%d %H:%M:%S %Z" if zone else "%a %Y-%m-%d %H:%M:%S"
     return _local(time_ms).strftime(form).rstrip()
 
@@ -125,6 +153,6 @@ def iso_utc(time_ms: int) -> str:
 
 def _local(time_ms: int) -> datetime:
     try:
-        return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone()
+        return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(_zone.get())
     except (ValueError, OverflowError, OSError):
         return datetime.max.replace(tzinfo=UTC)

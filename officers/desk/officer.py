@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from officers.desk.moments import show_in
 from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
 from protocol.directory_forms import FIRST, SECOND
 from protocol.encoding import MAX_MESSAGE_BYTES
@@ -14,6 +15,7 @@ from runtime.errors import OperationError
 from runtime.fsio import atomic_write, private_folder, read_file
 from runtime.officer import OfficerConfig, load_officer
 from runtime.trust import Trust, read_policy
+from runtime.zones import zone
 
 _KEPT_FOLDER = "queries"
 
@@ -37,12 +39,14 @@ class Officer:
 
     @classmethod
     def load(cls, path: Path | None) -> Officer:
-        """Read the officer's configuration and the site's directory.
+        """Read the officer's configuration and the site's directory; show times in its zone.
 
         Raises:
             ConfigError, TrustError: one of them is missing or cannot be used.
         """
-        return cls(load_officer(path))
+        config = load_officer(path)
+        show_in(None if config.time_zone is None else zone(config.time_zone))
+        return cls(config)
 
     @property
     def name(self) -> str:

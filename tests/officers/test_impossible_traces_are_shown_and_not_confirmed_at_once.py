@@ -161,7 +161,7 @@ def test_an_officer_goes_by_the_register_that_the_directory_names_and_no_other(
     named = parse_places(REGISTER).digest
     ana = officer(tmp_path, places=named)
     assert places_for(ana, tell=said.append) is None
-    assert "places.csv" in said[-1].text
+    assert "site update SITE --push" in said[-1].text
     (tmp_path / "places.csv").write_bytes(REGISTER)
     kept = places_for(ana, tell=said.append)
     assert kept is not None
