@@ -74,11 +74,23 @@ def places_for(
     if kept is None:
         words = (
             "where cameras are is not taken into account: the register of places that the "
-            "directory names is not here, and the aggregator does not have it. The authority's "
-            "office hands it out with `sealtrace site update SITE --push`"
+            f"directory names is not here{_other_copy(officer)}, and the aggregator does not have "
+            "it. The authority's office hands it out with `sealtrace site update SITE --push`"
         )
         tell(Notice(words, warning=True))
     return kept
+
+
+def _other_copy(officer: Officer) -> str:
+    """Say what is wrong with the copy that the officer keeps, if there is one."""
+    path = officer.config.places
+    if not path.exists():
+        return ""
+    try:
+        _read_register(path, officer)
+    except (FileProblem, ProtocolError) as error:
+        return f" ({path}: {error})"
+    return ""
 
 
 def kept_register(officer: Officer) -> Places | None:
