@@ -27,6 +27,7 @@ from officers.keyboard import (
     tell,
     waiting,
 )
+from officers.places_cli import EXAMPLES, AreaFile, CameraNames, PlaceNames, places
 from officers.query_text import queries_table
 from protocol.keytree import APPEARANCE, FACE
 from protocol.policy import CONSENT, LEGAL_BASES
@@ -93,9 +94,9 @@ def file(
             "candidate's."
         ),
     ] = "",
-    camera: Annotated[
-        list[str] | None, typer.Option(help="A camera to look at; may be given several times.")
-    ] = None,
+    camera: CameraNames = None,
+    place: PlaceNames = None,
+    area: AreaFile = None,
     all_cameras: Annotated[
         bool, typer.Option("--all-cameras", help="Look at every camera of the site.")
     ] = False,
@@ -191,7 +192,15 @@ def file(
         asked = desk.window(
             session.officer, start, end, now=datetime.now(UTC), live=live, tell=session.tell
         )
-        scope = desk.scope(session, camera or [], asked.starts, asked.ends, every=all_cameras)
+        scope = desk.scope(
+            session,
+            camera or [],
+            asked.starts,
+            asked.ends,
+            every=all_cameras,
+            places=place or [],
+            area=area,
+        )
         sealing = keys.sealing()
         request = desk.Request(
             scope=scope,
@@ -335,6 +344,9 @@ def list_queries(
             show_table(queries_table(listed))
         else:
             say(f"no queries{f' in state {state}' if state else ''}")
+
+
+app.command(epilog=EXAMPLES)(places)
 
 
 @app.command(epilog="Example:  sealtrace query resume 3f2a91 --subject patient-17.subject")

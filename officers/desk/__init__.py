@@ -38,6 +38,7 @@ from officers.desk.keys import Keys, open_identity, open_sealing, unlock
 from officers.desk.looking import View, facts_of, look
 from officers.desk.notices import Notice, Tell
 from officers.desk.officer import Officer
+from officers.desk.place_list import Placed, placed_cameras
 from officers.desk.receipts import Receipts, ReceiptsContradict, check_receipts
 from officers.desk.results import Results, open_results, sealed_to_me, trace
 from officers.desk.scoping import Scope, estimate, scope
@@ -68,6 +69,7 @@ __all__ = [
     "Notice",
     "Officer",
     "Outcome",
+    "Placed",
     "QuerySummary",
     "Receipts",
     "ReceiptsContradict",
@@ -109,6 +111,7 @@ __all__ = [
     "open_results",
     "open_sealing",
     "own_case",
+    "placed_cameras",
     "places_for",
     "positions_for",
     "read_audit_copy",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from officers.desk.api_client import Estimate
 from officers.desk.by_example import Shown, check_shown, modalities_shown
+from officers.desk.camera_places import kept_register
 from officers.desk.facts import Fact, estimate_facts, policy_facts, query_facts
 from officers.desk.following import modalities_with, thresholds_of_following
 from officers.desk.notices import Kept, Notice, Tell
@@ -177,7 +178,9 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
         check_policy(query, policy, now_ms=now_ms)
         check_people(query, me.name, me.directory, policy, now_ms=now_ms)
         facts = (
-            *query_facts(query, me.name, me.directory, policy, now_ms=now_ms),
+            *query_facts(
+                query, me.name, me.directory, policy, now_ms=now_ms, places=kept_register(me)
+            ),
             *estimate_facts(query, counted, now_ms=system_ms()),
             *policy_facts(query, policy, ""),
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 from officers.desk.api_client import Estimate, QuerySummary
 from officers.desk.case import Case
+from officers.desk.choosing import places_text
 from officers.desk.example_names import example_text
 from officers.desk.moments import duration_text, iso_utc, local_text, span_text
 from protocol.directory import Directory
@@ -19,6 +20,7 @@ from protocol.enrolment import check_witnessed
 from protocol.errors import ProtocolError
 from protocol.keytree import APPEARANCE, FACE
 from protocol.names import SLOT_MS, SightingName, slot_start_ms
+from protocol.places import Places
 from protocol.policy import (
     CONSENT,
     LINKED_CONTACTS,
@@ -58,9 +60,16 @@ class Fact:
 
 
 def query_facts(
-    query: Query, requester: str, directory: Directory, policy: Policy, *, now_ms: int
+    query: Query,
+    requester: str,
+    directory: Directory,
+    policy: Policy,
+    *,
+    now_ms: int,
+    places: Places | None = None,
 ) -> list[Fact]:
     """Return everything that a signature under this query would answer for."""
+    where = places_text(query.cameras, places)
     floors = policy.threshold_floor
     readers = " and ".join([requester, *query.confirmers])
     return [
@@ -72,6 +81,7 @@ def query_facts(
         *([Fact("purpose kind", query.purpose_kind)] if query.purpose_kind else []),
         Fact("legal basis", f"{query.legal_basis}: {_BASES.get(query.legal_basis, 'unknown')}"),
         Fact("cameras", f"{len(query.cameras)}: {', '.join(query.cameras)}"),
+        *([Fact("places", where)] if where else []),
         Fact("from", f"{local_text(query.window_from_ms)}   ({iso_utc(query.window_from_ms)})"),
         Fact("until", f"{local_text(query.window_to_ms)}   ({iso_utc(query.window_to_ms)})"),
         Fact("would open", _opening(query)),

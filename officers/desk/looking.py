@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from officers.desk.api_client import QuerySummary
+from officers.desk.camera_places import kept_register
 from officers.desk.case import Case, objection, standing_approvals
 from officers.desk.facts import (
     Fact,
@@ -49,7 +50,14 @@ def facts_of(session: Session, view: View) -> tuple[Fact, ...]:
     """Return all that an approver must see of a query before signing."""
     case, policy, directory = view.case, session.officer.policy, session.officer.directory
     query = case.query
-    facts = query_facts(query, case.requester, directory, policy, now_ms=system_ms())
+    facts = query_facts(
+        query,
+        case.requester,
+        directory,
+        policy,
+        now_ms=system_ms(),
+        places=kept_register(session.officer),
+    )
     try:
         count = sum(len(subject.templates) for subject in query.subjects)
         estimate = session.client.estimate(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from officers.desk.api_client import Estimate
+from officers.desk.camera_places import kept_register, places_for
+from officers.desk.choosing import Wanted, choose
 from officers.desk.moments import local_text, to_milliseconds, whole_slots
 from officers.desk.notices import Kept, Notice
 from officers.desk.session import Session
-from officers.desk.subjects import DraftInvalid
-from protocol.directory import BOX, INVESTIGATOR, Directory
+from protocol.directory import INVESTIGATOR
 from protocol.names import SLOT_MS
 
 
@@ -38,19 +39,21 @@ def scope(
     ends: datetime,
     *,
     every: bool = False,
+    places: Sequence[str] = (),
+    area: Path | None = None,
 ) -> Scope:
     """Return the cameras and the window that are meant, widened to whole quarter hours.
 
     Args:
         session: an investigator's.
-        cameras: by name.
+        cameras: by name, or patterns of names.
         starts: aware, as ``ends``.
         ends: later than ``starts``; may lie ahead.
-        every: all cameras that a box in force watches, instead of named ones.
+        every, places, area: as in `Wanted`; what patterns, places and the area gave is told.
 
     Raises:
         OfficerError: the officer is no investigator.
-        DraftInvalid: no camera is named, one is unknown, or both ways of naming are used.
+        DraftInvalid: no camera is meant, one is unknown, or ways of naming do not go together.
         MomentInvalid: the window is empty.
     """
     me = session.officer
@@ -64,14 +67,9 @@ def scope(
                 f"{local_text(from_ms)} to {local_text(to_ms)}"
             )
         )
-    chosen = cameras_of(me.directory, cameras, every=every)
-    if every and (left_out := cameras_left_out(me.directory)):
-        tell(
-            Notice(
-                f"left out, because their boxes are revoked: {', '.join(left_out)}; for what they "
-                "saw before, name them with --camera"
-            )
-        )
+    wanted = Wanted(tuple(cameras), tuple(places), area, every)
+    register = kept_register(me) if not wanted.needs_register else places_for(me, tell=tell)
+    chosen = choose(wanted, me.directory, register, tell)
     return Scope(chosen, from_ms, to_ms, tell.all)
 
 
@@ -100,45 +98,3 @@ def estimate(
         templates=templates,
         subjects=subjects,
     )
-
-
-def cameras_of(directory: Directory, named: Sequence[str], *, every: bool) -> tuple[str, ...]:
-    """Return the cameras that are meant, sorted.
-
-    Raises:
-        DraftInvalid: none is named, one is unknown, or both ways of naming are used.
-    """
-    known, in_force = _cameras(directory)
-    if every and named:
-        raise DraftInvalid("give either --camera or --all-cameras, not both")
-    if every:
-        if not in_force:
-            raise DraftInvalid("the site has no cameras yet; add a box with `sealtrace box add`")
-        return in_force
-    if not named:
-        raise DraftInvalid(
-            f"name the cameras with --camera, or all with --all-cameras ({_few(known)})"
-        )
-    for camera in named:
-        if camera not in known:
-            near = difflib.get_close_matches(camera, known, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {_few(known)}"
-            raise DraftInvalid(f"the site has no camera '{camera}'; {hint}")
-    return tuple(sorted(set(named)))
-
-
-def cameras_left_out(directory: Directory) -> tuple[str, ...]:
-    """Return the cameras that "all cameras" leaves out: no box in force watches them any more."""
-    known, in_force = _cameras(directory)
-    return tuple(camera for camera in known if camera not in in_force)
-
-
-def _cameras(directory: Directory) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    boxes = [p for p in directory.principals.values() if BOX in p.duties]
-    known = {camera for box in boxes for camera in box.cameras}
-    in_force = {c for box in boxes if box.revoked_at_ms is None for c in box.cameras}
-    return tuple(sorted(known)), tuple(sorted(in_force))
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
