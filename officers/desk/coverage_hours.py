@@ -1,0 +1,105 @@
+"""Say of each camera and hour of a query whether it was watched, and if not, why not.
+
+Nothing found in an hour that was watched is silence; in any other it is absence of data. It is the
+boxes' word, added up by headquarters, as `officers.desk.watching` reads it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+
+from protocol.names import SLOT_MS
+from protocol.query import Query
+from protocol.v2.rows import SLOT_S
+from protocol.watching import CameraWatch, Watching
+
+HOUR_MS = 3_600_000
+WATCHED, PARTLY, BLIND = "watched", "partly", "blind"
+UNWATCHED, REFUSED, NOT_GRANTED = "unwatched", "refused", "not granted"
+STATES = (REFUSED, NOT_GRANTED, UNWATCHED, BLIND, PARTLY, WATCHED)
+"""The worst first.
+
+``watched``: all of it, but for 0.5% at most. ``partly``: some of it, or by a box that does not tell
+how much. ``blind``: the box ran and saw nothing (no picture, dark, covered, frozen). ``unwatched``:
+nothing came from any box. ``refused``, ``not granted``: custodians released no keys."""
+ALMOST_ALL = 0.995
+"""A camera that watched so much of the time watched all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraHour:
+    """One hour of one camera.
+
+    Args:
+        hour_ms: when it begins, ms UTC.
+        state: one of `STATES`.
+        watched_s: how many seconds of it.
+    """
+
+    camera: str
+    hour_ms: int
+    state: str
+    watched_s: int
+
+
+def hours_of(
+    watching: Watching | None, query: Query, *, zone: tzinfo = UTC
+) -> tuple[CameraHour, ...]:
+    """Return every hour of a query's window that has ended, camera by camera in the query's order.
+
+    Of a window that begins or ends within an hour, the part of it counts.
+
+    Args:
+        watching: what was told; None: nothing, as nothing was opened yet.
+        zone: by whose hours.
+    """
+    told = {} if watching is None else {one.camera: one for one in watching.watches()}
+    until_ms = query.window_to_ms if watching is None else watching.until_ms
+    slots = list(range(query.window_from_ms, until_ms, SLOT_MS))
+    begins = [_hour_of(at_ms, zone) for at_ms in slots]
+    return tuple(
+        hour
+        for camera in query.cameras
+        for hour in _hours_of_one(camera, begins, told.get(camera), started=watching is not None)
+    )
+
+
+def _hours_of_one(
+    camera: str, begins: list[int], watch: CameraWatch | None, *, started: bool
+) -> Iterator[CameraHour]:
+    by_hour: dict[int, list[tuple[str, int]]] = {}
+    for at, hour_ms in enumerate(begins):
+        by_hour.setdefault(hour_ms, []).append(_slot(at, watch, started=started))
+    for hour_ms, slots in by_hour.items():
+        watched_s = sum(seconds for _, seconds in slots)
+        yield CameraHour(camera, hour_ms, _state(slots, watched_s), watched_s)
+
+
+def _slot(at: int, watch: CameraWatch | None, *, started: bool) -> tuple[str, int]:
+    """Return what a quarter hour was, and the seconds watched."""
+    if not started:
+        return NOT_GRANTED, 0
+    if watch is None or not watch.by_slot:
+        return PARTLY, 0  # there was no room to tell
+    seconds = watch.by_slot[at]
+    if seconds is None:
+        return UNWATCHED, 0
+    return (WATCHED if seconds >= ALMOST_ALL * SLOT_S else PARTLY if seconds else BLIND), seconds
+
+
+def _state(slots: list[tuple[str, int]], watched_s: int) -> str:
+    if watched_s >= ALMOST_ALL * SLOT_S * len(slots):
+        return WATCHED
+    states = Counter(state for state, _ in slots)
+    if watched_s or states[PARTLY]:
+        return PARTLY
+    return max(STATES, key=lambda state: states[state])  # of as many, the worst
+
+
+def _hour_of(at_ms: int, zone: tzinfo) -> int:
+    offset = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).utcoffset()
+    shift_ms = 0 if offset is None else round(offset.total_seconds() * 1000)
+    return (at_ms + shift_ms) // HOUR_MS * HOUR_MS - shift_ms
