@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from officers.desk.ground import CLOCK_S
 from officers.desk.masks import mask_of_spans, spans_in_a_row
+from officers.desk.within import Within, median_of, seconds_of
 from protocol.results import Candidate
 from protocol.sightings import MaskStatus
 from protocol.v2.sightings import Encounter, MaskSpan
@@ -48,6 +50,9 @@ def contacts_of(
 ) -> tuple[Contact, ...]:
     """Return a stay's contacts, longest first.
 
+    A board that sees somebody near for more than a few seconds sees two people: whoever else was
+    confirmed as the same subject meanwhile stays a contact, of whom nobody knows who it is.
+
     Args:
         seen: the sightings of the stay.
         subjects: camera, and id of a sighting or of an episode, to the subject that it is known
@@ -61,10 +66,12 @@ def contacts_of(
         camera = candidate.address.camera
         for met in candidate.encounters:
             name = subjects.get((camera, met.other_id)) or subjects.get((camera, met.other_episode))
-            if {met.other_id, met.other_episode} & own or name == candidate.subject:
-                continue  # the subject's own sightings, split by the tracker
+            if {met.other_id, met.other_episode} & own:
+                continue  # the subject's own sightings
+            if name == candidate.subject and met.within_s <= CLOCK_S:
+                continue  # the same, split by the tracker
             met_as.setdefault(met.other_episode, []).append(met)
-            if name is not None:
+            if name is not None and name != candidate.subject:
                 who[met.other_episode] = name
     contacts = [_contact(episode, met, who.get(episode)) for episode, met in met_as.items()]
     return tuple(sorted(contacts, key=lambda contact: (-contact.seconds, contact.episode)))
@@ -77,23 +84,12 @@ def _contact(episode: bytes, met: Sequence[Encounter], subject: str | None) -> C
         episode=episode,
         from_ms=min(one.first_ms for one in met),
         to_ms=max(one.last_ms for one in met),
-        seconds=sum(one.within_s for one in met),
+        seconds=seconds_of([Within(one.first_ms, one.last_ms, one.within_s) for one in met]),
         nearest_m=min((one.nearest_m for one in met if one.nearest_m is not None), default=None),
-        median_m=_median([(one.median_m, one.within_s) for one in met]),
+        median_m=median_of((one.median_m, one.within_s) for one in met),
         mask=mask,
         mask_confidence=confidence,
         masks=spans_in_a_row(span for one in met for span in one.masks),
         other_masks=others,
         subject=subject,
     )
-
-
-def _median(measured: Sequence[tuple[float | None, float]]) -> float | None:
-    """Return the distance up to which half of the seconds went by; None if none is known."""
-    known = sorted((metres, seconds) for metres, seconds in measured if metres is not None)
-    half, gone = sum(seconds for _, seconds in known) / 2, 0.0
-    for metres, seconds in known:
-        gone += seconds
-        if gone >= half:
-            return metres
-    return None

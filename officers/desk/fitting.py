@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from officers.desk.fit import Contradiction, Fit
-from officers.desk.ground import AT_ONCE, TOO_FAST, Ground
+from officers.desk.ground import AT_ONCE, TOO_FAST, TWO_AT_ONCE, Ground
 from officers.desk.moments import duration_text
 from officers.desk.ranking import Scope, Sightings, Weighed, weigh
 from officers.desk.traces import UNDECIDED, Numbered, Stay, Trace, numbers_text, stays_of
@@ -120,6 +120,8 @@ def _weighed(stays: Sequence[Stay], ground: Ground) -> Weighed:
     row = {name: number for number, name in enumerate(names)}
     words = [ground.place(name) for name in names]
     known = {word: number for number, word in enumerate(sorted({w for w in words if w}))}
+    views = {(stay.address, stay.origin): 0 for stay in stays}
+    view = {one: number for number, one in enumerate(views)}
     ratios = [np.nan if stay.log10_lr is None else stay.log10_lr for stay in stays]
     seen = Sightings(
         camera=np.array([row[stay.address.camera] for stay in stays], np.int64),
@@ -129,6 +131,7 @@ def _weighed(stays: Sequence[Stay], ground: Ground) -> Weighed:
         decided=np.array([_DECIDED[stay.verdict] for stay in stays], np.int64),
         points=ground.points(names),
         places=np.array([-1 if word is None else known[word] for word in words], np.int64),
+        view=np.array([view[stay.address, stay.origin] for stay in stays], np.int64),
     )
     scope = Scope(ground.placed, len(ground.cameras), ground.window_s, ground.compared)
     return weigh(seen, scope)
@@ -149,7 +152,7 @@ def _between(one: Stay, other: Stay, ground: Ground) -> Contradiction:
     first, second = sorted((one, other), key=lambda stay: (stay.from_ms, stay.to_ms))
     seconds = (second.from_ms - first.to_ms) / 1000
     if seconds < 0:
-        why = AT_ONCE
+        why = TWO_AT_ONCE if first.address.camera == second.address.camera else AT_ONCE
     else:
         metres = ground.metres(first.address.camera, second.address.camera) or 0.0
         why = f"{TOO_FAST} ({metres:,.0f} m in {duration_text(seconds)})"

@@ -26,6 +26,7 @@ FASTEST_M_S = 4.0
 """Of somebody on foot in a hurry, in a straight line."""
 TOO_FAST = "faster than walking allows"
 AT_ONCE = "on two cameras at one time"
+TWO_AT_ONCE = "two people before one camera at one time"
 _EARTH_M = 6_371_008.8
 """Mean radius (IUGG)."""
 _DAY_S = 86_400.0

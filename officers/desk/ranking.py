@@ -66,6 +66,8 @@ class Sightings:
         decided: 1 confirmed, 0 not decided, -1 rejected.
         points: where each camera is, (c, 3) metres; NaN where not known.
         places: each camera's place, (c,); two of one place are never apart; negative: not known.
+        view: number of the camera, its box and where its pictures came from, (n,): who is seen
+            twice at one time in one view is two people. None: that is not known of any two.
     """
 
     camera: Numbers
@@ -75,6 +77,7 @@ class Sightings:
     decided: Numbers
     points: Doubles
     places: Numbers
+    view: Numbers | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,6 +127,7 @@ def weigh(seen: Sightings, scope: Scope) -> Weighed:
     order = np.lexsort((seen.log10_lr, seen.camera, seen.ends_s, seen.begins_s))
     begins, ends, camera = seen.begins_s[order], seen.ends_s[order], seen.camera[order]
     decided = seen.decided[order]
+    view = np.arange(len(order)) if seen.view is None else seen.view[order]
     own = seen.log10_lr[order] + scope.log10_prior
     within = np.where(decided > 0, _SURE, np.where(np.isnan(own) | (decided < 0), -np.inf, own))
     points = seen.points[camera]
@@ -135,6 +139,7 @@ def weigh(seen: Sightings, scope: Scope) -> Weighed:
             begins[rows],
             ends[rows],
             camera[rows],
+            view[rows],
             points[rows] if chain == 0 else np.zeros((len(rows), 3)),
             _gains(seen, scope, camera[rows], placed=chain == 0),
             _first_near(begins[rows], ends[rows], _SPANS_S[-1]),
@@ -144,7 +149,7 @@ def weigh(seen: Sightings, scope: Scope) -> Weighed:
     odds = np.where(np.isnan(own), -np.inf, own) + support
     sure = np.where(decided < 0, -np.inf, np.where(decided > 0, np.maximum(odds, _SURE), odds))
     against, rival, between = _contradictions(
-        _Places(begins, ends, camera, points, seen.places[camera], chains, decided >= 0), sure
+        _Places(begins, ends, camera, view, points, seen.places[camera], chains, decided >= 0), sure
     )
     support += between
     back = np.empty_like(order)
@@ -171,6 +176,7 @@ class _Links:
     begins: Doubles
     ends: Doubles
     camera: Numbers
+    view: Numbers
     points: Doubles
     gains: Doubles
     first: Numbers
@@ -186,6 +192,7 @@ class _Links:
             ratio += np.where(fits & (gap <= span), self.gains[part, number], 0.0)
         ratio /= 1 - _ALIKE_AGAIN + _ALIKE_AGAIN * ratio
         ratio[(metres > reach_m(gap)) & (self.camera[part] != self.camera[this])] = AGAINST
+        ratio[(gap < -CLOCK_S) & (self.view[part] == self.view[this])] = AGAINST
         return ratio
 
 
@@ -196,6 +203,7 @@ class _Places:
     begins: Doubles
     ends: Doubles
     camera: Numbers
+    view: Numbers
     points: Doubles
     places: Numbers
     chains: Numbers
@@ -209,6 +217,7 @@ class _Places:
         at_once = (gap < -CLOCK_S) & ~same
         found: Bools = np.where(np.isnan(metres), at_once, metres > reach_m(gap))
         found &= self.camera[low:this] != self.camera[this]
+        found |= (gap < -CLOCK_S) & (self.view[low:this] == self.view[this])
         return found
 
 

@@ -7,6 +7,7 @@ Pure: no clock, no files, no keys.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -165,8 +166,9 @@ def stays_of(candidates: Iterable[Numbered], *, max_gap_ms: int = MAX_GAP_MS) ->
     """Merge candidates that belong together into stays, ordered by time.
 
     Only candidates of one subject, camera, origin and verdict that were found in one way are
-    merged: those that directly follow one another, and those of which the board says that they are
-    of one person (one episode, or one continues another). What cannot be true is in none.
+    merged: those of which the board says that they are of one person (one episode, or one continues
+    another), and of others those that directly follow one another. Two people at one moment are
+    two: what overlaps is not merged without the board's word. What cannot be true is in none.
     """
     groups: dict[tuple[object, ...], list[Numbered]] = {}
     for item in candidates:
@@ -294,27 +296,55 @@ def _known_subjects(items: Iterable[Numbered]) -> dict[tuple[str, bytes], str]:
 
 
 def _runs(items: Sequence[Numbered], max_gap_ms: int) -> list[list[Numbered]]:
-    """Put together what the board says is one, then what overlaps or directly follows it."""
+    """Put together what the board says is one, then what directly follows it and nothing else does.
 
-    def span(part: Sequence[Numbered]) -> tuple[int, int, int]:
-        return (
-            min(item.candidate.first_seen_ms for item in part),
-            max(item.candidate.last_seen_ms for item in part),
-            min(item.number for item in part),
-        )
+    What overlaps is two people, for all that their faces are alike; and where two might go on from
+    one, or one from two, nobody can say who is who: these stay apart.
+    """
+    parts = sorted(map(_Part.of, _of_one_person(items)), key=lambda one: one.order)
+    begins = [part.begins_ms for part in parts]
+    by_end = sorted(range(len(parts)), key=lambda row: parts[row].ends_ms)
+    ends = [parts[row].ends_ms for row in by_end]
+
+    def only_one(ordered: Sequence[int], low_ms: int, high_ms: int) -> int | None:
+        low = bisect_left(ordered, low_ms)
+        return low if bisect_right(ordered, high_ms) - low == 1 else None
 
     runs: list[list[Numbered]] = []
-    until = 0
-    for (begins, ends, _), part in sorted(
-        ((span(part), part) for part in _of_one_person(items)), key=lambda one: one[0]
-    ):
-        if runs and begins - until <= max_gap_ms:
-            runs[-1] += part
-            until = max(until, ends)
-        else:
-            runs.append(part)
-            until = ends
+    run_of: list[list[Numbered]] = []
+    for part in parts:
+        before = only_one(ends, part.begins_ms - max_gap_ms, part.begins_ms)
+        earlier = None if before is None else by_end[before]
+        if earlier is not None:
+            ends_ms = parts[earlier].ends_ms
+            if only_one(begins, ends_ms, ends_ms + max_gap_ms) is None:
+                earlier = None
+        if earlier is None:
+            runs.append([])
+        run_of.append(runs[-1] if earlier is None else run_of[earlier])
+        run_of[-1].extend(part.items)
     return [sorted(run, key=_by_time) for run in runs]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Sightings of one person by the board's word, from when to when; a millisecond at least."""
+
+    begins_ms: int
+    ends_ms: int
+    items: Sequence[Numbered]
+
+    @classmethod
+    def of(cls, items: Sequence[Numbered]) -> _Part:
+        """Return the part that they are."""
+        begins_ms = min(item.candidate.first_seen_ms for item in items)
+        ends_ms = max(item.candidate.last_seen_ms for item in items)
+        return cls(begins_ms, max(ends_ms, begins_ms + 1), items)
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """By time, and by number where that is the same."""
+        return self.begins_ms, self.ends_ms, min(item.number for item in self.items)
 
 
 def _of_one_person(items: Sequence[Numbered]) -> list[list[Numbered]]:

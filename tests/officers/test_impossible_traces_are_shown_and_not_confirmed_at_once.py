@@ -106,6 +106,24 @@ def test_two_cameras_at_one_time_contradict_unless_both_see_the_same_place(
     assert words == ["on two cameras at one time"] * contradict
 
 
+def test_two_look_alikes_before_one_camera_at_one_time_cannot_both_be_the_subject() -> None:
+    one, other = numbered(seen("cam-1", 0), seen("cam-1", 5, log10_lr=3.0))
+    trace = traced([replace(one, verdict=CONFIRMED), replace(other, verdict=CONFIRMED)])
+    (against,) = trace.contradictions
+    assert against.why == "two people before one camera at one time"
+    undecided = traced([one, other])
+    assert [stay.numbers for stay in undecided.candidates] == [(1,), (2,)]
+    assert "not together with 1: two people before" in likelihood_text(undecided.candidates[1])
+    with pytest.raises(TraceImpossible, match="two people before one camera"):
+        check_possible(contradictions_with([one, other], [one, other], GROUND))
+
+
+def test_a_second_of_overlap_where_the_tracker_lost_somebody_contradicts_nothing() -> None:
+    trace = traced(numbered(seen("cam-1", 0), seen("cam-1", 19), verdict=CONFIRMED))
+    assert len(trace.hits) == 2
+    assert trace.contradictions == ()
+
+
 def test_without_a_register_other_cameras_a_minute_later_contradict_nothing() -> None:
     items = numbered(seen("cam-1", 0), seen("cam-2", 60), verdict=CONFIRMED)
     assert traced(items, Ground()).contradictions == ()

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from officers.desk.contacts import Contact
 from officers.desk.export_forms import FORMATS, Report
-from officers.desk.traces import MAX_GAP_MS, UNDECIDED, Numbered, Stay, ranked, stays_of, traces_of
+from officers.desk.fitting import fitted
+from officers.desk.ground import Ground
+from officers.desk.traces import UNDECIDED, Numbered, Stay, ranked, stays_of, traces_of
 from officers.trace_text import impossible_table, stays_table
 from protocol.epoch import CAMERA_NOW, RECORDING
 from protocol.names import SightingName
@@ -124,9 +126,29 @@ def test_a_sighting_that_continues_another_belongs_to_its_stay() -> None:
     assert len(stays_of(elsewhere)) == 2
 
 
-def test_what_lies_within_a_stay_is_no_second_stay_at_the_same_time() -> None:
+def test_who_was_there_while_the_board_followed_another_is_a_second_stay() -> None:
     within = numbered(seen(1, 0, 10), seen(2, 100, 110), seen(3, 50, 60, episode=b"episode2"))
-    assert only(within).numbers == (1, 2, 3)
+    assert [stay.numbers for stay in stays_of(within)] == [(1, 2), (3,)]
+    alike = numbered(
+        *(seen(number, 60 * number, 60 * number + 59.8) for number in range(3)),
+        *(
+            seen(number, 60 * number - 170, 60 * number - 110, episode=b"episode2")
+            for number in (3, 4)
+        ),
+    )
+    assert [stay.numbers for stay in stays_of(alike)] == [(1, 2, 3), (4, 5)]
+
+
+def test_the_board_may_see_one_person_twice_at_one_time_and_it_is_one_stay() -> None:
+    split = numbered(seen(1, 0, 10), seen(2, 4, 12), seen(3, 8, 20, episode=b"other", continues=2))
+    assert only(split).numbers == (1, 2, 3)
+
+
+def test_one_camera_seen_live_and_from_a_recording_are_two_stays_that_contradict_nothing() -> None:
+    items = numbered(seen(1, 0, 60), seen(2, 0, 60, episode=b"imported", origin=RECORDING))
+    (trace,) = traces_of(["P-17"], items)
+    assert [hit.numbers for hit in trace.hits] == [(1,), (2,)]
+    assert fitted(trace, Ground()).contradictions == ()
 
 
 def test_what_was_opened_with_a_hit_lengthens_its_stay_and_not_its_score() -> None:
@@ -303,15 +325,34 @@ def test_every_possible_candidate_is_in_one_stay_and_stays_of_a_camera_do_not_ov
             )
             if alike and {item.number, other.number} <= set(possible):
                 assert together[item.number] is together[other.number]
-    for one in stays:
-        for later in stays:
-            if one is not later and (one.address, one.verdict) == (later.address, later.verdict):
-                assert (
-                    later.from_ms > one.to_ms + MAX_GAP_MS or one.from_ms > later.to_ms + MAX_GAP_MS
-                )
+    for stay in stays:
+        parts: dict[bytes, tuple[int, int]] = {}
+        whole = [item.candidate for item in items if item.number in stay.numbers]
+        for one in _by_the_boards_word(whole):
+            begins, ends = min(c.first_seen_ms for c in one), max(c.last_seen_ms for c in one)
+            for first, last in parts.values():
+                assert ends <= first or last <= begins
+            parts[one[0].sighting_id] = begins, ends
     shuffled = list(items)
     order.shuffle(shuffled)
     assert stays_of(shuffled) == stays
+
+
+def _by_the_boards_word(whole: list[Candidate]) -> list[list[Candidate]]:
+    """Put together again and again what has an episode in common, or continues another."""
+    parts = [[one] for one in whole]
+    for _ in whole:
+        for part in parts:
+            known = {one.episode for one in part} | {one.sighting_id for one in part}
+            known |= {one.row.continues for one in part} - {None}
+            for other in parts:
+                if other is not part and any(
+                    {one.episode, one.sighting_id, one.row.continues} & known for one in other
+                ):
+                    part.extend(other)
+                    other.clear()
+        parts = [part for part in parts if part]
+    return parts
 
 
 def report(items: list[Numbered], *, impossible: tuple[Numbered, ...] = ()) -> Report:

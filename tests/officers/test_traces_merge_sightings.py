@@ -6,6 +6,7 @@ import os
 import random
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from candidates import candidate_of
@@ -96,7 +97,7 @@ def many(draw: st.DrawFn) -> list[Numbered]:
             confidence=draw(st.floats(0, 1)),
             score=draw(st.floats(-1, 1)),
             log10_lr=draw(st.none() | st.floats(-6, 6)),
-            met=tuple(draw(st.lists(encounters, max_size=4))),
+            met=tuple(draw(st.lists(encounters, max_size=4, unique_by=lambda one: one.other_id))),
             sighting_id=number.to_bytes(8, "big"),
         )
         verdict = draw(st.sampled_from(VERDICTS))
@@ -124,18 +125,43 @@ def test_every_candidate_is_in_exactly_one_stay(items: list[Numbered]) -> None:
 
 @settings(max_examples=examples(50))
 @given(many())
-def test_stays_of_one_kind_are_further_apart_than_the_gap(items: list[Numbered]) -> None:
-    stays = stays_of(items)
-    for one in stays:
-        for other in stays:
-            same = (one.subject, one.address, one.verdict) == (
-                other.subject,
-                other.address,
-                other.verdict,
-            )
-            if one is not other and same:
-                first, second = sorted((one, other), key=lambda stay: stay.from_ms)
-                assert second.from_ms - first.to_ms > MAX_GAP_MS
+def test_a_stay_holds_what_directly_follows_and_nothing_that_overlaps(
+    items: list[Numbered],
+) -> None:
+    by_number = {item.number: item.candidate for item in items}
+    for stay in stays_of(items):
+        inside = sorted(
+            (by_number[number] for number in stay.numbers),
+            key=lambda c: (c.first_seen_ms, c.last_seen_ms),
+        )
+        for one, after in pairwise(inside):
+            assert 0 <= after.first_seen_ms - one.last_seen_ms <= MAX_GAP_MS
+
+
+def test_two_look_alikes_at_one_time_are_two_stays_each_with_its_own_mask() -> None:
+    patient = candidate(0, 58, mask=MaskStatus.UNMASKED)
+    companion = candidate(0.4, 58.4, mask=MaskStatus.MASKED)
+    stays = stays_of(numbered(patient, companion))
+    assert [(stay.numbers, stay.mask, stay.mask_varies) for stay in stays] == [
+        ((1,), MaskStatus.UNMASKED, False),
+        ((2,), MaskStatus.MASKED, False),
+    ]
+
+
+def test_of_two_who_might_go_on_from_one_neither_is_taken_for_it() -> None:
+    together = numbered(
+        candidate(0, 58), candidate(0, 58.4), candidate(58.6, 110), candidate(58.8, 115)
+    )
+    assert [stay.numbers for stay in stays_of(together)] == [(1,), (2,), (3,), (4,)]
+    joined_by_another = numbered(candidate(0, 58), candidate(58.2, 110), candidate(58.6, 115))
+    assert len(stays_of(joined_by_another)) == 3
+    left_by_another = numbered(candidate(0, 58), candidate(0, 58.4), candidate(58.6, 110))
+    assert len(stays_of(left_by_another)) == 3
+
+
+def test_a_hundred_look_alikes_at_one_time_are_a_hundred_stays() -> None:
+    crowd = numbered(*(candidate(0, 10) for _ in range(100)))
+    assert len(stays_of(crowd)) == 100
 
 
 @settings(max_examples=examples(50))
@@ -232,10 +258,17 @@ def test_another_subject_is_named_as_a_contact_once_confirmed() -> None:
     assert stays_of(numbered(man, elsewhere))[0].contacts[0].subject is None
 
 
-def test_somebody_is_not_a_contact_of_their_own() -> None:
-    twin = candidate(2, 20, sighting_id=b"split-up")
-    (stay,) = stays_of(numbered(candidate(0, 20, met=(met(b"split-up", 12),)), twin))
-    assert stay.contacts == ()
+def test_the_subject_split_by_the_tracker_for_a_moment_is_no_contact() -> None:
+    twin = candidate(15, 20, sighting_id=b"split-up")
+    stays = stays_of(numbered(candidate(0, 20, met=(met(b"split-up", 4),)), twin))
+    assert [stay.contacts for stay in stays] == [(), ()]
+
+
+def test_a_companion_whom_officers_took_for_the_subject_stays_a_contact() -> None:
+    alike = candidate(2, 20, sighting_id=b"as-alike")
+    stays = stays_of(numbered(candidate(0, 20, met=(met(b"as-alike", 12),)), alike))
+    (contact,) = stays[0].contacts
+    assert (contact.seconds, contact.subject) == (12, None)
 
 
 def test_the_likeliest_stands_first_and_the_uncalibrated_last() -> None:
