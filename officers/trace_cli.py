@@ -62,8 +62,8 @@ PlacesFile = Annotated[
     typer.Option(
         "--places",
         metavar="FILE",
-        help="Your copy of the site's register of places, by which candidates are ranked. "
-        "Default: places.csv beside your officer.toml.",
+        help="A copy of the site's register of places, by which candidates are ranked. "
+        "Default: the one that the aggregator gives.",
     ),
 ]
 
@@ -96,7 +96,7 @@ def show(
 
     Candidates stand in order of likelihood: by the ratio, which says how many times likelier such a
     score is for the subject than for a stranger, and by how well they fit the subject's others in
-    time and walking time (by your copy of the register of places). Numbers stay the same when more
+    time and walking time (by the site's register of places). Numbers stay the same when more
     are found. Custodians are asked what they have opened for the query; exit code 1 if that is not
     what is shown.
     """

@@ -122,7 +122,7 @@ def followed_line(trace: Trace, *, placed: bool) -> str:
     order = (
         "best by likeness and the way on foot first"
         if placed
-        else "most alike first (with your copy of the register of places by the way on foot, too)"
+        else "most alike first (with the register of places by the way on foot, too)"
     )
     return (
         f"{trace.subject}: perhaps before and after, by appearance, {order}. These are people "
@@ -137,11 +137,12 @@ def way_text(way: Way | None) -> str:
         return "-"
     when = "after" if way.gap_s >= 0 else "before"
     gap = f"{duration_text(abs(way.gap_s))} {when}"
-    if way.metres is None or way.walk_s is None:
+    if way.walk_s is None:
         return f"{gap}, how far is not known"
     if way.metres == 0:
         return f"{gap}, same camera"
-    walk = f"{gap}, {way.metres:.0f} m ({duration_text(way.walk_s)} on foot)"
+    on_foot = f"{duration_text(way.walk_s)} on foot"
+    walk = f"{gap}, {on_foot if way.metres is None else f'{way.metres:.0f} m ({on_foot})'}"
     return f"{walk}: {TOO_FAST}" if way.too_far else walk
 
 

@@ -130,6 +130,7 @@ def _weighed(stays: Sequence[Stay], ground: Ground) -> Weighed:
         log10_lr=np.array(ratios, np.float64),
         decided=np.array([_DECIDED[stay.verdict] for stay in stays], np.int64),
         points=ground.points(names),
+        walks=ground.walks(names),
         places=np.array([-1 if word is None else known[word] for word in words], np.int64),
         view=np.array([view[stay.address, stay.origin] for stay in stays], np.int64),
     )
@@ -154,6 +155,8 @@ def _between(one: Stay, other: Stay, ground: Ground) -> Contradiction:
     if seconds < 0:
         why = TWO_AT_ONCE if first.address.camera == second.address.camera else AT_ONCE
     else:
-        metres = ground.metres(first.address.camera, second.address.camera) or 0.0
-        why = f"{TOO_FAST} ({metres:,.0f} m in {duration_text(seconds)})"
+        cameras = (first.address.camera, second.address.camera)
+        walk_s, metres = ground.walk_s(*cameras), ground.metres(*cameras) or 0.0
+        way = f"{metres:,.0f} m" if walk_s is None else f"a walk of {duration_text(walk_s)}"
+        why = f"{TOO_FAST} ({way} in {duration_text(seconds)})"
     return Contradiction(one.subject, one.numbers, other.numbers, why)

@@ -1,13 +1,13 @@
 """Where a query's cameras are, how far apart, and how far anybody gets on foot between two views.
 
-All that is ranked or said of ways goes by this: straight lines between positions in the register of
-places. Pure.
+All that is ranked or said of ways goes by this: the walking times that the register of places
+gives, and where it gives none, straight lines between positions in it. Pure.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -24,6 +24,8 @@ CLOCK_S = 5.0
 """So much may two boxes' clocks, or where a sighting is cut, be apart."""
 FASTEST_M_S = 4.0
 """Of somebody on foot in a hurry, in a straight line."""
+WALK_MPS = 1.4
+"""Walking, in a straight line (Bohannon 1997: comfortable, 1.3 to 1.5 m/s)."""
 TOO_FAST = "faster than walking allows"
 AT_ONCE = "on two cameras at one time"
 TWO_AT_ONCE = "two people before one camera at one time"
@@ -31,6 +33,8 @@ _EARTH_M = 6_371_008.8
 """Mean radius (IUGG)."""
 _DAY_S = 86_400.0
 
+Walks = Mapping[int, tuple[NDArray[np.int64], NDArray[np.float64]]]
+"""Of a camera's number: those of others, ascending, and how far apart they count, m."""
 Seconds = TypeVar("Seconds", float, NDArray[np.float64])
 
 
@@ -43,6 +47,14 @@ def reach_m(gap_s: Seconds, metres_s: float = FASTEST_M_S) -> Seconds:
     """
     reached: Seconds = VIEW_M + metres_s * np.maximum(gap_s + CLOCK_S, 0.0)
     return reached
+
+
+def walked_m(walk_s: float) -> float:
+    """Return how far apart two cameras count between which people walk so long, m.
+
+    The time is from what one sees to what the other sees, so neither sees any of the way.
+    """
+    return VIEW_M + WALK_MPS * walk_s
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +87,30 @@ class Ground:
             return 0.0
         metres = math.dist(self._point(one), self._point(other))
         return None if math.isnan(metres) else metres
+
+    def walk_s(self, one: str, other: str) -> float | None:
+        """Return how long people walk between two cameras, s, if the register gives that."""
+        return None if self.places is None else self.places.walk_s(one, other)
+
+    def walks(self, cameras: Sequence[str]) -> Walks:
+        """Return the given walks among some cameras, by their numbers in the order given.
+
+        Of each camera that has any: the others, ascending, and how far apart they count, m.
+        """
+        row = {name: number for number, name in enumerate(cameras)}
+        found: dict[int, dict[int, float]] = {}
+        for (one, other), seconds in ({} if self.places is None else self.places.walks).items():
+            if one in row and other in row:
+                metres = walked_m(seconds)
+                found.setdefault(row[one], {})[row[other]] = metres
+                found.setdefault(row[other], {})[row[one]] = metres
+        return {
+            number: (
+                np.array(sorted(to), np.int64),
+                np.array([to[other] for other in sorted(to)], np.float64),
+            )
+            for number, to in found.items()
+        }
 
     def place(self, camera: str) -> str | None:
         """Return the place that a camera watches, in the register's words; None if unknown."""

@@ -15,21 +15,20 @@ the sum over all chains with it against all without (the forward-backward recurs
 Markov chain, Baum 1970): exact, the same in whatever order they come, and rising with its own
 ratio. Where nothing is known of place or time, it is the order of ratios.
 
-Cameras of which no position is known make a chain each: time on the same camera alone counts. Pure:
-arrays in, arrays out; a verdict is never touched, and nothing left out.
+Ways are straight lines, or walks that take as long as the register of places says. Cameras of which
+neither is known make a chain each: time on the same camera alone counts. Pure: arrays in, arrays
+out; a verdict is never touched, and nothing left out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from officers.desk.ground import CLOCK_S, VIEW_M, reach_m
+from officers.desk.ground import CLOCK_S, VIEW_M, WALK_MPS, Walks, reach_m
 
-WALK_MPS = 1.4
-"""Walking, in a straight line (Bohannon 1997: comfortable, 1.3 to 1.5 m/s)."""
 AGAINST = 0.01
 """Against a sighting that not even running allows: there are cars, and clocks that are wrong."""
 FITTING = 10.0
@@ -68,6 +67,8 @@ class Sightings:
         places: each camera's place, (c,); two of one place are never apart; negative: not known.
         view: number of the camera, its box and where its pictures came from, (n,): who is seen
             twice at one time in one view is two people. None: that is not known of any two.
+        walks: of cameras, by number, the others to which the way is given: their numbers,
+            ascending, and how far apart they count, m.
     """
 
     camera: Numbers
@@ -78,6 +79,7 @@ class Sightings:
     points: Doubles
     places: Numbers
     view: Numbers | None = None
+    walks: Walks = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +133,8 @@ def weigh(seen: Sightings, scope: Scope) -> Weighed:
     own = seen.log10_lr[order] + scope.log10_prior
     within = np.where(decided > 0, _SURE, np.where(np.isnan(own) | (decided < 0), -np.inf, own))
     points = seen.points[camera]
-    chains = np.where(np.isnan(points[:, 0]), 1 + camera, 0)
+    alone = np.isnan(points[:, 0]) & ~np.isin(camera, list(seen.walks))
+    chains = np.where(alone, 1 + camera, 0)
     support, fitting = np.zeros(len(order)), np.zeros(len(order), np.int64)
     for chain in np.unique(chains):
         rows = np.flatnonzero(chains == chain)
@@ -140,7 +143,8 @@ def weigh(seen: Sightings, scope: Scope) -> Weighed:
             ends[rows],
             camera[rows],
             view[rows],
-            points[rows] if chain == 0 else np.zeros((len(rows), 3)),
+            _Ways(points[rows] if chain == 0 else np.zeros((len(rows), 3)), seen.walks),
+            seen.places[camera][rows],
             _gains(seen, scope, camera[rows], placed=chain == 0),
             _first_near(begins[rows], ends[rows], _SPANS_S[-1]),
         )
@@ -149,7 +153,17 @@ def weigh(seen: Sightings, scope: Scope) -> Weighed:
     odds = np.where(np.isnan(own), -np.inf, own) + support
     sure = np.where(decided < 0, -np.inf, np.where(decided > 0, np.maximum(odds, _SURE), odds))
     against, rival, between = _contradictions(
-        _Places(begins, ends, camera, view, points, seen.places[camera], chains, decided >= 0), sure
+        _Places(
+            begins,
+            ends,
+            camera,
+            view,
+            _Ways(points, seen.walks),
+            seen.places[camera],
+            chains,
+            decided >= 0,
+        ),
+        sure,
     )
     support += between
     back = np.empty_like(order)
@@ -168,7 +182,8 @@ class _Links:
     """A chain's sightings in order, (n,) each.
 
     Args:
-        points: (n, 3) metres.
+        ways: how far apart they are.
+        places: the place of each; negative: not known.
         gains: what following it within each span gains, (n, k).
         first: the first earlier one that may say something of each.
     """
@@ -177,7 +192,8 @@ class _Links:
     ends: Doubles
     camera: Numbers
     view: Numbers
-    points: Doubles
+    ways: _Ways
+    places: Numbers
     gains: Doubles
     first: Numbers
 
@@ -185,7 +201,7 @@ class _Links:
         """How well `this` fits each from its first near one to the one before, over a stranger."""
         part = slice(int(self.first[this]), this)
         gap = self.begins[this] - self.ends[part]
-        metres = _metres(self.points, part, this)
+        metres = self.ways.metres(self.camera, part, this)
         fits = metres <= reach_m(gap, WALK_MPS)
         ratio = np.ones(len(gap))
         for number, span in enumerate(_SPANS_S):
@@ -193,6 +209,8 @@ class _Links:
         ratio /= 1 - _ALIKE_AGAIN + _ALIKE_AGAIN * ratio
         ratio[(metres > reach_m(gap)) & (self.camera[part] != self.camera[this])] = AGAINST
         ratio[(gap < -CLOCK_S) & (self.view[part] == self.view[this])] = AGAINST
+        same = (self.places[part] == self.places[this]) & (self.places[this] >= 0)
+        ratio[(gap < -CLOCK_S) & np.isnan(metres) & ~same] = AGAINST
         return ratio
 
 
@@ -204,7 +222,7 @@ class _Places:
     ends: Doubles
     camera: Numbers
     view: Numbers
-    points: Doubles
+    ways: _Ways
     places: Numbers
     chains: Numbers
     counted: Bools
@@ -212,7 +230,7 @@ class _Places:
     def apart(self, low: int, this: int) -> Bools:
         """Tell of the sightings from `low` to before `this` whether they contradict `this`."""
         gap = self.begins[this] - self.ends[low:this]
-        metres = _metres(self.points, slice(low, this), this)
+        metres = self.ways.metres(self.camera, slice(low, this), this)
         same = (self.places[low:this] == self.places[this]) & (self.places[this] >= 0)
         at_once = (gap < -CLOCK_S) & ~same
         found: Bools = np.where(np.isnan(metres), at_once, metres > reach_m(gap))
@@ -221,11 +239,27 @@ class _Places:
         return found
 
 
-def _metres(points: Doubles, part: slice, this: int) -> Doubles:
-    """How far some of the points (n, 3) are from one of them."""
-    x, y, z = (points[part, axis] - points[this, axis] for axis in range(3))
-    metres: Doubles = np.sqrt(x * x + y * y + z * z)
-    return metres
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ways:
+    """Where sightings were, (n, 3) metres, and the walks that are given between cameras."""
+
+    points: Doubles
+    walks: Walks
+
+    def metres(self, camera: Numbers, part: slice, this: int) -> Doubles:
+        """How far some of the sightings are from one of them; NaN where that is not known."""
+        points = self.points
+        x, y, z = (points[part, axis] - points[this, axis] for axis in range(3))
+        metres: Doubles = np.sqrt(x * x + y * y + z * z)
+        given = self.walks.get(int(camera[this]))
+        if given is not None:
+            others, apart = given
+            among = camera[part]
+            at = np.minimum(np.searchsorted(others, among), len(others) - 1)
+            known = others[at] == among
+            metres[known] = apart[at[known]]
+        metres[camera[part] == camera[this]] = 0.0
+        return metres
 
 
 def _first_near(begins: Doubles, ends: Doubles, span_s: float) -> Numbers:
@@ -242,6 +276,10 @@ def _gains(seen: Sightings, scope: Scope, camera: Numbers, *, placed: bool) -> D
         share[:] = spans / max(scope.cameras, 1)
     else:
         for number in np.unique(camera):
+            if np.isnan(seen.points[number, 0]):  # its walks alone are known
+                near = 1 + len(seen.walks[number][0])
+                share[camera == number] = near * spans / max(scope.cameras, near)
+                continue
             away = np.linalg.norm(scope.placed - seen.points[number], axis=1) - VIEW_M
             needs = np.maximum(away / WALK_MPS - CLOCK_S, 0.0)
             seconds = np.maximum(spans - needs[:, None], 0.0).sum(axis=0)

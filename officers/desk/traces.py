@@ -217,11 +217,13 @@ def with_ways(trace: Trace, ground: Ground) -> Trace:
         hit = next((by_number[n] for n in stay.follows if n in by_number), None)
         if hit is None or stay.score is None:
             return stay
-        metres = ground.metres(hit.address.camera, stay.address.camera)
+        cameras = (hit.address.camera, stay.address.camera)
         after = stay.from_ms >= hit.from_ms
         gap_ms = stay.from_ms - hit.to_ms if after else stay.to_ms - hit.from_ms
         gap_s = (max(0, gap_ms) if after else min(0, gap_ms)) / 1000
-        return replace(stay, way=way_of(stay.score, gap_s, metres))
+        return replace(
+            stay, way=way_of(stay.score, gap_s, ground.metres(*cameras), ground.walk_s(*cameras))
+        )
 
     def rank(stay: Stay) -> tuple[bool, float, int]:
         if stay.way is None:

@@ -206,3 +206,42 @@ def test_a_copy_that_was_given_goes_before_the_kept_one_and_must_be_the_one_name
     given.write_bytes(REGISTER + b"cam-6,yard,,\n")
     with pytest.raises(SignatureInvalid, match="names another"):
         places_for(ana, given, tell=said.append)
+
+
+WALKED = replace(
+    GROUND,
+    places=replace(
+        parse_places(REGISTER), walks={("cam-1", "cam-3"): 120.0, ("cam-4", "cam-5"): 90.0}
+    ),
+)
+"""The same, where cam-3 is two floors above cam-1, and the hall has two ends."""
+
+
+@pytest.mark.parametrize(
+    ("cameras", "after_s", "why"),
+    [
+        (("cam-1", "cam-3"), 40, "faster than walking allows (a walk of 2 min in 20 s)"),
+        (("cam-1", "cam-3"), 70, None),  # fifty seconds: who runs
+        (("cam-4", "cam-5"), 30, "faster than walking allows (a walk of 1 min 30 s in 10 s)"),
+        (("cam-4", "cam-5"), 0, "on two cameras at one time"),
+        (("cam-1", "cam-2"), 60, "faster than walking allows (1,112 m in 40 s)"),  # not given
+        (("cam-1", "cam-4"), 0, "on two cameras at one time"),  # how far is not known
+    ],
+)
+def test_walks_that_the_register_gives_say_what_is_impossible(
+    cameras: tuple[str, str], after_s: float, why: str | None
+) -> None:
+    one, other = (seen(name, at_s) for name, at_s in zip(cameras, (0, after_s), strict=True))
+    trace = traced(numbered(one, other, verdict=CONFIRMED), WALKED)
+    assert [found.why for found in trace.contradictions] == ([] if why is None else [why])
+
+
+def test_who_took_a_given_walk_in_its_time_is_supported_by_it() -> None:
+    route = numbered(seen("cam-4", 0), seen("cam-5", 120), seen("cam-4", 400_000))
+    fits = {stay.numbers: stay.fit for stay in traced(route, WALKED).candidates}
+    alone = {stay.numbers: stay.fit for stay in traced(route).candidates}
+    with_walk, without = fits[2,], alone[2,]
+    assert with_walk is not None
+    assert without is not None
+    assert (with_walk.others, without.others) == (1, 0)
+    assert with_walk.log10_support > without.log10_support == 0

@@ -16,7 +16,13 @@ from officers.desk.fitting import fitted
 from officers.desk.ground import TOO_FAST, Ground
 from officers.desk.traces import UNDECIDED, Numbered, Trace, traces_of, with_ways
 from officers.desk.walking import way_of
-from officers.trace_text import continuations_table, followed_line, stays_table, trace_line
+from officers.trace_text import (
+    continuations_table,
+    followed_line,
+    stays_table,
+    trace_line,
+    way_text,
+)
 from protocol.names import SightingName
 from protocol.places import Places, parse_places
 from protocol.results import CONFIRMED
@@ -177,3 +183,19 @@ def test_tables_and_exports_say_by_appearance_and_give_no_ratio(
     assert on_map["features"][-1]["properties"]["hits_by_appearance"] == 1
     hits = FORMATS["csv-line-list"](report(PLAN), positions={}, hits_only=True)
     assert "appearance" not in hits
+
+
+def test_a_walk_that_the_register_gives_counts_instead_of_the_distance() -> None:
+    assert way_of(0.8, 300, 20.0, 300.0).walk_s == 300.0
+    assert way_of(0.8, 300, 20.0, 300.0).fit > way_of(0.8, 300, 20.0).fit
+    assert way_of(0.8, 60, 20.0, 300.0).too_far, "two floors up: no minute's way"
+    assert not way_of(0.8, 120, 20.0, 300.0).too_far, "who runs"
+    alone = way_of(0.8, 300, None, 300.0)
+    assert (alone.metres, alone.walk_s, alone.too_far) == (None, 300.0, False)
+    assert way_text(alone) == "5 min after, 5 min on foot"
+    walks = replace(PLAN, walks={("cam-1", "cam-4"): 220.0, ("cam-1", "cam-2"): 900.0})
+    ways = {stay.numbers[0]: stay.way for stay in followed(walks).continuations}
+    assert ways[6] is not None
+    assert ways[6].walk_s == 220.0
+    assert ways[2] is not None
+    assert ways[2].too_far, "100 m apart, and a quarter of an hour's walk"
