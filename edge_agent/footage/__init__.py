@@ -1,0 +1,1 @@
+"""Recordings: what lies in a folder, when it was made, and its pictures with their true times."""
