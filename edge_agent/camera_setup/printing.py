@@ -8,17 +8,9 @@ from edge_agent.camera_setup.calibrate import Calibration
 from edge_agent.camera_setup.discovery import FoundCamera
 from edge_agent.camera_setup.probe import ProbeResult
 from edge_agent.homography import fit_ground_plane
+from edge_agent.video.codecs import codec_in_words
 from edge_agent.vision.config import GroundConfig
 from runtime.terminal import note, plain_table, say, show_table, warn
-
-_CODECS = {
-    **dict.fromkeys(("h264", "avc1", "x264"), "H.264"),
-    **dict.fromkeys(("hevc", "hvc1", "h265"), "H.265"),
-    **dict.fromkeys(("mjpg", "jpeg"), "Motion JPEG"),
-    **dict.fromkeys(("fmp4", "mp4v", "xvid"), "MPEG-4"),
-    "images": "images",
-}
-"""FourCCs, lower case, as people call them; others are shown as they are."""
 
 
 def ground_in_words(ground: GroundConfig | None) -> str:
@@ -42,7 +34,7 @@ def show_result(result: ProbeResult) -> None:
     faces = result.faces
     rows = {
         "source": result.address,
-        "codec": _CODECS.get(facts.codec, facts.codec) or "not stated",
+        "codec": codec_in_words(facts.codec) or "not stated",
         "size": f"{result.width}x{result.height}",
         "frames a second": f"{stated} stated, {result.fps:.1f} {kind}",
         "frames": f"{result.frames} in {result.lasted_s:.1f} s, {lost}",

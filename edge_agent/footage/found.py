@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from pathlib import Path
 
-MAX_FILES = 1_000_000
-"""Files that are looked at in one folder; a folder with more is refused."""
+MAX_FILES = 200_000
+"""Recordings of one scan: two years of one camera in pieces of five minutes; more are refused."""
+MAX_ENTRIES = 1_000_000
+"""Entries of folders, of whatever kind, that one scan goes through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +84,16 @@ class Scan:
         files: by camera and time; those of which neither is known come last, by path.
         gaps: between files of one camera, in the order of time.
         overlaps: likewise; a file within another overlaps for its whole length.
-        passed_over: how many entries were not looked at: links, and what is no file.
+        passed_over: how many entries were not looked at: links, hidden ones, and what lies beside
+            recordings, such as texts and pictures.
+        unused: rows of the list that fitted nothing, as "line 7".
     """
 
     files: tuple[FoundFile, ...]
     gaps: tuple[Between, ...] = ()
     overlaps: tuple[Between, ...] = ()
     passed_over: int = 0
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,8 @@ class ScanOptions:
         zone: of the recorders' clocks; None for this machine's.
         pattern: of the files' names, tried before all others (`edge_agent.footage.names`).
         offsets_s: by camera, how much is added to its times: +200 for a clock that was 200 s slow.
-        camera: whose all files are, of which nothing else says it.
+        camera: whose all files are, of which the list and `cameras` say nothing else.
+        cameras: the site's name of a camera by the recorder's, as names and folders have it.
         list_file: a table that names file (or camera) and start (`edge_agent.footage.listing`).
         quick: believe what files state of their length, and do not go through them.
         now_ms: files that begin later have a wrong clock; None for the machine's time.
@@ -109,6 +115,7 @@ class ScanOptions:
     pattern: str | None = None
     offsets_s: Mapping[str, float] = field(default_factory=dict)
     camera: str | None = None
+    cameras: Mapping[str, str] = field(default_factory=dict)
     list_file: Path | None = None
     quick: bool = False
     now_ms: int | None = None

@@ -7,13 +7,14 @@ FFmpeg reads these headers too, but OpenCV does not pass on what they say. Forma
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_agent.video.mp4 import MAX_BOXES, boxes
+
 _HEAD_BYTES = 64 * 1024
-_MAX_BOXES = 64
 _EARLIEST_YEAR = 1990
 """A recorder that says it is earlier has never been told the time."""
 _MAC_EPOCH = datetime(1904, 1, 1, tzinfo=UTC)
@@ -51,9 +52,9 @@ def _of_dahua(_film: BinaryIO, head: bytes) -> datetime | None:
 def _of_mp4(film: BinaryIO, head: bytes) -> datetime | None:
     if head[4:8] not in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}:
         return None
-    for kind, begin, end in _boxes(film, 0, film.seek(0, 2)):
+    for kind, begin, end in boxes(film, 0, film.seek(0, 2)):
         if kind == b"moov":
-            for inner, at, _ in _boxes(film, begin, end):
+            for inner, at, _ in boxes(film, begin, end):
                 if inner == b"mvhd":
                     film.seek(at)
                     version, body = film.read(1), film.read(11)
@@ -62,29 +63,11 @@ def _of_mp4(film: BinaryIO, head: bytes) -> datetime | None:
     return None
 
 
-def _boxes(film: BinaryIO, begin: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Each box between two places: its kind, and where its content begins and ends."""
-    for _ in range(_MAX_BOXES):
-        if begin + 8 > end:
-            return
-        film.seek(begin)
-        size, kind = struct.unpack(">I4s", film.read(8))
-        content = begin + 8
-        if size == 1:
-            (size,) = struct.unpack(">Q", film.read(8))
-            content += 8
-        last = end if size == 0 else begin + size
-        if last < content:
-            return
-        yield kind, content, min(last, end)
-        begin = last
-
-
 def _of_matroska(_film: BinaryIO, head: bytes) -> datetime | None:
     if not head.startswith(_EBML.to_bytes(4, "big")):
         return None
     wanted, at, end = [_SEGMENT, _INFO, _DATE], 0, len(head)
-    for _ in range(_MAX_BOXES):
+    for _ in range(MAX_BOXES):
         name, at = _number(head, at, keep_mark=True)
         size, at = _number(head, at, keep_mark=False)
         if name == wanted[0]:
