@@ -20,7 +20,7 @@ import cv2
 from benchmarks.figures import Figure
 from benchmarks.printing import print_figures, quiet_logs
 from edge_agent.opencv import quiet_opencv
-from edge_agent.sources import Reader, open_reader, parse_source_url
+from edge_agent.sources import Reader, Shortcuts, open_reader, parse_source_url
 from edge_agent.video import ffmpeg
 from runtime.errors import OperationError
 
@@ -75,7 +75,7 @@ def of_film(path: Path, name: str) -> list[Figure]:
 
 
 def _open(path: Path, *, keyframes: bool = False) -> Reader:
-    return open_reader(parse_source_url(f"file:{path}"), keyframes=keyframes)
+    return open_reader(parse_source_url(f"file:{path}"), shortcuts=Shortcuts(keyframes=keyframes))
 
 
 def _is_odd(path: Path) -> bool:

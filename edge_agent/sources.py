@@ -8,19 +8,26 @@ from edge_agent.opencv import quiet_opencv
 from edge_agent.video.files import FileReader
 from edge_agent.video.images import FolderReader, decode_image, read_image
 from edge_agent.video.live import DeviceReader, NetworkReader
-from edge_agent.video.reading import DEFAULT_FPS, Image, Picture, Reader, StreamFacts
+from edge_agent.video.reading import (
+    DEFAULT_FPS,
+    WHOLE,
+    Image,
+    Picture,
+    Reader,
+    Shortcuts,
+    StreamFacts,
+)
 from edge_agent.video.url import SourceError, SourceKind, SourceUrl, parse_source_url
 
 DEFAULT_FOLDER_FPS = 5.0
 
 
-def open_reader(source: SourceUrl, *, keyframes: bool = False) -> Reader:
+def open_reader(source: SourceUrl, *, shortcuts: Shortcuts = WHOLE) -> Reader:
     """Open a source for one pass from its beginning.
 
     Args:
         source: what to read.
-        keyframes: of a file give only pictures that stand by themselves, if that saves decoding
-            the others (`FileReader`).
+        shortcuts: what need not be decoded of a file.
 
     Raises:
         SourceError: nothing can be read there; for a live source that may change later.
@@ -31,7 +38,7 @@ def open_reader(source: SourceUrl, *, keyframes: bool = False) -> Reader:
         case SourceKind.FOLDER:
             return FolderReader(path, source.fps or DEFAULT_FOLDER_FPS)
         case SourceKind.FILE:
-            return FileReader(path, keyframes=keyframes)
+            return FileReader(path, shortcuts)
         case SourceKind.V4L2:
             return DeviceReader(path)
         case SourceKind.RTSP | SourceKind.HTTP:
@@ -40,9 +47,11 @@ def open_reader(source: SourceUrl, *, keyframes: bool = False) -> Reader:
 
 __all__ = [
     "DEFAULT_FPS",
+    "WHOLE",
     "Image",
     "Picture",
     "Reader",
+    "Shortcuts",
     "SourceError",
     "SourceKind",
     "SourceUrl",

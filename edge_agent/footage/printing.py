@@ -61,9 +61,8 @@ def as_document(found: Scan, options: ScanOptions) -> dict[str, object]:
 def _show_camera(
     camera: str, files: Sequence[FoundFile], found: Scan, folder: Path, options: ScanOptions
 ) -> None:
-    say(
-        f"{_in_one_line(camera)}: {len(files):,} files, {_length(sum(file.seconds for file in files))} of film"
-    )
+    seconds = sum(file.seconds for file in files)
+    say(f"{_in_one_line(camera)}: {len(files):,} files, {_length(seconds)} of film")
     gaps = {one.after: one for one in found.gaps if one.camera == camera}
     overlaps = {one.after: one for one in found.overlaps if one.camera == camera}
     for file in files:

@@ -27,7 +27,14 @@ from typing import IO
 import numpy as np
 
 from edge_agent.opencv import FORMATS
-from edge_agent.video.reading import MAX_FRAME_PIXELS, Image, refuse_large, with_square_pixels
+from edge_agent.video.reading import (
+    MAX_FRAME_PIXELS,
+    WHOLE,
+    Image,
+    Shortcuts,
+    refuse_large,
+    with_square_pixels,
+)
 from edge_agent.video.url import SourceError
 
 PACKAGE = "ffmpeg"
@@ -43,6 +50,8 @@ _LINE = re.compile(
     rb"\[Parsed_showinfo_\d+ @ \w+\] (?:\[info\] )?n:\s*\d+ .*?pts_time:\s*(\S+)"
     rb".*? sar:(\d+)/(\d+) s:(\d+)x(\d+) "
 )
+_DEVICES = ("dev/dri/renderD*", "dev/nvidiactl")
+_HARDWARE = re.compile(rb"Using auto hwaccel type (\w{1,32})")
 _DAMAGE = re.compile(rb"Error (?:while decoding|submitting packet)")
 
 
@@ -69,7 +78,7 @@ class FfmpegProcess:
         name: the source, in errors, without a password.
         path: the file to read, or
         address: the address to read.
-        keyframes: give only pictures that stand by themselves.
+        shortcuts: what need not be decoded.
     """
 
     def __init__(
@@ -79,11 +88,13 @@ class FfmpegProcess:
         *,
         path: Path | None = None,
         address: str | None = None,
-        keyframes: bool = False,
+        shortcuts: Shortcuts = WHOLE,
     ) -> None:
         self._name = name
         self.bad = 0
         """Stretches that it could not decode, so far."""
+        self.hardware = ""
+        """What decodes instead of the processor, as it is called there."""
         self._announced: queue.SimpleQueue[_Announced | None] = queue.SimpleQueue()
         self._started = self._closed = False
         with contextlib.ExitStack() as opened:
@@ -96,7 +107,7 @@ class FfmpegProcess:
                 source += ["-safe", "0", "-f", "concat", "-i", "pipe:0"]
                 handed = []
             self._process = subprocess.Popen(
-                [*_head(program, keyframes), *source, *_TAIL],
+                [*_head(program, shortcuts), *source, *_tail(shortcuts)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -204,23 +215,40 @@ class FfmpegProcess:
                 self._announced.put(_announced(*said.groups()))
             elif _DAMAGE.search(line):
                 self.bad += 1
+            elif used := _HARDWARE.search(line):
+                self.hardware = used[1].decode("ascii", "replace")
         self._announced.put(None)
 
 
-def _head(program: str, keyframes: bool) -> list[str]:
+def has_hardware() -> bool:
+    """Whether this machine seems to have decoding hardware that the program could use."""
+    return any(True for pattern in _DEVICES for _ in Path("/").glob(pattern))
+
+
+def _head(program: str, shortcuts: Shortcuts) -> list[str]:
+    skipped = "nokey" if shortcuts.keyframes else "noref" if shortcuts.sparing else ""
     return [
         program, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "repeat+info",
         "-threads", "1", "-max_pixels", str(MAX_FRAME_PIXELS),
         "-format_whitelist", f"concat,{FORMATS}",
-        *(["-skip_frame", "nokey"] if keyframes else []),
+        *(["-skip_frame", skipped] if skipped else []),
+        *(["-skip_loop_filter", "all"] if shortcuts.sparing else []),
+        # What it cannot do falls back to the processor, within the program.
+        *(["-hwaccel", "auto"] if shortcuts.hardware else []),
     ]  # fmt: skip
 
 
-_TAIL = [
-    "-an", "-sn", "-dn",
-    "-vf", "yadif=deint=interlaced,format=bgr24,showinfo=checksum=0",
-    "-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1",
-]  # fmt: skip
+def _tail(shortcuts: Shortcuts) -> list[str]:
+    filters = ["yadif=deint=interlaced", "format=bgr24", "showinfo=checksum=0"]
+    if shortcuts.gap_s > 0:
+        # What has no time, or begins anew, is given too: it is placed in time by us.
+        gap = f"gte(t-prev_selected_t\\,{shortcuts.gap_s:.6f})"
+        wanted = f"isnan(t)+isnan(prev_selected_t)+lt(t\\,prev_selected_t)+{gap}"
+        filters.insert(1, f"select={wanted}")
+    return [
+        "-an", "-sn", "-dn", "-vf", ",".join(filters),
+        "-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1",
+    ]  # fmt: skip
 
 
 def _list_of(address: str) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from edge_agent.video import ffmpeg, second
 from edge_agent.video.clock import began_at
 from edge_agent.video.decoder import Decoder, NotDecodedError
-from edge_agent.video.reading import Picture, StreamFacts
+from edge_agent.video.reading import WHOLE, Picture, Shortcuts, StreamFacts
 from edge_agent.video.timeline import Timeline
 from edge_agent.video.url import SourceError
 
@@ -23,13 +23,12 @@ class FileReader:
     goes on, if it is installed.
     """
 
-    def __init__(self, path: Path, *, keyframes: bool = False) -> None:
+    def __init__(self, path: Path, shortcuts: Shortcuts = WHOLE) -> None:
         """Open a file.
 
         Args:
             path: the file.
-            keyframes: give only pictures that stand by themselves, where `ffmpeg` is installed
-                (elsewhere all): most of the file need not be decoded then.
+            shortcuts: what need not be decoded; where `ffmpeg` is not installed all is.
 
         Raises:
             SourceError: it is no file that can be decoded.
@@ -48,15 +47,17 @@ class FileReader:
         self.fps = decoder.fps
         self._timeline = Timeline(self.fps, self._facts.seconds)
         self._given_s = float("-inf")
-        self._whole = not keyframes
+        self._shortcuts = shortcuts
+        self._whole = not shortcuts.keyframes
         # Containers often give the length a little too high.
         self._expected_s = (self._facts.seconds or 0.0) * 0.98 - 2 / self.fps
         self.bad = 0
         self.truncated = False
         self.grew = False
         self.jumps = 0
-        if keyframes and ffmpeg.installed() is not None:
-            self._begin_second(keyframes=True)
+        self._spares = _saves(shortcuts) and ffmpeg.installed() is not None
+        if self._spares:
+            self._begin_second()
 
     def read(self, *, gap_s: float = 0.0) -> Picture | None:
         """The next picture, or None at the end of what can be decoded.
@@ -70,9 +71,16 @@ class FileReader:
             try:
                 picture = self._read_first(self._decoder, after_s)
             except NotDecodedError:
-                self._begin_second(keyframes=False)
+                self._begin_second()
         if self._process is not None:
-            picture = self._read_second(self._process, after_s)
+            try:
+                picture = self._read_second(self._process, after_s)
+            except SourceError:
+                if not self._spares:
+                    raise
+                # It was there to save work, not because OpenCV cannot: a driver may have failed.
+                self._begin_first_again()
+                return self.read(gap_s=gap_s)
         if picture is None:
             self._end()
         else:
@@ -88,7 +96,8 @@ class FileReader:
 
     def facts(self) -> StreamFacts:
         """What the container says, and by whom it is read so far."""
-        return replace(self._facts, by_ffmpeg=self._process is not None)
+        hardware = "" if self._process is None else self._process.hardware
+        return replace(self._facts, by_ffmpeg=self._process is not None, hardware=hardware)
 
     def _read_first(self, decoder: Decoder, after_s: float) -> Picture | None:
         damaged = 0
@@ -109,15 +118,25 @@ class FileReader:
             self.bad += 1
         return None
 
-    def _begin_second(self, *, keyframes: bool) -> None:
+    def _begin_second(self) -> None:
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
         self._process = second.begin(
-            f"Video file {self._path}", path=self._path, keyframes=keyframes
+            f"Video file {self._path}", path=self._path, shortcuts=self._shortcuts
         )
         self._timeline = Timeline(self.fps, self._facts.seconds)
         self._before = self.bad
+
+    def _begin_first_again(self) -> None:
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+        self._spares = False
+        self._shortcuts = WHOLE
+        self._whole = True
+        self._decoder = Decoder(str(self._path), f"Video file {self._path}")
+        self._timeline = Timeline(self.fps, self._facts.seconds)
 
     def _read_second(self, process: ffmpeg.FfmpegProcess, after_s: float) -> Picture | None:
         while (found := process.picture()) is not None:
@@ -138,6 +157,12 @@ class FileReader:
             self.grew = self._path.stat().st_size > self._size
         except OSError:
             self.grew = False
+
+
+def _saves(shortcuts: Shortcuts) -> bool:
+    """Whether the process saves decoding: a gap alone is passed over as well by OpenCV."""
+    hardware = shortcuts.hardware and ffmpeg.has_hardware()
+    return shortcuts.keyframes or shortcuts.sparing or hardware
 
 
 def _size_of(path: Path) -> int:

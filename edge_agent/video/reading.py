@@ -50,7 +50,8 @@ class StreamFacts:
         seconds: its length, as the header says; None where it does not.
         began: when it began by the recorder's clock, as the header says; without a zone it is the
             recorder's local time; None where it does not.
-        by_ffmpeg: read by the separate process `ffmpeg`, since OpenCV cannot.
+        by_ffmpeg: read by the separate process `ffmpeg`: OpenCV cannot, or does not save as much.
+        hardware: the decoding hardware that reads it, as `ffmpeg` calls it; "" if none does.
     """
 
     codec: str = ""
@@ -60,6 +61,30 @@ class StreamFacts:
     seconds: float | None = None
     began: datetime | None = None
     by_ffmpeg: bool = False
+    hardware: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcuts:
+    """What need not be decoded of a file, and how; all of them where `ffmpeg` is installed.
+
+    Attributes:
+        keyframes: give only pictures that stand by themselves: most of a file is not decoded then.
+        sparing: leave out pictures that no other needs, and the smoothing of block edges, whose
+            errors last until the next key frame.
+        gap_s: pictures nearer than this to the one before will not be asked for: they are neither
+            converted nor handed over.
+        hardware: let the machine's decoding hardware do it, if it has any that `ffmpeg` can use.
+    """
+
+    keyframes: bool = False
+    sparing: bool = False
+    gap_s: float = 0.0
+    hardware: bool = False
+
+
+WHOLE = Shortcuts()
+"""All pictures, by the processor."""
 
 
 class Reader(Protocol):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import structlog
 
 from edge_agent.video import ffmpeg
+from edge_agent.video.reading import WHOLE, Shortcuts
 from edge_agent.video.url import SourceError
 
 _log = structlog.get_logger()
+_DEBUG, _INFO = logging.DEBUG, logging.INFO
 
 
 def begin(
@@ -17,7 +20,7 @@ def begin(
     *,
     path: Path | None = None,
     address: str | None = None,
-    keyframes: bool = False,
+    shortcuts: Shortcuts = WHOLE,
 ) -> ffmpeg.FfmpegProcess:
     """Begin reading a file or an address from its beginning.
 
@@ -25,7 +28,7 @@ def begin(
         name: the source, as it may be logged.
         path: the file, or
         address: the address.
-        keyframes: give only pictures that stand by themselves.
+        shortcuts: what need not be decoded.
 
     Raises:
         SourceError: the program is not installed: the message says how to install it.
@@ -37,5 +40,6 @@ def begin(
             f"form. Install Debian's package '{ffmpeg.PACKAGE}' on this machine (`sudo apt install "
             f"{ffmpeg.PACKAGE}`), which reads it, or set the camera to progressive video."
         )
-    _log.info("video.read_by_ffmpeg", source=name)
-    return ffmpeg.FfmpegProcess(program, name, path=path, address=address, keyframes=keyframes)
+    saves = shortcuts.sparing or shortcuts.keyframes
+    _log.log(_DEBUG if saves else _INFO, "video.read_by_ffmpeg", source=name)
+    return ffmpeg.FfmpegProcess(program, name, path=path, address=address, shortcuts=shortcuts)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.sources import Image, Picture, Reader, open_reader, parse_source_url
+from edge_agent.sources import Image, Picture, Reader, Shortcuts, open_reader, parse_source_url
 
 INTERLACED = Path(__file__).parent.parent / "data" / "video" / "interlaced.mpg"
 """25 interlaced frames of 160x96 at 12 frames a second: a moving pattern of mean brightness 110."""
@@ -61,7 +61,7 @@ def by_ffmpeg(
 def reader_of(source: Path | str, *, keyframes: bool = False) -> Reader:
     """Open a film, or a source by its url."""
     url = f"file:{source}" if isinstance(source, Path) else source
-    return open_reader(parse_source_url(url), keyframes=keyframes)
+    return open_reader(parse_source_url(url), shortcuts=Shortcuts(keyframes=keyframes))
 
 
 def all_of(reader: Reader, *, gap_s: float = 0.0) -> list[Picture]:
