@@ -45,6 +45,7 @@ from protocol.templates import open_templates
 from protocol.v2.conformance import (
     check_enrolment,
     check_evidence,
+    check_hours,
     check_places,
     check_query,
     check_row_release,
@@ -294,6 +295,7 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "enrolment": check_enrolment,
     "evidence": check_evidence,
     "places": check_places,
+    "camera-hours": check_hours,
 }
 FORMS = tuple(_CHECKS)
 """The forms of vectors, each the name of a file in docs/vectors."""

@@ -147,6 +147,7 @@ ENVELOPE = "envelope"
 EPOCH = "epoch"
 HEALTH = "health"
 RECEIPT = "receipt"
+HOURS = "hours"
 
 
 def parse_camera_topic(topic: str) -> tuple[CameraAddress, str]:
@@ -164,6 +165,11 @@ def parse_camera_topic(topic: str) -> tuple[CameraAddress, str]:
 def box_health_topic(site: str, box: str) -> str:
     """Return the topic of a box's own health: birth, will and reports (retained)."""
     return f"{TOPIC_ROOT}/{site}/{box}/{HEALTH}"
+
+
+def hours_filter(site: str, box: str) -> str:
+    """Return what a box subscribes to that is to hear which hours of its cameras are told."""
+    return f"{TOPIC_ROOT}/{site}/{box}/+/{HOURS}"
 
 
 def day_keys_topic(site: str, custodian: str, form: int = 1) -> str:

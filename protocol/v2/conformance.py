@@ -36,6 +36,7 @@ from protocol.v2.evidence import (
     open_still_key,
     release_stills,
 )
+from protocol.v2.hours import HOURS_KIND, CameraHours
 from protocol.v2.keys import row_key, row_value, slot_key
 from protocol.v2.release import (
     ROW_RELEASE_KIND,
@@ -121,6 +122,23 @@ def check_row_release(vector: Vector, compared: Compared, beside: Callable[[str]
     commitment = envelope.block(META)[1][rows.span_of(number)][:KEY_BYTES]
     opening = open_row_key(announced, row, released, commitment)
     compared.bytes("the row's key", vector["key"], opening.key.key)
+
+
+def check_hours(vector: Vector, compared: Compared, _beside: Callable[[str], Vector]) -> None:
+    """Read which quarter hours of a camera are told of."""
+    public = VerifyKey(bytes.fromhex(vector["aggregator_public"]))
+    signed = Signed.parse(bytes.fromhex(vector["signed"]), kind=HOURS_KIND)
+    told = CameraHours.parse(signed.verify(lambda _name: public))
+    address = told.address
+    stated = [vector[name] for name in ("site", "box", "camera", "issued_at_ms")]
+    said = [address.site, address.box, address.camera, told.issued_at_ms]
+    compared.equal("whom it tells, and when", stated, said)
+    days = [
+        {"epoch": epoch}
+        | {name: sorted(getattr(day, name)) for name in ("live", "elsewhere", "own")}
+        for epoch, day in told.days.items()
+    ]
+    compared.equal("the days", vector["days"], days)
 
 
 def check_evidence(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:

@@ -15,6 +15,7 @@ from protocol.directory import BOX, CUSTODIAN, FORMS, Directory
 from protocol.names import (
     ENVELOPE,
     EPOCH,
+    HOURS,
     RECEIPT,
     TOPIC_ROOT,
     CameraAddress,
@@ -76,8 +77,8 @@ class Rights:
     def retained_topics(self) -> int:
         """Return how many messages the broker can be made to keep, by everybody together."""
         cameras = sum(len(names) for names in self.boxes.values())
-        # receipts; day keys and directory in both forms; admissions, notice
-        ours = cameras + (self.custodians + 1) * len(FORMS) + 2
+        # receipts and hours; day keys and directory in both forms; admissions, notice
+        ours = 2 * cameras + (self.custodians + 1) * len(FORMS) + 2
         return sum(len(self.topics_of(box)) for box in self.boxes) + ours
 
     def boxes_acl(self) -> str:
@@ -112,10 +113,11 @@ class Rights:
     def _headquarters(self) -> str:
         base, site = self._base, self.site
         return f"""
-# The aggregator reads everything of the site, answers with receipts, relays, and gives notice.
+# The aggregator reads all of the site, answers with receipts and hours, relays, gives notice.
 user {self.aggregator}
 topic read {base}/#
 topic write {base}/+/+/{RECEIPT}
+topic write {base}/+/+/{HOURS}
 {_lines("topic write", _relayed(site))}"""
 
     def _boxes(self) -> str:
@@ -125,8 +127,10 @@ topic write {base}/+/+/{RECEIPT}
             written += f"\nuser {box}\n"
             written += "".join(f"topic write {topic}\n" for topic in self.topics_of(box))
         return f"""
-# A box reads its receipts, the custodians' day keys, who is in the site, and what is asked live.
+# A box reads its receipts, which hours are told of its cameras, the custodians' day keys, who is
+# in the site, and what is asked live.
 pattern read {base}/%u/+/{RECEIPT}
+pattern read {base}/%u/+/{HOURS}
 {_lines("pattern read", _relayed(site))}
 # It writes of its own cameras alone, by name.
 {written}"""

@@ -95,12 +95,14 @@ def test_a_box_reaches_the_aggregator_and_gets_its_receipts(
     ):
         aggregator.subscribe("st/v1/demo/#")
         box.subscribe("st/v1/demo/box-1/+/receipt")
+        box.subscribe("st/v1/demo/box-1/+/hours")
         box.subscribe("st/v1/demo/custodians/+/day-keys")
         box.subscribe("st/v1/demo/directory")
         for topic in ("box-1/cam-1/envelope", "box-1/cam-1/epoch", "box-1/health"):
             assert box.publish(f"st/v1/demo/{topic}") == "Success"
             assert aggregator.wait_for("message").topic == f"st/v1/demo/{topic}"
-        for topic in ("box-1/cam-1/receipt", "custodians/c1/day-keys", "directory"):
+        headquarters = ("box-1/cam-1/receipt", "box-1/cam-1/hours", "custodians/c1/day-keys")
+        for topic in (*headquarters, "directory"):
             assert aggregator.publish(f"st/v1/demo/{topic}") == "Success"
             assert box.wait_for("message").topic == f"st/v1/demo/{topic}"
 
@@ -110,6 +112,7 @@ def test_a_box_may_not_speak_for_others(broker: Running, mqtt_client: Connect) -
         "st/v1/demo/box-2/cam-2/envelope",
         "st/v1/demo/box-2/health",
         "st/v1/demo/box-1/cam-1/receipt",
+        "st/v1/demo/box-1/cam-1/hours",
         "st/v1/demo/directory",
         "st/v1/demo/custodians/c1/day-keys",
         "st/v1/other/box-1/cam-1/envelope",

@@ -23,6 +23,7 @@ from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Envelope, parse_envelope
 from protocol.v2.evidence import EvidenceRelease, EvidenceRequest, SealedStill
 from protocol.v2.header import Header
+from protocol.v2.hours import CameraHours, DayHours
 from protocol.v2.notices import Notice, NoticedQuery
 from protocol.v2.release import (
     MAX_ROWS,
@@ -126,4 +127,10 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         .payload,
     ),
     "notice": (Notice.parse, _notice()),
+    "camera hours": (
+        CameraHours.parse,
+        CameraHours(s.ADDRESS, s.NOW_MS, {s.EPOCH: DayHours(frozenset({4, 5}), frozenset({95}))})
+        .sign(s.signing_key("aggregator"))
+        .payload,
+    ),
 }

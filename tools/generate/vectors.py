@@ -48,6 +48,7 @@ from protocol.v2.evidence import (
     release_stills,
     seal_stills,
 )
+from protocol.v2.hours import CameraHours, DayHours
 from protocol.v2.release import RowRelease, digest_of, release_rows, seal_rows
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
@@ -439,6 +440,32 @@ def places() -> dict[str, object]:
     }
 
 
+def camera_hours() -> dict[str, object]:
+    """Version 2: which quarter hours of a camera are told of, as a box that imports films hears."""
+    days = {
+        s.EPOCH - 1: DayHours(live=frozenset(range(32, 72))),
+        s.EPOCH: DayHours(frozenset({0, 9, 95}), frozenset({10}), frozenset({9, 11})),
+    }
+    signed = CameraHours(s.ADDRESS, s.NOW_MS, days).sign(s.signing_key("aggregator"))
+    return {
+        "aggregator_public": s.signing_key("aggregator").verify_key.raw.hex(),
+        "site": s.SITE,
+        "box": s.ADDRESS.box,
+        "camera": s.ADDRESS.camera,
+        "issued_at_ms": s.NOW_MS,
+        "days": [
+            {
+                "epoch": epoch,
+                "live": sorted(day.live),
+                "elsewhere": sorted(day.elsewhere),
+                "own": sorted(day.own),
+            }
+            for epoch, day in days.items()
+        ],
+        "signed": signed.to_bytes().hex(),
+    }
+
+
 ALL = {
     "key-tree": key_tree,
     "slot-keys": slot_keys,
@@ -457,6 +484,7 @@ ALL = {
     "enrolment": enrolment,
     "evidence": evidence,
     "places": places,
+    "camera-hours": camera_hours,
 }
 
 if __name__ == "__main__":

@@ -151,3 +151,25 @@ def test_the_second_reader_refuses_what_another_box_signed(vector: dict[str, Any
     other = {**vector, "box_public": rfc_8032_test_1}
     with pytest.raises(InvalidSignature):
         read(other, "segment")
+
+
+def test_the_documents_alone_suffice_to_read_which_hours_are_told_of() -> None:
+    told = json.loads((VECTORS / "camera-hours.json").read_text())
+    kind, signer, payload, signature = cbor2.loads(bytes.fromhex(told["signed"]))
+    assert (kind, signer) == ("camera-hours", "aggregator")
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(told["aggregator_public"]))
+    public.verify(signature, encoded(["sealtrace/v1", kind, signer, payload]))
+    read = cbor2.loads(payload)
+    assert {name: read[name] for name in ("site", "box", "camera")} == {
+        name: told[name] for name in ("site", "box", "camera")
+    }
+    names = ("live", "elsewhere", "own")
+    days = [
+        {"epoch": epoch}
+        | {
+            name: [slot for slot in range(96) if bits[slot // 8] >> slot % 8 & 1]
+            for name, bits in zip(names, listed, strict=True)
+        }
+        for epoch, *listed in read["days"]
+    ]
+    assert days == told["days"]
