@@ -27,7 +27,7 @@ from aggregator.ingest.checks import (
 )
 from aggregator.ingest.messages import Batch, Incoming
 from aggregator.ingest.positions import Positions
-from aggregator.ingest.sequence import Gap, Place, Position
+from aggregator.ingest.sequence import Gap, Numbers, Place, Position
 from aggregator.store import Unit
 from aggregator.store.envelopes import lay_out
 from aggregator.store.rows import QUARANTINED, REFUSED, STORED, Generation
@@ -116,6 +116,7 @@ class Numbered:
             Rejected: it does not pass the other checks (any more).
         """
         checked = self._checked(batch, message)
+        check_times(checked, now_ms=batch.now_ms, retention_days=self._retention_days())
         position = self._positions.of(batch.unit.ledger, checked.address)
         if self._is_duplicate(batch, position, checked, message):
             batch.unit.ledger.note_admitted(position.stream, _digest(message.payload))
@@ -154,7 +155,7 @@ class Numbered:
         Raises:
             Rejected: equivocation or replay.
         """
-        place = position.place(checked.sequence, checked.generation)
+        place = position.place(self._numbers(batch, checked))
         if place in {Place.AHEAD, Place.FILLS}:
             return False
         known = batch.unit.ledger.digests(position.stream, checked.sequence)
@@ -166,7 +167,7 @@ class Numbered:
             raise Rejected(
                 "replay",
                 f"sequence {checked.sequence} is new, but generation {checked.generation} is over "
-                f"({position.generation} has begun)",
+                f"(a newer one of '{checked.origin}' pictures has begun)",
             )
         if not known:  # older than what is kept for comparison
             return True
@@ -177,17 +178,29 @@ class Numbered:
         )
 
     def _advance(self, batch: OpenBatch, position: Position, checked: Checked) -> None:
-        place = position.place(checked.sequence, checked.generation)
-        ledger, sequence, now_ms = batch.unit.ledger, checked.sequence, batch.now_ms
+        said, ledger, now_ms = self._numbers(batch, checked), batch.unit.ledger, batch.now_ms
+        place = position.place(said)
         if place is Place.FILLS:
-            gap = self._positions.fill(ledger, position, sequence=sequence, now_ms=now_ms)
+            gap = self._positions.fill(ledger, position, said=said, now_ms=now_ms)
             if gap is not None:
                 batch.closed.append((checked.address, gap))
             return
         if place is Place.RESTARTED:
             batch.restarted.append(checked.address)
-        move = self._positions.restart if place is Place.RESTARTED else self._positions.advance
-        move(ledger, position, sequence=sequence, generation=checked.generation, now_ms=now_ms)
+            self._positions.restart(ledger, position, said=said, now_ms=now_ms)
+        else:
+            self._positions.advance(ledger, position, said=said, now_ms=now_ms)
+
+    def _numbers(self, batch: OpenBatch, checked: Checked) -> Numbers:
+        believed = checked.stamped_ms <= batch.now_ms + self._limits.clock_skew_s * 1000
+        return Numbers(
+            checked.sequence,
+            checked.generation,
+            checked.epoch,
+            checked.origin,
+            isinstance(checked.body, Announcement),
+            checked.stamped_ms if believed else None,
+        )
 
     def _quarantine(
         self, batch: OpenBatch, position: Position, checked: Checked, message: Incoming, why: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aggregator.ingest.sequence import Gap, Position
+from aggregator.ingest.sequence import Begun, Gap, Numbers, Position
 from aggregator.store import Ledger, LedgerReading
 from aggregator.store.rows import GapRow, StreamRow
 from protocol.names import CameraAddress
@@ -33,7 +33,7 @@ class Positions:
         position = self._by_address.get(address)
         if position is None:
             row = ledger.stream(address) or ledger.add_stream(address)
-            position = self._by_address[address] = self._position(row)
+            position = self._by_address[address] = self._position(ledger, row)
         return position
 
     def load_all(self, ledger: LedgerReading, site: str) -> None:
@@ -41,14 +41,22 @@ class Positions:
         for address in ledger.addresses(site):
             row = ledger.stream(address)
             if row is not None:
-                self._by_address[address] = self._position(row)
+                self._by_address[address] = self._position(ledger, row)
 
-    def _position(self, row: StreamRow) -> Position:
+    def _position(self, ledger: LedgerReading, row: StreamRow) -> Position:
         gaps = [
             Gap(gap.number, gap.first, gap.last, gap.opened_ms, gap.reported_ms, gap.lost)
             for gap in row.gaps
         ]
-        return Position(row.number, row.run, row.highest, row.generation, gaps, self._started_ms)
+        return Position(
+            row.number,
+            row.run,
+            row.highest,
+            Begun(row.generation, row.live_generation, row.floor_generation),
+            gaps,
+            self._started_ms,
+            ledger.recorded_generations(row.number),
+        )
 
     def known(self, address: CameraAddress) -> Position | None:
         """Return the position of ``address`` if it is in memory."""
@@ -61,42 +69,31 @@ class Positions:
     # ------------------------------------------------------------------ changes
 
     def advance(
-        self,
-        ledger: Ledger,
-        position: Position,
-        *,
-        sequence: int,
-        generation: int,
-        now_ms: int,
+        self, ledger: Ledger, position: Position, *, said: Numbers, now_ms: int, anew: bool = False
     ) -> None:
         """Take in a message ahead of all others; what was skipped becomes a gap."""
-        if sequence > position.highest + 1:
-            self._open(ledger, position, position.highest + 1, sequence - 1, now_ms)
-        position.highest = sequence
-        position.generation = max(position.generation, generation)
+        if said.sequence > position.highest + 1:
+            self._open(ledger, position, position.highest + 1, said.sequence - 1, now_ms)
+        position.highest = said.sequence
+        position.begin(said, anew=anew)
         self._changed[position.stream] = (position, now_ms)
 
-    def restart(
-        self,
-        ledger: Ledger,
-        position: Position,
-        *,
-        sequence: int,
-        generation: int,
-        now_ms: int,
-    ) -> None:
-        """Begin a new run at ``sequence``; what the old one still missed is lost."""
+    def restart(self, ledger: Ledger, position: Position, *, said: Numbers, now_ms: int) -> None:
+        """Begin a new run with a message; what the old one still missed is lost."""
         ledger.lose_gaps(position.stream)
         position.run += 1
         position.highest = -1
         position.gaps.clear()
-        self.advance(ledger, position, sequence=sequence, generation=generation, now_ms=now_ms)
+        self.advance(ledger, position, said=said, now_ms=now_ms, anew=True)
 
-    def fill(self, ledger: Ledger, position: Position, *, sequence: int, now_ms: int) -> Gap | None:
-        """Take ``sequence`` out of its gap; return the gap when that closed one already reported.
+    def fill(self, ledger: Ledger, position: Position, *, said: Numbers, now_ms: int) -> Gap | None:
+        """Take a message out of its gap; return the gap when that closed one already reported.
 
         The caller has made sure that it lies in one.
         """
+        sequence = said.sequence
+        if position.begin(said):
+            self._changed[position.stream] = (position, now_ms)
         gap = position.gap_with(sequence)
         assert gap is not None  # noqa: S101 - Place.FILLS says so
         at = position.gaps.index(gap)
@@ -167,7 +164,17 @@ class Positions:
     def save(self, ledger: Ledger) -> None:
         """Write the positions that have changed; call it at the end of each transaction."""
         ledger.move_streams(
-            (StreamRow(at.stream, at.run, at.highest, at.generation), now_ms)
+            (
+                StreamRow(
+                    number=at.stream,
+                    run=at.run,
+                    highest=at.highest,
+                    generation=at.begun.newest,
+                    live_generation=at.begun.live,
+                    floor_generation=at.begun.floor,
+                ),
+                now_ms,
+            )
             for at, now_ms in self._changed.values()
         )
         self._changed.clear()

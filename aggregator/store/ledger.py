@@ -42,6 +42,9 @@ class IntakeReading(Protocol):
     def stream(self, address: CameraAddress) -> StreamRow | None:
         """Return where a camera's stream stands; None when it never spoke."""
 
+    def recorded_generations(self, stream: int) -> dict[int, int]:
+        """Return by epoch the newest generation of films that a stream has announced."""
+
     def digests(self, stream: int, sequence: int) -> list[bytes]:
         """Return the digests of the messages that came under this number, in any run."""
 

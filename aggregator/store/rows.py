@@ -44,13 +44,21 @@ class GapRow:
 
 @dataclass(frozen=True, slots=True)
 class StreamRow:
-    """Where a camera's stream stands; ``gaps`` are those open in its run, in order."""
+    """Where a camera's stream stands; ``gaps`` are those open in its run, in order.
+
+    Args:
+        generation: the newest that has arrived.
+        live_generation: the newest of what the box sees itself, no film.
+        floor_generation: that with which the run began.
+    """
 
     number: int
     run: int
     highest: int
     generation: int
     gaps: tuple[GapRow, ...] = ()
+    live_generation: int = 0
+    floor_generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

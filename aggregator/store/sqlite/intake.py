@@ -21,7 +21,7 @@ from aggregator.store.rows import (
     StreamRow,
 )
 from aggregator.store.sqlite.tables import Tables, one
-from protocol.epoch import Announcement
+from protocol.epoch import RECORDING, Announcement
 from protocol.keytree import MODALITIES
 from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
 
@@ -44,7 +44,7 @@ class IntakeTables(Tables):
 
     def stream(self, address: CameraAddress) -> StreamRow | None:
         row = self._run(
-            "SELECT id, run, highest, generation FROM streams"
+            "SELECT id, run, highest, generation, live_generation, floor_generation FROM streams"
             " WHERE site = ? AND box = ? AND camera = ?",
             (address.site, address.box, address.camera),
         ).fetchone()
@@ -55,8 +55,17 @@ class IntakeTables(Tables):
             " WHERE stream = ? AND run = ? AND closed_ms IS NULL ORDER BY first",
             row[:2],
         )
-        number, run, highest, generation = row
-        return StreamRow(number, run, highest, generation, tuple(_gap(gap) for gap in gaps))
+        number, run, highest, generation, live, floor = row
+        open_gaps = tuple(_gap(gap) for gap in gaps)
+        return StreamRow(number, run, highest, generation, open_gaps, live, floor)
+
+    def recorded_generations(self, stream: int) -> dict[int, int]:
+        rows = self._run(
+            "SELECT epoch, max(generation) FROM announcements"
+            " WHERE stream = ? AND origin = ? GROUP BY epoch",
+            (stream, RECORDING),
+        )
+        return dict(rows.fetchall())
 
     def add_stream(self, address: CameraAddress) -> StreamRow:
         self._run(
@@ -69,9 +78,20 @@ class IntakeTables(Tables):
 
     def move_streams(self, moved: Iterable[tuple[StreamRow, int]]) -> None:
         self._run_many(
-            "UPDATE streams SET run = ?, highest = ?, generation = ?, last_received_ms = ?"
-            " WHERE id = ?",
-            [(to.run, to.highest, to.generation, heard, to.number) for to, heard in moved],
+            "UPDATE streams SET run = ?, highest = ?, generation = ?, live_generation = ?,"
+            " floor_generation = ?, last_received_ms = ? WHERE id = ?",
+            [
+                (
+                    to.run,
+                    to.highest,
+                    to.generation,
+                    to.live_generation,
+                    to.floor_generation,
+                    heard,
+                    to.number,
+                )
+                for to, heard in moved
+            ],
         )
 
     def open_gaps(self) -> list[tuple[CameraAddress, GapRow]]:

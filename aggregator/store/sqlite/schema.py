@@ -316,6 +316,24 @@ CREATE TABLE watching (
 ) STRICT;
 """
 
+_FILMS = """
+-- Films have generations of their own beside that of what the box sees: each ends by its own.
+ALTER TABLE streams ADD COLUMN live_generation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE streams ADD COLUMN floor_generation INTEGER NOT NULL DEFAULT 0;
+UPDATE streams SET live_generation = coalesce(
+    (SELECT max(generation) FROM announcements WHERE stream = streams.id AND origin = 'live'),
+    generation
+);
+CREATE INDEX announcements_of_films ON announcements (epoch) WHERE origin = 'recorded';
+
+-- Up to where the store had come when a query ended: films that come later were not compared.
+ALTER TABLE queries ADD COLUMN seen_envelope INTEGER;
+ALTER TABLE queries ADD COLUMN seen_announcement INTEGER;
+UPDATE queries SET seen_envelope = (SELECT coalesce(max(id), 0) FROM envelopes),
+    seen_announcement = (SELECT coalesce(max(id), 0) FROM announcements)
+    WHERE state IN ('complete', 'withdrawn', 'expired', 'failed');
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
     Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
@@ -324,4 +342,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("envelopes and announcements of version 2", _VERSION_2),
     Migration("results and decisions by officer, openings of rows", _OFFICERS),
     Migration("what the cameras of queries watched", _WATCHING),
+    Migration("generations of films, and what came after a query had ended", _FILMS),
 )

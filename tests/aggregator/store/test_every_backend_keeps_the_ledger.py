@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import protocol_samples as s
 import pytest
+from boxes_v2 import make_box_v2
 from sealed_boxes import DAY, make_box
 from store_backends import announce, stream_of
 
@@ -22,6 +23,7 @@ from aggregator.store.rows import (
     RejectRow,
     StreamRow,
 )
+from protocol.epoch import RECORDING
 from protocol.names import EPOCH_MS
 from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Query
 from protocol.results import CONFIRMED, Decision
@@ -78,6 +80,24 @@ def test_a_gap_of_a_run_that_is_over_does_not_come_back_with_the_stream(store: S
     row = store.ledger.stream(box.address)
     assert row is not None
     assert row.gaps == ()
+
+
+def test_a_stream_knows_which_generations_of_films_and_of_its_own_have_begun(store: Store) -> None:
+    box, other = make_box_v2(1), make_box_v2(2)
+    assert box.camera != other.camera
+    other.camera = box.camera
+    with store.writing() as unit:
+        stream = stream_of(unit, box.address)
+        moved = StreamRow(stream, 1, 9, 140, live_generation=120, floor_generation=100)
+        unit.ledger.move_streams([(moved, 60)])
+        assert announce(unit, box, box.announcement())  # of what it sees
+        for generation, epoch in ((130, DAY - 1), (131, DAY - 1), (140, DAY - 2)):
+            box.generation, box.origin = generation, RECORDING
+            assert announce(unit, box, box.announcement(epoch))
+        other.generation, other.origin = 999, RECORDING
+        assert announce(unit, other, other.announcement(DAY - 1))
+    assert store.ledger.stream(box.address) == moved
+    assert store.ledger.recorded_generations(stream) == {DAY - 1: 131, DAY - 2: 140}
 
 
 def test_a_message_is_remembered_once_a_run_and_known_in_any(store: Store) -> None:
