@@ -1,7 +1,8 @@
 """Hand boxes what others sign for them: day keys, directory, admissions; and our own notices.
 
-Boxes speak MQTT alone. What is relayed is signed by its maker and checked by the boxes themselves;
-the aggregator checks it too, so as not to spread what nobody will take.
+Boxes speak MQTT alone, so that what we tell them of the hours in store goes this way too. What is
+relayed is signed by its maker and checked by the boxes themselves; the aggregator checks it too, so
+as not to spread what nobody will take.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import time
 
 import structlog
 
+from aggregator.hours import HourTeller
 from aggregator.notices import NoticeMaker
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN, FORMS, Principal
@@ -44,6 +46,7 @@ class Relay:
         tls: certificates for calling the custodians.
         poll_s: pause between polls; shorter while a custodian has not answered yet.
         notices: makes the notices; None: there are none.
+        hours: tells boxes that import films which hours are in store; None: nobody does.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Relay:
         tls: TlsConfig | None,
         poll_s: float,
         notices: NoticeMaker | None = None,
+        hours: HourTeller | None = None,
     ) -> None:
         self._site = site
         self._trust = trust
@@ -62,6 +66,7 @@ class Relay:
         self._tls = tls
         self._poll_s = poll_s
         self._notices = notices
+        self._hours = hours
         self._wake = threading.Event()
         self._published: dict[str, bytes] = {}
         self._newest: dict[tuple[str, int], tuple[int, bytes]] = {}  # by custodian and form
@@ -115,7 +120,7 @@ class Relay:
             wanted[admissions_topic(self._site)] = admissions
         for (name, form), (_, data) in self._newest.items():
             wanted[day_keys_topic(self._site, name, form)] = data
-        complete = self._give_notice(wanted)
+        complete = self._give_notice(wanted) & self._tell_hours(wanted)
         for topic, data in wanted.items():
             if self._published.get(topic) == data:
                 continue
@@ -143,6 +148,17 @@ class Relay:
             return False
         if notice is not None:
             wanted[notice_topic(self._site)] = notice
+        return True
+
+    def _tell_hours(self, wanted: dict[str, bytes]) -> bool:
+        """Put the hours in store to what is wanted; tell whether there was no trouble with it."""
+        if self._hours is None:
+            return True
+        try:
+            wanted.update(self._hours.messages())
+        except StorageError as error:
+            _log.error("no_hours", reason=str(error))
+            return False
         return True
 
     def _take(self, name: str, form: int, data: bytes) -> None:
@@ -174,12 +190,14 @@ class Relay:
         return keys
 
     def _wait(self, stop: Stop, timeout_s: float) -> None:
-        """Wait until woken, until a query has changed, until a stop, or for so long."""
+        """Wait until woken, until there may be something to tell, until a stop, or for so long."""
         deadline = time.monotonic() + timeout_s
         while not stop.is_set() and (left := deadline - time.monotonic()) > 0:
             if self._wake.wait(min(left, _LOOK_S)):
                 return
             if self._notices is not None and self._notices.stale:
+                return
+            if self._hours is not None and self._hours.due:
                 return
 
     def _fetch(self, custodian: Principal, form: int) -> bytes:

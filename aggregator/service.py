@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from aggregator.api import Parts, make_app
 from aggregator.config import AggregatorConfig
 from aggregator.grants import Custodians
+from aggregator.hours import HourTeller
 from aggregator.ingest.floods import Floods
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Batch
@@ -211,6 +212,13 @@ class Aggregator:
             tls=config.tls,
             poll_s=config.ingest.day_key_poll_s,
             notices=self._notice_maker(),
+            hours=HourTeller(
+                self.store,
+                site=config.site,
+                directory=lambda: self.trust.directory,
+                key=self._key,
+                retention_days=lambda: self.policy.retention_days,
+            ),
         )
         upkeep = Upkeep(
             store=self.store,

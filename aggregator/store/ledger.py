@@ -26,6 +26,7 @@ from aggregator.store.rows import (
     ScopeCount,
     StoredAnnouncement,
     StreamRow,
+    ToldSlot,
 )
 from protocol.epoch import Announcement
 from protocol.names import CameraAddress
@@ -90,6 +91,18 @@ class IntakeReading(Protocol):
         self, cameras: Sequence[str], *, from_ms: int, to_ms: int, version: int
     ) -> int:
         """Count the announcements of ``cameras`` of one version whose epochs overlap the window."""
+
+    def told_slots(
+        self, cameras: Collection[str], *, first_epoch: int, after: int = 0
+    ) -> list[ToldSlot]:
+        """Return of which quarter hours of ``cameras`` segments are in store, each once.
+
+        Only of generations whose announcement has come.
+
+        Args:
+            first_epoch: from this day on.
+            after: of segments that came after this cursor (see `newest_envelope`).
+        """
 
     def boxes(self) -> dict[str, BoxRow]:
         """Return what is known of each box that was ever heard, by name."""

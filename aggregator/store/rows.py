@@ -186,6 +186,16 @@ class ToldRow(NamedTuple):
     counts: bytes | None
 
 
+class ToldSlot(NamedTuple):
+    """A quarter hour of which a segment is in store, from whom, and of which origin."""
+
+    box: str
+    camera: str
+    epoch: int
+    slot: int
+    origin: str
+
+
 @dataclass(frozen=True, slots=True)
 class QueryRecord:
     """A query as the store has it. ``state`` is one of this module's; ``reason`` explains it."""

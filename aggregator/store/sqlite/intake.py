@@ -19,6 +19,7 @@ from aggregator.store.rows import (
     ScopeCount,
     StoredAnnouncement,
     StreamRow,
+    ToldSlot,
 )
 from aggregator.store.sqlite.tables import Tables, one
 from protocol.epoch import RECORDING, Announcement
@@ -28,6 +29,10 @@ from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
 _MAX_CAMERAS_A_STATEMENT = 500
 _MODELS = ", ".join(f"{modality}_model" for modality in MODALITIES)
 _SIZES = ", ".join(f"sum(length({modality}))" for modality in MODALITIES)
+_ANNOUNCED = (
+    "JOIN announcements a ON a.stream = e.stream AND a.epoch = e.epoch"
+    " AND a.generation = e.generation"
+)
 _GAP = "id, first, last, opened_ms, reported_ms, lost"
 
 
@@ -304,6 +309,28 @@ class IntakeTables(Tables):
             )
             for stream in self._streams(cameras)
         )
+
+    def told_slots(
+        self, cameras: Collection[str], *, first_epoch: int, after: int = 0
+    ) -> list[ToldSlot]:
+        if after:
+            wanted = frozenset(cameras)
+            rows = self._run(
+                "SELECT DISTINCT s.box, s.camera, e.epoch, e.slot, a.origin FROM envelopes e"  # noqa: S608 - our own words
+                f" {_ANNOUNCED} JOIN streams s ON s.id = e.stream"
+                " WHERE e.id > ? AND e.segment = 1 AND e.epoch >= ?",
+                (after, first_epoch),
+            )
+            return [ToldSlot(*row) for row in rows if row[1] in wanted]
+        return [
+            ToldSlot(address.box, address.camera, *row)
+            for stream, address in sorted(self._streams(sorted(cameras)).items())
+            for row in self._run(
+                f"SELECT DISTINCT e.epoch, e.slot, a.origin FROM envelopes e {_ANNOUNCED}"  # noqa: S608 - our own words
+                " WHERE e.stream = ? AND e.epoch >= ? AND e.segment = 1",
+                (stream, first_epoch),
+            )
+        ]
 
     # ------------------------------------------------------------------ boxes
 

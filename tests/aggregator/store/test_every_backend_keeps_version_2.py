@@ -13,8 +13,8 @@ from store_backends import announce, keep, stream_of
 from aggregator.store import Store
 from aggregator.store.envelopes import lay_out
 from aggregator.store.retention import purge
-from aggregator.store.rows import AnnouncedVersions, Generation
-from protocol.epoch import RECORDING
+from aggregator.store.rows import AnnouncedVersions, Generation, ToldSlot
+from protocol.epoch import CAMERA_NOW, RECORDING
 from protocol.errors import MalformedMessage
 from protocol.grant import Scope
 from protocol.keytree import APPEARANCE, COUNTS, COVER, FACE, LIVE, META
@@ -56,6 +56,30 @@ def test_envelopes_of_version_2_come_back_byte_for_byte(store: Store) -> None:
         again = store.segments.envelope(number)
         assert again.to_bytes() == envelope.to_bytes()
         again.verify(lambda _name: box.key.verify_key)
+
+
+def test_quarter_hours_with_segments_are_told_by_box_and_origin_each_once(store: Store) -> None:
+    box, station, early = make_box_v2(1), make_box_v2(2), make_box_v2(3)
+    station.camera = early.camera = box.camera
+    station.origin = RECORDING
+    some = strangers(1, RNG)
+    with store.writing() as unit:
+        announce(unit, box, box.announcement())
+        keep(unit, box, box.segment(some, slot=4), box.segment(some, slot=4), box.live(some))
+        announce(unit, station, station.announcement(DAY - 1))
+        keep(unit, early, early.segment(some, slot=9))  # nobody has announced it yet
+    cursor = store.ledger.newest_envelope()
+    with store.writing() as unit:
+        keep(unit, station, station.segment(some, slot=5, epoch=DAY - 1))
+        keep(unit, make_box_v2(8), make_box_v2(8).segment(some, slot=5))
+    of_box = ToldSlot(box.name, box.camera, DAY, 4, CAMERA_NOW)
+    of_station = ToldSlot(station.name, box.camera, DAY - 1, 5, RECORDING)
+    asked = [box.camera]
+    assert sorted(store.ledger.told_slots(asked, first_epoch=DAY - 1)) == [of_box, of_station]
+    assert store.ledger.told_slots(asked, first_epoch=DAY) == [of_box]
+    since = store.ledger.told_slots(asked, first_epoch=DAY - 1, after=cursor)
+    assert since == [of_station]
+    assert store.ledger.told_slots(["cam-8"], first_epoch=DAY - 1) == []
 
 
 def test_what_segments_tell_of_their_slots_comes_without_templates_or_metadata(
