@@ -180,7 +180,7 @@ class Findings:
         kept, gone = fair_shares(
             [*before.items(), *found.items()],
             authorized.query.max_candidates - len(stay),
-            camera=lambda item: (item[1].camera, item[1].subject),
+            camera=lambda item: (item[1].box, item[1].camera, item[1].subject),
             score=lambda item: item[1].score,
         )
         new, within = 0, dict(kept)

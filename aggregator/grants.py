@@ -62,14 +62,15 @@ class Granted:
         keys: the keys, one a scope.
         grant_ids: the grants that they came from.
         answered: whose keys went into each scope: with another's it might come out otherwise.
-        refused: camera and epoch to why it stayed closed although the query was granted.
+        refused: why a generation stayed closed although the query was granted. Custodians name
+            the camera and the day alone: of two boxes' generations of one day it is said of both.
         refusals: custodians that released nothing that counts.
     """
 
     keys: tuple[EpochKeys, ...]
     grant_ids: tuple[bytes, ...]
     answered: Mapping[EpochName, frozenset[str]]
-    refused: Mapping[tuple[str, int], str]
+    refused: Mapping[EpochName, str]
     refusals: tuple[Refusal, ...]
 
 
@@ -178,7 +179,7 @@ class Custodians:
         if len(answers) - len(refusals) < threshold:
             raise TooFewGrants(len(answers) - len(refusals), threshold, refusals)
         released: dict[EpochName, dict[str, GrantedKeys]] = {}
-        refused: dict[tuple[str, int], str] = {}
+        reasons: dict[tuple[str, int], str] = {}
         counted: list[Grant] = []
         for custodian, grant in answers.items():
             if not isinstance(grant, Grant):
@@ -193,7 +194,7 @@ class Custodians:
             counted.append(grant)
             for name, keys in granted.items():
                 released.setdefault(name, {})[custodian] = keys
-            refused.update({(camera, epoch): why for camera, epoch, why in grant.refused})
+            reasons.update({(camera, epoch): why for camera, epoch, why in grant.refused})
         if len(counted) < threshold:
             raise TooFewGrants(len(counted), threshold, refusals)
         combined: dict[EpochName, EpochKeys] = {}
@@ -201,13 +202,16 @@ class Custodians:
             try:
                 combined[name] = reconcile(asked.announcements[name], keys_of)
             except SharesMissing as error:
-                refused.setdefault((name[1], name[2]), str(error))
-        opened = {(camera, epoch) for _box, camera, epoch, _generation in combined}
+                reasons.setdefault((name[1], name[2]), str(error))
         return Granted(
             keys=tuple(combined.values()),
             grant_ids=tuple(grant.grant_id for grant in counted),
             answered={name: frozenset(released[name]) for name in combined},
-            refused={place: why for place, why in refused.items() if place not in opened},
+            refused={
+                name: reasons[name[1], name[2]]
+                for name in asked.announcements
+                if name not in combined and (name[1], name[2]) in reasons
+            },
             refusals=tuple(refusals),
         )
 
@@ -291,17 +295,17 @@ class _Asked:
 
 def _readable(
     announcements: Sequence[StoredAnnouncement],
-) -> tuple[list[tuple[StoredAnnouncement, Announcement]], dict[tuple[str, int], str]]:
+) -> tuple[list[tuple[StoredAnnouncement, Announcement]], dict[EpochName, str]]:
     """Read announcements; one that is spoilt in the store is left out, or it would spoil all."""
     readable: list[tuple[StoredAnnouncement, Announcement]] = []
-    refused: dict[tuple[str, int], str] = {}
+    refused: dict[EpochName, str] = {}
     for stored in announcements:
         try:
             signed = Signed.parse(stored.signed, kind=EPOCH_KIND)
             readable.append((stored, Announcement.parse(signed.payload, box=signed.signer)))
         except ProtocolError as error:
             _log.error("announcement_altered", camera=stored.address.camera, reason=str(error))
-            refused[stored.address.camera, stored.epoch] = f"its announcement is spoilt: {error}"
+            refused[stored.name] = f"its announcement is spoilt: {error}"
     return readable, refused
 
 

@@ -34,6 +34,7 @@ class Find:
     when it is ``impossible``. One that was ``followed`` was found by the clothes of another.
     """
 
+    box: str
     camera: str
     subject: str
     score: float
@@ -45,6 +46,7 @@ class Find:
     def of(cls, candidate: Candidate) -> Find:
         """Return what has to be known of a candidate."""
         return cls(
+            candidate.address.box,
             candidate.address.camera,
             candidate.subject,
             candidate.strength,

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from aggregator.grants import name_in
 from aggregator.matching.coverage import Portion, Table, Told, add_counts
 from aggregator.store.rows import EpochName
+from protocol.epoch import CAMERA_NOW, RECORDING
 from protocol.epoch_keys import EpochKeys
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH
 from protocol.query import Query
@@ -42,6 +43,10 @@ ARRIVAL_MS = 90_000
 So long queries stay after their windows."""
 _PEOPLE = slice(1, len(COUNTED))
 _WATCHED = COVERED.index("watched_s")
+_WORST_FIRST = [
+    COVERED.index(name) for name in ("offline_s", "frozen_s", "blind_s", "dark_s", "standing_in_s")
+]
+_EVERYWHERE = np.bool_(True)
 
 
 @dataclass(slots=True)
@@ -51,8 +56,10 @@ class _Day:
     Args:
         counting, counts: None until anybody was counted.
         version_1: slots that were granted of a generation of version 1, which tells nothing.
+        origin: where its pictures are from.
     """
 
+    origin: str = CAMERA_NOW
     segments: Table = field(default_factory=lambda: np.zeros(SLOTS_PER_EPOCH, np.int32))
     seconds: Table = field(
         default_factory=lambda: np.zeros((SLOTS_PER_EPOCH, len(COVERED)), np.int32)
@@ -121,6 +128,7 @@ class Watch:
             if keys.version == 1:
                 slots = keys.slots()
                 self._day(name_in(keys.scope)).version_1[slots.start : slots.stop] = True
+            self._day(name_in(keys.scope)).origin = keys.origin
 
     def next_portions(self) -> list[Portion]:
         """Return the portions to be looked at in one step: the first ones, one at least."""
@@ -228,10 +236,9 @@ class _Whole:
 
 
 def _put_together(boxes: dict[str, list[tuple[int, _Day]]], first: int, slots: int) -> _Whole:
-    """Return what a camera's boxes tell: generations of a box add up, of two boxes one counts.
+    """Return what a camera's boxes tell: of one what it tells adds up, of two one counts.
 
-    That is the one that watched longer. A box that tells more seconds than a slot has is not
-    believed: nothing was watched then.
+    That is the one that watched longer.
 
     Args:
         boxes: each one's days with their epochs.
@@ -240,23 +247,76 @@ def _put_together(boxes: dict[str, list[tuple[int, _Day]]], first: int, slots: i
     """
     best = _empty(slots)
     for days in boxes.values():
-        whole = _empty(slots)
-        for epoch, day in days:
-            for mine, theirs in _overlap(epoch * SLOTS_PER_EPOCH - first, slots):
-                whole.segments[mine] += day.segments[theirs]
-                whole.seconds[mine] += day.seconds[theirs]
-                if day.counting is not None and day.counts is not None:
-                    whole.counting[mine] += day.counting[theirs]
-                    add_counts(whole.counts[mine], day.counts[theirs])
-                whole.version_1[mine] |= day.version_1[theirs]
-        whole.seconds[whole.seconds.sum(axis=1) > SLOT_S] = 0
-        better = (whole.segments > 0) & (
-            (best.segments == 0) | (whole.seconds[:, _WATCHED] > best.seconds[:, _WATCHED])
-        )
-        for name in ("segments", "seconds", "counting", "counts"):
-            getattr(best, name)[better] = getattr(whole, name)[better]
+        whole = _of_one_box(days, first, slots)
+        _take_better(best, whole)
         best.version_1 |= whole.version_1
     return best
+
+
+def _of_one_box(days: list[tuple[int, _Day]], first: int, slots: int) -> _Whole:
+    """Return what a box tells: what it saw, and what it imported of the seconds that it missed.
+
+    It tells each second once among what it saw, and once among the films. Where it saw something of
+    a quarter hour and imported films of the same, a second that is in both counts as the best that
+    was seen in it. If it claims to have watched longer than a quarter hour, one of the two counts.
+    """
+    imported = [one for one in days if one[1].origin == RECORDING]
+    seen = _added_up([one for one in days if one[1].origin != RECORDING], first, slots)
+    if not imported:
+        return seen
+    films = _added_up(imported, first, slots)
+    both = (seen.segments > 0) & (films.segments > 0)
+    watched = seen.seconds[:, _WATCHED] + films.seconds[:, _WATCHED]
+    apart = both & (watched <= SLOT_S)
+    _take_better(seen, films, where=~apart)
+    seen.segments[apart] += films.segments[apart]
+    seen.seconds[apart] += films.seconds[apart]
+    _let_the_best_count(seen.seconds, apart)
+    seen.counting[apart] += films.counting[apart]
+    together = seen.counts[apart]
+    add_counts(together, films.counts[apart])
+    seen.counts[apart] = together
+    return seen
+
+
+def _added_up(days: list[tuple[int, _Day]], first: int, slots: int) -> _Whole:
+    """Return what generations of one origin tell together.
+
+    Who tells more seconds than a slot has is not believed: nothing was watched then.
+    """
+    whole = _empty(slots)
+    for epoch, day in days:
+        for mine, theirs in _overlap(epoch * SLOTS_PER_EPOCH - first, slots):
+            whole.segments[mine] += day.segments[theirs]
+            whole.seconds[mine] += day.seconds[theirs]
+            if day.counting is not None and day.counts is not None:
+                whole.counting[mine] += day.counting[theirs]
+                add_counts(whole.counts[mine], day.counts[theirs])
+            whole.version_1[mine] |= day.version_1[theirs]
+    whole.seconds[whole.seconds.sum(axis=1) > SLOT_S] = 0
+    return whole
+
+
+def _take_better(
+    best: _Whole, other: _Whole, *, where: npt.NDArray[np.bool_] | np.bool_ = _EVERYWHERE
+) -> None:
+    """Take the slots in which the other watched longer, or alone told anything."""
+    better = (
+        where
+        & (other.segments > 0)
+        & ((best.segments == 0) | (other.seconds[:, _WATCHED] > best.seconds[:, _WATCHED]))
+    )
+    for name in ("segments", "seconds", "counting", "counts"):
+        getattr(best, name)[better] = getattr(other, name)[better]
+
+
+def _let_the_best_count(seconds: Table, where: npt.NDArray[np.bool_]) -> None:
+    """Take out what is told twice, in place: offline goes first, what was watched never."""
+    over = np.where(where, np.maximum(seconds.sum(axis=1) - SLOT_S, 0), 0)
+    for column in _WORST_FIRST:
+        less = np.minimum(over, seconds[:, column])
+        seconds[:, column] -= less
+        over -= less
 
 
 def _overlap(offset: int, slots: int) -> Iterator[tuple[slice, slice]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from custodian.answering import Desk, reason_of
-from custodian.verification import Decision, Opening
+from custodian.verification import Decision, Opening, place_of
 from protocol.epoch import Announcement
 from protocol.errors import ProtocolError, ScopeExceeded
 from protocol.names import SightingName
@@ -55,22 +55,17 @@ def derive(
 def _by_opening(
     decision: Decision, names: Sequence[SightingName], errors: list[tuple[ProtocolError, int]]
 ) -> list[tuple[Opening, list[SightingName]]]:
-    openings = {_place(opening.announcement): opening for opening in decision.openings}
-    refused = {(r.camera, r.epoch): r.error for r in decision.refused}
+    openings = {place_of(opening.announcement): opening for opening in decision.openings}
+    refused = {one.place: one.error for one in decision.refused}
     found: dict[tuple[str, str, int, int], list[SightingName]] = {}
     for name in names:
         place = (name.box, name.camera, name.epoch, name.generation)
         opening = openings.get(place)
         if opening is None:
             unknown = ScopeExceeded("the request brings no announcement of its generation")
-            errors.append((refused.get((name.camera, name.epoch), unknown), 1))
+            errors.append((refused.get(place, unknown), 1))
         elif not opening.scope.first_slot <= name.slot <= opening.scope.last_slot:
             errors.append((ScopeExceeded("its slot is not covered by the query now"), 1))
         else:
             found.setdefault(place, []).append(name)
     return [(openings[place], listed) for place, listed in found.items()]
-
-
-def _place(announcement: Announcement) -> tuple[str, str, int, int]:
-    address = announcement.address
-    return (address.box, address.camera, announcement.epoch, announcement.generation)

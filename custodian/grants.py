@@ -22,6 +22,7 @@ from custodian.verification import (
     Refusal,
     matcher_of,
     nothing_left,
+    place_of,
 )
 from protocol.directory import AGGREGATOR
 from protocol.errors import MessageTooLarge, ProtocolError
@@ -129,7 +130,7 @@ class Granter:
                 if size > room:
                     raise MessageTooLarge("the grant is full; ask for the rest in another request")
             except ProtocolError as error:
-                refused.append(Refusal(announcement.address.camera, announcement.epoch, error))
+                refused.append(Refusal(place_of(announcement), error))
                 continue
             room -= size
             granted.append(keys)

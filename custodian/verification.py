@@ -106,11 +106,24 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What cannot be opened, and why: a camera's epoch."""
+    """What cannot be opened, and why: a generation of a camera's day.
 
-    camera: str
-    epoch: int
+    Args:
+        place: box, camera, epoch, generation.
+    """
+
+    place: tuple[str, str, int, int]
     error: ProtocolError
+
+    @property
+    def camera(self) -> str:
+        """The camera's name."""
+        return self.place[1]
+
+    @property
+    def epoch(self) -> int:
+        """The day."""
+        return self.place[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,8 +202,7 @@ def decide(
     for data in opened.request.announcements:
         signed = Signed.parse(data, kind=EPOCH_KIND)
         claimed = Announcement.parse(signed.payload, box=signed.signer)
-        address = claimed.address
-        place = (address.box, address.camera, claimed.epoch, claimed.generation)
+        place = place_of(claimed)
         try:
             if place in taken:
                 raise ScopeExceeded("the request brings this announcement twice")
@@ -199,7 +211,7 @@ def decide(
             check_sharing(announcement, site.sharing, now_ms=now_ms)
             scope = _scope(announcement, authorized, cameras, site, custodian, now_ms=now_ms)
         except ProtocolError as error:
-            refused.append(Refusal(claimed.address.camera, claimed.epoch, error))
+            refused.append(Refusal(place, error))
         else:
             openings.append(Opening(announcement, scope))
     if not openings:
@@ -214,6 +226,12 @@ def decide(
         refused=tuple(refused),
         now_ms=now_ms,
     )
+
+
+def place_of(announcement: Announcement) -> tuple[str, str, int, int]:
+    """Return of which generation it is: box, camera, epoch, generation."""
+    address = announcement.address
+    return (address.box, address.camera, announcement.epoch, announcement.generation)
 
 
 def nothing_left(refused: Sequence[Refusal]) -> ProtocolError:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from protocol.epoch import Announcement, excluded_subsets
+from protocol.epoch import CAMERA_NOW, Announcement, excluded_subsets
 from protocol.errors import (
     KeyCommitmentMismatch,
     ScopeExceeded,
@@ -31,19 +31,22 @@ class Opening(NamedTuple):
 class EpochKeys:
     """The keys of one scope, put together from the grants of at least m custodians.
 
-    Holds, for each label and slot, the leaves of all roots; :meth:`key` combines them.
+    Holds, for each label and slot, the leaves of all roots; :meth:`key` combines them. ``origin``
+    is where its announcement says that the pictures are from.
     """
 
-    __slots__ = ("_leaves", "_slot_keys", "scope", "version")
+    __slots__ = ("_leaves", "_slot_keys", "origin", "scope", "version")
 
     def __init__(
         self,
         scope: Scope,
         leaves: Mapping[str, Mapping[int, tuple[bytes, ...]]],
         version: int = 1,
+        origin: str = CAMERA_NOW,
     ) -> None:
         self.scope = scope
         self.version = version
+        self.origin = origin
         self._leaves = leaves
         self._slot_keys = SlotKeys(
             site=scope.address.site,
@@ -96,7 +99,7 @@ class EpochKeys:
             label: {slot: by_slot[slot] for slot in slots}
             for label, by_slot in self._leaves.items()
         }
-        return EpochKeys(scope, leaves, self.version)
+        return EpochKeys(scope, leaves, self.version, self.origin)
 
     def _narrow(self, slots: range) -> Scope:
         granted = self.slots()
@@ -138,7 +141,7 @@ def combine(announcement: Announcement, grants: Sequence[GrantedKeys]) -> EpochK
         expanded = [expand(nodes[number]) for number in range(roots)]
         slots = range(scope.first_slot, scope.last_slot + 1)
         leaves[label] = {slot: tuple(tree[slot] for tree in expanded) for slot in slots}
-    return EpochKeys(scope, leaves, announcement.version)
+    return EpochKeys(scope, leaves, announcement.version, announcement.origin)
 
 
 def _merge(

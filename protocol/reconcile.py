@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations
 
-from protocol.epoch import Announcement, roots_of
+from protocol.epoch import CAMERA_NOW, Announcement, roots_of
 from protocol.epoch_keys import EpochKeys, Opening, combine
 from protocol.errors import KeyCommitmentMismatch, ScopeExceeded, ShareInvalid, SharesMissing
 from protocol.grant import ROW_BY_ROW, GrantedKeys, Scope
@@ -80,7 +80,7 @@ def reconcile(announcement: Announcement, released: Mapping[str, GrantedKeys]) -
             return combine(announcement, listed)
         except ShareInvalid:
             pass
-    return DisputedKeys(scope, threshold, released, announcement.version)
+    return DisputedKeys(scope, threshold, released, announcement.version, announcement.origin)
 
 
 class DisputedKeys(EpochKeys):
@@ -92,9 +92,14 @@ class DisputedKeys(EpochKeys):
     __slots__ = ("_released", "_threshold")
 
     def __init__(
-        self, scope: Scope, threshold: int, released: Mapping[str, GrantedKeys], version: int = 1
+        self,
+        scope: Scope,
+        threshold: int,
+        released: Mapping[str, GrantedKeys],
+        version: int = 1,
+        origin: str = CAMERA_NOW,
     ) -> None:
-        super().__init__(scope, {}, version)
+        super().__init__(scope, {}, version, origin)
         self._threshold = threshold
         self._released = released
 
@@ -138,7 +143,9 @@ class DisputedKeys(EpochKeys):
         Raises:
             ScopeExceeded: a slot among them was not granted.
         """
-        return DisputedKeys(self._narrow(slots), self._threshold, self._released, self.version)
+        return DisputedKeys(
+            self._narrow(slots), self._threshold, self._released, self.version, self.origin
+        )
 
     def _leaves_of(self, slot: int, label: str) -> dict[str, dict[int, bytes]]:
         if slot not in self.slots():

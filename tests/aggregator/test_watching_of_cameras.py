@@ -24,6 +24,7 @@ from aggregator.watching import (
     ended_until_ms,
     settled_until_ms,
 )
+from protocol.epoch import RECORDING
 from protocol.errors import AuthenticationFailed, MalformedMessage
 from protocol.keytree import COUNTS, COVER, FACE
 from protocol.names import SLOT_MS, slot_start_ms
@@ -164,6 +165,93 @@ def test_generations_of_a_camera_add_up_and_of_two_boxes_the_better_counts(site:
     site.keep(another.segment([], slot=FIRST), another.segment([], slot=FIRST + 1, coverage=HALF))
     site.fresh(another)
     assert site.of().by_slot[:2] == (SLOT_S, 400), "not both"
+
+
+def importing(site: Site, box: BoxOfVersion2, *cameras: str) -> None:
+    """Let a box import films of its own camera, or be a station of others'."""
+    listed = dict(site.directory.principals)
+    films = cameras or (box.camera,)
+    listed[box.name] = replace(listed[box.name], recordings=films)
+    site.directory = replace(site.directory, form=2, principals=listed)
+
+
+def film_of(site: Site, box: BoxOfVersion2, *told: tuple[int, Coverage], **counts: Counts) -> None:
+    """Let a box import a film, of which it tells so much of each slot, under a new generation."""
+    box.generation, box.origin = box.generation + 1, RECORDING
+    site.keep(*(box.segment([], slot=slot, coverage=cover, **counts) for slot, cover in told))
+    site.fresh(box)
+
+
+def test_what_a_box_missed_and_its_film_has_was_watched(site: Site) -> None:
+    box = site.box
+    importing(site, box)
+    link_down = Coverage(watched_s=300, offline_s=500, dark_s=100)
+    site.keep(box.segment([], slot=FIRST, coverage=link_down), box.segment([], slot=FIRST + 1))
+    site.fresh(box)
+    film_of(site, box, (FIRST, Coverage(watched_s=450, blind_s=40)), (FIRST + 3, HALF))
+    told = site.of()
+    assert told.by_slot[:4] == (750, SLOT_S, None, 400)
+    assert (told.offline_s, told.blind_s, told.dark_s) == (10, 40, 150)
+
+
+def test_an_hour_watched_and_imported_all_the_same_is_told_once(site: Site) -> None:
+    box = site.box
+    importing(site, box)
+    site.keep(
+        box.segment([], slot=FIRST, coverage=Coverage(watched_s=700)),
+        box.segment([], slot=FIRST + 1, coverage=Coverage(watched_s=500)),
+    )
+    site.fresh(box)
+    film_of(
+        site,
+        box,
+        (FIRST, Coverage(watched_s=600, blind_s=300)),
+        (FIRST + 1, Coverage(watched_s=800)),
+    )
+    told = site.of()
+    assert told.by_slot[:2] == (700, 800)
+    assert told.blind_s == 0
+
+
+def test_films_of_one_slot_that_were_imported_in_parts_add_up(site: Site) -> None:
+    importing(site, site.box)
+    film_of(site, site.box, (FIRST, Coverage(watched_s=420)))
+    film_of(site, site.box, (FIRST, Coverage(watched_s=480)))
+    assert site.of().by_slot[0] == SLOT_S
+
+
+def test_of_a_box_that_watched_and_a_station_that_imported_the_longer_counts(site: Site) -> None:
+    station = site.other
+    importing(site, station, site.box.camera)
+    station.camera = site.box.camera
+    site.keep(
+        site.box.segment([], slot=FIRST),
+        site.box.segment([], slot=FIRST + 1, coverage=Coverage(watched_s=100, offline_s=800)),
+    )
+    site.fresh(site.box)
+    film_of(site, station, (FIRST, HALF), (FIRST + 1, HALF))
+    assert site.of().by_slot[:2] == (SLOT_S, 400), "never both"
+
+
+def test_people_whom_a_box_and_its_film_counted_in_other_seconds_add_up(site: Site) -> None:
+    box = site.box
+    importing(site, box)
+    part = Coverage(watched_s=400)
+    site.keep(
+        box.segment([], slot=FIRST, coverage=part, counts=Counts(4, masked=1, at_once=(1, 0, 0))),
+        box.segment([], slot=FIRST + 1, counts=Counts(7, unmasked=2)),
+    )
+    site.fresh(box)
+    film_of(
+        site,
+        box,
+        (FIRST, part),
+        (FIRST + 1, part),
+        counts=Counts(3, unmasked=1, at_once=(0, 1, 0)),
+    )
+    first, second = site.told().places()
+    assert first.counts == Counts(7, masked=1, unmasked=1, at_once=(1, 1, 0))
+    assert second.counts == Counts(7, unmasked=2), "who was counted as it happened, once"
 
 
 def test_a_box_of_version_1_is_said_to_tell_nothing_of_it(site: Site) -> None:
