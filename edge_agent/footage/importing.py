@@ -1,0 +1,300 @@
+"""Conducts an import: gives passages to processes, puts quarter hours together, has them sealed.
+
+A quarter hour of a camera is sealed when every passage that touches it has passed it. What is plain
+is in memory until then, and wiped when the import ends for whatever reason.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edge_agent.batch import wipe
+from edge_agent.footage.content import content_identity
+from edge_agent.footage.desk import ImportRefused, Quarter, Standing
+from edge_agent.footage.found import FoundFile
+from edge_agent.footage.handover import Desk
+from edge_agent.footage.planning import Fate, Film, Hours, Plan, plan
+from edge_agent.footage.processes import Ended, Failed, Outfit, Told, Worker, tellings
+from edge_agent.footage.seconds import slots_of
+from edge_agent.footage.work import PartEnded, Pulse, Seen
+from edge_agent.video.url import SourceError
+from protocol.names import EPOCH_MS
+from protocol.v2.rows import SLOT_S
+from protocol.v2.sightings import Sighting
+from runtime.errors import OperationError
+
+_HEARD_S = 30.0
+_POLL_S = 0.25
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an import has come.
+
+    Attributes:
+        files, files_done: that are imported; those whose every quarter hour is sealed.
+        film_s, film_done_s: seconds of film to look at, and looked at.
+        sightings: people seen.
+        sealed: quarter hours sealed.
+    """
+
+    files: int = 0
+    files_done: int = 0
+    film_s: float = 0.0
+    film_done_s: float = 0.0
+    sightings: int = 0
+    sealed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of an import.
+
+    Attributes:
+        progress: as it ended.
+        broken: files that could not be looked at to their end, and why.
+        stopped: whether it was ended before it was done.
+    """
+
+    progress: Progress
+    broken: tuple[tuple[Path, str], ...] = ()
+    stopped: bool = False
+
+
+def prepare(
+    desk: Desk,
+    files: Sequence[FoundFile],
+    *,
+    now_ms: int,
+    workers: int = 1,
+    anyway: bool = False,
+    wait_s: float = _HEARD_S,
+    pause: Callable[[float], object] = time.sleep,
+    tell: Callable[[FoundFile], None] = lambda _file: None,
+) -> Plan:
+    """Find out what is known of files, and plan what is imported.
+
+    Args:
+        desk: of this box.
+        files: what a scan found.
+        now_ms: the wall clock.
+        workers: processes among which passages are divided.
+        anyway: import what was watched live all the same.
+        wait_s: how long to wait for custodians' keys to come.
+        pause: waits so many seconds.
+        tell: called with each file that has been read through for its identity.
+
+    Raises:
+        ImportRefused: nothing can be imported here at all.
+    """
+    standing = _standing(desk, files, wait_s=wait_s, pause=pause)
+    if standing.trouble:
+        raise ImportRefused(standing.trouble)
+    films = []
+    for file in files:
+        film = Film(file)
+        if file.usable and file.camera in standing.recordings:
+            try:
+                content = content_identity(file.path)
+            except SourceError as error:
+                film = Film(_with_trouble(file, str(error)))
+            else:
+                film = Film(file, content, desk.known(file.camera or "", content))
+        tell(file)
+        films.append(film)
+
+    def hours(camera: str, first: int, last: int) -> Hours:
+        live, recorded = desk.told(camera, first, last)
+        return Hours(live, recorded, desk.elsewhere(camera, first, last) or frozenset())
+
+    return plan(
+        films, standing=standing, hours=hours, now_ms=now_ms, workers=workers, anyway=anyway
+    )
+
+
+def _standing(
+    desk: Desk, files: Sequence[FoundFile], *, wait_s: float, pause: Callable[[float], object]
+) -> Standing:
+    """Return what can be imported, once custodians' keys have had time to come."""
+    days: set[int] = set()
+    for file in files:
+        if file.began_ms is not None and file.began_ms >= 0:
+            ends_ms = max(file.began_ms, file.ends_ms or 0)
+            # A clock that is far off would ask for thousands.
+            days |= set(range(file.began_ms // EPOCH_MS, ends_ms // EPOCH_MS + 1)[:400])
+    ends_s = time.monotonic() + wait_s
+    while True:
+        standing = desk.standing(sorted(days)[-4096:])
+        if (standing.heard and standing.days) or time.monotonic() >= ends_s:
+            return standing
+        pause(_POLL_S)
+
+
+def _with_trouble(file: FoundFile, trouble: str) -> FoundFile:
+    return FoundFile(file.path, file.camera, file.began_ms, size=file.size, trouble=trouble)
+
+
+@dataclass(slots=True)
+class _OpenSlot:
+    """A quarter hour that is not sealed yet: by whom it has to be passed, and what they saw."""
+
+    waits_for: set[int] = field(default_factory=set)
+    views: bytearray = field(default_factory=lambda: bytearray(SLOT_S))
+    sightings: list[Sighting] = field(default_factory=list)
+    parts: set[tuple[int, int]] = field(default_factory=set)
+
+
+class Import:
+    """One import, by a plan.
+
+    Args:
+        desk: seals.
+        planned: what is imported.
+        tell: called as it goes on.
+        stopped: asked often: whether to end.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        planned: Plan,
+        *,
+        tell: Callable[[Progress], None] = lambda _progress: None,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._desk = desk
+        self._passages = planned.passages
+        self._whole = {id(one.file) for one in planned.verdicts if one.fate is Fate.IMPORT}
+        self._tell = tell
+        self._stopped = stopped
+        self._progress = Progress(
+            files=sum(len(passage.parts) for passage in planned.passages), film_s=planned.seconds
+        )
+        self._broken: list[tuple[Path, str]] = []
+        self._slots: dict[tuple[str, int, str], _OpenSlot] = {}
+        self._open_of: dict[tuple[int, int], set[tuple[str, int, str]]] = {}
+        self._looked_at: set[tuple[int, int]] = set()
+        for number, passage in enumerate(planned.passages):
+            for slot in passage.slots():
+                key = (passage.camera, slot, passage.time_source)
+                self._slots.setdefault(key, _OpenSlot()).waits_for.add(number)
+            for at, part in enumerate(passage.parts):
+                mine = self._open_of.setdefault((number, at), set())
+                for span in part.spans:
+                    for slot in slots_of(span):
+                        key = (passage.camera, slot, passage.time_source)
+                        mine.add(key)
+                        self._slots[key].parts.add((number, at))
+
+    def run(self, outfit: Outfit, *, workers: int) -> Outcome:
+        """Look at everything with so many processes, and have it sealed.
+
+        Raises:
+            OperationError: it cannot go on; what is sealed stays, and the next run goes on from it.
+        """
+        crew: list[Worker] = []
+        waiting = list(enumerate(self._passages))
+        waiting.reverse()
+        try:
+            for _ in range(min(max(1, workers), len(waiting))):
+                worker = Worker(outfit)
+                crew.append(worker)
+                worker.give(*waiting.pop())
+            while any(worker.passage is not None for worker in crew):
+                if self._stopped():
+                    return Outcome(self._progress, tuple(self._broken), stopped=True)
+                busy = [worker for worker in crew if worker.passage is not None]
+                for worker, told in tellings(busy, _POLL_S):
+                    number = worker.passage
+                    if number is None:
+                        continue
+                    if isinstance(told, Ended):
+                        worker.passage = None
+                        if waiting:
+                            worker.give(*waiting.pop())
+                    else:
+                        self.take(number, told)
+                self._tell(self._progress)
+        finally:
+            for worker in crew:
+                worker.end()
+            self.wipe()
+        return Outcome(self._progress, tuple(self._broken))
+
+    def take(self, number: int, told: Told) -> None:
+        """Take in what the process that looks at passage ``number`` tells.
+
+        Raises:
+            OperationError: it failed, or what is complete cannot be sealed.
+        """
+        if isinstance(told, Failed):
+            raise OperationError(
+                f"{told.reason}; what is sealed stays, run the same command again to go on"
+            )
+        if isinstance(told, Pulse):
+            self._progress.film_done_s += told.film_ms / 1000
+            self._progress.sightings += told.sightings
+        elif isinstance(told, PartEnded):
+            self._part_ended(number, told)
+        elif isinstance(told, Seen):
+            self._seen(number, told)
+
+    def _seen(self, number: int, seen: Seen) -> None:
+        passage = self._passages[number]
+        key = (passage.camera, seen.number, passage.time_source)
+        slot = self._slots[key]
+        slot.sightings += seen.sightings
+        for at, view in enumerate(seen.views):
+            slot.views[at] = max(slot.views[at], view)
+        slot.waits_for.discard(number)
+        if slot.waits_for:
+            return
+        quarter = Quarter(
+            passage.camera, seen.number, passage.time_source, slot.sightings, bytes(slot.views)
+        )
+        if any(quarter.views) or quarter.sightings:
+            self._desk.seal(quarter, floor=self._floor(passage.camera, but=key))
+            self._progress.sealed += 1
+        del self._slots[key]
+        for part in slot.parts:
+            self._open_of[part].discard(key)
+            self._note_if_done(part)
+
+    def _floor(self, camera: str, *, but: tuple[str, int, str]) -> int:
+        """Return the first slot of a camera that is still to come."""
+        left = [key[1] for key in self._slots if key[0] == camera and key != but]
+        return min(left, default=but[1] + 1)
+
+    def _part_ended(self, number: int, ended: PartEnded) -> None:
+        part = self._passages[number].parts[ended.part]
+        if ended.trouble:
+            self._broken.append((part.file.path, ended.trouble))
+        self._looked_at.add((number, ended.part))
+        self._note_if_done((number, ended.part))
+
+    def _note_if_done(self, at: tuple[int, int]) -> None:
+        """Note a film whose every quarter hour is sealed."""
+        if self._open_of[at] or at not in self._looked_at:
+            return
+        passage = self._passages[at[0]]
+        part = passage.parts[at[1]]
+        self._progress.files_done += 1
+        if id(part.file) in self._whole and not _grew(part.file):
+            self._desk.note_film(passage.camera, part.content, began_ms=part.file.began_ms or 0)
+
+    def wipe(self) -> None:
+        """Wipe whatever was seen and is not sealed."""
+        for slot in self._slots.values():
+            wipe(slot.sightings)
+            slot.sightings.clear()
+
+
+def _grew(file: FoundFile) -> bool:
+    """Tell whether a file has become another one while it was looked at."""
+    try:
+        return file.path.stat().st_size != file.size
+    except OSError:
+        return True

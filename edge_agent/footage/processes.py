@@ -1,0 +1,161 @@
+"""The processes of an import: each looks at one passage after another, and keeps nothing.
+
+They are children of the importer, and end when it does: also by a kill, since nobody reads what
+they tell then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import resource
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from edge_agent.footage.planning import Passage
+from edge_agent.footage.work import Eyes, Frames, Message, look_through
+from edge_agent.vision.config import VisionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A passage has been looked at to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A process cannot go on; ``reason`` in words."""
+
+    reason: str
+
+
+Told = Message | Ended | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What a process needs to look at films.
+
+    Attributes:
+        bundle: the folder of the signed models.
+        bundle_keys: who may have signed them.
+        vision: by camera; others get `common`.
+        common: settings of cameras that have none of their own.
+        quality: as `edge_agent.footage.frames` has it.
+        threads: that one process may use.
+    """
+
+    bundle: Path
+    bundle_keys: tuple[bytes, ...]
+    common: VisionConfig
+    vision: Mapping[str, VisionConfig] = field(default_factory=dict)
+    quality: str = "full"
+    threads: int = 1
+
+    def build(self) -> tuple[Callable[[str], Eyes], Callable[[str], Frames]]:
+        """Load the models; return what makes eyes and a reader for films of a camera.
+
+        Raises:
+            OperationError: the models cannot be used.
+        """
+        # Here, since the importer itself looks at nothing.
+        import cv2  # noqa: PLC0415
+
+        from edge_agent.footage.frames import frames  # noqa: PLC0415
+        from edge_agent.opencv import quiet_opencv  # noqa: PLC0415
+        from edge_agent.vision.models import load_models  # noqa: PLC0415
+        from edge_agent.vision.pipeline import CameraPipeline  # noqa: PLC0415
+        from runtime.bundle import load_bundle  # noqa: PLC0415
+
+        cv2.setNumThreads(self.threads)
+        quiet_opencv()
+        bundle = load_bundle(
+            self.bundle,
+            list(self.bundle_keys),
+            roles=("face_detector", "face_embedder", "mask_status"),
+        )
+        models = load_models(bundle, num_threads=self.threads)
+
+        def eyes(camera: str) -> Eyes:
+            return CameraPipeline(self.vision.get(camera, self.common), models, camera=camera)
+
+        def reader(camera: str) -> Frames:
+            vision = self.vision.get(camera, self.common)
+            quality: Any = self.quality
+            return partial(frames, quality=quality, gap_s=0.95 / vision.detect_fps)
+
+        return eyes, reader
+
+
+class Worker:
+    """One process, as the importer sees it.
+
+    Args:
+        outfit: what it needs; anything with `build` that can be pickled.
+    """
+
+    def __init__(self, outfit: Outfit) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, outfit), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.passage: int | None = None
+        """The number of the passage that it looks at; None while it waits for one."""
+
+    def give(self, number: int, passage: Passage) -> None:
+        """Have it look at a passage."""
+        self.passage = number
+        self.connection.send(passage)
+
+    def end(self) -> None:
+        """End it at once; what it has not told is lost."""
+        with contextlib.suppress(OSError):
+            self.connection.close()
+        self.process.terminate()
+        self.process.join(2.0)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join(2.0)
+
+
+def tellings(workers: list[Worker], timeout_s: float) -> Iterator[tuple[Worker, Told]]:
+    """Yield what workers tell within a time; of one that died, that it failed."""
+    by_connection = {worker.connection: worker for worker in workers}
+    for ready in wait(list(by_connection), timeout_s):
+        assert isinstance(ready, Connection)  # noqa: S101 - nothing else was waited for
+        worker = by_connection[ready]
+        try:
+            told: Told = ready.recv()
+        except (EOFError, OSError):
+            worker.process.join(2.0)
+            told = Failed(
+                f"a process that looked at films died (exit code {worker.process.exitcode}); is "
+                "there memory enough for --workers so many?"
+            )
+        yield worker, told
+
+
+def _serve(importer: Connection, outfit: Outfit) -> None:
+    """Look at what the importer gives; the target of a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the importer hears it, and ends us
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        try:
+            eyes, reader = outfit.build()
+            while True:
+                passage: Passage = importer.recv()
+                camera = passage.camera
+                for message in look_through(passage, eyes=eyes(camera), frames=reader(camera)):
+                    importer.send(message)
+                importer.send(Ended())
+        except (BrokenPipeError, ConnectionResetError, EOFError):
+            raise
+        except Exception as error:
+            importer.send(Failed(f"{type(error).__name__}: {error}"))
