@@ -6,6 +6,7 @@ Threads, by name:
 - ``camera-<camera>`` runs vision on them and hands sightings to the camera's sealer;
 - ``sealer`` lets time pass: live envelopes, ended slots, clock jumps, upkeep, the end of the work;
 - ``publisher`` brings the outbox to the broker and takes in receipts, day keys and directories;
+- ``imports`` seals what an importer on this box saw in films (`edge_agent.footage.handover`);
 - ``mqtt`` and paho's own network thread keep the connection (`runtime.mqtt`);
 - ``signals`` turns SIGTERM and SIGINT into a stop, SIGHUP into reading the directory again;
 - the main thread waits, feeds systemd's watchdog, and brings everything down in order.
@@ -24,6 +25,9 @@ from edge_agent.camera import CameraWorker, has_own_time, origin_of, time_source
 from edge_agent.config import BoxConfig
 from edge_agent.cover import Cover
 from edge_agent.epochs import BoardEpochs, DayKeyring
+from edge_agent.footage.desk import ImportDesk
+from edge_agent.footage.handover import ImportDoor
+from edge_agent.footage.ledger import Ledger
 from edge_agent.health import figures
 from edge_agent.identity import load_installed
 from edge_agent.notices import Notices
@@ -44,6 +48,7 @@ from runtime.lifecycle import FolderLock, Stop, Threads, signals, wait_until_sto
 _log = structlog.get_logger()
 
 OUTBOX_FILE, DAY_KEYS_FOLDER, NOTICE_FILE = "outbox.sqlite", "day-keys", "notice.cbor"
+LEDGER_FILE = "imports.sqlite"
 EXIT_REVOKED = 3  # the same in edge_agent.cli, which must load fast
 _TICK_S = 0.2
 _UPKEEP_S = 1.0
@@ -62,15 +67,24 @@ class Agent:
     Args:
         config: of the box.
         stop: ends the process; given by tests that end it themselves.
+        errand: what the process does instead of waiting for importers: it is given the desk, and
+            the process ends after it.
 
     Raises:
         FolderInUse: an agent works in its state folder already.
         OperationError: what is installed cannot be used.
     """
 
-    def __init__(self, config: BoxConfig, stop: Stop | None = None) -> None:
+    def __init__(
+        self,
+        config: BoxConfig,
+        stop: Stop | None = None,
+        *,
+        errand: Callable[[ImportDesk], None] | None = None,
+    ) -> None:
         self._config = config
         self._stop = stop or Stop()
+        self._errand = errand
         cv2.setNumThreads(config.opencv_threads)
         quiet_opencv()
         installed = load_installed(config)
@@ -87,6 +101,7 @@ class Agent:
             max_bytes=round(config.outbox.max_mb * 1e6),
             memory_bytes=round(config.outbox.memory_mb * 1e6),
         )
+        self._ledger = Ledger(config.state_dir / LEDGER_FILE, self._board)
         self._threads = Threads(self._stop)
         self._publisher = Publisher(
             config,
@@ -98,6 +113,22 @@ class Agent:
             figures=self.figures,
             on_revoked=lambda reason: self._stop.set(reason, exit_code=EXIT_REVOKED),
             on_crash=lambda error: self._stop.set(f"callback failed: {error}", exit_code=1),
+        )
+        # Before anything is sealed: it looks what a killed importer left half done.
+        self._desk = ImportDesk(
+            site=config.site,
+            box=config.box,
+            trust=self._trust,
+            keyring=self._keyring,
+            board=self._board,
+            models=self._models.models,
+            outbox=self._outbox,
+            ledger=self._ledger,
+            counting=self._notices.permits_counts,
+            heard=lambda: self._publisher.heard,
+            busy={camera.name for camera in config.cameras if has_own_time(camera)},
+            max_segment_bytes=self._max_segment_bytes,
+            elsewhere=self._publisher.hours,
         )
         self._workers = [self._worker(camera.name) for camera in config.cameras]
         self._clock = StepWatch()
@@ -127,9 +158,14 @@ class Agent:
             time_source=time_source_of(camera),
             live_due=self._cover.of(name),
             counting=self._notices.permits_counts,
-            max_segment_bytes=min(MAX_SEGMENT_BYTES, self._config.mqtt.max_payload_bytes * 3 // 4),
+            watched=partial(self._ledger.note_live, name) if not has_own_time(camera) else _noted,
+            max_segment_bytes=self._max_segment_bytes,
         )
         return CameraWorker(camera, vision=self._config.vision, models=self._models, sealer=sealer)
+
+    @property
+    def _max_segment_bytes(self) -> int:
+        return min(MAX_SEGMENT_BYTES, self._config.mqtt.max_payload_bytes * 3 // 4)
 
     def run(self) -> int:
         """Work until a signal, the end of the work, a crash or a revocation; return the exit code.
@@ -143,6 +179,11 @@ class Agent:
                 self._threads.start(f"camera-{worker.name}", worker.run, may_end=True)
             self._threads.start("sealer", self._let_time_pass)
             self._threads.start("integrity", self._watch_outbox)
+            if self._errand is None:
+                door = ImportDoor(self._desk, self._config.state_dir, self._stop)
+                self._threads.start("imports", door.run)
+            else:
+                self._threads.start("import", partial(self._errand, self._desk), may_end=True)
             names = [worker.name for worker in self._workers]
             _log.info("ready", box=self._config.box, cameras=names, model=self._models.model_id)
             wait_until_stopped(
@@ -269,6 +310,8 @@ class Agent:
             self._wait(partial(self._outbox.idle, receipted=False), deadline_s)
         self._publisher.stop(max(1.0, deadline_s - time.monotonic()))
         self._threads.join(_FLUSH_S)
+        self._desk.end()
+        self._ledger.close()
         kept = self._outbox.stats()
         self._outbox.close()
         self._lock.close()
@@ -283,3 +326,7 @@ class Agent:
         pulse = Stop()
         while not condition() and time.monotonic() < until_s:
             pulse.wait(0.02)
+
+
+def _noted(_number: int, _seconds: int) -> None:
+    """Stand in for the ledger: a film is not what this box watched."""

@@ -61,14 +61,24 @@ class CameraConfig(Section):
 
     def vision(self, common: VisionConfig) -> VisionConfig:
         """Return the vision settings of this camera: the common ones with its own put in."""
-        changes: dict[str, object] = {}
-        if self.detect_fps is not None:
-            changes["detect_fps"] = self.detect_fps
-        if self.ignored is not None:
-            changes["ignored"] = self.ignored
-        if self.homography is not None:
-            changes["encounters"] = common.encounters.model_copy(update={"ground": self.homography})
-        return common.model_copy(update=changes)
+        return _with_own(common, self)
+
+
+class RecordingConfig(Section):
+    """How films of a camera that this box does not watch itself are looked at, when imported."""
+
+    name: Name
+    """The camera's name, as the site's directory lists it among this box's recordings."""
+    homography: GroundConfig | None = None
+    """That camera's ground plane; instead of [vision.encounters.ground]."""
+    detect_fps: Annotated[float, Field(gt=0, le=60)] | None = None
+    """Detections a second; instead of the value in [vision]."""
+    ignored: tuple[Area, ...] | None = None
+    """Areas of that camera's picture in which nobody counts; instead of those in [vision]."""
+
+    def vision(self, common: VisionConfig) -> VisionConfig:
+        """Return the vision settings for its films: the common ones with its own put in."""
+        return _with_own(common, self)
 
 
 class OutboxConfig(Section):
@@ -137,8 +147,10 @@ class BoxConfig(RoleConfig):
     """Threads that one run of the embedder or the mask classifier may use."""
     mqtt: MqttConfig = MqttConfig()
     """The broker."""
-    cameras: Annotated[tuple[CameraConfig, ...], Field(min_length=1)]
-    """A camera."""
+    cameras: tuple[CameraConfig, ...] = ()
+    """A camera. A box without any is an import station: it takes in films alone."""
+    recordings: tuple[RecordingConfig, ...] = ()
+    """A camera of which films are imported (`sealtrace footage import`), and which is not above."""
     vision: VisionConfig = VisionConfig()
     """How faces are found, followed and chosen."""
     sealing: SealingConfig = SealingConfig()
@@ -151,6 +163,13 @@ class BoxConfig(RoleConfig):
         names = [camera.name for camera in self.cameras]
         if len(set(names)) != len(names):
             raise ValueError("two cameras have the same name")
+        films = [camera.name for camera in self.recordings]
+        if not names and not films:
+            raise ValueError(
+                "cameras: is required and missing; an import station has [[recordings]] instead"
+            )
+        if len({*names, *films}) != len(names) + len(films):
+            raise ValueError("a camera stands twice, in [[cameras]] or [[recordings]]")
         if len(names) > MAX_CAMERAS_PER_BOX:
             raise ValueError(f"a box has at most {MAX_CAMERAS_PER_BOX} cameras")
         return self
@@ -163,6 +182,11 @@ class BoxConfig(RoleConfig):
                 "site's certificates"
             )
         return self
+
+    def film_vision(self) -> dict[str, VisionConfig]:
+        """Return the vision settings for films, by camera; others are looked at by [vision]."""
+        own: list[CameraConfig | RecordingConfig] = [*self.cameras, *self.recordings]
+        return {one.name: one.vision(self.vision) for one in own}
 
     @property
     def authority_key(self) -> VerifyKey:
@@ -177,6 +201,18 @@ class BoxConfig(RoleConfig):
     def address(self, camera: str) -> CameraAddress:
         """Return the address of one of this box's cameras."""
         return CameraAddress(self.site, self.box, camera)
+
+
+def _with_own(common: VisionConfig, own: CameraConfig | RecordingConfig) -> VisionConfig:
+    """Return the common vision settings with a camera's own put in."""
+    changes: dict[str, object] = {}
+    if own.detect_fps is not None:
+        changes["detect_fps"] = own.detect_fps
+    if own.ignored is not None:
+        changes["ignored"] = own.ignored
+    if own.homography is not None:
+        changes["encounters"] = common.encounters.model_copy(update={"ground": own.homography})
+    return common.model_copy(update=changes)
 
 
 def start_ms(recorded_at: datetime | None) -> int | None:
@@ -225,6 +261,7 @@ __all__ = [
     "CameraConfig",
     "ConfigError",
     "OutboxConfig",
+    "RecordingConfig",
     "SealingConfig",
     "load_box",
     "render_box",

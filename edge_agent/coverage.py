@@ -92,6 +92,12 @@ class CoverageBook:
             standing_in_s=seconds.count(View.STANDING_IN),
         )
 
+    def seen(self, number: int) -> int:
+        """Return the seconds of a slot in which pictures were looked at, as bits."""
+        seconds = self._slots.get(number, bytearray())
+        looked = (View.BLIND, View.DARK, View.WATCHED)
+        return sum(1 << at for at, view in enumerate(seconds) if view in looked)
+
     def drop(self, number: int) -> None:
         """Let go of a slot; what is told of it from now on is for another segment."""
         self._slots.pop(number, None)

@@ -27,6 +27,7 @@ from protocol.directory import AGGREGATOR, FORMS
 from protocol.errors import EnvelopeRejected, ProtocolError
 from protocol.signing import Signed, SigningKey
 from protocol.telemetry import OFFLINE, ONLINE, RECEIPT_KIND, Health, Receipt
+from protocol.v2.hours import CameraHours, open_hours
 from runtime.clock import system_ms
 from runtime.database import StorageError
 from runtime.fsio import FileProblem
@@ -90,6 +91,7 @@ class Publisher:
         self._connected: list[bool] = []
         self._refused_until_s = 0.0
         self._refused_pause_s = _REFUSED_PAUSE_S[0]
+        self._hours: dict[str, CameraHours] = {}
         self._receipts: dict[str, Receipt] = {}  # verified, but the disk was full
         self._settle_s = settle_s
         self._settled_s: float | None = None
@@ -117,6 +119,7 @@ class Publisher:
             self._notice_topic,
             *(names.day_keys_topic(config.site, "+", form) for form in sorted(FORMS)),
             f"{names.TOPIC_ROOT}/{config.site}/{config.box}/+/{names.RECEIPT}",
+            names.hours_filter(config.site, config.box),
         ):
             self._session.subscribe(topic, self._take_in)
 
@@ -147,6 +150,10 @@ class Publisher:
     def heard(self) -> bool:
         """Whether subscribed so long that what the broker retained for us must have come."""
         return self._settled_s is not None and time.monotonic() - self._settled_s > self._settle_s
+
+    def hours(self, camera: str) -> CameraHours | None:
+        """Return what headquarters has told of a camera's hours; None if it has not."""
+        return self._hours.get(camera)
 
     @property
     def connected(self) -> bool:
@@ -322,8 +329,20 @@ class Publisher:
             self._notices.accept(delivery.payload)
         elif "/custodians/" in delivery.topic:
             self._keyring.accept(delivery.payload)
+        elif delivery.topic.endswith(f"/{names.HOURS}"):
+            self._take_hours(delivery)
         else:
             self._take_receipt(delivery)
+
+    def _take_hours(self, delivery: Delivery) -> None:
+        address, _ = names.parse_camera_topic(delivery.topic)
+        if address != self._config.address(address.camera):
+            raise EnvelopeRejected("the hours are told to another box")
+        told = open_hours(delivery.payload, self._trust.directory, address=address)
+        if (known := self._hours.get(address.camera)) is None or (
+            known.issued_at_ms <= told.issued_at_ms
+        ):
+            self._hours[address.camera] = told
 
     def _take_receipt(self, delivery: Delivery) -> None:
         signed = Signed.parse(delivery.payload, kind=RECEIPT_KIND)

@@ -79,6 +79,8 @@ class CameraSealer:
         max_segment_bytes: largest segment; a slot with more gets a second generation.
         live_due: decides, by the camera's time, how live envelopes leave (`edge_agent.cover`).
         counting: tells, as a segment is sealed, whether the policy permits same-place counts.
+        watched: told of each slot that is sealed, by its number since 1970, and of the seconds in
+            which pictures were looked at, as bits.
         own_time: the camera is a recording whose times do not come from this machine's clock; its
             segments are not spread either.
         time_source: how the times of its sightings are known.
@@ -96,6 +98,7 @@ class CameraSealer:
         max_segment_bytes: int = MAX_SEGMENT_BYTES,
         live_due: LivePolicy = as_they_come,
         counting: Callable[[], bool] = lambda: False,
+        watched: Callable[[int, int], None] = lambda _number, _seconds: None,
         own_time: bool = False,
         time_source: str = CLOCK,
         wall_ms: Callable[[], int] = system_ms,
@@ -110,6 +113,7 @@ class CameraSealer:
         self._own_time = own_time
         self._live_due = live_due
         self._counting = counting
+        self._watched = watched
         self._cadence = AS_THEY_COME
         self._last_live_s = -math.inf  # monotonic time of the last live envelope
         self._wall_ms = wall_ms
@@ -445,6 +449,8 @@ class CameraSealer:
                 self._storage_failed(error)
                 return False
             self._outbox.count("sealed_sightings", len(batch))
+            if covered:
+                self._tell_watched(number)
             self._coverage.drop(number)
             covered = False
             counts = None if counts is None else Counts()
@@ -455,6 +461,12 @@ class CameraSealer:
         self._held.pop(number)
         self._keys.forget_before(number + 1)
         return True
+
+    def _tell_watched(self, number: int) -> None:
+        try:
+            self._watched(number, self._coverage.seen(number))
+        except StorageError as error:  # a film of that hour may be counted once more: no more
+            self._storage_failed(error)
 
     def _count(self, number: int) -> Counts | None:
         """Count who came in a slot, where the policy permits that."""

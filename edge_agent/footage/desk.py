@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -109,6 +109,7 @@ class ImportDesk:
         counting: tells whether the policy permits same-place counts.
         heard: tells whether what the broker retains for us must have come.
         max_segment_bytes: largest segment.
+        busy: cameras of which this process seals films already, by a key of box.toml.
         keys_wait_s: how long to wait for day keys that are expected.
         elsewhere: gives what headquarters tells of a camera's hours; None if it has not.
         now_ms: the wall clock.
@@ -128,6 +129,7 @@ class ImportDesk:
         counting: Callable[[], bool] = lambda: False,
         heard: Callable[[], bool] = lambda: True,
         max_segment_bytes: int = 6 << 20,
+        busy: Collection[str] = (),
         keys_wait_s: float = _KEYS_WAIT_S,
         elsewhere: Callable[[str], CameraHours | None] = lambda _camera: None,
         now_ms: Callable[[], int] = system_ms,
@@ -144,6 +146,7 @@ class ImportDesk:
         self._counting = counting
         self._heard = heard
         self._max_segment_bytes = max_segment_bytes
+        self._busy = frozenset(busy)
         self._keys_wait_s = keys_wait_s
         self._elsewhere = elsewhere
         self._now_ms = now_ms
@@ -276,6 +279,11 @@ class ImportDesk:
         listed = self._trust.directory.principals.get(self._box)
         if listed is None or quarter.camera not in listed.recordings:
             raise ImportRefused(may_not(self._box, quarter.camera))
+        if quarter.camera in self._busy:
+            raise ImportRefused(
+                f'a film of {quarter.camera} with pace = "fast" stands in box.toml: take it out and '
+                "start the agent again, then import it"
+            )
         if quarter.time_source not in TIME_SOURCES:
             raise ImportRefused(f"nobody says how the times of {quarter.camera} are known")
         if len(quarter.views) != SLOT_S or not set(quarter.views) <= {0, *map(int, View)}:

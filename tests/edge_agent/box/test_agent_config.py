@@ -57,6 +57,14 @@ def test_a_cameras_own_settings_replace_the_common_ones(tmp_path: Path) -> None:
     assert config.vision.encounters.ground is None
 
 
+def test_a_station_without_cameras_says_whose_films_it_takes(tmp_path: Path) -> None:
+    config = load(
+        tmp_path, '[vision]\ndetect_fps = 3\n[[recordings]]\nname = "hall"\ndetect_fps = 9\n'
+    )
+    assert config.cameras == ()
+    assert config.film_vision()["hall"].detect_fps == 9
+
+
 def test_recorded_at_is_a_time_with_a_zone(tmp_path: Path) -> None:
     camera = '[[cameras]]\nname = "cam-1"\nsource = "a.mp4"\npace = "fast"\nrecorded_at = '
     config = load(tmp_path, camera + "2026-05-01T10:00:00+02:00\n")
@@ -69,7 +77,11 @@ def test_recorded_at_is_a_time_with_a_zone(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ("", "cameras: is required and missing"),
-        ("cameras = []\n", "cameras"),
+        ("cameras = []\n", "import station"),
+        (
+            '[[cameras]]\nname = "c"\nsource = "a.mp4"\n[[recordings]]\nname = "c"\n',
+            "stands twice",
+        ),
         ('[[cameras]]\nname = "Cam 1"\nsource = "a.mp4"\n', "not a name"),
         ('[[cameras]]\nname = "cam-1"\nsource = "ftp://x/y"\n', "not supported"),
         ('[[cameras]]\nname = "cam-1"\nsorce = "a.mp4"\n', "did you mean 'source'"),
