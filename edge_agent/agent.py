@@ -67,8 +67,8 @@ class Agent:
     Args:
         config: of the box.
         stop: ends the process; given by tests that end it themselves.
-        errand: what the process does instead of waiting for importers: it is given the desk, and
-            the process ends after it.
+        errand: what the process does instead of waiting for importers. It is given the desk, and
+            when it has returned, and headquarters has what it sealed, the process ends.
 
     Raises:
         FolderInUse: an agent works in its state folder already.
@@ -135,6 +135,7 @@ class Agent:
         self._started_s = time.monotonic()
         self._last_tick_s = time.monotonic()
         self._ended_s: float | None = None
+        self._undelivered = 0
 
     def _worker(self, name: str) -> CameraWorker:
         camera = next(camera for camera in self._config.cameras if camera.name == name)
@@ -183,7 +184,7 @@ class Agent:
                 door = ImportDoor(self._desk, self._config.state_dir, self._stop)
                 self._threads.start("imports", door.run)
             else:
-                self._threads.start("import", partial(self._errand, self._desk), may_end=True)
+                self._threads.start("import", partial(self._do, self._errand), may_end=True)
             names = [worker.name for worker in self._workers]
             _log.info("ready", box=self._config.box, cameras=names, model=self._models.model_id)
             wait_until_stopped(
@@ -191,6 +192,19 @@ class Agent:
             )
             self._bring_down()
         return self._stop.exit_code
+
+    def _do(self, errand: Callable[[ImportDesk], None]) -> None:
+        errand(self._desk)
+        ends_s = time.monotonic() + self._config.deliver_s
+        while not self._outbox.idle(receipted=True) and time.monotonic() < ends_s:
+            if self._stop.wait(_TICK_S):
+                return
+        self._stop.set("the errand is done")
+
+    @property
+    def undelivered(self) -> int:
+        """How many messages were not covered by a receipt when the process ended."""
+        return self._undelivered
 
     def figures(self) -> dict[str, float]:
         """Return the figures of a health report."""
@@ -313,6 +327,7 @@ class Agent:
         self._desk.end()
         self._ledger.close()
         kept = self._outbox.stats()
+        self._undelivered = kept.queued + kept.sent + kept.in_memory + kept.acknowledged
         self._outbox.close()
         self._lock.close()
         _log.info(

@@ -281,8 +281,8 @@ class ImportDesk:
             raise ImportRefused(may_not(self._box, quarter.camera))
         if quarter.camera in self._busy:
             raise ImportRefused(
-                f'a film of {quarter.camera} with pace = "fast" stands in box.toml: take it out and '
-                "start the agent again, then import it"
+                f'a film of {quarter.camera} with pace = "fast" stands in box.toml: take it out '
+                "and start the agent again, then import it"
             )
         if quarter.time_source not in TIME_SOURCES:
             raise ImportRefused(f"nobody says how the times of {quarter.camera} are known")

@@ -7,7 +7,7 @@ is in memory until then, and wiped when the import ends for whatever reason.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from edge_agent.footage.desk import ImportRefused, Quarter, Standing
 from edge_agent.footage.found import FoundFile
 from edge_agent.footage.handover import Desk
 from edge_agent.footage.planning import Fate, Film, Hours, Plan, plan
-from edge_agent.footage.processes import Ended, Failed, Outfit, Told, Worker, tellings
+from edge_agent.footage.processes import AnyOutfit, Ended, Failed, Ready, Told, Worker, tellings
 from edge_agent.footage.seconds import slots_of
 from edge_agent.footage.work import PartEnded, Pulse, Seen
 from edge_agent.video.url import SourceError
@@ -73,6 +73,7 @@ def prepare(
     anyway: bool = False,
     wait_s: float = _HEARD_S,
     pause: Callable[[float], object] = time.sleep,
+    stopped: Callable[[], bool] = lambda: False,
     tell: Callable[[FoundFile], None] = lambda _file: None,
 ) -> Plan:
     """Find out what is known of files, and plan what is imported.
@@ -85,16 +86,19 @@ def prepare(
         anyway: import what was watched live all the same.
         wait_s: how long to wait for custodians' keys to come.
         pause: waits so many seconds.
+        stopped: asked often: whether to end, with a plan of nothing.
         tell: called with each file that has been read through for its identity.
 
     Raises:
         ImportRefused: nothing can be imported here at all.
     """
-    standing = _standing(desk, files, wait_s=wait_s, pause=pause)
+    standing = _standing(desk, files, wait_s=wait_s, pause=pause, stopped=stopped)
     if standing.trouble:
         raise ImportRefused(standing.trouble)
     films = []
     for file in files:
+        if stopped():
+            return Plan((), ())
         film = Film(file)
         if file.usable and file.camera in standing.recordings:
             try:
@@ -116,7 +120,12 @@ def prepare(
 
 
 def _standing(
-    desk: Desk, files: Sequence[FoundFile], *, wait_s: float, pause: Callable[[float], object]
+    desk: Desk,
+    files: Sequence[FoundFile],
+    *,
+    wait_s: float,
+    pause: Callable[[float], object],
+    stopped: Callable[[], bool],
 ) -> Standing:
     """Return what can be imported, once custodians' keys have had time to come."""
     days: set[int] = set()
@@ -128,7 +137,7 @@ def _standing(
     ends_s = time.monotonic() + wait_s
     while True:
         standing = desk.standing(sorted(days)[-4096:])
-        if (standing.heard and standing.days) or time.monotonic() >= ends_s:
+        if (standing.heard and standing.days) or time.monotonic() >= ends_s or stopped():
             return standing
         pause(_POLL_S)
 
@@ -153,6 +162,7 @@ class Import:
     Args:
         desk: seals.
         planned: what is imported.
+        models: modality to model of the templates that are sealed there.
         tell: called as it goes on.
         stopped: asked often: whether to end.
     """
@@ -162,10 +172,12 @@ class Import:
         desk: Desk,
         planned: Plan,
         *,
+        models: Mapping[str, str],
         tell: Callable[[Progress], None] = lambda _progress: None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._desk = desk
+        self._models = models
         self._passages = planned.passages
         self._whole = {id(one.file) for one in planned.verdicts if one.fate is Fate.IMPORT}
         self._tell = tell
@@ -189,7 +201,7 @@ class Import:
                         mine.add(key)
                         self._slots[key].parts.add((number, at))
 
-    def run(self, outfit: Outfit, *, workers: int) -> Outcome:
+    def run(self, outfit: AnyOutfit, *, workers: int) -> Outcome:
         """Look at everything with so many processes, and have it sealed.
 
         Raises:
@@ -220,7 +232,9 @@ class Import:
                 self._tell(self._progress)
         finally:
             for worker in crew:
-                worker.end()
+                worker.stop()
+            for worker in crew:
+                worker.join()
             self.wipe()
         return Outcome(self._progress, tuple(self._broken))
 
@@ -233,6 +247,11 @@ class Import:
         if isinstance(told, Failed):
             raise OperationError(
                 f"{told.reason}; what is sealed stays, run the same command again to go on"
+            )
+        if isinstance(told, Ready) and dict(told.models) != dict(self._models):
+            raise OperationError(
+                "the agent of this box runs with other models than those that are installed: start "
+                "it again, then run the same command"
             )
         if isinstance(told, Pulse):
             self._progress.film_done_s += told.film_ms / 1000

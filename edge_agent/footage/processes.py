@@ -15,11 +15,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edge_agent.footage.planning import Passage
 from edge_agent.footage.work import Eyes, Frames, Message, look_through
 from edge_agent.vision.config import VisionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A process has loaded its models: modality to model of the templates that it makes."""
+
+    models: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,23 @@ class Failed:
     reason: str
 
 
-Told = Message | Ended | Failed
+Told = Message | Ready | Ended | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What looks at films of a camera, and what it makes templates with."""
+
+    models: Mapping[str, str]
+    eyes: Callable[[str], Eyes]
+    frames: Callable[[str], Frames]
+
+
+class AnyOutfit(Protocol):
+    """What can be sent to a process, and equips it there."""
+
+    def build(self) -> Equipment:
+        """Equip this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +80,8 @@ class Outfit:
     quality: str = "full"
     threads: int = 1
 
-    def build(self) -> tuple[Callable[[str], Eyes], Callable[[str], Frames]]:
-        """Load the models; return what makes eyes and a reader for films of a camera.
+    def build(self) -> Equipment:
+        """Load the models.
 
         Raises:
             OperationError: the models cannot be used.
@@ -89,17 +112,17 @@ class Outfit:
             quality: Any = self.quality
             return partial(frames, quality=quality, gap_s=0.95 / vision.detect_fps)
 
-        return eyes, reader
+        return Equipment(models.models, eyes, reader)
 
 
 class Worker:
     """One process, as the importer sees it.
 
     Args:
-        outfit: what it needs; anything with `build` that can be pickled.
+        outfit: what it needs.
     """
 
-    def __init__(self, outfit: Outfit) -> None:
+    def __init__(self, outfit: AnyOutfit) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, outfit), daemon=True)
@@ -113,11 +136,14 @@ class Worker:
         self.passage = number
         self.connection.send(passage)
 
-    def end(self) -> None:
-        """End it at once; what it has not told is lost."""
+    def stop(self) -> None:
+        """Have it end at once; what it has not told is lost."""
         with contextlib.suppress(OSError):
             self.connection.close()
         self.process.terminate()
+
+    def join(self) -> None:
+        """Wait until it has ended."""
         self.process.join(2.0)
         if self.process.is_alive():
             self.process.kill()
@@ -141,18 +167,21 @@ def tellings(workers: list[Worker], timeout_s: float) -> Iterator[tuple[Worker, 
         yield worker, told
 
 
-def _serve(importer: Connection, outfit: Outfit) -> None:
+def _serve(importer: Connection, outfit: AnyOutfit) -> None:
     """Look at what the importer gives; the target of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the importer hears it, and ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
         try:
-            eyes, reader = outfit.build()
+            equipment = outfit.build()
+            importer.send(Ready(dict(equipment.models)))
             while True:
                 passage: Passage = importer.recv()
                 camera = passage.camera
-                for message in look_through(passage, eyes=eyes(camera), frames=reader(camera)):
+                for message in look_through(
+                    passage, eyes=equipment.eyes(camera), frames=equipment.frames(camera)
+                ):
                     importer.send(message)
                 importer.send(Ended())
         except (BrokenPipeError, ConnectionResetError, EOFError):

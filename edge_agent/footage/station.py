@@ -1,0 +1,67 @@
+"""Finds the desk that seals for an importer: the running agent's, or one of its own.
+
+Where no agent runs, the importer does the agent's part for as long as it lasts: it takes the state
+folder's lock, opens the outbox, speaks to the broker, and delivers what it sealed; it watches no
+camera. So an import station needs no service, and a box need not be stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge_agent.agent import Agent
+from edge_agent.config import BoxConfig
+from edge_agent.footage.desk import ImportDesk
+from edge_agent.footage.handover import AgentDesk, Desk
+from runtime.errors import OperationError
+from runtime.fsio import private_folder
+from runtime.lifecycle import FolderInUse, FolderLock, Stop, signals
+
+Errand = Callable[[Desk, Stop], None]
+
+
+def at_a_desk(config: BoxConfig, errand: Errand) -> int | None:
+    """Do an errand at the desk of a box; Ctrl-C and SIGTERM set the stop that it is given.
+
+    Args:
+        config: of the box.
+        errand: what is done there.
+
+    Returns:
+        How many messages headquarters has not confirmed yet; None where an agent runs, whose
+        business that is.
+
+    Raises:
+        FolderInUse: something else than an agent, or an older one, works in the state folder.
+        OperationError: what is installed cannot be used, or what the errand raised.
+    """
+    stop = Stop()
+    if _agent_runs(config):
+        with AgentDesk(config.state_dir) as desk, signals(stop):
+            errand(desk, stop)
+        return None
+    failed: list[OperationError] = []
+
+    def do(desk: ImportDesk) -> None:
+        try:
+            errand(desk, stop)
+        except OperationError as error:
+            failed.append(error)
+            stop.set(str(error), exit_code=1)
+
+    agent = Agent(config.model_copy(update={"cameras": ()}), stop, errand=do)
+    agent.run()
+    if failed:
+        raise failed[0]
+    if stop.exit_code:
+        raise OperationError(f"the import ended early: {stop.reason}")
+    return agent.undelivered
+
+
+def _agent_runs(config: BoxConfig) -> bool:
+    """Tell whether another process works in the state folder."""
+    try:
+        FolderLock(private_folder(config.state_dir)).close()
+    except FolderInUse:
+        return True
+    return False
