@@ -8,8 +8,9 @@ those of NanoDet-g and YuNet on real footage, and told in `Detectors`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,24 @@ class Detectors:
     look_noise: float = 0.4
 
 
+class Passer(Protocol):
+    """Somebody in the street."""
+
+    @property
+    def height_m(self) -> float:
+        """How tall."""
+
+    @property
+    def clothes(self) -> Doubles:
+        """Colours: a histogram (LOOKS,) whose sum is 1."""
+
+    def at(self, now_s: float) -> Doubles | None:
+        """Where on the ground (x, y) it is; None before it came and after it has left."""
+
+    def shows_face(self, now_s: float) -> bool:
+        """Whether it looks towards the camera."""
+
+
 @dataclass(slots=True)
 class _Walker:
     height_m: float
@@ -84,6 +103,11 @@ class _Walker:
         left, right, near, far = _STREET_M
         inside = left - 2 <= place[0] <= right + 2 and near - 1 <= place[1] <= far + 1
         return place if inside else None
+
+    def shows_face(self, now_s: float) -> bool:
+        """Whether it comes towards the camera."""
+        del now_s
+        return bool(self.speed[1] < -0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +152,11 @@ class Street:
             at_ms = index * STEP_MS
             truth, heads = self._truth(walkers, at_ms / 1000)
             bodies, looks = self._bodies(truth, walkers, rng) if index % 2 == 0 else (None, None)
-            yield Moment(at_ms, truth, self._faces(truth, heads, walkers, rng), bodies, looks)
+            yield Moment(
+                at_ms, truth, self._faces(truth, heads, walkers, rng, at_ms / 1000), bodies, looks
+            )
 
-    def _walkers(self, rng: np.random.Generator) -> list[_Walker]:
+    def _walkers(self, rng: np.random.Generator) -> Sequence[Passer]:
         left, right, near, far = _STREET_M
         walkers: list[_Walker] = []
         streetwear = rng.dirichlet(np.full(LOOKS, 0.5))
@@ -152,7 +178,7 @@ class Street:
                 walkers.append(_Walker(height, start + beside, speed, begins, waits, clothes))
         return walkers[: self.people]
 
-    def _truth(self, walkers: list[_Walker], now_s: float) -> tuple[Truth, Doubles]:
+    def _truth(self, walkers: Sequence[Passer], now_s: float) -> tuple[Truth, Doubles]:
         there = [(n, place) for n, w in enumerate(walkers) if (place := w.at(now_s)) is not None]
         numbers = np.array([n for n, _ in there], np.int64)
         places = np.array([place for _, place in there], np.float64).reshape(-1, 2)
@@ -171,7 +197,7 @@ class Street:
         return Truth(numbers[seen], places[seen], boxes[seen], shown[seen]), heads[seen]
 
     def _bodies(
-        self, truth: Truth, walkers: list[_Walker], rng: np.random.Generator
+        self, truth: Truth, walkers: Sequence[Passer], rng: np.random.Generator
     ) -> tuple[Bodies, Doubles]:
         kind, count = self.detectors, len(truth.numbers)
         chance = kind.found * np.clip((truth.shown - 0.15) / 0.5, 0, 1)
@@ -192,10 +218,11 @@ class Street:
         self,
         truth: Truth,
         heads: Doubles,
-        walkers: list[_Walker],
+        walkers: Sequence[Passer],
         rng: np.random.Generator,
+        now_s: float,
     ) -> Detections:
-        comes = np.array([walkers[n].speed[1] < -0.5 for n in truth.numbers.tolist()], np.bool_)
+        comes = np.array([walkers[n].shows_face(now_s) for n in truth.numbers.tolist()], np.bool_)
         found = comes & (truth.shown > 0.3) & (rng.random(len(heads)) < self.detectors.face_found)
         found &= heads[:, 3] >= 14
         boxes = heads + rng.normal(0, self.detectors.face_noise, heads.shape) * heads[:, 3:4]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -142,7 +143,8 @@ class Meeting:
     """What is known of two tracks that came within reach of each other.
 
     `seconds` is the time within reach, from `first_ms` to `last_ms` with gaps left out; `median_m`
-    is that of the distances seen meanwhile.
+    is that of the distances seen meanwhile. `before_s` is the time within reach of the same two
+    people under the numbers that they had before.
     """
 
     other_track: int
@@ -151,6 +153,7 @@ class Meeting:
     first_ms: int
     last_ms: int
     median_m: float
+    before_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -158,6 +161,7 @@ class _Pair:
     first_ms: int
     last_ms: int
     within_ms: int = 0
+    before_ms: int = 0  # the same two, under earlier numbers
     near_since_ms: int | None = None  # last observation, if both were within reach at it
     nearest_m: float = math.inf
     seen_m: array[float] = field(default_factory=lambda: array("d"))  # every `stride`-th distance
@@ -191,6 +195,7 @@ class EncounterBook:
         self._max_gap_ms = round(max_gap_s * 1000)
         self._pairs: dict[tuple[int, int], _Pair] = {}
         self._of: dict[int, set[int]] = {}
+        self._earlier: dict[int, int] = {}  # number to the one that its person had before
 
     def observe(self, at_ms: int, tracks: NDArray[np.int64], distances: Matrix) -> None:
         """Take in the tracks (n,) seen in one frame and their distances (n, n) in metres."""
@@ -204,6 +209,10 @@ class EncounterBook:
             for other in self._of.get(track, ()):
                 if other in seen and track < other and (track, other) not in near:
                     self._pairs[track, other].near_since_ms = None
+        for first, second in self._gone_on(seen):
+            if (first, second) not in near:
+                for pair in self._earlier_pairs(first, second):
+                    pair.near_since_ms = None
 
     def meetings(self, track: int) -> list[Meeting]:
         """What is known of a track's encounters so far, the longest first."""
@@ -215,6 +224,7 @@ class EncounterBook:
                 pair.first_ms,
                 pair.last_ms,
                 float(np.median(pair.seen_m)),
+                pair.before_ms / 1000,
             )
             for other in self._of.get(track, ())
             for pair in [self._pairs[min(track, other), max(track, other)]]
@@ -227,12 +237,22 @@ class EncounterBook:
 
     def forget(self, track: int) -> None:
         """Drop a track and all its pairs."""
+        self._earlier.pop(track, None)
+        for later in [new for new, old in self._earlier.items() if old == track]:
+            del self._earlier[later]
         for other in self._of.pop(track, set()):
             del self._pairs[min(track, other), max(track, other)]
             self._of[other].discard(track)
 
+    def go_on(self, earlier: int, later: int) -> None:
+        """Let a person have another number from now on: time within reach goes on under it."""
+        self._earlier[later] = earlier
+
     def merge(self, gone: int, into: int) -> None:
         """Take two tracks for one: what either met, the one that goes on has met."""
+        earlier = self._earlier.pop(gone, None)
+        if earlier is not None:
+            self._earlier.setdefault(into, earlier)
         for other in self._of.pop(gone, set()):
             self._of[other].discard(gone)
             pair = self._pairs.pop((min(gone, other), max(gone, other)))
@@ -253,6 +273,11 @@ class EncounterBook:
         pair = self._pairs.get((first, second))
         if pair is None:
             pair = self._pairs[first, second] = _Pair(at_ms, at_ms)
+            for earlier in self._earlier_pairs(first, second):
+                pair.before_ms += earlier.within_ms
+                if earlier.near_since_ms is not None:
+                    since_ms = pair.near_since_ms or 0
+                    pair.near_since_ms = max(since_ms, earlier.near_since_ms)
             self._of.setdefault(first, set()).add(second)
             self._of.setdefault(second, set()).add(first)
         pair.note(distance_m)
@@ -260,3 +285,24 @@ class EncounterBook:
         if pair.near_since_ms is not None and at_ms - pair.near_since_ms <= self._max_gap_ms:
             pair.within_ms += at_ms - pair.near_since_ms
         pair.near_since_ms = at_ms
+
+    def _gone_on(self, seen: set[int]) -> Iterator[tuple[int, int]]:
+        """Yield pairs of those seen of whom one at least had another number before."""
+        for track in seen & self._earlier.keys():
+            for other in seen - {track}:
+                yield min(track, other), max(track, other)
+
+    def _earlier_pairs(self, first: int, second: int) -> Iterator[_Pair]:
+        """Yield what was noted of two people under the numbers that they had before."""
+        for one in self._numbers(first):
+            for other in self._numbers(second):
+                pair = self._pairs.get((min(one, other), max(one, other)))
+                if pair is not None and (one, other) != (first, second):
+                    yield pair
+
+    def _numbers(self, track: int) -> Iterator[int]:
+        """Yield a person's number, and those before it that are not forgotten."""
+        number: int | None = track
+        while number is not None:
+            yield number
+            number = self._earlier.get(number)

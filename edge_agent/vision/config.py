@@ -46,8 +46,8 @@ class EncounterConfig(Section):
     """Ground distance up to which two people are within reach of each other."""
     min_s: Annotated[float, Field(ge=0, le=60)] = 1.0
     """Encounters shorter than this are not reported."""
-    max_gap_s: Annotated[float, Field(gt=0, le=10)] = 1.0
-    """Longest time between two observations that still counts as being within reach."""
+    max_gap_s: Annotated[float, Field(gt=0, le=10)] = 3.0
+    """Longest time between two observations within reach that still counts as being within it."""
     face_height_m: Annotated[float, Field(gt=0.1, lt=0.5)] = 0.23
     """Height of a face as the detector boxes it."""
     body_height_m: Annotated[float, Field(gt=1, lt=2.2)] = 1.7
@@ -95,6 +95,9 @@ class VisionConfig(Section):
     """A body not seen for longer is followed no more."""
     person_max_hidden_s: Annotated[float, Field(ge=0, le=10)] = 2.5
     """The same, while somebody else stands where it should be."""
+    person_max_absent_s: Annotated[float, Field(ge=0, le=10)] = 4.0
+    """Who is found so soon again where they were lost, in the same colours, is the same person; 0
+    for never."""
     max_length_s: Annotated[float, Field(ge=1, le=60)] = 60.0
     """A longer track gives several sightings."""
     crops_per_track: Annotated[int, Field(ge=1, le=32)] = 6

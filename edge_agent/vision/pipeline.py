@@ -16,6 +16,7 @@ import structlog
 
 from edge_agent.capture import Frame
 from edge_agent.encounters import DistanceModel, EncounterBook
+from edge_agent.vision.absence import Absences
 from edge_agent.vision.alignment import align
 from edge_agent.vision.arrays import Detections, Doubles
 from edge_agent.vision.boxes import shared
@@ -104,6 +105,7 @@ class CameraPipeline:
         self._tracks: dict[int, Track] = {}
         self._closed: dict[int, Track] = {}  # gone, but met one who has not: id and vote
         self._going_on: dict[int, tuple[Track, bool]] = {}  # of this frame, by the new number
+        self._absences = Absences(config.person_max_absent_s)
         self._last_ms: int | None = None
         self._clock = StageClock()
         self._frames = self._processed = self._faces = 0
@@ -124,7 +126,7 @@ class CameraPipeline:
             return before
         self._fit_frame(frame)
         if self._scene.is_cut(frame.image):
-            before += self._finish(self._crowd.flush())
+            before += self._let_go()
         with self._clock.stage(Stage.DETECT):
             faces = self._face_detector.detect(frame.image)
         bodies = self._bodies(frame)
@@ -139,6 +141,9 @@ class CameraPipeline:
         sightings = before + self._finish(step.ended)
         self._note_people(step, faces, bodies, frame)
         self._going_on.clear()
+        if bodies is not None:
+            self._absences.note(frame.captured_at_ms, step.persons, step.bodies, bodies, looks)
+            self._recognise(step, frame.captured_at_ms)
         self._collect_crops(frame, faces, step)
         if bodies is not None:
             with self._clock.stage(Stage.CLOTHES):
@@ -154,6 +159,13 @@ class CameraPipeline:
         """Close tracks by the clock alone: call it when no frame has come for a while."""
         return self._flush_if_back(now_ms) or self._finish(self._crowd.expire(now_ms))
 
+    def _let_go(self) -> list[Sighting]:
+        """Close all tracks for good: nobody comes back from before a cut."""
+        sightings = self._finish(self._crowd.flush())
+        self._absences.flush()
+        self._forget_settled()
+        return sightings
+
     def flush(self) -> list[Sighting]:
         """Close all tracks: at the end of the source or programme, and when the clock was set.
 
@@ -163,7 +175,7 @@ class CameraPipeline:
         self._faces_due.begin_again()
         self._persons_due.begin_again()
         self._scene.forget()
-        return self._finish(self._crowd.flush())
+        return self._let_go()
 
     @property
     def stats(self) -> PipelineStats:
@@ -223,8 +235,18 @@ class CameraPipeline:
         for gone, into in step.merged:
             self._book.merge(gone, into)
             self._wearing.merge(gone, into)
+            self._absences.merge(gone, into)
             if gone in self._tracks:
                 self._tracks[into].take(self._tracks.pop(gone))
+
+    def _recognise(self, step: CrowdStep, at_ms: int) -> None:
+        """Let those who were lost a moment ago and are found again be who they were."""
+        found = self._absences.returned(at_ms, step.persons.tolist(), self._frame_size)
+        for number, before in found:
+            self._tracks[number].go_on_from(self._closed[before], seen=True)
+            self._book.go_on(before, number)
+        if self._absences.expire(at_ms):
+            self._forget_settled()
 
     def _note_people(
         self, step: CrowdStep, faces: Detections, bodies: Bodies | None, frame: Frame
@@ -314,6 +336,10 @@ class CameraPipeline:
             seen = self._is_person(track)
             if span.goes_on_as is not None:
                 self._going_on[span.goes_on_as] = track, seen
+                self._absences.go_on(span.person, span.goes_on_as)
+                self._book.go_on(span.person, span.goes_on_as)
+            elif seen:
+                self._absences.lose(span.person, self._frame_size)
             if seen:
                 kept.append(span.person)
                 self._closed[span.person] = track
@@ -322,6 +348,7 @@ class CameraPipeline:
                 self._discarded += 1
                 self._book.forget(span.person)
                 self._wearing.forget(span.person)
+                self._absences.forget(span.person)
                 track.wipe()
         sightings = [self._sighting(number) for number in kept]
         for number in kept:
@@ -422,7 +449,8 @@ class CameraPipeline:
         found = []
         for meeting in self._book.meetings(number):
             other = self._closed.get(meeting.other_track) or self._tracks[meeting.other_track]
-            if meeting.seconds < self._config.encounters.min_s or not self._is_person(other):
+            together_s = meeting.seconds + meeting.before_s
+            if together_s < self._config.encounters.min_s or not self._is_person(other):
                 continue
             mask = other.mask if meeting.other_track in self._closed else self._vote(other)
             met_ms = meeting.first_ms, meeting.last_ms
@@ -442,9 +470,12 @@ class CameraPipeline:
         return tuple(found[:MAX_ENCOUNTERS])
 
     def _forget_settled(self) -> None:
-        """Drop the closed tracks whose encounters are with closed tracks only."""
+        """Drop the closed tracks whose encounters are with closed tracks only, and who are gone."""
+        away = self._absences.away
         settled = [
-            number for number in self._closed if not self._book.partners(number) & set(self._tracks)
+            number
+            for number in self._closed
+            if number not in away and not self._book.partners(number) & set(self._tracks)
         ]
         for number in settled:
             self._book.forget(number)

@@ -52,11 +52,18 @@ class Track:
     sharp: float = 0.0  # the best share of its possible quality that a crop has reached
 
     def go_on_from(self, earlier: Track, *, seen: bool) -> None:
-        """Go on with a person whose sighting was closed for its length; ``seen``: it is one."""
+        """Go on with a person whose sighting was closed: for its length, or they were lost.
+
+        Args:
+            earlier: what was kept of them.
+            seen: whether it is a sighting.
+        """
         self.episode = earlier.episode
         self.continues = earlier.sighting_id if seen else earlier.continues
-        self.face_score, self.body_score = earlier.face_score, earlier.body_score
-        self.bodies, self.moved = earlier.bodies, earlier.moves()
+        self.face_score = max(self.face_score, earlier.face_score)
+        self.body_score = max(self.body_score, earlier.body_score)
+        self.bodies += earlier.bodies
+        self.moved |= earlier.moves()
 
     def take(self, other: Track) -> None:
         """Take in what was kept of the same person under another number."""
