@@ -7,7 +7,7 @@ as an officer whom the query names signed it, and a row if custodians sign that 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from officers.desk.api_client import QuerySummary, StoredResult
@@ -25,6 +25,7 @@ from protocol import hpke
 from protocol.confirming import Word, last_words, verdict_of
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.errors import ProtocolError
+from protocol.links import Companion
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.places import Places
 from protocol.results import Candidate, Opening
@@ -43,6 +44,8 @@ class Results:
         receipts: what custodians say that they opened for the query, held against it.
         watching: what the cameras watched, None if the aggregator has not told it.
         ground: where the query's cameras are, as far as the register of places tells.
+        links: companion (camera and episode) to the number of the contact that it is, for this
+            query alone; empty unless the query asked for linked contacts.
     """
 
     case: Case
@@ -53,6 +56,7 @@ class Results:
     problems: tuple[str, ...] = ()
     watching: Watching | None = None
     ground: Ground = field(default_factory=Ground)
+    links: Mapping[Companion, int] = field(default_factory=dict)
 
     def contradictions(self, chosen: Iterable[Numbered]) -> tuple[Contradiction, ...]:
         """Return what could not be true together if the chosen were confirmed as well."""
