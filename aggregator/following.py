@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
 from dataclasses import replace
 
 from aggregator.matching.examples import take_one
@@ -18,22 +17,17 @@ from aggregator.matching.found import Found
 from aggregator.matching.pool import Matcher
 from aggregator.matching.probes import probes_of
 from aggregator.matching.report import MatchReport
-from aggregator.queries import QueryDesk
+from aggregator.matching.taking import wipe
 from aggregator.standing import Run
 from aggregator.store import Store
-from aggregator.store.rows import QueryRecord
 from aggregator.trail import Hit
 from protocol.authorization import AuthorizedQuery
-from protocol.confirming import Word, last_words, read_word, verdict_of
 from protocol.epoch_keys import EpochKeys
-from protocol.errors import ProtocolError
 from protocol.keytree import FOLLOWED
 from protocol.names import SLOT_MS, SightingName, slot_start_ms, slots_in_window
 from protocol.policy import Policy
 from protocol.query import Query
-from protocol.results import CONFIRMED, DECISION_KIND
-from protocol.signing import Signed
-from runtime.trust import Trust
+from protocol.results import CONFIRMED
 
 MOST_A_HIT = 20
 """Rows that one hit brings at most: a list that an officer can look through.
@@ -42,8 +36,6 @@ All hits together bring half of what the query may: the other half stays for wha
 """
 MOST_NEAR = 15
 """Of these so many from the hit's own quarter hour and its neighbours: it goes on there, mostly."""
-WAIT_MS = 24 * 3_600_000
-"""So long after its window a query waits, its keys in memory, for officers to confirm."""
 MINUTE_MS = 60_000
 
 
@@ -52,25 +44,21 @@ class Following:
 
     Args:
         store: the sealed segments.
-        desk: the officers' decisions.
         matcher: compares.
-        trust: the site's directory.
-        policy: for how long before and after, and how many officers confirm a hit.
+        policy: for how long before and after.
     """
 
-    def __init__(
-        self, store: Store, desk: QueryDesk, matcher: Matcher, trust: Trust, policy: Policy
-    ) -> None:
+    def __init__(self, store: Store, matcher: Matcher, policy: Policy) -> None:
         self._store = store
-        self._desk = desk
         self._matcher = matcher
-        self._trust = trust
         self._policy = policy
 
-    def follow(
-        self, record: QueryRecord, authorized: AuthorizedQuery, run: Run
-    ) -> Iterator[MatchReport]:
+    def follow(self, authorized: AuthorizedQuery, run: Run) -> Iterator[MatchReport]:
         """Compare the clothes of each confirmed hit with what has not been compared with them yet.
+
+        Args:
+            authorized: the query.
+            run: what it holds, its officers' decisions among it (`aggregator.deciding`).
 
         Yields:
             A report for each comparison, whose ``found`` go on from the hit.
@@ -81,7 +69,6 @@ class Following:
         if not authorized.query.asks.continuation:
             return
         trail = run.trail
-        self._read_decisions(record, authorized, run)
         everything = [(list(run.keys.values()), 0)]
         try:
             for key, hit in trail.hits.items():
@@ -95,48 +82,6 @@ class Following:
             trail.forget()
             raise
 
-    def words_of_waiting(self, authorized: AuthorizedQuery, run: Run, *, now_ms: int) -> str:
-        """Say for which decisions a query waits whose window is over; empty if for none.
-
-        The query is looked at again when one comes, or when it has waited long enough.
-        """
-        query, trail = authorized.query, run.trail
-        until_ms = query.window_to_ms + WAIT_MS
-        if not query.asks.continuation or now_ms >= until_ms:
-            return ""
-        stored = run.finds.keys() | run.rows.known
-        open_ones = [key for key in trail.hits if key in stored and key not in trail.verdicts]
-        if not open_ones:
-            return ""
-        run.due_ms = until_ms
-        return (
-            f"{len(open_ones)} candidate{'s wait' if len(open_ones) > 1 else ' waits'} to be "
-            "confirmed or rejected: those that are confirmed are followed by their clothes"
-        )
-
-    def _read_decisions(self, record: QueryRecord, authorized: AuthorizedQuery, run: Run) -> None:
-        """Read what officers decided, if anything changed since."""
-        directory, trail = self._trust.directory, run.trail
-        at = (self._desk.revision(record.digest), directory.version)
-        if at == trail.read_at:
-            return
-        words: dict[bytes, list[Word]] = {}
-        for data in self._desk.decisions(record):
-            with suppress(ProtocolError):  # it counts for nothing, and officers' programs say so
-                word = read_word(
-                    Signed.parse(data, kind=DECISION_KIND),
-                    query_digest=record.digest,
-                    officers=authorized.readers,
-                    directory=directory,
-                )
-                words.setdefault(word.candidate_id, []).append(word)
-        needed = self._policy.confirmations
-        verdicts = {
-            key: verdict_of(last_words(said), needed, directory) for key, said in words.items()
-        }
-        trail.verdicts = {key: verdict for key, verdict in verdicts.items() if verdict}
-        trail.read_at = at
-
     def _follow(
         self, query: Query, run: Run, hit: Hit, passes: Sequence[tuple[Sequence[EpochKeys], int]]
     ) -> Iterator[MatchReport]:
@@ -144,8 +89,7 @@ class Following:
         try:
             probes = probes_of(query, {hit.subject: templates})
         finally:
-            for template in templates:
-                template.row.fill(0)
+            wipe(templates)
         if not probes:
             run.trail.missing[hit] = why
             return

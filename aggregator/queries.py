@@ -236,7 +236,7 @@ class QueryDesk:
                 decided_ms=decision.decided_at_ms,
             )
             self._records.note("decision", query_id, {"decision": data})
-        if record.query.asks.continuation:  # a hit that is confirmed may be followed
+        if record.query.asks.wait_for_decisions:
             self._touch(record.digest)
 
     # ------------------------------------------------------------------ reading

@@ -16,6 +16,7 @@ import structlog
 
 from aggregator.arrivals import Arrivals
 from aggregator.circle import Refusal
+from aggregator.deciding import Deciding
 from aggregator.doubts import Judgement, is_genuine, judge, listed
 from aggregator.findings import Findings
 from aggregator.following import Following
@@ -105,7 +106,8 @@ class QueryRunner:
         self._records = Records(store, log, actor)
         self._opening = Opening(store.ledger, desk, custodians, self._accuse)
         self._findings = Findings(desk, trust, self._records)
-        self._following = Following(store, desk, matcher, trust, policy)
+        self._deciding = Deciding(desk, trust, policy)
+        self._following = Following(store, matcher, policy)
         self._rows = RowOpening(
             store.ledger, desk, rows, self._findings, self._accuse, wake=desk.changed.set
         )
@@ -198,6 +200,7 @@ class QueryRunner:
         held = dict(run.keys)
         run.unmatched += self._opening.fetch(record, authorized, run, arrivals, now_ms=now_ms)
         self._match(record, authorized, run, held, arrivals)
+        self._deciding.read(record, authorized, run)
         self._follow(record, authorized, run)
         self._rows.open(record, authorized, run, more_may_come=_may_find_more(authorized, now_ms))
         self._watching.look(record, authorized, run, now_ms=now_ms, now_s=now_s)
@@ -298,7 +301,7 @@ class QueryRunner:
 
     def _follow(self, record: QueryRecord, authorized: AuthorizedQuery, run: Run) -> None:
         """Look for the clothes of confirmed hits; what is found is opened like all else."""
-        for report in self._following.follow(record, authorized, run):
+        for report in self._following.follow(authorized, run):
             self._findings.keep(record, authorized, run, report, ())
             run.rows.fresh += report.found
 
@@ -354,7 +357,7 @@ class QueryRunner:
                 f"{listed(run.behind.cameras())} (their clocks may be behind); they are asked again"
             )
             self._say(record, STANDING, behind)
-        elif words := self._following.words_of_waiting(authorized, run, now_ms=now_ms):
+        elif words := self._deciding.words_of_waiting(authorized, run, now_ms=now_ms):
             self._say(record, STANDING, "; ".join(filter(None, [words, reason])))
         else:
             self._watching.finish(record, authorized, run, now_ms=now_ms)

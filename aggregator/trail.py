@@ -25,6 +25,8 @@ class Trail:
 
     Args:
         hits: candidate id to what was found by what the query asked for.
+        said: candidate id to each officer's last word.
+        decided_ms: candidate id to when the last of them was said.
         verdicts: candidate id to what the officers' words come to; of those that are decided.
         read_at: the query's revision and the directory's version when they were read.
         followed: hits whose clothes have been compared with all that was there then.
@@ -34,6 +36,8 @@ class Trail:
     """
 
     hits: dict[bytes, Hit] = field(default_factory=dict)
+    said: Mapping[bytes, Mapping[str, str]] = field(default_factory=dict)
+    decided_ms: Mapping[bytes, int] = field(default_factory=dict)
     verdicts: Mapping[bytes, str] = field(default_factory=dict)
     read_at: tuple[int, int] = (-1, -1)
     followed: set[Hit] = field(default_factory=set)

@@ -32,7 +32,7 @@ SCHEMA = 2
 """Of the policies that are written now; the first had no number and is read still."""
 NO_CONTACTS, NEAR_CONTACTS, LINKED_CONTACTS = "none", "near", "linked"
 CONTACTS = (NO_CONTACTS, NEAR_CONTACTS, LINKED_CONTACTS)
-"""What may be asked of who was near: nothing; that somebody was; who it was, by a further query."""
+"""What may be asked of who was near: nothing; that somebody was; whether it was the same person."""
 COVER_OFF, COVER_SLOTS, COVER_STEADY = "off", "slots", "steady"
 COVERS = (COVER_OFF, COVER_SLOTS, COVER_STEADY)
 """What hides traffic: nothing; segments of padded size; one envelope every so often besides."""
@@ -74,7 +74,11 @@ EXPECTED_FALSE = 10
 _OF_SCHEMA_1 = Permissions(live=True, contacts=NEAR_CONTACTS)
 OPTIONS = ("live", *CONTACTS[1:], "continuation", "same_place_counts", "evidence")
 """What a policy may ask further approvals for."""
-LEAST_APPROVALS: Mapping[str, int] = {"continuation": 1}
+LEAST_APPROVALS: Mapping[str, int] = {
+    LINKED_CONTACTS: 1,
+    "continuation": 1,
+    "same_place_counts": 1,
+}
 """Further approvals that an option costs at least, whatever the policy states."""
 
 

@@ -23,6 +23,7 @@ MATCHER_KEY_KIND = "matcher-key"
 ID_BYTES, DIGEST_BYTES = 16, 32
 MAX_SUBJECTS, MAX_TEMPLATES, MAX_CAMERAS = 10, 8, 65_536
 MAX_CONFIRMERS, MAX_EXAMPLES = 8, 8
+SLOT_MIN, MAX_AFTERWARDS_MIN = SLOT_MS // 60_000, 1440
 QUERY_VERSIONS = frozenset({1, 2})
 _MAX_WITNESSED = 4096
 
@@ -139,16 +140,26 @@ class Asked:
     """What a query asks for besides comparing; from version 2 on. The defaults ask for nothing.
 
     Args:
-        linked_contacts: that those who were near may be named as examples of further queries.
+        linked_contacts: that the templates of those who were near a confirmed candidate are
+            compared with one another, so that one person has one number.
         continuation: that a subject be followed by clothes from a confirmed sighting.
         same_place_counts: how many others were there.
         evidence_stills: of how many sightings at most a picture is asked for.
+        afterwards_min: with ``same_place_counts``, that only those are counted who were at a camera
+            of the query with a confirmed subject or so many minutes afterwards: whole quarter
+            hours; 0: whenever and wherever the query looks.
     """
 
     linked_contacts: bool = False
     continuation: bool = False
     same_place_counts: bool = False
     evidence_stills: int = 0
+    afterwards_min: int = 0
+
+    @property
+    def wait_for_decisions(self) -> bool:
+        """Whether something is done once officers have confirmed a candidate."""
+        return self.continuation or self.linked_contacts or self.afterwards_min > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +254,8 @@ class Query:
                 "same_place_counts": self.asks.same_place_counts,
                 "evidence_stills": self.asks.evidence_stills,
             }
+            if self.asks.afterwards_min:  # left out otherwise: earlier versions know no such key
+                payload["afterwards_min"] = self.asks.afterwards_min
         return sign(QUERY_KIND, encode(payload), requester)
 
     @classmethod
@@ -298,6 +311,9 @@ class Query:
                     continuation=fields.boolean("continuation"),
                     same_place_counts=fields.boolean("same_place_counts"),
                     evidence_stills=fields.integer("evidence_stills", high=10_000),
+                    afterwards_min=fields.integer("afterwards_min", 1, MAX_AFTERWARDS_MIN)
+                    if "afterwards_min" in fields
+                    else 0,
                 ),
             )
         fields.done()
@@ -315,6 +331,12 @@ class Query:
             raise MalformedMessage("a query asks for an unknown modality")
         if self.asks.linked_contacts and not self.contacts:
             raise MalformedMessage("a query asks whose contact somebody was, and for no contacts")
+        if self.asks.afterwards_min % SLOT_MIN or (
+            self.asks.afterwards_min and not self.asks.same_place_counts
+        ):
+            raise MalformedMessage(
+                "a query counts who came afterwards in no whole quarter hours, or counts nobody"
+            )
         pseudonyms = [subject.pseudonym for subject in self.subjects]
         if len(set(pseudonyms)) != len(pseudonyms):
             raise MalformedMessage("a query names a subject twice")

@@ -6,30 +6,24 @@ compares; nothing of it is kept or handed on. What cannot be taken is told in wo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from aggregator.matching.finder import Place, open_inside, open_rows
 from aggregator.matching.kernel import is_unit
 from aggregator.matching.lanes import ScopeKeys
 from aggregator.matching.refusals import OF_AN_ENVELOPE
+from aggregator.matching.taking import OpenEnvelope, open_envelope, take_rows, wipe
 from aggregator.store import SegmentReader
-from aggregator.store.envelopes import model_of
 from aggregator.store.rows import EpochName, SealedRow
 from protocol.epoch_keys import EpochKeys
-from protocol.errors import MalformedMessage
 from protocol.keytree import NEEDS_CONSENT
 from protocol.names import SightingName
 from protocol.policy import CONSENT
 from protocol.query import Query, Subject
-from protocol.sealing import LIVE_ENVELOPE, SEGMENT, nonce_of, open_block
-from protocol.sightings import SCALE_BYTES
-from protocol.templates import SALT_BYTES, Template
-from protocol.v2.blocks import Space, count_rows
-from protocol.v2.rows import ABSENT, Rows
+from protocol.templates import Template
+from protocol.v2.rows import ABSENT
 
 NOT_OPENED = "its quarter hour has not been opened"
 
@@ -51,7 +45,7 @@ class Taken:
     def wipe(self) -> None:
         """Overwrite the templates."""
         for listed in self.templates.values():
-            _wipe(listed)
+            wipe(listed)
 
 
 def take_examples(
@@ -75,7 +69,7 @@ def take_examples(
                     taken.templates.setdefault(subject.pseudonym, []).extend(templates)
                     taken.names.add(name)
                 else:
-                    _wipe(templates)
+                    wipe(templates)
                     taken.missing[name] = why
     except BaseException:
         taken.wipe()
@@ -125,11 +119,6 @@ def _why_not_theirs(query: Query, subject: Subject, templates: Sequence[Template
     return ""
 
 
-def _wipe(templates: Sequence[Template]) -> None:
-    for template in templates:
-        template.row.fill(0)
-
-
 class _Example:
     """One example: looked for in each envelope of its slot, until one holds it.
 
@@ -167,74 +156,34 @@ class _Example:
 
     def _of(self, row: SealedRow) -> list[Template]:
         """Return its templates if it is in an envelope. Errors are those of opening one."""
-        if row.version != self._held.keys.version:
+        envelope = open_envelope(self._reader, self._held, row, self._modalities)
+        if envelope is None:
             return []
-        inside = None if row.segment else open_inside(self._held, row)
-        rows = open_rows(self._reader, self._held, Place(row.number, row.slot, row.header, inside))
         wanted = np.frombuffer(self._name.sighting_id, np.uint8)
-        places = np.flatnonzero((rows.ids == wanted).all(axis=1))
+        places = np.flatnonzero((envelope.rows.ids == wanted).all(axis=1))
         if not places.size:
             return []
-        number = int(places[0])
         self.why = f"it has no template of {' or '.join(self._modalities)}"
-        if inside is None:
-            names = self._reader.models()
-            blocks = [
-                (modality, names[model], block)
-                for modality, model, block in zip(
-                    self._modalities, row.models, row.blocks, strict=True
-                )
-                if model is not None and block is not None
-            ]
-        else:
-            blocks = [
-                (entry.label, model_of(entry.space), block)
-                for entry, block in zip(*inside, strict=True)
-                if entry.space is not None and entry.label in self._modalities
-            ]
         taken: list[Template] = []
         try:
-            taken.extend(self._taken(row, rows, number, blocks))
+            taken.extend(self._taken(envelope, int(places[0])))
         except BaseException:
-            _wipe(taken)
+            wipe(taken)
             raise
         return taken
 
-    def _taken(
-        self, row: SealedRow, rows: Rows, number: int, blocks: Sequence[tuple[str, str, bytes]]
-    ) -> Iterator[Template]:
+    def _taken(self, envelope: OpenEnvelope, number: int) -> Iterator[Template]:
         """Open the blocks in which a sighting has a row, and copy that row alone."""
-        for modality, model, block in blocks:
+        for block in envelope.blocks:
+            modality, model, rows = block.modality, block.model, envelope.rows
             place = rows.places[modality][number] if modality in rows.places else ABSENT
             if place == ABSENT:
                 continue
             if model not in self._thresholds:
                 self.why = f"its {modality} is of {model}, for which the query has no threshold"
                 continue
-            template = self._open(row, modality, model, block, int(place))
+            (template,) = take_rows(self._held, envelope.row, block, [int(place)])
             if is_unit(template.row, template.scale):
                 yield template
             else:
                 self.why = f"its {modality} template is none: it has not unit length"
-
-    def _open(
-        self, row: SealedRow, modality: str, model: str, block: bytes, place: int
-    ) -> Template:
-        space = Space(model)
-        kind = SEGMENT if row.segment else LIVE_ENVELOPE
-        opened = open_block(
-            self._held.key(row.slot, modality, block),
-            block,
-            header=self._held.bindings(kind, modality, space).of(row.slot, row.sequence, row.salt),
-            label="",
-            nonce=nonce_of(row.salt, row.sequence),
-        )
-        try:
-            if place >= count_rows(memoryview(opened), space.width):
-                raise MalformedMessage("rows: a template lies behind the last of its block")
-            one = np.frombuffer(opened, np.uint8, space.width, place * space.width)
-            values = one[:-SCALE_BYTES].view(np.int8).copy()
-            scale = float(one[-SCALE_BYTES:].copy().view("<f4")[0])
-        finally:
-            opened[:] = bytes(len(opened))
-        return Template(modality, model, os.urandom(SALT_BYTES), values, scale)

@@ -14,7 +14,8 @@ from custodian_site import make_announcement
 from row_desk import RowDesk
 from throwaway_ca import ThrowawayCa
 
-from aggregator.following import MOST_A_HIT, MOST_NEAR, WAIT_MS
+from aggregator.deciding import WAIT_MS
+from aggregator.following import MOST_A_HIT, MOST_NEAR
 from aggregator.ingest.messages import Incoming
 from protocol.keytree import META
 from protocol.names import ENVELOPE, CameraAddress, SlotName, slot_start_ms

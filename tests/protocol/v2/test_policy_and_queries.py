@@ -76,7 +76,7 @@ def test_a_query_of_either_version_comes_back_as_it_was() -> None:
         contacts=True,
         live=True,
         confirmers=("bea",),
-        asks=Asked(True, True, True, 3),
+        asks=Asked(True, True, True, 3, 180),
         subjects=(
             Subject(
                 "P-17",
@@ -110,16 +110,46 @@ def test_a_version_to_come_is_named() -> None:
         parse_policy(b"policy_schema = 3\n" + s.POLICY_TEXT)
 
 
-def test_what_the_policy_permits_passes() -> None:
-    asked = query(
-        contacts=True,
-        live=True,
-        modalities=("face", "appearance"),
-        asks=Asked(
-            linked_contacts=True, continuation=True, same_place_counts=True, evidence_stills=20
-        ),
-    )
+@pytest.mark.parametrize(
+    "asks",
+    [
+        Asked(linked_contacts=True),
+        Asked(continuation=True, evidence_stills=20),
+        Asked(same_place_counts=True, afterwards_min=180),
+    ],
+)
+def test_what_the_policy_permits_passes(asks: Asked) -> None:
+    followed = ("face", "appearance") if asks.continuation else ("face",)
+    asked = query(contacts=True, live=True, modalities=followed, asks=asks)
     assert decide(asked, OPENED, ("bo", "cy", "di"))
+
+
+@pytest.mark.parametrize("asks", [Asked(linked_contacts=True), Asked(same_place_counts=True)])
+def test_linking_and_counting_cost_one_approval_more_whatever_the_policy_states(
+    asks: Asked,
+) -> None:
+    free = policy_with(OPEN, b"[option_approvals]\nlinked = 0\nsame_place_counts = 0\n")
+    with pytest.raises(ApprovalsMissing, match="2 of 3"):
+        decide(query(free, contacts=True, asks=asks), free)
+    assert decide(query(free, contacts=True, asks=asks), free, ("bo", "cy", "di"))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "counts"), [(20, True), (1455, True), (-15, True), (60, False), (1, True)]
+)
+def test_who_came_afterwards_is_counted_for_whole_quarter_hours_of_at_most_a_day(
+    minutes: int, counts: bool
+) -> None:
+    payload = decode(query().sign(s.signing_key("ana")).payload, what="query")
+    changed = {**payload, "same_place_counts": counts, "afterwards_min": minutes}
+    with pytest.raises(MalformedMessage):
+        Query.parse(encode(changed))
+
+
+def test_a_query_that_asks_for_nobody_afterwards_reads_as_before_there_was_such_a_question() -> (
+    None
+):
+    assert "afterwards_min" not in decode(query().sign(s.signing_key("ana")).payload, what="query")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +340,8 @@ def test_a_statement_comes_back_as_it_was_and_names_no_template_twice() -> None:
 
 
 def test_metadata_and_evidence_are_never_granted_by_slot_from_version_2_on() -> None:
-    authorized = decide(query(asks=Asked(same_place_counts=True)), OPENED)
+    counting = query(asks=Asked(same_place_counts=True))
+    authorized = decide(counting, OPENED, ("bo", "cy", "di"))
     first = authorized.labels(1)
     second = authorized.labels(2)
     assert {META, LIVE} <= set(first)
