@@ -359,6 +359,16 @@ def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         return CborResponse(encode([] if sealed is None else [sealed]))
 
     @app.get(
+        "/v1/queries/{query_id}/links",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def links(query_id: QueryId, request: Request) -> Response:
+        """Return which companions are one person, sealed to the caller; empty if nothing."""
+        sealed = desk.links(reader_of(query_id, request), reader=peer_of(request))
+        return CborResponse(encode([] if sealed is None else [sealed]))
+
+    @app.get(
         "/v1/queries/{query_id}/decisions",
         dependencies=[known_caller],
         response_class=CborResponse,

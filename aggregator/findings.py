@@ -19,6 +19,7 @@ from protocol import hpke
 from protocol.authorization import AuthorizedQuery
 from protocol.directory import INVESTIGATOR
 from protocol.errors import NotAuthorized
+from protocol.links import Links
 from protocol.names import SightingName
 from protocol.results import Candidate, Opening
 from protocol.watching import Watching
@@ -129,7 +130,7 @@ class Findings:
             with self._records.writing() as unit:
                 listed = _store_openings(unit.ledger, record.digest, rows, officers)
                 finds = _store_opened(unit.ledger, record.digest, run, officers)
-                new = len(finds.keys() - run.finds.keys())
+                new = len(finds.keys() - run.finds.keys() - rows.known)
                 body = {
                     "query_digest": record.digest,
                     "release_ids": rows.untold,
@@ -143,6 +144,8 @@ class Findings:
             if new:
                 _log.info("candidates_found", query=record.query_id.hex(), count=new)
             run.finds |= finds
+            if record.query.asks.linked_contacts:
+                run.company.note(record.digest, rows.ready)
             rows.told(listed)
         if +figures:
             self._desk.add_progress(record.digest, +figures)
@@ -158,6 +161,30 @@ class Findings:
         officers = self._officers(authorized)
         with self._records.writing() as unit:
             unit.ledger.put_watching(record.digest, _sealed(watching, officers, record.digest))
+
+    def keep_links(
+        self, record: QueryRecord, authorized: AuthorizedQuery, links: Links, *, pairs: int
+    ) -> None:
+        """Seal which companions are one person, in the place of what was kept before.
+
+        Args:
+            record: the query.
+            authorized: who reads it.
+            links: the numbers.
+            pairs: of companions that were compared, for the log.
+
+        Raises:
+            StorageError: it was not kept.
+        """
+        officers = self._officers(authorized)
+        with self._records.writing() as unit:
+            unit.ledger.put_links(record.digest, _sealed(links, officers, record.digest))
+            body = {
+                "query_digest": record.digest,
+                "companions": len(links.numbers),
+                "pairs": pairs,
+            }
+            self._records.note("linked-contacts", record.query_id, body)
 
     def _store_candidates(
         self,
@@ -218,7 +245,9 @@ class Findings:
 
 
 def _sealed(
-    what: Candidate | Opening | Watching, officers: Mapping[str, hpke.PublicKey], digest: bytes
+    what: Candidate | Opening | Watching | Links,
+    officers: Mapping[str, hpke.PublicKey],
+    digest: bytes,
 ) -> dict[str, bytes]:
     return {name: what.seal(key, query_digest=digest) for name, key in officers.items()}
 

@@ -290,6 +290,10 @@ class QueryDesk:
         """Return what a query's cameras watched, as it was sealed to ``reader``; None yet."""
         return self._store.ledger.watching(record.digest, reader)
 
+    def links(self, record: QueryRecord, *, reader: str) -> bytes | None:
+        """Return which companions are one person, as it was sealed to ``reader``; None if none."""
+        return self._store.ledger.links(record.digest, reader)
+
     def decisions(self, record: QueryRecord) -> list[bytes]:
         """Return the signed decisions of all officers on a query's candidates."""
         return self._store.ledger.decisions(record.digest)

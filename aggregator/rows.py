@@ -97,7 +97,8 @@ class RowOpening:
         founds = [
             found
             for found in rows.fresh
-            if candidate_id_of(record.digest, found.subject, found.name) not in rows.known
+            if query.asks.linked_contacts  # whom a row tells to have been near is in memory alone
+            or candidate_id_of(record.digest, found.subject, found.name) not in rows.known
         ]
         before = set(rows.waiting)
         left_out = rows.take(

@@ -21,6 +21,7 @@ from aggregator.doubts import Judgement, is_genuine, judge, listed
 from aggregator.findings import Findings
 from aggregator.following import Following
 from aggregator.grants import Custodians, TooFewGrants, name_in
+from aggregator.linking import Linking
 from aggregator.matching.examples import NOT_OPENED, take_examples
 from aggregator.matching.pool import Matcher
 from aggregator.matching.scopes import MatchReport
@@ -108,6 +109,7 @@ class QueryRunner:
         self._findings = Findings(desk, trust, self._records)
         self._deciding = Deciding(desk, trust, policy)
         self._following = Following(store, matcher, policy)
+        self._linking = Linking(store, desk, self._deciding, self._findings)
         self._rows = RowOpening(
             store.ledger, desk, rows, self._findings, self._accuse, wake=desk.changed.set
         )
@@ -203,6 +205,7 @@ class QueryRunner:
         self._deciding.read(record, authorized, run)
         self._follow(record, authorized, run)
         self._rows.open(record, authorized, run, more_may_come=_may_find_more(authorized, now_ms))
+        self._linking.look(record, authorized, run)
         self._watching.look(record, authorized, run, now_ms=now_ms, now_s=now_s)
         run.announced = arrivals.announcement
         run.schedule(authorized.query, now_ms=now_ms)

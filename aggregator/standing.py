@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aggregator.arrivals import Arrivals
+from aggregator.company import Company
 from aggregator.doubts import Doubts
 from aggregator.store.rows import EpochName
 from aggregator.trail import Trail
@@ -114,6 +115,7 @@ class Run:
         rows: what was found in version 2, to be opened row by row.
         watch: what boxes tell of their watching, and of how many came.
         trail: who may be followed by their clothes, and has been.
+        company: who was near those that were found, of a query that asks to have them linked.
         matched, announced: the cursors up to which arrivals were seen to.
         everything: whether all announcements have to be looked at, not the new ones alone.
         due_ms: when time alone changes what may be opened, or ends it.
@@ -135,6 +137,7 @@ class Run:
     rows: WantedRows = field(default_factory=WantedRows)
     watch: Watch = field(default_factory=Watch)
     trail: Trail = field(default_factory=Trail)
+    company: Company = field(default_factory=Company)
     matched: int = 0
     announced: int = 0
     everything: bool = True
@@ -186,6 +189,7 @@ class Run:
         self.keys.clear()
         self.unmatched.clear()
         self.trail.news = []
+        self.company = Company()
         self.watch.forget()
 
     def _concerned(self, arrivals: Arrivals) -> bool:

@@ -32,6 +32,8 @@ Kinds of entries and their sealed bodies:
                        older logs lack the last, which is rows that are to be opened one by one
 ``opened-rows``        {"query_digest": bytes, "release_ids": [bytes],            (aggregator)
                        "rows": int, "candidates": int}; ``rows`` are new to the query
+``linked-contacts``    {"query_digest": bytes, "companions", "pairs": int}; so many   (aggregator)
+                       companions were compared with one another, in so many pairs
 ``decision``           {"decision": bytes}                                        (aggregator)
 ``result-read``        {"query_digest": bytes, "reader": text}                    (aggregator)
 ``rejected``           {"box": text, "camera": text, "reason": text}              (aggregator)
@@ -81,6 +83,7 @@ KINDS = frozenset(
         "grant-received",
         "match",
         "opened-rows",
+        "linked-contacts",
         "decision",
         "result-read",
         "rejected",
@@ -95,6 +98,7 @@ AGGREGATOR_KINDS = frozenset(
         "grant-received",
         "match",
         "opened-rows",
+        "linked-contacts",
         "decision",
         "result-read",
         "rejected",

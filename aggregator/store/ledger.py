@@ -166,6 +166,12 @@ class QueriesReading(Protocol):
     def watching(self, digest: bytes, officer: str) -> bytes | None:
         """Return what a query's cameras watched as it was sealed to an officer, None if nothing."""
 
+    def links(self, digest: bytes, officer: str) -> bytes | None:
+        """Return which companions are one person, as sealed to an officer, None if nothing."""
+
+    def link_seed(self, digest: bytes) -> bytes:
+        """Return the random 32 bytes that the numbers of a query's contacts are made from."""
+
     def opened_rows(self, digest: bytes) -> frozenset[bytes]:
         """Return the marks of the rows that a query's openings list."""
 
@@ -313,6 +319,12 @@ class QueriesWriting(QueriesReading, Protocol):
 
     def put_watching(self, digest: bytes, sealed: Mapping[str, bytes]) -> None:
         """Keep what a query's cameras watched, sealed to each officer by name.
+
+        It takes the place of what was kept before.
+        """
+
+    def put_links(self, digest: bytes, sealed: Mapping[str, bytes]) -> None:
+        """Keep which companions are one person, sealed to each officer by name.
 
         It takes the place of what was kept before.
         """

@@ -254,6 +254,13 @@ class AggregatorClient:
         """
         return self._listed(f"/v1/queries/{query_id}/watching", "watching")
 
+    def links(self, query_id: str) -> list[bytes]:
+        """Return which companions are one person, as sealed to the officer who asks: one, or none.
+
+        An earlier version of the aggregator links nobody.
+        """
+        return self._listed(f"/v1/queries/{query_id}/links", "links")
+
     def decide(self, query_id: str, signed: bytes) -> None:
         """Hand over a signed decision on a candidate."""
         self._send("POST", f"/v1/queries/{query_id}/decisions", signed)

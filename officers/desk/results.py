@@ -16,6 +16,7 @@ from officers.desk.export_forms import Report
 from officers.desk.fit import Contradiction
 from officers.desk.fitting import contradictions_with, fitted
 from officers.desk.ground import Ground, ground_of
+from officers.desk.links import open_links
 from officers.desk.receipts import Receipts, ask_custodians, compare
 from officers.desk.session import Session
 from officers.desk.traces import UNDECIDED, Numbered, traces_of, with_ways
@@ -151,9 +152,20 @@ def open_results(
     receipts = compare(openings, given, listed, case=case, directory=me.directory, settled=settled)
     receipts = replace(receipts, problems=(*unreadable, *receipts.problems))
     watching, unusable = open_watching(session.client.watching(case.id), case, sealing)
-    problems = (*problems, *uncounted, *unusable)
+    links, unlinked = open_links(session.client.links(case.id), case, sealing)
+    problems = (*problems, *uncounted, *unusable, *unlinked)
     ground = ground_of(case.query, places, summary.progress.get("sightings", 0))
-    return Results(case, me.name, summary, candidates, receipts, problems, watching, ground)
+    return Results(
+        case,
+        me.name,
+        summary,
+        candidates,
+        receipts,
+        problems,
+        watching,
+        ground,
+        links,
+    )
 
 
 def trace(results: Results) -> Report:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 
@@ -23,6 +24,7 @@ _MESSAGES = {
     WITHDRAWAL_KIND: ("withdrawals", "officer"),
 }
 """Kind of message to its table and the column of its signer."""
+SEED_BYTES = 32
 _QUERY = "progress, query_id, digest, requester, signed, state, reason, filed_ms, changed_ms"
 
 
@@ -65,6 +67,7 @@ class QueryTables(Tables):
                 "not_after_ms": query.not_after_ms,
                 "filed_ms": now_ms,
                 "changed_ms": now_ms,
+                "link_seed": secrets.token_bytes(SEED_BYTES),
             }
         )
 
@@ -163,6 +166,16 @@ class QueryTables(Tables):
         ).fetchone()
         return None if row is None else bytes(row[0])
 
+    def links(self, digest: bytes, officer: str) -> bytes | None:
+        row = self._run(
+            "SELECT sealed FROM links WHERE query_digest = ? AND officer = ?", [digest, officer]
+        ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def link_seed(self, digest: bytes) -> bytes:
+        row = self._run("SELECT link_seed FROM queries WHERE digest = ?", [digest]).fetchone()
+        return bytes(row[0])
+
     def opened_rows(self, digest: bytes) -> frozenset[bytes]:
         rows = self._run("SELECT mark FROM opened_rows WHERE query_digest = ?", [digest])
         return frozenset(row[0] for row in rows)
@@ -226,6 +239,12 @@ class QueryTables(Tables):
     def put_watching(self, digest: bytes, sealed: Mapping[str, bytes]) -> None:
         self._run_many(
             "INSERT OR REPLACE INTO watching (query_digest, officer, sealed) VALUES (?, ?, ?)",
+            [(digest, officer, one) for officer, one in sealed.items()],
+        )
+
+    def put_links(self, digest: bytes, sealed: Mapping[str, bytes]) -> None:
+        self._run_many(
+            "INSERT OR REPLACE INTO links (query_digest, officer, sealed) VALUES (?, ?, ?)",
             [(digest, officer, one) for officer, one in sealed.items()],
         )
 

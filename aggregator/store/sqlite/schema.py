@@ -334,6 +334,20 @@ UPDATE queries SET seen_envelope = (SELECT coalesce(max(id), 0) FROM envelopes),
     WHERE state IN ('complete', 'withdrawn', 'expired', 'failed');
 """
 
+_LINKS = """
+-- Which companions of a query's subjects are one person, sealed as results; the newest alone.
+CREATE TABLE links (
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    officer TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (query_digest, officer)
+) STRICT;
+
+-- The numbers of its contacts are made from it: the same after a restart, another's in no query.
+ALTER TABLE queries ADD COLUMN link_seed BLOB;
+UPDATE queries SET link_seed = randomblob(32);
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
     Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
@@ -343,4 +357,5 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("results and decisions by officer, openings of rows", _OFFICERS),
     Migration("what the cameras of queries watched", _WATCHING),
     Migration("generations of films, and what came after a query had ended", _FILMS),
+    Migration("companions of queries that are linked", _LINKS),
 )
