@@ -143,10 +143,18 @@ def file(
         float | None,
         typer.Option(min=-1, max=1, help="Score from which a sighting is a candidate."),
     ] = None,
+    contacts: Annotated[
+        str,
+        typer.Option(
+            metavar="none|near|linked",
+            help="What to ask of who was near: nothing; how long and how far; or which of those "
+            "near at several cameras is one person too, as a number: faces are compared. One "
+            "approval more. Default: near, if the policy permits it.",
+        ),
+    ] = "",
     no_contacts: Annotated[
-        bool, typer.Option("--no-contacts", help="Do not ask who was near.")
+        bool, typer.Option("--no-contacts", help="The same as --contacts none.")
     ] = False,
-    linked_contacts: Annotated[bool, typer.Option("--linked-contacts", hidden=True)] = False,
     continuation: Annotated[
         bool,
         typer.Option(
@@ -159,9 +167,19 @@ def file(
         bool,
         typer.Option(
             "--same-place-counts",
-            help="Ask how many people were at each camera, and how many masked: numbers, not who.",
+            help="Ask how many people were at each camera, and how many masked: numbers, not who, "
+            "and none below five. One approval more.",
         ),
     ] = False,
+    afterwards: Annotated[
+        str,
+        typer.Option(
+            metavar="TIME",
+            help="Count only those who were there with the subject, once you have confirmed that, "
+            "or so long afterwards: 3h, 45m. Goes with --same-place-counts, over cameras of the "
+            "query whose window reaches so far.",
+        ),
+    ] = "",
     evidence_stills: Annotated[int, typer.Option(min=0, max=10_000, hidden=True)] = 0,
     confirmer: Annotated[
         list[str] | None,
@@ -192,6 +210,9 @@ def file(
         asked = desk.window(
             session.officer, start, end, now=datetime.now(UTC), live=live, tell=session.tell
         )
+        asks_contacts, linked = desk.contacts_asked("none" if no_contacts else contacts)
+        after_min = desk.afterwards_minutes(afterwards)
+        counts = same_place_counts or after_min > 0
         scope = desk.scope(
             session,
             camera or [],
@@ -210,12 +231,12 @@ def file(
             modalities=tuple(modality or ()),
             threshold=threshold,
             live=live,
-            contacts=False if no_contacts else None,
+            contacts=asks_contacts,
             max_candidates=max_candidates,
             valid_days=valid_days,
             purpose_kind=purpose_kind,
             confirmers=tuple(confirmer or ()),
-            asks=Asked(linked_contacts, continuation, same_place_counts, evidence_stills),
+            asks=Asked(linked, continuation, counts, evidence_stills, after_min),
             shown=desk.shown_by(
                 session,
                 example or [],

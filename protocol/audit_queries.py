@@ -99,6 +99,7 @@ class QueryAudit:
         self._findings = findings
         self._queries: dict[bytes | str, QueryCount] = {}
         self._of_id: dict[str, dict[bytes, OpenedEntry]] = {}
+        self._linking: set[bytes] = set()
         self._officers: dict[str, OfficerCount] = {}
         self.ids: dict[bytes, str] = {}
         self.filed: set[bytes] = set()
@@ -116,6 +117,7 @@ class QueryAudit:
             "approval": self._check_approval,
             "withdrawal": self._check_withdrawal,
             "decision": self._check_decision,
+            "linked-contacts": self._check_linked,
             "policy": self._note_policy,
         }
         for item in opened:
@@ -219,9 +221,12 @@ class QueryAudit:
             return
         try:
             signed = parse_signed_query(item.body["query"])
-            query_id = Query.parse(signed.payload).query_id.hex()
+            query = Query.parse(signed.payload)
         except BAD_BODY:
             return  # reported where the entry is checked
+        query_id = query.query_id.hex()
+        if query.asks.linked_contacts:
+            self._linking.add(signed.digest)
         self.ids[signed.digest] = query_id
         known = self._of_id.setdefault(query_id, {})
         if signed.digest in known:
@@ -310,6 +315,21 @@ class QueryAudit:
             Decision.parse(signed.payload)
             self.officer(signed.signer).decisions += 1
 
+    def _check_linked(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        """Count what was compared; a query has asked for it, with the approvals that it costs."""
+        digest, pairs = octets(body, "query_digest"), body["pairs"]
+        if type(pairs) is not int or not 0 <= pairs < 1 << 62:
+            raise TypeError("a count of pairs is not a whole number")
+        count = self.query_of(item)
+        count.pairs = max(count.pairs or 0, pairs)
+        if digest in self.ids and digest not in self._linking:
+            self.find(
+                FindingKind.LINKED_UNASKED,
+                item,
+                f"{pairs} pairs of people who were near a subject were compared with one another, "
+                "and the query does not ask for linked contacts",
+            )
+
     def _signed_by(self, signed: Signed, duty: str, item: OpenedEntry) -> bool:
         try:
             signed.verify(as_of(self._officers_listed, item.entry.time_ms).resolver(duty))
@@ -362,6 +382,7 @@ _DIGESTS: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
     "grant-received": _said_digest,
     "match": _said_digest,
     "opened-rows": _said_digest,
+    "linked-contacts": _said_digest,
     "result-read": _said_digest,
     "refusal": _said_digest,
 }

@@ -85,6 +85,8 @@ class FindingKind(StrEnum):
     """More rows or stills opened than the query permits, or stills for somebody else."""
     OPENED_MISCOUNTED = "opened-miscounted"
     """A custodian's count of what it opened for a query does not follow from its own log."""
+    LINKED_UNASKED = "linked-unasked"
+    """Companions compared with one another for a query that does not ask for it."""
     MATCH_WITHOUT_GRANT = "match-without-grant"
     """A match that is not backed by grants of enough custodians."""
 
@@ -137,6 +139,7 @@ class QueryCount:
     Entries of an id whose bodies stay sealed count for its query if there is one alone.
     ``confirmed`` candidates are hits: enough officers whom the query names have confirmed them.
     ``rows_opened`` and ``stills_opened`` are what the custodian that opened most says.
+    ``pairs`` of companions were compared with one another, in that comparison that had most.
     ``witnessed`` maps those subjects whose enrolment somebody witnessed to who did.
     """
 
@@ -161,6 +164,7 @@ class QueryCount:
     matches: int = 0
     rows_opened: int | None = None
     stills_opened: int | None = None
+    pairs: int | None = None
     sightings: int | None = None
     candidates: int | None = None
     decisions: int = 0

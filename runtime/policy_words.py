@@ -26,7 +26,9 @@ class Permission:
 _LIVE = Permission("live queries", "live = true, max_live_hours above 0")
 ANY_QUERY = Permission("any query at all", 'purposes = ["contact tracing"], or other words')
 _NEAR = Permission("asking that somebody was near", 'contacts = "near"')
-_LINKED = Permission("asking who it was that was near", 'contacts = "linked"')
+_LINKED = Permission(
+    "telling who of those near at several cameras is one person", 'contacts = "linked"'
+)
 _CONTINUATION = Permission(
     "following a confirmed person by their clothes",
     "continuation = true, continuation_minutes and continuation_cameras above 0",

@@ -38,6 +38,7 @@ from officers.desk.keys import Keys, open_identity, open_sealing, unlock
 from officers.desk.looking import View, facts_of, look
 from officers.desk.notices import Notice, Tell
 from officers.desk.officer import Officer
+from officers.desk.options import afterwards_minutes, contacts_asked
 from officers.desk.place_list import Placed, placed_cameras
 from officers.desk.receipts import Receipts, ReceiptsContradict, check_receipts
 from officers.desk.results import Results, open_results, sealed_to_me, trace
@@ -87,6 +88,7 @@ __all__ = [
     "Waited",
     "Window",
     "Withdrawable",
+    "afterwards_minutes",
     "approve",
     "check_decidable",
     "check_possible",
@@ -95,6 +97,7 @@ __all__ = [
     "check_useful",
     "closed_text",
     "connect",
+    "contacts_asked",
     "decide",
     "draft",
     "estimate",

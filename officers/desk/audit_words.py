@@ -51,6 +51,8 @@ def query_lines(query: QueryCount) -> list[str]:
     if query.rows_opened is not None:
         stills = _many(query.stills_opened or 0, "still")
         lines.append(f"{_many(query.rows_opened, 'row')} and {stills} opened one by one")
+    if query.pairs is not None:
+        lines.append(f"{_many(query.pairs, 'pair')} of those who were near compared, to link them")
     found = "" if query.candidates is None else f": {_many(query.candidates, 'candidate')}"
     if query.sightings is not None:
         found = f" of {_many(query.sightings, 'sighting')}{found}"
@@ -213,6 +215,13 @@ def _opened_text(body: Mapping[str, Any]) -> str:
     )
 
 
+def _linked_text(body: Mapping[str, Any]) -> str:
+    return (
+        f"{_many(int(body['companions']), 'person', 'people')} who were near compared with one "
+        f"another, in {_many(int(body['pairs']), 'pair')}"
+    )
+
+
 def _version_text(body: Mapping[str, Any]) -> str:
     return f"version {body['version']}, {body['digest'].hex()[:SHORT]}"
 
@@ -234,6 +243,7 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "grant-received": _received_text,
     "match": _match_text,
     "opened-rows": _opened_text,
+    "linked-contacts": _linked_text,
     "refusal": lambda body: str(body["reason"]),
     "rejected": lambda body: f"{body['box']}, {body['camera']}: {body['reason']}",
     "gap": lambda body: f"{body['box']}, {body['camera']}: {body['first']} to {body['last']}",

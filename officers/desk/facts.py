@@ -28,7 +28,7 @@ from protocol.policy import (
     STATUTORY_ORDER,
     Policy,
 )
-from protocol.query import Query, Subject
+from protocol.query import Asked, Query, Subject
 from runtime import policy_words
 
 _BASES = {CONSENT: "the subjects' recorded consent", STATUTORY_ORDER: "a statutory order"}
@@ -214,6 +214,7 @@ def case_json(case: Case, refusal: str, directory: Directory, *, now_ms: int) ->
         "linked_contacts": query.asks.linked_contacts,
         "continuation": query.asks.continuation,
         "same_place_counts": query.asks.same_place_counts,
+        "afterwards_minutes": query.asks.afterwards_min,
         "evidence_stills": query.asks.evidence_stills,
         "thresholds": dict(query.thresholds),
         "max_candidates": query.max_candidates,
@@ -318,9 +319,7 @@ def _option_facts(query: Query, policy: Policy) -> list[Fact]:
     return [
         Fact(
             "linked contacts",
-            "yes: who was near may be looked for by a further query"
-            if asks.linked_contacts
-            else "no",
+            _linked(query) if asks.linked_contacts else "no",
         ),
         Fact(
             "continuation",
@@ -333,10 +332,7 @@ def _option_facts(query: Query, policy: Policy) -> list[Fact]:
         ),
         Fact(
             "same-place counts",
-            "yes: of each camera and quarter hour how many people were there and how many wore a "
-            "mask, in numbers, not who"
-            if asks.same_place_counts
-            else "no",
+            _counts(asks) if asks.same_place_counts else "no",
         ),
         Fact("stills", stills),
     ]
@@ -407,6 +403,31 @@ def _confirming(query: Query, requester: str, policy: Policy) -> str:
         return "each of them confirms and none rejects"
     words = "one of them confirms" if needed == 1 else f"{needed} of them confirm"
     return f"{words} and none rejects"
+
+
+def _linked(query: Query) -> str:
+    """Say what is compared to tell who is one person, and what is told of it."""
+    kinds = " and ".join(_MODALITIES[modality] for modality in sorted(query.modalities))
+    return (
+        f"yes: once a candidate is confirmed, the {kinds} of everybody who was near are compared "
+        "with one another, in the memory of the matching process alone: whoever was near at "
+        "several cameras has one number. That is biometric data of people whom nobody asked. "
+        "Officers read the numbers, of this query alone; no template, no likeness and no row of "
+        "theirs"
+    )
+
+
+def _counts(asks: Asked) -> str:
+    when = "of each camera and quarter hour"
+    if asks.afterwards_min:
+        when = (
+            "of the cameras and quarter hours in which a confirmed subject was there, and of "
+            f"{duration_text(asks.afterwards_min * 60)} afterwards at all cameras of the query,"
+        )
+    return (
+        f"yes: {when} how many people were there and how many wore a mask, in numbers, not who; "
+        "numbers below five are told as <5"
+    )
 
 
 def _contacts(query: Query) -> str:

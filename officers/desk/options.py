@@ -5,14 +5,16 @@ What a policy may permit and this version cannot do yet is refused here, before 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from officers.desk.subjects import DraftInvalid
 from protocol.directory import INVESTIGATOR, Directory
-from protocol.policy import Policy
-from protocol.query import Asked
+from protocol.policy import CONTACTS, LINKED_CONTACTS, NO_CONTACTS, Policy
+from protocol.query import MAX_AFTERWARDS_MIN, SLOT_MIN, Asked
 
 FIRST_FORM, SECOND_FORM = 1, 2
+_MINUTES = {"m": 1, "h": 60}
 
 
 def form_of(policy: Policy) -> int:
@@ -53,6 +55,43 @@ def purpose_kind_of(asked: str, policy: Policy) -> str:
     return listed[0]
 
 
+def contacts_asked(word: str) -> tuple[bool | None, bool]:
+    """Return whether contacts are asked for, and whether they are to be linked.
+
+    Args:
+        word: one of `CONTACTS`, or empty: then who was near is asked for if the policy permits it.
+
+    Raises:
+        DraftInvalid: it is another word.
+    """
+    if not word:
+        return None, False
+    if word not in CONTACTS:
+        raise DraftInvalid(f"--contacts takes {', '.join(CONTACTS[:-1])} or {CONTACTS[-1]}")
+    return word != NO_CONTACTS, word == LINKED_CONTACTS
+
+
+def afterwards_minutes(text: str) -> int:
+    """Return for how many minutes after a confirmed subject it is counted who came; 0 if empty.
+
+    Args:
+        text: such as 3h or 90m.
+
+    Raises:
+        DraftInvalid: it is no such time, of whole quarter hours, of at most a day.
+    """
+    if not text:
+        return 0
+    read = re.fullmatch(r"([0-9]{1,4})([mh])", text)
+    minutes = int(read[1]) * _MINUTES[read[2]] if read else 0
+    if not 0 < minutes <= MAX_AFTERWARDS_MIN or minutes % SLOT_MIN:
+        raise DraftInvalid(
+            f"--afterwards takes whole quarter hours, such as 45m or 3h, of at most "
+            f"{MAX_AFTERWARDS_MIN // 60}h; not {text!r}"
+        )
+    return minutes
+
+
 def check_possible(asks: Asked) -> None:
     """Check that nothing is asked for that this version cannot do yet.
 
@@ -60,7 +99,6 @@ def check_possible(asks: Asked) -> None:
         DraftInvalid: something is; it says what.
     """
     wanted = {
-        "--linked-contacts: this version cannot name those who were near": asks.linked_contacts,
         "--evidence-stills: this version keeps no pictures": asks.evidence_stills > 0,
     }
     for words, is_wanted in wanted.items():

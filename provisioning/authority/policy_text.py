@@ -149,7 +149,8 @@ purposes = {tomltext.value(plan.purposes)}
 live = {tomltext.value(plan.live)}
 
 # What may be asked of who was near a person that was found: "none"; "near", that somebody was (how
-# far, how long, with a mask or without); "linked", also who it was, by a further query.
+# far, how long, with a mask or without); "linked", also who of those near at several cameras is
+# one person: their faces are compared, in memory alone, and numbers told. One approval more.
 contacts = {tomltext.value(plan.contacts)}
 
 # Whether a person whom an officer has confirmed may be followed further by their clothes.
@@ -162,7 +163,8 @@ continuation_minutes = {plan.continuation_minutes}
 # Most cameras of a query that follows somebody so: those of a neighbourhood; 0 permits none.
 continuation_cameras = {plan.continuation_cameras}
 
-# Whether a query may count how many others were at the same place.
+# Whether a query may count how many others were at the same place, in numbers of five and more.
+# One approval more.
 same_place_counts = {tomltext.value(plan.same_place_counts)}
 
 # Of how many sightings a query may ask for a picture; 0 permits none.
@@ -188,7 +190,7 @@ expected_false = {plan.expected_false}
 
 # Further approvals that a query needs if it asks for: live, near, linked (contacts), continuation,
 # same_place_counts, evidence. They are added to those above and to those of its legal basis;
-# continuation takes one at least.
+# linked, continuation and same_place_counts take one at least.
 [option_approvals]
 {approvals}"""
 

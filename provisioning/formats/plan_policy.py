@@ -72,7 +72,7 @@ class PolicyPlan(Section):
     live: bool = True
     """Whether a query may open the quarter hour that is running."""
     contacts: Literal["none", "near", "linked"] = "near"
-    """What may be asked of who was near: nothing, that somebody was, or also who it was."""
+    """What may be asked of who was near: nothing, that somebody was, or also who is one person."""
     continuation: bool = False
     """Whether a confirmed person may be followed by their clothes."""
     continuation_minutes: Annotated[int, Field(ge=0, le=1440)] = 120

@@ -204,7 +204,11 @@ def test_contacts_are_asked_for_as_far_as_the_policy_permits(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--linked-contacts",), "cannot name those who were near"),
+        (("--contacts", "linked"), "asks for contacts (linked); the policy permits near"),
+        (("--contacts", "all"), "--contacts takes none, near or linked"),
+        (("--afterwards", "20m"), "whole quarter hours, such as 45m or 3h"),
+        (("--afterwards", "25h"), "of at most 24h"),
+        (("--afterwards", "3h"), "counts who else was there; the policy permits none"),
         (("--continuation",), "follows people by their clothes; the policy permits none"),
         (("--same-place-counts",), "counts who else was there; the policy permits none"),
         (("--evidence-stills", "3"), "keeps no pictures"),
@@ -252,7 +256,8 @@ def test_approvers_read_every_option_that_a_query_asks_for_and_what_each_costs()
     )
     assert "1 earlier sighting in place of photographs" in told["looks for"]
     assert words(policy_facts(query, policy, ""))["approvals"] == (
-        "6 needed: 2 of every query, 1 for linked contacts, 1 for continuation, 2 for stills"
+        "7 needed: 2 of every query, 1 for linked contacts, 1 for continuation, 1 for same-place "
+        "counts, 2 for stills"
     )
     order = replace(query, legal_basis="statutory-order")
     assert "1 for statutory-order" in words(policy_facts(order, policy, ""))["approvals"]

@@ -67,6 +67,6 @@ def everything() -> Query:
     example = SightingName("box-1", "cam-1", s.EPOCH, 5, 40, b"12345678")
     return query(
         confirmers=("bea",),
-        asks=Asked(True, True, True, 3),
+        asks=Asked(True, True, True, 3, 180),
         subjects=(subject(examples=(example,)),),
     )

@@ -52,7 +52,13 @@ def _bodies(approvals: list[Signed]) -> list[tuple[str, dict[str, object]]]:
     return [("approval", {"approval": approval.to_bytes()}) for approval in approvals]
 
 
-def report_of(query: Query, policy: Policy, *, approvers: tuple[str, ...] = ("bo", "cy")) -> Report:
+def report_of(
+    query: Query,
+    policy: Policy,
+    *,
+    approvers: tuple[str, ...] = ("bo", "cy"),
+    linked: dict[str, object] | None = None,
+) -> Report:
     """Audit a site in which one query was filed, approved, granted by two and matched."""
     signed = query.sign(s.signing_key("ana"))
     approvals = [s.approval(signed, name, policy_digest=policy.digest) for name in approvers]
@@ -64,6 +70,9 @@ def report_of(query: Query, policy: Policy, *, approvers: tuple[str, ...] = ("bo
         *(("grant-received", received_body(case, name)) for name in granting),
         ("match", match_body(case, granting)),
     ]
+    if linked is not None:
+        body = {"query_digest": signed.digest, "companions": 4, "pairs": 6}
+        of_aggregator.append(("linked-contacts", body | linked))
     copies = [log_copy("aggregator", of_aggregator, policy)]
     for name in s.CUSTODIANS:
         bodies: list[tuple[str, dict[str, object]]] = (
@@ -138,3 +147,32 @@ def test_a_query_of_the_first_form_is_told_as_witnessed_by_nobody() -> None:
     assert kinds(report) == set()
     told = " ".join(query_lines(report.queries[0]))
     assert "witnessed by nobody" in told
+
+
+LINKED = q2.query(contacts=True, asks=Asked(linked_contacts=True))
+
+
+def test_linking_that_was_asked_for_and_approved_by_one_more_is_in_order_and_told() -> None:
+    report = report_of(LINKED, q2.POLICY, approvers=("bo", "cy", "di"), linked={})
+    assert kinds(report) == set()
+    (count,) = report.queries
+    assert (count.pairs, "linked" in count.options) == (6, True)
+    told = " ".join(query_lines(count))
+    assert "6 pairs of those who were near compared" in told
+    assert "approved by bo, cy, di" in told
+
+
+def test_grants_of_a_query_that_links_without_one_more_approval_are_found() -> None:
+    report = report_of(LINKED, q2.POLICY, linked={})
+    assert FindingKind.GRANT_UNAUTHORIZED in kinds(report)
+
+
+def test_linking_that_nobody_asked_for_is_found() -> None:
+    report = report_of(q2.query(contacts=True), q2.POLICY, linked={})
+    assert kinds(report) == {FindingKind.LINKED_UNASKED}
+
+
+@pytest.mark.parametrize("pairs", [-1, True, "six", 1 << 63])
+def test_a_count_of_pairs_that_is_none_is_found(pairs: object) -> None:
+    report = report_of(LINKED, q2.POLICY, approvers=("bo", "cy", "di"), linked={"pairs": pairs})
+    assert FindingKind.BODY_UNREADABLE in kinds(report)
