@@ -1,7 +1,8 @@
-"""Whom the candidates of a query were near, of what was opened: in memory until it ends.
+"""When the candidates of a query were seen and near whom: in memory until it ends.
 
-Kept only for a query that asks to have companions linked: by camera and episode, with the moments
-within reach, as the opened row of a candidate tells it. Nobody else's row is opened for it.
+Kept only for a query that asks to have companions linked, by camera and episode with the moments
+within reach, or to count who came afterwards; as the opened row of a candidate tells it. Nobody
+else's row is opened for it.
 """
 
 from __future__ import annotations
@@ -43,11 +44,12 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """An opened candidate: whose it is, what it was opened with, and who was near."""
+    """An opened candidate: whose it is, what it was opened with, when it was, and who was near."""
 
     subject: str
     own: Companion
     matched: tuple[object, ...]
+    span: tuple[int, int]
     near: tuple[Near, ...]
 
 
@@ -87,20 +89,31 @@ class Company:
                 )
                 for met in one.encounters
             )
-            self.sights[key] = Sight(one.subject, (one.address, one.episode), matched, near)
+            span = (one.first_seen_ms, one.last_seen_ms)
+            self.sights[key] = Sight(one.subject, (one.address, one.episode), matched, span, near)
 
-    def confirmed(self, is_hit: IsHit, decided_ms: Callable[[bytes], int]) -> Iterator[Near]:
+    def confirmed(self, is_hit: IsHit) -> Iterator[tuple[bytes, bytes, Sight]]:
+        """Yield the candidates that are confirmed, each with its id and that of its match.
+
+        Args:
+            is_hit: what officers' words come to.
+        """
+        for key, one in self.sights.items():
+            match = self._matches.get(one.matched)
+            if is_hit(key, match):
+                yield key, match or key, one
+
+    def near_confirmed(self, is_hit: IsHit, decided_ms: Callable[[bytes], int]) -> Iterator[Near]:
         """Yield who was near a confirmed candidate, but for the subject's own episodes.
 
         Args:
             is_hit: what officers' words come to.
             decided_ms: of a candidate's id, when it was decided; 0 if by none of its own words.
         """
-        chosen: list[tuple[Sight, int]] = []
-        for key, one in self.sights.items():
-            match = self._matches.get(one.matched)
-            if is_hit(key, match):
-                chosen.append((one, decided_ms(key) or decided_ms(match or key)))
+        chosen = [
+            (one, decided_ms(key) or decided_ms(match))
+            for key, match, one in self.confirmed(is_hit)
+        ]
         own = {(one.subject, one.own) for one, _ in chosen}
         for one, at_ms in chosen:
             for met in one.near:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from aggregator.company import IsHit
 from aggregator.queries import QueryDesk
 from aggregator.standing import Run
 from aggregator.store.rows import QueryRecord
@@ -16,7 +17,7 @@ from protocol.confirming import Word, last_words, read_word, verdict_of
 from protocol.errors import ProtocolError
 from protocol.policy import Policy
 from protocol.query import Asked
-from protocol.results import DECISION_KIND
+from protocol.results import CONFIRMED, DECISION_KIND
 from protocol.signing import Signed
 from runtime.trust import Trust
 
@@ -71,6 +72,15 @@ class Deciding:
         said = run.trail.said
         words = {**(said.get(hit, {}) if hit else {}), **said.get(key, {})}
         return verdict_of(words, self._policy.confirmations, self._trust.directory)
+
+    def is_hit(self, run: Run) -> IsHit:
+        """Return what tells of a candidate whether it is confirmed."""
+        return lambda key, match: self.verdict(run, key, match) == CONFIRMED
+
+    def spans(self, run: Run) -> frozenset[tuple[int, int]]:
+        """Return from when to when (ms) confirmed candidates were seen, of a query about that."""
+        hits = run.company.confirmed(self.is_hit(run))
+        return frozenset(one.span for _, _, one in hits)
 
     def words_of_waiting(self, authorized: AuthorizedQuery, run: Run, *, now_ms: int) -> str:
         """Say for which decisions a query waits whose window is over; empty if for none.

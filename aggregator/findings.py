@@ -144,7 +144,7 @@ class Findings:
             if new:
                 _log.info("candidates_found", query=record.query_id.hex(), count=new)
             run.finds |= finds
-            if record.query.asks.linked_contacts:
+            if record.query.asks.about_company:
                 run.company.note(record.digest, rows.ready)
             rows.told(listed)
         if +figures:

@@ -27,7 +27,6 @@ from protocol.encoding import encode
 from protocol.keytree import FACE
 from protocol.links import LEAST_NUMBER, MOST_NUMBER, Companion, Links
 from protocol.query import Query
-from protocol.results import CONFIRMED
 
 MOST_LINKED = 500
 """So many companions of one query are compared, those who were near for longest."""
@@ -74,9 +73,8 @@ class Linking:
 
     def _near(self, run: Run) -> Iterator[Near]:
         decided = run.trail.decided_ms
-        yield from run.company.confirmed(
-            lambda key, match: self._deciding.verdict(run, key, match) == CONFIRMED,
-            lambda key: decided.get(key, 0),
+        yield from run.company.near_confirmed(
+            self._deciding.is_hit(run), lambda key: decided.get(key, 0)
         )
 
     def _group(

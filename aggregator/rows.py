@@ -97,7 +97,7 @@ class RowOpening:
         founds = [
             found
             for found in rows.fresh
-            if query.asks.linked_contacts  # whom a row tells to have been near is in memory alone
+            if query.asks.about_company  # what a row tells of company is in memory alone
             or candidate_id_of(record.digest, found.subject, found.name) not in rows.known
         ]
         before = set(rows.waiting)

@@ -113,7 +113,9 @@ class QueryRunner:
         self._rows = RowOpening(
             store.ledger, desk, rows, self._findings, self._accuse, wake=desk.changed.set
         )
-        self._watching = WatchKeeping(store.segments, self._findings, desk.changed.set)
+        self._watching = WatchKeeping(
+            store.segments, self._findings, self._deciding, desk.changed.set
+        )
         self._runs: dict[bytes, Run] = {}
         self._open: list[QueryRecord] = []
         self._open_version = -1

@@ -115,7 +115,7 @@ class Run:
         rows: what was found in version 2, to be opened row by row.
         watch: what boxes tell of their watching, and of how many came.
         trail: who may be followed by their clothes, and has been.
-        company: who was near those that were found, of a query that asks to have them linked.
+        company: when and near whom they were that were found, of a query that asks about it.
         matched, announced: the cursors up to which arrivals were seen to.
         everything: whether all announcements have to be looked at, not the new ones alone.
         due_ms: when time alone changes what may be opened, or ends it.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from aggregator.deciding import Deciding
 from aggregator.findings import Findings
 from aggregator.matching.coverage import tell_portions
 from aggregator.standing import Run
@@ -23,13 +24,19 @@ class WatchKeeping:
     Args:
         reader: the sealed segments.
         findings: keeps what officers read.
+        deciding: which candidates are confirmed, for a query that counts who came afterwards.
         wake: has the queries looked at again at once.
     """
 
     def __init__(
-        self, reader: SegmentReader, findings: Findings, wake: Callable[[], object]
+        self,
+        reader: SegmentReader,
+        findings: Findings,
+        deciding: Deciding,
+        wake: Callable[[], object],
     ) -> None:
         self._reader = reader
+        self._deciding = deciding
         self._findings = findings
         self._wake = wake
 
@@ -48,6 +55,10 @@ class WatchKeeping:
             StorageError: the store cannot be read or written; it is tried again at the next step.
         """
         watch, until_ms = run.watch, settled_until_ms(authorized.query, now_ms)
+        spans = self._deciding.spans(run)
+        if authorized.query.asks.afterwards_min and spans != watch.spans:
+            watch.spans = spans
+            watch.changed(now_s)
         if watch.portions:
             portions = watch.next_portions()
             watch.take(portions, tell_portions(self._reader, portions))

@@ -21,6 +21,7 @@ from protocol.epoch import CAMERA_NOW, RECORDING
 from protocol.epoch_keys import EpochKeys
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH
 from protocol.query import Query
+from protocol.small_cells import LEAST_SHOWN
 from protocol.v2.counts import MOST
 from protocol.v2.rows import COVERED, SLOT_S
 from protocol.watching import (
@@ -32,6 +33,7 @@ from protocol.watching import (
     NO_SEGMENT,
     SECONDS,
     Watching,
+    tell_counts,
 )
 
 KEEP_S = 15.0
@@ -96,11 +98,14 @@ class Watch:
         portions: envelopes that have not been looked at yet.
         keep_at_s: when what has changed is to be kept for the officers; of a monotonic clock.
         kept_until_ms: until when what was kept last tells.
+        spans: from when to when (ms) confirmed candidates were seen, of a query that counts who
+            came afterwards; it counts nobody at other times.
     """
 
     portions: list[Portion] = field(default_factory=list)
     keep_at_s: float = math.inf
     kept_until_ms: int | None = None
+    spans: frozenset[tuple[int, int]] = frozenset()
     _days: dict[EpochName, _Day] = field(default_factory=dict)
 
     def is_due(self, now_s: float) -> bool:
@@ -179,7 +184,8 @@ class Watch:
         seconds = np.zeros((len(cameras), len(SECONDS)), np.uint32)
         few = len(cameras) * slots <= MAX_BY_SLOT
         by_slot = np.full((len(cameras), slots), NO_SEGMENT, np.uint16) if few else None
-        counted = np.zeros(len(cameras), np.uint32)
+        counted = np.zeros((len(cameras), slots), np.bool_)
+        wanted = self._wanted(query, first, slots)
         counts: list[Table] = []
         for at, camera in enumerate(cameras):
             whole = _put_together(by_camera.get(camera, {}), first, slots)
@@ -191,23 +197,42 @@ class Watch:
             )
             if by_slot is not None:
                 by_slot[at, ~missing] = whole.seconds[~missing, _WATCHED]
-            counted[at] = np.count_nonzero(whole.counting)
-            some = np.flatnonzero(_believed(whole.counts))
+            counted[at] = (whole.counting > 0) & wanted
+            some = np.flatnonzero(_believed(whole.counts) & wanted)
             where = np.column_stack([np.full(len(some), at), some + first])
             counts.append(np.hstack([where, whole.counts[some]]))
         asked = query.asks.same_place_counts
-        listed, beyond = _busiest(counts, cameras)
+        exact = np.concatenate(counts) if counts else np.zeros((0, 2 + COUNT_COLUMNS), np.int32)
+        listed, beyond = _busiest(exact)
         return Watching(
             query.window_from_ms,
             query.window_from_ms + slots * SLOT_MS,
             cameras,
             seconds,
             by_slot,
-            counted if asked else None,
-            listed.astype(np.uint32) if asked else None,
+            counted.sum(axis=1).astype(np.uint32) if asked else None,
+            tell_counts(listed.astype(np.uint32)) if asked else None,
             len(query.cameras) - len(cameras),
             beyond if asked else 0,
+            counted.astype(np.uint8) if asked and few else None,
         )
+
+    def _wanted(self, query: Query, first: int, slots: int) -> npt.NDArray[np.bool_]:
+        """Tell of which slots of a window people are counted for the officers.
+
+        Args:
+            first: number of the window's first slot since 1970.
+            slots: how many it has.
+        """
+        after_ms = query.asks.afterwards_min * 60_000
+        if not after_ms:
+            return np.ones(slots, np.bool_)
+        wanted = np.zeros(slots, np.bool_)
+        for first_ms, last_ms in self.spans:
+            begin = max(0, first_ms // SLOT_MS - first)
+            end = (last_ms + after_ms) // SLOT_MS - first + 1
+            wanted[begin : max(begin, end)] = True
+        return wanted
 
 
 def settled_until_ms(query: Query, now_ms: int) -> int:
@@ -346,11 +371,14 @@ def _believed(counts: Table) -> npt.NDArray[np.bool_]:
     return believed
 
 
-def _busiest(counts: Sequence[Table], cameras: Sequence[str]) -> tuple[Table, int]:
-    """Return the quarter hours with most people, as many as are told, and how many are not."""
-    rows = np.concatenate(counts) if cameras else np.zeros((0, 2 + COUNT_COLUMNS), np.int32)
+def _busiest(rows: Table) -> tuple[Table, int]:
+    """Return the quarter hours with most people, as many as are told, and how many are not.
+
+    Those of fewer than five people are not told of anyway, and not counted here.
+    """
+    people = rows[:, 2:][:, _PEOPLE].sum(axis=1)
+    rows, people = rows[people >= LEAST_SHOWN], people[people >= LEAST_SHOWN]
     if len(rows) <= MAX_COUNTS:
         return rows, 0
-    people = rows[:, 2:][:, _PEOPLE].sum(axis=1)
     chosen = np.sort(np.argsort(-people, kind="stable")[:MAX_COUNTS])
     return rows[chosen], len(rows) - MAX_COUNTS

@@ -11,6 +11,7 @@ from rich.text import Text
 from officers.desk.moments import duration_text, span_text
 from officers.desk.watching import gaps, worst_first
 from protocol.names import SLOT_MS
+from protocol.small_cells import Small, Told
 from protocol.watching import CameraWatch, PlaceCounts, Watching
 from runtime.terminal import plain_table
 
@@ -66,7 +67,7 @@ def coverage_table(watching: Watching, *, every: bool = False) -> Table | None:
 
 
 def counts_table(watching: Watching, *, every: bool = False) -> Table | None:
-    """Return how many people were where in which quarter hour; None if nobody was counted.
+    """Return how many people were where in which quarter hour; None if five were nowhere.
 
     Args:
         every: also beyond the first `_PLACES_SHOWN`.
@@ -75,7 +76,7 @@ def counts_table(watching: Watching, *, every: bool = False) -> Table | None:
     if not places:
         return None
     columns = ("camera", "quarter hour (local)", "people", "mask", "no mask", "both", "unknown")
-    table = plain_table(*columns, "most at once")
+    table = plain_table(*columns, "most at once, in 5 min")
     for one in places if every else places[:_PLACES_SHOWN]:
         table.add_row(*(Text(cell) for cell in _place_cells(one)))
     if len(places) > _PLACES_SHOWN and not every:
@@ -87,12 +88,13 @@ def counts_table(watching: Watching, *, every: bool = False) -> Table | None:
 def counts_line(watching: Watching) -> str:
     """Return what the numbers are, and of how many quarter hours there are none."""
     counted = 0 if watching.counted is None else int(watching.counted.sum())
-    empty = counted - len(watching.counts if watching.counts is not None else ())
-    empty -= watching.counts_left_out
+    fewer = counted - len(watching.counts if watching.counts is not None else ())
+    fewer -= watching.counts_left_out
     missing = watching.slots * len(watching.cameras) - counted
     parts = [
         "people at the same place (numbers, not who; who stays is counted in each quarter hour)",
-        f"nobody in {empty} of {counted} quarter hours of cameras that were counted",
+        f"fewer than 5 in {fewer} of {counted} quarter hours of cameras that were counted",
+        "<5 is 0 to 4; - is withheld, since another number could be computed from it",
     ]
     if missing:
         parts.append(f"{missing} were not counted")
@@ -102,17 +104,17 @@ def counts_line(watching: Watching) -> str:
 
 
 def _place_cells(one: PlaceCounts) -> Sequence[str]:
-    counts = one.counts
     return (
         one.camera,
         span_text(one.begins_ms, one.begins_ms + SLOT_MS),
-        str(counts.people),
-        str(counts.masked),
-        str(counts.unmasked),
-        str(counts.changed),
-        str(counts.unknown),
-        f"{max(counts.at_once)} ({', '.join(map(str, counts.at_once))})",
+        *map(number_text, (one.people, one.masked, one.unmasked, one.changed, one.unknown)),
+        ", ".join(map(number_text, one.at_once)),
     )
+
+
+def number_text(number: Told) -> str:
+    """Return a number of people as it is shown."""
+    return "-" if number is Small.WITHHELD else str(number)
 
 
 def _watched_well(one: CameraWatch) -> bool:

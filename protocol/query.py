@@ -145,9 +145,8 @@ class Asked:
         continuation: that a subject be followed by clothes from a confirmed sighting.
         same_place_counts: how many others were there.
         evidence_stills: of how many sightings at most a picture is asked for.
-        afterwards_min: with ``same_place_counts``, that only those are counted who were at a camera
-            of the query with a confirmed subject or so many minutes afterwards: whole quarter
-            hours; 0: whenever and wherever the query looks.
+        afterwards_min: with ``same_place_counts``, that it is counted only from a sighting that was
+            confirmed until so many minutes afterwards: whole quarter hours; 0: always.
     """
 
     linked_contacts: bool = False
@@ -157,9 +156,14 @@ class Asked:
     afterwards_min: int = 0
 
     @property
+    def about_company(self) -> bool:
+        """Whether something is done with what the rows of confirmed candidates tell."""
+        return self.linked_contacts or self.afterwards_min > 0
+
+    @property
     def wait_for_decisions(self) -> bool:
         """Whether something is done once officers have confirmed a candidate."""
-        return self.continuation or self.linked_contacts or self.afterwards_min > 0
+        return self.continuation or self.about_company
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,22 +2,24 @@
 
 Nothing found at a camera that watched is silence; at one that did not, it is blindness. So officers
 are told, for each camera of the query and the quarter hours that have ended, for how many seconds
-it watched and why not. Where the query was granted same-place counts they stand beside.
+it watched and why not. Where the query was granted same-place counts they stand beside, but for
+numbers below five and what would let one be computed (`protocol.small_cells`).
 Both are the word of the boxes, added up by the aggregator; no custodian signs them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from protocol import hpke
 from protocol.encoding import Fields, decode, encode
-from protocol.errors import MalformedMessage
+from protocol.errors import MalformedMessage, UnsupportedVersion
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH, require_name
+from protocol.small_cells import Told, check_shown, shown_rows, told_of
 from protocol.v2.counts import PARTS, Counts
 from protocol.v2.rows import COVERED, SLOT_S
 
@@ -25,13 +27,17 @@ Table = npt.NDArray[np.uint32]
 SECONDS = (*COVERED, "missing_s", "version_1_s")
 """What boxes tell of a second (`protocol.v2.rows.Coverage`), then of what they told nothing."""
 COUNTED = ("sightings", "masked", "unmasked", "changed", "unknown")
+KINDS = len(COUNTED) - 1
+"""What the people of a quarter hour wore: all of `COUNTED` but the sightings."""
 COUNT_COLUMNS = len(COUNTED) + PARTS
 MAX_CAMERAS, MAX_COUNTS = 16_384, 10_000
 MAX_SLOTS = 400 * SLOTS_PER_EPOCH
 MAX_BY_SLOT = 16_384
 """So many quarter hours of cameras are told one by one; beyond that each camera's total alone."""
 NO_SEGMENT = 0xFFFF
-_FORM = 2
+_FORM = 3
+_EXACT_FORM = 2
+"""Of earlier aggregators, which told each number as it is; what is small is withheld in reading."""
 _WATCHING = "watching"
 _U32, _U16 = np.dtype("<u4"), np.dtype("<u2")
 
@@ -75,11 +81,23 @@ class CameraWatch:
 
 @dataclass(frozen=True, slots=True)
 class PlaceCounts:
-    """How many people a camera counted in the quarter hour that begins at ``begins_ms`` (UTC)."""
+    """How many people a camera counted in the quarter hour that begins at ``begins_ms`` (UTC).
+
+    A person is an episode (`protocol.v2.counts.Counts`). Numbers below five are not told.
+
+    Args:
+        masked, unmasked, changed, unknown: the same people, by what they wore.
+        at_once: the most people seen at one moment in each third of the quarter hour.
+    """
 
     camera: str
     begins_ms: int
-    counts: Counts
+    people: Told
+    masked: Told
+    unmasked: Told
+    changed: Told
+    unknown: Told
+    at_once: tuple[Told, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +112,12 @@ class Watching:
             where that would be more than `MAX_BY_SLOT`.
         counted: (n,) uint32: in how many quarter hours people were counted; None where the query
             asks for no counts.
-        counts: (k, 10) uint32, of quarter hours in which somebody came: index of the camera, number
-            of the quarter hour since 1970, then `COUNTED` and the most at once in each third.
+        counts: (k, 10) uint32, of quarter hours in which five people or more came: index of the
+            camera, number of the quarter hour since 1970, then how many people and of each of
+            `KINDS`, and the most at once in each third; as `protocol.small_cells.shown_rows` tells.
         cameras_left_out, counts_left_out: how many there was no room for.
+        counted_by_slot: (n, quarter hours) uint8: 1 where people were counted; None if ``counts``
+            or ``by_slot`` is.
     """
 
     from_ms: int
@@ -108,6 +129,7 @@ class Watching:
     counts: Table | None = None
     cameras_left_out: int = 0
     counts_left_out: int = 0
+    counted_by_slot: npt.NDArray[np.uint8] | None = None
 
     @property
     def slots(self) -> int:
@@ -126,14 +148,22 @@ class Watching:
             )
 
     def places(self) -> Iterator[PlaceCounts]:
-        """Yield what was counted where somebody came, by camera and time."""
+        """Yield what was counted where five people or more came, by camera and time."""
         if self.counts is None:
             return
         order = np.lexsort((self.counts[:, 1], self.counts[:, 0]))
         for camera, number, *told in self.counts[order].tolist():
-            numbers = dict(zip(COUNTED, told, strict=False))
-            counts = Counts(**numbers, at_once=tuple(told[len(COUNTED) :]))
-            yield PlaceCounts(self.cameras[camera], number * SLOT_MS, counts)
+            people, masked, unmasked, changed, unknown, *at_once = map(told_of, told)
+            yield PlaceCounts(
+                self.cameras[camera],
+                number * SLOT_MS,
+                people,
+                masked,
+                unmasked,
+                changed,
+                unknown,
+                tuple(at_once),
+            )
 
     def seal(self, officer: hpke.PublicKey, *, query_digest: bytes) -> bytes:
         """Seal to an officer who asked or confirms."""
@@ -152,6 +182,9 @@ class Watching:
             "counts": None if self.counts is None else self.counts.astype(_U32).tobytes(),
             "cameras_left_out": self.cameras_left_out,
             "counts_left_out": self.counts_left_out,
+            "counted_by_slot": None
+            if self.counted_by_slot is None
+            else self.counted_by_slot.astype(np.uint8).tobytes(),
         }
         return encode(value)
 
@@ -173,7 +206,13 @@ class Watching:
             MalformedMessage, UnsupportedVersion: it is something else, or contradicts itself.
         """
         read = Fields(decode(opened, what="watching"), what="watching")
-        read.version(_FORM)
+        form = read.integer("v")
+        if form not in {_EXACT_FORM, _FORM}:
+            raise UnsupportedVersion(
+                f"what the cameras watched is of form {form}, and this program reads {_FORM} at "
+                "most: it needs its update"
+            )
+        exact = form == _EXACT_FORM
         from_ms, until_ms = read.integer("from_ms"), read.integer("until_ms")
         if from_ms % SLOT_MS or until_ms % SLOT_MS or until_ms < from_ms:
             raise MalformedMessage("watching: not of whole quarter hours")
@@ -195,12 +234,17 @@ class Watching:
             read.optional("counts", lambda name: _table(read, name, 2 + COUNT_COLUMNS)),
             read.integer("cameras_left_out"),
             read.integer("counts_left_out"),
+            None
+            if exact
+            else read.optional("counted_by_slot", lambda name: _flags(read, name, count, slots)),
         )
         read.done()
-        watching._check()
+        watching._check(exact=exact)
+        if exact and watching.counts is not None:
+            return replace(watching, counts=tell_counts(watching.counts))
         return watching
 
-    def _check(self) -> None:
+    def _check(self, *, exact: bool) -> None:
         if (self.seconds.astype(np.uint64).sum(axis=1) > self.slots * SLOT_S).any():
             raise MalformedMessage("watching: a camera has more seconds than there are")
         by_slot = self.by_slot
@@ -217,8 +261,23 @@ class Watching:
             raise MalformedMessage("watching: counts of a camera or quarter hour not told of")
         if len(np.unique(self.counts[:, :2], axis=0)) != len(self.counts):
             raise MalformedMessage("watching: a quarter hour of a camera is counted twice")
-        for _ in self.places():
-            pass  # counts that contradict themselves raise
+        for row in self.counts[:, 2:].tolist():
+            if exact:
+                Counts(**dict(zip(COUNTED, row, strict=False)), at_once=tuple(row[len(COUNTED) :]))
+            else:
+                check_shown(row, kinds=KINDS)
+
+
+def tell_counts(exact: Table) -> Table:
+    """Return what officers are told of exact counts: those of five people and more, and safely.
+
+    Args:
+        exact: (k, 10): as `Watching.counts`, with the sightings in the place of the people.
+    """
+    kinds = exact[:, 3 : 3 + KINDS]
+    people = kinds.sum(axis=1, dtype=np.int64).tolist()
+    shown, which = shown_rows(people, kinds, exact[:, 3 + KINDS :])
+    return np.hstack([exact[which, :2], shown]).astype(np.uint32)
 
 
 def _table(read: Fields, name: str, columns: int, *, rows: int | None = None) -> Table:
@@ -237,3 +296,12 @@ def _by_slot(read: Fields, name: str, cameras: int, slots: int) -> npt.NDArray[n
         raise MalformedMessage("watching: more quarter hours one by one than are told")
     data = read.raw(name, size=cameras * slots * _U16.itemsize)
     return np.frombuffer(data, _U16).astype(np.uint16).reshape(cameras, slots)
+
+
+def _flags(read: Fields, name: str, cameras: int, slots: int) -> npt.NDArray[np.uint8]:
+    if cameras * slots > MAX_BY_SLOT:
+        raise MalformedMessage("watching: more quarter hours one by one than are told")
+    flags = np.frombuffer(read.raw(name, size=cameras * slots), np.uint8).reshape(cameras, slots)
+    if (flags > 1).any():
+        raise MalformedMessage("watching: a quarter hour was counted, or was not")
+    return flags.copy()

@@ -421,8 +421,8 @@ def _counts(asks: Asked) -> str:
     when = "of each camera and quarter hour"
     if asks.afterwards_min:
         when = (
-            "of the cameras and quarter hours in which a confirmed subject was there, and of "
-            f"{duration_text(asks.afterwards_min * 60)} afterwards at all cameras of the query,"
+            "of each camera of the query, from the quarter hour of a sighting that was confirmed "
+            f"until {duration_text(asks.afterwards_min * 60)} afterwards,"
         )
     return (
         f"yes: {when} how many people were there and how many wore a mask, in numbers, not who; "

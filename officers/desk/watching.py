@@ -101,16 +101,14 @@ def _camera_values(watch: CameraWatch, from_ms: int) -> dict[str, Any]:
 
 def _count_values(watching: Watching) -> Iterator[dict[str, Any]]:
     for one in watching.places():
-        counts = one.counts
         yield {
             "camera": one.camera,
             "from": iso_utc(one.begins_ms),
             "to": iso_utc(one.begins_ms + SLOT_MS),
-            "people": counts.people,
-            "masked": counts.masked,
-            "unmasked": counts.unmasked,
-            "changed": counts.changed,
-            "unknown": counts.unknown,
-            "most_at_once": list(counts.at_once),
-            "sightings": counts.sightings,
+            "people": one.people,
+            "masked": one.masked,
+            "unmasked": one.unmasked,
+            "changed": one.changed,
+            "unknown": one.unknown,
+            "most_at_once": list(one.at_once),
         }

@@ -277,7 +277,7 @@ def test_numbers_of_another_query_are_others(asking: Asking) -> None:
     seed = desk.store.ledger.link_seed(desk.record.digest)
     assert len(seed) == 32
     with desk.store.writing() as unit:
-        unit.ledger._run("UPDATE queries SET link_seed = ?", [bytes(32)])  # type: ignore[attr-defined]
+        unit.ledger._run("UPDATE queries SET link_seed = ?", [bytes(32)])
     before = told(desk)
     desk.begin()
     desk.step()

@@ -24,14 +24,18 @@ from aggregator.watching import (
     ended_until_ms,
     settled_until_ms,
 )
+from protocol.encoding import decode, encode
 from protocol.epoch import RECORDING
-from protocol.errors import AuthenticationFailed, MalformedMessage
+from protocol.errors import AuthenticationFailed, MalformedMessage, UnsupportedVersion
 from protocol.keytree import COUNTS, COVER, FACE
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.query import Asked, Query
+from protocol.small_cells import Small
 from protocol.v2.counts import Counts
 from protocol.v2.rows import SLOT_S, Coverage
-from protocol.watching import MAX_BY_SLOT, MAX_COUNTS, CameraWatch, Watching
+from protocol.watching import MAX_BY_SLOT, MAX_COUNTS, CameraWatch, PlaceCounts, Watching
+
+FEW, WITHHELD = Small.FEW, Small.WITHHELD
 
 RNG = np.random.default_rng(5)
 FIRST, END = NOON_SLOT - 12, NOON_SLOT - 4
@@ -271,23 +275,40 @@ def test_a_camera_that_never_spoke_was_not_watched(site: Site) -> None:
 
 
 def test_counts_are_told_by_place_and_quarter_hour_where_somebody_came(site: Site) -> None:
-    one = Counts(4, masked=1, unmasked=2, at_once=(2, 0, 1))
-    more = Counts(2, changed=1, unknown=1, at_once=(1, 2, 0))
+    one = Counts(24, masked=10, unmasked=7, at_once=(2, 0, 10))
+    more = Counts(20, changed=10, unknown=9, at_once=(10, 2, 0))
+    few = Counts(20, masked=2, unmasked=2, at_once=(4, 4, 4))
     site.keep(
         site.box.segment([], slot=FIRST, counts=one),
         site.box.segment([], slot=FIRST, counts=more, coverage=Coverage()),
         site.box.segment([], slot=FIRST + 1, counts=Counts()),
         site.box.segment([], slot=FIRST + 2),
         site.other.segment([], slot=FIRST + 3, counts=more),
+        site.other.segment([], slot=FIRST + 4, counts=few),
     )
     site.fresh(site.box, site.other)
     told = site.told("cam-1", "cam-2")
     assert told.counted is not None
-    assert told.counted.tolist() == [2, 1]
-    assert [(one.camera, one.begins_ms, one.counts) for one in told.places()] == [
-        ("cam-1", BEGIN_MS, Counts(6, 1, 2, 1, 1, at_once=(2, 2, 1))),
-        ("cam-2", BEGIN_MS + 3 * SLOT_MS, more),
+    assert told.counted.tolist() == [2, 2]
+    assert told.counted_by_slot is not None
+    assert told.counted_by_slot.tolist() == [[1, 1, *[0] * 6], [0, 0, 0, 1, 1, 0, 0, 0]]
+    assert list(told.places()) == [
+        PlaceCounts("cam-1", BEGIN_MS, 36, 10, 7, 10, 9, at_once=(10, FEW, 10)),
+        PlaceCounts(
+            "cam-2", BEGIN_MS + 3 * SLOT_MS, 19, FEW, FEW, 10, WITHHELD, at_once=(10, FEW, FEW)
+        ),
     ]
+
+
+def test_what_is_sealed_holds_no_number_of_people_below_five(site: Site) -> None:
+    for slot in range(8):
+        counts = Counts(40, masked=slot, unmasked=2, unknown=9, at_once=(slot, 0, 0))
+        site.keep(site.box.segment([], slot=FIRST + slot, counts=counts))
+    site.fresh(site.box)
+    told = site.told().counts
+    assert told is not None
+    assert len(told) == 8
+    assert told[:, 2:].min() >= 5
 
 
 def test_who_did_not_ask_for_counts_is_told_none(site: Site) -> None:
@@ -312,7 +333,7 @@ def test_counts_that_no_slot_can_have_are_left_out(site: Site) -> None:
 def test_a_large_scope_is_told_by_camera_and_the_busiest_quarter_hours(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for slot, people in enumerate((3, 1, 2)):
+    for slot, people in enumerate((30, 10, 20, 4)):
         site.keep(site.box.segment([], slot=FIRST + slot, counts=Counts(people, masked=people)))
     site.fresh(site.box)
     monkeypatch.setattr("aggregator.watching.MAX_BY_SLOT", 15)
@@ -321,7 +342,7 @@ def test_a_large_scope_is_told_by_camera_and_the_busiest_quarter_hours(
     told = site.told("cam-1", "cam-2")
     assert told.by_slot is None
     assert told.counts_left_out == 1
-    assert [one.counts.people for one in told.places()] == [3, 2]
+    assert [one.people for one in told.places()] == [30, 20]
     monkeypatch.setattr("aggregator.watching.MAX_CAMERAS", 1)
     assert site.told("cam-1", "cam-2").cameras_left_out == 1
     assert MAX_BY_SLOT < 20_000
@@ -343,7 +364,7 @@ def test_a_large_scope_is_looked_at_in_steps(site: Site) -> None:
 
 def told_of_much(site: Site) -> Watching:
     site.keep(
-        site.box.segment([], slot=FIRST, counts=Counts(4, masked=1, at_once=(1, 0, 0))),
+        site.box.segment([], slot=FIRST, counts=Counts(40, masked=31, at_once=(11, 0, 0))),
         site.box.segment([], slot=FIRST + 2, coverage=HALF),
     )
     site.fresh(site.box)
@@ -368,7 +389,7 @@ def test_officers_read_what_was_sealed_to_them_and_nobody_else_does(site: Site) 
     [
         ({"until_ms": END_MS - 1}, "whole quarter hours"),
         ({"until_ms": END_MS + 10**9 * SLOT_MS}, "more quarter hours"),
-        ({"until_ms": BEGIN_MS, "by_slot": None}, "more seconds than"),
+        ({"until_ms": BEGIN_MS, "by_slot": None, "counted_by_slot": None}, "more seconds than"),
         ({"seconds": np.zeros((1, 8), np.uint32)}, "not one a camera"),
         ({"cameras": ("cam-1", "cam-1")}, "distinct"),
         ({"cameras": ("cam-1", "Cam 2")}, "not a name"),
@@ -376,10 +397,13 @@ def test_officers_read_what_was_sealed_to_them_and_nobody_else_does(site: Site) 
         ({"by_slot": np.full((2, 8), 901, np.uint16)}, "more seconds than it has"),
         ({"by_slot": np.zeros((2, 7), np.uint16)}, "byte string"),
         ({"counted": np.full(2, 9, np.uint32)}, "more quarter hours are counted"),
-        ({"counts": np.array([[2, FIRST, 1, 1, 0, 0, 0, 1, 0, 0]])}, "not told of"),
-        ({"counts": np.array([[0, FIRST, 1, 1, 0, 0, 0, 1, 0, 0]])}, "not told of"),
-        ({"counts": np.array([[0, NUMBER, 1, 1, 0, 0, 0, 2, 0, 0]])}, "contradict"),
-        ({"counts": np.array([[0, NUMBER, 1, 1, 0, 0, 0, 1, 0, 0]] * 2)}, "counted twice"),
+        ({"counts": np.array([[2, FIRST, *[20] * 8]])}, "not told of"),
+        ({"counts": np.array([[0, FIRST, *[20] * 8]])}, "not told of"),
+        ({"counts": np.array([[0, NUMBER, 9, 9, 9, 9, 9, 9, 9, 9]])}, "contradict"),
+        ({"counts": np.array([[0, NUMBER, 9, 4, 5, 5, 5, 5, 5, 5]])}, "below five"),
+        ({"counts": np.array([[0, NUMBER, 20, 5, 5, 5, 5, 9, 9, 9]] * 2)}, "counted twice"),
+        ({"counted_by_slot": np.full((2, 8), 2, np.uint8)}, "was counted, or was not"),
+        ({"counted_by_slot": np.zeros((2, 7), np.uint8)}, "byte string"),
         ({"counts": np.zeros((1, 9))}, "cut short"),
     ],
 )
@@ -389,6 +413,18 @@ def test_what_cannot_be_is_not_believed(site: Site, change: dict[str, object], r
     sealed = told.seal(ana.public, query_digest=bytes(32))
     with pytest.raises(MalformedMessage, match=reason):
         Watching.open(sealed, ana, query_digest=bytes(32))
+
+
+def test_what_an_earlier_aggregator_told_exactly_is_read_without_small_numbers(site: Site) -> None:
+    told = told_of_much(site)
+    exact = np.array([[0, NUMBER, 30, 10, 2, 9, 0, 9, 3, 0], [1, NUMBER, 4, 3, 0, 0, 0, 1, 1, 1]])
+    value = decode(told.to_bytes(), what="watching")
+    del value["counted_by_slot"]
+    value |= {"v": 2, "counts": exact.astype("<u4").tobytes()}
+    (read,) = Watching.parse(encode(value)).places()
+    assert (read.people, read.masked, read.unmasked) == (21, 10, FEW)
+    with pytest.raises(UnsupportedVersion, match="form 4"):
+        Watching.parse(encode(value | {"v": 4}))
 
 
 # -- when -----------------------------------------------------------------------------------------

@@ -102,7 +102,9 @@ def test_clothes_do_not_join_by_a_detour_whom_faces_tell_apart() -> None:
 
 
 def test_a_mean_of_sightings_that_do_not_agree_scores_lower_than_one_that_fits() -> None:
-    unsure = Member({FACE: (at(0) + at(120)) / 2}, "x", [(0, 1)], frozenset({"P-17"}), 1)
+    unsure = Member(
+        {FACE: (at(0) + at(120)) * np.float32(0.5)}, "x", [(0, 1)], frozenset({"P-17"}), 1
+    )
     assert groups(unsure, member(0)) == {frozenset({0}), frozenset({1})}
 
 

@@ -22,7 +22,7 @@ from officers.watching_text import counts_line, counts_table, coverage_lines, co
 from protocol.names import SLOT_MS
 from protocol.query import Asked, Query
 from protocol.v2.rows import SLOT_S
-from protocol.watching import NO_SEGMENT, Watching
+from protocol.watching import NO_SEGMENT, Watching, tell_counts
 
 SLOTS = 4
 POLICY = b"""policy_schema = 2
@@ -57,8 +57,10 @@ def told(
         seconds,
         by_slot,
         np.full(len(names), SLOTS, np.uint32),
-        np.array([(at, first + slot, *row) for at, slot, *row in counts], np.uint32).reshape(
-            -1, 10
+        tell_counts(
+            np.array([(at, first + slot, *row) for at, slot, *row in counts], np.uint32).reshape(
+                -1, 10
+            )
         ),
     )
 
@@ -69,7 +71,8 @@ def query(*cameras: str) -> Query:
 
 WHOLE = (SLOT_S,) * SLOTS
 NIGHT = (SLOT_S, 300, None, SLOT_S)
-SOMEBODY = (0, 1, 7, 1, 2, 1, 0, 2, 0, 3)
+SOMEBODY = (0, 1, 40, 12, 9, 1, 10, 6, 0, 8)
+"""32 people on the first camera in the second quarter hour, one of them with and without mask."""
 
 
 def printed(table: Table | None) -> list[list[str]]:
@@ -134,15 +137,15 @@ def test_quarter_hours_in_a_row_that_were_not_watched_wholly_are_one_gap() -> No
 
 def test_people_are_counted_by_place_and_quarter_hour_in_order_of_time() -> None:
     watching = told(
-        query("cam-1", "cam-2"), WHOLE, WHOLE, counts=(SOMEBODY, (1, 0, 3, 0, 1, 0, 0, 1, 1, 0))
+        query("cam-1", "cam-2"), WHOLE, WHOLE, counts=(SOMEBODY, (1, 0, 30, 7, 8, 9, 6, 9, 9, 5))
     )
     rows = flat(counts_table(watching)).splitlines()
     assert rows[0].startswith("camera quarter hour (local) people mask no mask both unknown")
     assert rows[1].startswith("cam-2")
-    assert rows[1].endswith("1 0 1 0 0 1 (1, 1, 0)")
+    assert rows[1].endswith("30 7 8 9 6 9, 9, 5")
     assert rows[2].startswith("cam-1")
-    assert rows[2].endswith("4 1 2 1 0 3 (2, 0, 3)")
-    assert "nobody in 6 of 8 quarter hours" in counts_line(watching)
+    assert rows[2].endswith("32 12 - <5 10 6, <5, 8")
+    assert "fewer than 5 in 6 of 8 quarter hours" in counts_line(watching)
     assert counts_table(told(query("cam-1"), WHOLE)) is None
 
 
@@ -153,7 +156,7 @@ def test_what_was_not_counted_and_what_was_left_out_is_said() -> None:
         counts_left_out=1,
     )
     line = counts_line(watching)
-    assert "nobody in 1 of 3" in line
+    assert "fewer than 5 in 1 of 3" in line
     assert "1 were not counted" in line
     assert "1 with fewer people are left out" in line
 
@@ -166,7 +169,8 @@ def test_json_has_all_of_it() -> None:
     assert len(worst["not_wholly_watched"]) == 1
     assert whole["not_wholly_watched"] == []
     (counted,) = values["counts"]
-    assert (counted["people"], counted["masked"], counted["most_at_once"]) == (4, 1, [2, 0, 3])
+    assert (counted["people"], counted["masked"], counted["most_at_once"]) == (32, 12, [6, "<5", 8])
+    assert (counted["unmasked"], counted["changed"]) == ("withheld", "<5")
     assert values["quarter_hours_counted"] == {"cam-1": SLOTS, "cam-2": SLOTS}
     plain = watching_values(replace(watching, by_slot=None, counts=None, counted=None))
     assert plain["counts"] is None
@@ -239,7 +243,7 @@ def test_an_officer_asks_for_counts_and_reads_them_with_the_trace(
         trace_cli.app, "ana", "export", query_id, "--format", "json", "--out", str(out)
     )
     assert wrote.exit_code == 0, wrote.output
-    assert json.loads(out.read_text())["watching"]["counts"][0]["people"] == 4
+    assert json.loads(out.read_text())["watching"]["counts"][0]["people"] == 32
 
 
 def test_approvers_read_that_people_are_counted(site: OfficerSite) -> None:

@@ -15,6 +15,7 @@ from protocol.daykeys import DayKeys
 from protocol.directory import Directory, OutsideWitness
 from protocol.epoch import Announcement
 from protocol.keytree import COVER
+from protocol.links import Links
 from protocol.names import SLOT_MS, SightingName
 from protocol.passkey_offers import PasskeyOffer
 from protocol.places import parse_places
@@ -34,7 +35,7 @@ from protocol.v2.release import (
 )
 from protocol.v2.rows import Rows, coverage_in
 from protocol.v2.sightings import Row
-from protocol.watching import NO_SEGMENT, Watching
+from protocol.watching import NO_SEGMENT, Watching, tell_counts
 
 ROW = SightingName.of(v2.NAME, s.fixed("id one", 8))
 
@@ -64,7 +65,7 @@ def _notice() -> bytes:
 
 def _watching() -> bytes:
     slot = s.NOW_MS // SLOT_MS
-    counts = np.array([[0, slot, 5, 1, 1, 2, 0, 0, 3, 1]], np.uint32)
+    counts = tell_counts(np.array([[0, slot, 50, 11, 1, 12, 9, 0, 13, 11]], np.uint32))
     watching = Watching(
         slot * SLOT_MS,
         (slot + 2) * SLOT_MS,
@@ -74,13 +75,17 @@ def _watching() -> bytes:
         np.array([1, 0], np.uint32),
         counts,
         counts_left_out=1,
+        counted_by_slot=np.array([[1, 0], [0, 0]], np.uint8),
     )
     return watching.to_bytes()
 
 
+LINKS = Links({(s.ADDRESS, s.fixed("episode other", 8)): 271_828}, without=2, left_out=1)
+
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "passkey offer": (PasskeyOffer.parse, PasskeyOffer(s.SITE, PASSKEY, s.NOW_MS).payload()),
     "register of places, second form": (parse_places, v2.PLACES.to_bytes()),
+    "linked contacts": (Links.parse, LINKS.to_bytes()),
     "register of places": (parse_places, b"camera,place,lat,lon\ncam-1,Ward 3,37.5,126.7\n"),
     "envelope of version 2": (Envelope.parse, v2.envelope().to_bytes()),
     "envelope of either version": (parse_envelope, v2.envelope("live").to_bytes()),
