@@ -203,8 +203,16 @@ class PolicyReaderConfig(PrincipalConfig):
 SomeConfig = TypeVar("SomeConfig", bound=BaseModel)
 
 
-def load(path: Path, model: type[SomeConfig]) -> SomeConfig:
+def load(
+    path: Path,
+    model: type[SomeConfig],
+    *,
+    hint: str = "--print-config shows every key with its meaning",
+) -> SomeConfig:
     """Read the TOML file at ``path`` as a ``model``; relative paths count from the file's folder.
+
+    Args:
+        hint: where it is said what may stand in such a file.
 
     Raises:
         ConfigError: the file cannot be read, is not TOML, or a key is unknown, missing or wrong.
@@ -223,11 +231,16 @@ def load(path: Path, model: type[SomeConfig]) -> SomeConfig:
         raise ConfigError(
             f"{path} is not valid TOML: {error}; strings need quotes, sections look like [mqtt]"
         ) from error
-    return parse(data, model, source=str(path), folder=path.parent)
+    return parse(data, model, source=str(path), folder=path.parent, hint=hint)
 
 
 def parse(
-    data: Mapping[str, Any], model: type[SomeConfig], *, source: str, folder: Path
+    data: Mapping[str, Any],
+    model: type[SomeConfig],
+    *,
+    source: str,
+    folder: Path,
+    hint: str = "--print-config shows every key with its meaning",
 ) -> SomeConfig:
     """Validate already parsed TOML; ``source`` names it in messages, ``folder`` anchors its paths.
 
@@ -244,7 +257,7 @@ def parse(
         raise ConfigError(
             f"{source} cannot be used:\n"
             + "\n".join(f"  {line}" for line in lines)
-            + "\ncorrect the file; --print-config shows every key with its meaning"
+            + f"\ncorrect the file; {hint}"
         ) from error
     return cast("SomeConfig", _anchored(config, folder.absolute()))
 

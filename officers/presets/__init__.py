@@ -1,0 +1,1 @@
+"""Rules by which contacts are graded, a file a disease, each figure with its public source."""
