@@ -7,7 +7,6 @@ kept; the template leaves this command sealed to the investigator alone.
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from runtime.subject_files import (
     hash_document,
     read_sheet,
     read_subject,
+    require_pseudonym,
     sheet_path,
 )
 from runtime.terminal import err as _err
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from edge_agent.vision.models import VisionModels
 
 MAX_DIRECTORY_BYTES = 256 << 20
-_PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 app = typer.Typer(no_args_is_help=True)
 _INTERRUPTED = "stopped; nothing was written"
@@ -121,11 +120,7 @@ def enrol(
     """
     with reported(_INTERRUPTED):
         settings = load_officer(officer)
-        if not _PSEUDONYM.fullmatch(pseudonym):
-            raise OperationError(
-                f"the pseudonym {pseudonym!r} is not 1 to 64 letters, digits, dots, hyphens or "
-                "underscores beginning with a letter or digit; choose another"
-            )
+        require_pseudonym(pseudonym)
         if not consent.strip():
             raise OperationError(
                 "the reference of the consent is empty; without one no query can be approved"

@@ -17,10 +17,11 @@ from typing import Annotated
 
 import typer
 
-from officers import desk
+from officers import contact_cli, desk
 from officers.desk.api_client import ENDED
 from officers.desk.export_forms import FORMATS, json_values
 from officers.desk.facts import state_text
+from officers.desk.graded import graded, graded_values
 from officers.desk.moments import local_text
 from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
 from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
@@ -105,13 +106,20 @@ def show(
         results = _results(session, keys, query_id, register, wait_s=wait)
         report = desk.trace(results)
         placed = results.ground.places is not None
+        listed = graded(
+            session.officer, report.traces, results.links, keys.sealing(), places=register
+        )
         if as_json:
-            say(json.dumps(json_values(report, hits_only=False), indent=2))
+            values = json_values(report, hits_only=False)
+            values["graded"] = [graded_values(one) for one in listed]
+            say(json.dumps(values, indent=2))
             _check_receipts(results)
             return
         _show_head(results)
-        for trace in report.traces:
+        for trace, graded_trace in zip(report.traces, listed, strict=True):
             say(f"\n{trace_line(trace)}")
+            if graded_trace.rules is not None and trace.hits:
+                say(contact_cli.graded_line(graded_trace, results.case.id))
             if trace.hits:
                 show_table(stays_table(trace.hits, every_contact=everything))
             if trace.contradictions:
@@ -228,6 +236,9 @@ def export(
             + (f", {written.undecided} not decided" if written.undecided else "")
         )
         _check_receipts(results)
+
+
+contact_cli.register(app)
 
 
 def _results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from protocol.enrolment import MAX_SHEET_BYTES, WitnessSheet
@@ -12,10 +13,26 @@ from runtime.fsio import read_file, sha256_file
 
 SUBJECT_SUFFIX, SHEET_SUFFIX = ".subject", ".witness"
 _MAX_SUBJECT_BYTES = 1 << 20
+_PSEUDONYM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class SubjectFileInvalid(OperationError):
     """A file is not what it is taken for, or says too little."""
+
+
+def require_pseudonym(text: str) -> str:
+    """Return ``text`` if it can be a pseudonym: an ASCII id, which also names files.
+
+    Raises:
+        SubjectFileInvalid: it cannot.
+    """
+    if not _PSEUDONYM.fullmatch(text):
+        raise SubjectFileInvalid(
+            f"the pseudonym {text!r} is not 1 to 64 letters (A to Z), digits, dots, hyphens or "
+            "underscores beginning with a letter or digit; choose another. What people call the "
+            "case, in any script, is kept with `sealtrace subject case PSEUDONYM --name`"
+        )
+    return text
 
 
 def read_subject(path: Path) -> SubjectFile:
