@@ -16,6 +16,7 @@ import typer
 
 from officers import desk
 from officers.desk.facts import approvals_text, case_json, state_text
+from officers.desk.infectious import infectious_days
 from officers.keyboard import (
     AsJson,
     CaseId,
@@ -108,7 +109,7 @@ def file(
             help="'2031-05-04 10:00' (the site's time zone), 2031-05-04T10:00+02:00, 'today "
             "10:00', now, -2h, +30m.",
         ),
-    ],
+    ] = "",
     end: Annotated[
         str,
         typer.Option(
@@ -117,7 +118,15 @@ def file(
             help="As --from; may lie ahead. Without --live, now is the end of the last quarter "
             "hour that is over.",
         ),
-    ],
+    ] = "",
+    infectious: Annotated[
+        str,
+        typer.Option(
+            metavar="PSEUDONYM",
+            help="In place of --from and --to: the days on which this case was infectious, by its "
+            "case file (`sealtrace subject case`).",
+        ),
+    ] = "",
     live: Annotated[
         bool, typer.Option("--live", help="Open the running quarter hour too, while it runs.")
     ] = False,
@@ -207,9 +216,9 @@ def file(
     The sheet beside a subject file goes along where a second officer has signed it as witness.
     """
     with at_desk(officer, passphrase_file) as (session, keys):
-        asked = desk.window(
-            session.officer, start, end, now=datetime.now(UTC), live=live, tell=session.tell
-        )
+        now = datetime.now(UTC)
+        start, end = _window(session, keys, start, end, infectious=infectious, now=now)
+        asked = desk.window(session.officer, start, end, now=now, live=live, tell=session.tell)
         asks_contacts, linked = desk.contacts_asked("none" if no_contacts else contacts)
         after_min = desk.afterwards_minutes(afterwards)
         counts = same_place_counts or after_min > 0
@@ -261,6 +270,26 @@ def file(
         f"Follow it with:\n  sealtrace query wait {summary.id}\n"
         f"  sealtrace trace show {summary.id}"
     )
+
+
+def _window(
+    session: desk.Session, keys: Keyring, start: str, end: str, *, infectious: str, now: datetime
+) -> tuple[str, str]:
+    """Return from when to when to ask, as given or by a case file.
+
+    Raises:
+        OperationError: neither is said, or both are.
+    """
+    if infectious and not (start or end):
+        starts, ends = infectious_days(
+            session.officer, infectious, keys.sealing(), now=now, tell=session.tell
+        )
+        return starts.isoformat(), ends.isoformat()
+    if infectious or not (start and end):
+        raise OperationError(
+            "say which days: with --from and --to, or with --infectious PSEUDONYM by a case file"
+        )
+    return start, end
 
 
 @app.command(

@@ -236,3 +236,35 @@ def test_the_trace_itself_says_how_its_contacts_are_graded(
     assert "P-17, by COVID-19: 2 contacts, 1 high, 1 low (trace contacts" in shown.output
     values = json.loads(site.run(trace_cli.app, "ana", "show", query_id, "--json").stdout)
     assert values["graded"][0]["persons"][0]["grade"]["level"] == "high"
+
+
+def filed(site: OfficerSite, *window: str) -> Result:
+    return site.run(
+        query_cli.app, "ana", "file", "--subject", str(site.subject_file("P-17")), "--all-cameras",
+        *window, "--purpose", "contact tracing", "--yes", "--json",
+    )  # fmt: skip
+
+
+def test_a_query_asks_for_the_days_on_which_the_case_was_infectious(
+    site: OfficerSite, cases: Path
+) -> None:
+    today = datetime.now().astimezone().date()
+    keep(site, "--preset", "measles", "--onset", str(today - timedelta(days=1)))
+    result = filed(site, "--infectious", "P-17")
+    said = " ".join(result.stderr.split())
+    assert f"was infectious {today - timedelta(days=5)} to {today + timedelta(days=3)}" in said
+    assert "what lies ahead is left out" in said
+    assert "what is more than the 48 hours of one query is left out" in said
+    assert result.exit_code == 0, result.output
+    asked = json.loads(result.stdout)["query"]
+    assert asked["window_to_ms"] - asked["window_from_ms"] == 48 * 3_600_000
+
+
+def test_days_that_nobody_knows_are_not_asked_for(site: OfficerSite, cases: Path) -> None:
+    explained(filed(site, "--infectious", "P-17"), "there is no case file of 'P-17'")
+    keep(site, "--preset", "measles", "--tested", str(TODAY))
+    explained(filed(site, "--infectious", "P-17"), "no infectious window is known of 'P-17'")
+    keep(site, "--preset", "measles", "--onset", str(TODAY - timedelta(days=100)))
+    explained(filed(site, "--infectious", "P-17"), "nothing is left to open")
+    explained(filed(site), "say which days")
+    explained(filed(site, "--infectious", "P-17", "--from", "-2h"), "say which days")
