@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from provisioning.formats.plan import SitePlan
 from runtime.keyfiles import PASSPHRASE_ENVIRONMENT
 
 CUSTODIANS = ("c1", "c2", "c3")
-OFFICERS = {
+OFFICERS: Mapping[str, Sequence[str]] = {
     "ana": ["investigator"],
     "bo": ["approver"],
     "cy": ["approver"],
@@ -52,8 +52,11 @@ def plan_of(
     policy: Mapping[str, Any] | None = None,
     box_settings: Mapping[str, Any] | None = None,
     aggregator_settings: Mapping[str, Any] | None = None,
+    officers: Mapping[str, Sequence[str]] = OFFICERS,
 ) -> SitePlan:
     """Return the plan of a small site: 2 of 3 custodians, four officers, a box for each camera.
+
+    Its one investigator decides alone, unless ``officers`` and ``policy`` say otherwise.
 
     Args:
         cameras: camera name to its table in ``box.toml`` (``source`` and more); camera ``cam-N``
@@ -63,6 +66,7 @@ def plan_of(
         policy: values of the policy other than the defaults.
         box_settings: keys and sections for every ``box.toml``.
         aggregator_settings: the same for ``aggregator.toml``.
+        officers: name to duties.
     """
     ports = iter(free_ports(len(CUSTODIANS) + 4))
     return SitePlan.model_validate(
@@ -71,7 +75,7 @@ def plan_of(
             "threshold": 2,
             "bundle": bundle,
             "custodians": [{"name": name, "port": next(ports)} for name in CUSTODIANS],
-            "officers": [{"name": n, "duties": duties} for n, duties in OFFICERS.items()],
+            "officers": [{"name": n, "duties": duties} for n, duties in officers.items()],
             "aggregator": {"port": next(ports), "settings": dict(aggregator_settings or {})},
             "broker": {"kind": broker, "port": next(ports), "headquarters_port": next(ports)},
             "registrar": {"port": next(ports)},
@@ -83,7 +87,7 @@ def plan_of(
                 }
                 for camera, table in cameras.items()
             ],
-            "policy": dict(policy or {}),
+            "policy": {"confirmations": 1, **(policy or {})},
             "security": {"argon2_memory_kib": 1024},
         }
     )

@@ -81,11 +81,12 @@ def create_site(
         notify: called with a line about each step.
 
     Raises:
-        SiteError: ``path`` exists already.
+        SiteError: ``path`` exists already, or fewer investigators than must confirm a hit.
         OperationError: a file cannot be written, or the model bundle cannot be used.
     """
     path = path.absolute()
     refuse_existing(path)
+    refuse_too_few(plan)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -122,6 +123,18 @@ def refuse_existing(path: Path) -> None:
             f"{path} exists already and is left as it is; choose another folder"
             " (`sealtrace site show` tells what a site folder holds)"
         )
+
+
+def refuse_too_few(plan: SitePlan) -> None:
+    """Check that a new site has the investigators whom its policy has confirm hits.
+
+    Raises:
+        SiteError: it has not.
+    """
+    try:
+        plan.check_confirmers()
+    except ValueError as error:
+        raise SiteError(str(error)) from None
 
 
 def make_box(making: Making, box: BoxPlan, folder: Path) -> None:

@@ -73,6 +73,10 @@ name = "ana"
 duties = ["investigator"]
 
 [[officers]]
+name = "dan"                               # two confirm each hit: see policy.confirmations
+duties = ["investigator"]
+
+[[officers]]
 name = "bo"
 duties = ["approver"]
 
@@ -119,7 +123,7 @@ continuation_minutes = 120                 # so long before and after
 continuation_cameras = 30                  # most cameras of a query that does
 same_place_counts = false                  # how many others were there
 evidence_stills = 0                        # pictures, of so many sightings a query
-confirmations = 1                          # investigators who must each confirm a hit
+confirmations = 2                          # investigators who must each confirm a hit
 enrolment_without_witness = true           # false: a second officer sees whose photographs they are
 cover = "slots"                            # or "off", "steady"
 # cover_interval_s = 30                    # with "steady" only

@@ -49,7 +49,17 @@ def ask_plan(console: Terminal) -> SitePlan:
     }
     console.print("\n[bold]Officers[/], by duty; names with commas between.")
     values["officers"] = _officers()
-    values["policy"] = {"approvals": _ask("Approvals that a query needs", "2", _whole(1, 16))}
+    investigators = sum("investigator" in one["duties"] for one in values["officers"])
+    if investigators < 2:
+        console.print("With one investigator nobody else looks at whom they recognise.")
+    values["policy"] = {
+        "approvals": _ask("Approvals that a query needs", "2", _whole(1, 16)),
+        "confirmations": _ask(
+            "Investigators who must each confirm a hit (Article 14(5) of the EU AI Act asks for 2)",
+            str(min(2, investigators)),
+            _whole(1, max(1, min(8, investigators))),
+        ),
+    }
     console.print("\n[bold]Boxes[/] can also be added later with `sealtrace box add`.")
     values["boxes"] = _boxes()
     if _DEFAULT_BUNDLE.is_dir() and typer.confirm(
@@ -68,7 +78,7 @@ def _custodian(number: int) -> dict[str, Any]:
 
 def _officers() -> list[dict[str, Any]]:
     duties: dict[str, list[str]] = {}
-    for duty, default in (("investigator", "ana"), ("approver", "bo,cy"), ("auditor", "eve")):
+    for duty, default in (("investigator", "ana,dan"), ("approver", "bo,cy"), ("auditor", "eve")):
         for name in _ask(f"{duty.capitalize()}s", default, _names):
             duties.setdefault(name, []).append(duty)
     return [{"name": name, "duties": held} for name, held in duties.items()]

@@ -171,6 +171,8 @@ same_place_counts = {tomltext.value(plan.same_place_counts)}
 evidence_stills = {plan.evidence_stills}
 
 # Investigators who must each confirm that a sighting is the person; who asked is one of them.
+# Nothing is exported before. Two, as Article 14(5) of the EU AI Act asks for remote biometric
+# identification; with 1, who asked decides alone.
 confirmations = {plan.confirmations}
 
 # Whether a person may be searched for whose photographs no second officer has seen and signed for.

@@ -20,7 +20,7 @@ from provisioning.authority import (
 )
 from provisioning.authority.backup import backup_site, check_restore, refuse_backup, restore_site
 from provisioning.authority.consequences import agreement
-from provisioning.authority.create import refuse_existing
+from provisioning.authority.create import refuse_existing, refuse_too_few
 from provisioning.authority.example import example_toml
 from provisioning.authority.guide import ask_plan
 from provisioning.authority.inspect import Report, inspect_site
@@ -91,6 +91,7 @@ def init(
     with reported():
         refuse_existing(folder)
         plan = load_plan(config) if config is not None else ask_plan(err)
+        refuse_too_few(plan)
         for line in plan.warnings():
             warn(line)
         if dry_run:

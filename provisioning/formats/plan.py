@@ -136,13 +136,23 @@ class SitePlan(Section):
         for basis, rule in self.policy.legal_basis.items():
             if basis == "consent":
                 self._check_approvals(self.policy.approvals + rule.extra_approvals)
-        investigators = len(self._holding(INVESTIGATOR))
-        if self.policy.confirmations > investigators:
-            raise ValueError(
-                f"{self.policy.confirmations} officers must confirm a hit and {investigators} are "
-                f"{INVESTIGATOR}; name more or lower policy.confirmations"
-            )
         return self
+
+    def check_confirmers(self) -> None:
+        """Check that there are as many investigators as must confirm a hit.
+
+        Of a new site; one that was made when one was the default, and whose plan does not say how
+        many, still opens.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        needed, investigators = self.policy.confirmations, len(self._holding(INVESTIGATOR))
+        if needed > investigators:
+            raise ValueError(
+                f"{needed} officers must confirm a hit and {investigators} are {INVESTIGATOR}: "
+                "name more, or lower policy.confirmations (with 1, who asked decides alone)"
+            )
 
     def warnings(self) -> list[str]:
         """Return what is allowed but probably not meant, one line each."""

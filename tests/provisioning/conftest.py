@@ -44,7 +44,9 @@ def plan_values(**changed: Any) -> dict[str, Any]:
         ],
         "security": {"argon2_memory_kib": 64},
     }
-    return values | changed
+    # One investigator: two who confirm are asked for where it matters.
+    policy = {"confirmations": 1, **changed.pop("policy", {})}
+    return values | changed | {"policy": policy}
 
 
 @pytest.fixture(scope="session")

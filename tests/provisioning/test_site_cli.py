@@ -70,7 +70,7 @@ def test_the_example_can_be_used(run: Run, tmp_path: Path) -> None:
 def test_a_site_from_answers(run: Run, tmp_path: Path, cheap_secrets: None) -> None:
     answers = ["Not a name", "north", "3", "9", "2", *[""] * 6]  # two answers are asked for again
     answers += ["", "", ""]  # aggregator, broker kind and address
-    answers += ["", "bo, cy,dee", "", "2"]  # officers, approvals
+    answers += ["", "bo, cy,dee", "", "2", ""]  # officers, approvals, confirmations
     answers += ["1", "", "", "rtsp://10.0.0.1/s", "y", "back", "v4l2:/dev/video0", "n"]
     done = run("init", "new", answers="\n".join(answers) + "\n")
     assert done.exit_code == 0, done.output
@@ -78,11 +78,13 @@ def test_a_site_from_answers(run: Run, tmp_path: Path, cheap_secrets: None) -> N
     site = open_site(tmp_path / "new")
     assert (site.plan.site, site.directory.threshold) == ("north", 2)
     assert [p.name for p in site.directory.with_duty("approver")] == ["bo", "cy", "dee"]
+    assert [p.name for p in site.directory.with_duty("investigator")] == ["ana", "dan"]
+    assert "\nconfirmations = 2\n" in site.paths.policy.read_text()
     assert site.directory.box_of_camera("back").name == "box-1"
 
 
 def test_contradicting_answers_are_explained(run: Run, tmp_path: Path) -> None:
-    answers = ["north", "3", "2", *[""] * 6, "", "", "", "", "bo", "", "2", "0"]
+    answers = ["north", "3", "2", *[""] * 6, "", "", "", "", "bo", "", "2", "", "0"]
     done = run("init", "new", answers="\n".join(answers) + "\n")
     assert done.exit_code == 1
     assert "name more approvers" in done.stderr

@@ -11,7 +11,7 @@ import pytest
 
 import provisioning.authority.policy_text
 from protocol.policy import Permissions, parse_policy
-from provisioning.authority import SitePlan, load_plan
+from provisioning.authority import SiteError, SitePlan, create_site, load_plan
 from provisioning.authority.example import example_toml
 from provisioning.authority.policy_text import policy_text
 from provisioning.formats.plan import site_toml
@@ -89,7 +89,6 @@ def test_what_a_site_was_made_from_reads_back(values: Values, write: Write) -> N
             "recorded consent",
         ),
         ({"policy": {"programme_ends": "2027-01-01T00:00:00"}}, "time zone"),
-        ({"policy": {"confirmations": 2}}, "2 officers must confirm a hit and 1 are investigator"),
         ({"policy": {"contacts": "everybody"}}, "contacts"),
         ({"policy": {"purposes": ["exercise", "exercise"]}}, "one twice"),
         ({"policy": {"purposes": ["a\x1bb"]}}, "printable"),
@@ -155,7 +154,7 @@ def test_a_new_sites_policy_of_the_second_schema_permits_what_the_plan_says_and_
     assert new.permits == Permissions(
         live=True, contacts="near", continuation_minutes=120, continuation_cameras=30
     )
-    assert (new.confirmations, new.witnessed_enrolment, new.outside_witnesses) == (1, False, 0)
+    assert (new.confirmations, new.witnessed_enrolment, new.outside_witnesses) == (2, False, 0)
     assert (new.cover, new.option_approvals) == ("slots", {})
     other = PolicyPlan(
         purposes=("exercise", 'a "quoted" one'),
@@ -220,3 +219,23 @@ def test_the_end_of_the_programme_is_not_moved_by_a_fraction_of_a_second() -> No
 
 def _warnings(values: dict[str, Any]) -> list[str]:
     return SitePlan.model_validate(values).warnings()
+
+
+def test_a_new_site_with_one_investigator_has_to_say_that_they_decide_alone(
+    values: Values, tmp_path: Path
+) -> None:
+    for policy in ({}, {"confirmations": 3}):
+        plan = SitePlan.model_validate({**values(), "policy": policy})
+        with pytest.raises(SiteError, match="officers must confirm a hit and 1 are investigator"):
+            create_site(plan, tmp_path / "site", b"long enough to be one")
+    assert not (tmp_path / "site").exists()
+
+
+def test_a_site_that_was_made_before_two_were_the_default_still_opens(
+    values: Values, write: Write
+) -> None:
+    """Its ``site.toml`` says nothing of confirmations; its signed policy does."""
+    text = site_toml(SitePlan.model_validate(values()))
+    assert "confirmations = 1\n" in text
+    opened = load_plan(write(text.replace("confirmations = 1\n", "")))
+    assert [one.name for one in opened.officers if "investigator" in one.duties] == ["ana"]
