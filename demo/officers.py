@@ -21,6 +21,8 @@ from protocol.signing import Signed, SigningKey
 from runtime.http import client, raise_for_problem
 from runtime.keyfiles import read_secret
 
+CONFIRMING = ("ana", "dan")
+"""The investigators who both confirm each hit."""
 _POLL_S = 0.5
 
 
@@ -57,7 +59,7 @@ class Officers:
         live: bool = False,
         follow: bool = False,
     ) -> Filed:
-        """File a query as ana: it also asks how many people were where.
+        """File a query as ana, which dan confirms with her: it also asks how many were where.
 
         Args:
             follow: ask that whoever is confirmed be followed by their clothes.
@@ -67,7 +69,7 @@ class Officers:
             "ana", "query", "file", "--subject", str(subject), *wanted, "--from", begin,
             "--to", end, *(["--live"] if live else []), "--same-place-counts",
             *(["--continuation"] if follow else []),
-            "--legal-basis", "consent",
+            "--legal-basis", "consent", "--confirmer", "dan",
             "--purpose", "contact tracing of a confirmed patient", "--yes",
         )  # fmt: skip
         query_id = str(told["id"])
@@ -115,8 +117,17 @@ class Officers:
         return told
 
     def confirm_all(self, filed: Filed) -> None:
-        """Confirm every candidate, as ana: the clips have people before two cameras at one time."""
-        self.site.run("ana", "trace", "confirm", filed.query_id, "--all", "--anyway", "--yes")
+        """Confirm every candidate, as ana and then as dan."""
+        for officer in CONFIRMING:
+            self.confirm(filed, officer)
+
+    def confirm(self, filed: Filed, officer: str) -> None:
+        """Confirm every candidate: the clips have people before two cameras at one time."""
+        self.site.run(officer, "trace", "confirm", filed.query_id, "--all", "--anyway", "--yes")
+
+    def shown(self, filed: Filed) -> Any:
+        """Return the trace as ana is shown it."""
+        return self.site.run_json("ana", "trace", "show", filed.query_id)
 
     def trace(self, filed: Filed) -> Any:
         """Return the trace as ``trace export`` writes it."""

@@ -28,7 +28,7 @@ from demo.hard_cases import (
     hard_scenario,
 )
 from demo.intruder import Answer, Intruder, plain_needles
-from demo.local_site import CUSTODIANS, LocalSite, plan_of
+from demo.local_site import CUSTODIANS, OFFICERS, LocalSite, plan_of
 from demo.officers import Filed, Officers
 from demo.processes import ProcessFailed
 from demo.scenario import ClipTruth, Scenario, demo_scenario
@@ -43,7 +43,6 @@ from protocol.v2.envelopes import Envelope
 from provisioning.authority import open_site
 from provisioning.authority.policy_holders import services
 from provisioning.authority.push import officer_tls
-from provisioning.formats.plan import OfficerPlan
 from runtime.config import MqttConfig
 from runtime.policy_words import permitted_text, purposes_text
 
@@ -123,15 +122,17 @@ class Tour:
             self._truth += compose(scenario, self.photos, self.folder.parent / name)
 
     def _make_site(self) -> LocalSite:
-        self.tell("making a site: CA, 3 custodians (2 must agree), 5 officers, 6 boxes")
+        self.tell("making a site: CA, 3 custodians (2 must agree), 6 officers, 6 boxes")
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True)
         cameras = {clip.camera: {"source": f"file:{clip.path.resolve()}"} for clip in self._truth}
-        policy = {"same_place_counts": True, "continuation": True}
-        plan = plan_of(cameras, bundle=self.bundle, policy=policy)
-        third = OfficerPlan(name="di", duties=("approver",))  # for following, one approval more
-        plan = plan.model_copy(update={"officers": (*plan.officers, third)})
+        policy = {"same_place_counts": True, "continuation": True, "confirmations": 2}
+        more = {
+            "dan": ["investigator"],  # two confirm each hit
+            "di": ["approver"],  # for following, one approval more
+        }
+        plan = plan_of(cameras, bundle=self.bundle, policy=policy, officers={**OFFICERS, **more})
         site = LocalSite.create(plan, self.folder)
         self._site = site
         return site
@@ -195,9 +196,17 @@ class Tour:
         )
 
     def _compare_with_truth(self, officers: Officers, filed: Filed) -> None:
-        self.tell("the investigator confirms the candidates and reads the trace")
-        officers.confirm_all(filed)
+        self.tell("two investigators confirm the candidates, each on their own machine")
+        officers.confirm(filed, "ana")
+        alone = [hit for subject in officers.shown(filed)["subjects"] for hit in subject["hits"]]
+        officers.confirm(filed, "dan")
         self.trace = officers.trace(filed)
+        self.checks.note(
+            "what one investigator confirms is no hit before the other has",
+            not alone and any(subject["hits"] for subject in self.trace["subjects"]),
+            f"{len(alone)} hits by one word, "
+            f"{sum(len(subject['hits']) for subject in self.trace['subjects'])} by two",
+        )
         hits = [hit for subject in self.trace["subjects"] for hit in subject["hits"]]
         scenario = demo_scenario()
         for clip in self._truth[: len(scenario.scenes)]:
