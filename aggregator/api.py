@@ -382,6 +382,11 @@ def _add_queries(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         """Take a signed decision on one candidate."""
         desk.decide(bytes.fromhex(query_id), body)
 
+    @app.post("/v1/queries/{query_id}/exports", status_code=204, dependencies=[known_caller])
+    def export(query_id: QueryId, body: Body) -> None:
+        """Take an officer's signed word that they write results to files; it is logged."""
+        desk.export(bytes.fromhex(query_id), body)
+
 
 def _add_quarantine(app: FastAPI, parts: Parts, callers: Callers, known_caller: Any) -> None:
     """What waits for the operator's word."""

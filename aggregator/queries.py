@@ -39,6 +39,7 @@ from protocol.authorization import (
 )
 from protocol.directory import INVESTIGATOR
 from protocol.errors import NotAuthorized, TemplatesDisagree
+from protocol.exports import EXPORT_KIND, Export, check_reader
 from protocol.policy import Policy
 from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey
 from protocol.results import DECISION_KIND, Decision
@@ -238,6 +239,20 @@ class QueryDesk:
             self._records.note("decision", query_id, {"decision": data})
         if record.query.asks.wait_for_decisions:
             self._touch(record.digest)
+
+    def export(self, query_id: bytes, data: bytes) -> None:
+        """Log that an officer writes a query's results to files, before there are any.
+
+        Raises:
+            QueryUnknown: no such query.
+            NotAuthorized: by nobody to whom its results are sealed, or of another query's.
+            SignatureInvalid, MalformedMessage: it is not genuine.
+        """
+        record = self.get(query_id)
+        signed = Signed.parse(data, kind=EXPORT_KIND)
+        export = Export.parse(signed.verify(self._trust.directory.resolver(INVESTIGATOR)))
+        check_reader(signed, export, record.digest, record.readers)
+        self._records.append("exported", query_id, {"export": data})
 
     # ------------------------------------------------------------------ reading
 

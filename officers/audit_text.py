@@ -52,9 +52,16 @@ def logs_table(report: Report) -> Table:
 
 
 def officers_table(report: Report) -> Table:
-    """Return the officers: what each asked, approved, withdrew and decided."""
+    """Return the officers: what each asked, approved, withdrew, decided and exported."""
     table = plain_table(
-        "officer", "queries", "approvals", "withdrawals", "decisions", "grants asked", "approved"
+        "officer",
+        "queries",
+        "approvals",
+        "withdrawals",
+        "decisions",
+        "exports",
+        "grants asked",
+        "approved",
     )
     for officer in report.officers:
         table.add_row(*_officer_cells(officer))
@@ -71,6 +78,7 @@ def _officer_cells(officer: OfficerCount) -> list[str]:
                 officer.approvals,
                 officer.withdrawals,
                 officer.decisions,
+                officer.exports,
                 officer.grants_asked,
                 officer.grants_approved,
             )

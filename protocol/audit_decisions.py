@@ -1,4 +1,4 @@
-"""Audit the decisions on candidates: by whom the query names, and which came to be hits.
+"""Audit decisions on candidates and exports: by whom the query names; count what came to be hits.
 
 Part of :mod:`protocol.audit`, after :mod:`protocol.audit_queries`, which reports false signatures.
 """
@@ -13,6 +13,7 @@ from protocol.authorization import parse_signed_query
 from protocol.confirming import Word, last_words, read_word, verdict_of
 from protocol.directory import Directory
 from protocol.errors import NotAuthorized, ProtocolError
+from protocol.exports import EXPORT_KIND, Export, check_reader
 from protocol.findings import FindingKind
 from protocol.policy import Policy
 from protocol.query import Query
@@ -24,7 +25,7 @@ _Named = tuple[tuple[str, ...], bytes]
 
 
 class DecisionAudit:
-    """Holds the decisions of all logs against the queries that they are on."""
+    """Holds the decisions and exports of all logs against the queries that they are of."""
 
     def __init__(
         self, queries: QueryAudit, directory: Directory, policies: Mapping[bytes, Policy]
@@ -43,6 +44,8 @@ class DecisionAudit:
         for item in opened:
             if item.body is not None and item.entry.kind == "decision":
                 self._check(item, item.body)
+            elif item.body is not None and item.entry.kind == "exported":
+                self._check_export(item, item.body)
         for digest, (officers, policy_digest) in self._named.items():
             count = self._known.query(digest)
             count.confirmers = officers[1:]
@@ -81,3 +84,17 @@ class DecisionAudit:
         else:
             on = self._words.setdefault(digest, {})
             on.setdefault(word.candidate_id, []).append(word)
+
+    def _check_export(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        try:
+            signed = Signed.parse(body["export"], kind=EXPORT_KIND)
+            export = Export.parse(signed.payload)
+        except BAD_BODY:
+            return  # reported where the entry is checked
+        named = self._named.get(export.query_digest)
+        if named is None:
+            return  # of a query that was filed before the auditor was one
+        try:
+            check_reader(signed, export, export.query_digest, named[0])
+        except NotAuthorized as error:
+            self._known.find(FindingKind.EXPORT_UNAUTHORIZED, item, str(error))

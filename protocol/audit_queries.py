@@ -14,6 +14,7 @@ from protocol.authorization import check_withdrawal, parse_signed_query
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
 from protocol.enrolment import check_witnessed
 from protocol.errors import ProtocolError
+from protocol.exports import EXPORT_KIND, Export
 from protocol.findings import Finding, FindingKind, OfficerCount, QueryCount, Severity
 from protocol.names import SLOT_MS
 from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Approval, Query, Withdrawal
@@ -85,7 +86,7 @@ def as_of(officers: Directory, time_ms: int) -> Directory:
 
 
 class QueryAudit:
-    """Reads queries, approvals, withdrawals and decisions; counts by query and by officer.
+    """Reads queries, approvals, withdrawals, decisions and exports; counts by query and by officer.
 
     A query is told by its digest: nothing but the aggregator's good will keeps an id from standing
     for two. Public attributes are what the pass over the grants needs: ``ids`` (query digest to hex
@@ -118,6 +119,7 @@ class QueryAudit:
             "withdrawal": self._check_withdrawal,
             "decision": self._check_decision,
             "linked-contacts": self._check_linked,
+            "exported": self._check_export,
             "policy": self._note_policy,
         }
         for item in opened:
@@ -208,6 +210,8 @@ class QueryAudit:
                 count.decisions += 1
             case "result-read":
                 count.reads += 1
+            case "exported":
+                count.exports += 1
             case "refusal":
                 count.refusals += 1
             case _:
@@ -330,6 +334,12 @@ class QueryAudit:
                 "and the query does not ask for linked contacts",
             )
 
+    def _check_export(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        signed = Signed.parse(body["export"], kind=EXPORT_KIND)
+        if self._signed_by(signed, INVESTIGATOR, item):
+            Export.parse(signed.payload)
+            self.officer(signed.signer).exports += 1
+
     def _signed_by(self, signed: Signed, duty: str, item: OpenedEntry) -> bool:
         try:
             signed.verify(as_of(self._officers_listed, item.entry.time_ms).resolver(duty))
@@ -373,12 +383,18 @@ def _decided_digest(body: Mapping[str, Any]) -> bytes:
     return Decision.parse(signed.payload).query_digest
 
 
+def _exported_digest(body: Mapping[str, Any]) -> bytes:
+    signed = Signed.parse(body["export"], kind=EXPORT_KIND)
+    return Export.parse(signed.payload).query_digest
+
+
 _DIGESTS: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
     "query-filed": _query_digest,
     **dict.fromkeys(OPENS, _query_digest),
     "approval": _approved_digest,
     "withdrawal": _withdrawn_digest,
     "decision": _decided_digest,
+    "exported": _exported_digest,
     "grant-received": _said_digest,
     "match": _said_digest,
     "opened-rows": _said_digest,

@@ -36,6 +36,7 @@ Kinds of entries and their sealed bodies:
                        companions were compared with one another, in so many pairs
 ``decision``           {"decision": bytes}                                        (aggregator)
 ``result-read``        {"query_digest": bytes, "reader": text}                    (aggregator)
+``exported``           {"export": bytes}                                          (aggregator)
 ``rejected``           {"box": text, "camera": text, "reason": text}              (aggregator)
 ``gap``                {"box", "camera": text, "first", "last": int}              (aggregator)
 =====================  ===========================================================================
@@ -86,6 +87,7 @@ KINDS = frozenset(
         "linked-contacts",
         "decision",
         "result-read",
+        "exported",
         "rejected",
         "gap",
     }
@@ -101,6 +103,7 @@ AGGREGATOR_KINDS = frozenset(
         "linked-contacts",
         "decision",
         "result-read",
+        "exported",
         "rejected",
         "gap",
     }

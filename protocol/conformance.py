@@ -17,6 +17,7 @@ from protocol.auditlog import verify_cosignature as check_cosignature
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.epoch_keys import combine
 from protocol.errors import ProtocolError
+from protocol.exports import EXPORT_KIND, Export
 from protocol.grant import GRANT_KIND, Grant
 from protocol.joining import (
     CONFIGURATION_KIND,
@@ -215,6 +216,16 @@ def _approval(vector: Vector, compared: _Compared, _beside: Beside) -> None:
         compared.bytes(f"the policy of {name}", vector["policy_digest"], approval.policy_digest)
 
 
+def _export(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    signed = Signed.parse(bytes.fromhex(vector["signed"]), kind=EXPORT_KIND)
+    export = Export.parse(signed.verify(_one(vector["public"])))
+    compared.equal("the officer", vector["officer"], signed.signer)
+    compared.bytes("the query", vector["query_digest"], export.query_digest)
+    compared.equal("the form", vector["form"], export.form)
+    compared.equal("the files", vector["files"], [digest.hex() for digest in export.files])
+    compared.equal("the moment", vector["exported_at_ms"], export.exported_at_ms)
+
+
 def _grant(vector: Vector, compared: _Compared, beside: Beside) -> None:
     matcher = hpke.PrivateKey(bytes.fromhex(vector["matcher_seed"]))
     announced = _announced(vector["announcement"], beside("announcement")["box_public"])
@@ -285,6 +296,7 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "announcement": _announcement,
     "query": _query,
     "approval": _approval,
+    "export": _export,
     "grant": _grant,
     "checkpoint": _checkpoint,
     "joining": _joining,

@@ -55,9 +55,11 @@ class FindingKind(StrEnum):
     BODY_UNREADABLE = "body-unreadable"
     """An entry's body does not open for this auditor, or is not what its kind says."""
     SIGNATURE_FALSE = "signature-false"
-    """A query, approval, withdrawal or decision was logged that its officer did not sign."""
+    """A query, approval, withdrawal, decision or export was logged that no officer signed so."""
     DECISION_UNAUTHORIZED = "decision-unauthorized"
     """A decision on a query's candidate by an officer whom the query does not name."""
+    EXPORT_UNAUTHORIZED = "export-unauthorized"
+    """An export of a query's results by an officer to whom they are not sealed."""
     POLICY_UNKNOWN = "policy-unknown"
     """A grant under a policy that is not among those at hand, or that its own log never named."""
     GRANT_UNAUTHORIZED = "grant-unauthorized"
@@ -171,18 +173,20 @@ class QueryCount:
     confirmers: tuple[str, ...] = ()
     confirmed: int | None = None
     reads: int = 0
+    exports: int = 0
     refusals: int = 0
 
 
 @dataclass(slots=True)
 class OfficerCount:
-    """One officer: queries asked, approvals given, withdrawals, decisions, grants caused."""
+    """One officer: queries asked, approvals, withdrawals, decisions, exports, grants caused."""
 
     name: str
     queries: int = 0
     approvals: int = 0
     withdrawals: int = 0
     decisions: int = 0
+    exports: int = 0
     grants_asked: int = 0
     grants_approved: int = 0
 

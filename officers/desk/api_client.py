@@ -265,6 +265,10 @@ class AggregatorClient:
         """Hand over a signed decision on a candidate."""
         self._send("POST", f"/v1/queries/{query_id}/decisions", signed)
 
+    def export(self, query_id: str, signed: bytes) -> None:
+        """Hand over one's signed word that results are written to files, to be logged."""
+        self._send("POST", f"/v1/queries/{query_id}/exports", signed)
+
     def _listed(self, path: str, what: str) -> list[bytes]:
         response = self._http.get(path)
         if response.status_code in _NO_SUCH_LIST:

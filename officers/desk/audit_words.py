@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from protocol.audit_queries import BAD_BODY, OpenedEntry
+from protocol.exports import EXPORT_KIND, Export
 from protocol.findings import Finding, QueryCount, Report, Severity
 from protocol.grant import Scope
 from protocol.names import EPOCH_MS
@@ -60,7 +61,8 @@ def query_lines(query: QueryCount) -> list[str]:
     lines.append(
         f"{_many(query.matches, 'match', 'matches')}{found}; "
         f"{_many(query.decisions, 'decision')}{confirmed}, "
-        f"read {_many(query.reads, 'time')}, {_many(query.refusals, 'refusal')}"
+        f"read {_many(query.reads, 'time')}, exported {_many(query.exports, 'time')}, "
+        f"{_many(query.refusals, 'refusal')}"
     )
     if query.withdrawn_by:
         lines.append(f"withdrawn by {', '.join(query.withdrawn_by)}")
@@ -169,6 +171,13 @@ def _decision_text(body: Mapping[str, Any]) -> str:
     return f"{signed.signer}: {content.candidate_id.hex()[:SHORT]} {content.verdict}"
 
 
+def _export_text(body: Mapping[str, Any]) -> str:
+    signed = Signed.parse(body["export"], kind=EXPORT_KIND)
+    content = Export.parse(signed.payload)
+    files = ", ".join(digest.hex() for digest in content.files)
+    return f"{signed.signer} writes {content.form}: SHA-256 {files}"
+
+
 def _grant_text(body: Mapping[str, Any]) -> str:
     text = _scopes_text(body["scopes"]) + f"; {', '.join(body['labels'])}"
     refused = len(body["refused"])
@@ -237,6 +246,7 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "approval": _approval_text,
     "withdrawal": _withdrawal_text,
     "decision": _decision_text,
+    "exported": _export_text,
     "grant": _grant_text,
     "rows": _rows_text,
     "evidence": _stills_text,

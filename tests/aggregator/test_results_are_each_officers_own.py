@@ -18,7 +18,9 @@ from row_desk import founds_of
 
 from aggregator.store.sqlite.schema import MIGRATIONS
 from aggregator.store.sqlite.store import SqliteStore
+from protocol.auditlog import Entry
 from protocol.encoding import decode
+from protocol.exports import Export
 from protocol.names import SLOT_MS, CameraAddress
 from protocol.query import Query
 from protocol.results import CONFIRMED, REJECTED, Candidate, Decision, Opening
@@ -123,6 +125,40 @@ def test_each_officer_decides_for_themselves(site: OfficerSite, filed: Signed) -
         assert none is None
     everybody = decode(ask(site, "dan", filed, "decisions").content, what="decisions")
     assert [Signed.parse(one, kind="decision").signer for one in everybody] == ["ana", "dan"]
+
+
+def export(
+    site: OfficerSite, officer: str, signed: Signed, *, of: bytes | None = None, by: str = ""
+) -> httpx.Response:
+    said = Export(of or signed.digest, "report", (s.fixed("file", 32),), system_ms())
+    return ask(site, officer, signed, "exports", said.sign(s.signing_key(by or officer)).to_bytes())
+
+
+def exported(site: OfficerSite) -> int:
+    entries = map(Entry.parse, site.aggregator.log.entries())
+    return sum(entry.kind == "exported" for entry in entries)
+
+
+@pytest.mark.parametrize("officer", ["ana", "dan"])
+def test_an_export_is_logged_of_who_may_read(
+    site: OfficerSite, filed: Signed, officer: str
+) -> None:
+    before = exported(site)
+    assert export(site, officer, filed).status_code == 204
+    assert exported(site) == before + 1
+
+
+def test_an_export_of_anybody_else_or_of_another_query_is_refused(
+    site: OfficerSite, filed: Signed
+) -> None:
+    before = exported(site)
+    assert export(site, "bo", filed).status_code == 403
+    assert export(site, "ana", filed, of=bytes(32)).status_code == 403
+    assert ask(site, "ana", filed, "exports", b"nonsense").status_code == 400
+    forged = Export(filed.digest, "report", (bytes(32),), 1).sign(s.signing_key("ana"))
+    forged = replace(forged, signature=bytes(64))
+    assert ask(site, "ana", filed, "exports", forged.to_bytes()).status_code == 403
+    assert exported(site) == before
 
 
 def test_approvers_are_told_of_generations_that_open_by_the_slot(site: OfficerSite) -> None:

@@ -15,6 +15,7 @@ from protocol.directory import Directory
 from protocol.encoding import encode
 from protocol.enrolment import WitnessedEnrolment, WitnessSheet
 from protocol.epoch import Announcement
+from protocol.exports import Export
 from protocol.grant import Grant, GrantRequest, Scope, release, seal_grant
 from protocol.joining import BoxConfiguration, OfflineAdmission, OfflineRequest
 from protocol.policy import parse_policy
@@ -99,6 +100,10 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "decision": (
         Decision.parse,
         Decision(b"q" * 32, b"c" * 16, "confirmed", 5).sign(s.signing_key("ana")).payload,
+    ),
+    "export": (
+        Export.parse,
+        Export(b"q" * 32, "report", (b"f" * 32,), 5).sign(s.signing_key("ana")).payload,
     ),
     "receipt": (
         Receipt.parse,

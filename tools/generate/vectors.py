@@ -21,6 +21,7 @@ import query_samples_v2 as q2
 from protocol import hpke
 from protocol.auditlog import Checkpoint, cosign, origin_of, root_of, sign_checkpoint
 from protocol.epoch import excluded_subsets, roots_of
+from protocol.exports import Export
 from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.joining import BoxConfiguration, BoxIdentity, OfflineAdmission, OfflineRequest
 from protocol.keytree import (
@@ -160,6 +161,21 @@ def approval() -> dict[str, object]:
             }
             for a in case.approvals
         ],
+    }
+
+
+def export() -> dict[str, object]:
+    """An officer's word that results were written to files, as it lies beside a report."""
+    files = [s.fixed(f"file {number}", 32) for number in (1, 2)]
+    said = Export(s.case().query.digest, "report", tuple(files), s.NOW_MS)
+    return {
+        "officer": "ana",
+        "public": s.signing_key("ana").verify_key.raw.hex(),
+        "query_digest": said.query_digest.hex(),
+        "form": said.form,
+        "files": [digest.hex() for digest in said.files],
+        "exported_at_ms": said.exported_at_ms,
+        "signed": said.sign(s.signing_key("ana")).to_bytes().hex(),
     }
 
 
@@ -474,6 +490,7 @@ ALL = {
     "announcement": announcement,
     "query": query,
     "approval": approval,
+    "export": export,
     "grant": grant,
     "checkpoint": checkpoint,
     "joining": joining,
