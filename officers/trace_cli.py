@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from officers import contact_cli, desk
+from officers import contact_cli, desk, handover_cli
 from officers.desk.api_client import ENDED
-from officers.desk.export_forms import FORMATS, json_values
+from officers.desk.export_forms import json_values
 from officers.desk.facts import state_text
 from officers.desk.graded import graded, graded_values
 from officers.desk.moments import local_text
@@ -49,7 +48,6 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Show what an authorized query found, confirm or reject it, export the trace.",
 )
-Format = StrEnum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]  # from FORMATS
 _NUMBERS = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 Numbers = Annotated[
     list[str] | None,
@@ -196,49 +194,8 @@ def reject(
         _decide(session, keys, results, REJECTED, numbers or [], every=every, yes=yes)
 
 
-@app.command(
-    epilog="Examples:  sealtrace trace export 3f2a91 --format csv-line-list --out line-list.csv   |"
-    "   sealtrace trace export 3f2a91 --format geojson --cameras positions.csv --out trace.geojson"
-)
-def export(
-    query_id: CaseId,
-    *,
-    format: Annotated[Format, typer.Option(help="Form of the file.")],
-    to: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write.")],
-    cameras: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Where cameras are: CSV with columns camera,lat,lon, or TOML, a section each.",
-        ),
-    ] = None,
-    hits_only: Annotated[
-        bool, typer.Option("--hits-only", help="Leave out candidates that are not confirmed.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-    places: PlacesFile = None,
-    officer: OfficerFile = None,
-    passphrase_file: PassphraseFile = None,
-) -> None:
-    """Write the trace to a file that only you can read: JSON, CSV or GeoJSON, without templates."""
-    with at_desk(officer, passphrase_file) as (session, keys):
-        positions = desk.positions_for(format.value, cameras)
-        register = desk.places_for(session.officer, places, tell=session.tell)
-        results = _results(session, keys, query_id, register)
-        report = desk.trace(results)
-        written = desk.export(
-            report, format.value, to, positions=positions, hits_only=hits_only, overwrite=force
-        )
-        if written.unplaced:
-            warn(f"no position is given for {', '.join(written.unplaced)}")
-        say(
-            f"{to}: {written.hits} hit{'' if written.hits == 1 else 's'}"
-            + (f", {written.undecided} not decided" if written.undecided else "")
-        )
-        _check_receipts(results)
-
-
 contact_cli.register(app)
+handover_cli.register(app)
 
 
 def _results(

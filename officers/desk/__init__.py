@@ -5,10 +5,10 @@ called back (`Notice`) or stand in the result, and what a signature answers for 
 before a second call signs it. Errors are `OperationError` and `ProtocolError`.
 
 An investigator: `scope`, `draft`, `file`, `wait`, `sealed_to_me`, `open_results`, `check_receipts`,
-`decide`, `trace`, `export`, and `own_case`, `resume` after a restart of the aggregator. An
-approver: `review`, `approve`. Both: `find_withdrawable`, `withdraw`, and of somebody else's
-enrolment `look_at_enrolment`, `witness_enrolment`. Everybody: `connect`, `Session.queries`, `look`,
-`facts_of`. An auditor: `fetch_logs`, `read_audit_copy`, `verify_logs`, `read_entries`.
+`decide`, `trace`, `around_of`, `export`, and `own_case`, `resume` after a restart of the
+aggregator. An approver: `review`, `approve`. Both: `find_withdrawable`, `withdraw`, and of somebody
+else's enrolment `look_at_enrolment`, `witness_enrolment`. Everybody: `connect`, `Session.queries`,
+`look`, `facts_of`. An auditor: `fetch_logs`, `read_audit_copy`, `verify_logs`, `read_entries`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from officers.desk.case import Case
 from officers.desk.deciding import check_decidable, decide, numbered
 from officers.desk.drafting import Draft, Request, draft
 from officers.desk.export_forms import Report
-from officers.desk.exporting import Exported, export, positions_for
+from officers.desk.exporting import Exported, around_of, export, positions_for
 from officers.desk.facts import Fact
 from officers.desk.filing import file, own_case, resume
 from officers.desk.fitting import check_possible
+from officers.desk.handing_over import check_free
 from officers.desk.keys import Keys, open_identity, open_sealing, unlock
 from officers.desk.looking import View, facts_of, look
 from officers.desk.notices import Notice, Tell
@@ -90,7 +91,9 @@ __all__ = [
     "Withdrawable",
     "afterwards_minutes",
     "approve",
+    "around_of",
     "check_decidable",
+    "check_free",
     "check_possible",
     "check_reason",
     "check_receipts",

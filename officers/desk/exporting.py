@@ -1,81 +1,138 @@
-"""Export a trace to a file of the officer's own."""
+"""Export a query's traces to a file of the officer's own, in one of several forms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from officers.desk.camera_places import Positions, read_positions
-from officers.desk.export_forms import FORMATS, Report, unplaced
+from officers.desk.case_files import zone_of
+from officers.desk.export_forms import FORMATS, unplaced
+from officers.desk.forms.around import Around
+from officers.desk.graded import Said, graded
+from officers.desk.handing_over import hand_over
+from officers.desk.results import Results, trace
+from officers.desk.session import Session
+from officers.desk.verdicts import needed_confirmations
+from protocol import hpke
+from protocol.places import Places
+from protocol.signing import SigningKey
 from runtime.errors import OperationError
-from runtime.fsio import atomic_write
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: stays that are hits, stays not decided, and cameras without a position."""
+    """What was written: stays that are hits, stays not decided, and cameras without a position.
+
+    Args:
+        kept_back: how many stays are not in it because nobody, or too few, have confirmed them.
+    """
 
     path: Path
     hits: int
     undecided: int
     unplaced: tuple[str, ...]
+    kept_back: int = 0
 
 
-def positions_for(form: str, file: Path | None) -> Positions:
-    """Return where cameras are, for an export in one of `FORMATS`; empty without a file.
+def positions_for(form: str, file: Path | None, places: Places | None = None) -> Positions:
+    """Return where cameras are, for an export in one of `FORMATS`.
+
+    By the officer's own list where one is given, else by the site's register of places.
 
     Raises:
-        OperationError: there is no such form, or it is a map and no position is given.
+        OperationError: there is no such form, or it is a map and no position is known.
         FileProblem, PlacesInvalid: the file cannot be used.
     """
     if form not in FORMATS:
         raise OperationError(f"there is no form '{form}'; there are {', '.join(sorted(FORMATS))}")
-    positions = read_positions(file) if file is not None else {}
-    if form == "geojson" and not positions:
+    around = Around(positions=read_positions(file) if file is not None else {}, places=places)
+    cameras = [*around.positions, *(() if places is None else places.cameras)]
+    found = {name: around.position(name) for name in cameras}
+    positions = {name: place for name, place in found.items() if place is not None}
+    if FORMATS[form].map and not positions:
         raise OperationError(
-            "a map needs the cameras' positions; give --cameras with a CSV file camera,lat,lon"
+            "a map needs the cameras' positions; give --cameras with a CSV file camera,lat,lon, or "
+            "--places with your copy of the site's register of places"
         )
     return positions
 
 
-def export(
-    report: Report,
-    form: str,
-    path: Path,
+def around_of(
+    session: Session,
+    results: Results,
+    sealing: hpke.PrivateKey,
     *,
-    positions: Positions,
+    places: Places | None = None,
+    positions: Positions | None = None,
     hits_only: bool = False,
-    overwrite: bool = False,
-) -> Exported:
-    """Write a trace whole or not at all, readable by its owner alone.
+    said: Said | None = None,
+    language: str = "en",
+) -> Around:
+    """Return what forms need besides a query's traces.
 
     Args:
-        report: the traces.
+        sealing: the officer's, which opens case files.
+        places: the site's register.
+        positions: the officer's own list.
+        hits_only: leave out what is not confirmed.
+        said: of every case's illness, before what case files say.
+        language: of the names of places.
+
+    Raises:
+        OperationError: a case file, or the rules that it names, cannot be used.
+    """
+    me = session.officer
+    return Around(
+        positions=positions or {},
+        hits_only=hits_only,
+        zone=zone_of(me),
+        places=places,
+        officer=me.name,
+        graded=graded(me, trace(results).traces, results.links, sealing, places=places, said=said),
+        language=language,
+    )
+
+
+def export(
+    session: Session,
+    results: Results,
+    form: str,
+    path: Path,
+    key: SigningKey,
+    *,
+    around: Around,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a query's traces whole or not at all, readable by the officer alone; it is logged.
+
+    Where the policy has several officers confirm, what too few have confirmed is no identification
+    yet and leaves the system in no form.
+
+    Args:
+        session: the officer's.
+        results: as opened.
         form: a name in `FORMATS`.
         path: where to.
-        positions: from `positions_for`.
-        hits_only: leave out what is not confirmed.
+        key: the officer's signing key: the aggregator logs who exported which file.
+        around: from `around_of`.
         overwrite: replace a file that exists.
 
     Raises:
         FileProblem: the file exists and may not be replaced, or cannot be written.
+        OperationError: it could not be logged; nothing is written then.
     """
-    text = FORMATS[form](report, positions=positions, hits_only=hits_only)
-    write_export(path, text, overwrite=overwrite)
+    report, chosen = trace(results), FORMATS[form]
+    several = needed_confirmations(results.case, session.officer.policy) > 1
+    alone = around.hits_only or chosen.confirmed_alone or several
+    around = replace(around, hits_only=alone)
+    text = chosen(report, positions=around.positions, hits_only=alone, around=around)
+    hand_over(session, results.case, form, {path: text.encode()}, key, overwrite=overwrite)
+    undecided = sum(len(one.candidates) + len(one.continuations) for one in report.traces)
     return Exported(
         path,
-        hits=sum(len(trace.hits) for trace in report.traces),
-        undecided=0
-        if hits_only
-        else sum(len(trace.candidates) + len(trace.continuations) for trace in report.traces),
-        unplaced=tuple(unplaced(report, positions)) if positions else (),
+        hits=sum(len(one.hits) for one in report.traces),
+        undecided=0 if alone else undecided,
+        unplaced=tuple(unplaced(report, around.positions)) if around.positions else (),
+        kept_back=undecided if alone else 0,
     )
-
-
-def write_export(path: Path, text: str, *, overwrite: bool) -> None:
-    """Write an export, whole or not at all, readable by its owner alone.
-
-    Raises:
-        FileProblem: the file exists and may not be replaced, or cannot be written.
-    """
-    atomic_write(path, text.encode(), 0o600, overwrite=overwrite)

@@ -184,6 +184,7 @@ def trace(results: Results) -> Report:
         impossible=results.impossible,
         receipts=results.receipts,
         watching=results.watching,
+        links=results.links,
     )
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 from dataclasses import replace
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,12 +15,15 @@ import protocol_samples as s
 import pytest
 from candidates import candidate_of
 
+from officers.desk.case_files import CaseFile
 from officers.desk.export_forms import FORMATS, Report
 from officers.desk.fit import Contradiction
 from officers.desk.forms.around import Around
 from officers.desk.forms.godata import CASE_FIELDS, CONTACT_FIELDS, duration_class, frequency_class
 from officers.desk.forms.person_lists import PERSON_COLUMNS
-from officers.desk.grading import Clinical, Grade, Line
+from officers.desk.graded import GradedPerson, GradedTrace
+from officers.desk.grading import Grade, Line
+from officers.desk.persons import persons_of
 from officers.desk.traced import FOUND_BY_CLOTHES, IMPOSSIBLE
 from officers.desk.traces import UNDECIDED, Numbered, traces_of
 from protocol.keytree import FOLLOWED
@@ -228,29 +232,40 @@ def test_how_often_falls_into_go_datas_classes(times: int, name: str) -> None:
     assert "OVER_21_TIMES" in frequency_class(21)
 
 
-def test_a_case_is_confirmed_for_go_data_only_where_a_test_is_known() -> None:
-    def told(known: Clinical) -> dict[str, str]:
-        around = replace(AROUND, clinical={"P-17": known})
-        return rows(export("go-data-cases", usual(), around))[0]
+def around_with(*grades: Grade, **known: Any) -> Around:
+    """Around the usual report: persons graded in order of their numbers."""
+    (trace,) = usual().traces
+    persons = persons_of(trace)
+    case = CaseFile("P-17", **known)
+    contacts = tuple(
+        GradedPerson(person, grades[at] if at < len(grades) else None)
+        for at, person in enumerate(persons)
+    )
+    return replace(AROUND, graded=(GradedTrace("P-17", case, None, None, contacts),))
 
-    unknown = told(Clinical("covid-19"))
-    assert unknown["Classification"].endswith("SUSPECT")
-    assert unknown["Date of onset"] == ""
-    known = told(Clinical("covid-19", onset_ms=s.NOW_MS, tested_ms=s.NOW_MS))
+
+HIGH = Grade("high", 21.0, (Line("together 21 weighted minutes: high", 21.0),))
+
+
+def test_a_case_is_confirmed_for_go_data_only_where_a_test_is_known() -> None:
+    def told(**known: Any) -> dict[str, str]:
+        return rows(export("go-data-cases", usual(), around_with(**known)))[0]
+
+    assert told()["Classification"].endswith("SUSPECT")
+    assert told()["Date of onset"] == ""
+    known = told(onset=date(2026, 2, 14), tested=date(2026, 2, 15))
     assert known["Classification"].endswith("CONFIRMED")
-    assert known["Date of onset"] == AROUND.day(s.NOW_MS)
+    assert known["Date of onset"] == "2026-02-14"
 
 
 def test_grades_go_with_the_person() -> None:
-    grades = {("P-17", 1): Grade("high", 21.0, (Line("together 21 weighted minutes: high", 21.0),))}
-    around = replace(AROUND, grades=grades)
+    around = around_with(HIGH)
     graded = {row["contact_number"]: row for row in rows(export("csv-persons", usual(), around))}
     assert (graded["1"]["grade"], graded["1"]["weighted_minutes"]) == ("high", "21.0")
     assert (graded["2"]["grade"], graded["2"]["weighted_minutes"]) == ("", "")
     risks = {row["Risk level"] for row in rows(export("go-data-contacts", usual(), around))}
     assert risks == {"LNG_REFERENCE_DATA_CATEGORY_RISK_LEVEL_3_HIGH", ""}
-    text = export("fhir", usual(), around)
-    assert "together 21 weighted minutes: high" in text
+    assert "together 21 weighted minutes: high" in export("fhir", usual(), around)
 
 
 def resources(made: Report, kind: str, around: Around = AROUND) -> list[dict[str, Any]]:
@@ -261,9 +276,8 @@ def resources(made: Report, kind: str, around: Around = AROUND) -> list[dict[str
 def test_the_bundle_is_valid_fhir() -> None:
     from fhir.resources.R4B.bundle import Bundle
 
-    grades = {("P-17", 1): Grade("high", 21.0, (Line("high", 21.0),))}
     for made in (usual(), report()):
-        bundle = Bundle.model_validate_json(export("fhir", made, replace(AROUND, grades=grades)))
+        bundle = Bundle.model_validate_json(export("fhir", made, around_with(HIGH)))
         assert bundle.type == "collection"
 
 

@@ -143,19 +143,24 @@ def test_a_case_goes_from_the_draft_to_the_export_without_a_terminal(
                 progress=lambda item: done.append(item.number),
             )  # fmt: skip
         assert done == [1, 2, 3]
-        report = desk.trace(desk.open_results(session, case, keys.sealing))
-    (trace,) = report.traces
-    assert [hit.address.camera for hit in trace.hits] == ["cam-1", "cam-2"]
-    assert (len(trace.candidates), len(trace.rejected)) == (0, 1)
+        results = desk.open_results(session, case, keys.sealing)
+        report = desk.trace(results)
+        (trace,) = report.traces
+        assert [hit.address.camera for hit in trace.hits] == ["cam-1", "cam-2"]
+        assert (len(trace.candidates), len(trace.rejected)) == (0, 1)
 
-    places = tmp_path / "places.csv"
-    places.write_text("camera,lat,lon\ncam-1,48.2,16.3\n")
-    positions = desk.positions_for("geojson", places)
-    written = desk.export(report, "geojson", tmp_path / "trace.geojson", positions=positions)
-    assert (written.hits, written.undecided, written.unplaced) == (2, 0, ("cam-2",))
-    assert len(json.loads(written.path.read_text())["features"]) == 2
-    lines = desk.export(report, "csv-line-list", tmp_path / "lines.csv", positions={}).path
-    assert [row["camera"] for row in csv.DictReader(lines.open())] == ["cam-1", "cam-2"]
+        places = tmp_path / "places.csv"
+        places.write_text("camera,lat,lon\ncam-1,48.2,16.3\n")
+        positions = desk.positions_for("geojson", places)
+        around = desk.around_of(session, results, keys.sealing, positions=positions)
+        written = desk.export(
+            session, results, "geojson", tmp_path / "trace.geojson", keys.identity, around=around
+        )
+        assert (written.hits, written.undecided, written.unplaced) == (2, 0, ("cam-2",))
+        assert len(json.loads(written.path.read_text())["features"]) == 2
+        lines = tmp_path / "lines.csv"
+        desk.export(session, results, "csv-line-list", lines, keys.identity, around=around)
+        assert [row["camera"] for row in csv.DictReader(lines.open())] == ["cam-1", "cam-2"]
 
 
 def test_keys_are_unlocked_by_the_passphrase_given_and_nobody_is_asked(site: OfficerSite) -> None:

@@ -18,12 +18,15 @@ from officer_site import OfficerSite
 from store_file import altering
 from typer.testing import Result
 
-from officers import query_cli
+from officers import desk, query_cli
+from officers.desk.handing_over import hand_over
 from officers.trace_cli import app
+from protocol.auditlog import Entry
 from protocol.names import CameraAddress
 from protocol.results import CONFIRMED, Candidate, Decision
 from protocol.sightings import Encounter, MaskStatus
 from protocol.signing import Signed
+from runtime.http import ProblemError
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +245,54 @@ def test_an_export_is_private_whole_and_not_replaced_unasked(
     explained(traced.run(*words), "exists already")
     assert traced.run(*words, "--force").exit_code == 0
     assert out.read_text() != text
+
+
+def exports(site: OfficerSite) -> int:
+    entries = map(Entry.parse, site.aggregator.log.entries())
+    return sum(entry.kind == "exported" for entry in entries)
+
+
+def test_an_export_is_logged_before_there_is_a_file(traced: Traced, tmp_path: Path) -> None:
+    before = exports(traced.site)
+    words = ["export", traced.id, "--format", "json", "--out"]
+    assert traced.run(*words, str(tmp_path / "a.json")).exit_code == 0
+    assert exports(traced.site) == before + 1
+    explained(traced.run(*words, str(tmp_path / "a.json")), "exists already")
+    explained(traced.run(*words, str(tmp_path / "nowhere" / "a.json")), "is no folder")
+    explained(traced.run(*words, str(tmp_path)), "is a folder")
+    assert exports(traced.site) == before + 1
+
+
+def test_nothing_is_written_that_the_aggregator_does_not_log(
+    traced: Traced, tmp_path: Path
+) -> None:
+    out = tmp_path / "a.json"
+    stranger = desk.Officer.load(traced.site.officer("dan"))
+    with desk.connect(stranger) as session:
+        case = session.case(traced.id)
+        with pytest.raises(ProblemError, match="not sealed"):
+            hand_over(session, case, "json", {out: b"{}"}, s.signing_key("dan"), overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_lists_the_forms_and_what_they_are(site: OfficerSite) -> None:
+    shown = " ".join(site.run(app, "ana", "export", "--help").output.split())
+    for words in ("csv-persons", "go-data-contacts", "go-data-cases", "fhir", "geojson"):
+        assert words in shown
+
+
+@pytest.mark.parametrize("form", ["csv-persons", "go-data-contacts", "go-data-cases", "fhir"])
+def test_a_contact_list_holds_confirmed_hits_alone(
+    traced: Traced, form: str, tmp_path: Path
+) -> None:
+    traced.run("confirm", traced.id, "3", "--yes")
+    out = tmp_path / "out"
+    done = traced.run("export", traced.id, "--format", form, "--out", str(out))
+    assert done.exit_code == 0, done.output
+    assert "stays are not in it" in done.output
+    text = out.read_text()
+    assert "cam-1" not in text
+    assert "undecided" not in text
 
 
 def test_a_map_without_places_is_refused(traced: Traced, tmp_path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 
 from officers.desk.camera_places import Positions
-from officers.desk.grading import Clinical, Grade
+from officers.desk.case_files import CaseFile
+from officers.desk.graded import GradedTrace
 from officers.desk.traced import Met, Report, met_in
 from protocol.places import GLOBE, CameraPlace, Places
 
@@ -24,8 +24,7 @@ class Around:
         zone: the site's.
         places: the site's register of places.
         officer: who exports.
-        clinical: case to what is known of the illness.
-        grades: case and the number of a person to how the contact is graded.
+        graded: how contacts are graded, a case each; none where nobody asked for it.
         language: of names of places, a tag.
     """
 
@@ -34,13 +33,22 @@ class Around:
     zone: tzinfo = UTC
     places: Places | None = None
     officer: str = ""
-    clinical: Mapping[str, Clinical] = field(default_factory=dict)
-    grades: Mapping[tuple[str, int], Grade] = field(default_factory=dict)
+    graded: tuple[GradedTrace, ...] = ()
     language: str = "en"
 
     def met(self, report: Report) -> tuple[Met, ...]:
         """Return whom the cases met, graded."""
-        return met_in(report, self.grades)
+        grades = {
+            (one.subject, met.person.number): met.grade
+            for one in self.graded
+            for met in one.contacts
+            if met.grade is not None
+        }
+        return met_in(report, grades)
+
+    def known(self, case: str) -> CaseFile | None:
+        """Return what is known of a case's illness."""
+        return next((one.case for one in self.graded if one.subject == case), None)
 
     def place(self, camera: str) -> CameraPlace | None:
         """Return what the register says of a camera."""

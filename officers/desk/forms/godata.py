@@ -163,10 +163,10 @@ def _comment(met: Met, around: Around) -> list[str]:
 
 
 def _classification(around: Around, case: str) -> str:
-    known = around.clinical.get(case)
-    return "SUSPECT" if known is None or known.tested_ms is None else "CONFIRMED"
+    known = around.known(case)
+    return "SUSPECT" if known is None or known.tested is None else "CONFIRMED"
 
 
 def _onset(around: Around, case: str) -> str | None:
-    known = around.clinical.get(case)
-    return None if known is None or known.onset_ms is None else around.day(known.onset_ms)
+    known = around.known(case)
+    return None if known is None or known.onset is None else known.onset.isoformat()
