@@ -27,6 +27,7 @@ def hand_over(
     key: SigningKey,
     *,
     overwrite: bool,
+    signature: Path | None = None,
 ) -> Signed:
     """Have it logged that an officer writes these files, then write them; return what was signed.
 
@@ -40,18 +41,21 @@ def hand_over(
         files: path to content.
         key: the officer's signing key.
         overwrite: replace files that exist.
+        signature: where what was signed is kept beside the files.
 
     Raises:
         FileProblem: one exists and may not be replaced, or cannot be written.
         OperationError: the aggregator does not log it, or does not answer: nothing is written.
     """
-    for path in files:
+    for path in (*files, *([] if signature is None else [signature])):
         check_free(path, overwrite=overwrite)
     digests = tuple(hashlib.sha256(content).digest() for content in files.values())
     signed = Export(case.digest, form, digests, system_ms()).sign(key)
     log_export(session, case, signed)
     for path, content in files.items():
         atomic_write(path, content, _MODE, overwrite=overwrite)
+    if signature is not None:
+        atomic_write(signature, signed.to_bytes(), _MODE, overwrite=overwrite)
     return signed
 
 

@@ -1,0 +1,78 @@
+"""Check a file that was handed over against the signature beside it, without any network."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from pathlib import Path
+
+from protocol.directory import Directory
+from protocol.errors import ProtocolError
+from protocol.exports import EXPORT_KIND, open_export
+from protocol.signing import Signed
+from runtime.errors import OperationError
+from runtime.fsio import read_file
+
+MAX_FILE_BYTES = 256 << 20
+_MAX_SIGNATURE_BYTES = 1 << 16
+
+
+class FileAltered(OperationError):
+    """A file is not what was signed, or nobody of the site signed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Who signed a file, of which query (its digest), in which form, when, and its SHA-256."""
+
+    officer: str
+    query_digest: bytes
+    form: str
+    exported_at_ms: int
+    sha256: bytes
+    revoked: bool
+
+
+def signature_of(file: Path) -> Path:
+    """Return where the signature of a report's file lies by default."""
+    return file.with_suffix(".sig")
+
+
+def verify_file(file: Path, signature: Path, directory: Directory) -> Verified:
+    """Check that an investigator of the site signed this very file.
+
+    Args:
+        file: as it was handed over.
+        signature: the file beside it.
+        directory: the site's, verified.
+
+    Raises:
+        FileProblem: one of them cannot be read.
+        FileAltered: the file is not what was signed, or the signature does not hold.
+    """
+    content = read_file(file, MAX_FILE_BYTES)
+    data = read_file(signature, _MAX_SIGNATURE_BYTES)
+    try:
+        signed = Signed.parse(data, kind=EXPORT_KIND)
+        export = open_export(signed, directory)
+    except ProtocolError as error:
+        raise FileAltered(
+            f"{signature} is no signature of an investigator of site '{directory.site}' ({error}): "
+            "do not rely on the file; ask whoever handed it over for the three files anew"
+        ) from error
+    digest = hashlib.sha256(content).digest()
+    if not any(hmac.compare_digest(digest, one) for one in export.files):
+        raise FileAltered(
+            f"{file} is not the file that {signed.signer} signed: it was altered, or the signature "
+            "belongs to another. Do not rely on it; ask for it anew"
+        )
+    listed = directory.principals.get(signed.signer)
+    return Verified(
+        signed.signer,
+        export.query_digest,
+        export.form,
+        export.exported_at_ms,
+        digest,
+        revoked=listed is not None and listed.revoked_at_ms is not None,
+    )
