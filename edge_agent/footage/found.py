@@ -32,6 +32,8 @@ class FoundFile:
         width: of its pictures in pixels; 0 unknown.
         height: likewise.
         read_from: in words, where `began_ms` was read: "name (Dahua)", "container", "list".
+        reordered: share of its pictures that are shown before one that is decoded earlier
+            (`edge_agent.video.packets`).
         notes: what else should be known of it, each a sentence.
     """
 
@@ -47,6 +49,7 @@ class FoundFile:
     width: int = 0
     height: int = 0
     read_from: str = ""
+    reordered: float = 0.0
     notes: tuple[str, ...] = ()
 
     @property

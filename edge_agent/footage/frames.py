@@ -21,8 +21,11 @@ _EARLY_S = 0.005
 """A picture a little early is better than the next one, much too late."""
 STILL_S = 0.8
 """While nothing moves, one picture in so many seconds is given: nobody is lost by then."""
-_SPARING_FPS = 15.0
-"""Pictures a second from which those that no other needs may be left out: at least a third stay."""
+_WORTH_IT = 0.2
+"""Share of reordered pictures from which leaving out those that no other needs saves more than the
+process `ffmpeg` costs."""
+_KEPT = 1 / 3
+"""At least so much of such a film's pictures is left."""
 _CELLS = (160, 90)
 _MOVED = 6.0  # grey levels of a cell
 _MOVED_CELLS = 3
@@ -90,11 +93,14 @@ def frames(
 
 
 def _shortcuts(file: FoundFile, quality: Quality, gap_s: float) -> Shortcuts:
-    often = (file.fps or 0.0) >= max(_SPARING_FPS, 3 / gap_s if gap_s > 0 else float("inf"))
+    """What need not be decoded: a process of its own has to save more than it costs."""
+    often_enough = gap_s > 0 and (file.fps or 0.0) * _KEPT >= 1 / gap_s
+    saves = file.reordered >= _WORTH_IT and often_enough
     return Shortcuts(
-        sparing=quality == "fast" and often,
+        sparing=quality == "fast" and saves,
         gap_s=max(0.0, gap_s - _EARLY_S),
         hardware=True,
+        one_thread=True,
     )
 
 

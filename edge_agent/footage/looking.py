@@ -28,7 +28,8 @@ _RAW = frozenset({"h264", "264", "avc", "h265", "265", "hevc", "m4v"})
 class Content:
     """What one file holds; `trouble` says why it cannot be read, and what to do.
 
-    `fps` is of the pictures on the whole, `stated_began` when it began by its own header.
+    `fps` is of the pictures on the whole, `stated_began` when it began by its own header; for
+    `reordered` see `FoundFile`.
     """
 
     codec: str = ""
@@ -37,6 +38,7 @@ class Content:
     fps: float | None = None
     seconds: float = 0.0
     stated_began: datetime | None = None
+    reordered: float = 0.0
     trouble: str = ""
     notes: tuple[str, ...] = ()
 
@@ -106,7 +108,11 @@ def _read(path: Path, reader: Reader, *, quick: bool) -> Content:
             "after that are less sure."
         )
     return replace(
-        content, seconds=packets.seconds, fps=packets.fps or facts.fps, notes=tuple(notes)
+        content,
+        seconds=packets.seconds,
+        fps=packets.fps or facts.fps,
+        reordered=packets.reordered / packets.count,
+        notes=tuple(notes),
     )
 
 

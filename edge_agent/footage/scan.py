@@ -219,6 +219,7 @@ class _Desk:
             fps=content.fps,
             width=content.width,
             height=content.height,
+            reordered=content.reordered,
             notes=content.notes,
         )
         return self._timed(file, row, said, content.stated_began)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+
 from edge_agent.video import ffmpeg, second
 from edge_agent.video.clock import began_at
 from edge_agent.video.decoder import Decoder, NotDecodedError
@@ -35,7 +37,7 @@ class FileReader:
         """
         self._path = path
         self._size = _size_of(path)
-        decoder = Decoder(str(path), f"Video file {path}")
+        decoder = self._opened(shortcuts)
         if not decoder.opened:
             raise SourceError(
                 f"Video file {path} cannot be decoded: it is damaged, has no picture, or is not a "
@@ -118,6 +120,10 @@ class FileReader:
             self.bad += 1
         return None
 
+    def _opened(self, shortcuts: Shortcuts) -> Decoder:
+        threads = [cv2.CAP_PROP_N_THREADS, 1] if shortcuts.one_thread else []
+        return Decoder(str(self._path), f"Video file {self._path}", threads)
+
     def _begin_second(self) -> None:
         if self._decoder is not None:
             self._decoder.close()
@@ -135,7 +141,7 @@ class FileReader:
         self._spares = False
         self._shortcuts = WHOLE
         self._whole = True
-        self._decoder = Decoder(str(self._path), f"Video file {self._path}")
+        self._decoder = self._opened(WHOLE)
         self._timeline = Timeline(self.fps, self._facts.seconds)
 
     def _read_second(self, process: ffmpeg.FfmpegProcess, after_s: float) -> Picture | None:

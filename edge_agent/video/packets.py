@@ -30,12 +30,15 @@ class Packets:
         seconds: from the first picture to the end of the last.
         keys: how many pictures stand by themselves.
         jumps: how often timestamps began anew.
+        reordered: how many are shown before the one that is decoded just before them. Where there
+            are many, a third or more of all pictures are needed by no other (B-frames).
     """
 
     count: int
     seconds: float
     keys: int
     jumps: int
+    reordered: int = 0
 
     @property
     def fps(self) -> float | None:
@@ -51,21 +54,31 @@ def packets_of(path: Path) -> Packets | None:
         if not capture.isOpened() or capture.get(cv2.CAP_PROP_FORMAT) != -1:
             return None
         facts = facts_of(capture)
-        keys = [0]
+        seen = _Seen()
         fps = facts.fps or DEFAULT_FPS
         timeline = Timeline(fps, facts.seconds)
         count = 0
         anew_s = max(_LEAST_ANEW_S, _ANEW_PICTURES / fps)
-        for stamp_s in _in_order(_stamps(capture, keys), anew_s):
+        for stamp_s in _in_order(_stamps(capture, seen), anew_s):
             timeline.place(stamp_s)
             count += 1
-        return Packets(count, timeline.next_s, keys[0], timeline.jumps) if count else None
+        if not count:
+            return None
+        return Packets(count, timeline.next_s, seen.keys, timeline.jumps, seen.reordered)
     finally:
         capture.release()
 
 
-def _stamps(capture: cv2.VideoCapture, keys: list[int]) -> Iterator[float | None]:
-    damaged, first = 0, True
+@dataclass(slots=True)
+class _Seen:
+    """Counts of what went by."""
+
+    keys: int = 0
+    reordered: int = 0
+
+
+def _stamps(capture: cv2.VideoCapture, seen: _Seen) -> Iterator[float | None]:
+    damaged, first, before_s = 0, True, float("-inf")
     while damaged < _MAX_DAMAGE:
         try:
             grabbed = capture.grab()
@@ -75,8 +88,10 @@ def _stamps(capture: cv2.VideoCapture, keys: list[int]) -> Iterator[float | None
             damaged += 1
             continue
         damaged = 0
-        keys[0] += capture.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) > 0
+        seen.keys += capture.get(cv2.CAP_PROP_LRF_HAS_KEY_FRAME) > 0
         stamp_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        seen.reordered += stamp_s < before_s
+        before_s = stamp_s
         yield stamp_s if first or stamp_s != 0 else None  # OpenCV says 0 for "none"
         first = False
 

@@ -66,7 +66,7 @@ class StreamFacts:
 
 @dataclass(frozen=True, slots=True)
 class Shortcuts:
-    """What need not be decoded of a file, and how; all of them where `ffmpeg` is installed.
+    """What need not be decoded of a file, and how: some of it by `ffmpeg`, where it is installed.
 
     Attributes:
         keyframes: give only pictures that stand by themselves: most of a file is not decoded then.
@@ -75,12 +75,14 @@ class Shortcuts:
         gap_s: pictures nearer than this to the one before will not be asked for: they are neither
             converted nor handed over.
         hardware: let the machine's decoding hardware do it, if it has any that `ffmpeg` can use.
+        one_thread: decode in one thread, which costs less in all: for a process a core.
     """
 
     keyframes: bool = False
     sparing: bool = False
     gap_s: float = 0.0
     hardware: bool = False
+    one_thread: bool = False
 
 
 WHOLE = Shortcuts()

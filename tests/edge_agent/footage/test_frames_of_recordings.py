@@ -9,13 +9,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from films import by_ffmpeg, drawn, film, needs_ffmpeg
+from films import all_of, by_ffmpeg, drawn, film, needs_ffmpeg, times_of
 
 from edge_agent.footage.found import FoundFile, ScanOptions
 from edge_agent.footage.frames import STILL_S, Reading, Stir, frames
 from edge_agent.footage.quality import vision_for
 from edge_agent.footage.scan import scan_folder
 from edge_agent.sources import Image, SourceError
+from edge_agent.video import ffmpeg
 from edge_agent.video.files import FileReader
 from edge_agent.video.reading import Shortcuts
 from edge_agent.vision.config import VisionConfig
@@ -125,14 +126,6 @@ def test_sparing_reads_the_same_moments_of_what_it_decodes(tmp_path: Path) -> No
     assert all(200 <= b - a <= 280 for a, b in itertools.pairwise(times))
     assert {time % 40 for time in times} == {0}
     assert not read[0].truncated
-    # At ten pictures a second each may be the one that is wanted: none is left out.
-    read.clear()
-    slow = by_ffmpeg(
-        tmp_path / "20260101_000000.mkv",
-        "-c:v", "libx264", "-pix_fmt", "yuv420p", "-r", "10",
-    )  # fmt: skip
-    times_ms(found(slow), gap_s=0.2, quality="fast", tell=read.append)
-    assert read[0].decoder == "opencv" or "," in read[0].decoder
 
 
 @needs_ffmpeg
@@ -178,12 +171,31 @@ def test_hardware_that_is_not_there_is_done_without(tmp_path: Path) -> None:
 def test_a_program_that_gives_nothing_is_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = found(film(tmp_path / "20260101_000000.avi", 40, fps=20.0))
+    path = film(tmp_path / "film.avi", 40)
     broken = tmp_path / "bin" / "ffmpeg"
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", str(broken.parent), prepend=":")
-    read: list[Reading] = []
-    assert len(times_ms(file, gap_s=0.2, quality="fast", tell=read.append)) == 10
-    assert read[0].decoder == "opencv"
+    reader = FileReader(path, Shortcuts(sparing=True))
+    assert reader.facts().by_ffmpeg
+    pictures = all_of(reader)
+    assert times_of(pictures) == [round(0.05 * n, 3) for n in range(40)]
+    assert not reader.facts().by_ffmpeg
+    assert not reader.truncated
+
+
+@needs_ffmpeg
+def test_a_camera_s_usual_film_needs_no_process(tmp_path: Path) -> None:
+    usual = by_ffmpeg(
+        tmp_path / "20260101_000000.mp4", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "0"
+    )
+    slow = by_ffmpeg(
+        tmp_path / "20260101_000000.mkv", "-c:v", "libx264", "-pix_fmt", "yuv420p",
+        source="testsrc2=s=160x96:r=10:d=2",
+    )  # fmt: skip
+    for path in (usual, slow):
+        read: list[Reading] = []
+        times = times_ms(found(path), gap_s=0.2, quality="fast", tell=read.append)
+        assert times == [200 * n for n in range(10)]
+        assert (read[0].decoder == "opencv") != ffmpeg.has_hardware()
