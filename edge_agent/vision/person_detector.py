@@ -117,6 +117,7 @@ class OnnxPersonDetector:
         quiet_opencv()
         self._form = form
         self._limits = form.size or (width, height)
+        self._tables = _tables(form)
         self._session = _load(model, num_threads)
         self._input = self._session.get_inputs()[0].name
         self._centres: dict[tuple[int, int], tuple[Doubles, Doubles]] = {}
@@ -151,18 +152,14 @@ class OnnxPersonDetector:
         columns, rows = form.size or tuple(
             -(-side // form.multiple) * form.multiple for side in size
         )
-        canvas = np.zeros((rows, columns, 3), np.uint8)
-        canvas[: size[1], : size[0]] = small
-        mean = np.broadcast_to(np.array(form.mean, np.float64), 3)
-        deviation = np.broadcast_to(np.array(form.std, np.float64), 3)
         values = np.empty((1, 3, rows, columns), np.float32)
-        for channel in range(3):
-            plane = canvas[:, :, 2 - channel if form.rgb else channel]
-            cv2.subtract(plane, mean[channel], values[0, channel], dtype=cv2.CV_32F)
-            values[0, channel] /= deviation[channel]
-        canvas.fill(0)
-        if small is not image:
-            small.fill(0)
+        planes = cv2.split(small)
+        for channel, table in enumerate(self._tables):
+            plane = planes[2 - channel if form.rgb else channel]
+            values[0, channel] = table[0, 0]
+            values[0, channel, : size[1], : size[0]] = cv2.LUT(plane, table)
+        for plane in (*planes, *([small] if small is not image else [])):
+            plane.fill(0)
         return values
 
     def _read(self, outputs: list[Floats], size: tuple[int, int]) -> tuple[Doubles, Doubles]:
@@ -210,6 +207,19 @@ class OnnxPersonDetector:
                 strides.append(np.full(rows * columns, float(stride)))
             self._centres = {size: (np.concatenate(centres), np.concatenate(strides))}
         return self._centres[size]
+
+
+def _tables(form: PersonForm) -> list[Floats]:
+    """What the network takes (1, 256) for each value of a pixel, by its own channels."""
+    mean = np.broadcast_to(np.array(form.mean, np.float64), 3)
+    deviation = np.broadcast_to(np.array(form.std, np.float64), 3)
+    levels = np.arange(256, dtype=np.uint8)[None]
+    tables = []
+    for channel in range(3):
+        table = np.asarray(cv2.subtract(levels, mean[channel], dtype=cv2.CV_32F), np.float32)
+        table /= deviation[channel]
+        tables.append(table)
+    return tables
 
 
 def _load(model: bytes, num_threads: int) -> InferenceSession:
