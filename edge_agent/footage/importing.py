@@ -271,6 +271,7 @@ class Import:
         slot.waits_for.discard(number)
         if slot.waits_for:
             return
+        slot.sightings.sort(key=lambda one: one.row.last_ms)  # whichever process was first
         quarter = Quarter(
             passage.camera, seen.number, passage.time_source, slot.sightings, bytes(slot.views)
         )

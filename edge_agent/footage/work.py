@@ -15,7 +15,7 @@ from edge_agent.coverage import View
 from edge_agent.footage import seconds as s
 from edge_agent.footage.found import FoundFile
 from edge_agent.footage.planning import Part, Passage
-from edge_agent.vision.view import Watch
+from edge_agent.vision.view import OFFLINE_AFTER_MS, Watch
 from protocol.names import SLOT_MS
 from protocol.v2.rows import SLOT_S
 from protocol.v2.sightings import Sighting
@@ -139,14 +139,15 @@ def look_through(
         trouble, film_ms, people = "", 0, 0
         slots.spans = part.spans
         at_ms: int | None = None
-        pictures = 0
+        pictures = step_ms = 0
         try:
             for frame, sightings in _pictures(part, eyes, watch, frames):
                 if stopped():
                     return
                 pictures += 1
                 people += slots.add(sightings)
-                film_ms += 0 if at_ms is None else max(0, min(frame - at_ms, 60_000))
+                step_ms = 0 if at_ms is None else max(0, min(frame - at_ms, 60_000))
+                film_ms += step_ms
                 at_ms = frame
                 if film_ms >= PULSE_MS:
                     yield Pulse(film_ms, people)
@@ -156,8 +157,8 @@ def look_through(
             trouble = str(error)
         if not trouble and not pictures:
             trouble = "no picture of it could be read"
-        if at_ms is not None:  # the last picture lasts until the next, as the pipeline was told
-            watch.silence(min(part.spans[-1][1], at_ms + 1000))
+        if at_ms is not None:
+            _last_picture(watch, at_ms, step_ms)
         yield Pulse(film_ms, people)
         yield PartEnded(number, trouble)
     people = slots.add(eyes.flush())
@@ -170,17 +171,22 @@ def _pictures(
 ) -> Iterator[tuple[int, list[Sighting]]]:
     """Look at each picture that lies in a file's spans; give its time and who had gone by then."""
     errors, span = 0, 0
+    last_ms: int | None = None
     for frame in frames(part.file):
         time_ms = frame.captured_at_ms
         try:
             while span < len(part.spans) and time_ms >= part.spans[span][1]:
                 span += 1
+                if last_ms is not None:
+                    _last_picture(watch, last_ms, time_ms - last_ms)
+                    last_ms = None
                 watch.begin_again()  # what lies between is another's to tell
             if span == len(part.spans):
                 return
             if time_ms < part.spans[span][0]:
                 continue
             watch.frame(frame.image, time_ms)
+            last_ms = time_ms
             sightings = eyes.process(frame) if watch.sees else eyes.expire(time_ms)
             errors = 0
         except OperationError:
@@ -195,3 +201,11 @@ def _pictures(
         finally:
             frame.wipe()
         yield time_ms, sightings
+
+
+def _last_picture(watch: Watch, at_ms: int, step_ms: int) -> None:
+    """Have the last picture of a span speak for as long as one does in that film.
+
+    Beyond that nothing is told: a whole copy of a film that broke off may still come.
+    """
+    watch.silence(at_ms + min(step_ms, OFFLINE_AFTER_MS))
