@@ -26,6 +26,7 @@ from edge_agent.footage.cli import (
     telling,
 )
 from edge_agent.footage.found import Scan
+from edge_agent.footage.quality import TRADED, Quality
 from runtime.terminal import DryRun, err, note, progress, reported, say
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from edge_agent.footage.planning import Plan
     from runtime.lifecycle import Stop
 
+_QUALITIES: tuple[Quality, ...] = ("full", "fast")
 _SHOWN = 200
 _LINE_EVERY_S = 10.0
 
@@ -67,11 +69,7 @@ def import_films(
         typer.Option(min=1, max=256, help="Processes that look at films. Default: one a core."),
     ] = None,
     quality: Annotated[
-        str,
-        typer.Option(
-            help="full: pictures as often as a camera is looked at; fast: where it saves decoding, "
-            "only those that are whole by themselves, so that who passes quickly may be missed.",
-        ),
+        str, typer.Option(metavar="full|fast", help=f"What is traded for speed. {TRADED}")
     ] = "full",
     anyway: Annotated[
         bool,
@@ -99,7 +97,8 @@ def import_films(
     from runtime import logs  # noqa: PLC0415
     from runtime.config import LogConfig  # noqa: PLC0415
 
-    if quality not in {"full", "fast"}:
+    chosen: Quality | None = next((one for one in _QUALITIES if one == quality), None)
+    if chosen is None:
         raise typer.BadParameter("full or fast", param_hint="--quality")
     # What is plain in memory must not reach the disk as a core dump.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -120,7 +119,7 @@ def import_films(
             settings,
             found,
             workers=workers or os.cpu_count() or 1,
-            quality=quality,
+            quality=chosen,
             anyway=anyway,
             dry_run=dry_run,
         )
@@ -136,7 +135,7 @@ class _Errand:
     settings: BoxConfig
     found: Scan
     workers: int
-    quality: str
+    quality: Quality
     anyway: bool
     dry_run: bool
     plan: Plan | None = None

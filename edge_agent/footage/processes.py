@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from edge_agent.footage.planning import Passage
+from edge_agent.footage.quality import Quality
 from edge_agent.footage.work import Eyes, Frames, Message, look_through
 from edge_agent.vision.config import VisionConfig
 
@@ -77,7 +78,7 @@ class Outfit:
     bundle_keys: tuple[bytes, ...]
     common: VisionConfig
     vision: Mapping[str, VisionConfig] = field(default_factory=dict)
-    quality: str = "full"
+    quality: Quality = "full"
     threads: int = 1
 
     def build(self) -> Equipment:
@@ -90,6 +91,7 @@ class Outfit:
         import cv2  # noqa: PLC0415
 
         from edge_agent.footage.frames import frames  # noqa: PLC0415
+        from edge_agent.footage.quality import vision_for  # noqa: PLC0415
         from edge_agent.opencv import quiet_opencv  # noqa: PLC0415
         from edge_agent.vision.models import load_models  # noqa: PLC0415
         from edge_agent.vision.pipeline import CameraPipeline  # noqa: PLC0415
@@ -104,13 +106,14 @@ class Outfit:
         )
         models = load_models(bundle, num_threads=self.threads)
 
+        def settings(camera: str) -> VisionConfig:
+            return vision_for(self.quality, self.vision.get(camera, self.common))
+
         def eyes(camera: str) -> Eyes:
-            return CameraPipeline(self.vision.get(camera, self.common), models, camera=camera)
+            return CameraPipeline(settings(camera), models, camera=camera)
 
         def reader(camera: str) -> Frames:
-            vision = self.vision.get(camera, self.common)
-            quality: Any = self.quality
-            return partial(frames, quality=quality, gap_s=0.95 / vision.detect_fps)
+            return partial(frames, quality=self.quality, gap_s=1 / settings(camera).detect_fps)
 
         return Equipment(models.models, eyes, reader)
 

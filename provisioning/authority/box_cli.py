@@ -44,13 +44,23 @@ app.add_typer(box_directory_cli.app)
 
 
 @app.command(
-    epilog="Example:  sealtrace box add north box-7 --camera door=rtsp://10.0.0.7/stream1 --push"
+    epilog="Examples:  sealtrace box add north box-7 --camera door=rtsp://10.0.0.7/stream1 --push"
+    "   |   sealtrace box add north station-1 --recordings door --recordings hall --push"
 )
 def add(
     folder: SiteFolder,
     name: Annotated[str, typer.Argument(help="Name of the new box.")],
     *,
     camera: Cameras = None,
+    recordings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--recordings",
+            metavar="CAMERA",
+            help="A camera, of whichever box, whose films it may import. May be repeated; without "
+            "--camera the box is an import station.",
+        ),
+    ] = None,
     push: Push = False,
     officer: OfficerFile = None,
     passphrase_file: PassphraseFile = None,
@@ -58,10 +68,13 @@ def add(
 ) -> None:
     """Make a folder for a new box and list it in a new version of the directory."""
     cameras = _cameras(camera)
-    if not cameras:
-        raise typer.BadParameter("give at least one NAME=URL", param_hint="--camera")
+    if not cameras and not recordings:
+        raise typer.BadParameter(
+            "give at least one NAME=URL, or --recordings for an import station",
+            param_hint="--camera",
+        )
     with reported():
-        proposal = proposals.add_box(folder, _box_plan(name, cameras))
+        proposal = proposals.add_box(folder, _box_plan(name, cameras, tuple(recordings or ())))
         carry_out(proposal, Answers(passphrase_file, push, officer, dry_run))
 
 
@@ -196,9 +209,11 @@ def _cameras(options: list[str] | None) -> tuple[CameraPlan, ...]:
     return tuple(anchored_camera(camera, Path.cwd()) for camera in cameras_of(options))
 
 
-def _box_plan(name: str, cameras: tuple[CameraPlan, ...]) -> BoxPlan:
+def _box_plan(
+    name: str, cameras: tuple[CameraPlan, ...], recordings: tuple[str, ...] = ()
+) -> BoxPlan:
     try:
-        return BoxPlan(name=name, cameras=cameras)
+        return BoxPlan(name=name, cameras=cameras, recordings=recordings)
     except ValidationError as error:
         raise OperationError(f"'{name}' cannot be added: {_reason(error)}") from None
 

@@ -49,7 +49,10 @@ def check_box(site: Site, box: BoxPlan) -> bool:
                 f"'{box.name}' has been revoked, and what it once signed must stay its own; choose"
                 " a new name"
             )
-        if BOX in principal.duties and sorted(principal.cameras) == sorted(cameras):
+        same = sorted(principal.cameras) == sorted(cameras)
+        # Without any of its own it is told by what it imports; else that may have changed since.
+        same &= bool(cameras) or sorted(principal.recordings) == sorted(box.recordings)
+        if BOX in principal.duties and same:
             return True
         what = ", ".join(principal.cameras) or ", ".join(sorted(principal.duties))
         raise SiteError(f"the site has a '{box.name}' already ({what}); choose another name")
@@ -106,7 +109,7 @@ def swap_plan(site: Site, old: str, new: str, cameras: Iterable[CameraPlan] = ()
             + "".join(f" --camera {name}=URL" for name in missing)
         )
     chosen = tuple(known[name] for name in principal.cameras)
-    return BoxPlan(name=new, cameras=chosen)
+    return BoxPlan(name=new, cameras=chosen, recordings=principal.recordings)
 
 
 def swap_box(
@@ -160,7 +163,7 @@ def _new_box(site: Site, box: BoxPlan, passphrase: bytes, now: datetime) -> Prin
     """Make the folder of ``box``; one that an interrupted run left, and nobody knows, goes."""
     target = site.paths.box(box.name).parent
     if target.exists():
-        if not read_box_cameras(site, box.name):
+        if not (target / "box.toml").exists():
             raise SiteError(f"{target} is in the way and is not a box's folder; move it away")
         shutil.rmtree(target)
     making = making_in(site, passphrase, now)

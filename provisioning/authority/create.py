@@ -150,7 +150,7 @@ def make_box(making: Making, box: BoxPlan, folder: Path) -> None:
     cameras = tuple(camera.name for camera in box.cameras)
     link_bundle(making.paths, folder)
     making.principals[box.name] = Principal(
-        box.name, frozenset({BOX}), key.verify_key, cameras=cameras
+        box.name, frozenset({BOX}), key.verify_key, cameras=cameras, recordings=box.recordings
     )
 
 

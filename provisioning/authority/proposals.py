@@ -7,7 +7,7 @@ gives the passphrase to `Proposal.make`, and tells the broker (`tell_broker`) an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def add_box(folder: Path, box: BoxPlan) -> Proposal:
     what = "is there already" if present else "would be added"
     return Proposal(
         site,
-        would=f"{box.name} {what}: {_names(box.cameras)}",
+        would=f"{box.name} {what}: {_names(box)}",
         done=f"{box.name} is in the site",
         make=lambda passphrase: boxes.add_box(folder, box, passphrase),
         needs_passphrase=not present,
@@ -88,7 +88,7 @@ def swap_box(folder: Path, old: str, new: str, cameras: tuple[CameraPlan, ...] =
     plan = boxes.swap_plan(site, old, new, cameras)
     return Proposal(
         site,
-        would=f"would revoke {old} and make {new}: {_names(plan.cameras)}",
+        would=f"would revoke {old} and make {new}: {_names(plan)}",
         done=f"{new} takes the place of {old}",
         make=lambda passphrase: boxes.swap_box(folder, old, new, passphrase, cameras=cameras),
         needs_passphrase=True,
@@ -197,8 +197,11 @@ def tell_broker(change: Change) -> bool | None:
     return mosquitto.signal_mosquitto(paths.broker)
 
 
-def _names(cameras: Iterable[CameraPlan]) -> str:
-    return ", ".join(camera.name for camera in cameras)
+def _names(box: BoxPlan) -> str:
+    """Say which cameras a box sees, and of which it imports films alone."""
+    names = [camera.name for camera in box.cameras]
+    films = [name for name in box.recordings if name not in names]
+    return ", ".join(names + [f"films of {name}" for name in films])
 
 
 def _carry_box(site: Site, name: str) -> str:

@@ -123,6 +123,7 @@ def officer_toml(plan: SitePlan, officer: OfficerPlan, authority: str, *, bundle
 
 def box_toml(plan: SitePlan, box: BoxPlan, authority: str) -> str:
     """Return ``box.toml``."""
+    own = {camera.name for camera in box.cameras}
     content = {
         "site": plan.site,
         "box": box.name,
@@ -134,6 +135,7 @@ def box_toml(plan: SitePlan, box: BoxPlan, authority: str) -> str:
         "state_dir": "state",
         "mqtt": mqtt_table(plan, plan.broker.port),
         "cameras": [camera.table() for camera in box.cameras],
+        "recordings": [{"name": name} for name in box.recordings if name not in own],
     }
     return _text(f"The edge box '{box.name}'.", "edge run", content, box.settings)
 

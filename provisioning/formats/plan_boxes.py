@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from provisioning.formats.plan_services import Settings
 from runtime.config import Name, Section
@@ -40,14 +40,24 @@ class CameraPlan(Section):
 
 
 class BoxPlan(Section):
-    """An edge box and the cameras that are wired to it."""
+    """An edge box and the cameras that are wired to it, or an import station without any."""
 
     name: Name
     """Name of the box."""
-    cameras: Annotated[tuple[CameraPlan, ...], Field(min_length=1, max_length=64)]
+    cameras: Annotated[tuple[CameraPlan, ...], Field(max_length=64)] = ()
     """Its cameras."""
+    recordings: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
+    """Cameras, of whichever box, whose films it may import."""
     settings: Settings = Field(default_factory=dict)
     """Keys and sections copied into `box.toml`, for example `{outbox = {max_mb = 500}}`."""
+
+    @model_validator(mode="after")
+    def _has_something_to_see(self) -> BoxPlan:
+        if not self.cameras and not self.recordings:
+            raise ValueError(f"box '{self.name}' has neither cameras nor recordings to import")
+        if len(set(self.recordings)) != len(self.recordings):
+            raise ValueError(f"box '{self.name}' names a camera twice among its recordings")
+        return self
 
 
 def anchored_camera(camera: CameraPlan, folder: Path) -> CameraPlan:

@@ -19,6 +19,7 @@ from edge_agent.footage.work import look_through
 from protocol.keytree import FACE
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH
 from protocol.v2.rows import Coverage
+from protocol.v2.sightings import Sighting
 from runtime.errors import OperationError
 
 NUMBER = EPOCH * SLOTS_PER_EPOCH + SLOT - 8
@@ -189,7 +190,7 @@ def test_when_it_ends_early_nobody_who_was_seen_stays_in_memory(
     two = planned(desk, found(folder / "b.mp4", "cam-1", BEGIN_MS + 18 * MINUTE, 1))
     assert two.passages
     equipment = StandIn().build()
-    kept = []
+    kept: list[Sighting] = []
     for message in look_through(
         plan.passages[0], eyes=equipment.eyes("cam-1"), frames=equipment.frames("cam-1")
     ):

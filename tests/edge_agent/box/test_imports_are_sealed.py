@@ -369,5 +369,5 @@ def test_of_hours_that_others_told_those_that_this_box_watched_are_left_to_its_o
     hours = CameraHours(CameraAddress("demo", "box-1", "cam-1"), NOON_MS, {EPOCH: day})
     desk = make_desk(elsewhere=lambda _camera: hours)
     ledger.note_live("cam-1", NUMBER, 0)
-    assert desk.elsewhere("cam-1", NUMBER, NUMBER + 5) == {NUMBER + 1, NUMBER + 2}
+    assert desk.elsewhere("cam-1", NUMBER, NUMBER + 5) == frozenset({NUMBER + 1, NUMBER + 2})
     assert make_desk().elsewhere("cam-1", NUMBER, NUMBER + 5) is None
