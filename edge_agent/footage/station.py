@@ -7,15 +7,19 @@ camera. So an import station needs no service, and a box need not be stopped.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from edge_agent.agent import Agent
 from edge_agent.config import BoxConfig
 from edge_agent.footage.desk import ImportDesk
-from edge_agent.footage.handover import AgentDesk, Desk
+from edge_agent.footage.handover import AgentDesk, Desk, NoAgent
 from runtime.errors import OperationError
 from runtime.fsio import private_folder
 from runtime.lifecycle import FolderInUse, FolderLock, Stop, signals
+
+_BEGINS_S = 20.0
+_AGAIN_S = 0.2
 
 Errand = Callable[[Desk, Stop], None]
 
@@ -32,14 +36,10 @@ def at_a_desk(config: BoxConfig, errand: Errand) -> int | None:
         business that is.
 
     Raises:
-        FolderInUse: something else than an agent, or an older one, works in the state folder.
+        NoAgent: something else than an agent, or an older one, works in the state folder.
         OperationError: what is installed cannot be used, or what the errand raised.
     """
     stop = Stop()
-    if _agent_runs(config):
-        with AgentDesk(config.state_dir) as desk, signals(stop):
-            errand(desk, stop)
-        return None
     failed: list[OperationError] = []
 
     def do(desk: ImportDesk) -> None:
@@ -49,13 +49,40 @@ def at_a_desk(config: BoxConfig, errand: Errand) -> int | None:
             failed.append(error)
             stop.set(str(error), exit_code=1)
 
-    agent = Agent(config.model_copy(update={"cameras": ()}), stop, errand=do)
+    agent = None if _agent_runs(config) else _agent(config, stop, do)
+    if agent is None:
+        with signals(stop), _desk_of_the_agent(config, stop) as theirs:
+            errand(theirs, stop)
+        return None
     agent.run()
     if failed:
         raise failed[0]
     if stop.exit_code:
         raise OperationError(f"the import ended early: {stop.reason}")
     return agent.undelivered
+
+
+def _agent(config: BoxConfig, stop: Stop, do: Callable[[ImportDesk], None]) -> Agent | None:
+    """Make an agent that watches nothing; None when another one has just begun."""
+    try:
+        return Agent(config.model_copy(update={"cameras": ()}), stop, errand=do)
+    except FolderInUse:
+        return None
+
+
+def _desk_of_the_agent(config: BoxConfig, stop: Stop) -> AgentDesk:
+    """Return the running agent's desk; one that has just begun takes some seconds to open it.
+
+    Raises:
+        NoAgent: it does not.
+    """
+    ends_s = time.monotonic() + _BEGINS_S
+    while True:
+        try:
+            return AgentDesk(config.state_dir)
+        except NoAgent:
+            if time.monotonic() >= ends_s or stop.wait(_AGAIN_S):
+                raise
 
 
 def _agent_runs(config: BoxConfig) -> bool:
