@@ -159,7 +159,10 @@ def _check(settings: BoxConfig) -> None:
     _out.print(f"directory  version {directory.version}")
     _out.print(f"custodians {', '.join(custodians)}; {directory.threshold} must grant")
     _out.print(f"models     {', '.join(installed.bundle.models().values())}")
-    _out.print(f"cameras    {', '.join(camera.name for camera in settings.cameras)}")
+    own = ", ".join(camera.name for camera in settings.cameras)
+    _out.print(f"cameras    {own or 'none: an import station'}")
+    if films := directory.principals[settings.box].recordings:
+        _out.print(f"films of   {', '.join(films)}")
     _out.print("all right")
 
 

@@ -42,6 +42,8 @@ _log = structlog.get_logger()
 
 MAX_DAYS_AHEAD_MS = 60_000
 """A film may end so far ahead of this machine's clock: clocks differ a little."""
+HOURS_HOLD_MS = 2 * 3_600_000
+"""What headquarters told of a camera's hours counts for so long; it tells anew each hour."""
 KEPT_SLOTS = 200 * SLOTS_PER_EPOCH
 """What is remembered of slots lasts longer than any site keeps its sightings."""
 _KEYS_WAIT_S = 30.0
@@ -206,16 +208,20 @@ class ImportDesk:
     def elsewhere(self, camera: str, first: int, last: int) -> frozenset[int] | None:
         """Return the slots of which another box told; None: headquarters has not said.
 
-        Of slots that this box watched, `told` knows more.
+        Of slots that this box watched or imported, `told` knows more; but those that it does not
+        remember (its disk is a new one) count as another's.
         """
         hours = self._elsewhere(camera)
-        if hours is None:
+        if hours is None or hours.issued_at_ms < self._now_ms() - HOURS_HOLD_MS:
             return None
-        mine = self._ledger.told(camera, LIVE, first, last)
-        span = first * SLOT_MS, (last + 1) * SLOT_MS
-        live = {begins_ms // SLOT_MS for begins_ms in hours.live_between(*span)}
-        imported = {begins_ms // SLOT_MS for begins_ms in hours.elsewhere_between(*span)}
-        return frozenset(live - mine.keys() | imported)
+        live, recorded = self.told(camera, first, last)
+        found: set[int] = set()
+        for day, slots in hours.days.items():
+            at = day * SLOTS_PER_EPOCH
+            found |= {at + slot for slot in slots.live} - live.keys()
+            found |= {at + slot for slot in slots.elsewhere}
+            found |= {at + slot for slot in slots.own} - recorded.keys()
+        return frozenset(slot for slot in found if first <= slot <= last)
 
     # ------------------------------------------------------------------ what is done
 

@@ -249,6 +249,11 @@ def _report(
         say(json.dumps(_document(errand, undelivered)))
         return
     _say_verdicts(plan, folder)
+    if plan.unasked:
+        say(
+            f"Headquarters has not told which hours of {', '.join(plan.unasked)} other boxes "
+            "watched or imported: only what this box knows itself was held against these films."
+        )
     fates = Counter(one.fate.value for one in plan.verdicts)
     say("; ".join(f"{count:,} files: {fate}" for fate, count in sorted(fates.items())) + ".")
     if dry_run:
@@ -313,4 +318,5 @@ def _document(errand: _Errand, undelivered: int | None) -> dict[str, object]:
         "quarter_hours": done.sealed if done else 0,
         "stopped": errand.stopped,
         "undelivered": undelivered,
+        "not_asked": list(plan.unasked) if plan else [],
     }

@@ -7,6 +7,7 @@ is in memory until then, and wiped when the import ends for whatever reason.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from protocol.v2.sightings import Sighting
 from runtime.errors import OperationError
 
 _HEARD_S = 30.0
+_HOURS_S = 10.0
 _POLL_S = 0.25
 
 
@@ -84,7 +86,7 @@ def prepare(
         now_ms: the wall clock.
         workers: processes among which passages are divided.
         anyway: import what was watched live all the same.
-        wait_s: how long to wait for custodians' keys to come.
+        wait_s: how long to wait for custodians' keys to come, and to hear of hours told elsewhere.
         pause: waits so many seconds.
         stopped: asked often: whether to end, with a plan of nothing.
         tell: called with each file that has been read through for its identity.
@@ -110,9 +112,15 @@ def prepare(
         tell(file)
         films.append(film)
 
+    ends_s = time.monotonic() + min(wait_s, _HOURS_S if standing.heard else 0.0)
+
     def hours(camera: str, first: int, last: int) -> Hours:
         live, recorded = desk.told(camera, first, last)
-        return Hours(live, recorded, desk.elsewhere(camera, first, last) or frozenset())
+        elsewhere = desk.elsewhere(camera, first, last)
+        while elsewhere is None and time.monotonic() < ends_s and not stopped():
+            pause(_POLL_S)
+            elsewhere = desk.elsewhere(camera, first, last)
+        return Hours(live, recorded, elsewhere)
 
     return plan(
         films, standing=standing, hours=hours, now_ms=now_ms, workers=workers, anyway=anyway
@@ -187,12 +195,16 @@ class Import:
         )
         self._broken: list[tuple[Path, str]] = []
         self._slots: dict[tuple[str, int, str], _OpenSlot] = {}
+        self._left: dict[str, Counter[int]] = {}  # slots of a camera that are not sealed
         self._open_of: dict[tuple[int, int], set[tuple[str, int, str]]] = {}
         self._looked_at: set[tuple[int, int]] = set()
         for number, passage in enumerate(planned.passages):
             for slot in passage.slots():
                 key = (passage.camera, slot, passage.time_source)
-                self._slots.setdefault(key, _OpenSlot()).waits_for.add(number)
+                if key not in self._slots:
+                    self._slots[key] = _OpenSlot()
+                    self._left.setdefault(passage.camera, Counter())[slot] += 1
+                self._slots[key].waits_for.add(number)
             for at, part in enumerate(passage.parts):
                 mine = self._open_of.setdefault((number, at), set())
                 for span in part.spans:
@@ -275,18 +287,17 @@ class Import:
         quarter = Quarter(
             passage.camera, seen.number, passage.time_source, slot.sightings, bytes(slot.views)
         )
+        left = self._left[passage.camera]
+        left[seen.number] -= 1
+        if not left[seen.number]:
+            del left[seen.number]
         if any(quarter.views) or quarter.sightings:
-            self._desk.seal(quarter, floor=self._floor(passage.camera, but=key))
+            self._desk.seal(quarter, floor=min(left, default=seen.number + 1))
             self._progress.sealed += 1
         del self._slots[key]
         for part in slot.parts:
             self._open_of[part].discard(key)
             self._note_if_done(part)
-
-    def _floor(self, camera: str, *, but: tuple[str, int, str]) -> int:
-        """Return the first slot of a camera that is still to come."""
-        left = [key[1] for key in self._slots if key[0] == camera and key != but]
-        return min(left, default=but[1] + 1)
 
     def _part_ended(self, number: int, ended: PartEnded) -> None:
         part = self._passages[number].parts[ended.part]

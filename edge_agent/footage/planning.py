@@ -73,10 +73,14 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is imported, and what becomes of each file."""
+    """What is imported, and what becomes of each file.
+
+    ``unasked`` are cameras of which headquarters has not said what other boxes told.
+    """
 
     passages: tuple[Passage, ...]
     verdicts: tuple[Verdict, ...]
+    unasked: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -91,12 +95,13 @@ class Hours:
     Attributes:
         live: seconds by slot that this box watched.
         recorded: seconds by slot that this box imported.
-        elsewhere: slots that any box watched, or another one imported, as headquarters tells.
+        elsewhere: slots that another box watched or imported, as headquarters tells; None where it
+            has not.
     """
 
     live: Mapping[int, int] = field(default_factory=dict)
     recorded: Mapping[int, int] = field(default_factory=dict)
-    elsewhere: Collection[int] = frozenset()
+    elsewhere: Collection[int] | None = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,8 @@ def plan(
         parts.setdefault(camera, []).append(Part(film.file, film.content, tuple(spans)))
     order = {id(film.file): number for number, film in enumerate(films)}
     verdicts.sort(key=lambda one: order[id(one.file)])
-    return Plan(tuple(_passages(parts, workers)), tuple(verdicts))
+    unasked = tuple(camera for camera, told in known_hours.items() if told.elsewhere is None)
+    return Plan(tuple(_passages(parts, workers)), tuple(verdicts), unasked)
 
 
 def _begins(film: Film) -> int:
@@ -273,7 +279,7 @@ def _left_of(
             "watched live by this box (--anyway imports them all the same)",
         )
         take_away(
-            [(n * SLOT_MS, (n + 1) * SLOT_MS) for n in numbers if n in told.elsewhere],
+            [(n * SLOT_MS, (n + 1) * SLOT_MS) for n in numbers if n in (told.elsewhere or ())],
             "in quarter hours that another box told of (--anyway imports them all the same)",
         )
     return spans, why, refused

@@ -362,12 +362,17 @@ def test_rights_that_are_taken_away_count_at_once(box: Box, desk: ImportDesk) ->
 
 
 def test_of_hours_that_others_told_those_that_this_box_watched_are_left_to_its_own_ledger(
-    make_desk: MakeDesk, ledger: Ledger
+    box: Box, make_desk: MakeDesk, ledger: Ledger
 ) -> None:
     slot = NUMBER % SLOTS_PER_EPOCH
     day = DayHours(frozenset({slot, slot + 1}), frozenset({slot + 2}), frozenset({slot + 3}))
     hours = CameraHours(CameraAddress("demo", "box-1", "cam-1"), NOON_MS, {EPOCH: day})
     desk = make_desk(elsewhere=lambda _camera: hours)
     ledger.note_live("cam-1", NUMBER, 0)
-    assert desk.elsewhere("cam-1", NUMBER, NUMBER + 5) == frozenset({NUMBER + 1, NUMBER + 2})
+    told = frozenset({NUMBER + 1, NUMBER + 2, NUMBER + 3})
+    assert desk.elsewhere("cam-1", NUMBER, NUMBER + 5) == told
+    desk.seal(quarter(1, number=NUMBER + 3), floor=NUMBER)
+    assert desk.elsewhere("cam-1", NUMBER, NUMBER + 5) == told - {NUMBER + 3}
+    box.clock.pass_s(3 * 3600)
+    assert desk.elsewhere("cam-1", NUMBER, NUMBER + 5) is None, "what was told is old"
     assert make_desk().elsewhere("cam-1", NUMBER, NUMBER + 5) is None

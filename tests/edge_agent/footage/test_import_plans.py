@@ -163,6 +163,13 @@ def test_what_another_box_told_of_is_refused_by_quarter_hours() -> None:
     assert spans(planned(film(minutes=20), told=told)) == {"a.mp4": [(15, 20)]}
 
 
+def test_it_is_said_of_which_cameras_headquarters_told_nothing() -> None:
+    told = {"hall": Hours(elsewhere=None)}
+    one = planned(film(), film("b.mp4", camera="door"), told=told)
+    assert one.unasked == ("hall",)
+    assert len(one.passages) == 2
+
+
 @pytest.mark.parametrize("told", [seen_live(15), {"hall": Hours(elsewhere={NOON})}])
 def test_anyway_imports_what_was_watched_live(told: dict[str, Hours]) -> None:
     assert spans(planned(film(), told=told, anyway=True)) == {"a.mp4": [(0, 15)]}
