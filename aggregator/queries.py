@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from aggregator.late_films import LateFilms, late_films
 from aggregator.matching.probes import Probes, probes_of
 from aggregator.query_secrets import QuerySecrets
 from aggregator.records import Records
@@ -27,6 +28,7 @@ from aggregator.store.rows import (
     RUNNABLE,
     FalseGrant,
     QueryRecord,
+    Seen,
 )
 from protocol import hpke
 from protocol.authorization import (
@@ -317,6 +319,10 @@ class QueryDesk:
         """Return how many candidates a query has."""
         return self._store.ledger.count_results(digest)
 
+    def late_films(self, record: QueryRecord) -> tuple[LateFilms, ...]:
+        """Return which films a query asked for came after it had ended, by camera."""
+        return late_films(self._store.ledger, record)
+
     def false_grants(self, digest: bytes | None = None) -> list[FalseGrant]:
         """Return which custodians answered falsely, to one query or to any; the oldest first."""
         return self._store.ledger.false_grants(digest)
@@ -384,11 +390,19 @@ class QueryDesk:
         """Return what is known of a model's scores."""
         return self._calibrations.get(model)
 
-    def set_state(self, digest: bytes, state: str, reason: str = "") -> None:
-        """Put a query into another state; one that has ended forgets its keys and stays ended."""
+    def set_state(
+        self, digest: bytes, state: str, reason: str = "", *, seen: Seen | None = None
+    ) -> None:
+        """Put a query into another state; one that has ended forgets its keys and stays ended.
+
+        Args:
+            seen: of one that ends, up to where it was carried (`late_films` come after it).
+        """
         with self._lock:
             with self._store.writing() as unit:
-                changed = unit.ledger.set_state(digest, state, reason, now_ms=system_ms())
+                changed = unit.ledger.set_state(
+                    digest, state, reason, now_ms=system_ms(), seen=seen
+                )
             self.version += changed
             if state in ENDED:
                 self._secrets.pop(digest, None)

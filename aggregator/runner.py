@@ -44,6 +44,7 @@ from aggregator.store.rows import (
     WITHDRAWN,
     EpochName,
     QueryRecord,
+    Seen,
 )
 from aggregator.watch_keeping import WatchKeeping
 from aggregator.watching import ARRIVAL_MS
@@ -392,9 +393,11 @@ class QueryRunner:
         if state not in ENDED:
             raise ValueError(state)
         run = self._runs.pop(record.digest, None)
+        seen = None
         if run is not None:
+            seen = Seen(run.matched, run.announced) if run.announced else None
             run.forget_keys()
-        self._desk.set_state(record.digest, state, reason)
+        self._desk.set_state(record.digest, state, reason, seen=seen)
 
 
 def _without_examples(run: Run) -> Iterator[str]:

@@ -43,6 +43,7 @@ def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str
             for found in desk.false_grants(record.digest)
         ],
         "candidates": desk.count_results(record.digest),
+        "late_films": [asdict(one) for one in desk.late_films(record)],
         "query": {
             "pseudonyms": [subject.pseudonym for subject in query.subjects],
             "purpose": query.purpose,

@@ -19,11 +19,13 @@ from aggregator.store.rows import (
     GapRow,
     Generation,
     GrantRow,
+    LateFilm,
     PendingEntry,
     Quarantined,
     QueryRecord,
     RejectRow,
     ScopeCount,
+    Seen,
     StoredAnnouncement,
     StreamRow,
     ToldSlot,
@@ -102,6 +104,14 @@ class IntakeReading(Protocol):
         Args:
             first_epoch: from this day on.
             after: of segments that came after this cursor (see `newest_envelope`).
+        """
+
+    def films_since(
+        self, cameras: Collection[str], *, from_ms: int, to_ms: int, seen: Seen
+    ) -> list[LateFilm]:
+        """Return of which quarter hours in ``[from_ms, to_ms)`` films have come since.
+
+        Also those whose announcement alone came since: they could not be opened before.
         """
 
     def boxes(self) -> dict[str, BoxRow]:
@@ -282,8 +292,14 @@ class QueriesWriting(QueriesReading, Protocol):
     def add_message(self, digest: bytes, signed: Signed, *, now_ms: int) -> None:
         """Keep an approval or a withdrawal; one of each signer."""
 
-    def set_state(self, digest: bytes, state: str, reason: str, *, now_ms: int) -> bool:
-        """Change the state of a query that has not ended; tell whether that changed anything."""
+    def set_state(
+        self, digest: bytes, state: str, reason: str, *, now_ms: int, seen: Seen | None = None
+    ) -> bool:
+        """Change the state of a query that has not ended; tell whether that changed anything.
+
+        Args:
+            seen: of one that ends, up to where it was carried; None: as far as the store has come.
+        """
 
     def add_progress(self, digest: bytes, figures: Mapping[str, int]) -> None:
         """Add to a query's figures (segments, sightings, altered, ...)."""

@@ -196,9 +196,28 @@ class ToldSlot(NamedTuple):
     origin: str
 
 
+class Seen(NamedTuple):
+    """Up to where the store had come: the cursors of envelopes and of announcements."""
+
+    envelope: int
+    announcement: int
+
+
+class LateFilm(NamedTuple):
+    """Films of a camera's day that a box has imported since: of which slots, at least one."""
+
+    box: str
+    camera: str
+    epoch: int
+    slots: frozenset[int]
+
+
 @dataclass(frozen=True, slots=True)
 class QueryRecord:
-    """A query as the store has it. ``state`` is one of this module's; ``reason`` explains it."""
+    """A query as the store has it. ``state`` is one of this module's; ``reason`` explains it.
+
+    ``seen`` is up to where the store had come when the query ended; None while it goes on.
+    """
 
     progress: Mapping[str, int]
     query_id: bytes
@@ -209,6 +228,7 @@ class QueryRecord:
     reason: str
     filed_ms: int
     changed_ms: int
+    seen: Seen | None = None
 
     @property
     def query(self) -> Query:

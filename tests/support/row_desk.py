@@ -173,8 +173,10 @@ class RowDesk:
         policy: bytes = q2.POLICY_TEXT,
         approvers: Sequence[str] = (),
         calibrations: Mapping[str, Calibration] | None = None,
+        recordings: Mapping[str, tuple[str, ...]] | None = None,
         **query: object,
     ) -> None:
+        """Set it up; ``recordings`` are the cameras whose films boxes may import, by box."""
         self.time = Time(at_ms)
         self._policy = policy
         self._calibrations = calibrations
@@ -189,7 +191,9 @@ class RowDesk:
             name: replace(one, url=f"https://{name}.test") if name in s.CUSTODIANS else one
             for name, one in listed.principals.items()
         }
-        self.directory = replace(listed, principals=people)
+        for box, cameras in (recordings or {}).items():
+            people[box] = replace(people[box], recordings=cameras)
+        self.directory = replace(listed, principals=people, form=2 if recordings else listed.form)
         self.custodians = {name: self._custodian(folder / name, name, ca) for name in s.CUSTODIANS}
         self.down: set[str] = set()
         self.spoils: dict[str, Spoil] = {}
@@ -204,7 +208,8 @@ class RowDesk:
             ),
         )
         installed = folder / "directory.cbor"
-        installed.write_bytes(self.directory.sign(s.authority()).to_bytes())
+        signed = self.directory.sign(s.authority(), self.directory.form)
+        installed.write_bytes(signed.to_bytes())
         self.trust = Trust(
             site=s.SITE, authority=s.authority().verify_key, installed=installed, state_dir=None
         )

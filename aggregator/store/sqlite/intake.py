@@ -14,9 +14,11 @@ from aggregator.store.rows import (
     EpochName,
     GapRow,
     Generation,
+    LateFilm,
     Quarantined,
     RejectRow,
     ScopeCount,
+    Seen,
     StoredAnnouncement,
     StreamRow,
     ToldSlot,
@@ -331,6 +333,36 @@ class IntakeTables(Tables):
                 (stream, first_epoch),
             )
         ]
+
+    def films_since(
+        self, cameras: Collection[str], *, from_ms: int, to_ms: int, seen: Seen
+    ) -> list[LateFilm]:
+        wanted = frozenset(cameras)
+        announced = self._run(
+            "SELECT s.id, s.box, s.camera, a.epoch, a.generation, a.id FROM announcements a"
+            " JOIN streams s ON s.id = a.stream"
+            " WHERE a.origin = 'recorded' AND a.epoch BETWEEN ? AND ? ORDER BY a.id",
+            (from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS),
+        ).fetchall()
+        found: dict[tuple[str, str, int], set[int]] = {}
+        for stream, box, camera, epoch, generation, number in announced:
+            slots = slots_in_window(epoch, from_ms, to_ms)
+            if camera not in wanted or not slots:
+                continue
+            rows = self._run(
+                "SELECT DISTINCT slot FROM envelopes WHERE stream = ? AND epoch = ?"
+                " AND generation = ? AND slot BETWEEN ? AND ? AND segment = 1 AND id > ?",
+                (
+                    stream,
+                    epoch,
+                    generation,
+                    slots.start,
+                    slots.stop - 1,
+                    seen.envelope if number <= seen.announcement else 0,
+                ),
+            )
+            found.setdefault((box, camera, epoch), set()).update(row[0] for row in rows)
+        return [LateFilm(*place, frozenset(slots)) for place, slots in found.items() if slots]
 
     # ------------------------------------------------------------------ boxes
 

@@ -6,6 +6,7 @@ import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from aggregator.store.rows import (
     AWAITING_TEMPLATES,
@@ -14,6 +15,7 @@ from aggregator.store.rows import (
     GrantRow,
     PendingEntry,
     QueryRecord,
+    Seen,
 )
 from aggregator.store.sqlite.tables import Tables, one
 from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Query
@@ -25,7 +27,10 @@ _MESSAGES = {
 }
 """Kind of message to its table and the column of its signer."""
 SEED_BYTES = 32
-_QUERY = "progress, query_id, digest, requester, signed, state, reason, filed_ms, changed_ms"
+_QUERY = (
+    "progress, query_id, digest, requester, signed, state, reason, filed_ms, changed_ms,"
+    " seen_envelope, seen_announcement"
+)
 
 
 class QueryTables(Tables):
@@ -47,7 +52,7 @@ class QueryTables(Tables):
         self, where: str | None = None, values: Sequence[object] = (), *, order: str | None = None
     ) -> list[QueryRecord]:
         rows = self._table("queries").rows_where(where, values, order_by=order, select=_QUERY)
-        return [QueryRecord(**{**row, "progress": json.loads(row["progress"])}) for row in rows]
+        return [_record(row) for row in rows]
 
     def count_open_queries(self) -> int:
         where = f"state NOT IN ({_marks(ENDED)})"
@@ -71,12 +76,24 @@ class QueryTables(Tables):
             }
         )
 
-    def set_state(self, digest: bytes, state: str, reason: str, *, now_ms: int) -> bool:
+    def set_state(
+        self, digest: bytes, state: str, reason: str, *, now_ms: int, seen: Seen | None = None
+    ) -> bool:
         changed = self._run(
             "UPDATE queries SET state = ?, reason = ?, changed_ms = ? WHERE digest = ?"  # noqa: S608 - marks only
             f" AND (state != ? OR reason != ?) AND state NOT IN ({_marks(ENDED)})",
             [state, reason, now_ms, digest, state, reason, *sorted(ENDED)],
         )
+        if changed.rowcount and state in ENDED:
+            if seen is None:
+                seen = Seen(
+                    self._number("SELECT max(id) FROM envelopes"),
+                    self._number("SELECT max(id) FROM announcements"),
+                )
+            self._run(
+                "UPDATE queries SET seen_envelope = ?, seen_announcement = ? WHERE digest = ?",
+                [*seen, digest],
+            )
         return changed.rowcount > 0
 
     def add_progress(self, digest: bytes, figures: Mapping[str, int]) -> None:
@@ -280,6 +297,15 @@ class QueryTables(Tables):
 
     def drop_entry(self, number: int) -> None:
         self._run("DELETE FROM log_outbox WHERE number = ?", [number])
+
+
+def _record(row: Mapping[str, Any]) -> QueryRecord:
+    values = dict(row)
+    seen = values.pop("seen_envelope"), values.pop("seen_announcement")
+    return QueryRecord(
+        **{**values, "progress": json.loads(values["progress"])},
+        seen=None if seen[0] is None else Seen(*seen),
+    )
 
 
 def _marks(values: Collection[str]) -> str:

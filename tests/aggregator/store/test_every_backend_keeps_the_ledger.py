@@ -8,7 +8,7 @@ import protocol_samples as s
 import pytest
 from boxes_v2 import make_box_v2
 from sealed_boxes import DAY, make_box
-from store_backends import announce, stream_of
+from store_backends import announce, keep, stream_of
 
 from aggregator.store import Store
 from aggregator.store.rows import (
@@ -20,11 +20,13 @@ from aggregator.store.rows import (
     FalseGrant,
     GapRow,
     GrantRow,
+    LateFilm,
     RejectRow,
+    Seen,
     StreamRow,
 )
 from protocol.epoch import RECORDING
-from protocol.names import EPOCH_MS
+from protocol.names import EPOCH_MS, slot_start_ms
 from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Query
 from protocol.results import CONFIRMED, Decision
 from protocol.signing import Signed
@@ -98,6 +100,38 @@ def test_a_stream_knows_which_generations_of_films_and_of_its_own_have_begun(sto
         assert announce(unit, other, other.announcement(DAY - 1))
     assert store.ledger.stream(box.address) == moved
     assert store.ledger.recorded_generations(stream) == {DAY - 1: 131, DAY - 2: 140}
+
+
+def test_films_since_a_query_ended_are_found_by_box_and_day(store: Store) -> None:
+    box, station = make_box_v2(1), make_box_v2(2)
+    station.camera, station.origin = box.camera, RECORDING
+    digests = [file(store, number) for number in range(2)]
+    with store.writing() as unit:
+        announce(unit, box, box.announcement())
+        announce(unit, station, station.announcement())
+        keep(unit, station, station.segment([], slot=30))
+        unit.ledger.set_state(digests[0], COMPLETE, "", now_ms=5, seen=Seen(0, 0))
+        unit.ledger.set_state(digests[1], COMPLETE, "", now_ms=5)
+    first, second = sorted(store.ledger.queries(), key=lambda one: one.filed_ms)
+    assert (first.seen, second.seen) == (Seen(0, 0), Seen(1, 2))
+    with store.writing() as unit:
+        keep(unit, box, box.segment([], slot=33))
+        keep(unit, station, *(station.segment([], slot=slot) for slot in (31, 31, 34)))
+        assert not unit.ledger.set_state(digests[0], COMPLETE, "again", now_ms=9)
+
+    def since(seen: Seen, **window: int) -> list[LateFilm]:
+        return store.ledger.films_since([box.camera], seen=seen, **(WINDOW | window))
+
+    place = (station.name, box.camera, DAY)
+    assert since(Seen(0, 0)) == [LateFilm(*place, frozenset({30, 31, 34}))]
+    assert since(Seen(1, 2)) == [LateFilm(*place, frozenset({31, 34}))]
+    begins_ms = slot_start_ms(DAY, 34)
+    assert since(Seen(1, 2), from_ms=begins_ms) == [LateFilm(*place, frozenset({34}))]
+    assert since(Seen(1, 2), to_ms=slot_start_ms(DAY, 31)) == []
+    assert store.ledger.films_since(["cam-2"], seen=Seen(0, 0), **WINDOW) == []
+    again = store.ledger.query(first.query_id)
+    assert again is not None
+    assert again.seen == Seen(0, 0), "it had ended"
 
 
 def test_a_message_is_remembered_once_a_run_and_known_in_any(store: Store) -> None:
