@@ -42,7 +42,7 @@ def queries_table(summaries: Sequence[QuerySummary]) -> Table:
             f"{hours:g}{' live' if asked.live else ''}",
             f"{len(one.approvals)} of {one.approvals_needed}",
             str(one.candidates),
-            one.state,
+            f"{one.state}; films came later" if one.late_films else one.state,
         )
         table.add_row(*(Text(harmless(cell)) for cell in cells))
     return table

@@ -21,6 +21,7 @@ from officers.desk.api_client import ENDED
 from officers.desk.export_forms import json_values
 from officers.desk.facts import state_text
 from officers.desk.graded import graded, graded_values
+from officers.desk.late_films import late_film_lines
 from officers.desk.moments import local_text
 from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
 from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
@@ -110,7 +111,8 @@ def show(
         if as_json:
             values = json_values(report, hits_only=False)
             values["graded"] = [graded_values(one) for one in listed]
-            say(json.dumps(values, indent=2))
+            late = [one.model_dump(mode="json") for one in results.summary.late_films]
+            say(json.dumps({**values, "late_films": late}, indent=2))
             _check_receipts(results)
             return
         _show_head(results)
@@ -215,6 +217,8 @@ def _results(
         warn(problem)
     for words in results.receipts.waiting:
         warn(words)
+    if late := late_film_lines(results.summary.late_films):
+        warn("\n".join(late))
     return results
 
 

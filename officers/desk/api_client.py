@@ -23,6 +23,7 @@ from runtime.errors import OperationError
 from runtime.http import CBOR, client, raise_for_problem
 
 _TIMEOUT_S = 30.0
+_LAST_MS = 253_402_300_799_000  # the year 9999: what can be shown as a date
 _MAX_ANSWER_BYTES = 256 << 20  # results, lists of boxes and cameras of a whole city
 _MAX_RESULTS_BYTES = 1 << 30
 ENDED = frozenset({"complete", "withdrawn", "expired", "failed"})
@@ -64,6 +65,16 @@ class FalseGrantNote(_Answer):
     at_ms: int
 
 
+class LateFilmsNote(_Answer):
+    """That films came after the query had ended, according to the aggregator: of one camera."""
+
+    camera: str
+    boxes: tuple[str, ...]
+    from_ms: Annotated[int, Field(ge=0, le=_LAST_MS)]
+    to_ms: Annotated[int, Field(ge=0, le=_LAST_MS)]
+    quarter_hours: Annotated[int, Field(ge=1)]
+
+
 class QueryContent(_Answer):
     """What a query asks for, according to the aggregator (the signed query is what counts)."""
 
@@ -92,6 +103,7 @@ class QuerySummary(_Answer):
     withdrawals: tuple[WithdrawalNote, ...] = ()
     false_grants: tuple[FalseGrantNote, ...] = ()
     candidates: int = 0
+    late_films: tuple[LateFilmsNote, ...] = ()
     query: QueryContent
 
 

@@ -14,6 +14,7 @@ from officers.desk.api_client import Estimate, QuerySummary
 from officers.desk.case import Case
 from officers.desk.choosing import places_text
 from officers.desk.example_names import example_text
+from officers.desk.late_films import late_film_lines
 from officers.desk.moments import duration_text, iso_utc, local_text, span_text
 from protocol.directory import Directory
 from protocol.enrolment import check_witnessed
@@ -165,6 +166,7 @@ def state_facts(summary: QuerySummary) -> list[Fact]:
         for found in summary.false_grants
     ]
     said.append(("found", f"{summary.candidates} candidates"))
+    said += [("came late", line.strip()) for line in late_film_lines(summary.late_films)]
     for name, count in sorted(summary.progress.items()):
         about, _, camera = name.partition(".")
         if about == "left_out" and count:

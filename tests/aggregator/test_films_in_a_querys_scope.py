@@ -229,6 +229,7 @@ def test_what_came_late_is_told_after_a_restart_and_as_long_as_it_is_kept(desk: 
     again = desk.store.ledger.query(record.query_id)
     assert again is not None
     assert again.seen == record.seen
+    assert again.seen is not None
     assert len(desk.store.ledger.films_since(["cam-1"], from_ms=WINDOW.window_from_ms,
         to_ms=WINDOW.window_to_ms, seen=again.seen)) == 1  # fmt: skip
     with desk.store.writing() as unit:
