@@ -188,10 +188,13 @@ def receipts_text(receipts: Receipts) -> str:
 
 
 def origin_text(stay: Stay) -> str:
-    """Return, of a recording alone, that it is one, and whose word its times are."""
-    if stay.origin != RECORDING:
-        return ""
-    return f"\nfrom a recording, {_TIMES[stay.time_source or CLOCK]}"
+    """Return that it is from a recording, and whose word its times are, and what doubles it."""
+    said = ""
+    if stay.origin == RECORDING:
+        said = f"\nfrom a recording, {_TIMES[stay.time_source or CLOCK]}"
+    if stay.doubles:
+        said += f"\n{numbers_text(stay.doubles)}: the same passage, by another box or from a film"
+    return said
 
 
 def decision_text(stay: Stay) -> str:

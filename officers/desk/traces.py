@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from officers.desk.contacts import Contact, contacts_of
+from officers.desk.doubles import told_once
 from officers.desk.fit import Contradiction, Fit
 from officers.desk.ground import Ground
 from officers.desk.masks import spans_in_a_row, spans_of, voted_mask
@@ -87,6 +88,8 @@ class Stay:
             what was asked for.
         way: from the first of those hits to here (`officers.desk.walking`).
         fit: how it fits the subject's other stays; None where that was not looked at.
+        doubles: the numbers of those of its candidates that tell of the same passage by another box
+            or from a film (`officers.desk.doubles`); all else is told without them.
     """
 
     subject: str
@@ -113,6 +116,7 @@ class Stay:
     follows: tuple[int, ...] = ()
     way: Way | None = None
     fit: Fit | None = None
+    doubles: tuple[int, ...] = ()
 
     @property
     def by_appearance(self) -> bool:
@@ -180,7 +184,7 @@ def stays_of(candidates: Iterable[Numbered], *, max_gap_ms: int = MAX_GAP_MS) ->
         groups.setdefault(key, []).append(item)
     subjects = _known_subjects(item for group in groups.values() for item in group)
     stays = [_stay(run, subjects) for group in groups.values() for run in _runs(group, max_gap_ms)]
-    return sorted(stays, key=lambda stay: (stay.from_ms, stay.to_ms, stay.numbers))
+    return sorted(told_once(stays), key=lambda stay: (stay.from_ms, stay.to_ms, stay.numbers))
 
 
 def traces_of(
