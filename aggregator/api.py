@@ -90,7 +90,8 @@ class EstimateAnswer(BaseModel):
 
     With ``at_most`` the sightings are bounds: boxes say in the clear only how many there is room
     for. ``version_1_generations``: days of cameras whose metadata opens by whole quarter hours to
-    whoever is granted them.
+    whoever is granted them. ``told_twice``: quarter hours of cameras of which a box watched and a
+    film was imported, or two films: who passed there is counted twice.
     ``default_thresholds``: by model, at which no more strangers are expected for each subject than
     the policy says, over the window's whole length: ``raised`` for some; for those in
     ``beyond_counts`` too few strangers were ever compared to count that, and an upper bound
@@ -103,6 +104,7 @@ class EstimateAnswer(BaseModel):
     sightings_by_model: dict[str, int]
     at_most: bool
     version_1_generations: int
+    told_twice: int
     expected_false: float | None
     default_thresholds: dict[str, float]
     raised: list[str]
@@ -196,9 +198,9 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
 
     @app.get("/v1/cameras", dependencies=[known_caller])
     def cameras() -> list[dict[str, Any]]:
-        """List the cameras of the boxes in force."""
+        """List the cameras of the boxes in force, those whose films they may import too."""
         listed = parts.trust.directory.with_duty(BOX)
-        return [{"camera": c, "box": box.name} for box in listed for c in box.cameras]
+        return [{"camera": c, "box": box.name} for box in listed for c in box.tells_of]
 
     @app.get("/v1/boxes", dependencies=[known_caller])
     def boxes() -> list[Mapping[str, Any]]:
@@ -228,6 +230,7 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
             sightings_by_model=dict(held.by_model),
             at_most=held.at_most,
             version_1_generations=old,
+            told_twice=held.told_twice,
             expected_false=_expected_false(
                 held.by_model, thresholds, parts.calibrations, request.templates
             ),

@@ -182,7 +182,7 @@ class GrantAudit:
                     f"slots {scope.first_slot} to {scope.last_slot} of epoch {scope.epoch} of "
                     f"camera '{camera}' were not covered by the query at that time"
                 )
-            elif box is None or camera not in (*box.cameras, *box.recordings):
+            elif box is None or camera not in box.tells_of:
                 self._known.find(
                     FindingKind.GRANT_OUTSIDE_QUERY,
                     item,

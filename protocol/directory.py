@@ -101,6 +101,11 @@ class Principal:
         return Credentials(self.verify_key, self.passkeys) if self.passkeys else self.verify_key
 
     @property
+    def tells_of(self) -> tuple[str, ...]:
+        """The cameras of which a box may tell: that it watches, or whose films it may import."""
+        return tuple(dict.fromkeys((*self.cameras, *self.recordings)))
+
+    @property
     def terms(self) -> BoxTerms:
         """What the authority alone says of a box."""
         return BoxTerms(self.recordings, self.version_1_until_ms)

@@ -132,8 +132,8 @@ def statuses(store: Store, directory: Directory, *, clock_skew_ms: int) -> list[
         offset = box.clock_offset_ms
         quarantined = waiting.get(name, {})
         ahead = CLOCK_AHEAD in quarantined
-        cameras = (*principal.cameras, *principal.recordings)
-        spoken = [versions[name, one] for one in cameras if (name, one) in versions]
+        told = principal.tells_of
+        spoken = [versions[name, one] for one in told if (name, one) in versions]
         found.append(
             BoxStatus(
                 box=name,

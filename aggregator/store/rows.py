@@ -102,7 +102,9 @@ class ScopeCount:
     """How much a scope holds; ``by_model`` maps a model's id to its templates.
 
     ``at_most`` tells that envelopes of version 2 are among them, which say in the clear only how
-    many sightings there is room for: then the numbers are bounds.
+    many sightings there is room for: then the numbers are bounds. ``told_twice``: of how many
+    quarter hours of cameras there are segments of several boxes, or of one that watched and of its
+    films.
     """
 
     segments: int
@@ -110,6 +112,7 @@ class ScopeCount:
     sightings: int
     by_model: Mapping[str, int]
     at_most: bool = False
+    told_twice: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,7 @@ class Estimate(_Answer):
     ``beyond_counts`` an upper bound of strangers' rate stands in, as too few were ever compared to
     count it.
     ``version_1_generations``: how many in it are of version 1; None where it is not told.
+    ``told_twice``: quarter hours of cameras that were watched and imported, or imported twice.
     """
 
     sightings: int
@@ -124,6 +125,7 @@ class Estimate(_Answer):
     raised: tuple[str, ...] = ()
     beyond_counts: tuple[str, ...] = ()
     version_1_generations: Annotated[int, Field(ge=0)] | None = None
+    told_twice: Annotated[int, Field(ge=0)] = 0
 
 
 @dataclass(frozen=True, slots=True)

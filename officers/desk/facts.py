@@ -121,6 +121,13 @@ def estimate_facts(query: Query, estimate: Estimate, *, now_ms: int) -> list[Fac
         chance = "how many would match by chance is not measured"
     else:
         chance = f"{false_words(estimate.expected_false)} by chance among them"
+    if estimate.told_twice:
+        quarters = "1 quarter hour" if estimate.told_twice == 1 else "quarter hours"
+        number = "" if estimate.told_twice == 1 else f"{estimate.told_twice:,} "
+        chance += (
+            f" (of {number}{quarters} of cameras several boxes tell, or a box and its film: who "
+            "passed there counts for each)"
+        )
     return [
         Fact("in scope", f"{counted}; {chance}", headquarters=True),
         Fact("of version 1", _of_version_1(estimate), headquarters=True),

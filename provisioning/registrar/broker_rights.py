@@ -56,9 +56,7 @@ class Rights:
             site=directory.site,
             aggregator=aggregator,
             boxes={
-                box.name: tuple(dict.fromkeys((*box.cameras, *box.recordings)))
-                for box in directory.with_duty(BOX)
-                if box.name not in out
+                box.name: box.tells_of for box in directory.with_duty(BOX) if box.name not in out
             },
             revoked=frozenset(out),
             custodians=len(directory.with_duty(CUSTODIAN)),

@@ -539,6 +539,21 @@ def test_a_box_that_the_registrar_admitted_is_known_to_the_audit(site: Site) -> 
     assert "no longer says" not in site.verify().stdout
 
 
+def test_a_station_that_imports_films_of_a_camera_is_known_to_the_audit(site: Site) -> None:
+    listed = dict(site.directory.principals)
+    listed["box-2"] = replace(listed["box-2"], recordings=("cam-1",))
+    newer = site.directory.next_version(listed, at_ms=s.NOW_MS)
+    case = s.case(cameras=("cam-1",), query_id=bytes(16))
+    scope = replace(SCOPE, address=CameraAddress(s.SITE, "box-2", "cam-1"))
+    body = grant_body(case, "c2", grant_id=bytes(16), scopes=[scope.to_value()])
+    site.roles["c2"].add("grant", body, bytes(16))
+    site.fetch()
+    assert "no longer says that 'box-2' speaks for camera 'cam-1'" in site.verify().stdout
+    site.signed_directory = replace(newer, form=2).sign(s.authority(), 2).to_bytes()
+    assert site.fetch().exit_code == 0
+    assert "no longer says" not in site.verify().stdout
+
+
 def test_a_grant_that_was_not_approved_fails_the_audit(site: Site) -> None:
     case = s.case(approvers=("bo",), purpose="curiosity")
     site.roles["c2"].add("grant", grant_body(case, "c2"))

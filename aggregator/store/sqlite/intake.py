@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from aggregator.store.envelopes import room_for
@@ -297,7 +298,24 @@ class IntakeTables(Tables):
                         name = names[model]
                         held = room_for(name, envelopes, size) if padded else count
                         by_model[name] = by_model.get(name, 0) + held
-        return ScopeCount(segments, live, sightings, by_model, at_most)
+        twice = self._told_twice(cameras, from_ms, to_ms)
+        return ScopeCount(segments, live, sightings, by_model, at_most, twice)
+
+    def _told_twice(self, cameras: Sequence[str], from_ms: int, to_ms: int) -> int:
+        """Count the quarter hours of cameras of which a film and something else tell."""
+        first, last = from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS
+        filmed = self._run(
+            "SELECT DISTINCT s.camera FROM announcements a JOIN streams s ON s.id = a.stream"
+            " WHERE a.origin = 'recorded' AND a.epoch BETWEEN ? AND ?",
+            (first, last),
+        )
+        chosen = {row[0] for row in filmed}.intersection(cameras)
+        tellers = Counter(
+            (one.camera, one.epoch, one.slot)
+            for one in self.told_slots(chosen, first_epoch=first)
+            if one.epoch <= last and one.slot in slots_in_window(one.epoch, from_ms, to_ms)
+        )
+        return sum(count > 1 for count in tellers.values())
 
     def count_generations(
         self, cameras: Sequence[str], *, from_ms: int, to_ms: int, version: int

@@ -233,6 +233,33 @@ def test_a_scope_of_version_2_is_counted_by_the_room_that_there_is(store: Store)
     assert (held.sightings, held.at_most) == (1, False)
 
 
+def test_quarter_hours_that_were_watched_and_imported_are_counted_as_told_twice(
+    store: Store,
+) -> None:
+    box, station = make_box_v2(1), make_box_v2(2)
+    station.camera, station.origin = box.camera, RECORDING
+    window = {"from_ms": DAY * EPOCH_MS, "to_ms": DAY * EPOCH_MS + 10 * SLOT_MS}
+
+    def twice(*cameras: str, **changes: int) -> int:
+        return store.ledger.count_scope(list(cameras), **(window | changes)).told_twice
+
+    with store.writing() as unit:
+        announce(unit, box, box.announcement())
+        keep(unit, box, *(box.segment([], slot=slot) for slot in (4, 5, 5, 6, 20)))
+    assert twice(box.camera) == 0
+    with store.writing() as unit:
+        announce(unit, station, station.announcement())
+        keep(unit, station, *(station.segment([], slot=slot) for slot in (5, 6, 7, 20)))
+    assert twice(box.camera) == 2
+    assert twice(box.camera, to_ms=DAY * EPOCH_MS + 6 * SLOT_MS) == 1
+    assert twice("cam-9") == 0
+    box.generation, box.origin = box.generation + 1, RECORDING
+    with store.writing() as unit:
+        announce(unit, box, box.announcement())
+        keep(unit, box, box.segment([], slot=4))
+    assert twice(box.camera) == 3, "a box and its own film"
+
+
 def test_the_announcement_says_of_which_version_and_origin_its_generation_is(store: Store) -> None:
     old, box = make_box(1), make_box_v2(2)
     box.origin = RECORDING
