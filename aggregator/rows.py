@@ -105,7 +105,7 @@ class RowOpening:
             founds,
             digest=record.digest,
             cap=query.max_candidates,
-            one_camera=len({name[:2] for name in run.keys}) <= 1,
+            one_camera=len(query.cameras) == 1 and len({name[:2] for name in run.keys}) <= 1,
             more_may_come=more_may_come,
         )
         rows.fresh, rows.moved = [], False

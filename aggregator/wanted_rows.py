@@ -122,7 +122,7 @@ class WantedRows:
             founds: of a pass; those of rows that are open already are of no concern here.
             digest: of the query.
             cap: distinct rows of the query in all.
-            one_camera: keys of one alone, of one box, were granted: it displaces nobody.
+            one_camera: the query asks of one, of which one box tells: it displaces nobody.
             more_may_come: the query's window has not ended.
 
         Returns:

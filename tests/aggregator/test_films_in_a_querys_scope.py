@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import protocol_samples as s
@@ -23,6 +24,7 @@ from protocol.sealing import SEGMENT
 from protocol.v2.envelopes import Batch, seal
 from protocol.v2.header import STATED, Header
 from protocol.v2.keys import row_key, row_value, slot_key
+from protocol.v2.sightings import Sighting
 
 STATION = CameraAddress(s.SITE, "box-2", "cam-1")
 """Imports films of the camera that box-1 watches."""
@@ -60,13 +62,14 @@ class Film:
         assert announced.sequence == self.sequence
         self._take(EPOCH, signed)
 
-    def segment(self, *who: str, slot: int = s.SLOT) -> None:
+    def segment(self, *who: str | Sighting, slot: int = s.SLOT) -> None:
         name = SlotName(self.address, s.EPOCH, self.generation, slot)
         header = Header(
             SEGMENT, name, self.sequence, RECORDING, STATED, self.desk.time.ms,
             s.fixed(f"salt {self.sequence}", 8), (), (),
         )  # fmt: skip
-        batch = Batch([v2.sighting(one) for one in who], {"face": v2.SPACE}, v2.COVERAGE)
+        seen = [v2.sighting(one) if isinstance(one, str) else one for one in who]
+        batch = Batch(seen, {"face": v2.SPACE}, v2.COVERAGE)
 
         def leaves(label: str) -> list[bytes]:
             return [v2.leaf(root, label, slot) for root in s.roots()]
@@ -149,6 +152,32 @@ def test_both_boxes_of_a_camera_are_opened_and_each_candidate_says_whose_it_is(
         ("box-1", "live"),
         ("box-2", "recorded"),
     }
+
+
+def test_a_station_that_makes_up_films_leaves_room_for_the_box_that_watches_the_camera(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: ThrowawayCa
+) -> None:
+    desk = RowDesk(
+        tmp_path, monkeypatch, ca, cameras=("cam-1",), recordings={"box-2": ("cam-1",)},
+        max_candidates=4,
+    )  # fmt: skip
+    desk.step()
+    film = Film(desk)
+    film.announce()
+    alike = v2.sighting("subject")
+    film.segment(
+        *(
+            replace(alike, sighting_id=s.fixed(f"id {n}", 8), episode=s.fixed(f"episode {n}", 8))
+            for n in range(10)
+        )
+    )
+    desk.step()
+    envelope = v2.envelope(seen=[alike]).to_bytes()
+    message = Incoming(s.ADDRESS.topic(ENVELOPE), envelope, desk.time.ms)
+    assert desk.intake.process([message]).stored == 1
+    desk.step()
+    assert [one.address.box for one in desk.candidates()] == ["box-2", "box-2", "box-1"]
+    desk.close()
 
 
 # ---------------------------------------------------------------------- after it
