@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from officers import contact_cli, desk, handover_cli
+from officers.desk.afterwards import Afterwards, afterwards_values
 from officers.desk.api_client import ENDED
 from officers.desk.export_forms import json_values
 from officers.desk.facts import state_text
@@ -35,7 +36,14 @@ from officers.trace_text import (
     stays_table,
     trace_line,
 )
-from officers.watching_text import counts_line, counts_table, coverage_lines, coverage_table
+from officers.watching_text import (
+    afterwards_line,
+    afterwards_table,
+    counts_line,
+    counts_table,
+    coverage_lines,
+    coverage_table,
+)
 from protocol.places import Places
 from protocol.results import CONFIRMED, REJECTED
 from protocol.watching import Watching
@@ -111,6 +119,7 @@ def show(
         if as_json:
             values = json_values(report, hits_only=False)
             values["graded"] = [graded_values(one) for one in listed]
+            values["afterwards"] = afterwards_values(results.afterwards(report.traces))
             late = [one.model_dump(mode="json") for one in results.summary.late_films]
             say(json.dumps({**values, "late_films": late}, indent=2))
             _check_receipts(results)
@@ -143,6 +152,7 @@ def show(
             say("\nopened, and cannot be true (in no trace)")
             show_table(impossible_table(report.impossible))
         _show_watching(results.watching, every=everything)
+        _show_afterwards(results, results.afterwards(report.traces), every=everything)
         _show_advice(results)
         _check_receipts(results)
 
@@ -317,6 +327,14 @@ def _show_watching(watching: Watching | None, *, every: bool) -> None:
     say(f"\n{counts_line(watching)}")
     table = counts_table(watching, every=every)
     if table is not None:
+        show_table(table)
+
+
+def _show_afterwards(results: desk.Results, rows: Sequence[Afterwards], *, every: bool) -> None:
+    """Show how many people came after the subject had left, if that was asked for."""
+    table = afterwards_table(rows, every=every)
+    if table is not None:
+        say(f"\n{afterwards_line(results.case.query)}")
         show_table(table)
 
 

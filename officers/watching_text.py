@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from rich.table import Table
 from rich.text import Text
 
+from officers.desk.afterwards import Afterwards
 from officers.desk.moments import duration_text, span_text
 from officers.desk.watching import gaps, worst_first
 from protocol.names import SLOT_MS
+from protocol.query import Query
 from protocol.small_cells import Small, Told
 from protocol.watching import CameraWatch, PlaceCounts, Watching
 from runtime.terminal import plain_table
@@ -110,6 +112,39 @@ def _place_cells(one: PlaceCounts) -> Sequence[str]:
         *map(number_text, (one.people, one.masked, one.unmasked, one.changed, one.unknown)),
         ", ".join(map(number_text, one.at_once)),
     )
+
+
+def afterwards_line(query: Query) -> str:
+    """Return what the numbers of `afterwards_table` are."""
+    return (
+        "people in the same room after the subject, until "
+        f"{duration_text(query.asks.afterwards_min * 60)} later (numbers, not who; <5 is 0 to 4; "
+        "- is withheld)"
+    )
+
+
+def afterwards_table(rows: Sequence[Afterwards], *, every: bool = False) -> Table | None:
+    """Return how many people came where the subject had been; None if there is nothing to tell.
+
+    Args:
+        every: also beyond the first `_PLACES_SHOWN`.
+    """
+    if not rows:
+        return None
+    table = plain_table("room", "camera", "quarter hour (local)", "people", "mask", "no mask")
+    for one in rows if every else rows[:_PLACES_SHOWN]:
+        room = ", ".join(filter(None, [one.place, one.room]))
+        counts = one.counts
+        numbers = (
+            ("not counted", "", "")
+            if counts is None
+            else tuple(map(number_text, (counts.people, counts.masked, counts.unmasked)))
+        )
+        when = span_text(one.begins_ms, one.begins_ms + SLOT_MS)
+        table.add_row(*(Text(cell) for cell in (room, one.camera, when, *numbers)))
+    if len(rows) > _PLACES_SHOWN and not every:
+        table.add_row(Text("…"), Text(f"{len(rows) - _PLACES_SHOWN} more (--all shows them)"))
+    return table
 
 
 def number_text(number: Told) -> str:

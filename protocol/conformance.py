@@ -47,6 +47,7 @@ from protocol.v2.conformance import (
     check_enrolment,
     check_evidence,
     check_hours,
+    check_links,
     check_places,
     check_query,
     check_row_release,
@@ -306,6 +307,7 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "query-2": check_query,
     "enrolment": check_enrolment,
     "evidence": check_evidence,
+    "links": check_links,
     "places": check_places,
     "camera-hours": check_hours,
 }

@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from officers.desk.afterwards import Afterwards, afterwards
 from officers.desk.api_client import QuerySummary, StoredResult
 from officers.desk.case import Case, CaseInvalid
 from officers.desk.export_forms import Report
@@ -19,7 +20,7 @@ from officers.desk.ground import Ground, ground_of
 from officers.desk.links import open_links
 from officers.desk.receipts import Receipts, ask_custodians, compare
 from officers.desk.session import Session
-from officers.desk.traces import UNDECIDED, Numbered, traces_of, with_ways
+from officers.desk.traces import UNDECIDED, Numbered, Trace, traces_of, with_ways
 from officers.desk.verdicts import needed_confirmations, read_words, word_in
 from officers.desk.watching import open_watching
 from protocol import hpke
@@ -62,6 +63,10 @@ class Results:
     def contradictions(self, chosen: Iterable[Numbered]) -> tuple[Contradiction, ...]:
         """Return what could not be true together if the chosen were confirmed as well."""
         return contradictions_with(chosen, self.candidates, self.ground)
+
+    def afterwards(self, traces: Sequence[Trace]) -> tuple[Afterwards, ...]:
+        """Return how many people came into the rooms of confirmed stays afterwards."""
+        return afterwards(traces, self.case.query, self.watching, self.ground.places)
 
     @property
     def undecided(self) -> tuple[Numbered, ...]:

@@ -21,6 +21,7 @@ from protocol.keytree import (
     descend,
     tree_top,
 )
+from protocol.links import Links
 from protocol.names import SightingName, SlotName
 from protocol.places import parse_places
 from protocol.query import QUERY_KIND, Query
@@ -178,6 +179,7 @@ def check_query(vector: Vector, compared: Compared, _beside: Callable[[str], Vec
     compared.equal("the confirmers", vector["confirmers"], list(query.confirmers))
     compared.equal("the options", vector["options"], list(query.options))
     compared.equal("the stills", vector["evidence_stills"], query.asks.evidence_stills)
+    compared.equal("the time afterwards", vector["afterwards_min"], query.asks.afterwards_min)
     (subject,) = query.subjects
     examples = [[*e.to_value()[:5], e.sighting_id.hex()] for e in subject.examples]
     compared.equal("the examples", vector["examples"], examples)
@@ -195,6 +197,21 @@ def check_enrolment(vector: Vector, compared: Compared, beside: Callable[[str], 
     compared.equal("the templates", vector["templates"], digests)
     compared.equal("the moment", vector["witnessed_at_ms"], statement.witnessed_at_ms)
     compared.equal("the statement in the query", beside("query-2")["witnessed"], vector["signed"])
+
+
+def check_links(vector: Vector, compared: Compared, _beside: Callable[[str], Vector]) -> None:
+    """Open which companions are one contact, and write it again."""
+    officer = hpke.PrivateKey(bytes.fromhex(vector["seed"]))
+    digest = bytes.fromhex(vector["query_digest"])
+    links = Links.open(bytes.fromhex(vector["sealed"]), officer, query_digest=digest)
+    compared.bytes("what was sealed", vector["plaintext"], links.to_bytes())
+    contacts = [
+        [number, address.site, address.box, address.camera, episode.hex()]
+        for (address, episode), number in links.numbers.items()
+    ]
+    compared.equal("the contacts", vector["contacts"], contacts)
+    counted = [links.without, links.left_out]
+    compared.equal("the others", [vector["without"], vector["left_out"]], counted)
 
 
 def check_places(vector: Vector, compared: Compared, _beside: Callable[[str], Vector]) -> None:

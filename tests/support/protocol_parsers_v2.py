@@ -80,12 +80,10 @@ def _watching() -> bytes:
     return watching.to_bytes()
 
 
-LINKS = Links({(s.ADDRESS, s.fixed("episode other", 8)): 271_828}, without=2, left_out=1)
-
 PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "passkey offer": (PasskeyOffer.parse, PasskeyOffer(s.SITE, PASSKEY, s.NOW_MS).payload()),
+    "linked contacts": (Links.parse, v2.LINKS.to_bytes()),
     "register of places, second form": (parse_places, v2.PLACES.to_bytes()),
-    "linked contacts": (Links.parse, LINKS.to_bytes()),
     "register of places": (parse_places, b"camera,place,lat,lon\ncam-1,Ward 3,37.5,126.7\n"),
     "envelope of version 2": (Envelope.parse, v2.envelope().to_bytes()),
     "envelope of either version": (parse_envelope, v2.envelope("live").to_bytes()),

@@ -9,7 +9,8 @@ import protocol_samples as s
 
 from protocol.epoch import Announcement, announce
 from protocol.keytree import DEPTH, META, ModalityKey, descend, tree_top
-from protocol.names import SlotName
+from protocol.links import Links
+from protocol.names import CameraAddress, SlotName
 from protocol.places import GLOBE, CameraPlace, Places
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.sightings import MaskStatus, Quantised, quantise_template
@@ -43,6 +44,15 @@ PLACES = Places(
     {("cam-1", "cam-2"): 42.5},
 )
 COVERAGE = Coverage(watched_s=840, dark_s=60)
+LINKS = Links(
+    {
+        (s.ADDRESS, s.fixed("episode one", 8)): 271_828,
+        (CameraAddress(s.SITE, "box-2", "cam-7"), s.fixed("episode one again", 8)): 271_828,
+        (s.ADDRESS, s.fixed("episode two", 8)): 314_159,
+    },
+    without=2,
+    left_out=1,
+)
 COUNTS = Counts(5, masked=1, unmasked=1, changed=2, at_once=(0, 3, 1))
 
 

@@ -369,8 +369,26 @@ def query_2() -> dict[str, object]:
         "confirmers": list(asked.confirmers),
         "options": list(asked.options),
         "evidence_stills": asked.asks.evidence_stills,
+        "afterwards_min": asked.asks.afterwards_min,
         "examples": [[*e.to_value()[:5], e.sighting_id.hex()] for e in subject.examples],
         "witnessed": subject.witnessed.hex(),
+    }
+
+
+def links() -> dict[str, object]:
+    """Version 2: which companions are one contact, sealed to an officer of a query."""
+    officer, digest = s.sealing_key("ana"), s.fixed("query", 32)
+    return {
+        "seed": officer.seed.hex(),
+        "query_digest": digest.hex(),
+        "sealed": v2.LINKS.seal(officer.public, query_digest=digest).hex(),
+        "plaintext": v2.LINKS.to_bytes().hex(),
+        "contacts": [
+            [number, address.site, address.box, address.camera, episode.hex()]
+            for (address, episode), number in v2.LINKS.numbers.items()
+        ],
+        "without": v2.LINKS.without,
+        "left_out": v2.LINKS.left_out,
     }
 
 
@@ -498,6 +516,7 @@ ALL = {
     "segment": segment,
     "row-release": row_release,
     "query-2": query_2,
+    "links": links,
     "enrolment": enrolment,
     "evidence": evidence,
     "places": places,

@@ -343,6 +343,23 @@ def test_of_what_cameras_watched_each_officer_has_the_newest(store: Store) -> No
     assert store.ledger.watching(bytes(32), "ana") is None
 
 
+def test_of_linked_contacts_each_officer_has_the_newest(store: Store) -> None:
+    digest = file(store)
+    for told in (b"first", b"second"):
+        with store.writing() as unit:
+            unit.ledger.put_links(digest, {"ana": told + b" to ana", "bea": told})
+    assert store.ledger.links(digest, "ana") == b"second to ana"
+    assert store.ledger.links(digest, "bea") == b"second"
+    assert store.ledger.links(digest, "cleo") is None
+
+
+def test_each_query_has_a_random_seed_of_its_own_for_good(store: Store) -> None:
+    digest = file(store)
+    seed = store.ledger.link_seed(digest)
+    assert len(seed) == 32
+    assert store.ledger.link_seed(digest) == seed
+
+
 def test_entries_wait_for_the_log_in_order(store: Store) -> None:
     with store.writing() as unit:
         for number in range(3):
