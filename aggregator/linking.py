@@ -30,8 +30,11 @@ from protocol.query import Query
 
 MOST_LINKED = 500
 """So many companions of one query are compared, those who were near for longest."""
-FALSE_LINKS = 0.1
-"""Pairs of strangers whom a query may expect to be linked; thresholds are raised for that."""
+FALSE_LINKS = 0.5
+"""Pairs of strangers of a query whom one score each would link at most; thresholds are raised for
+that. Linking by the mean of several scores joins far fewer (`python -m benchmarks linking`)."""
+MOST_OFTEN = 1e-3
+"""Strangers whom more often than that one score would link are not told apart by such templates."""
 
 
 class Linking:
@@ -111,7 +114,8 @@ class Linking:
         """Return from which score on two are one: never below the query's, which approvers read.
 
         It is raised until so few strangers reach it that `FALSE_LINKS` pairs are expected. Clothes
-        link only where it is known how seldom strangers reach their threshold.
+        link only where strangers are known to reach it so seldom: by none of the networks that were
+        measured so far.
         """
         thresholds = {}
         for space, count in pairs.items():
@@ -123,8 +127,9 @@ class Linking:
                 if modality == FACE:
                     thresholds[space] = floor
                 continue
-            at = calibration.quiet_threshold(FALSE_LINKS / count, floor).threshold
-            if modality == FACE or calibration.false_match_rate(at) * count <= FALSE_LINKS:
+            rate = min(FALSE_LINKS / count, MOST_OFTEN)
+            at = calibration.quiet_threshold(rate, floor).threshold
+            if modality == FACE or calibration.false_match_rate(at) <= rate:
                 thresholds[space] = at
         return thresholds
 

@@ -349,7 +349,7 @@ WITH_CLOTHES = {
 }
 
 
-@pytest.mark.parametrize(("rate", "one_person"), [(None, False), (0.2, False), (0.01, True)])
+@pytest.mark.parametrize(("rate", "one_person"), [(None, False), (0.0536, False), (0.0005, True)])
 def test_clothes_link_only_where_strangers_are_known_to_be_dressed_alike_seldom_enough(
     asking: Asking, rate: float | None, one_person: bool
 ) -> None:
