@@ -106,8 +106,8 @@ def choose(
 def cameras_known(directory: Directory) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return all cameras that a directory knows, and those that a box in force watches, sorted."""
     boxes = [p for p in directory.principals.values() if BOX in p.duties]
-    known = {camera for box in boxes for camera in box.cameras}
-    in_force = {c for box in boxes if box.revoked_at_ms is None for c in box.cameras}
+    known = {camera for box in boxes for camera in box.tells_of}
+    in_force = {c for box in boxes if box.revoked_at_ms is None for c in box.tells_of}
     return tuple(sorted(known)), tuple(sorted(in_force))
 
 
