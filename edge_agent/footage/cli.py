@@ -110,6 +110,7 @@ def scan(
     Links are not followed.
     """
     # A second of imports, which --help saves.
+    from edge_agent.footage.apart import looking_apart  # noqa: PLC0415
     from edge_agent.footage.printing import as_document, show_scan  # noqa: PLC0415
     from edge_agent.footage.scan import scan_folder  # noqa: PLC0415
 
@@ -123,8 +124,8 @@ def scan(
             config=config,
             quick=quick,
         )
-        with progress("scanning") as notify:
-            found = scan_folder(folder, options=options, tell=telling(notify))
+        with progress("scanning") as notify, looking_apart() as look:
+            found = scan_folder(folder, options=options, tell=telling(notify), look=look)
         if as_json:
             say(json.dumps(as_document(found, options)))
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from edge_agent.sources import Reader, SourceError, open_reader
 from edge_agent.video import ffmpeg
@@ -41,6 +42,13 @@ class Content:
     reordered: float = 0.0
     trouble: str = ""
     notes: tuple[str, ...] = ()
+
+
+class Look(Protocol):
+    """Looks into a file (`look_into`)."""
+
+    def __call__(self, path: Path, *, quick: bool = False) -> Content:
+        """Return what it holds."""
 
 
 def look_into(path: Path, *, quick: bool = False) -> Content:

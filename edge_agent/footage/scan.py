@@ -19,7 +19,7 @@ from edge_agent.footage.found import (
     ScanOptions,
 )
 from edge_agent.footage.listing import Listing, Row, read_listing
-from edge_agent.footage.looking import Content, look_into
+from edge_agent.footage.looking import Content, Look, look_into
 from edge_agent.footage.names import Said, compiled, folder_camera, said_by
 from edge_agent.video.files import reason_of
 from edge_agent.video.url import SourceError
@@ -48,7 +48,11 @@ _OTHER_THINGS = frozenset(
 
 
 def scan_folder(
-    folder: Path, *, options: ScanOptions, tell: Callable[[FoundFile], None] | None = None
+    folder: Path,
+    *,
+    options: ScanOptions,
+    tell: Callable[[FoundFile], None] | None = None,
+    look: Look = look_into,
 ) -> Scan:
     """Look at all files of a folder and the folders in it; links are not followed.
 
@@ -56,6 +60,7 @@ def scan_folder(
         folder: where they are, or one file.
         options: how their times and cameras are told.
         tell: called with each file when it was looked at, in no order of time.
+        look: looks into each; `edge_agent.footage.apart` does it in a process of its own.
 
     Raises:
         OperationError: the folder cannot be read, or an option does not fit.
@@ -63,7 +68,7 @@ def scan_folder(
     if options.pattern is not None:
         compiled(options.pattern)
     listing = Listing() if options.list_file is None else read_listing(options.list_file)
-    desk = _Desk(options, listing)
+    desk = _Desk(options, listing, look)
     walk = _Walk(folder, options.list_file)
     found: list[FoundFile] = []
     for path, within in walk.files():
@@ -190,6 +195,7 @@ class _Desk:
 
     options: ScanOptions
     listing: Listing
+    look_into: Look
     now_ms: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -202,7 +208,7 @@ class _Desk:
         except OSError as error:
             return FoundFile(path, trouble=f"It cannot be read: {reason_of(error)}.")
         content = (
-            look_into(path, quick=self.options.quick)
+            self.look_into(path, quick=self.options.quick)
             if size
             else Content(trouble="It is empty (0 bytes).")
         )

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from edge_agent.footage import scan as scanning
 from edge_agent.footage.cli import app
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -49,7 +51,7 @@ def test_it_shows_files_by_camera_and_what_is_between(folder: Path) -> None:
 
 def test_programs_get_a_document(folder: Path) -> None:
     code, text = run(folder, "--time-zone", "+09:00", "--clock-offset", "ch1=+3m20s", "--json")
-    said = json.loads(text)
+    said = json.loads(text.splitlines()[-1])
     assert (code, said["schema"], len(said["files"]), len(said["gaps"])) == (0, 1, 3, 1)
     first = said["files"][0]
     assert first["began"] == "2026-03-01T10:03:20+09:00"
@@ -99,7 +101,7 @@ def test_an_interrupt_changes_nothing(folder: Path, monkeypatch: pytest.MonkeyPa
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scanning, "look_into", interrupted)
+    monkeypatch.setattr(scanning, "said_by", interrupted)
     code, text = run(folder)
     assert code == 130
     assert "a scan changes nothing" in text
