@@ -58,16 +58,19 @@ class Officers:
         end: str,
         live: bool = False,
         follow: bool = False,
+        counts: bool = False,
     ) -> Filed:
-        """File a query as ana, which dan confirms with her: it also asks how many were where.
+        """File a query as ana, which dan confirms with her.
 
         Args:
             follow: ask that whoever is confirmed be followed by their clothes.
+            counts: ask how many people were where.
         """
         wanted = [word for camera in cameras for word in ("--camera", camera)]
         told = self.site.run_json(
             "ana", "query", "file", "--subject", str(subject), *wanted, "--from", begin,
-            "--to", end, *(["--live"] if live else []), "--same-place-counts",
+            "--to", end, *(["--live"] if live else []),
+            *(["--same-place-counts"] if counts else []),
             *(["--continuation"] if follow else []),
             "--legal-basis", "consent", "--confirmer", "dan",
             "--purpose", "contact tracing of a confirmed patient", "--yes",

@@ -130,7 +130,7 @@ class Tour:
         policy = {"same_place_counts": True, "continuation": True, "confirmations": 2}
         more = {
             "dan": ["investigator"],  # two confirm each hit
-            "di": ["approver"],  # for following, one approval more
+            "di": ["approver"],  # counting, following: one approval more each
         }
         plan = plan_of(cameras, bundle=self.bundle, policy=policy, officers={**OFFICERS, **more})
         site = LocalSite.create(plan, self.folder)
@@ -165,10 +165,12 @@ class Tour:
         return officers.enrol(SUBJECT, self.photos / demo_scenario().enrolment_photo)
 
     def _file_and_approve(self, officers: Officers, subject: Path) -> Filed:
-        self.tell("the investigator files a query; two approvers sign it")
+        self.tell("the investigator files a query that counts people too; three approvers sign it")
         cameras = [clip.camera for clip in self._truth]
-        filed = officers.file(subject, cameras=cameras, begin="-15m", end="+30m", live=True)
-        officers.approve(filed, "bo", "cy")
+        filed = officers.file(
+            subject, cameras=cameras, begin="-15m", end="+30m", live=True, counts=True
+        )
+        officers.approve(filed, "bo", "cy", "di")
         return filed
 
     def _await_trace(self, site: LocalSite, officers: Officers, filed: Filed) -> None:
@@ -272,16 +274,17 @@ class Tour:
     ) -> Mapping[bytes, EpochKeys]:
         self.tell("a dishonest aggregator asks the custodians without enough approvals")
         intruder, announcements = Intruder(site), self._announcements()
-        for count in (0, 1):
-            approvals = officers.signed_approvals(filed, *["bo", "cy"][:count])
+        everybody = ("bo", "cy", "di")
+        for count in range(len(everybody)):
+            approvals = officers.signed_approvals(filed, *everybody[:count])
             answers = intruder.ask(filed.signed, approvals, announcements)
-            self._note_refused(f"{count} of 2 approvals open nothing", answers)
+            self._note_refused(f"{count} of 3 approvals open nothing", answers)
         answers = intruder.ask(
-            filed.signed, officers.signed_approvals(filed, "bo", "cy"), announcements
+            filed.signed, officers.signed_approvals(filed, *everybody), announcements
         )
         granted = [answer for answer in answers if answer.grant is not None]
         self.checks.note(
-            "the same request with both approvals is granted (so the refusals meant something)",
+            "the same request with all approvals is granted (so the refusals meant something)",
             len(granted) == len(answers),
             f"{len(granted)} of {len(answers)} custodians",
         )
@@ -366,7 +369,7 @@ class Tour:
         )
         self.checks.note("a revoked query ends", True, told["reason"])
         answers = Intruder(site).ask(
-            filed.signed, officers.signed_approvals(filed, "bo", "cy"), self._announcements()
+            filed.signed, officers.signed_approvals(filed, "bo", "cy", "di"), self._announcements()
         )
         self._note_refused("after the revocation the same request opens nothing", answers)
         self._stolen_box(site)
