@@ -125,9 +125,9 @@ class FilmSet:
             self.site.local.run(approver, "query", "approve", query, "--yes")
 
     def trace(self, subject: Path, *options: str) -> str:
-        """File a query, approve it twice, wait for its end; return its id."""
+        """File a query, approve it, by one more if it counts people, wait; return its id."""
         query = self.file(subject, *options)
-        self.approve(query)
+        self.approve(query, "bo", "cy", *(["di"] if "--same-place-counts" in options else []))
         self.site.local.run("ana", "query", "wait", query, "--timeout", "90")
         return query
 

@@ -34,11 +34,12 @@ SERVERS = ("broker", *CUSTODIANS, "aggregator")
 
 
 def plan_with_dan(cameras: Mapping[str, Mapping[str, Any]], **options: Any) -> SitePlan:
-    """Return `plan_of` these with a second investigator, ``dan``."""
+    """Return `plan_of` these with a second investigator, ``dan``, and a third approver, ``di``."""
     policy = {"threshold_floor": {PUPPET_MODEL: 0.3}, **options.pop("policy", {})}
     plan = plan_of(cameras, policy=policy, **options)
     dan = OfficerPlan(name="dan", duties=("investigator",))
-    return plan.model_copy(update={"officers": (*plan.officers, dan)})
+    di = OfficerPlan(name="di", duties=("approver",))
+    return plan.model_copy(update={"officers": (*plan.officers, dan, di)})
 
 
 @dataclass(frozen=True, slots=True)
