@@ -1,8 +1,10 @@
-"""Make text that others wrote fit for logs and terminals: it is read there and steers nothing."""
+"""Make text fit for logs and terminals: what others wrote steers nothing, commands can be typed."""
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
+from pathlib import PurePath
 
 _KEPT = frozenset("\n\t")
 
@@ -15,6 +17,11 @@ def harmless(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(_escaped(char) if _steers(char) else char for char in text)
+
+
+def quoted(path: PurePath | str) -> str:
+    """Return a path as it has to be typed in a command."""
+    return shlex.quote(str(path))
 
 
 def _steers(char: str) -> bool:

@@ -22,6 +22,7 @@ from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.peers import Told
 from runtime.terminal import DryRun, say
+from runtime.text import quoted
 
 app = typer.Typer()
 _MAX_BYTES = 1 << 20
@@ -98,7 +99,7 @@ def admit(
             answer = office.admit(registrar, asked)
             write_exchange(target, answer.to_bytes())
             say(f"{asked.box} is admitted; take {target} to it and run there:")
-            say(f"  sealtrace box install {target.name} --folder FOLDER")
+            say(f"  sealtrace box install {quoted(target.name)} --folder FOLDER")
             show_told(publish_now(registrar), registrar)
 
 
@@ -173,8 +174,8 @@ def write_claim(made: ClaimFile, target: Path) -> None:
     made.write(target, overwrite=True)
     say(f"{made.box} is announced; its claim is in {target}, good until")
     say(f"  {made.expires_at:%Y-%m-%d %H:%M} UTC. Whoever has the file can join as {made.box}.")
-    say(f"Next: sealtrace image build --base IMG --claim {target} ...")
-    say(f"  or on the box itself: sealtrace box join --claim-file {target.name}")
+    say(f"Next: sealtrace image build --base IMG --claim {quoted(target)} ...")
+    say(f"  or on the box itself: sealtrace box join --claim-file {quoted(target.name)}")
 
 
 def show_told(told: list[Told], registrar: Registrar) -> None:

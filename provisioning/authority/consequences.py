@@ -20,6 +20,8 @@ from protocol.policy import Policy
 from protocol.quorum import site_quorum
 from runtime.policy_words import ANY_QUERY, confirmations_text, permitted, purposes_text
 
+_NAMED = 8
+
 
 class Weight(StrEnum):
     """What a consequence asks of who makes the change."""
@@ -101,25 +103,53 @@ def _officer(
     principal: Principal, before: Directory, left: Directory, policy: Policy
 ) -> Iterable[Consequence]:
     duties, add = principal.duties, "`sealtrace site add-officer` adds one"
-    if AUDITOR in duties and not left.with_duty(AUDITOR):
-        yield Consequence(
-            Weight.ASKED,
-            "no auditor is left that log entries could be sealed to: custodians grant nothing until"
-            f" there is one; {add}",
-        )
+    if AUDITOR in duties:
+        yield Consequence(Weight.SAID, f"auditors left: {_left(left, AUDITOR)}")
+        if not left.with_duty(AUDITOR):
+            text = (
+                "no auditor is left that log entries could be sealed to: custodians grant nothing"
+                f" until there is one; {add}"
+            )
+            yield Consequence(Weight.REFUSED, text)
     if INVESTIGATOR in duties:
+        text = f"investigators left: {_left(left, INVESTIGATOR)}"
+        if policy.confirmations > 1:
+            text += f"; investigators who must confirm a hit: {policy.confirmations}"
+        yield Consequence(Weight.SAID, text)
         if not left.with_duty(INVESTIGATOR):
             text = f"no investigator is left: nobody can ask for a trace; {add}"
-            yield Consequence(Weight.ASKED, text)
+            yield Consequence(Weight.REFUSED, text)
+        elif (text := _too_few_confirm(left, policy)) and not _too_few_confirm(before, policy):
+            yield Consequence(Weight.REFUSED, f"{text}; {add}")
         text = f"what was found for queries of '{principal.name}' is sealed to them alone"
         yield Consequence(Weight.SAID, text)
     if APPROVER in duties:
+        needed = ", ".join(
+            f"{policy.approvals_for(basis)} ({basis})" for basis in sorted(policy.bases)
+        )
+        text = f"approvals needed: {needed}; approvers left: {_left(left, APPROVER)}"
+        yield Consequence(Weight.SAID, text)
         known = set(too_few_approvers(before, policy))
+        weight = Weight.REFUSED if none_can_be_approved(left, policy) else Weight.ASKED
         for text in too_few_approvers(left, policy):
             if text not in known:
-                yield Consequence(Weight.ASKED, f"{text}; {add}")
+                yield Consequence(weight, f"{text}; {add}")
         text = f"queries that '{principal.name}' approved are granted no longer on that approval"
         yield Consequence(Weight.SAID, text)
+
+
+def _left(left: Directory, duty: str) -> str:
+    """Say how many officers with a duty are in force, and who."""
+    officers = left.with_duty(duty)
+    named = ", ".join(officer.name for officer in officers[:_NAMED])
+    more = f" and {len(officers) - _NAMED} more" if len(officers) > _NAMED else ""
+    return f"{len(officers)} ({named}{more})" if officers else "0"
+
+
+def none_can_be_approved(directory: Directory, policy: Policy) -> bool:
+    """Tell whether there are investigators, and too few approvers for any query of theirs."""
+    queries = len(policy.bases) * len(directory.with_duty(INVESTIGATOR))
+    return 0 < queries == len(too_few_approvers(directory, policy))
 
 
 def too_few_approvers(directory: Directory, policy: Policy) -> list[str]:
@@ -214,14 +244,9 @@ def _of_floors(before: Policy, after: Policy) -> Iterable[Consequence]:
 def _short_of_people(directory: Directory, policy: Policy) -> list[str]:
     """Return for which queries there are fewer officers in force than the policy demands."""
     found = too_few_approvers(directory, policy)
-    keys = {
-        officer.verify_key.raw for officer in directory.with_duty(INVESTIGATOR) if officer.seal_key
-    }
-    if len(keys) < policy.confirmations:
-        found.append(
-            f"{policy.confirmations} investigators must confirm a hit, and {len(keys)} with a key"
-            " to seal results to are in force: no query is permitted"
-        )
+    keys = _confirming_keys(directory)
+    if text := _too_few_confirm(directory, policy):
+        found.append(text)
     approvers = {officer.verify_key.raw for officer in directory.with_duty(APPROVER)}
     others = max((len(approvers - {key}) for key in keys), default=0)
     for option, extra in sorted(policy.option_approvals.items()):
@@ -232,6 +257,24 @@ def _short_of_people(directory: Directory, policy: Policy) -> list[str]:
                 " other approvers are there: none can be approved"
             )
     return found
+
+
+def _confirming_keys(directory: Directory) -> set[bytes]:
+    """Return the keys of investigators in force whom results can be sealed to."""
+    return {
+        officer.verify_key.raw for officer in directory.with_duty(INVESTIGATOR) if officer.seal_key
+    }
+
+
+def _too_few_confirm(directory: Directory, policy: Policy) -> str:
+    """Say that too few investigators are in force to confirm a hit; empty if there are enough."""
+    count = len(_confirming_keys(directory))
+    if count >= policy.confirmations:
+        return ""
+    return (
+        f"{policy.confirmations} investigators must confirm a hit, and {count} with a key"
+        " to seal results to are in force: no query is permitted"
+    )
 
 
 def of_adding(duties: Iterable[str], name: str) -> list[Consequence]:

@@ -28,7 +28,9 @@ def ask_plan(console: Terminal) -> SitePlan:
         typer.Abort: the person gave up.
     """
     console.print(
-        "A few questions; Enter takes what stands in [brackets]. Ctrl-C changes nothing.\n"
+        "A few questions; Enter takes what stands in [brackets]. Ctrl-C changes nothing.\n",
+        markup=False,
+        highlight=False,
     )
     values: dict[str, Any] = {"site": _ask("Name of the site", "demo", _name)}
     console.print("\n[bold]Custodians[/] hold the keys; each should be under another authority.")

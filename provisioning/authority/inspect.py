@@ -19,7 +19,7 @@ from protocol.directory import (
     open_directory,
 )
 from protocol.errors import ProtocolError
-from provisioning.authority.consequences import too_few_approvers
+from provisioning.authority.consequences import none_can_be_approved
 from provisioning.authority.directory_files import kept_path
 from provisioning.authority.ledger import Ledger
 from provisioning.authority.office import days_left, read_certificate
@@ -32,6 +32,7 @@ from provisioning.registrar.broker_rights import HEADQUARTERS_ACL
 from runtime.bundle import BundleError
 from runtime.errors import OperationError
 from runtime.fsio import read_file
+from runtime.text import quoted
 
 SOON_DAYS = 7
 _MAX_BYTES = 64 << 20
@@ -109,7 +110,7 @@ def _register_problems(site: Site) -> Iterator[str]:
     if listed < needed:
         yield (
             f"the policy asks for {needed} outside witnesses, and the directory lists {listed}; run"
-            f" `sealtrace site witness add {site.paths.root} NAME`"
+            f" `sealtrace site witness add {quoted(site.paths.root)} NAME`"
         )
 
 
@@ -163,7 +164,7 @@ def _policy_problems(site: Site, now: datetime) -> list[str]:
     if floorless:
         found.append(
             f"the policy states no threshold_floor for {', '.join(floorless)}: no query may compare"
-            f" with it; see `sealtrace site policy upgrade {site.paths.root} --dry-run`"
+            f" with it; see `sealtrace site policy upgrade {quoted(site.paths.root)} --dry-run`"
         )
     return found
 
@@ -183,12 +184,11 @@ def _missing_roles(site: Site) -> list[str]:
         )
     if not directory.with_duty(AGGREGATOR):
         found.append("the site has no aggregator in force: nothing is taken in or searched")
-    add = f"run `sealtrace site add-officer {site.paths.root} NAME --duty"
+    add = f"run `sealtrace site add-officer {quoted(site.paths.root)} NAME --duty"
     for duty, effect in ((AUDITOR, "nothing is granted"), (INVESTIGATOR, "nobody can ask")):
         if not directory.with_duty(duty):
             found.append(f"no {duty} is in force: {effect}; {add} {duty}`")
-    short = too_few_approvers(directory, site.policy)
-    if short and len(short) == len(site.policy.bases) * len(directory.with_duty(INVESTIGATOR)):
+    if none_can_be_approved(directory, site.policy):
         found.append(f"too few approvers are in force for any query; {add} approver`")
     return found
 
@@ -200,7 +200,7 @@ def _broker_problems(site: Site) -> list[str]:
         return []
     return [
         f"{path} is of an earlier version, with one listener and few limits; run"
-        f" `sealtrace site broker {site.paths.root}`"
+        f" `sealtrace site broker {quoted(site.paths.root)}`"
     ]
 
 
@@ -216,7 +216,10 @@ def _due(rows: tuple[Row, ...], ledger: Ledger, site: Site, now: datetime) -> li
     ]
     if not due:
         return []
-    return [f"certificates run out: {', '.join(due)}; run `sealtrace site renew {site.paths.root}`"]
+    return [
+        f"certificates run out: {', '.join(due)}; run"
+        f" `sealtrace site renew {quoted(site.paths.root)}`"
+    ]
 
 
 def _folder_problems(site: Site, row: Row) -> list[str]:
@@ -230,12 +233,12 @@ def _folder_problems(site: Site, row: Row) -> list[str]:
         if version != site.directory.version:
             problems.append(
                 f"{row.folder} has directory version {version}, not {site.directory.version}; run"
-                f" `sealtrace site update {site.paths.root}`"
+                f" `sealtrace site update {quoted(site.paths.root)}`"
             )
         if _has_other_policy(site, row.folder):
             problems.append(
                 f"{row.folder} has another policy than the one in force, version"
-                f" {site.policy.version}; run `sealtrace site update {site.paths.root}`"
+                f" {site.policy.version}; run `sealtrace site update {quoted(site.paths.root)}`"
             )
     except (OperationError, ProtocolError) as error:
         problems.append(f"{row.folder}: {error}")

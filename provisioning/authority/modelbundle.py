@@ -34,6 +34,12 @@ def check_bundle(bundle: Path, authority: VerifyKey, *, signer: Path | None = No
         raise BundleError(f"{bundle} is not there; `sealtrace models build` makes a model bundle")
     if signer is None:
         signer = bundle.absolute().parent / "keys" / SIGNER_PUBLIC_NAME
+        if not signer.exists():
+            raise BundleError(
+                f"who signed {bundle} is not known: {signer}, which `sealtrace models build` "
+                "writes, is not there. Name the public key of who signed it with --signer FILE "
+                "(in site.toml: bundle_signer)"
+            )
     return load_bundle(bundle, [read_public_key(str(signer)), authority.raw])
 
 

@@ -28,6 +28,7 @@ from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 from runtime.terminal import DryRun, note, say, warn
+from runtime.text import quoted
 
 _MAX_POLICY = 1 << 20
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
@@ -130,7 +131,7 @@ def upgrade(
         after = open_site(folder)
         say(
             f"To permit more: copy {after.paths.policy}, open what is needed, raise its version,"
-            f" then: sealtrace site policy sign {after.paths.root} FILE"
+            f" then: sealtrace site policy sign {quoted(after.paths.root)} FILE"
         )
         _say_holders(after, services(after, *_caller(after, officer)))
 
@@ -185,7 +186,7 @@ def _say_models(site: Site) -> None:
     if not has_models(site.paths):
         note(
             "note: no models are installed here, so no threshold_floor was looked at; after"
-            f" `sealtrace site models {site.paths.root} BUNDLE` run this again"
+            f" `sealtrace site models {quoted(site.paths.root)} BUNDLE` run this again"
         )
 
 

@@ -32,6 +32,7 @@ from provisioning.authority.proposals import Proposal
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.opened import Site, SiteError, changing, milliseconds, open_site
 from provisioning.formats.secretfiles import open_authority
+from runtime.text import quoted
 
 _MAX_URL = 300
 
@@ -85,7 +86,7 @@ def remove_passkey(
     site = open_second_form(folder)
     officer = site.directory.principals.get(name)
     if officer is None:
-        raise SiteError(f"the site has no '{name}'; see `sealtrace site show {folder}`")
+        raise SiteError(f"the site has no '{name}'; see `sealtrace site show {quoted(folder)}`")
 
     def without(directory: Directory) -> Directory:
         now_of = directory.principals[name]
@@ -185,7 +186,7 @@ def open_second_form(folder: Path) -> Site:
         raise SiteError(
             "the directory is in the form of version 1, which has no room for passkeys, places or"
             " outside witnesses; once all services of the site have been updated, sign it in the"
-            f" second form with `sealtrace site update {folder} --sign`"
+            f" second form with `sealtrace site update {quoted(folder)} --sign`"
         )
     return site
 

@@ -37,6 +37,7 @@ from runtime.fsio import read_file
 from runtime.keyfiles import get_passphrase
 from runtime.policy_words import confirmations_text, permitted_text, policy_json, purposes_text
 from runtime.terminal import DryRun, err, note, out, plain_table, progress, say, show_table, warn
+from runtime.text import quoted
 
 app = typer.Typer(
     name="site",
@@ -166,7 +167,7 @@ def restore(
         paths = restore_site(archive, folder, passphrase)
         site = open_site(paths.root)
         say(f"site '{site.plan.site}', directory version {site.directory.version}: {paths.root}")
-        say(f"Give it its models again: sealtrace site models {folder} BUNDLE")
+        say(f"Give it its models again: sealtrace site models {quoted(folder)} BUNDLE")
 
 
 @app.command(epilog="Example:  sealtrace site models north .sealtrace/models")
@@ -253,10 +254,10 @@ def _show_plan(plan: SitePlan, folder: Path) -> None:
 
 def _next_steps(plan: SitePlan, folder: Path) -> None:
     say("Next:")
-    say(f"  1. sealtrace site backup {folder} --out FILE        (keep it somewhere else)")
+    say(f"  1. sealtrace site backup {quoted(folder)} --out FILE        (keep it somewhere else)")
     say(f"  2. carry each folder in {folder} to its machine; README.txt in it says how to start")
     if plan.bundle is None:
-        say(f"  3. sealtrace site models {folder} BUNDLE           (boxes need models)")
+        say(f"  3. sealtrace site models {quoted(folder)} BUNDLE           (boxes need models)")
     say("  ca/ and authority/ stay on a machine that is off the network.")
 
 
@@ -283,7 +284,8 @@ def _show_site(site: Site, report: Report) -> None:
     if rules.schema < POLICY_SCHEMA_OF_NEW_SITES:
         note(
             f"note: the policy is of schema {rules.schema}, which cannot say all that can be"
-            f" permitted by now; see `sealtrace site policy upgrade {site.paths.root} --dry-run`"
+            " permitted by now; see"
+            f" `sealtrace site policy upgrade {quoted(site.paths.root)} --dry-run`"
         )
     columns = ("name", "duties", "cameras or address", "key", "certificate", "folder")
     table = plain_table(*columns, whole={*columns} - {"cameras or address", "duties"})

@@ -19,6 +19,7 @@ from provisioning.authority.registers import change_directory, open_second_form
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.opened import Site, SiteError
 from runtime.fsio import write_if_new
+from runtime.text import quoted
 
 
 def set_places(
@@ -78,7 +79,7 @@ def places_problem(site: Site) -> str | None:
     if site.directory.places is None or kept_register(site.paths, site.directory) is not None:
         return None
     path = kept_path(site.paths)
-    again = f"run `sealtrace site places {site.paths.root} FILE`"
+    again = f"run `sealtrace site places {quoted(site.paths.root)} FILE`"
     if not path.exists():
         return f"{path}, the register of places that the directory names, is not there; {again}"
     return f"{path} is not the register of places that the directory names; {again}"

@@ -19,6 +19,7 @@ from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.peers import Told
 from runtime.terminal import note, say, warn
+from runtime.text import quoted
 
 Push = Annotated[
     bool, typer.Option("--push", help="Tell the custodians and the aggregator at once.")
@@ -111,7 +112,7 @@ def _tell(change: Change, *, push: bool, officer: Path | None) -> None:
         say("  - broker: not run from here; copy broker/acl* and broker/certs/crl*.pem to it")
         say("    and send it SIGHUP (systemctl reload mosquitto)")
     if not push:
-        say(f"Tell the running services: sealtrace site update {site.paths.root} --push")
+        say(f"Tell the running services: sealtrace site update {quoted(site.paths.root)} --push")
         return
     tls = officer_tls(site, officer)
     results = push_directory(site, tls)
@@ -162,7 +163,7 @@ def _show_pushed(results: list[Told], version: int, folder: Path) -> bool:
     if missed:
         say(
             f"{len(missed)} of {len(results)} could not be told. When they are up, run"
-            f" `sealtrace site update {folder} --push`, or copy directory.cbor and"
+            f" `sealtrace site update {quoted(folder)} --push`, or copy directory.cbor and"
             " directory-1.cbor to each and send it SIGHUP."
         )
     return not missed

@@ -22,6 +22,7 @@ from provisioning.formats.options import reported
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, private_folder
 from runtime.terminal import DryRun, say, warn
+from runtime.text import quoted
 
 app = typer.Typer()
 _BoxFolder = Annotated[Path, typer.Option("--folder", metavar="DIR", help="The box's folder.")]
@@ -75,7 +76,7 @@ def join(
         done = steps.join(place, claim, found, sources=sources)
         say(f"{done.box} is admitted; key {done.fingerprint}, in {_where(found)}")
         say(f"certificate until {done.until:%Y-%m-%d %H:%M} UTC; it renews itself")
-        say(f"Next: sealtrace edge run --config {place.box_toml}")
+        say(f"Next: sealtrace edge run --config {quoted(place.box_toml)}")
 
 
 @app.command(epilog="Example:  sealtrace box request --claim-file claim.toml --out /media/usb")
@@ -99,7 +100,7 @@ def request(
         steps.write_exchange(target, asked.to_bytes())
         give_to_owner(place.path, owner_of=place.path)
         say(f"{target} is written. It holds the claim: give it to nobody else.")
-        say(f"Next, at headquarters: sealtrace box admit DIR {target.name} --out USB")
+        say(f"Next, at headquarters: sealtrace box admit DIR {quoted(target.name)} --out USB")
 
 
 @app.command(epilog="Example:  sealtrace box install /media/usb/box-7.admission")
@@ -121,7 +122,7 @@ def install(
             return
         done = steps.accept(place, answer, _keys(place.path, "auto", runtime), sources=sources)
         say(f"{done.box} is admitted; certificate until {done.until:%Y-%m-%d %H:%M} UTC")
-        say(f"Next: sealtrace edge run --config {place.box_toml}")
+        say(f"Next: sealtrace edge run --config {quoted(place.box_toml)}")
 
 
 @app.command(epilog="Example:  sealtrace box renew --if-due --restart sealtrace-edge.service")

@@ -30,6 +30,7 @@ from provisioning.formats.options import cameras_of
 from runtime.fsio import read_file, sha256_file
 from runtime.redaction import redact
 from runtime.terminal import reported, say, warn
+from runtime.text import quoted
 
 app = typer.Typer(
     name="image",
@@ -79,7 +80,7 @@ _Requirements = Annotated[
     typer.Option(
         metavar="FILE",
         help="Without --wheels: the software as exact versions with hashes, one wheel each; the "
-        "box installs from the index only what has these hashes.",
+        "box installs from the site's own index (--index-url) only what has these hashes.",
     ),
 ]
 _Models = Annotated[
@@ -153,7 +154,10 @@ def build(
         str, typer.Option(metavar="NAME", help="Group of boxes for staged releases.")
     ] = "all",
     index_url: Annotated[
-        str, typer.Option(metavar="URL", help="Package index of the site, without --wheels.")
+        str,
+        typer.Option(
+            metavar="URL", help="Package index of the site's own; needed without --wheels."
+        ),
     ] = "",
     force: Annotated[
         bool, typer.Option("--force", help="Replace another image of that name.")
@@ -317,7 +321,7 @@ def _report(built: BuiltImage, request: BuildRequest) -> None:
             f"{built.mapped_bytes / 1e6:,.0f} MB hold data; sha256 {built.sha256[:16]}…"
         )
     say(f"{request.claim.box} must start from it before {_time(request.claim.expires_at)}.")
-    say(f"Next:  sealtrace flash --image {built.path} --list")
+    say(f"Next:  sealtrace flash --image {quoted(built.path)} --list")
 
 
 def _describe(about: Manifest) -> None:

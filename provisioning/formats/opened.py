@@ -18,6 +18,7 @@ from provisioning.formats.plan import SitePlan
 from runtime import config
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, read_file
+from runtime.text import quoted
 
 _MAX_BYTES = 64 << 20
 
@@ -69,7 +70,7 @@ def open_site(path: Path) -> Site:
     except ProtocolError as error:
         raise SiteError(
             f"{paths.policy}: {error}; if you changed it on purpose, put the old"
-            f" one back and run `sealtrace site policy sign {path} NEWFILE`"
+            f" one back and run `sealtrace site policy sign {quoted(path)} NEWFILE`"
         ) from error
     return Site(paths, plan, authority, directory, policy)
 

@@ -57,6 +57,7 @@ pytestmark = [
 ]
 
 Build = Callable[..., Any]
+INDEX = "https://packages.north.example/simple"
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,8 @@ def build(claim: Path, tmp_path: Path, software: Path) -> Build:
             options += ["--sha256", digest]
         if not {"--wheels", "--requirements"} & set(words):
             options += ["--requirements", software]
+        if not {"--wheels", "--index-url"} & set(words):
+            options += ["--index-url", INDEX]
         done = CliRunner().invoke(app, ["build", *map(str, [*options, *words])])
         assert done.exit_code == check, done.output
         return done
@@ -328,9 +331,24 @@ def test_claims_of_other_boxes_and_old_ones_are_refused(
     load_claim(make_claim(tmp_path / "new")).used().write(used)
     assert "has been used" in build(stock.path, "--claim", used, check=1).output
     bare = ["build", "--base", stock.path, "--no-checksum", "--claim", other]
-    bare += ["--requirements", software, "--out"]
+    bare += ["--requirements", software, "--index-url", INDEX, "--out"]
     done = CliRunner().invoke(app, [*map(str, bare), str(tmp_path / "box-8.img")])
     assert "box-8 must start" in done.output, "the box's name stands in the claim"
+
+
+def test_no_software_is_asked_for_by_name_at_a_public_index(
+    claim: Path, stock: StockImage, tmp_path: Path, software: Path
+) -> None:
+    options = ["build", "--base", stock.path, "--no-checksum", "--claim", claim]
+    options += ["--requirements", software, "--out", tmp_path / "box-7.img"]
+    done = CliRunner().invoke(app, [*map(str, options)])
+    assert done.exit_code == 1
+    assert "by name at a public package index" in done.output
+    assert "--index-url" in done.output
+    assert not (tmp_path / "box-7.img").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match=r"pip wheel --no-deps .*locks/edge.lock"):
+        read_wheels(tmp_path / "empty")
 
 
 def test_images_that_cannot_set_themselves_up_are_refused(build: Build, tmp_path: Path) -> None:

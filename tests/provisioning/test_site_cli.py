@@ -151,9 +151,11 @@ def test_too_few_custodians_are_refused_whatever_the_answer(run: Run, site: Site
 @pytest.mark.parametrize(
     ("name", "words", "refused"),
     [
-        ("eve", "no auditor is left", False),
-        ("ana", "no investigator is left", False),
-        ("bo", "need 2 approvals, and 1 other approvers are there", False),
+        ("eve", "auditors left: 0", True),
+        ("eve", "no auditor is left", True),
+        ("ana", "no investigator is left", True),
+        ("bo", "approvals needed: 2 (consent), 3 (statutory-order); approvers left: 1 (cy)", True),
+        ("bo", "need 2 approvals, and 1 other approvers are there", True),
         ("aggregator", "no aggregator any more", True),
         ("registrar", "no box can join", False),
         ("broker", "renew it at once", False),
@@ -185,7 +187,7 @@ def test_a_revocation_in_the_dry_as_json(run: Run, site: SitePaths) -> None:
 
 
 def test_revoking_again_asks_nothing(run: Run, site: SitePaths) -> None:
-    assert run("revoke", site.root, "eve", "--yes").exit_code == 0
+    assert run("revoke", site.root, "eve", "--force").exit_code == 0
     again = run("revoke", site.root, "eve", passphrase_given=b"")
     assert again.exit_code == 0, again.output
     assert "nothing had to be changed" in again.stdout
@@ -312,3 +314,58 @@ def test_a_bundle_that_is_not_there_is_named(run: Run, config: Path) -> None:
     done = run("models", "new", "nobundle")
     assert done.exit_code == 1
     assert "nobundle is not there" in done.stderr
+
+
+def test_who_can_be_spared_is_revoked_after_a_yes_and_what_is_left_is_said(
+    run: Run, site: SitePaths
+) -> None:
+    for name in ("dan", "fay"):
+        added = run("add-officer", site.root, name, "--duty", "approver", "--duty", "investigator")
+        assert added.exit_code == 0, added.output
+    done = run("revoke", site.root, "fay", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "investigators left: 2 (ana, dan)" in done.stderr
+    assert "approvers left: 3 (bo, cy, dan)" in done.stderr
+    assert "on the basis 'consent' need" not in done.stderr
+
+
+def test_an_investigator_without_whom_too_few_confirm_takes_force(
+    run: Run, config: Path, make_plan: Callable[..., SitePlan]
+) -> None:
+    officers = [
+        *({"name": name, "duties": ["investigator"]} for name in ("ana", "dan")),
+        *({"name": name, "duties": ["approver"]} for name in ("bo", "cy", "fay")),
+        {"name": "eve", "duties": ["auditor"]},
+    ]
+    config.write_text(site_toml(make_plan(officers=officers, policy={"confirmations": 2})))
+    assert run("init", "new", "--config", config).exit_code == 0
+    done = run("revoke", "new", "dan", "--yes")
+    assert done.exit_code == 1
+    assert "investigators left: 1 (ana); investigators who must confirm a hit: 2" in done.stderr
+    assert "no query is permitted" in done.stderr
+    assert "add --force" in done.stderr
+    assert run("revoke", "new", "dan", "--force").exit_code == 0
+
+
+def test_what_is_to_be_run_next_can_be_typed_where_a_path_has_blanks(
+    run: Run, config: Path
+) -> None:
+    made = run("init", "new site", "--config", config)
+    assert "sealtrace site backup 'new site' --out FILE" in made.stdout
+    revoked = run("revoke", "new site", "box-1", "--yes")
+    assert "new site' --push" in revoked.stdout
+
+
+def test_the_guide_says_what_enter_takes(run: Run) -> None:
+    asked = run("init", "new", answers="")
+    assert "Enter takes what stands in [brackets]." in asked.stderr
+
+
+def test_models_of_an_unknown_signer_are_refused_with_the_option_that_names_one(
+    run: Run, config: Path, tmp_path: Path
+) -> None:
+    assert run("init", "new", "--config", config).exit_code == 0
+    (tmp_path / "bundle").mkdir()
+    done = run("models", "new", "bundle")
+    assert done.exit_code == 1
+    assert "Name the public key of who signed it with --signer FILE" in done.stderr

@@ -77,7 +77,7 @@ class Headquarters:
         said = self.site.command(
             "image", "build", "--base", str(self.stock), "--box", box, "--claim", str(claim),
             "--sha256", hashlib.sha256(self.stock.read_bytes()).hexdigest(),
-            "--requirements", str(software),
+            "--requirements", str(software), "--index-url", "https://packages.north.example/simple",
             "--models", str(self.site.local.paths.models), "--out", str(out), *options,
             expect=expect,
         )  # fmt: skip

@@ -61,7 +61,7 @@ def card(site: RunningSite, short_clip: ClipTruth) -> Path:
         "--sha256", hashlib.sha256(stock.read_bytes()).hexdigest(),
         "--claim", str(folder / f"{BOX}.claim.toml"),
         "--camera", f"{CAMERA}=file:{short_clip.path.resolve()}",
-        "--requirements", str(software),
+        "--requirements", str(software), "--index-url", "https://packages.north.example/simple",
         "--models", str(site.local.paths.models), "--out", str(folder / "box-7.img"),
     )  # fmt: skip
     told = site.command(

@@ -259,7 +259,7 @@ def _require_free(
     needed = sum(-(-size // cluster_bytes) * cluster_bytes for size in sizes) + 8 * cluster_bytes
     free = volume.free_bytes()
     if needed > free:
-        then = ", or leave out --wheels and give --requirements (fetched over the network)"
+        then = ", or leave out --wheels and give --requirements with --index-url"
         raise BootPartitionFull(
             f"the boot partition has {free / 1e6:.1f} MB free, and {needed / 1e6:.1f} MB are "
             "needed; use a base image with a larger boot partition"

@@ -170,7 +170,7 @@ class FatVolume:
         if "Disk full" in told or "No free" in told or "no space" in told.lower():
             raise BootPartitionFull(
                 "the boot partition is full; use an image with a larger one, or leave out --wheels "
-                "and give --requirements (the box then gets the software over the network)"
+                "and give --requirements with --index-url (the site's own index)"
             )
         if done.returncode != 0:
             reason = told.splitlines()[-1] if told else f"exit code {done.returncode}"

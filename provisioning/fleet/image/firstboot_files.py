@@ -127,7 +127,7 @@ if [ -z "${SEALTRACE_COMMAND:-}" ]; then
         software=$etc/software.txt
         [ -s "$software" ] ||
             fail "there is no list of software at $software; nothing is installed without" \\
-                "its hash; build the image again with --wheels, or with --requirements"
+                "its hash; build the image again with --wheels"
         verify "$software"
         rm -rf "$opt"
         set -- install --quiet --disable-pip-version-check --require-hashes --no-deps \\

@@ -17,6 +17,7 @@ from provisioning.fleet.image.errors import ImageError
 from provisioning.formats.plan_boxes import CameraPlan
 from runtime.bundle import load_bundle
 from runtime.fsio import read_file, sha256_file
+from runtime.text import quoted
 
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _SERVER = re.compile(r"[A-Za-z0-9.:-]{1,253}")
@@ -96,7 +97,8 @@ class SystemSettings:
         wheels: the software, installed without network; none: got by pip, by its hashes.
         models: the files of the signed model bundle; none: it comes with the releases.
         releases: where releases come from; None: the box is not updated by itself.
-        index_url: where pip gets the software when there are no wheels; empty: pip's own setting.
+        index_url: the site's own package index, where pip gets the software when there are no
+            wheels.
         software: all that the box may install, by hash: the wheels, or what is fetched from that
             index when there are none. Empty: the box installs nothing.
         software_signature: the site authority's signature over that list.
@@ -135,6 +137,12 @@ class SystemSettings:
         for server in self.ntp:
             if not _SERVER.fullmatch(server):
                 raise ImageError(f"'{server}' is not a time server's name or address")
+        if self.software and not self.wheels and not self.index_url:
+            raise ImageError(
+                "the software would be asked for by name at a public package index, where the name "
+                "is not ours: put it on the card with --wheels, or name the site's own index with "
+                "--index-url"
+            )
         if self.index_url and not re.fullmatch(r"https?://[!-~]+", self.index_url):
             raise ImageError(f"'{self.index_url}' is not an address of a package index")
         names = [camera.name for camera in self.cameras]
@@ -184,9 +192,11 @@ def read_wheels(folder: Path) -> tuple[CardFile, ...]:
     ]
     if missing:
         raise ImageError(
-            f"{folder} has no wheel of {' and '.join(missing)}; fill it, for the box's processor "
-            "and Python version, with `pip download --only-binary :all: --dest "
-            f"{folder} pip sealtrace`"
+            f"{folder} has no wheel of {' and '.join(missing)}; fill it from a checkout, on a "
+            f"machine like the box: `pip wheel --no-deps --wheel-dir {quoted(folder)} .`, "
+            f"`pip download --no-deps --only-binary :all: --dest {quoted(folder)} pip`, and "
+            "`pip download --require-hashes --only-binary :all: --requirement locks/edge.lock "
+            f"--dest {quoted(folder)}`. The name sealtrace at public indexes is not ours"
         )
     return tuple(_card_file(path) for path in paths)
 

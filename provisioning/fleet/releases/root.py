@@ -33,6 +33,7 @@ from provisioning.fleet.releases.repository import (
 )
 from provisioning.formats.releases.errors import ReleaseError
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, private_folder
+from runtime.text import quoted
 
 MIN_THRESHOLD = 2
 _SIGNING_ROLES = (Targets.type, Snapshot.type, Timestamp.type)
@@ -99,8 +100,9 @@ def refuse_taken(folder: Path) -> None:
     """Raise `ReleaseError` if something is in ``folder`` already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ReleaseError(
-            f"{folder} exists already and is left as it is; `sealtrace release show {folder}` tells"
-            " what is in it, or choose another folder"
+            f"{folder} exists already and is left as it is;"
+            f" `sealtrace release show {quoted(folder)}` tells what is in it,"
+            " or choose another folder"
         )
 
 
