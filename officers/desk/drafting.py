@@ -38,8 +38,9 @@ from officers.desk.subjects import (
 from protocol import hpke
 from protocol.authorization import check_people, check_policy
 from protocol.directory import APPROVER, INVESTIGATOR
+from protocol.displaynames import display_name
 from protocol.enrolment import check_witnessed
-from protocol.errors import EnrolmentNotWitnessed
+from protocol.errors import EnrolmentNotWitnessed, MalformedMessage
 from protocol.policy import CONSENT, NO_CONTACTS, Policy
 from protocol.query import ID_BYTES, Asked, Query, Subject, TemplateReference
 from runtime.bundle import load_bundle
@@ -267,9 +268,11 @@ def _query(
     Raises:
         DraftInvalid: it would expire before its window ends, or its purpose says nothing.
     """
-    scope, purpose = request.scope, " ".join(request.purpose.split())
-    if not 0 < len(purpose) <= _MAX_PURPOSE or not purpose.isprintable():
-        raise DraftInvalid(f"--purpose must be a text of 1 to {_MAX_PURPOSE} characters")
+    scope = request.scope
+    try:
+        purpose = display_name(request.purpose, what="--purpose", max_length=_MAX_PURPOSE)
+    except MalformedMessage as error:
+        raise DraftInvalid(str(error)) from error
     days = request.valid_days or min(DEFAULT_VALID_DAYS, policy.max_query_days)
     not_after_ms = now_ms + days * DAY_MS
     if not_after_ms <= scope.window_to_ms:

@@ -22,7 +22,7 @@ from protocol.directory import (
     Principal,
 )
 from protocol.errors import MalformedMessage, ProtocolError
-from protocol.policy import open_policy, parse_policy, sign_policy
+from protocol.policy import Policy, open_policy, parse_policy, sign_policy
 from protocol.signing import SigningKey
 from provisioning.authority.consequences import Consequence, Weight, of_policy, of_revocation
 from provisioning.authority.create import make_officer, making_in
@@ -32,6 +32,7 @@ from provisioning.authority.office import Office, days_left
 from provisioning.authority.spread import spread
 from provisioning.formats import layout
 from provisioning.formats.layout import SitePaths
+from provisioning.formats.lookalikes import alike, checked_name
 from provisioning.formats.opened import (
     Site,
     SiteError,
@@ -243,7 +244,28 @@ def check_policy(site: Site, text: bytes) -> bool:
             f"the file is policy version {policy.version} of site '{policy.site}'; it must be"
             f" of site '{site.plan.site}' and above version {site.policy.version}"
         )
+    _check_purposes(policy)
     return True
+
+
+def _check_purposes(policy: Policy) -> None:
+    """Check that what queries may be for is written as it is read, and told apart.
+
+    Raises:
+        SiteError: it is not.
+    """
+    purposes = sorted(policy.purposes or ())
+    try:
+        for one in purposes:
+            if checked_name(one, what=f"the purpose '{one}'") != one:
+                raise SiteError(
+                    f"the purpose '{one}' is not in Unicode's normal form C with single blanks; "
+                    "correct the file"
+                )
+    except MalformedMessage as error:
+        raise SiteError(f"{error}; correct the file") from error
+    for one, other in alike(purposes):
+        raise SiteError(f"the purposes '{one}' and '{other}' look alike; keep one of them")
 
 
 def check_policy_change(site: Site, text: bytes) -> list[Consequence]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import available_timezones
 
 import typer
 
@@ -14,6 +15,7 @@ from provisioning.authority.consequences import agreement
 from provisioning.formats.plan import BROKER_NAME, RESERVED_NAMES, SitePlan
 from runtime import config
 from runtime.terminal import Terminal
+from runtime.zones import ZoneUnknown, machine_zone, zone
 
 Answer = TypeVar("Answer")
 _DEFAULT_BUNDLE = Path(".sealtrace/models")
@@ -33,6 +35,7 @@ def ask_plan(console: Terminal) -> SitePlan:
         highlight=False,
     )
     values: dict[str, Any] = {"site": _ask("Name of the site", "demo", _name)}
+    values["time_zone"] = _ask("Time zone of the site", _zone_here(), _zone)
     console.print("\n[bold]Custodians[/] hold the keys; each should be under another authority.")
     count = _ask("How many custodians", "3", _whole(1, 9))
     values["threshold"] = _ask("How many must agree", str(count // 2 + 1), _whole(1, count))
@@ -122,6 +125,19 @@ def _name(text: str) -> str:
     if name in RESERVED_NAMES:
         raise ValueError(f"'{name}' is reserved; choose another")
     return name
+
+
+def _zone_here() -> str:
+    """Return this machine's time zone, by its name; UTC where it has none."""
+    here = machine_zone().key
+    return here if here in available_timezones() else "UTC"
+
+
+def _zone(text: str) -> str:
+    try:
+        return zone(text).key
+    except ZoneUnknown as error:
+        raise ValueError(str(error)) from None
 
 
 def _names(text: str) -> list[str]:

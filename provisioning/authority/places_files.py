@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from protocol.displaynames import display_name
+from protocol.displaynames import MAX_DISPLAY_NAME
 from protocol.errors import MalformedMessage
 from protocol.names import require_name
 from protocol.places import (
@@ -31,7 +31,7 @@ from protocol.places import (
     require_language,
 )
 from protocol.textformats import parse_json
-from provisioning.authority.lookalikes import alike, check_scripts
+from provisioning.formats.lookalikes import alike, checked_name
 
 _NAME = "name_"
 _WORDS = ("address", "room", "view")
@@ -210,7 +210,7 @@ def _collected(axes: tuple[str, ...], rows: Iterable[Row]) -> Places:
 
 
 def _camera(values: Mapping[str, Any], axes: tuple[str, ...], where: str) -> CameraPlace:
-    def said(key: str, most: int = 0) -> str | None:
+    def said(key: str, most: int = MAX_DISPLAY_NAME) -> str | None:
         value = values.get(key)
         if value is None or value == "":
             return None
@@ -219,9 +219,7 @@ def _camera(values: Mapping[str, Any], axes: tuple[str, ...], where: str) -> Cam
             raise MalformedMessage(f"{what} is not a text")
         if not value.strip():
             return None
-        name = display_name(value, what=what, **({"max_length": most} if most else {}))
-        check_scripts(name, what=what)
-        return name
+        return checked_name(value, what=what, max_length=most)
 
     camera = values.get("camera")
     name = camera.strip() if isinstance(camera, str) else camera

@@ -12,8 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from protocol.errors import MalformedMessage
 from protocol.keytree import MODALITIES, NEEDS_CONSENT, Modality
 from protocol.policy import COVER_STEADY, EXPECTED_FALSE, OPTIONS
+from provisioning.formats.lookalikes import alike, checked_name
 from runtime.config import Section
 
 PROGRAMME_DAYS = 180
@@ -122,12 +124,16 @@ class PolicyPlan(Section):
 
     @field_validator("purposes")
     @classmethod
-    def _is_short(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(0 < len(one) <= 128 and one.isprintable() for one in value):
-            raise ValueError("each must be a printable text of 1 to 128 characters")
-        if len(set(value)) < len(value):
+    def _is_read_as_it_is(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            purposes = tuple(checked_name(one, what=f"'{one}'") for one in value)
+        except MalformedMessage as error:
+            raise ValueError(str(error)) from None
+        if len(set(purposes)) < len(purposes):
             raise ValueError("names one twice")
-        return value
+        for one, other in alike(purposes):
+            raise ValueError(f"has '{one}' and '{other}', which look alike; keep one of them")
+        return purposes
 
     @field_validator("option_approvals")
     @classmethod

@@ -28,11 +28,13 @@ from tuf.api.serialization.json import JSONSerializer
 from edge_agent.outbox_salvage import salvage
 from edge_agent.outbox_store import LIVE, Row, SlotName, Store
 from edge_agent.sources import decode_image
+from officers.desk.areas import read_area
 from officers.desk.audit_copy import SITE_FILE, read_audit_copy
 from officers.desk.audit_witnessed import WITNESSED, read_witnessed, seen_of
 from officers.desk.camera_places import read_positions
 from protocol.auditlog import Checkpoint, root_of, sign_checkpoint
 from provisioning.authority.ledger import Ledger
+from provisioning.authority.places_files import make_register
 from provisioning.box.firstboot.steps import read_sources
 from provisioning.box.updates.client import ReleaseClient, now_utc
 from provisioning.box.updates.slots import RECORD, Slots
@@ -238,6 +240,20 @@ def _copies(folder: Path) -> dict[str, Target]:
         "places of cameras, as TOML": Target(
             at(folder / "places.toml", read_positions),
             (b"[cam-1]\nlat = 48.2\nlon = 16.4\n",), OPERATION, TEXT,
+        ),
+        "places that an office wrote": Target(
+            make_register,
+            (
+                b"camera,place,name_ko,indoor,lat,lon\ncam-1,Lobby,x,yes,37.5,126.7\n",
+                b'{"type": "FeatureCollection", "features": [{"geometry": {"type": "Point", '
+                b'"coordinates": [126.7, 37.5]}, "properties": {"camera": "c", "place": "x"}}]}',
+            ),
+            OPERATION, TEXT,
+        ),
+        "area on a map": Target(
+            at(folder / "area.geojson", read_area),
+            (b'{"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]]]}',),
+            OPERATION, TEXT,
         ),
         "JSON answer": Target(
             lambda d: json_of(httpx.Response(200, content=d, request=request)),

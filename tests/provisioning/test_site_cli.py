@@ -13,6 +13,7 @@ from provisioning.authority import SitePaths, SitePlan, open_site
 from provisioning.authority.site_cli import app
 from provisioning.formats.plan import site_toml
 from runtime.keyfiles import WrongPassphrase, read_secret
+from runtime.officer import load_officer
 
 Run = Callable[..., Result]
 
@@ -68,7 +69,8 @@ def test_the_example_can_be_used(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_site_from_answers(run: Run, tmp_path: Path, cheap_secrets: None) -> None:
-    answers = ["Not a name", "north", "3", "9", "2", *[""] * 6]  # two answers are asked for again
+    answers = ["Not a name", "north", "Asia/Soeul", "Asia/Seoul"]  # two are asked for again
+    answers += ["3", "9", "2", *[""] * 6]  # and one of these
     answers += ["", "", ""]  # aggregator, broker kind and address
     answers += ["", "bo, cy,dee", "", "2", ""]  # officers, approvals, confirmations
     answers += ["1", "", "", "rtsp://10.0.0.1/s", "y", "back", "v4l2:/dev/video0", "n"]
@@ -77,6 +79,10 @@ def test_a_site_from_answers(run: Run, tmp_path: Path, cheap_secrets: None) -> N
     assert "not a name" in done.stderr
     site = open_site(tmp_path / "new")
     assert (site.plan.site, site.directory.threshold) == ("north", 2)
+    assert "did you mean 'Asia/Seoul'" in done.stderr
+    officer = load_officer(site.paths.officer("ana"))
+    assert site.plan.time_zone == officer.time_zone == "Asia/Seoul"
+    assert 'time_zone = "Asia/Seoul"' in site.paths.box("box-1").read_text()
     assert [p.name for p in site.directory.with_duty("approver")] == ["bo", "cy", "dee"]
     assert [p.name for p in site.directory.with_duty("investigator")] == ["ana", "dan"]
     assert "\nconfirmations = 2\n" in site.paths.policy.read_text()
@@ -84,7 +90,7 @@ def test_a_site_from_answers(run: Run, tmp_path: Path, cheap_secrets: None) -> N
 
 
 def test_contradicting_answers_are_explained(run: Run, tmp_path: Path) -> None:
-    answers = ["north", "3", "2", *[""] * 6, "", "", "", "", "bo", "", "2", "", "0"]
+    answers = ["north", "", "3", "2", *[""] * 6, "", "", "", "", "bo", "", "2", "", "0"]
     done = run("init", "new", answers="\n".join(answers) + "\n")
     assert done.exit_code == 1
     assert "name more approvers" in done.stderr
@@ -369,3 +375,26 @@ def test_models_of_an_unknown_signer_are_refused_with_the_option_that_names_one(
     done = run("models", "new", "bundle")
     assert done.exit_code == 1
     assert "Name the public key of who signed it with --signer FILE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("purposes", "words"),
+    [
+        ('["exercise", "exerc\u0456se"]', "mixes Cyrillic and Latin"),
+        ('["ward 1", "ward I"]', "look alike; keep one of them"),
+        ('["e\u0301tude"]', "normal form C"),
+    ],
+)
+def test_purposes_that_read_as_others_are_not_signed(
+    run: Run, site: SitePaths, tmp_path: Path, purposes: str, words: str
+) -> None:
+    text = site.policy.read_text().replace("version = 1", "version = 2")
+    (tmp_path / "p.toml").write_text(text.replace('["contact tracing"]', purposes))
+    done = run("policy", site.root, "p.toml", "--yes")
+    assert done.exit_code == 1
+    assert words in done.stderr
+    assert open_site(site.root).policy.version == 1
+    (tmp_path / "p.toml").write_text(
+        text.replace('["contact tracing"]', '["접촉자 추적", "étude"]')
+    )
+    assert run("policy", site.root, "p.toml", "--yes").exit_code == 0

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from confusable_homoglyphs import categories
 from confusable_homoglyphs.confusables import confusables_data
 
+from protocol.displaynames import MAX_DISPLAY_NAME, display_name
 from protocol.errors import MalformedMessage
 
 _NO_SCRIPT = frozenset({"COMMON", "INHERITED", "UNKNOWN"})
@@ -37,6 +38,17 @@ def check_scripts(name: str, *, what: str) -> None:
                 f"{what} has the word '{word}', which mixes {listed} letters that look alike; "
                 "write it in one script"
             )
+
+
+def checked_name(text: str, *, what: str, max_length: int = MAX_DISPLAY_NAME) -> str:
+    """Return a display name (`protocol.displaynames`) whose words mix no scripts that nobody mixes.
+
+    Raises:
+        MalformedMessage: it is none.
+    """
+    name = display_name(text, what=what, max_length=max_length)
+    check_scripts(name, what=what)
+    return name
 
 
 def alike(names: Iterable[str]) -> list[tuple[str, str]]:
