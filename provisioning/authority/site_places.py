@@ -9,7 +9,7 @@ from pathlib import Path
 
 from protocol.directory import Directory
 from protocol.errors import MalformedMessage
-from protocol.places import Places
+from protocol.places import Places, parse_places
 from provisioning.authority.consequences import Consequence, Weight
 from provisioning.authority.directory_files import kept_path, kept_register
 from provisioning.authority.known_boxes import admissions_here, with_admitted
@@ -103,5 +103,9 @@ def _of_places(site: Site, made: WrittenRegister) -> Iterator[Consequence]:
         if these:
             named = ", ".join(sorted(these)[:8]) + (" and more" if len(these) > 8 else "")
             yield Consequence(Weight.SAID, f"{len(these)} cameras {words}: {named}")
+    former = kept_register(site.paths, site.directory)
+    if former is not None and not places.walks and (walks := parse_places(former).walks):
+        text = f"the register in force has {len(walks)} walks, and this one has none; see --walks"
+        yield Consequence(Weight.SAID, text)
     for text in made.notes:
         yield Consequence(Weight.SAID, text)
