@@ -18,6 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_agent.heif import HeifProblem, decode_heif, is_heif
 from edge_agent.sources import decode_image
 from edge_agent.vision.alignment import align
 from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
@@ -153,11 +154,16 @@ def read_photo(path: Path) -> Image:
         raise NotAnImage(f"photo {path}: {error}") from error
     if not data:
         raise NotAnImage(f"photo {path} is empty (0 bytes); copy it again")
+    if is_heif(data):
+        try:
+            return decode_heif(data)
+        except HeifProblem as error:
+            raise NotAnImage(f"photo {path} {error}") from error
     image = decode_image(data)
     if image is None:
         raise NotAnImage(
             f"photo {path} is not an image that can be read, or is damaged, or has more than "
-            f"{MAX_PIXELS // 1_000_000} million pixels; use a JPEG, PNG or WebP file"
+            f"{MAX_PIXELS // 1_000_000} million pixels; use a JPEG, PNG, WebP or HEIC file"
         )
     return image
 
