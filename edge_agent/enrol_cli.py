@@ -18,16 +18,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from edge_agent.same_pseudonym import check_pseudonym, files_of
 from protocol import hpke
 from protocol.directory import INVESTIGATOR, open_directory
 from protocol.enrolment import WitnessSheet
 from protocol.sightings import quantise_template
 from protocol.templates import SALT_BYTES, SubjectFile, Template
 from runtime.bundle import Bundle, Role, load_bundle
+from runtime.calibration import calibrations_of
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
 from runtime.officer import OfficerConfig, load_officer
-from runtime.officer_options import OfficerFile
+from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.subject_files import (
     SUBJECT_SUFFIX,
     hash_document,
@@ -112,6 +114,13 @@ def enrol(
         bool, typer.Option("--masked", help="Take photos of a masked face: only if none is bare.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway", help="Even if a subject file of yours has this pseudonym for another face."
+        ),
+    ] = False,
+    passphrase_file: PassphraseFile = None,
 ) -> None:
     """Make a subject file from one or more photos of one person.
 
@@ -140,6 +149,16 @@ def enrol(
                 made.append(_faces(photos, settings, bundle, trusted or [], masked=masked))
             if picture is not None:
                 made.append(_clothes(picture, box, settings, bundle, trusted or []))
+            if not anyway:
+                check_pseudonym(
+                    made,
+                    files_of(pseudonym, [target.parent, Path.cwd(), settings.sealing.parent]),
+                    settings.sealing,
+                    passphrase_file=passphrase_file,
+                    calibrations=lambda: calibrations_of(
+                        _bundle(settings, bundle, trusted or [], roles=()).manifest
+                    ),
+                )
             subject = _seal(
                 made, pseudonym, consent, document, recipient, investigator=settings.name
             )

@@ -14,6 +14,7 @@ from pathlib import Path
 from officers.desk.api_client import Estimate
 from officers.desk.by_example import Shown, check_shown, modalities_shown
 from officers.desk.camera_places import kept_register
+from officers.desk.earlier_queries import reused_notices
 from officers.desk.facts import Fact, estimate_facts, policy_facts, query_facts
 from officers.desk.following import modalities_with, thresholds_of_following
 from officers.desk.notices import Kept, Notice, Tell
@@ -176,6 +177,8 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
         )
         if query.version > FIRST_FORM and request.subjects:
             query = _witnessed(query, request.subjects, me, tell)
+        for notice in reused_notices(me, query):
+            tell(notice)
         check_policy(query, policy, now_ms=now_ms)
         check_people(query, me.name, me.directory, policy, now_ms=now_ms)
         facts = (

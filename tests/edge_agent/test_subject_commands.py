@@ -21,6 +21,7 @@ from protocol.sightings import dequantise_template
 from protocol.signing import SigningKey
 from protocol.templates import SubjectFile
 from runtime.bundle import MODALITY_OF, load_bundle
+from runtime.keyfiles import write_secret
 
 pytestmark = pytest.mark.models
 
@@ -253,3 +254,16 @@ def test_neither_a_photo_nor_a_picture_is_nobody(office: Office) -> None:
     assert result.exit_code == 1
     assert "--photo of the face, or a picture with --appearance" in " ".join(result.output.split())
     assert not office.out.exists()
+
+
+def test_a_pseudonym_of_somebody_else_is_refused_and_taken_anyway_if_told(office: Office) -> None:
+    write_secret(office.folder / "sealing.secret", office.sealing.seed, None, "sealing")
+    assert office.enrol().exit_code == 0
+    other = {"out": str(office.folder / "q.subject")}
+    again = office.enrol("obama2.jpg", **other)
+    assert again.exit_code == 0, again.output
+    refused = office.enrol("biden.jpg", force="", **other)
+    assert refused.exit_code == 1
+    assert "'patient-17' is somebody else in" in " ".join(refused.output.split())
+    taken = office.enrol("biden.jpg", force="", anyway="", **other)
+    assert taken.exit_code == 0, taken.output

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from officers.desk.subjects import DraftInvalid
 from protocol.names import CameraAddress
 from protocol.results import CONFIRMED, REJECTED, Candidate
 from protocol.sightings import MaskStatus
+from protocol.templates import SubjectFile
 from runtime.errors import OperationError
 from runtime.keyfiles import PassphraseMissing, WrongPassphrase
 
@@ -271,3 +273,27 @@ def test_logs_are_fetched_verified_and_read_without_a_terminal(
     )
     assert entry.body is not None
     assert desk.read_entries(copy, auditor, desk.Selection(log="nobody")) == []
+
+
+def test_a_pseudonym_that_was_asked_for_on_another_consent_is_noticed(site: OfficerSite) -> None:
+    officer, keys = person(site, "ana")
+
+    def said(pseudonym: str, consent: str, template: str) -> list[str]:
+        subject = SubjectFile.enrol(
+            pseudonym, consent, [s.template(template)], s.sealing_key("ana").public,
+            enrolled_at_ms=s.NOW_MS,
+        )  # fmt: skip
+        path = site.folder / f"{template}.subject"
+        path.write_bytes(subject.to_bytes())
+        with desk.connect(officer) as session:
+            asked = replace(request(site, session, "cam-1"), subjects=(path,))
+            with closing(desk.draft(session, asked, keys.sealing)) as draft:
+                desk.file(session, draft, keys.identity)
+                return [one.text for one in draft.notices if "asked for before" in one.text]
+
+    assert said("P-99", "C-1", "first") == []
+    assert said("P-99", "C-1", "again") == []
+    (words,) = said("P-99", "C-2", "other")
+    assert "'P-99' was asked for before" in words
+    assert "on another consent or order, 'C-1'" in words
+    assert said("P-98", "C-2", "third") == []
