@@ -258,6 +258,10 @@ def _next_steps(plan: SitePlan, folder: Path) -> None:
     say(f"  2. carry each folder in {folder} to its machine; README.txt in it says how to start")
     if plan.bundle is None:
         say(f"  3. sealtrace site models {quoted(folder)} BUNDLE           (boxes need models)")
+        say(
+            f"  4. sealtrace site policy upgrade {quoted(folder)}   (states a threshold_floor for "
+            "them; until then no query may compare)"
+        )
     say("  ca/ and authority/ stay on a machine that is off the network.")
 
 

@@ -170,6 +170,14 @@ class SitePlan(Section):
                 found.append(
                     f"queries on a statutory order need {needed} approvals: too few approvers"
                 )
+        for model, floor in sorted(self.policy.threshold_floor.items()):
+            if floor <= 0:
+                found.append(
+                    f"threshold_floor {floor:g} for {model}: every second stranger would be a "
+                    "candidate, or more; leave it out for what the bundle recommends"
+                )
+        if self.policy.confirmations == 1:
+            found.append("confirmations 1: who asks decides alone who is recognised")
         approvers, auditors = self._holding(APPROVER), self._holding(AUDITOR)
         if both := sorted(approvers & auditors):
             found.append(f"{', '.join(both)}: approves and audits, so audits their own approvals")

@@ -242,3 +242,10 @@ def test_a_site_that_was_made_before_two_were_the_default_still_opens(
     assert "confirmations = 1\n" in text
     opened = load_plan(write(text.replace("confirmations = 1\n", "")))
     assert [one.name for one in opened.officers if "investigator" in one.duties] == ["ana"]
+
+
+def test_a_floor_that_is_none_and_one_who_decides_alone_are_warned_of(values: Values) -> None:
+    low = {"threshold_floor": {"face-192@0123abcd": -1.0}, "confirmations": 1}
+    warned = " ".join(SitePlan.model_validate(values(policy=low)).warnings())
+    assert "threshold_floor -1 for face-192@0123abcd" in warned
+    assert "who asks decides alone" in warned
