@@ -18,6 +18,7 @@ from protocol.directory import AGGREGATOR, APPROVER, AUDITOR, BOX, CUSTODIAN, IN
 from protocol.signing import SigningKey
 from provisioning.authority import SiteError, SitePaths, SitePlan, create_site, open_site
 from provisioning.authority.inspect import inspect_site
+from provisioning.authority.policy_text import floors_of
 from runtime.bundle import load_bundle
 from runtime.config import TlsConfig, load
 from runtime.keyfiles import WrongPassphrase, is_sealed, read_secret
@@ -200,6 +201,10 @@ def test_the_models_are_vouched_for_by_the_authority(
     assert not (paths.custodian("c1").parent / "models").exists()
     model = next(box.bundle.glob("*.onnx"))
     assert model.samefile(paths.models / model.name)
+    floors = floors_of(load_bundle(box.bundle, [authority]))
+    assert floors
+    assert min(floors.values()) > 0.2
+    assert open_site(paths.root).policy.threshold_floor == floors
 
 
 _DUTIES = (CUSTODIAN, AGGREGATOR, INVESTIGATOR, APPROVER, AUDITOR, BOX)
