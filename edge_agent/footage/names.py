@@ -113,15 +113,11 @@ def said_by(path: PurePosixPath, pattern: str | None = None) -> Said | None:
         return None
     own = [("your pattern", pattern)] if pattern is not None else []
     for form, text in (*own, *RECORDERS):
-        found = _matched(compiled(text), name)
+        found = compiled(text).fullmatch(name if "/" in text else _last(name))
         if found is not None and (began := _date_of(found)) is not None:
             camera = found.groupdict().get("camera")
             return Said(form, _tidy(camera) or _folder_of(path), began)
     return _plain(path, name)
-
-
-def _matched(pattern: re.Pattern[str], name: str) -> re.Match[str] | None:
-    return pattern.fullmatch(name) if "/" in pattern.pattern else pattern.fullmatch(_last(name))
 
 
 def _last(name: str) -> str:

@@ -38,6 +38,7 @@ AT = datetime(2026, 11, 28, 10, 5, 7)
         ("20261128_100507_ABCD_ACCC8E123456.mkv", "Axis", "ACCC8E123456"),
         ("Gate 2026-11-28 10_05_07_000.asf", "Axis", "Gate"),
         ("Gate (10.0.0.1) 2026-11-28 10.05.07.avi", "Milestone", "Gate (10.0.0.1)"),
+        ("export/2026/Gate 2026-11-28 10.05.07.mkv", "Milestone", "Gate"),
         ("Gate - 11-28-2026 10-05-07 AM.mkv", "Milestone", "Gate"),
         ("Gate (2026-11-28_10h05min07s000ms).mp4", "Genetec", "Gate"),
         ("Gate_2026-11-28_10h05min07s000ms.mp4", "Genetec", "Gate"),
