@@ -46,7 +46,9 @@ _BLACK, _WHITE, _SAND = (35, 30, 30), (225, 225, 225), (140, 180, 205)
 def films() -> dict[str, Film]:
     """Return the films by name."""
     passing = tuple(
-        Companion(crossing(at_s, ahead_m=5.0, leftward=bool(odd % 2)), _WHITE, _BLACK, height_m=1.76)
+        Companion(
+            crossing(at_s, ahead_m=5.0, leftward=bool(odd % 2)), _WHITE, _BLACK, height_m=1.76
+        )
         for odd, at_s in enumerate(range(25, 125, 25))
     )
     crowd = tuple(
@@ -180,7 +182,8 @@ def measure(film: Film, models: VisionModels, *, least_s: float = 60.0) -> Measu
         if max(truly.values(), default=0.0) < least_s:
             continue
         own = [one for one in sightings if _most(who[one.sighting_id]) == patient]
-        _score(measured, patient, truly, _persons(own), whose, least_s)
+        long = {other: seconds for other, seconds in truly.items() if seconds >= least_s}
+        _score(measured, patient, long, _persons(own), whose)
     return measured
 
 
@@ -190,7 +193,6 @@ def _score(
     truly: dict[int, float],
     persons: Sequence[Person],
     whose: dict[bytes, Counter[int]],
-    least_s: float,
 ) -> None:
     listed: Counter[int] = Counter()
     for person in persons:
@@ -198,7 +200,7 @@ def _score(
         for exposure in person.exposures:
             met.update(whose.get(exposure.contact.episode, Counter()))
         other = _most(met)
-        if other is None or truly.get(other, 0.0) < least_s:
+        if other not in truly:
             continue
         pair = patient, other
         measured.said_s[pair] = measured.said_s.get(pair, 0.0) + person.seconds
@@ -206,9 +208,8 @@ def _score(
         strangers = sum(count for one, count in met.items() if one != other)
         measured.merged += strangers / 5 >= WRONG_S
     for other, seconds in truly.items():
-        if seconds >= least_s:
-            measured.true_s[patient, other] = seconds
-            measured.split += max(0, listed[other] - 1)
+        measured.true_s[patient, other] = seconds
+        measured.split += max(0, listed[other] - 1)
 
 
 def _most(counted: Counter[int]) -> int | None:

@@ -135,8 +135,10 @@ class Film(Street):
                 high = round(left + width), round(top + share[1] * height)
                 paint = [float(np.clip(light * level, 0, 255)) for level in colour]
                 cv2.rectangle(picture, low, high, paint, thickness=-1)
+            head = round(left + width * rng.uniform(0.3, 0.7)), round(top + 0.08 * height)
+            cv2.circle(picture, head, max(2, round(height / 18)), _SKIN, thickness=-1)
             shoulders = round(left + width / 2), round(top + 0.2 * height)
-            for _ in range(2):  # people move their arms; what never moves is a poster
+            for _ in range(2):  # people move; what never does is a poster
                 off = rng.uniform(-0.5, 0.5) * width, rng.uniform(0.1, 0.4) * height
                 hand = round(shoulders[0] + off[0]), round(shoulders[1] + off[1])
                 cv2.line(picture, shoulders, hand, _SKIN, max(2, round(width / 8)))

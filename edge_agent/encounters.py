@@ -235,11 +235,20 @@ class EncounterBook:
         """The tracks that this one came within reach of."""
         return frozenset(self._of.get(track, ()))
 
-    def forget(self, track: int) -> None:
-        """Drop a track and all its pairs."""
-        self._earlier.pop(track, None)
-        for later in [new for new, old in self._earlier.items() if old == track]:
-            del self._earlier[later]
+    def forget(self, track: int, *, for_good: bool = True) -> None:
+        """Drop a track and all its pairs.
+
+        Args:
+            track: its number.
+            for_good: its person is not going to have another number.
+        """
+        if for_good:
+            before = self._earlier.pop(track, None)
+            for later in [new for new, old in self._earlier.items() if old == track]:
+                if before is None:
+                    del self._earlier[later]
+                else:
+                    self._earlier[later] = before
         for other in self._of.pop(track, set()):
             del self._pairs[min(track, other), max(track, other)]
             self._of[other].discard(track)

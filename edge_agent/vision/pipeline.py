@@ -106,6 +106,7 @@ class CameraPipeline:
         self._closed: dict[int, Track] = {}  # gone, but met one who has not: id and vote
         self._going_on: dict[int, tuple[Track, bool]] = {}  # of this frame, by the new number
         self._absences = Absences(config.person_max_absent_s)
+        self._lost: dict[int, tuple[Track, bool]] = {}  # who may come back, as in `_going_on`
         self._last_ms: int | None = None
         self._clock = StageClock()
         self._frames = self._processed = self._faces = 0
@@ -163,7 +164,7 @@ class CameraPipeline:
         """Close all tracks for good: nobody comes back from before a cut."""
         sightings = self._finish(self._crowd.flush())
         self._absences.flush()
-        self._forget_settled()
+        self._forget_lost()
         return sightings
 
     def flush(self) -> list[Sighting]:
@@ -243,10 +244,11 @@ class CameraPipeline:
         """Let those who were lost a moment ago and are found again be who they were."""
         found = self._absences.returned(at_ms, step.persons.tolist(), self._frame_size)
         for number, before in found:
-            self._tracks[number].go_on_from(self._closed[before], seen=True)
+            earlier, seen = self._lost.pop(before)
+            self._tracks[number].go_on_from(earlier, seen=seen)
             self._book.go_on(before, number)
         if self._absences.expire(at_ms):
-            self._forget_settled()
+            self._forget_lost()
 
     def _note_people(
         self, step: CrowdStep, faces: Detections, bodies: Bodies | None, frame: Frame
@@ -338,17 +340,21 @@ class CameraPipeline:
                 self._going_on[span.goes_on_as] = track, seen
                 self._absences.go_on(span.person, span.goes_on_as)
                 self._book.go_on(span.person, span.goes_on_as)
-            elif seen:
+            elif seen or track.continues is not None:
                 self._absences.lose(span.person, self._frame_size)
+            lost = span.person in self._absences.away
+            if lost:
+                self._lost[span.person] = track, seen
             if seen:
                 kept.append(span.person)
                 self._closed[span.person] = track
                 self._vote(track)
             else:
                 self._discarded += 1
-                self._book.forget(span.person)
+                self._book.forget(span.person, for_good=not lost and span.goes_on_as is None)
                 self._wearing.forget(span.person)
-                self._absences.forget(span.person)
+                if not lost:
+                    self._absences.forget(span.person)
                 track.wipe()
         sightings = [self._sighting(number) for number in kept]
         for number in kept:
@@ -468,6 +474,14 @@ class CameraPipeline:
                 )
             )
         return tuple(found[:MAX_ENCOUNTERS])
+
+    def _forget_lost(self) -> None:
+        """Drop what was kept of those who were lost and will not be found again."""
+        for number in self._lost.keys() - self._absences.away:
+            del self._lost[number]
+            if number not in self._closed:
+                self._book.forget(number)
+        self._forget_settled()
 
     def _forget_settled(self) -> None:
         """Drop the closed tracks whose encounters are with closed tracks only, and who are gone."""

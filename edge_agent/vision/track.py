@@ -66,7 +66,12 @@ class Track:
         self.moved |= earlier.moves()
 
     def take(self, other: Track) -> None:
-        """Take in what was kept of the same person under another number."""
+        """Take in what was kept of the same person under another number.
+
+        Whoever was followed before goes on, whichever of the numbers that was.
+        """
+        if self.continues is None and other.continues is not None:
+            self.episode, self.continues = other.episode, other.continues
         if len(other.gallery) > len(self.gallery):
             self.gallery, other.gallery = other.gallery, self.gallery
             self.sharp, self.voted_version = other.sharp, -1

@@ -257,3 +257,49 @@ def test_any_course_of_events_keeps_pairs_mutual_and_times_possible(
     for track in range(5):
         book.forget(track)
     assert len(book) == 0
+
+
+def test_time_within_reach_goes_on_under_a_persons_next_number() -> None:
+    book = EncounterBook(reach_m=2, max_gap_s=1)
+    one_two, two_three, three_four = (np.array(pair) for pair in ((1, 2), (2, 3), (3, 4)))
+    book.observe(0, one_two, both(1))
+    book.observe(400, one_two, both(1))
+    book.go_on(1, 3)
+    book.observe(800, two_three, both(1))
+    book.go_on(2, 4)
+    book.observe(1200, three_four, both(1))
+    book.observe(1600, three_four, both(1))
+    seconds = [book.meetings(n)[0].seconds for n in (1, 3)]
+    assert seconds == [0.4, 0.8]
+    assert [one.seconds for one in book.meetings(3)] == [0.8, 0.4]
+    assert [one.before_s for one in book.meetings(3)] == [pytest.approx(0.8), pytest.approx(0.4)]
+    assert sum(one.seconds for n in (1, 3) for one in book.meetings(n)) == pytest.approx(1.6)
+
+
+def test_who_was_out_of_reach_under_the_new_number_begins_anew() -> None:
+    book = EncounterBook(reach_m=2, max_gap_s=3)
+    book.observe(0, np.array([1, 2]), both(1))
+    book.go_on(1, 3)
+    book.observe(400, np.array([2, 3]), both(5))
+    book.observe(800, np.array([2, 3]), both(1))
+    book.observe(1200, np.array([2, 3]), both(1))
+    (met,) = book.meetings(3)
+    assert met.seconds == pytest.approx(0.4)
+
+
+def test_a_number_between_that_was_forgotten_breaks_no_chain() -> None:
+    book = EncounterBook(reach_m=2, max_gap_s=3)
+    book.observe(0, np.array([1, 2]), both(1))
+    book.go_on(1, 3)
+    book.forget(3, for_good=False)
+    book.go_on(3, 5)
+    book.observe(800, np.array([2, 5]), both(1))
+    assert book.meetings(5)[0].seconds == pytest.approx(0.8)
+    book.forget(3)
+    book.forget(1)
+    book.observe(1200, np.array([2, 5]), both(1))
+    assert book.meetings(5)[0].seconds == pytest.approx(1.2)
+    for number in (2, 5):
+        book.forget(number)
+    assert len(book) == 0
+    assert not book._earlier
