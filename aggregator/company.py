@@ -7,6 +7,7 @@ else's row is opened for it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -60,10 +61,14 @@ class Company:
     Args:
         sights: candidate id to what is known of it.
         linked: on what that stood which officers have been told; None before that.
+        linked_through: how far the store had come then.
+        linked_at_s: when that was; of a monotonic clock.
     """
 
     sights: dict[bytes, Sight] = field(default_factory=dict)
     linked: frozenset[Near] | None = None
+    linked_through: int = 0
+    linked_at_s: float = -math.inf
     _matches: dict[tuple[object, ...], bytes] = field(default_factory=dict)
 
     def note(self, digest: bytes, candidates: Iterable[Candidate]) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from aggregator.company import Near
 from aggregator.deciding import Deciding
 from aggregator.findings import Findings
-from aggregator.grants import name_in
 from aggregator.matching.companions import Wanted, take_companions
 from aggregator.matching.linking import Floats, Member, Space, count_pairs, link
 from aggregator.queries import QueryDesk
@@ -30,6 +30,8 @@ from protocol.query import Query
 
 MOST_LINKED = 500
 """So many companions of one query are compared, those who were near for longest."""
+AGAIN_S = 30.0
+"""So long at least between two times that what came is compared: a slot's segments come at once."""
 FALSE_LINKS = 0.5
 """Pairs of strangers of a query whom one score each would link at most; thresholds are raised for
 that. Linking by the mean of several scores joins far fewer (`python -m benchmarks linking`)."""
@@ -55,24 +57,59 @@ class Linking:
         self._deciding = deciding
         self._findings = findings
 
-    def look(self, record: QueryRecord, authorized: AuthorizedQuery, run: Run) -> None:
+    def look(
+        self,
+        record: QueryRecord,
+        authorized: AuthorizedQuery,
+        run: Run,
+        *,
+        now_s: float,
+        last: bool = False,
+    ) -> None:
         """Link, and tell the officers, if what it stands on has changed.
+
+        At once when officers decide; when more comes of where companions are stored, at most every
+        `AGAIN_S` seconds.
+
+        Args:
+            record: the query.
+            authorized: its authorization.
+            run: what it holds.
+            now_s: of a monotonic clock.
+            last: the query ends with this step.
 
         Raises:
             StorageError: nothing was kept; it is tried again at the next step.
         """
         if not authorized.query.asks.linked_contacts:
             return
+        company, newest = run.company, self._store.segments.newest()
         near = frozenset(self._near(run))
-        if near == (run.company.linked or frozenset()) and not (near and _is_news(run, near)):
-            return
+        if near == (company.linked or frozenset()):
+            is_time = last or now_s >= company.linked_at_s + AGAIN_S
+            if not near or not is_time or not self._is_news(run, near):
+                return
         by_companion = _longest_first(near)
         compared, beyond = by_companion[:MOST_LINKED], by_companion[MOST_LINKED:]
         groups, without, pairs = self._group(run, authorized.query, compared)
         seed = self._store.ledger.link_seed(record.digest)
         links = Links(numbered(groups, dict(compared), seed), without, len(beyond))
         self._findings.keep_links(record, authorized, links, pairs=pairs)
-        run.company.linked = near
+        company.linked, company.linked_through, company.linked_at_s = near, newest, now_s
+
+    def _is_news(self, run: Run, near: frozenset[Near]) -> bool:
+        """Tell whether something has come of where companions are stored since they were linked."""
+        reader, after = self._store.segments, run.company.linked_through
+        if reader.newest() <= after:
+            return False
+        for generation, slot in {(one.generation, slot) for one in near for slot in _slots(one)}:
+            keys = run.keys.get(generation)
+            if keys is None or slot not in keys.slots():
+                continue
+            scope = replace(keys.scope, first_slot=slot, last_slot=slot)
+            if reader.count(scope, after=after):
+                return True
+        return False
 
     def _near(self, run: Run) -> Iterator[Near]:
         decided = run.trail.decided_ms
@@ -171,11 +208,9 @@ def _free_number(companion: Companion, seed: bytes, taken: frozenset[int]) -> in
     raise ValueError("no number of a contact is free")
 
 
-def _is_news(run: Run, near: frozenset[Near]) -> bool:
-    """Tell whether something came in this step under keys of where companions are stored."""
-    concerned = {one.generation for one in near}
-    came = {name_in(keys.scope) for scopes, _ in run.trail.news for keys in scopes}
-    return not concerned.isdisjoint(came)
+def _slots(near: Near) -> range:
+    """Return the slots in which sightings of a companion may have ended."""
+    return range(near.slot - 1, near.slot + 2)
 
 
 def _longest_first(near: frozenset[Near]) -> list[tuple[Companion, list[Near]]]:
@@ -191,7 +226,7 @@ def _wanted(companions: Sequence[tuple[Companion, Sequence[Near]]]) -> Wanted:
     wanted: dict[tuple[EpochName, int], set[bytes]] = {}
     for (_, episode), mine in companions:
         for one in mine:
-            for slot in (one.slot - 1, one.slot, one.slot + 1):
+            for slot in _slots(one):
                 wanted.setdefault((one.generation, slot), set()).add(episode)
     return wanted
 
@@ -200,7 +235,18 @@ def _member(companion: Companion, mine: Sequence[Near], means: Mapping[Space, Fl
     return Member(
         means=means,
         camera=companion[0],
-        spans=[(one.first_ms, one.last_ms) for one in mine],
+        spans=_merged(sorted((one.first_ms, one.last_ms) for one in mine)),
         subjects=frozenset(one.subject for one in mine),
         day=min(one.generation[2] for one in mine),
     )
+
+
+def _merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return sorted spans with those that overlap made one."""
+    merged: list[tuple[int, int]] = []
+    for first, last in spans:
+        if merged and first <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        else:
+            merged.append((first, last))
+    return merged

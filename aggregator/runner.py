@@ -208,7 +208,7 @@ class QueryRunner:
         self._deciding.read(record, authorized, run)
         self._follow(record, authorized, run)
         self._rows.open(record, authorized, run, more_may_come=_may_find_more(authorized, now_ms))
-        self._linking.look(record, authorized, run)
+        self._linking.look(record, authorized, run, now_s=now_s)
         self._watching.look(record, authorized, run, now_ms=now_ms, now_s=now_s)
         run.announced = arrivals.announcement
         run.schedule(authorized.query, now_ms=now_ms)
@@ -366,6 +366,7 @@ class QueryRunner:
         elif words := self._deciding.words_of_waiting(authorized, run, now_ms=now_ms):
             self._say(record, STANDING, "; ".join(filter(None, [words, reason])))
         else:
+            self._linking.look(record, authorized, run, now_s=time.monotonic(), last=True)
             self._watching.finish(record, authorized, run, now_ms=now_ms)
             self._end(record, COMPLETE, reason)
 

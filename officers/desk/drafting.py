@@ -24,6 +24,7 @@ from officers.desk.options import (
     check_confirmers,
     check_possible,
     form_of,
+    linking_notices,
     purpose_kind_of,
 )
 from officers.desk.scoping import Scope, estimate
@@ -138,6 +139,8 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
     with ExitStack() as opening:
         subjects = opening.enter_context(opened_subjects(request.subjects, sealing))
         modalities = _modalities(request, subjects, policy)
+        for notice in linking_notices(request.asks, modalities):
+            tell(notice)
         check_one_person_each(subjects, modalities, me.config)
         models = models_of(subjects, modalities)
         asked = {} if request.threshold is None else dict.fromkeys(models, request.threshold)

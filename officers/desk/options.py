@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from officers.desk.notices import Notice
 from officers.desk.subjects import DraftInvalid
 from protocol.directory import INVESTIGATOR, Directory
+from protocol.keytree import FACE
 from protocol.policy import CONTACTS, LINKED_CONTACTS, NO_CONTACTS, Policy
 from protocol.query import MAX_AFTERWARDS_MIN, SLOT_MIN, Asked
 
@@ -104,6 +106,17 @@ def check_possible(asks: Asked) -> None:
     for words, is_wanted in wanted.items():
         if is_wanted:
             raise DraftInvalid(f"{words} yet, whatever the policy permits; leave it out")
+
+
+def linking_notices(asks: Asked, modalities: Sequence[str]) -> list[Notice]:
+    """Warn where a query asks for linked contacts and opens no faces, by which they are linked."""
+    if not asks.linked_contacts or FACE in modalities:
+        return []
+    words = (
+        "the query asks for linked contacts and opens no face templates: clothes link nobody with "
+        "any network that was measured, so each contact will count as a person of their own"
+    )
+    return [Notice(words, warning=True)]
 
 
 def check_confirmers(

@@ -157,7 +157,8 @@ def open_results(
     receipts = compare(openings, given, listed, case=case, directory=me.directory, settled=settled)
     receipts = replace(receipts, problems=(*unreadable, *receipts.problems))
     watching, unusable = open_watching(session.client.watching(case.id), case, sealing)
-    links, unlinked = open_links(session.client.links(case.id), case, sealing)
+    linked = session.client.links(case.id) if case.query.asks.linked_contacts else []
+    links, unlinked = open_links(linked, case, sealing)
     problems = (*problems, *uncounted, *unusable, *unlinked)
     ground = ground_of(case.query, places, summary.progress.get("sightings", 0))
     return Results(

@@ -17,6 +17,7 @@ from throwaway_ca import ThrowawayCa
 
 from aggregator.deciding import WAIT_MS
 from aggregator.ingest.messages import Incoming
+from aggregator.linking import AGAIN_S
 from protocol.keytree import META
 from protocol.links import Links
 from protocol.names import ENVELOPE, CameraAddress, SlotName, slot_start_ms
@@ -381,3 +382,41 @@ def test_custodians_open_nothing_of_it_with_the_approvals_of_any_query(asking: A
     assert desk.record.state == "awaiting-approvals"
     assert "2 of 3" in desk.record.reason
     assert desk.candidates() == []
+
+
+def test_a_companion_whose_segment_comes_later_is_compared_then(asking: Asking) -> None:
+    desk = asking()
+    see(
+        desk, 38,
+        person("subject", 38, near=("friend a",), after_s=895),
+        person(SUBJECT_B, 38, face="subject", near=("guard",)),
+        person("guard", 38),
+    )  # fmt: skip
+    desk.step()
+    decide(desk, "subject")
+    links = read(desk)
+    assert links is not None
+    assert (len(links.numbers), links.without) == (0, 1)
+    see(desk, 41, person("cashier", 41))
+    desk.later(AGAIN_S)
+    desk.step()
+    assert len(desk.logged("linked-contacts")) == 1, "that is of another quarter hour"
+    see(desk, 39, person("friend a", 39, after_s=1))
+    desk.step()
+    assert told(desk).keys() == {"friend a"}
+
+
+def test_what_comes_soon_after_is_compared_a_little_later_and_before_the_query_ends(
+    asking: Asking,
+) -> None:
+    desk = asking()
+    see(desk, 38, person("subject", 38, near=("friend a",), after_s=895))
+    see(desk, 37, person(SUBJECT_B, 37, face="subject"))
+    desk.step()
+    decide(desk, "subject")
+    see(desk, 39, person("friend a", 39, after_s=1))
+    desk.step()
+    assert told(desk) == {}
+    decide(desk, SUBJECT_B, REJECTED)
+    assert desk.record.state == "complete"
+    assert told(desk).keys() == {"friend a"}
