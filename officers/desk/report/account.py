@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from officers.desk.report.wordings import disease_text
 from officers.desk.report.words import ENGLISH, Words, marked
 
 _FACTOR = re.compile(r"(?P<part>.+) \(x (?P<weight>[\d.]+)\)")
@@ -70,9 +71,11 @@ def _part(text: str, words: Words) -> str:
     if known is not None:
         return known
     pieces = _COMMAS.split(text)
-    return "".join(
-        piece if at % 2 else _known(piece, words) or piece for at, piece in enumerate(pieces)
-    )
+    said = [
+        piece if at % 2 else _known(piece, words) or disease_text(piece, words)
+        for at, piece in enumerate(pieces)
+    ]
+    return "".join(said)
 
 
 def _known(text: str, words: Words) -> str | None:
@@ -86,5 +89,7 @@ def _known(text: str, words: Words) -> str | None:
             values = match.groupdict()
             if "level" in values:
                 values["level"] = words.text(values["level"])
+            if "disease" in values:
+                values["disease"] = disease_text(values["disease"], words)
             return words.text(message, **values)
     return None

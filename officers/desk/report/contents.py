@@ -23,6 +23,7 @@ from officers.desk.report.document import (
 from officers.desk.report.gathering import Gathered
 from officers.desk.report.route_map import Sheet, Stop, off_map, route_map
 from officers.desk.report.wordings import (
+    disease_text,
     grade_text,
     likelihood_text,
     mask_text,
@@ -377,7 +378,7 @@ def _rules(one: GradedTrace, words: Words) -> Iterator[Block]:
             "{window}. The grade says whom to ring first, and nothing of whether somebody was "
             "infected.",
             case=one.subject,
-            title=one.rules.title,
+            title=disease_text(one.rules.title, words),
             name=one.rules.name,
             digest=one.rules.digest[:16],
             window=window,

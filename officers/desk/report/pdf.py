@@ -228,7 +228,7 @@ class _Page:
                 self._inks(ink, fill, width)
                 if dashed:
                     pdf.set_dash_pattern(dash=1.6, gap=1.2)
-                pdf.polyline([at(point) for point in points], fill=fill is not None)
+                pdf.polyline([at(point) for point in points], style="DF" if fill else "D")
                 pdf.set_dash_pattern()
             case Disc(centre, radius, ink, fill, width):
                 self._inks(ink, fill, width)

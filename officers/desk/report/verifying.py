@@ -7,10 +7,11 @@ import hmac
 from dataclasses import dataclass
 from pathlib import Path
 
-from protocol.directory import Directory
-from protocol.errors import ProtocolError
+from protocol.directory import Directory, open_directory
+from protocol.encoding import MAX_MESSAGE_BYTES
+from protocol.errors import MalformedMessage, ProtocolError
 from protocol.exports import EXPORT_KIND, open_export
-from protocol.signing import Signed
+from protocol.signing import Signed, VerifyKey
 from runtime.errors import OperationError
 from runtime.fsio import read_file
 
@@ -76,3 +77,28 @@ def verify_file(file: Path, signature: Path, directory: Directory) -> Verified:
         digest,
         revoked=listed is not None and listed.revoked_at_ms is not None,
     )
+
+
+def given_directory(directory: Path | None, authority: str | None) -> Directory:
+    """Return a site's directory from its file, for who is no officer of the site.
+
+    Args:
+        directory: as the site's authority signed it.
+        authority: its public key, hex.
+
+    Raises:
+        OperationError: one of both is missing, or the key is none.
+        FileProblem: the file cannot be read.
+        SignatureInvalid, MalformedMessage: the authority did not sign it.
+    """
+    if directory is None or authority is None:
+        raise OperationError(
+            "--directory and --authority go together: who is whom, and by whose word"
+        )
+    try:
+        key = VerifyKey(bytes.fromhex(authority.strip()))
+    except (ValueError, MalformedMessage) as error:
+        raise OperationError(
+            f"--authority is the public key of the site's authority, 64 hex digits ({error})"
+        ) from error
+    return open_directory(read_file(directory, MAX_MESSAGE_BYTES), key)

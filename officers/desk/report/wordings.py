@@ -37,6 +37,15 @@ _LIKELIHOODS = {
         marked("extremely strong against"),
     )
 }
+_DISEASES = {
+    text: text
+    for text in (
+        marked("COVID-19"),
+        marked("Measles"),
+        marked("MERS"),
+        marked("Tuberculosis"),
+    )
+}
 _REASONS = {
     AT_ONCE: marked("on two cameras at one time"),
     TOO_FAST: marked("faster than walking allows"),
@@ -55,6 +64,11 @@ def mask_text(status: MaskStatus, confidence: float, words: Words, *, varies: bo
 def grade_text(level: str, words: Words) -> str:
     """Return a grade's level."""
     return words.text(_GRADES[level])
+
+
+def disease_text(title: str, words: Words) -> str:
+    """Return what a preset of ours is called; a site's own stays as it is."""
+    return words.text(_DISEASES[title]) if title in _DISEASES else title
 
 
 def metres_text(metres: float | None, words: Words) -> str:
