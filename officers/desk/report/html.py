@@ -1,7 +1,8 @@
-"""Set a report as one HTML page that stands alone: no script, nothing fetched, drawings in it."""
+"""Set a report as one HTML page that stands alone: no script, nothing fetched, its font in it."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from html import escape
 
@@ -15,11 +16,15 @@ from officers.desk.report.document import (
     Table,
 )
 from officers.desk.report.drawing import Box, Disc, Drawing, Label, Path, Shape
+from officers.desk.report.fonts import woff_of
 from runtime.text import harmless
 
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-_FONTS = '"Noto Sans KR", "Noto Sans CJK KR", "Apple SD Gothic Neo", "Malgun Gothic", sans-serif'
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; font-src data:"
+_FONTS = (
+    'report, "Noto Sans KR", "Noto Sans CJK KR", "Apple SD Gothic Neo", "Malgun Gothic", sans-serif'
+)
 _STYLE = """
+@font-face { font-family: report; src: url(data:font/woff;base64,FONT) format("woff"); }
 :root { color-scheme: light; }
 body { font: 15px/1.45 FONTS; color: #222; margin: 0 auto; max-width: 60rem; padding: 1.5rem; }
 h1 { font-size: 1.7rem; margin: 0 0 .6rem; }
@@ -47,7 +52,9 @@ _MARKS = 7
 
 def as_html(document: Document) -> bytes:
     """Return a report as HTML."""
-    return "".join(_page(document)).encode()
+    page = "".join(_page(document))
+    font = base64.b64encode(woff_of(page)).decode()
+    return page.replace("base64,FONT)", f"base64,{font})", 1).encode()
 
 
 def _page(document: Document) -> Iterator[str]:

@@ -10,7 +10,6 @@ from officers.desk.handing_over import check_free, hand_over
 from officers.desk.report.contents import document_of
 from officers.desk.report.document import Document
 from officers.desk.report.gathering import gather
-from officers.desk.report.html import as_html
 from officers.desk.report.plan import Plan
 from officers.desk.report.words import ENGLISH, Words
 from officers.desk.results import Results
@@ -86,7 +85,7 @@ def make_report(
     paths.check(overwrite=overwrite)
     gathered = gather(session, results, around, plan=plan)
     document = document_of(gathered, words)
-    files = {paths.pdf: set_pdf(document), paths.html: as_html(document)}
+    files = {paths.pdf: set_pdf(document), paths.html: set_html(document)}
     hand_over(
         session, results.case, FORM, files, key, overwrite=overwrite, signature=paths.signature
     )
@@ -94,7 +93,14 @@ def make_report(
 
 
 def set_pdf(document: Document) -> bytes:
-    """Return a document as PDF; what sets it is loaded here, for those alone who make reports."""
+    """Return a document as PDF; what sets it is loaded for those alone who make reports."""
     from officers.desk.report.pdf import as_pdf  # noqa: PLC0415
 
     return as_pdf(document)
+
+
+def set_html(document: Document) -> bytes:
+    """Return a document as HTML; loaded as the other is."""
+    from officers.desk.report.html import as_html  # noqa: PLC0415
+
+    return as_html(document)

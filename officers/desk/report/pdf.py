@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import unicodedata
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,7 +13,6 @@ from fpdf import FPDF
 from fpdf.drawing import PaintedPath
 from fpdf.enums import Align
 from fpdf.fonts import FontFace
-from pylopdf_fonts_ko import sans_path
 
 from officers.desk.report.document import (
     Block,
@@ -26,6 +24,7 @@ from officers.desk.report.document import (
     Table,
 )
 from officers.desk.report.drawing import WIDTH_MM, Box, Disc, Drawing, Ink, Label, Path, Shape
+from officers.desk.report.fonts import font_file
 from runtime.text import harmless
 
 _FONT = "report"
@@ -37,9 +36,6 @@ _GREY, _SHADE = 0x66, Ink.LIGHT.value
 _WARNING = (0xFB, 0xEC, 0xEB)
 _BELOW_MM = 24.0
 _MARK_ANGLE, _MARK_MM, _MARK_GREY = 32.0, 7.0, "#e9e9e9"
-
-logging.getLogger("fontTools").setLevel(logging.ERROR)
-logging.getLogger("fpdf").setLevel(logging.ERROR)
 
 
 def as_pdf(document: Document) -> bytes:
@@ -57,7 +53,7 @@ class _Sheet(FPDF):
     def __init__(self, document: Document) -> None:
         super().__init__(format="A4")
         self._document = document
-        self.add_font(_FONT, "", str(sans_path()))
+        self.add_font(_FONT, "", str(font_file()))
         self.set_margins(_MARGIN_MM, _MARGIN_MM)
         self.set_auto_page_break(auto=True, margin=_BOTTOM_MM)
         self.set_lang(document.language)

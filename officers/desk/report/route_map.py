@@ -31,9 +31,13 @@ _LEAST_M = 20.0
 _STOP_MM, _CAMERA_MM = 2.6, 0.9
 _ARROW_MM, _ROW_MM, _STEP_MM = 2.2, 24.0, 44.0
 _LABEL_MM = 3.6
-_LONGEST_NAME = 26
+_LONGEST_NAME, _SAMPLES = 26, 40
 _WIDE = 0x1100
 """Characters from here on, Hangul among them, are about as wide as high."""
+
+
+_Rectangle = tuple[float, float, float, float]
+"""Left, top, right and foot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +156,26 @@ class _Frame:
                 numbers.setdefault(stop.camera, []).append(number)
         named = {stop.camera: stop for stop in reversed(stops)}
         sure = {stop.camera for stop in stops if not stop.by_appearance}
-        taken: list[tuple[float, float, float]] = []
+        room = _Room(self._lines(stops, positions))
+        marks = {camera: self.at(positions[camera]) for camera in numbers}
+        for x, y in marks.values():
+            room.take((x - _STOP_MM, y - _STOP_MM, x + _STOP_MM, y + _STOP_MM))
         for camera, here in sorted(numbers.items(), key=lambda item: item[1]):
-            x, y = self.at(positions[camera])
+            x, y = marks[camera]
+            text = _short(named[camera].name)
+            left, foot = room.beside((x, y), _width(text))
+            yield Box((left - 0.4, foot - 2.6), _width(text) + 0.8, 3.4, Ink.PAPER)
+            yield Label((left, foot), text, 2.8)
             fill = Ink.WAY if camera in sure else Ink.PAPER
             yield Disc((x, y), _STOP_MM, Ink.WAY, fill, 0.5)
             ink = Ink.PAPER if camera in sure else Ink.WAY
             yield Label((x, y + 1.0), _numbers(here), 2.6 if len(here) < 3 else 1.8, ink, "middle")
-            text = _short(named[camera].name)
-            width = _width(text)
-            left, foot = _free((x, y), width, taken)
-            yield Box((left - 0.4, foot - 2.7), width + 0.8, 3.5, Ink.PAPER)
-            yield Label((left, foot), text, 2.8)
+
+    def _lines(
+        self, stops: Sequence[Stop], positions: Mapping[str, Point]
+    ) -> list[tuple[Point, Point]]:
+        placed = [self.at(positions[one.camera]) for one in stops if one.camera in positions]
+        return list(pairwise(placed))
 
     def scale(self, words: Words) -> Iterator[Shape]:
         """Yield a bar of a round length, and on the globe which way north is."""
@@ -220,22 +232,48 @@ def _arrow(begins: Point, ends: Point, *, dashed: bool) -> Iterator[Shape]:
     yield Path(corners, Ink.WAY, 0.2, fill=Ink.WAY)
 
 
-def _free(at: Point, width: float, taken: list[tuple[float, float, float]]) -> Point:
-    """Return where a label has room beside a stop, its left foot, and remember it."""
-    x, y = at
-    right = x + _STOP_MM + 1.2
-    fits = right + width <= WIDTH_MM - 2
-    left = right if fits else x - _STOP_MM - 1.2 - width
-    for step in range(12):
-        shift = (step + 1) // 2 * _LABEL_MM * (1 if step % 2 else -1)
-        foot = min(max(y + 1.0 + shift, 4.0), _HEIGHT_MM - 8.0)
-        if all(
-            abs(foot - other) >= _LABEL_MM or left >= end or left + width <= begin
-            for begin, end, other in taken
-        ):
-            break
-    taken.append((left, left + width, foot))
-    return left, foot
+class _Room:
+    """Where labels may stand: not over one another or a mark, and over no line if that can be."""
+
+    def __init__(self, lines: Sequence[tuple[Point, Point]]) -> None:
+        self._on_lines = [
+            (x + (east - x) * at / _SAMPLES, y + (south - y) * at / _SAMPLES)
+            for (x, y), (east, south) in lines
+            for at in range(_SAMPLES + 1)
+        ]
+        self._taken: list[_Rectangle] = []
+
+    def take(self, rectangle: _Rectangle) -> None:
+        """Let nothing stand there."""
+        self._taken.append(rectangle)
+
+    def beside(self, at: Point, width: float) -> Point:
+        """Return the left foot of a label beside a mark, and take its room."""
+        x, y = at
+        gap = _STOP_MM + 1.2
+        feet = [(x + gap, y + 1.0), (x - gap - width, y + 1.0)]
+        for step in range(1, 6):
+            for below in (gap + 2.4 + (step - 1) * _LABEL_MM, -gap - (step - 1) * _LABEL_MM):
+                feet += [
+                    (x - width / 2, y + below),
+                    (x + gap, y + below),
+                    (x - gap - width, y + below),
+                ]
+        rectangles = [(left, foot - 2.6, left + width, foot + 0.8) for left, foot in feet]
+        costs = [self._cost(one) + far for far, one in enumerate(rectangles)]
+        best = costs.index(min(costs))
+        self.take(rectangles[best])
+        return feet[best]
+
+    def _cost(self, rectangle: _Rectangle) -> int:
+        left, top, right, foot = rectangle
+        off = left < 1 or top < 1 or right > WIDTH_MM - 1 or foot > _HEIGHT_MM - 7
+        over = sum(
+            left < other[2] and other[0] < right and top < other[3] and other[1] < foot
+            for other in self._taken
+        )
+        crossed = sum(left < x < right and top < y < foot for x, y in self._on_lines)
+        return 1000 * off + 100 * over + crossed
 
 
 def _clipped(begins: Point, ends: Point) -> tuple[Point, Point] | None:
