@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -25,13 +24,11 @@ from officers.desk.export_forms import (
     Report,
     unplaced,
 )
-from officers.desk.exporting import write_export
 from officers.desk.traces import UNDECIDED, Numbered, traces_of
 from protocol.names import CameraAddress
 from protocol.query import Subject
 from protocol.results import CONFIRMED, REJECTED, Candidate
 from protocol.sightings import Encounter, MaskStatus
-from runtime.fsio import FileProblem
 
 PLACES = {"cam-1": (48.2082, 16.3738), "cam-2": (48.21, 16.36)}
 
@@ -166,18 +163,6 @@ def test_any_pseudonym_survives_as_one_cell(text: str) -> None:
     assert row["subject"] in {text, "'" + text}
     assert not row["subject"].startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
     assert row["query_id"] == s.query().query_id.hex()
-
-
-def test_a_file_is_whole_private_and_not_replaced_unasked(tmp_path: Path) -> None:
-    path = tmp_path / "trace.json"
-    write_export(path, "first", overwrite=False)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    with pytest.raises(FileProblem, match="exists already"):
-        write_export(path, "second", overwrite=False)
-    assert path.read_text() == "first"
-    write_export(path, "second", overwrite=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["trace.json"]
-    assert path.read_text() == "second"
 
 
 def test_places_are_read_from_csv_and_toml(tmp_path: Path) -> None:
