@@ -24,7 +24,7 @@ from aggregator.store import Store
 from aggregator.store.rows import EpochName, QueryRecord
 from protocol.authorization import AuthorizedQuery
 from protocol.encoding import encode
-from protocol.keytree import FACE
+from protocol.keytree import FOLLOWED
 from protocol.links import LEAST_NUMBER, MOST_NUMBER, Companion, Links
 from protocol.query import Query
 
@@ -123,7 +123,7 @@ class Linking:
         """Return who is one person, how many have no template, and how many pairs were compared."""
         spaces = [
             (modality, model)
-            for modality in sorted(query.modalities, key=lambda one: (one != FACE, one))
+            for modality in sorted(query.modalities, key=lambda one: (one == FOLLOWED, one))
             for model in sorted(query.thresholds)
         ]
         taken = take_companions(self._store.segments, run.keys, _wanted(companions), spaces)
@@ -138,7 +138,7 @@ class Linking:
                     named.append(companion)
                     members.append(_member(companion, mine, means))
             pairs = {space: count_pairs(members, space) for space in spaces}
-            by_day = frozenset(space for space in spaces if space[0] != FACE)
+            by_day = frozenset(space for space in spaces if space[0] == FOLLOWED)
             groups = link(members, self._thresholds(query, pairs), by_day=by_day)
         finally:
             taken.wipe()
@@ -161,12 +161,12 @@ class Linking:
                 continue
             floor, calibration = query.thresholds[model], self._desk.calibration(model)
             if calibration is None:
-                if modality == FACE:
+                if modality != FOLLOWED:
                     thresholds[space] = floor
                 continue
             rate = min(FALSE_LINKS / count, MOST_OFTEN)
             at = calibration.quiet_threshold(rate, floor).threshold
-            if modality == FACE or calibration.false_match_rate(at) <= rate:
+            if modality != FOLLOWED or calibration.false_match_rate(at) <= rate:
                 thresholds[space] = at
         return thresholds
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from aggregator.api import quiet_thresholds
+from aggregator.estimates import quiet_thresholds
 from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import probes_of
 from protocol.errors import ModelMismatch

@@ -241,21 +241,17 @@ def test_people_whom_a_box_and_its_film_counted_in_other_seconds_add_up(site: Si
     box = site.box
     importing(site, box)
     part = Coverage(watched_s=400)
+    seen, filmed = Counts(40, 10, 10, 5, 5, (5, 6, 7)), Counts(40, 5, 6, 5, 7, (8, 5, 9))
     site.keep(
-        box.segment([], slot=FIRST, coverage=part, counts=Counts(4, masked=1, at_once=(1, 0, 0))),
-        box.segment([], slot=FIRST + 1, counts=Counts(7, unmasked=2)),
+        box.segment([], slot=FIRST, coverage=part, counts=seen),
+        box.segment([], slot=FIRST + 1, counts=Counts(60, 11, 12, 10, 13, (5, 5, 5))),
     )
     site.fresh(box)
-    film_of(
-        site,
-        box,
-        (FIRST, part),
-        (FIRST + 1, part),
-        counts=Counts(3, unmasked=1, at_once=(0, 1, 0)),
-    )
+    film_of(site, box, (FIRST, part), (FIRST + 1, part), counts=filmed)
     first, second = site.told().places()
-    assert first.counts == Counts(7, masked=1, unmasked=1, at_once=(1, 1, 0))
-    assert second.counts == Counts(7, unmasked=2), "who was counted as it happened, once"
+    assert (first.people, first.masked, first.unmasked) == (53, 15, 16)
+    assert (first.changed, first.unknown, first.at_once) == (10, 12, (8, 6, 9))
+    assert (second.people, second.masked) == (46, 11), "who was counted as it happened, once"
 
 
 def test_a_box_of_version_1_is_said_to_tell_nothing_of_it(site: Site) -> None:

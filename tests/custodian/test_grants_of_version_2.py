@@ -69,7 +69,7 @@ def test_same_place_counts_open_for_queries_that_ask_for_them_alone(make: Make) 
         signed = q2.query(asks=Options(same_place_counts=counts)).sign(s.signing_key("ana"))
         digest = q2.POLICY.digest
         case = s.Case(
-            signed, [s.approval(signed, name, policy_digest=digest) for name in ("bo", "cy")]
+            signed, [s.approval(signed, name, policy_digest=digest) for name in ("bo", "cy", "di")]
         )
         _, (keys,) = granted(c1, Asked(case, [message], s.NOW_MS))
         assert ("counts" in keys.nodes) is counts

@@ -22,7 +22,8 @@ def colours(*of: int) -> NDArray[np.float64]:
     """A histogram of these colours."""
     made = np.full(LOOKS, 0.1)
     made[list(of)] = 10.0
-    return made / made.sum()
+    shares: NDArray[np.float64] = made / made.sum()
+    return shares
 
 
 RED, BLUE = colours(1, 20), colours(8, 30)

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import protocol_samples as s
 
-from officers.desk.scoping import cameras_left_out, cameras_of
+from officers.desk.choosing import Wanted, cameras_known, choose
+from officers.desk.notices import unheard
+from protocol.directory import Directory
 
 
 def test_cameras_whose_films_a_station_imports_are_cameras_of_the_site() -> None:
@@ -14,8 +16,14 @@ def test_cameras_whose_films_a_station_imports_are_cameras_of_the_site() -> None
     listed = dict(directory.principals)
     listed["box-2"] = replace(listed["box-2"], recordings=("yard-9",))
     directory = replace(directory, principals=listed, form=2)
-    assert cameras_of(directory, ["yard-9"], every=False) == ("yard-9",)
-    assert "yard-9" in cameras_of(directory, [], every=True)
+    assert meant(Wanted(("yard-9",)), directory) == ("yard-9",)
+    assert "yard-9" in meant(Wanted(every=True), directory)
     gone = directory.revoke("box-2", at_ms=s.NOW_MS)
-    assert "yard-9" in cameras_left_out(gone)
-    assert cameras_of(gone, ["yard-9"], every=False) == ("yard-9",), "what it has imported stays"
+    known, in_force = cameras_known(gone)
+    assert "yard-9" in known
+    assert "yard-9" not in in_force
+    assert meant(Wanted(("yard-9",)), gone) == ("yard-9",), "what it has imported stays"
+
+
+def meant(wanted: Wanted, directory: Directory) -> tuple[str, ...]:
+    return choose(wanted, directory, None, unheard)

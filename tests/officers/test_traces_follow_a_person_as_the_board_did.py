@@ -144,10 +144,10 @@ def test_the_board_may_see_one_person_twice_at_one_time_and_it_is_one_stay() -> 
     assert only(split).numbers == (1, 2, 3)
 
 
-def test_one_camera_seen_live_and_from_a_recording_are_two_stays_that_contradict_nothing() -> None:
+def test_one_camera_seen_live_and_from_a_recording_is_one_stay_that_contradicts_nothing() -> None:
     items = numbered(seen(1, 0, 60), seen(2, 0, 60, episode=b"imported", origin=RECORDING))
     (trace,) = traces_of(["P-17"], items)
-    assert [hit.numbers for hit in trace.hits] == [(1,), (2,)]
+    assert [hit.numbers for hit in trace.hits] == [(1, 2)]
     assert fitted(trace, Ground()).contradictions == ()
 
 

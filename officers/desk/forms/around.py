@@ -72,8 +72,11 @@ class Around:
         return place.position
 
     def local(self, time_ms: int) -> datetime:
-        """Return a moment by the site's clocks."""
-        return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(self.zone)
+        """Return a moment by the site's clocks; the calendar's last for what lies beyond it."""
+        try:
+            return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(self.zone)
+        except (ValueError, OverflowError, OSError):  # a box may claim any time
+            return datetime.max.replace(tzinfo=self.zone)
 
     def local_iso(self, time_ms: int) -> str:
         """Return ``2031-05-04T10:00:00+09:00``."""
