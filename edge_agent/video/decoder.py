@@ -17,6 +17,7 @@ from edge_agent.video.reading import (
     retrieve,
     with_square_pixels,
 )
+from edge_agent.video.url import SourceError
 from runtime.errors import OperationError
 
 _MAX_LENGTH_S = 366 * 86_400.0
@@ -38,11 +39,12 @@ class Decoder:
         options: further parameters of `cv2.VideoCapture`.
 
     Raises:
-        SourceError: its frames are too large.
+        SourceError: its frames are too large, or its name is none that OpenCV takes.
     """
 
     def __init__(self, target: str, name: str, options: Sequence[int] = ()) -> None:
         self._name = name
+        _refuse_odd(target, name)
         self._capture = cv2.VideoCapture(target, cv2.CAP_FFMPEG, list(options))
         self._first = True
         self.facts = facts_of(self._capture)
@@ -101,6 +103,14 @@ class Decoder:
     def close(self) -> None:
         """Release it; may be called twice."""
         self._capture.release()
+
+
+def _refuse_odd(target: str, name: str) -> None:
+    """Refuse a name that is not UTF-8, over which OpenCV ends the whole process."""
+    try:
+        target.encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{name} has a name that is not UTF-8. Rename it.") from error
 
 
 def facts_of(capture: cv2.VideoCapture) -> StreamFacts:

@@ -219,6 +219,15 @@ def test_what_cannot_be_read_says_why(put: Put, tmp_path: Path) -> None:
         assert re.search(why, told[name]), (name, told[name])
 
 
+def test_a_name_that_is_no_text_is_refused_and_shown_harmlessly(put: Put) -> None:
+    folder = put("gate_20261128_100000.avi")
+    odd = os.fsencode(folder) + b"/gate\xff_20261128_110000.avi"
+    shutil.copy(folder / "gate_20261128_100000.avi", os.fsdecode(odd))
+    good, bad = scanned(folder).files
+    assert good.usable
+    assert "not UTF-8. Rename it" in bad.trouble
+
+
 def test_four_k_and_damage_in_the_middle_and_no_rate_are_no_trouble(put: Put) -> None:
     folder = put("gate_20261128_100000.avi", "gate_20261128_100002.avi")
     film(folder / "uhd_20261128_100000.avi", 2, size=(2160, 3840))
