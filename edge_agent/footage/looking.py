@@ -137,9 +137,10 @@ def _avi_without_rate(path: Path) -> bool:
 
 def _why(path: Path, error: SourceError) -> str:
     """Why a file cannot be read, as it looks: nearer than what a decoder says."""
-    text = str(error).removeprefix(f"Video file {path} ").removeprefix(f"Video file {path}: ")
+    name = f"Video file {path}"
+    text = str(error).replace(f"{name} ", "It ", 1).removeprefix(f"{name}: ")
     text = text.replace(str(path), "it")
-    if not text.startswith("cannot be decoded"):
+    if not text.startswith("It cannot be decoded"):
         return text[:1].upper() + text[1:]
     try:
         with path.open("rb") as film:
