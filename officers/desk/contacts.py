@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from officers.desk.ground import CLOCK_S
 from officers.desk.masks import mask_of_spans, spans_in_a_row
 from officers.desk.within import Within, median_of, seconds_of
+from protocol.names import CameraAddress
 from protocol.results import Candidate
 from protocol.sightings import MaskStatus
 from protocol.v2.sightings import Encounter, MaskSpan
@@ -46,7 +47,7 @@ class Contact:
 
 
 def contacts_of(
-    seen: Sequence[Candidate], subjects: Mapping[tuple[str, bytes], str]
+    seen: Sequence[Candidate], subjects: Mapping[tuple[CameraAddress, bytes], str]
 ) -> tuple[Contact, ...]:
     """Return a stay's contacts, longest first.
 
@@ -55,7 +56,7 @@ def contacts_of(
 
     Args:
         seen: the sightings of the stay.
-        subjects: camera, and id of a sighting or of an episode, to the subject that it is known
+        subjects: camera of a box, and id of a sighting or episode, to the subject that it is known
             to be.
     """
     own = {candidate.sighting_id for candidate in seen}
@@ -63,7 +64,7 @@ def contacts_of(
     met_as: dict[bytes, list[Encounter]] = {}
     who: dict[bytes, str] = {}
     for candidate in seen:
-        camera = candidate.address.camera
+        camera = candidate.address
         for met in candidate.encounters:
             name = subjects.get((camera, met.other_id)) or subjects.get((camera, met.other_episode))
             if {met.other_id, met.other_episode} & own:

@@ -289,15 +289,15 @@ def numbers_text(numbers: Sequence[int]) -> str:
     return ", ".join("-".join(map(str, part)) for part in parts)
 
 
-def _known_subjects(items: Iterable[Numbered]) -> dict[tuple[str, bytes], str]:
-    """Which confirmed subject a sighting or episode of a camera is; ids are a camera's own."""
+def _known_subjects(items: Iterable[Numbered]) -> dict[tuple[CameraAddress, bytes], str]:
+    """Which confirmed subject a sighting or episode of a camera is; ids are a box's own."""
     known = {}
     for item in items:
         if item.verdict == CONFIRMED:
             one = item.candidate
             for name in (one.sighting_id, one.episode):
                 if name is not None:
-                    known[one.address.camera, name] = one.subject
+                    known[one.address, name] = one.subject
     return known
 
 
@@ -385,7 +385,7 @@ def _by_time(item: Numbered) -> tuple[int, int, int]:
     return (item.candidate.first_seen_ms, item.candidate.last_seen_ms, item.number)
 
 
-def _stay(run: Sequence[Numbered], subjects: Mapping[tuple[str, bytes], str]) -> Stay:
+def _stay(run: Sequence[Numbered], subjects: Mapping[tuple[CameraAddress, bytes], str]) -> Stay:
     seen = [item.candidate for item in run]
     best = max(seen, key=lambda c: (c.log10_lr is not None, c.log10_lr or 0.0, c.strength))
     mask, confidence = voted_mask(seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import protocol_samples as s
@@ -106,3 +107,14 @@ def test_other_cameras_and_other_decisions_are_not_put_together() -> None:
 def test_a_moment_that_both_saw_is_one() -> None:
     (stay,) = stays_of([seen(1, 5, 5), seen(2, 5, 5, box="station-1", film=True)])
     assert stay.doubles == (2,)
+
+
+def test_who_is_confirmed_at_one_box_is_not_taken_for_whom_another_box_calls_the_same() -> None:
+    other = seen(2, 100, 160, box="station-1", film=True, subject="P-18")
+    met_there = seen(1, 0, 60, met="somebody")
+    (company,) = met_there.candidate.encounters
+    alike = replace(company, other_id=other.candidate.sighting_id)
+    row = replace(met_there.candidate.row, encounters=(alike,))
+    items = [replace(met_there, candidate=replace(met_there.candidate, row=row)), other]
+    (contact,) = stays_of(items)[0].contacts
+    assert contact.subject is None
