@@ -42,5 +42,5 @@ class Floods:
         minute.told = True
         return (
             f"more than {self._most >> 20} MiB within a minute ({minute.messages} messages); unless"
-            f" it catches up after it was cut off, revoke it: sealtrace box revoke DIR {box} --push"
+            f" it catches up or imports films, revoke it: sealtrace box revoke DIR {box} --push"
         )

@@ -18,6 +18,8 @@ from protocol.epoch import RECORDING
 from protocol.telemetry import MAX_MISSING
 
 CLOCKS_APART_MS = 120_000
+MAX_DAYS = 256
+"""So many days of films are told apart: more than any policy keeps."""
 
 
 class Place(Enum):
@@ -129,6 +131,8 @@ class Position:
         if said.origin == RECORDING:
             known = self.recorded.get(said.epoch, 0)
             self.recorded[said.epoch] = max(known, generation)
+            if len(self.recorded) > MAX_DAYS:
+                del self.recorded[min(self.recorded)]
         else:
             live = max(live, generation)
         self.begun = Begun(max(before.newest, generation), live, floor)

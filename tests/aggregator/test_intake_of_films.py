@@ -19,6 +19,7 @@ from sealed_boxes import NOW_MS, TestBox
 from store_file import rows
 
 from aggregator.ingest.checks import Rejected
+from aggregator.ingest.sequence import MAX_DAYS, Numbers, Place, Position
 from aggregator.store.retention import purge
 from aggregator.store.sqlite.schema import MIGRATIONS
 from aggregator.store.sqlite.store import SqliteStore
@@ -185,6 +186,16 @@ def test_with_a_new_run_all_that_was_open_is_over(desk: Desk, box: BoxOfVersion2
     assert desk.take(*late).rejected == 2
     assert desk.rejects() == {"replay": 2}
     assert desk.intake.position(box.address) == (0, ())
+
+
+def test_a_box_that_tells_of_days_without_end_takes_no_memory_for_them() -> None:
+    position = Position(stream=1)
+    for day in range(3 * MAX_DAYS):
+        said = Numbers(day, day + 1, day, RECORDING, announces=True, made_ms=None)
+        assert position.place(said) is Place.AHEAD
+        position.highest = day
+        position.begin(said)
+    assert len(position.recorded) == MAX_DAYS
 
 
 def test_two_boxes_of_one_camera_have_each_their_own_series(tmp_path: Path) -> None:
