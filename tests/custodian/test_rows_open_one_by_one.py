@@ -71,6 +71,18 @@ def test_two_custodians_open_a_row_and_one_does_not(make: Make) -> None:
         open_row_key(announcement, row(), released, true.commitment)
 
 
+def test_what_is_refused_of_one_box_is_not_said_of_another_box_of_its_camera(make: Make) -> None:
+    c1 = make("c1", policy=q2.POLICY_TEXT)
+    _, opens = make_announcement([c1], version=2)
+    _, refused = make_announcement([c1], box="box-2", version=2)  # it has another camera
+    asked = RowsAsked(capped(), [opens, refused], [row(1), row(2, generation=9)])
+    _, opened = asked.opened_by(c1)
+    assert set(opened) == {row(1)}
+    left_out = str(opened_log(c1)[-1][1]["left_out"])
+    assert "brings no announcement of its generation" in left_out
+    assert "box-2" not in left_out
+
+
 def test_the_entry_stands_in_the_log_where_the_receipt_says_and_tells_no_place(
     ready: Ready,
 ) -> None:
