@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from protocol.directory import FORMS
 from protocol.encoding import decode
+from protocol.names import NAME_PATTERN
 from protocol.results import CANDIDATE_ID_BYTES
 from protocol.textformats import parse_json
 from runtime.config import TlsConfig
@@ -23,7 +24,8 @@ from runtime.errors import OperationError
 from runtime.http import CBOR, client, raise_for_problem
 
 _TIMEOUT_S = 30.0
-_LAST_MS = 253_402_300_799_000  # the year 9999: what can be shown as a date
+_LAST_MS = 253_370_764_800_000  # the year 9999 begins: until then a moment is a date anywhere
+_Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 _MAX_ANSWER_BYTES = 256 << 20  # results, lists of boxes and cameras of a whole city
 _MAX_RESULTS_BYTES = 1 << 30
 ENDED = frozenset({"complete", "withdrawn", "expired", "failed"})
@@ -68,8 +70,8 @@ class FalseGrantNote(_Answer):
 class LateFilmsNote(_Answer):
     """That films came after the query had ended, according to the aggregator: of one camera."""
 
-    camera: str
-    boxes: tuple[str, ...]
+    camera: _Name
+    boxes: Annotated[tuple[_Name, ...], Field(max_length=10_000)]
     from_ms: Annotated[int, Field(ge=0, le=_LAST_MS)]
     to_ms: Annotated[int, Field(ge=0, le=_LAST_MS)]
     quarter_hours: Annotated[int, Field(ge=1)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from boxes_v2 import make_box_v2
 from officer_site import OfficerSite
+from pydantic import ValidationError
 from store_backends import announce, keep
 
 from officers import query_cli, trace_cli
@@ -103,3 +104,22 @@ def test_each_camera_has_its_line() -> None:
     assert one.strip().startswith("cam-1, ")
     assert two.endswith("1 quarter hour, imported by station-1")
     assert "approvals of its own" in last
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"camera": "cam-1\nerror: everything is lost"},
+        {"boxes": ["a box"]},
+        {"from_ms": -1},
+        {"to_ms": 10**18},
+        {"quarter_hours": 0},
+    ],
+)
+def test_what_is_no_account_of_films_is_not_believed(changes: dict[str, object]) -> None:
+    told: dict[str, object] = {
+        "camera": "cam-1", "boxes": ["box-2"], "from_ms": 0, "to_ms": 1, "quarter_hours": 1,
+    }  # fmt: skip
+    LateFilmsNote.model_validate(told)
+    with pytest.raises(ValidationError):
+        LateFilmsNote.model_validate(told | changes)
