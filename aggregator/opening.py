@@ -58,6 +58,7 @@ class Opening:
         now_s = time.monotonic()
         for stored in wanted:
             run.doubts.postpone(stored.name, now_s=now_s)
+            run.asked[stored.name] = authorized.grantable_slots(stored.epoch, now_ms=now_ms)
         granted = self._custodians.grant(
             record,
             authorized,

@@ -105,6 +105,7 @@ class Run:
     Args:
         basis, authorized: what it was decided on, and the decision; None while it is not allowed.
         keys: what was granted, by announcement.
+        asked: slots whose keys custodians were asked for.
         refused: slots that stayed closed although custodians answered.
         answered: whose keys went into each scope.
         doubts: scopes whose keys open nothing.
@@ -125,6 +126,7 @@ class Run:
     basis: Basis | None = None
     authorized: AuthorizedQuery | None = None
     keys: dict[EpochName, EpochKeys] = field(default_factory=dict)
+    asked: dict[EpochName, range] = field(default_factory=dict)
     refused: dict[EpochName, range] = field(default_factory=dict)
     answered: dict[EpochName, frozenset[str]] = field(default_factory=dict)
     doubts: Doubts = field(default_factory=Doubts)

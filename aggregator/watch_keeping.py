@@ -6,7 +6,7 @@ Called at each step of the query, after what was found has been kept: nobody wai
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aggregator.deciding import Deciding
 from aggregator.findings import Findings
@@ -14,8 +14,9 @@ from aggregator.matching.coverage import tell_portions
 from aggregator.standing import Run
 from aggregator.store import SegmentReader
 from aggregator.store.rows import QueryRecord
-from aggregator.watching import ended_until_ms, settled_until_ms
+from aggregator.watching import Closed, ended_until_ms, settled_until_ms
 from protocol.authorization import AuthorizedQuery
+from protocol.watching import NOT_GRANTED, REFUSED
 
 
 class WatchKeeping:
@@ -87,6 +88,22 @@ class WatchKeeping:
     ) -> None:
         query = authorized.query
         if until_ms > query.window_from_ms:
-            told = run.watch.told(query, until_ms=until_ms)
+            told = run.watch.told(query, until_ms=until_ms, closed=closed_in(run))
             self._findings.keep_watching(record, authorized, told)
         run.watch.kept(until_ms)
+
+
+def closed_in(run: Run) -> Iterator[Closed]:
+    """Yield the slots of a query that were asked for and stay closed, and why."""
+    for name, slots in run.asked.items():
+        refused = run.refused.get(name)
+        if refused is not None:
+            yield Closed(name, refused, REFUSED)
+            continue
+        held = run.keys.get(name)
+        if held is None:
+            yield Closed(name, slots, NOT_GRANTED)
+            continue
+        given = held.slots()
+        yield Closed(name, range(slots.start, min(slots.stop, given.start)), NOT_GRANTED)
+        yield Closed(name, range(max(slots.start, given.stop), slots.stop), NOT_GRANTED)

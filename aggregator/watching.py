@@ -8,7 +8,7 @@ officers read is sealed again at most every `KEEP_S` seconds, and when the query
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +31,9 @@ from protocol.watching import (
     MAX_CAMERAS,
     MAX_COUNTS,
     NO_SEGMENT,
+    OPENED,
     SECONDS,
+    VERSION_1,
     Watching,
     tell_counts,
 )
@@ -49,6 +51,19 @@ _WORST_FIRST = [
     COVERED.index(name) for name in ("offline_s", "frozen_s", "blind_s", "dark_s", "standing_in_s")
 ]
 _EVERYWHERE = np.bool_(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Slots of one announcement that stay closed, and why.
+
+    Args:
+        why: `protocol.watching.NOT_GRANTED` or ``REFUSED``.
+    """
+
+    name: EpochName
+    slots: range
+    why: int
 
 
 @dataclass(slots=True)
@@ -169,11 +184,13 @@ class Watch:
     def _day(self, name: EpochName) -> _Day:
         return self._days.setdefault(name, _Day())
 
-    def told(self, query: Query, *, until_ms: int) -> Watching:
+    def told(self, query: Query, *, until_ms: int, closed: Iterable[Closed] = ()) -> Watching:
         """Return what is known of a query's cameras.
 
         Args:
+            query: the query.
             until_ms: of which quarter hours: those that end by then.
+            closed: what stays closed.
         """
         first = query.window_from_ms // SLOT_MS
         slots = max(0, until_ms // SLOT_MS - first)
@@ -186,6 +203,10 @@ class Watch:
         by_slot = np.full((len(cameras), slots), NO_SEGMENT, np.uint16) if few else None
         counted = np.zeros((len(cameras), slots), np.bool_)
         wanted = self._wanted(query, first, slots)
+        why = np.full((len(cameras), slots), OPENED, np.uint8) if few else None
+        shut: dict[str, list[Closed]] = {}
+        for one in closed:
+            shut.setdefault(one.name[1], []).append(one)
         counts: list[Table] = []
         for at, camera in enumerate(cameras):
             whole = _put_together(by_camera.get(camera, {}), first, slots)
@@ -195,8 +216,12 @@ class Watch:
                 np.count_nonzero(missing & ~whole.version_1) * SLOT_S,
                 np.count_nonzero(missing & whole.version_1) * SLOT_S,
             )
-            if by_slot is not None:
+            if by_slot is not None and why is not None:
                 by_slot[at, ~missing] = whole.seconds[~missing, _WATCHED]
+                why[at, missing & whole.version_1] = VERSION_1
+                for one in shut.get(camera, ()):
+                    _shut(why[at], one, first)
+                why[at, ~missing] = OPENED
             counted[at] = (whole.counting > 0) & wanted
             some = np.flatnonzero(_believed(whole.counts) & wanted)
             where = np.column_stack([np.full(len(some), at), some + first])
@@ -215,6 +240,7 @@ class Watch:
             len(query.cameras) - len(cameras),
             beyond if asked else 0,
             counted.astype(np.uint8) if asked and few else None,
+            why if why is not None and why.any() else None,
         )
 
     def _wanted(self, query: Query, first: int, slots: int) -> npt.NDArray[np.bool_]:
@@ -233,6 +259,14 @@ class Watch:
             end = (last_ms + after_ms) // SLOT_MS - first + 1
             wanted[begin : max(begin, end)] = True
         return wanted
+
+
+def _shut(why: npt.NDArray[np.uint8], closed: Closed, first: int) -> None:
+    """Note of a camera's slots which stay closed; where it is said twice, the harder reason."""
+    begins = closed.name[2] * SLOTS_PER_EPOCH - first
+    low, high = (max(0, begins + at) for at in (closed.slots.start, closed.slots.stop))
+    part = why[low:high]
+    part[part != VERSION_1] = np.maximum(part[part != VERSION_1], closed.why)
 
 
 def settled_until_ms(query: Query, now_ms: int) -> int:

@@ -32,9 +32,13 @@ KINDS = len(COUNTED) - 1
 COUNT_COLUMNS = len(COUNTED) + PARTS
 MAX_CAMERAS, MAX_COUNTS = 16_384, 10_000
 MAX_SLOTS = 400 * SLOTS_PER_EPOCH
-MAX_BY_SLOT = 16_384
+MAX_BY_SLOT = 1 << 18
 """So many quarter hours of cameras are told one by one; beyond that each camera's total alone."""
 NO_SEGMENT = 0xFFFF
+OPENED, NOT_GRANTED, REFUSED, VERSION_1 = range(4)
+"""Why nothing came of a quarter hour: its keys were at hand, so its box sent nothing; nobody has
+given them yet; custodians gave others and not these; its box speaks version 1, which tells nothing.
+"""
 _FORM = 3
 _EXACT_FORM = 2
 """Of earlier aggregators, which told each number as it is; what is small is withheld in reading."""
@@ -54,6 +58,8 @@ class CameraWatch:
         version_1_s: of a box that speaks version 1 still, which tells nothing of this.
         by_slot: of each quarter hour in order the seconds watched, None where nothing came; empty
             where only totals are told.
+        closed: of each quarter hour why nothing came; `OPENED` where something did. Empty where
+            that is not told.
     """
 
     camera: str
@@ -67,6 +73,7 @@ class CameraWatch:
     missing_s: int
     version_1_s: int
     by_slot: tuple[int | None, ...] = ()
+    closed: tuple[int, ...] = ()
 
     @property
     def untold_s(self) -> int:
@@ -118,6 +125,8 @@ class Watching:
         cameras_left_out, counts_left_out: how many there was no room for.
         counted_by_slot: (n, quarter hours) uint8: 1 where people were counted; None if ``counts``
             or ``by_slot`` is.
+        closed: (n, quarter hours) uint8: why nothing came of those without a segment; None where
+            that was not told, or all were open.
     """
 
     from_ms: int
@@ -130,6 +139,7 @@ class Watching:
     cameras_left_out: int = 0
     counts_left_out: int = 0
     counted_by_slot: npt.NDArray[np.uint8] | None = None
+    closed: npt.NDArray[np.uint8] | None = None
 
     @property
     def slots(self) -> int:
@@ -140,10 +150,12 @@ class Watching:
         """Yield what each camera watched, in the order of ``cameras``."""
         for at, camera in enumerate(self.cameras):
             told = () if self.by_slot is None else self.by_slot[at].tolist()
+            closed = () if self.closed is None else tuple(self.closed[at].tolist())
             yield CameraWatch(
                 camera=camera,
                 total_s=self.slots * SLOT_S,
                 by_slot=tuple(None if one == NO_SEGMENT else one for one in told),
+                closed=closed,
                 **dict(zip(SECONDS, self.seconds[at].tolist(), strict=True)),
             )
 
@@ -171,7 +183,7 @@ class Watching:
 
     def to_bytes(self) -> bytes:
         """Encode, to be sealed."""
-        value = {
+        value: dict[str, object] = {
             "v": _FORM,
             "from_ms": self.from_ms,
             "until_ms": self.until_ms,
@@ -186,6 +198,8 @@ class Watching:
             if self.counted_by_slot is None
             else self.counted_by_slot.astype(np.uint8).tobytes(),
         }
+        if self.closed is not None:
+            value["closed"] = self.closed.astype(np.uint8).tobytes()
         return encode(value)
 
     @classmethod
@@ -236,7 +250,10 @@ class Watching:
             read.integer("counts_left_out"),
             None
             if exact
-            else read.optional("counted_by_slot", lambda name: _flags(read, name, count, slots)),
+            else read.optional(
+                "counted_by_slot", lambda name: _flags(read, name, count, slots, most=1)
+            ),
+            _flags(read, "closed", count, slots, most=VERSION_1) if "closed" in read else None,
         )
         read.done()
         watching._check(exact=exact)
@@ -250,6 +267,10 @@ class Watching:
         by_slot = self.by_slot
         if by_slot is not None and ((by_slot > SLOT_S) & (by_slot != NO_SEGMENT)).any():
             raise MalformedMessage("watching: a quarter hour has more seconds than it has")
+        if self.closed is not None and (
+            by_slot is None or ((self.closed != OPENED) & (by_slot != NO_SEGMENT)).any()
+        ):
+            raise MalformedMessage("watching: something came of a quarter hour that was closed")
         if self.counted is not None and (self.counted > self.slots).any():
             raise MalformedMessage("watching: more quarter hours are counted than there are")
         if self.counts is None:
@@ -298,10 +319,13 @@ def _by_slot(read: Fields, name: str, cameras: int, slots: int) -> npt.NDArray[n
     return np.frombuffer(data, _U16).astype(np.uint16).reshape(cameras, slots)
 
 
-def _flags(read: Fields, name: str, cameras: int, slots: int) -> npt.NDArray[np.uint8]:
+def _flags(
+    read: Fields, name: str, cameras: int, slots: int, *, most: int
+) -> npt.NDArray[np.uint8]:
+    """Read a small number for each quarter hour of each camera."""
     if cameras * slots > MAX_BY_SLOT:
         raise MalformedMessage("watching: more quarter hours one by one than are told")
-    flags = np.frombuffer(read.raw(name, size=cameras * slots), np.uint8).reshape(cameras, slots)
-    if (flags > 1).any():
-        raise MalformedMessage("watching: a quarter hour was counted, or was not")
-    return flags.copy()
+    flags = np.frombuffer(read.raw(name, size=cameras * slots), np.uint8)
+    if (flags > most).any():
+        raise MalformedMessage(f"watching: {name} holds a number that means nothing")
+    return flags.reshape(cameras, slots).copy()

@@ -10,7 +10,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 
+from officers.desk.moments import iso_utc
+from protocol import watching as told_of
 from protocol.names import SLOT_MS
 from protocol.query import Query
 from protocol.v2.rows import SLOT_S
@@ -25,6 +28,12 @@ STATES = (REFUSED, NOT_GRANTED, UNWATCHED, BLIND, PARTLY, WATCHED)
 ``watched``: all of it, but for 0.5% at most. ``partly``: some of it, or by a box that does not tell
 how much. ``blind``: the box ran and saw nothing (no picture, dark, covered, frozen). ``unwatched``:
 nothing came from any box. ``refused``, ``not granted``: custodians released no keys."""
+_CLOSED = {
+    told_of.OPENED: UNWATCHED,
+    told_of.NOT_GRANTED: NOT_GRANTED,
+    told_of.REFUSED: REFUSED,
+    told_of.VERSION_1: PARTLY,
+}
 ALMOST_ALL = 0.995
 """A camera that watched so much of the time watched all of it."""
 
@@ -67,6 +76,29 @@ def hours_of(
     )
 
 
+def worst_hours_first(hours: tuple[CameraHour, ...]) -> dict[str, tuple[CameraHour, ...]]:
+    """Return the hours by camera, the camera that watched least first."""
+    by_camera: dict[str, list[CameraHour]] = {}
+    for one in hours:
+        by_camera.setdefault(one.camera, []).append(one)
+    order = sorted(by_camera, key=lambda name: (sum(h.watched_s for h in by_camera[name]), name))
+    return {name: tuple(by_camera[name]) for name in order}
+
+
+def hour_values(hours: tuple[CameraHour, ...]) -> list[dict[str, Any]]:
+    """Return hours as JSON values, those of one camera together."""
+    return [
+        {
+            "camera": camera,
+            "hours": [
+                {"from": iso_utc(one.hour_ms), "state": one.state, "watched_s": one.watched_s}
+                for one in its
+            ],
+        }
+        for camera, its in worst_hours_first(hours).items()
+    ]
+
+
 def _hours_of_one(
     camera: str, begins: list[int], watch: CameraWatch | None, *, started: bool
 ) -> Iterator[CameraHour]:
@@ -86,7 +118,7 @@ def _slot(at: int, watch: CameraWatch | None, *, started: bool) -> tuple[str, in
         return PARTLY, 0  # there was no room to tell
     seconds = watch.by_slot[at]
     if seconds is None:
-        return UNWATCHED, 0
+        return _CLOSED[watch.closed[at] if watch.closed else told_of.OPENED], 0
     return (WATCHED if seconds >= ALMOST_ALL * SLOT_S else PARTLY if seconds else BLIND), seconds
 
 

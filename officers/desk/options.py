@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from officers.desk.notices import Notice
 from officers.desk.subjects import DraftInvalid
 from protocol.directory import INVESTIGATOR, Directory
-from protocol.keytree import FACE
+from protocol.keytree import NEEDS_CONSENT
 from protocol.policy import CONTACTS, LINKED_CONTACTS, NO_CONTACTS, Policy
 from protocol.query import MAX_AFTERWARDS_MIN, SLOT_MIN, Asked
 
@@ -110,7 +110,7 @@ def check_possible(asks: Asked) -> None:
 
 def linking_notices(asks: Asked, modalities: Sequence[str]) -> list[Notice]:
     """Warn where a query asks for linked contacts and opens no faces, by which they are linked."""
-    if not asks.linked_contacts or FACE in modalities:
+    if not asks.linked_contacts or not NEEDS_CONSENT.isdisjoint(modalities):
         return []
     words = (
         "the query asks for linked contacts and opens no face templates: clothes link nobody with "

@@ -341,7 +341,7 @@ def test_a_large_scope_is_told_by_camera_and_the_busiest_quarter_hours(
     assert [one.people for one in told.places()] == [30, 20]
     monkeypatch.setattr("aggregator.watching.MAX_CAMERAS", 1)
     assert site.told("cam-1", "cam-2").cameras_left_out == 1
-    assert MAX_BY_SLOT < 20_000
+    assert MAX_BY_SLOT < 300_000
     assert MAX_COUNTS <= 10_000
 
 
@@ -398,7 +398,7 @@ def test_officers_read_what_was_sealed_to_them_and_nobody_else_does(site: Site) 
         ({"counts": np.array([[0, NUMBER, 9, 9, 9, 9, 9, 9, 9, 9]])}, "contradict"),
         ({"counts": np.array([[0, NUMBER, 9, 4, 5, 5, 5, 5, 5, 5]])}, "below five"),
         ({"counts": np.array([[0, NUMBER, 20, 5, 5, 5, 5, 9, 9, 9]] * 2)}, "counted twice"),
-        ({"counted_by_slot": np.full((2, 8), 2, np.uint8)}, "was counted, or was not"),
+        ({"counted_by_slot": np.full((2, 8), 2, np.uint8)}, "counted_by_slot holds a number that means nothing"),
         ({"counted_by_slot": np.zeros((2, 7), np.uint8)}, "byte string"),
         ({"counts": np.zeros((1, 9))}, "cut short"),
     ],
