@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from aggregator.store.envelopes import room_for
 from aggregator.store.rows import (
     QUARANTINED,
     STORED,
     AnnouncedVersions,
     BoxRow,
-    EpochName,
     GapRow,
     Generation,
-    LateFilm,
     Quarantined,
     RejectRow,
-    ScopeCount,
-    Seen,
     StoredAnnouncement,
     StreamRow,
-    ToldSlot,
 )
-from aggregator.store.sqlite.tables import Tables, one
+from aggregator.store.sqlite.scopes import ScopeTables
+from aggregator.store.sqlite.tables import one
 from protocol.epoch import RECORDING, Announcement
-from protocol.keytree import MODALITIES
-from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
+from protocol.names import EPOCH_MS, CameraAddress
 
-_MAX_CAMERAS_A_STATEMENT = 500
-_MODELS = ", ".join(f"{modality}_model" for modality in MODALITIES)
-_SIZES = ", ".join(f"sum(length({modality}))" for modality in MODALITIES)
-_ANNOUNCED = (
-    "JOIN announcements a ON a.stream = e.stream AND a.epoch = e.epoch"
-    " AND a.generation = e.generation"
-)
 _GAP = "id, first, last, opened_ms, reported_ms, lost"
 
 
-class IntakeTables(Tables):
+class IntakeTables(ScopeTables):
     """Streams, gaps, announcements, the index of envelopes, boxes, quarantine, rejects."""
 
     # ------------------------------------------------------------------ streams and their gaps
@@ -242,145 +228,6 @@ class IntakeTables(Tables):
 
     def drop_announcements(self, *, before_epoch: int, most: int) -> int:
         return self._drop("announcements", "epoch < ?", before_epoch, most)
-
-    def _streams(self, cameras: Sequence[str]) -> dict[int, CameraAddress]:
-        """Return the streams (one a box that ever spoke for it) of ``cameras``: id to address."""
-        found: dict[int, CameraAddress] = {}
-        for start in range(0, len(cameras), _MAX_CAMERAS_A_STATEMENT):
-            names = cameras[start : start + _MAX_CAMERAS_A_STATEMENT]
-            marks = ",".join("?" * len(names))
-            rows = self._run(
-                f"SELECT id, site, box, camera FROM streams WHERE camera IN ({marks})",  # noqa: S608 - marks only
-                names,
-            )
-            found.update({row[0]: CameraAddress(*row[1:]) for row in rows})
-        return found
-
-    # ------------------------------------------------------------------ index of envelopes
-
-    def newest_envelope(self) -> int:
-        return self._number("SELECT max(id) FROM envelopes")
-
-    def arrived_since(self, cursor: int) -> frozenset[EpochName]:
-        rows = self._run(
-            "SELECT DISTINCT s.box, s.camera, e.epoch, e.generation FROM envelopes e"
-            " JOIN streams s ON s.id = e.stream WHERE e.id > ?",
-            [cursor],
-        )
-        return frozenset((row[0], row[1], row[2], row[3]) for row in rows)
-
-    def count_scope(self, cameras: Sequence[str], *, from_ms: int, to_ms: int) -> ScopeCount:
-        segments = live = sightings = 0
-        at_most = False
-        by_model: dict[str, int] = {}
-        names = dict(self._run("SELECT id, model FROM models").fetchall())
-        for stream in self._streams(cameras):
-            for epoch in range(from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS + 1):
-                slots = slots_in_window(epoch, from_ms, to_ms)
-                if not slots:
-                    continue
-                for segment, padded, envelopes, count, *of_modalities in self._run(
-                    "SELECT segment, version_2, count(*), sum(count),"  # noqa: S608 - our own words
-                    f" {_MODELS}, {_SIZES} FROM envelopes"
-                    " WHERE stream = ? AND epoch = ? AND slot BETWEEN ? AND ?"
-                    f" GROUP BY segment, version_2, {_MODELS}",
-                    (stream, epoch, slots.start, slots.stop - 1),
-                ):
-                    segments += envelopes if segment else 0
-                    live += 0 if segment else envelopes
-                    sightings += count
-                    at_most = at_most or bool(padded)
-                    half = len(MODALITIES)
-                    models, sizes = of_modalities[:half], of_modalities[half:]
-                    for model, size in zip(models, sizes, strict=True):
-                        if model is None:
-                            continue
-                        name = names[model]
-                        held = room_for(name, envelopes, size) if padded else count
-                        by_model[name] = by_model.get(name, 0) + held
-        twice = self._told_twice(cameras, from_ms, to_ms)
-        return ScopeCount(segments, live, sightings, by_model, at_most, twice)
-
-    def _told_twice(self, cameras: Sequence[str], from_ms: int, to_ms: int) -> int:
-        """Count the quarter hours of cameras of which a film and something else tell."""
-        first, last = from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS
-        filmed = self._run(
-            "SELECT DISTINCT s.camera FROM announcements a JOIN streams s ON s.id = a.stream"
-            " WHERE a.origin = 'recorded' AND a.epoch BETWEEN ? AND ?",
-            (first, last),
-        )
-        chosen = {row[0] for row in filmed}.intersection(cameras)
-        tellers = Counter(
-            (one.camera, one.epoch, one.slot)
-            for one in self.told_slots(chosen, first_epoch=first)
-            if one.epoch <= last and one.slot in slots_in_window(one.epoch, from_ms, to_ms)
-        )
-        return sum(count > 1 for count in tellers.values())
-
-    def count_generations(
-        self, cameras: Sequence[str], *, from_ms: int, to_ms: int, version: int
-    ) -> int:
-        epochs = (from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS)
-        return sum(
-            self._number(
-                "SELECT count(*) FROM announcements"
-                " WHERE stream = ? AND epoch BETWEEN ? AND ? AND version = ?",
-                (stream, *epochs, version),
-            )
-            for stream in self._streams(cameras)
-        )
-
-    def told_slots(
-        self, cameras: Collection[str], *, first_epoch: int, after: int = 0
-    ) -> list[ToldSlot]:
-        if after:
-            wanted = frozenset(cameras)
-            rows = self._run(
-                "SELECT DISTINCT s.box, s.camera, e.epoch, e.slot, a.origin FROM envelopes e"  # noqa: S608 - our own words
-                f" {_ANNOUNCED} JOIN streams s ON s.id = e.stream"
-                " WHERE e.id > ? AND e.segment = 1 AND e.epoch >= ?",
-                (after, first_epoch),
-            )
-            return [ToldSlot(*row) for row in rows if row[1] in wanted]
-        return [
-            ToldSlot(address.box, address.camera, *row)
-            for stream, address in sorted(self._streams(sorted(cameras)).items())
-            for row in self._run(
-                f"SELECT DISTINCT e.epoch, e.slot, a.origin FROM envelopes e {_ANNOUNCED}"  # noqa: S608 - our own words
-                " WHERE e.stream = ? AND e.epoch >= ? AND e.segment = 1",
-                (stream, first_epoch),
-            )
-        ]
-
-    def films_since(
-        self, cameras: Collection[str], *, from_ms: int, to_ms: int, seen: Seen
-    ) -> list[LateFilm]:
-        wanted = frozenset(cameras)
-        announced = self._run(
-            "SELECT s.id, s.box, s.camera, a.epoch, a.generation, a.id FROM announcements a"
-            " JOIN streams s ON s.id = a.stream"
-            " WHERE a.origin = 'recorded' AND a.epoch BETWEEN ? AND ? ORDER BY a.id",
-            (from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS),
-        ).fetchall()
-        found: dict[tuple[str, str, int], set[int]] = {}
-        for stream, box, camera, epoch, generation, number in announced:
-            slots = slots_in_window(epoch, from_ms, to_ms)
-            if camera not in wanted or not slots:
-                continue
-            rows = self._run(
-                "SELECT DISTINCT slot FROM envelopes WHERE stream = ? AND epoch = ?"
-                " AND generation = ? AND slot BETWEEN ? AND ? AND segment = 1 AND id > ?",
-                (
-                    stream,
-                    epoch,
-                    generation,
-                    slots.start,
-                    slots.stop - 1,
-                    seen.envelope if number <= seen.announcement else 0,
-                ),
-            )
-            found.setdefault((box, camera, epoch), set()).update(row[0] for row in rows)
-        return [LateFilm(*place, frozenset(slots)) for place, slots in found.items() if slots]
 
     # ------------------------------------------------------------------ boxes
 
