@@ -17,6 +17,7 @@ import typer
 from officers import desk
 from officers.desk.facts import approvals_text, case_json, state_text
 from officers.desk.infectious import infectious_days
+from officers.desk.wording import many
 from officers.keyboard import (
     AsJson,
     CaseId,
@@ -446,7 +447,7 @@ def wait(
             progress=waiting,
         )
         summary = waited.summary
-        say(f"{summary.id}: {state_text(summary)}, {summary.candidates} candidates")
+        say(f"{summary.id}: {state_text(summary)}, {many(summary.candidates, 'candidate')}")
         if not summary.candidates:
             closed = desk.closed_text(summary.query, now_ms=system_ms())
             if closed is not None:

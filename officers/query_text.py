@@ -10,6 +10,7 @@ from rich.text import Text
 from officers.desk.api_client import QuerySummary
 from officers.desk.facts import Fact
 from officers.desk.moments import local_text
+from officers.desk.wording import short_id
 from runtime.text import harmless
 
 
@@ -24,17 +25,17 @@ def facts_table(facts: Sequence[Fact]) -> Table:
 
 
 def queries_table(summaries: Sequence[QuerySummary]) -> Table:
-    """Lay queries out, one a row."""
+    """Lay queries out, one a row, by the first digits of their ids."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("query", "asked by", "subjects", "cameras", "from", "hours", "approved"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in {"query", "from"})
     table.add_column("found", justify="right")
     table.add_column("state", overflow="fold")
     for one in summaries:
         asked = one.query
         hours = (asked.window_to_ms - asked.window_from_ms) / 3_600_000
         cells = (
-            one.id,
+            short_id(one.id),
             one.requester,
             ", ".join(asked.pseudonyms),
             str(len(asked.cameras)),

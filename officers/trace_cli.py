@@ -12,18 +12,20 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from officers import contact_cli, desk, handover_cli
 from officers.desk.afterwards import Afterwards, afterwards_values
 from officers.desk.api_client import ENDED
+from officers.desk.coverage_hours import hour_values, hours_of
 from officers.desk.export_forms import json_values
 from officers.desk.facts import state_text
 from officers.desk.graded import graded, graded_values
 from officers.desk.late_films import late_film_lines
 from officers.desk.moments import local_text
+from officers.desk.persons import Links, person_values, persons_of
 from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
 from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
 from officers.keyboard import confirm as confirm_signing
@@ -32,21 +34,24 @@ from officers.trace_text import (
     contradiction_lines,
     followed_line,
     impossible_table,
+    persons_line,
+    persons_table,
     receipts_text,
     stays_table,
     trace_line,
 )
 from officers.watching_text import (
+    NOT_TOLD,
     afterwards_line,
     afterwards_table,
     counts_line,
     counts_table,
     coverage_lines,
     coverage_table,
+    hours_lines,
 )
 from protocol.places import Places
 from protocol.results import CONFIRMED, REJECTED
-from protocol.watching import Watching
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
@@ -117,11 +122,13 @@ def show(
             session.officer, report.traces, results.links, keys.sealing(), places=register
         )
         if as_json:
-            values = json_values(report, hits_only=False)
+            values = _values(results, report)
             values["graded"] = [graded_values(one) for one in listed]
             values["afterwards"] = afterwards_values(results.afterwards(report.traces))
-            late = [one.model_dump(mode="json") for one in results.summary.late_films]
-            say(json.dumps({**values, "late_films": late}, indent=2))
+            values["late_films"] = [
+                one.model_dump(mode="json") for one in results.summary.late_films
+            ]
+            say(json.dumps(values, indent=2))
             _check_receipts(results)
             return
         _show_head(results)
@@ -133,6 +140,9 @@ def show(
                 show_table(stays_table(trace.hits, every_contact=everything))
             if trace.contradictions:
                 warn(contradiction_lines(trace))
+            if persons := persons_of(trace, links_of(results)):
+                say(f"\n{trace.subject}, {persons_line(persons)}")
+                show_table(persons_table(persons, every=everything))
             if trace.candidates:
                 say(
                     f"\n{trace.subject}: considered, not decided (confirm or reject by number), "
@@ -151,7 +161,7 @@ def show(
         if report.impossible:
             say("\nopened, and cannot be true (in no trace)")
             show_table(impossible_table(report.impossible))
-        _show_watching(results.watching, every=everything)
+        _show_watching(results, every=everything)
         _show_afterwards(results, results.afterwards(report.traces), every=everything)
         _show_advice(results)
         _check_receipts(results)
@@ -314,11 +324,33 @@ def _show_head(results: desk.Results) -> None:
     )
 
 
-def _show_watching(watching: Watching | None, *, every: bool) -> None:
+def _values(results: desk.Results, report: desk.Report) -> dict[str, Any]:
+    """Return a trace as JSON values, with whom the subjects met and every hour of every camera."""
+    values = json_values(report, hits_only=False)
+    for subject, trace in zip(values["subjects"], report.traces, strict=True):
+        persons = persons_of(trace, links_of(results))
+        subject["persons"] = [person_values(one) for one in persons]
+    values["hours"] = hour_values(hours_of(results.watching, results.case.query))
+    return values
+
+
+def links_of(results: desk.Results) -> Links:
+    """Return which contacts of a query are linked to one another; none where it did not ask."""
+    found: Links = getattr(results, "links", {})
+    return found
+
+
+def _show_watching(results: desk.Results, *, every: bool) -> None:
     """Show what the cameras watched, and how many people they counted if that was asked for."""
+    watching = results.watching
     if watching is None:
+        say(f"\n{NOT_TOLD}")
         return
     say(f"\n{coverage_lines(watching)}")
+    if watching.by_slot is not None:
+        hours = hours_of(watching, results.case.query, zone=None)
+        if lines := hours_lines(hours, every=every):
+            say(lines)
     table = coverage_table(watching, every=every)
     if table is not None:
         show_table(table)

@@ -11,6 +11,7 @@ from officers.desk.contacts import Contact
 from officers.desk.fitting import contradiction_text, fit_text
 from officers.desk.ground import TOO_FAST
 from officers.desk.moments import duration_text, span_text
+from officers.desk.persons import Person
 from officers.desk.receipts import Receipts
 from officers.desk.traces import (
     UNDECIDED,
@@ -22,12 +23,13 @@ from officers.desk.traces import (
     numbers_text,
 )
 from officers.desk.walking import Way
+from officers.desk.wording import many
 from protocol.epoch import RECORDING
 from protocol.sightings import MaskStatus
 from protocol.v2.header import CLOCK, STAMPED, STATED
 from runtime.terminal import plain_table
 
-_CONTACTS_SHOWN = 3
+_CONTACTS_SHOWN, _PERSONS_SHOWN = 3, 40
 _TIMES = {
     CLOCK: "its time not known: that of its import",
     STAMPED: "its time as the recording carries it",
@@ -44,9 +46,9 @@ def trace_line(trace: Trace) -> str:
     met = sum(len(hit.contacts) for hit in trace.hits)
     by_clothes = f" ({trace.by_appearance} by appearance)" if trace.by_appearance else ""
     return (
-        f"{trace.subject}: {len(trace.hits)} hit{'s' if len(trace.hits) > 1 else ''}{by_clothes}, "
+        f"{trace.subject}: {many(len(trace.hits), 'hit')}{by_clothes}, "
         f"{duration_text(trace.seconds)} on camera, by way of {' > '.join(cameras)}; "
-        f"{met} contact{'' if met == 1 else 's'}"
+        f"{many(met, 'contact')}"
         + (f", {duration_text(trace.contact_seconds)} within reach" if met else "")
     )
 
@@ -73,7 +75,12 @@ def stays_table(stays: Sequence[Stay], *, every_contact: bool = False) -> Table:
         ("decision", False),
         ("contacts: nearest, for, mask", False),
     ):
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
+        table.add_column(
+            name,
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=name.startswith("from"),
+        )
     for stay in stays:
         cells = (
             numbers_text(stay.numbers),
@@ -95,7 +102,7 @@ def continuations_table(stays: Sequence[Stay], *, every_contact: bool = False) -
     """Return a table of who was followed by clothes, a row a stay, in the order given."""
     table = plain_table(
         "no.", "camera", "from - to (local)", "mask", "likeness", "goes on from", "the way",
-        "decision", "contacts: nearest, for, mask",
+        "decision", "contacts: nearest, for, mask", whole=("from - to (local)",),
     )  # fmt: skip
     for stay in stays:
         cells = (
@@ -111,6 +118,58 @@ def continuations_table(stays: Sequence[Stay], *, every_contact: bool = False) -
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
+
+
+def persons_line(persons: Sequence[Person]) -> str:
+    """Return what the contact list is, and who on it may be one person."""
+    apart = sum(not one.linked and one.subject is None for one in persons)
+    doubt = (
+        ". Whoever was not linked may be listed more than once: met at another camera, or lost "
+        "from view for longer than a few seconds"
+        if apart > 1
+        else ""
+    )
+    return f"whom they met: {many(len(persons), 'person')}, the longest first{doubt}"
+
+
+def persons_table(persons: Sequence[Person], *, every: bool = False) -> Table:
+    """Return a table with one row a person, who was within reach longest first.
+
+    Args:
+        persons: of one trace.
+        every: also beyond the first `_PERSONS_SHOWN`.
+    """
+    table = plain_table(
+        "contact", "within reach", "most in 24 h", "nearest", "median", "mask",
+        "first - last (local)", "cameras", whole=("contact", "first - last (local)"),
+    )  # fmt: skip
+    ordered = sorted(persons, key=lambda one: (-one.seconds, one.number))
+    for one in ordered if every else ordered[:_PERSONS_SHOWN]:
+        name = f" = {one.subject}" if one.subject else " linked" if one.linked else ""
+        cells = (
+            f"{one.number}{name}",
+            seconds_text(one.seconds),
+            seconds_text(one.most_in_24h_s),
+            metres_text(one.nearest_m),
+            metres_text(one.median_m),
+            mask_text(*one.mask) + (" (put on or off)" if one.mask_varies else ""),
+            span_text(one.first_ms, one.last_ms),
+            ", ".join(one.cameras),
+        )
+        table.add_row(*(Text(cell) for cell in cells))
+    if len(ordered) > _PERSONS_SHOWN and not every:
+        table.add_row(Text("…"), Text(f"{len(ordered) - _PERSONS_SHOWN} more (--all shows them)"))
+    return table
+
+
+def metres_text(metres: float | None) -> str:
+    """Return a distance, or that it is not known."""
+    return "? m" if metres is None else f"{metres:.1f} m"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return how long a contact was: of a short one with tenths of a second."""
+    return f"{seconds:.1f} s" if seconds < 10 else duration_text(seconds)
 
 
 def followed_line(trace: Trace, *, placed: bool) -> str:
@@ -178,7 +237,7 @@ def impossible_table(items: Sequence[Numbered]) -> Table:
 
 def receipts_text(receipts: Receipts) -> str:
     """Return how much was opened row by row, by each custodian's own word."""
-    lines = [f"{receipts.rows} row{'' if receipts.rows == 1 else 's'} of times, masks and contacts"]
+    lines = [f"{many(receipts.rows, 'row')} of times, masks and contacts"]
     lines += [
         f"{one.custodian}: "
         + (f"does not answer ({one.silence})" if one.silence else f"{one.rows} by its receipts")
@@ -223,8 +282,7 @@ def contacts_text(contacts: Sequence[Contact], *, every: bool = False) -> str:
 
 
 def _contact_text(contact: Contact) -> str:
-    distance = "? m" if contact.nearest_m is None else f"{contact.nearest_m:.1f} m"
-    seconds = f"{contact.seconds:.1f} s" if contact.seconds < 10 else duration_text(contact.seconds)
+    distance, seconds = metres_text(contact.nearest_m), seconds_text(contact.seconds)
     mask = mask_text(contact.mask, contact.mask_confidence)
     who = f" = {contact.subject}" if contact.subject else ""
     return f"{distance}, {seconds}, {'mask ' if mask == 'unknown' else ''}{mask}{who}"

@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
 from officers.desk.afterwards import Afterwards
+from officers.desk.coverage_hours import (
+    ALMOST_ALL,
+    BLIND,
+    HOUR_MS,
+    NOT_GRANTED,
+    PARTLY,
+    REFUSED,
+    STATES,
+    UNWATCHED,
+    WATCHED,
+    CameraHour,
+    worst_hours_first,
+)
 from officers.desk.moments import duration_text, span_text
 from officers.desk.watching import gaps, worst_first
 from protocol.names import SLOT_MS
@@ -17,8 +31,11 @@ from protocol.small_cells import Small, Told
 from protocol.watching import CameraWatch, PlaceCounts, Watching
 from runtime.terminal import plain_table
 
-ALMOST_ALL = 0.995
-"""A camera that watched so much of the time is not listed by itself."""
+_MARK = {WATCHED: "#", PARTLY: "+", BLIND: "-", UNWATCHED: ".", REFUSED: "x", NOT_GRANTED: "?"}
+_MARKS, _NAME_WIDTH = 48, 24
+NOT_TOLD = (
+    "nothing has been told of these cameras and hours yet: that nobody was found there says nothing"
+)
 _SHOWN, _GAPS_SHOWN, _NAMES_SHOWN, _PLACES_SHOWN = 20, 3, 10, 40
 _REASONS = {
     "missing_s": "nothing came",
@@ -46,6 +63,41 @@ def coverage_lines(watching: Watching) -> str:
         lines.append(f"{which}: all of it, but for {1 - ALMOST_ALL:.1%} at most")
     if watching.cameras_left_out:
         lines.append(f"of {watching.cameras_left_out} more cameras there was no room to tell")
+    return "\n".join(lines)
+
+
+def hours_lines(hours: Sequence[CameraHour], *, every: bool = False) -> str:
+    """Return a line a camera, a mark an hour, the worst first; empty if all was watched.
+
+    Of a long window a mark stands for several hours, and for the worst of them.
+
+    Args:
+        hours: of all cameras of a query.
+        every: also beyond the first `_SHOWN` cameras.
+    """
+    missed = {
+        camera: its
+        for camera, its in worst_hours_first(tuple(hours)).items()
+        if any(one.state != WATCHED for one in its)
+    }
+    if not missed:
+        return ""
+    longest = max(map(len, missed.values()))
+    each = -(-longest // _MARKS)
+    begins_ms = min(its[0].hour_ms for its in missed.values())
+    ends_ms = max(its[-1].hour_ms for its in missed.values()) + HOUR_MS
+    step = "an hour" if each == 1 else f"{each} hours, the worst of them"
+    legend = "  ".join(f"{mark} {state}" for state, mark in _MARK.items())
+    lines = [f"by the hour, {span_text(begins_ms, ends_ms)}; a mark is {step}:", f"  {legend}"]
+    shown = list(missed) if every else list(missed)[:_SHOWN]
+    width = min(_NAME_WIDTH, max(map(cell_len, shown)))
+    for camera in shown:
+        states = [one.state for one in missed[camera]]
+        parts = (states[at : at + each] for at in range(0, len(states), each))
+        marks = "".join(_MARK[min(part, key=STATES.index)] for part in parts)
+        lines.append(f"  {set_cell_size(camera, width)}  {marks}")
+    if len(missed) > len(shown):
+        lines.append(f"  … {len(missed) - len(shown)} more (--all shows them)")
     return "\n".join(lines)
 
 

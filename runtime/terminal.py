@@ -20,6 +20,7 @@ from rich.text import Text
 
 from protocol.errors import ProtocolError
 from runtime.errors import OperationError
+from runtime.records import is_cut, records
 from runtime.text import harmless
 
 _PIPED_WIDTH = 160
@@ -102,10 +103,16 @@ def plain_table(*columns: str, whole: Collection[str] = ()) -> Table:
 
 
 def show_table(table: Table, console: Console | None = None) -> None:
-    """Print a table; where there is no terminal, wide enough not to be folded."""
+    """Print a table; where there is no terminal, wide enough not to be folded.
+
+    In a window that is too narrow for it each row becomes a record of its own, and stays whole.
+    """
     console = console or out
-    if console.is_terminal:
-        console.print(table)
-    else:
+    if not console.is_terminal:
         # A console prints nothing wider than itself, whatever width it is asked for.
         Terminal(file=console.file, width=max(console.width, _PIPED_WIDTH)).print(table)
+    elif is_cut(table, console.width):
+        for line in records(table, console.width):
+            console.print(line, highlight=False)
+    else:
+        console.print(table)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from officers.desk.wording import many
 from protocol.audit_queries import BAD_BODY, OpenedEntry
 from protocol.exports import EXPORT_KIND, Export
 from protocol.findings import Finding, QueryCount, Report, Severity
@@ -38,31 +39,31 @@ def query_lines(query: QueryCount) -> list[str]:
         consent = ", ".join(query.consent_references)
         lines += [
             f"asked by {query.requester}: {_purpose(query.purpose or '', query.purpose_kind)}",
-            f"{query.legal_basis} ({consent}); {_many(query.cameras or 0, 'camera')}, "
+            f"{query.legal_basis} ({consent}); {many(query.cameras or 0, 'camera')}, "
             f"{moment(start)} to {moment(end)}",
             f"enrolment witnessed by {_witnesses(query)}; asks for "
             f"{', '.join(query.options) or 'nothing'} besides comparing",
             f"approved by {', '.join(query.approvers) or 'nobody'}",
         ]
     custodians = ", ".join(query.granting_custodians) or "nobody"
-    slots = "" if query.granted_slots is None else f", {_many(query.granted_slots, 'slot')}"
+    slots = "" if query.granted_slots is None else f", {many(query.granted_slots, 'slot')}"
     lines.append(
-        f"granted by {custodians}: {_many(query.grants, 'grant')}, {query.received} received{slots}"
+        f"granted by {custodians}: {many(query.grants, 'grant')}, {query.received} received{slots}"
     )
     if query.rows_opened is not None:
-        stills = _many(query.stills_opened or 0, "still")
-        lines.append(f"{_many(query.rows_opened, 'row')} and {stills} opened one by one")
+        stills = many(query.stills_opened or 0, "still")
+        lines.append(f"{many(query.rows_opened, 'row')} and {stills} opened one by one")
     if query.pairs is not None:
-        lines.append(f"{_many(query.pairs, 'pair')} of those who were near compared, to link them")
-    found = "" if query.candidates is None else f": {_many(query.candidates, 'candidate')}"
+        lines.append(f"{many(query.pairs, 'pair')} of those who were near compared, to link them")
+    found = "" if query.candidates is None else f": {many(query.candidates, 'candidate')}"
     if query.sightings is not None:
-        found = f" of {_many(query.sightings, 'sighting')}{found}"
+        found = f" of {many(query.sightings, 'sighting')}{found}"
     confirmed = "" if query.confirmed is None else f", {query.confirmed} confirmed"
     lines.append(
-        f"{_many(query.matches, 'match', 'matches')}{found}; "
-        f"{_many(query.decisions, 'decision')}{confirmed}, "
-        f"read {_many(query.reads, 'time')}, exported {_many(query.exports, 'time')}, "
-        f"{_many(query.refusals, 'refusal')}"
+        f"{many(query.matches, 'match', 'matches')}{found}; "
+        f"{many(query.decisions, 'decision')}{confirmed}, "
+        f"read {many(query.reads, 'time')}, exported {many(query.exports, 'time')}, "
+        f"{many(query.refusals, 'refusal')}"
     )
     if query.withdrawn_by:
         lines.append(f"withdrawn by {', '.join(query.withdrawn_by)}")
@@ -88,22 +89,22 @@ def verdict(report: Report, damaged: int) -> str:
         for severity in (Severity.WARNING, Severity.NOTE)
     }
     checked = (
-        f"{_many(len(report.logs), 'log')}, {_many(entries, 'entry', 'entries')}, "
-        f"{_many(len(report.queries), 'query', 'queries')}, "
-        f"{_many(sum(q.grants for q in report.queries), 'grant')}"
+        f"{many(len(report.logs), 'log')}, {many(entries, 'entry', 'entries')}, "
+        f"{many(len(report.queries), 'query', 'queries')}, "
+        f"{many(sum(q.grants for q in report.queries), 'grant')}"
     )
     depth = "" if report.auditor else "; structure only, the bodies stayed sealed"
     wrong = len(report.wrong) + damaged
     if wrong:
-        return f"NOT sound: {_many(wrong, 'thing')} wrong ({checked}{depth})"
+        return f"NOT sound: {many(wrong, 'thing')} wrong ({checked}{depth})"
     reach = "sound"
     if report.uncovered:
         rest = sum(log.entries - log.covered_size for log in report.uncovered)
         names = ", ".join(actor_of(log.origin) for log in report.uncovered)
-        reach = f"sound but for {_many(rest, 'entry', 'entries')} not yet cosigned ({names})"
+        reach = f"sound but for {many(rest, 'entry', 'entries')} not yet cosigned ({names})"
     return (
-        f"{reach}: {checked}; {_many(lesser[Severity.WARNING], 'warning')}, "
-        f"{_many(lesser[Severity.NOTE], 'note')}{depth}"
+        f"{reach}: {checked}; {many(lesser[Severity.WARNING], 'warning')}, "
+        f"{many(lesser[Severity.NOTE], 'note')}{depth}"
     )
 
 
@@ -147,7 +148,7 @@ def _query_text(body: Mapping[str, Any]) -> str:
     return (
         f"{signed.signer} asks: {_purpose(query.purpose, query.purpose_kind)}; "
         f"{query.legal_basis}, "
-        f"{_many(len(query.subjects), 'subject')}, {_many(len(query.cameras), 'camera')}, "
+        f"{many(len(query.subjects), 'subject')}, {many(len(query.cameras), 'camera')}, "
         f"{moment(query.window_from_ms)} to {moment(query.window_to_ms)}; "
         f"digest {signed.digest.hex()[:SHORT]}"
     )
@@ -186,13 +187,13 @@ def _grant_text(body: Mapping[str, Any]) -> str:
 
 def _rows_text(body: Mapping[str, Any]) -> str:
     left_out = sum(int(count) for _, count in body["left_out"])
-    text = f"{_many(int(body['rows']), 'row')} opened, {int(body['total'])} in all"
+    text = f"{many(int(body['rows']), 'row')} opened, {int(body['total'])} in all"
     return text + (f"; {left_out} left out" if left_out else "")
 
 
 def _stills_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{_many(int(body['stills']), 'still')} opened for {', '.join(body['officers'])}, asked by "
+        f"{many(int(body['stills']), 'still')} opened for {', '.join(body['officers'])}, asked by "
         f"{body['asked_by']}; {int(body['total'])} in all"
     )
 
@@ -206,28 +207,28 @@ def _scopes_text(values: list[Any]) -> str:
     slots = sum(scope.last_slot - scope.first_slot + 1 for scope in scopes)
     cameras = sorted({scope.address.camera for scope in scopes})
     named = ", ".join(cameras[:4]) + (f" and {len(cameras) - 4} more" if len(cameras) > 4 else "")
-    return f"{_many(slots, 'slot')} of {named}"
+    return f"{many(slots, 'slot')} of {named}"
 
 
 def _match_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{_many(body['sightings'], 'sighting')} in {_many(body['segments'], 'envelope')} compared "
-        f"under {_many(len(body['grant_ids']), 'grant')}: {_many(body['candidates'], 'candidate')}"
+        f"{many(body['sightings'], 'sighting')} in {many(body['segments'], 'envelope')} compared "
+        f"under {many(len(body['grant_ids']), 'grant')}: {many(body['candidates'], 'candidate')}"
     )
 
 
 def _opened_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{_many(int(body['rows']), 'row')} opened under "
-        f"{_many(len(body['release_ids']), 'receipt')}: "
-        f"{_many(int(body['candidates']), 'candidate')}"
+        f"{many(int(body['rows']), 'row')} opened under "
+        f"{many(len(body['release_ids']), 'receipt')}: "
+        f"{many(int(body['candidates']), 'candidate')}"
     )
 
 
 def _linked_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{_many(int(body['companions']), 'person', 'people')} who were near compared with one "
-        f"another, in {_many(int(body['pairs']), 'pair')}"
+        f"{many(int(body['companions']), 'person', 'people')} who were near compared with one "
+        f"another, in {many(int(body['pairs']), 'pair')}"
     )
 
 
@@ -299,7 +300,3 @@ def moment(time_ms: int | None) -> str:
         return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):  # a log may claim any time
         return f"{time_ms} ms"
-
-
-def _many(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"

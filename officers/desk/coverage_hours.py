@@ -55,7 +55,7 @@ class CameraHour:
 
 
 def hours_of(
-    watching: Watching | None, query: Query, *, zone: tzinfo = UTC
+    watching: Watching | None, query: Query, *, zone: tzinfo | None = UTC
 ) -> tuple[CameraHour, ...]:
     """Return every hour of a query's window that has ended, camera by camera in the query's order.
 
@@ -63,7 +63,7 @@ def hours_of(
 
     Args:
         watching: what was told; None: nothing, as nothing was opened yet.
-        zone: by whose hours.
+        zone: by whose hours; None: this machine's.
     """
     told = {} if watching is None else {one.camera: one for one in watching.watches()}
     until_ms = query.window_to_ms if watching is None else watching.until_ms
@@ -131,7 +131,7 @@ def _state(slots: list[tuple[str, int]], watched_s: int) -> str:
     return max(STATES, key=lambda state: states[state])  # of as many, the worst
 
 
-def _hour_of(at_ms: int, zone: tzinfo) -> int:
+def _hour_of(at_ms: int, zone: tzinfo | None) -> int:
     offset = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).utcoffset()
     shift_ms = 0 if offset is None else round(offset.total_seconds() * 1000)
     return (at_ms + shift_ms) // HOUR_MS * HOUR_MS - shift_ms

@@ -98,6 +98,11 @@ class Person:
         return mask_of_spans(self.other_masks)
 
     @property
+    def mask_varies(self) -> bool:
+        """Whether the person was seen both with a mask and without."""
+        return {MaskStatus.MASKED, MaskStatus.UNMASKED} <= {one.status for one in self.other_masks}
+
+    @property
     def cameras(self) -> tuple[str, ...]:
         """Where, in order of the first time there."""
         return tuple(dict.fromkeys(one.stay.address.camera for one in self.exposures))

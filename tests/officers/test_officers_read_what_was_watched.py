@@ -227,7 +227,9 @@ def test_an_officer_asks_for_counts_and_reads_them_with_the_trace(
     query_id = json.loads(filed.stdout)["id"]
     record = site.record(query_id)
     assert record.query.asks.same_place_counts
-    assert "watched" not in site.run(trace_cli.app, "ana", "show", query_id).output, "not yet"
+    before = site.run(trace_cli.app, "ana", "show", query_id).output
+    assert "watched" not in before, "not yet"
+    assert "that nobody was found there says nothing" in before
     watching = told(record.query, WHOLE, NIGHT, counts=(SOMEBODY,))
     sealed = watching.seal(s.sealing_key("ana").public, query_digest=record.digest)
     with site.aggregator.store.writing() as unit:
