@@ -25,7 +25,7 @@ from officers.desk.facts import state_text
 from officers.desk.graded import graded, graded_values
 from officers.desk.late_films import late_film_lines
 from officers.desk.moments import local_text
-from officers.desk.persons import Links, person_values, persons_of
+from officers.desk.persons import person_values, persons_of
 from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
 from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
 from officers.keyboard import confirm as confirm_signing
@@ -140,7 +140,7 @@ def show(
                 show_table(stays_table(trace.hits, every_contact=everything))
             if trace.contradictions:
                 warn(contradiction_lines(trace))
-            if persons := persons_of(trace, links_of(results)):
+            if persons := persons_of(trace, results.links):
                 say(f"\n{trace.subject}, {persons_line(persons)}")
                 show_table(persons_table(persons, every=everything))
             if trace.candidates:
@@ -328,16 +328,10 @@ def _values(results: desk.Results, report: desk.Report) -> dict[str, Any]:
     """Return a trace as JSON values, with whom the subjects met and every hour of every camera."""
     values = json_values(report, hits_only=False)
     for subject, trace in zip(values["subjects"], report.traces, strict=True):
-        persons = persons_of(trace, links_of(results))
+        persons = persons_of(trace, results.links)
         subject["persons"] = [person_values(one) for one in persons]
     values["hours"] = hour_values(hours_of(results.watching, results.case.query))
     return values
-
-
-def links_of(results: desk.Results) -> Links:
-    """Return which contacts of a query are linked to one another; none where it did not ask."""
-    found: Links = getattr(results, "links", {})
-    return found
 
 
 def _show_watching(results: desk.Results, *, every: bool) -> None:

@@ -16,10 +16,14 @@ from sealed_boxes import DAY, NOON_SLOT, make_box
 from store_file import altering
 
 from aggregator.matching.coverage import Portion, tell_portions
+from aggregator.standing import Run
+from aggregator.store.rows import EpochName
+from aggregator.watch_keeping import closed_in
 from aggregator.watching import (
     ARRIVAL_MS,
     KEEP_S,
     SLOTS_A_STEP,
+    Closed,
     Watch,
     ended_until_ms,
     settled_until_ms,
@@ -33,7 +37,16 @@ from protocol.query import Asked, Query
 from protocol.small_cells import Small
 from protocol.v2.counts import Counts
 from protocol.v2.rows import SLOT_S, Coverage
-from protocol.watching import MAX_BY_SLOT, MAX_COUNTS, CameraWatch, PlaceCounts, Watching
+from protocol.watching import (
+    MAX_BY_SLOT,
+    MAX_COUNTS,
+    NOT_GRANTED,
+    OPENED,
+    REFUSED,
+    CameraWatch,
+    PlaceCounts,
+    Watching,
+)
 
 FEW, WITHHELD = Small.FEW, Small.WITHHELD
 
@@ -457,3 +470,67 @@ def test_nothing_is_held_of_a_query_that_has_ended(site: Site) -> None:
 
 def test_a_portion_of_version_1_tells_nothing(site: Site) -> None:
     assert tell_portions(site.store.segments, [Portion(site.old.keys(), 0, 1, anew=True)]) == []
+
+
+# -- what stays closed ----------------------------------------------------------------------------
+
+
+def closed_of(site: Site, *closed: Closed, camera: str = "cam-1") -> tuple[int, ...]:
+    told = site.watch.told(query((camera,)), until_ms=END_MS, closed=closed)
+    sealed = told.seal(s.sealing_key("ana").public, query_digest=bytes(32))
+    read = Watching.open(sealed, s.sealing_key("ana"), query_digest=bytes(32))
+    (one,) = read.watches()
+    return one.closed
+
+
+def name_of(box: BoxOfVersion2, generation: int = 0) -> EpochName:
+    return (box.address.box, box.address.camera, DAY, generation)
+
+
+def test_what_was_refused_or_not_granted_is_told_by_the_quarter_hour(site: Site) -> None:
+    site.keep(site.box.segment([], slot=FIRST, coverage=HALF))
+    site.fresh(site.box)
+    assert closed_of(site) == ()
+    waits = Closed(name_of(site.box, 7), range(FIRST, FIRST + 3), NOT_GRANTED)
+    refused = Closed(name_of(site.box, 8), range(FIRST + 2, FIRST + 4), REFUSED)
+    told = closed_of(site, waits, refused)
+    assert told[:5] == (OPENED, NOT_GRANTED, REFUSED, REFUSED, OPENED), (
+        "something came of the first"
+    )
+    assert closed_of(site, refused, waits) == told
+    elsewhere = Closed(("box-9", "cam-9", DAY, 0), range(FIRST, FIRST + 3), REFUSED)
+    assert closed_of(site, elsewhere) == ()
+    beyond = Closed(name_of(site.box, 9), range(96), NOT_GRANTED)
+    assert set(closed_of(site, beyond)[1:]) == {NOT_GRANTED}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"closed": np.full((2, END - FIRST), 4, np.uint8)}, "no known reason"),
+        ({"closed": np.zeros((2, END - FIRST - 1), np.uint8)}, "byte string"),
+        ({"closed": np.full((2, END - FIRST), REFUSED, np.uint8)}, "something came"),
+        ({"closed": np.zeros((2, END - FIRST), np.uint8), "by_slot": None}, "something came"),
+    ],
+)
+def test_closed_quarter_hours_that_cannot_be_are_not_believed(
+    site: Site, change: dict[str, object], reason: str
+) -> None:
+    told = replace(told_of_much(site), **change)  # type: ignore[arg-type]
+    with pytest.raises(MalformedMessage, match=reason):
+        Watching.parse(told.to_bytes())
+
+
+def test_a_run_tells_what_it_asked_for_and_did_not_get(site: Site) -> None:
+    run = Run()
+    box, other, late = name_of(site.box), name_of(site.other), name_of(site.box, 3)
+    run.asked = {box: range(4, 12), other: range(4, 8), late: range(4, 8)}
+    run.refused = {other: range(4, 8)}
+    run.keys = {box: site.box.keys(6, 9, labels=(COVER,))}
+    found = [(one.name, one.slots, one.why) for one in closed_in(run) if one.slots]
+    assert found == [
+        (box, range(4, 6), NOT_GRANTED),
+        (box, range(10, 12), NOT_GRANTED),
+        (other, range(4, 8), REFUSED),
+        (late, range(4, 8), NOT_GRANTED),
+    ]

@@ -22,8 +22,7 @@ def colours(*of: int) -> NDArray[np.float64]:
     """A histogram of these colours."""
     made = np.full(LOOKS, 0.1)
     made[list(of)] = 10.0
-    shares: NDArray[np.float64] = made / made.sum()
-    return shares
+    return np.asarray(made / made.sum(), np.float64)
 
 
 RED, BLUE = colours(1, 20), colours(8, 30)

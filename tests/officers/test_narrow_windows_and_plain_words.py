@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 
@@ -118,7 +119,7 @@ def query(*cameras: str, hours: int = 3) -> Query:
 
 
 def told(
-    asked: Query, *cameras: list[int | None], closed: list[list[int]] | None = None
+    asked: Query, *cameras: Sequence[int | None], closed: list[list[int]] | None = None
 ) -> Watching:
     slots = len(cameras[0])
     by_slot = np.array(
@@ -134,9 +135,6 @@ def told(
         by_slot,
         closed=None if closed is None else np.array(closed, np.uint8),
     )
-
-
-ALL = [SLOT_S] * 12
 
 
 def states(hours: tuple[CameraHour, ...]) -> list[str]:
@@ -188,7 +186,7 @@ def test_hours_are_those_of_the_clock_on_the_wall() -> None:
 
 def test_a_line_a_camera_has_a_mark_an_hour_the_worst_first() -> None:
     asked = query("cam-1", "cam-2", "시청역-3")
-    dark: list[int | None] = [0] * 4 + [SLOT_S] * 8
+    dark = [0] * 4 + [SLOT_S] * 8
     watching = told(asked, [SLOT_S] * 12, dark, [None] * 12)
     lines = hours_lines(hours_of(watching, asked)).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["시청역-3", "cam-2"]
@@ -200,7 +198,7 @@ def test_a_line_a_camera_has_a_mark_an_hour_the_worst_first() -> None:
 
 def test_a_fortnight_fits_into_80_columns_and_hides_no_blind_hour() -> None:
     asked = query("cam-1", hours=14 * 24)
-    row: list[int | None] = [SLOT_S] * (14 * 96)
+    row = [SLOT_S] * (14 * 96)
     row[500:504] = [0] * 4
     lines = hours_lines(hours_of(told(asked, row), asked)).splitlines()
     assert all(cell_len(line) <= 110 for line in lines)
