@@ -25,6 +25,8 @@ from protocol.errors import MalformedMessage, SignatureInvalid
 from protocol.names import require_name
 
 MAX_REGISTER_BYTES = 16 << 20
+MAX_HANDED_BYTES = 8 << 20
+"""No aggregator takes more at once (`runtime.serving.MAX_BODY_BYTES`)."""
 MAX_PLACES = 65_536
 MAX_PLACE_LENGTH = 128
 MAX_ADDRESS_LENGTH = 256

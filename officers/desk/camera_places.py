@@ -95,12 +95,17 @@ def _other_copy(officer: Officer) -> str:
 
 def kept_register(officer: Officer) -> Places | None:
     """Return the register that the directory names, if a copy of it is here."""
+    named, held = officer.directory.places, officer.register
+    if named is None or (held is not None and held.digest == named):
+        return None if named is None else held
+    officer.register = None
     for path in (officer.config.places, _cached(officer)):
         try:
-            return _read_register(path, officer)
+            officer.register = _read_register(path, officer)
+            break
         except (FileProblem, ProtocolError):
             continue
-    return None
+    return officer.register
 
 
 def keep_register(officer: Officer, data: bytes) -> None:

@@ -9,6 +9,7 @@ from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
 from protocol.directory_forms import FIRST, SECOND
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import DirectoryRollback
+from protocol.places import Places
 from protocol.policy import Policy
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
@@ -36,6 +37,8 @@ class Officer:
             state_dir=config.state_dir,
         )
         self._policy: Policy | None = None
+        self.register: Places | None = None
+        """The register of places that was read last (`camera_places`)."""
 
     @classmethod
     def load(cls, path: Path | None) -> Officer:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from protocol.directory import Directory
 from protocol.errors import MalformedMessage
-from protocol.places import Places, parse_places
+from protocol.places import MAX_HANDED_BYTES, Places, parse_places
 from provisioning.authority.consequences import Consequence, Weight
 from provisioning.authority.directory_files import kept_path, kept_register
 from provisioning.authority.known_boxes import admissions_here, with_admitted
@@ -106,6 +106,13 @@ def _of_places(site: Site, made: WrittenRegister) -> Iterator[Consequence]:
     former = kept_register(site.paths, site.directory)
     if former is not None and not places.walks and (walks := parse_places(former).walks):
         text = f"the register in force has {len(walks)} walks, and this one has none; see --walks"
+        yield Consequence(Weight.SAID, text)
+    if len(made.data) > MAX_HANDED_BYTES:
+        text = (
+            f"the register has {len(made.data):,} bytes, and the aggregator takes"
+            f" {MAX_HANDED_BYTES:,} to hand out: give officers {site.paths.places} yourself, as"
+            " places.csv beside their officer.toml"
+        )
         yield Consequence(Weight.SAID, text)
     for text in made.notes:
         yield Consequence(Weight.SAID, text)

@@ -186,6 +186,7 @@ def test_an_officer_goes_by_the_register_that_the_directory_names_and_no_other(
     assert kept.digest == named
     assert len(said) == 1
     (tmp_path / "places.csv").write_bytes(REGISTER.replace(b"37.51", b"37.52"))
+    ana = officer(tmp_path, places=named)
     assert places_for(ana, tell=said.append) is None
     assert "names another" in said[-1].text
     assert places_for(officer(tmp_path, places=None), tell=said.append) is None

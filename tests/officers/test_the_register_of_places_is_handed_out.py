@@ -80,6 +80,7 @@ def test_a_copy_that_was_spoilt_is_fetched_anew(site: OfficerSite, tls: TlsConfi
     with desk.connect(ana):
         pass
     (ana.config.state_dir / "places.register").write_bytes(OTHER)
+    ana = desk.Officer.load(site.officer("ana"))
     assert kept_register(ana) is None
     with desk.connect(ana):
         assert kept_register(ana) is not None

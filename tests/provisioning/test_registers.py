@@ -17,9 +17,10 @@ from typer.testing import CliRunner, Result
 from protocol.directory import OutsideWitness, open_directory
 from protocol.passkey_offers import PasskeyOffer
 from protocol.passkeys import Passkey
+from protocol.places import parse_places
 from protocol.signing import SigningKey
 from provisioning.authority import SiteError, SitePaths, changes, open_site, registers, site_places
-from provisioning.authority.directory_files import write_directory
+from provisioning.authority.directory_files import kept_register, write_directory
 from provisioning.authority.proposals import Proposal
 from provisioning.authority.site_cli import app
 from provisioning.formats.secretfiles import open_authority
@@ -252,3 +253,41 @@ def test_a_directory_of_the_first_form_takes_none_of_it_and_says_what_to_do(
             propose()
     write_directory(site, opened.directory, authority)
     assert registers.add_witness(site.root, WITNESS).needs_passphrase
+
+
+def test_a_register_of_places_with_walks_is_made_of_two_files_and_goes_to_the_aggregator(
+    run: Run, site: SitePaths, tmp_path: Path
+) -> None:
+    places, walks = tmp_path / "places.csv", tmp_path / "walks.csv"
+    places.write_text("camera,place,name_ko\ncam-1,Lobby,로비\ncam-2,Attic,\n")
+    walks.write_text("from,to,seconds\ncam-1,cam-2,40\n")
+    done = run("places", site.root, places, "--walks", walks)
+    assert done.exit_code == 0, done.output
+    assert "register of 2 cameras and 1 walks" in said(done)
+    kept = site.places.read_bytes()
+    assert parse_places(kept).walk_s("cam-2", "cam-1") == 40
+    assert (site.aggregator.parent / "places.register").read_bytes() == kept
+    assert kept_register(site, open_site(site.root).directory) == kept
+    assert "has 1 walks, and this one has none; see --walks" in said(
+        run("places", site.root, places, "--dry-run")
+    )
+    assert run("places", site.root, "--none", "--walks", walks).exit_code == 2
+    walks.write_text("from,to,seconds\ncam-1,cam-9,40\n")
+    wrong = run("places", site.root, places, "--walks", walks)
+    assert wrong.exit_code == 1
+    assert "line 2 of the walks: the register has no camera 'cam-9'; correct the file" in said(
+        wrong
+    )
+
+
+def test_a_register_that_an_earlier_version_kept_is_found_and_handed_on(
+    run: Run, site: SitePaths, passphrase: bytes
+) -> None:
+    site_places.set_places(site.root, REGISTER).make(passphrase)
+    site.places.rename(site.former_places)
+    (site.aggregator.parent / "places.register").unlink()
+    shown = run("show", site.root)
+    assert "authority/places.csv" in said(shown)
+    assert "register of places that the directory names" not in shown.stderr
+    assert run("update", site.root).exit_code == 0
+    assert (site.aggregator.parent / "places.register").read_bytes() == REGISTER

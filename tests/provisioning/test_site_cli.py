@@ -82,7 +82,8 @@ def test_a_site_from_answers(run: Run, tmp_path: Path, cheap_secrets: None) -> N
     assert "did you mean 'Asia/Seoul'" in done.stderr
     officer = load_officer(site.paths.officer("ana"))
     assert site.plan.time_zone == officer.time_zone == "Asia/Seoul"
-    assert 'time_zone = "Asia/Seoul"' in site.paths.box("box-1").read_text()
+    for file in (site.paths.box("box-1"), site.paths.registrar):
+        assert 'time_zone = "Asia/Seoul"' in file.read_text()
     assert [p.name for p in site.directory.with_duty("approver")] == ["bo", "cy", "dee"]
     assert [p.name for p in site.directory.with_duty("investigator")] == ["ana", "dan"]
     assert "\nconfirmations = 2\n" in site.paths.policy.read_text()
