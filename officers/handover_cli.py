@@ -21,12 +21,12 @@ from officers.desk.report.making import Paths, make_report
 from officers.desk.report.plan import read_plan
 from officers.desk.report.verifying import given_directory, signature_of, verify_file
 from officers.desk.report.words import LANGUAGES
-from officers.desk.wording import many
 from officers.keyboard import CaseId, at_desk, show_facts
 from protocol import hpke
 from protocol.places import Places
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.terminal import note, reported, say, warn
+from runtime.text import counted
 
 Format = StrEnum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]  # from FORMATS
 _ABOUT = "; ".join(f"{name}: {form.about}" for name, form in FORMATS.items())
@@ -114,7 +114,7 @@ def export(
         if written.unplaced:
             warn(f"no position is given for {', '.join(written.unplaced)}")
         say(
-            f"{to}: {many(written.hits, 'hit')}"
+            f"{to}: {counted(written.hits, 'hit')}"
             + (f", {written.undecided} not decided" if written.undecided else "")
         )
         if written.kept_back:

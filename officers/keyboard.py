@@ -16,13 +16,13 @@ from officers.desk.keys import open_identity, open_sealing
 from officers.desk.notices import Notice
 from officers.desk.officer import Officer
 from officers.desk.session import Session, connect
-from officers.desk.wording import many
 from officers.query_text import facts_table
 from protocol import hpke
 from protocol.signing import SigningKey
 from runtime.errors import OperationError
 from runtime.keyfiles import WrongPassphrase, get_passphrase, is_sealed
 from runtime.terminal import err, note, out, reported, show_table, warn
+from runtime.text import counted
 
 CaseId = Annotated[
     str, typer.Argument(metavar="ID", help="The query's id, or its first digits (at least 4).")
@@ -88,7 +88,7 @@ def tell(notice: Notice) -> None:
 
 def waiting(summary: QuerySummary) -> None:
     """Print on standard error where a query stands that is waited for."""
-    note(f"waiting: {state_text(summary)}, {many(summary.candidates, 'candidate')}")
+    note(f"waiting: {state_text(summary)}, {counted(summary.candidates, 'candidate')}")
 
 
 def show_facts(facts: Sequence[Fact], *, quiet: bool = False) -> None:

@@ -17,7 +17,6 @@ import typer
 from officers import desk
 from officers.desk.facts import approvals_text, case_json, state_text
 from officers.desk.infectious import infectious_days
-from officers.desk.wording import many
 from officers.keyboard import (
     AsJson,
     CaseId,
@@ -39,6 +38,7 @@ from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.policy_words import policy_json
 from runtime.terminal import note, reported, say, show_table
+from runtime.text import counted
 
 app = typer.Typer(
     name="query",
@@ -447,7 +447,7 @@ def wait(
             progress=waiting,
         )
         summary = waited.summary
-        say(f"{summary.id}: {state_text(summary)}, {many(summary.candidates, 'candidate')}")
+        say(f"{summary.id}: {state_text(summary)}, {counted(summary.candidates, 'candidate')}")
         if not summary.candidates:
             closed = desk.closed_text(summary.query, now_ms=system_ms())
             if closed is not None:

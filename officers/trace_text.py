@@ -23,11 +23,11 @@ from officers.desk.traces import (
     numbers_text,
 )
 from officers.desk.walking import Way
-from officers.desk.wording import many
 from protocol.epoch import RECORDING
 from protocol.sightings import MaskStatus
 from protocol.v2.header import CLOCK, STAMPED, STATED
 from runtime.terminal import plain_table
+from runtime.text import counted
 
 _CONTACTS_SHOWN, _PERSONS_SHOWN = 3, 40
 _TIMES = {
@@ -46,9 +46,9 @@ def trace_line(trace: Trace) -> str:
     met = sum(len(hit.contacts) for hit in trace.hits)
     by_clothes = f" ({trace.by_appearance} by appearance)" if trace.by_appearance else ""
     return (
-        f"{trace.subject}: {many(len(trace.hits), 'hit')}{by_clothes}, "
+        f"{trace.subject}: {counted(len(trace.hits), 'hit')}{by_clothes}, "
         f"{duration_text(trace.seconds)} on camera, by way of {' > '.join(cameras)}; "
-        f"{many(met, 'contact')}"
+        f"{counted(met, 'contact')}"
         + (f", {duration_text(trace.contact_seconds)} within reach" if met else "")
     )
 
@@ -129,7 +129,7 @@ def persons_line(persons: Sequence[Person]) -> str:
         if apart > 1
         else ""
     )
-    return f"whom they met: {many(len(persons), 'person')}, the longest first{doubt}"
+    return f"whom they met: {counted(len(persons), 'person')}, the longest first{doubt}"
 
 
 def persons_table(persons: Sequence[Person], *, every: bool = False) -> Table:
@@ -237,7 +237,7 @@ def impossible_table(items: Sequence[Numbered]) -> Table:
 
 def receipts_text(receipts: Receipts) -> str:
     """Return how much was opened row by row, by each custodian's own word."""
-    lines = [f"{many(receipts.rows, 'row')} of times, masks and contacts"]
+    lines = [f"{counted(receipts.rows, 'row')} of times, masks and contacts"]
     lines += [
         f"{one.custodian}: "
         + (f"does not answer ({one.silence})" if one.silence else f"{one.rows} by its receipts")

@@ -24,6 +24,11 @@ def quoted(path: PurePath | str) -> str:
     return shlex.quote(str(path))
 
 
+def counted(number: int, thing: str, plural: str = "") -> str:
+    """Return ``1 candidate``, ``1,200 candidates``; ``plural`` where an s does not do."""
+    return f"{number:,} {thing if number == 1 else plural or thing + 's'}"
+
+
 def _steers(char: str) -> bool:
     return char not in _KEPT and unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
 

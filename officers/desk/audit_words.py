@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from officers.desk.wording import many
 from protocol.audit_queries import BAD_BODY, OpenedEntry
 from protocol.exports import EXPORT_KIND, Export
 from protocol.findings import Finding, QueryCount, Report, Severity
@@ -16,6 +15,7 @@ from protocol.names import EPOCH_MS
 from protocol.query import Approval, Query, Withdrawal
 from protocol.results import Decision
 from protocol.signing import Signed
+from runtime.text import counted
 
 SHORT = 12
 
@@ -39,31 +39,33 @@ def query_lines(query: QueryCount) -> list[str]:
         consent = ", ".join(query.consent_references)
         lines += [
             f"asked by {query.requester}: {_purpose(query.purpose or '', query.purpose_kind)}",
-            f"{query.legal_basis} ({consent}); {many(query.cameras or 0, 'camera')}, "
+            f"{query.legal_basis} ({consent}); {counted(query.cameras or 0, 'camera')}, "
             f"{moment(start)} to {moment(end)}",
             f"enrolment witnessed by {_witnesses(query)}; asks for "
             f"{', '.join(query.options) or 'nothing'} besides comparing",
             f"approved by {', '.join(query.approvers) or 'nobody'}",
         ]
     custodians = ", ".join(query.granting_custodians) or "nobody"
-    slots = "" if query.granted_slots is None else f", {many(query.granted_slots, 'slot')}"
+    slots = "" if query.granted_slots is None else f", {counted(query.granted_slots, 'slot')}"
     lines.append(
-        f"granted by {custodians}: {many(query.grants, 'grant')}, {query.received} received{slots}"
+        f"granted by {custodians}: {counted(query.grants, 'grant')}, {query.received} received{slots}"
     )
     if query.rows_opened is not None:
-        stills = many(query.stills_opened or 0, "still")
-        lines.append(f"{many(query.rows_opened, 'row')} and {stills} opened one by one")
+        stills = counted(query.stills_opened or 0, "still")
+        lines.append(f"{counted(query.rows_opened, 'row')} and {stills} opened one by one")
     if query.pairs is not None:
-        lines.append(f"{many(query.pairs, 'pair')} of those who were near compared, to link them")
-    found = "" if query.candidates is None else f": {many(query.candidates, 'candidate')}"
+        lines.append(
+            f"{counted(query.pairs, 'pair')} of those who were near compared, to link them"
+        )
+    found = "" if query.candidates is None else f": {counted(query.candidates, 'candidate')}"
     if query.sightings is not None:
-        found = f" of {many(query.sightings, 'sighting')}{found}"
+        found = f" of {counted(query.sightings, 'sighting')}{found}"
     confirmed = "" if query.confirmed is None else f", {query.confirmed} confirmed"
     lines.append(
-        f"{many(query.matches, 'match', 'matches')}{found}; "
-        f"{many(query.decisions, 'decision')}{confirmed}, "
-        f"read {many(query.reads, 'time')}, exported {many(query.exports, 'time')}, "
-        f"{many(query.refusals, 'refusal')}"
+        f"{counted(query.matches, 'match', 'matches')}{found}; "
+        f"{counted(query.decisions, 'decision')}{confirmed}, "
+        f"read {counted(query.reads, 'time')}, exported {counted(query.exports, 'time')}, "
+        f"{counted(query.refusals, 'refusal')}"
     )
     if query.withdrawn_by:
         lines.append(f"withdrawn by {', '.join(query.withdrawn_by)}")
@@ -89,22 +91,22 @@ def verdict(report: Report, damaged: int) -> str:
         for severity in (Severity.WARNING, Severity.NOTE)
     }
     checked = (
-        f"{many(len(report.logs), 'log')}, {many(entries, 'entry', 'entries')}, "
-        f"{many(len(report.queries), 'query', 'queries')}, "
-        f"{many(sum(q.grants for q in report.queries), 'grant')}"
+        f"{counted(len(report.logs), 'log')}, {counted(entries, 'entry', 'entries')}, "
+        f"{counted(len(report.queries), 'query', 'queries')}, "
+        f"{counted(sum(q.grants for q in report.queries), 'grant')}"
     )
     depth = "" if report.auditor else "; structure only, the bodies stayed sealed"
     wrong = len(report.wrong) + damaged
     if wrong:
-        return f"NOT sound: {many(wrong, 'thing')} wrong ({checked}{depth})"
+        return f"NOT sound: {counted(wrong, 'thing')} wrong ({checked}{depth})"
     reach = "sound"
     if report.uncovered:
         rest = sum(log.entries - log.covered_size for log in report.uncovered)
         names = ", ".join(actor_of(log.origin) for log in report.uncovered)
-        reach = f"sound but for {many(rest, 'entry', 'entries')} not yet cosigned ({names})"
+        reach = f"sound but for {counted(rest, 'entry', 'entries')} not yet cosigned ({names})"
     return (
-        f"{reach}: {checked}; {many(lesser[Severity.WARNING], 'warning')}, "
-        f"{many(lesser[Severity.NOTE], 'note')}{depth}"
+        f"{reach}: {checked}; {counted(lesser[Severity.WARNING], 'warning')}, "
+        f"{counted(lesser[Severity.NOTE], 'note')}{depth}"
     )
 
 
@@ -148,7 +150,7 @@ def _query_text(body: Mapping[str, Any]) -> str:
     return (
         f"{signed.signer} asks: {_purpose(query.purpose, query.purpose_kind)}; "
         f"{query.legal_basis}, "
-        f"{many(len(query.subjects), 'subject')}, {many(len(query.cameras), 'camera')}, "
+        f"{counted(len(query.subjects), 'subject')}, {counted(len(query.cameras), 'camera')}, "
         f"{moment(query.window_from_ms)} to {moment(query.window_to_ms)}; "
         f"digest {signed.digest.hex()[:SHORT]}"
     )
@@ -187,13 +189,13 @@ def _grant_text(body: Mapping[str, Any]) -> str:
 
 def _rows_text(body: Mapping[str, Any]) -> str:
     left_out = sum(int(count) for _, count in body["left_out"])
-    text = f"{many(int(body['rows']), 'row')} opened, {int(body['total'])} in all"
+    text = f"{counted(int(body['rows']), 'row')} opened, {int(body['total'])} in all"
     return text + (f"; {left_out} left out" if left_out else "")
 
 
 def _stills_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{many(int(body['stills']), 'still')} opened for {', '.join(body['officers'])}, asked by "
+        f"{counted(int(body['stills']), 'still')} opened for {', '.join(body['officers'])}, asked by "
         f"{body['asked_by']}; {int(body['total'])} in all"
     )
 
@@ -207,28 +209,28 @@ def _scopes_text(values: list[Any]) -> str:
     slots = sum(scope.last_slot - scope.first_slot + 1 for scope in scopes)
     cameras = sorted({scope.address.camera for scope in scopes})
     named = ", ".join(cameras[:4]) + (f" and {len(cameras) - 4} more" if len(cameras) > 4 else "")
-    return f"{many(slots, 'slot')} of {named}"
+    return f"{counted(slots, 'slot')} of {named}"
 
 
 def _match_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{many(body['sightings'], 'sighting')} in {many(body['segments'], 'envelope')} compared "
-        f"under {many(len(body['grant_ids']), 'grant')}: {many(body['candidates'], 'candidate')}"
+        f"{counted(body['sightings'], 'sighting')} in {counted(body['segments'], 'envelope')} compared "
+        f"under {counted(len(body['grant_ids']), 'grant')}: {counted(body['candidates'], 'candidate')}"
     )
 
 
 def _opened_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{many(int(body['rows']), 'row')} opened under "
-        f"{many(len(body['release_ids']), 'receipt')}: "
-        f"{many(int(body['candidates']), 'candidate')}"
+        f"{counted(int(body['rows']), 'row')} opened under "
+        f"{counted(len(body['release_ids']), 'receipt')}: "
+        f"{counted(int(body['candidates']), 'candidate')}"
     )
 
 
 def _linked_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{many(int(body['companions']), 'person', 'people')} who were near compared with one "
-        f"another, in {many(int(body['pairs']), 'pair')}"
+        f"{counted(int(body['companions']), 'person', 'people')} who were near compared with one "
+        f"another, in {counted(int(body['pairs']), 'pair')}"
     )
 
 

@@ -16,7 +16,6 @@ from officers.desk.choosing import places_text
 from officers.desk.example_names import example_text
 from officers.desk.late_films import late_film_lines
 from officers.desk.moments import duration_text, iso_utc, local_text, span_text
-from officers.desk.wording import many
 from protocol.directory import Directory
 from protocol.enrolment import check_witnessed
 from protocol.errors import ProtocolError
@@ -32,6 +31,7 @@ from protocol.policy import (
 )
 from protocol.query import Asked, Query, Subject
 from runtime import policy_words
+from runtime.text import counted
 
 _BASES = {CONSENT: "the subjects' recorded consent", STATUTORY_ORDER: "a statutory order"}
 _MODALITIES = {FACE: "face templates", APPEARANCE: "appearance templates (clothing, build)"}
@@ -173,13 +173,13 @@ def state_facts(summary: QuerySummary) -> list[Fact]:
         ("false grant", f"{found.custodian}, {local_text(found.at_ms)}: {found.reason}")
         for found in summary.false_grants
     ]
-    said.append(("found", many(summary.candidates, "candidate")))
+    said.append(("found", counted(summary.candidates, "candidate")))
     said += [("came late", line.strip()) for line in late_film_lines(summary.late_films)]
     for name, count in sorted(summary.progress.items()):
         about, _, camera = name.partition(".")
         if about == "left_out" and count:
             said.append(
-                ("left out", f"{many(count, 'more candidate')} at {camera}, beyond its share")
+                ("left out", f"{counted(count, 'more candidate')} at {camera}, beyond its share")
             )
         elif about == "lying" and count:
             words = f"{count} at {camera}: their times are not those of their quarter hour"

@@ -270,11 +270,12 @@ def change_directory(
     moment = changes.whole_second(now)
     with changing(SitePaths(path.absolute())):
         site = open_second_form(path)
-        keep(site.paths)
         directory = change(site.directory)
         if directory == site.directory:
+            keep(site.paths)
             return changes.spread_changes(site, changed=False)
         authority = open_authority(site.paths, passphrase)
+        keep(site.paths)
         return changes.publish(
             replace(site, directory=directory), directory.principals, authority, moment
         )

@@ -19,7 +19,7 @@ from provisioning.authority.registers import change_directory, open_second_form
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.opened import Site, SiteError
 from runtime.fsio import write_if_new
-from runtime.text import quoted
+from runtime.text import counted, quoted
 
 
 def set_places(
@@ -87,8 +87,8 @@ def places_problem(site: Site) -> str | None:
 
 def _counted(places: Places) -> str:
     """Say how much a register holds."""
-    words = f"{len(places.cameras)} cameras"
-    return f"{words} and {len(places.walks)} walks" if places.walks else words
+    words = counted(len(places.cameras), "camera")
+    return f"{words} and {counted(len(places.walks), 'walk')}" if places.walks else words
 
 
 def _of_places(site: Site, made: WrittenRegister) -> Iterator[Consequence]:
@@ -97,15 +97,18 @@ def _of_places(site: Site, made: WrittenRegister) -> Iterator[Consequence]:
     known = with_admitted(site, admissions_here(site.paths.root, site)).directory
     cameras = {camera for one in known.principals.values() for camera in one.cameras}
     for these, words in (
-        (cameras - places.cameras.keys(), "have no place in it"),
-        (places.cameras.keys() - cameras, "stand in it, and no box here is known to watch them"),
+        (cameras - places.cameras.keys(), "without a place in it"),
+        (places.cameras.keys() - cameras, "in it, though no box here is known to watch"),
     ):
         if these:
             named = ", ".join(sorted(these)[:8]) + (" and more" if len(these) > 8 else "")
-            yield Consequence(Weight.SAID, f"{len(these)} cameras {words}: {named}")
+            yield Consequence(Weight.SAID, f"{counted(len(these), 'camera')} {words}: {named}")
     former = kept_register(site.paths, site.directory)
     if former is not None and not places.walks and (walks := parse_places(former).walks):
-        text = f"the register in force has {len(walks)} walks, and this one has none; see --walks"
+        text = (
+            f"the register in force has {counted(len(walks), 'walk')}, and this one has none; see"
+            " --walks"
+        )
         yield Consequence(Weight.SAID, text)
     if len(made.data) > MAX_HANDED_BYTES:
         text = (

@@ -411,7 +411,10 @@ def test_officers_read_what_was_sealed_to_them_and_nobody_else_does(site: Site) 
         ({"counts": np.array([[0, NUMBER, 9, 9, 9, 9, 9, 9, 9, 9]])}, "contradict"),
         ({"counts": np.array([[0, NUMBER, 9, 4, 5, 5, 5, 5, 5, 5]])}, "below five"),
         ({"counts": np.array([[0, NUMBER, 20, 5, 5, 5, 5, 9, 9, 9]] * 2)}, "counted twice"),
-        ({"counted_by_slot": np.full((2, 8), 2, np.uint8)}, "counted_by_slot holds a number that means nothing"),
+        (
+            {"counted_by_slot": np.full((2, 8), 2, np.uint8)},
+            "counted_by_slot holds a number that means nothing",
+        ),
         ({"counted_by_slot": np.zeros((2, 7), np.uint8)}, "byte string"),
         ({"counts": np.zeros((1, 9))}, "cut short"),
     ],

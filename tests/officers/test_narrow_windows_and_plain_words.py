@@ -19,7 +19,6 @@ from officers.desk.coverage_hours import HOUR_MS, STATES, CameraHour, hour_value
 from officers.desk.facts import state_facts
 from officers.desk.persons import persons_of
 from officers.desk.traces import Stay, Trace
-from officers.desk.wording import many
 from officers.query_text import queries_table
 from officers.trace_text import persons_line, persons_table, stays_table, trace_line
 from officers.watching_text import hours_lines
@@ -31,6 +30,7 @@ from protocol.v2.rows import SLOT_S
 from protocol.v2.sightings import MaskSpan
 from protocol.watching import NO_SEGMENT, NOT_GRANTED, REFUSED, VERSION_1, Watching
 from runtime.terminal import Terminal, show_table
+from runtime.text import counted
 from tests.officers.test_persons_add_up_exposure import ALI, BEA, met, stay
 
 CAMERA = CameraAddress(s.SITE, "box-1", "cam-platform-line-2-north-exit")
@@ -87,9 +87,9 @@ def test_stays_and_persons_fit_into_80_columns_with_dates_unbroken(contacts: int
 
 
 def test_one_is_one_and_two_are_several() -> None:
-    assert many(1, "candidate") == "1 candidate"
-    assert many(2, "candidate") == "2 candidates"
-    assert many(1200, "entry", "entries") == "1,200 entries"
+    assert counted(1, "candidate") == "1 candidate"
+    assert counted(2, "candidate") == "2 candidates"
+    assert counted(1200, "entry", "entries") == "1,200 entries"
     found = [fact.words for fact in state_facts(summary(1)) if fact.about == "found"]
     assert found == ["1 candidate"]
     line = trace_line(Trace("P-17", (a_stay(ALI),), (), ()))

@@ -84,7 +84,7 @@ encounters = st.builds(
 
 
 @st.composite
-def many(draw: st.DrawFn) -> list[Numbered]:
+def counted(draw: st.DrawFn) -> list[Numbered]:
     items = []
     for number in range(1, draw(st.integers(0, 12)) + 1):
         begins = draw(st.integers(0, 300))
@@ -106,7 +106,7 @@ def many(draw: st.DrawFn) -> list[Numbered]:
 
 
 @settings(max_examples=examples(50))
-@given(many())
+@given(counted())
 def test_every_candidate_is_in_exactly_one_stay(items: list[Numbered]) -> None:
     stays = stays_of(items)
     assert Counter(n for stay in stays for n in stay.numbers) == Counter(i.number for i in items)
@@ -124,7 +124,7 @@ def test_every_candidate_is_in_exactly_one_stay(items: list[Numbered]) -> None:
 
 
 @settings(max_examples=examples(50))
-@given(many())
+@given(counted())
 def test_a_stay_holds_what_directly_follows_and_nothing_that_overlaps(
     items: list[Numbered],
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_hundred_look_alikes_at_one_time_are_a_hundred_stays() -> None:
 
 
 @settings(max_examples=examples(50))
-@given(many(), st.randoms(use_true_random=False))
+@given(counted(), st.randoms(use_true_random=False))
 def test_the_order_of_finding_does_not_matter(items: list[Numbered], order: random.Random) -> None:
     shuffled = list(items)
     order.shuffle(shuffled)
@@ -173,7 +173,7 @@ def test_the_order_of_finding_does_not_matter(items: list[Numbered], order: rand
 
 
 @settings(max_examples=examples(50))
-@given(many())
+@given(counted())
 def test_contacts_lose_no_second_and_no_metre(items: list[Numbered]) -> None:
     for stay in stays_of(items):
         inside = [i.candidate for i in items if i.number in stay.numbers]
@@ -190,7 +190,7 @@ def test_contacts_lose_no_second_and_no_metre(items: list[Numbered]) -> None:
 
 
 @settings(max_examples=examples(50))
-@given(many())
+@given(counted())
 def test_a_trace_holds_confirmed_stays_alone_in_order_of_time(items: list[Numbered]) -> None:
     traces = traces_of(SUBJECTS, items)
     assert [trace.subject for trace in traces] == list(SUBJECTS)

@@ -25,7 +25,7 @@ from provisioning.authority.proposals import Proposal
 from provisioning.authority.site_cli import app
 from provisioning.formats.secretfiles import open_authority
 from runtime.fsio import atomic_write
-from runtime.keyfiles import read_secret
+from runtime.keyfiles import WrongPassphrase, read_secret
 
 Run = Callable[..., Result]
 REGISTER = b"camera,place,lat,lon\ncam-1,Ward 3,37.503,126.766\nfilm-9,Lobby,,\n"
@@ -146,8 +146,8 @@ def test_the_directory_names_a_register_of_places_that_was_checked(
     assert done.exit_code == 0, done.output
     digest = hashlib.sha256(REGISTER).hexdigest()
     assert f"names the register of 2 cameras, SHA-256 {digest}: directory version 2" in said(done)
-    assert "1 cameras have no place in it: cam-2" in said(done)
-    assert "1 cameras stand in it, and no box here is known to watch them: film-9" in said(done)
+    assert "1 camera without a place in it: cam-2" in said(done)
+    assert "1 camera in it, though no box here is known to watch: film-9" in said(done)
     assert site.places.read_bytes() == REGISTER
     assert "nothing had to be changed" in said(run("places", site.root, file))
     shown = run("show", site.root)
@@ -263,15 +263,18 @@ def test_a_register_of_places_with_walks_is_made_of_two_files_and_goes_to_the_ag
     walks.write_text("from,to,seconds\ncam-1,cam-2,40\n")
     done = run("places", site.root, places, "--walks", walks)
     assert done.exit_code == 0, done.output
-    assert "register of 2 cameras and 1 walks" in said(done)
+    assert "register of 2 cameras and 1 walk" in said(done)
     kept = site.places.read_bytes()
     assert parse_places(kept).walk_s("cam-2", "cam-1") == 40
     assert (site.aggregator.parent / "places.register").read_bytes() == kept
     assert kept_register(site, open_site(site.root).directory) == kept
-    assert "has 1 walks, and this one has none; see --walks" in said(
+    assert "has 1 walk, and this one has none; see --walks" in said(
         run("places", site.root, places, "--dry-run")
     )
     assert run("places", site.root, "--none", "--walks", walks).exit_code == 2
+    with pytest.raises(WrongPassphrase):
+        site_places.set_places(site.root, REGISTER).make(b"wrong")
+    assert site.places.read_bytes() == kept, "what is named is kept until another is signed for"
     walks.write_text("from,to,seconds\ncam-1,cam-9,40\n")
     wrong = run("places", site.root, places, "--walks", walks)
     assert wrong.exit_code == 1
