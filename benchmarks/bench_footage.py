@@ -83,14 +83,12 @@ def _measured(models: VisionModels, folder: Path, state: Path, seconds: float) -
     whole: dict[Quality, tuple[float, int]] = {}
     for quality in QUALITIES:
         whole[quality] = _whole(models, gate, quality)
-        base = "" if quality == "full" else "full"
         rate, sightings = whole[quality]
+        base = "" if quality == "full" else "full"
+        ratio = rate / whole["full"][0] if base else None
         name = f"720p25 H.264, two people, faces and people: {quality}"
-        figures += [
-            Figure(name, rate, _UNIT, base, rate / whole["full"][0] if base else None),
-            Figure("  of it sightings", sightings, "", base,
-                   sightings / max(1, whole["full"][1]) if base else None),
-        ]  # fmt: skip
+        figures.append(Figure(name, rate, _UNIT, base, ratio))
+        figures.append(Figure("  sightings of it", sightings, ""))
     for quality in QUALITIES:
         rate, _ = _whole(models, by_camera["door"], quality)
         figures.append(Figure(f"720p25 H.264, nobody and nothing moves: {quality}", rate, _UNIT))

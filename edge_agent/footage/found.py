@@ -89,7 +89,7 @@ class Scan:
         overlaps: likewise; a file within another overlaps for its whole length.
         passed_over: how many entries were not looked at: links, hidden ones, and what lies beside
             recordings, such as texts and pictures.
-        unused: rows of the list that fitted nothing, as "line 7".
+        unused: what the list and the options say of no file here: "line 7 of the list".
     """
 
     files: tuple[FoundFile, ...]

@@ -13,6 +13,7 @@ from edge_agent.video.codecs import codec_in_words
 from runtime.terminal import say
 from runtime.zones import machine_zone
 
+_SHOWN = 20
 SCHEMA = 1
 """Of the document; rises when a field changes its meaning or goes."""
 
@@ -32,7 +33,9 @@ def show_scan(found: Scan, folder: Path, options: ScanOptions) -> None:
             _show_notes(file)
         say()
     if found.unused:
-        say(f"Rows of the list that fitted no file: {', '.join(found.unused[:20])}")
+        more = f" and {len(found.unused) - _SHOWN:,} more" if len(found.unused) > _SHOWN else ""
+        told = ", ".join(_in_one_line(one) for one in found.unused[:_SHOWN])
+        say(f"Of no file here: {told}{more}. Cameras are called as above.")
     seconds = sum(file.seconds for file in usable)
     cameras = len({file.camera for file in usable})
     parts = [
@@ -54,7 +57,7 @@ def as_document(found: Scan, options: ScanOptions) -> dict[str, object]:
         "gaps": [_pair(one) for one in found.gaps],
         "overlaps": [_pair(one) for one in found.overlaps],
         "passed_over": found.passed_over,
-        "unused_rows": list(found.unused),
+        "unused": list(found.unused),
     }
 
 

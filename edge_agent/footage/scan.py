@@ -83,8 +83,7 @@ def scan_folder(
     found = [_still_written(file) for file in desk.with_lone_starts(found)]
     found.sort(key=_order)
     gaps, overlaps = between(found)
-    unused = tuple(f"line {row.line}" for row in listing.unused)
-    return Scan(tuple(found), gaps, overlaps, walk.passed_over, unused)
+    return Scan(tuple(found), gaps, overlaps, walk.passed_over, desk.unused(found))
 
 
 def between(files: Iterable[FoundFile]) -> tuple[tuple[Between, ...], tuple[Between, ...]]:
@@ -143,7 +142,8 @@ class _Walk:
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.folder} cannot be read: {reason_of(error)}.") from error
         if stat.S_ISREG(mode):
-            yield self.folder, PurePosixPath(self.folder.name)
+            # Whoever names one file means what it is a link to.
+            yield self.folder.resolve(), PurePosixPath(self.folder.name)
         elif stat.S_ISDIR(mode):
             yield from self._below(self.folder, PurePosixPath(), 0)
         else:
@@ -197,6 +197,7 @@ class _Desk:
     listing: Listing
     look_into: Look
     now_ms: int = field(init=False)
+    _renamed: set[str] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
         self.now_ms = system_ms() if self.options.now_ms is None else self.options.now_ms
@@ -251,11 +252,22 @@ class _Desk:
                 files[number] = replace(files[number], trouble=files[number].trouble or trouble)
         return files
 
+    def unused(self, files: list[FoundFile]) -> tuple[str, ...]:
+        """What was said of no file that is there: a slip of whoever wrote it, mostly."""
+        cameras = {file.camera for file in files}
+        options = self.options
+        return (
+            *(f"line {row.line} of the list" for row in self.listing.unused),
+            *(f"--clock-offset {name}" for name in options.offsets_s if name not in cameras),
+            *(f"--camera {said}" for said in options.cameras if said not in self._renamed),
+        )
+
     def _camera(self, within: PurePosixPath, row: Row | None, said: Said | None) -> str | None:
         if row is not None and row.camera:
             return row.camera
         named = said.camera if said is not None else folder_camera(within)
         if named is not None and named in self.options.cameras:
+            self._renamed.add(named)
             return self.options.cameras[named]
         return self.options.camera or named
 

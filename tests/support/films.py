@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -14,6 +16,8 @@ from edge_agent.sources import Image, Picture, Reader, Shortcuts, open_reader, p
 
 INTERLACED = Path(__file__).parent.parent / "data" / "video" / "interlaced.mpg"
 """25 interlaced frames of 160x96 at 12 frames a second: a moving pattern of mean brightness 110."""
+DAHUA_BEGAN = datetime(2026, 11, 28, 10, 5, 7)
+"""What the header of a `dahua` film says, by the recorder's clock."""
 FFMPEG = shutil.which("ffmpeg")
 
 
@@ -55,6 +59,36 @@ def by_ffmpeg(
     given = ["-i", str(source)] if isinstance(source, Path) else ["-f", "lavfi", "-i", source]
     quiet = ["-nostdin", "-loglevel", "error", "-y"]
     subprocess.run([str(FFMPEG), *quiet, *given, *arguments, str(path)], check=True)
+    return path
+
+
+def dahua(path: Path) -> Path:
+    """Make a film of two seconds with `ffmpeg`, as Dahua's recorders write it (DHAV, H.264)."""
+    plain = by_ffmpeg(
+        path.with_suffix(".h264"), "-c:v", "libx264", "-bf", "0", "-threads", "1",
+        "-x264opts", "sliced-threads=0", "-pix_fmt", "yuv420p",
+    )  # fmt: skip
+    film = plain.read_bytes()
+    plain.unlink()
+    starts = [at for at in range(len(film) - 4) if film[at : at + 3] == b"\0\0\1"]
+    units, begin, pictured = [], 0, False
+    for at in starts:
+        kind, first = film[at + 3] & 31, film[at + 4] & 128
+        begins = (kind in {1, 5} and first) or kind in {6, 7, 8, 9}
+        if pictured and begins:
+            units.append(film[begin:at])
+            begin, pictured = at, False
+        pictured = pictured or kind in {1, 5}
+    units.append(film[begin:])
+    packed = 26 << 26 | 11 << 22 | 28 << 17 | 10 << 12 | 5 << 6 | 7
+    told = bytes([0x81, 0, 8, 25, 0x82, 0, 0, 0]) + struct.pack("<HH", 160, 96)
+    whole = b""
+    for number, unit in enumerate(units):
+        size = 24 + len(told) + len(unit) + 8
+        whole += b"DHAV" + bytes([0xFC if number % 25 else 0xFD, 0, 0, 0])
+        whole += struct.pack("<IIIH", number, size, packed + number // 25, number * 40)
+        whole += bytes([len(told), 0]) + told + unit + b"dhav" + struct.pack("<I", size)
+    path.write_bytes(whole)
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from films import INTERLACED, by_ffmpeg, film, needs_ffmpeg
+from films import DAHUA_BEGAN, INTERLACED, by_ffmpeg, dahua, film, needs_ffmpeg
 
 from edge_agent.footage import scan as scanning
 from edge_agent.footage.content import content_identity
@@ -125,6 +125,11 @@ def test_one_file_may_be_scanned(put: Put) -> None:
     folder = put("20261128_100000.avi", "b.avi")
     found = scanned(folder / "20261128_100000.avi", camera="gate")
     assert (only(found).camera, only(found).began_ms) == ("gate", TEN)
+    link = folder / "20261128_110000.avi"
+    link.symlink_to("b.avi")
+    named = only(scanned(link))
+    assert named.began_ms == TEN + 3_600_000
+    assert len(content_identity(named.path)) == 32
 
 
 def test_cameras_are_called_as_the_site_calls_them(put: Put) -> None:
@@ -132,6 +137,13 @@ def test_cameras_are_called_as_the_site_calls_them(put: Put) -> None:
     cameras = [f.camera for f in scanned(folder, cameras={"ch1": "cam-gate"}).files]
     assert cameras == ["cam-gate", "ch2", None]
     assert {f.camera for f in scanned(folder, camera="all").files} == {"all"}
+
+
+def test_what_was_said_of_no_file_is_told(put: Put) -> None:
+    folder = put("ch1_20261128100000.avi")
+    found = scanned(folder, cameras={"ch1": "gate", "ch2": "x"}, offsets_s={"ch1": 1, "gate": 2})
+    assert found.unused == ("--clock-offset ch1", "--camera ch2")
+    assert only(found).began_ms == TEN + 2000
 
 
 def test_local_times_are_of_the_zone_given_and_clocks_are_put_right(put: Put) -> None:
@@ -155,7 +167,7 @@ def test_a_list_is_believed_above_all(put: Put, tmp_path: Path) -> None:
         (camera, TEN, STATED, "list") for camera in ("cam-1", "cam-2", "door")
     }
     assert all(f.usable for f in found.files)
-    assert found.unused == ("line 5",)
+    assert found.unused == ("line 5 of the list",)
 
 
 def test_one_start_for_a_camera_of_several_files_is_not_enough(put: Put, tmp_path: Path) -> None:
@@ -299,6 +311,23 @@ def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path / "none", Path("/dev/null")):
         with pytest.raises(OperationError):
             scanned(folder)
+
+
+@needs_ffmpeg
+def test_a_recorder_s_own_file_tells_its_local_start(tmp_path: Path) -> None:
+    dahua(tmp_path / "a.dav")
+    file = only(scanned(tmp_path, zone=ZoneInfo("Asia/Seoul"), camera="gate"))
+    began = DAHUA_BEGAN.replace(tzinfo=ZoneInfo("Asia/Seoul"))
+    assert file.usable
+    assert (file.began_ms, file.read_from) == (began.timestamp() * 1000, "container")
+    assert file.codec == "h264"
+    assert file.seconds == pytest.approx(2.0)
+
+
+@needs_ffmpeg
+def test_sound_alone_is_no_film(tmp_path: Path) -> None:
+    by_ffmpeg(tmp_path / "gate_20261128_100000.mp4", "-c:a", "aac", source="sine=d=1")
+    assert "sound, and no pictures" in only(scanned(tmp_path)).trouble
 
 
 @needs_ffmpeg

@@ -3,50 +3,21 @@
 from __future__ import annotations
 
 import struct
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 
 import pytest
-from films import all_of, by_ffmpeg, film, needs_ffmpeg, reader_of, times_of
+from films import DAHUA_BEGAN as BEGAN
+from films import all_of, by_ffmpeg, dahua, film, needs_ffmpeg, reader_of, times_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edge_agent.video.clock import began_at
 
-BEGAN = datetime(2026, 11, 28, 10, 5, 7)
-
-
-def dahua(film: bytes) -> bytes:
-    """A recording as Dahua's recorders write it, of a stream of H.264 without B-frames."""
-    starts = [at for at in range(len(film) - 4) if film[at : at + 3] == b"\0\0\1"]
-    units, begin, pictured = [], 0, False
-    for at in starts:
-        kind, first = film[at + 3] & 31, film[at + 4] & 128
-        begins = (kind in {1, 5} and first) or kind in {6, 7, 8, 9}
-        if pictured and begins:
-            units.append(film[begin:at])
-            begin, pictured = at, False
-        pictured = pictured or kind in {1, 5}
-    units.append(film[begin:])
-    packed = 26 << 26 | 11 << 22 | 28 << 17 | 10 << 12 | 5 << 6 | 7
-    told = bytes([0x81, 0, 8, 25, 0x82, 0, 0, 0]) + struct.pack("<HH", 160, 96)
-    whole = b""
-    for number, unit in enumerate(units):
-        size = 24 + len(told) + len(unit) + 8
-        whole += b"DHAV" + bytes([0xFC if number % 25 else 0xFD, 0, 0, 0])
-        whole += struct.pack("<IIIH", number, size, packed + number // 25, number * 40)
-        whole += bytes([len(told), 0]) + told + unit + b"dhav" + struct.pack("<I", size)
-    return whole
-
 
 @needs_ffmpeg
 def test_a_recorder_s_own_file_is_read_with_its_date(tmp_path: Path) -> None:
-    plain = by_ffmpeg(
-        tmp_path / "a.h264", "-c:v", "libx264", "-bf", "0", "-threads", "1",
-        "-x264opts", "sliced-threads=0", "-pix_fmt", "yuv420p",
-    )  # fmt: skip
-    path = tmp_path / "a.dav"
-    path.write_bytes(dahua(plain.read_bytes()))
+    path = dahua(tmp_path / "a.dav")
     assert began_at(path) == BEGAN
     reader = reader_of(path)
     assert reader.facts().began == BEGAN
