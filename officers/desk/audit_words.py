@@ -48,7 +48,8 @@ def query_lines(query: QueryCount) -> list[str]:
     custodians = ", ".join(query.granting_custodians) or "nobody"
     slots = "" if query.granted_slots is None else f", {counted(query.granted_slots, 'slot')}"
     lines.append(
-        f"granted by {custodians}: {counted(query.grants, 'grant')}, {query.received} received{slots}"
+        f"granted by {custodians}: {counted(query.grants, 'grant')}, "
+        f"{query.received} received{slots}"
     )
     if query.rows_opened is not None:
         stills = counted(query.stills_opened or 0, "still")
@@ -195,8 +196,8 @@ def _rows_text(body: Mapping[str, Any]) -> str:
 
 def _stills_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{counted(int(body['stills']), 'still')} opened for {', '.join(body['officers'])}, asked by "
-        f"{body['asked_by']}; {int(body['total'])} in all"
+        f"{counted(int(body['stills']), 'still')} opened for {', '.join(body['officers'])}, "
+        f"asked by {body['asked_by']}; {int(body['total'])} in all"
     )
 
 
@@ -214,8 +215,9 @@ def _scopes_text(values: list[Any]) -> str:
 
 def _match_text(body: Mapping[str, Any]) -> str:
     return (
-        f"{counted(body['sightings'], 'sighting')} in {counted(body['segments'], 'envelope')} compared "
-        f"under {counted(len(body['grant_ids']), 'grant')}: {counted(body['candidates'], 'candidate')}"
+        f"{counted(body['sightings'], 'sighting')} in {counted(body['segments'], 'envelope')} "
+        f"compared under {counted(len(body['grant_ids']), 'grant')}: "
+        f"{counted(body['candidates'], 'candidate')}"
     )
 
 

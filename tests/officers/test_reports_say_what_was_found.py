@@ -263,6 +263,29 @@ def copied(pdf: bytes) -> str:
     return subprocess.run(run, input=pdf, capture_output=True, check=True).stdout.decode()
 
 
+def test_texts_as_long_as_they_may_be_and_many_cameras_are_set_all_the_same() -> None:
+    query = r.query()
+    query = replace(
+        query, cameras=tuple(f"cam-{number}" for number in range(1, 800)), purpose="한" * 1900
+    )
+    made = r.gathered()
+    made = replace(
+        made, case=replace(made.case, query=query), report=replace(made.report, query=query)
+    )
+    assert set_pdf(document_of(made, Words("en", r.SEOUL))).startswith(b"%PDF-")
+
+
+def test_times_that_a_box_made_up_spoil_no_report() -> None:
+    made = r.report()
+    (trace,) = made.traces
+    met = tuple(replace(one, to_ms=1 << 61) for one in trace.hits[0].contacts)
+    wild = replace(trace.hits[0], to_ms=1 << 61, contacts=met)
+    made = replace(made, traces=(replace(trace, hits=(wild, *trace.hits[1:])),))
+    of = document_of(r.gathered(report=made, around=r.around(made)), Words("ko", r.SEOUL))
+    assert "9999-12-31" in "\n".join(texts(of))
+    assert set_pdf(of).startswith(b"%PDF-")
+
+
 def test_the_pdf_is_one_and_has_only_its_own_font() -> None:
     pdf = set_pdf(document("ko"))
     assert pdf.startswith(b"%PDF-")

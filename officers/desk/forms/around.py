@@ -8,6 +8,7 @@ from datetime import UTC, datetime, tzinfo
 from officers.desk.camera_places import Positions
 from officers.desk.case_files import CaseFile
 from officers.desk.graded import GradedTrace
+from officers.desk.site_clock import by_clocks
 from officers.desk.traced import Met, Report, met_in
 from protocol.places import GLOBE, CameraPlace, Places
 
@@ -72,11 +73,8 @@ class Around:
         return place.position
 
     def local(self, time_ms: int) -> datetime:
-        """Return a moment by the site's clocks; the calendar's last for what lies beyond it."""
-        try:
-            return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(self.zone)
-        except (ValueError, OverflowError, OSError):  # a box may claim any time
-            return datetime.max.replace(tzinfo=self.zone)
+        """Return a moment by the site's clocks."""
+        return by_clocks(time_ms, self.zone)
 
     def local_iso(self, time_ms: int) -> str:
         """Return ``2031-05-04T10:00:00+09:00``."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
 
 from officers.desk.coverage_hours import (
     BLIND,
@@ -18,6 +17,7 @@ from officers.desk.coverage_hours import (
 )
 from officers.desk.report.drawing import Box, Drawing, Ink, Label, Shape
 from officers.desk.report.words import Words, marked
+from officers.desk.site_clock import by_clocks
 
 INKS = {
     WATCHED: (Ink.GOOD, ""),
@@ -81,7 +81,7 @@ def charts(
     """
     by_day: dict[str, dict[str, dict[int, str]]] = {}
     for hour in hours:
-        at = _local(hour.hour_ms, words.zone)
+        at = by_clocks(hour.hour_ms, words.zone)
         by_day.setdefault(f"{at:%Y-%m-%d}", {}).setdefault(hour.camera, {})[at.hour] = hour.state
     if sum(len(cameras) for cameras in by_day.values()) > MOST_ROWS:
         return
@@ -117,7 +117,3 @@ def _chart(cameras: dict[str, dict[int, str]], names: dict[str, str]) -> Drawing
             if sign:
                 shapes.append(Label((x + _CELL_MM / 2, y + 3.1), sign, 2.6, Ink.BLACK, "middle"))
     return Drawing(_HEAD_MM + len(cameras) * _ROW_MM + 1, tuple(shapes))
-
-
-def _local(time_ms: int, zone: tzinfo) -> datetime:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(zone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
@@ -11,7 +12,7 @@ from typing import Any
 from fontTools.pens.recordingPen import DecomposingRecordingPen
 from fpdf import FPDF
 from fpdf.drawing import PaintedPath
-from fpdf.enums import Align
+from fpdf.enums import Align, MethodReturnValue
 from fpdf.fonts import FontFace
 
 from officers.desk.report.document import (
@@ -35,6 +36,7 @@ _LINE = 1.42
 _GREY, _SHADE = 0x66, Ink.LIGHT.value
 _WARNING = (0xFB, 0xEC, 0xEB)
 _BELOW_MM = 24.0
+_LONG_CELL, _PART_LINES, _PADDING_MM = 400, 30, 4.0
 _MARK_ANGLE, _MARK_MM, _MARK_GREY = 32.0, 7.0, "#e9e9e9"
 
 
@@ -201,8 +203,32 @@ class _Page:
             if heads:
                 made.row([self._shown(name) for name in table.columns])
             for row in table.rows:
-                made.row([self._shown(cell) for cell in row])
+                for part in self._parts(row, table.widths, height):
+                    made.row(part)
         pdf.ln(2)
+
+    def _parts(
+        self, row: Sequence[str], widths: Sequence[float], height: float
+    ) -> Iterator[list[str]]:
+        """Yield a row, or what it is cut into so that none is higher than a page."""
+        shown = [self._shown(cell) for cell in row]
+        if max(len(cell) + 60 * cell.count("\n") for cell in shown) < _LONG_CELL:
+            yield shown
+            return
+        wide = self.pdf.epw / sum(widths)
+        cells = [
+            self._lines(cell, width * wide - _PADDING_MM, height)
+            for cell, width in zip(shown, widths, strict=True)
+        ]
+        for at in range(0, max(map(len, cells)), _PART_LINES):
+            yield ["\n".join(lines[at : at + _PART_LINES]) for lines in cells]
+
+    def _lines(self, text: str, width: float, height: float) -> list[str]:
+        """Return the lines that a text takes in a cell."""
+        lines = self.pdf.multi_cell(
+            width, height, text, dry_run=True, output=MethodReturnValue.LINES
+        )
+        return lines if isinstance(lines, list) else [text]
 
     def _picture(self, drawing: Drawing) -> None:
         self._room(drawing.height + 2)

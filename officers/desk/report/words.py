@@ -14,6 +14,7 @@ from importlib import resources
 from io import BytesIO
 from typing import Any
 
+from officers.desk.site_clock import by_clocks
 from runtime.errors import OperationError
 
 DOMAIN = "officers"
@@ -88,7 +89,4 @@ class Words:
         return f"{name}, UTC{offset[:3]}:{offset[3:5]}"
 
     def _at(self, time_ms: int) -> datetime:
-        try:
-            return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(self.zone)
-        except (ValueError, OverflowError, OSError):  # a box may claim any time
-            return datetime.max.replace(tzinfo=UTC)
+        return by_clocks(time_ms, self.zone)
