@@ -12,11 +12,12 @@ from custodian_site import Asked, Make, approved, make_announcement, opened_log,
 from custodian.custodian import Custodian
 from protocol.directory import Directory
 from protocol.epoch import RECORDING, Announcement
-from protocol.errors import ScopeExceeded, UnknownSigner, UnsupportedVersion
+from protocol.errors import ApprovalsMissing, ScopeExceeded, UnknownSigner, UnsupportedVersion
 from protocol.grant import Grant, GrantedKeys, release, seal_grant
 from protocol.keytree import EVIDENCE, META
 from protocol.query import Asked as Options
 from protocol.reconcile import check_released, reconcile
+from protocol.signing import Signed
 
 FIRST, SECOND = ("face", "meta", "live"), ("face", "cover", "live")
 
@@ -67,12 +68,31 @@ def test_same_place_counts_open_for_queries_that_ask_for_them_alone(make: Make) 
     _, message = make_announcement([c1], version=2)
     for counts in (False, True):
         signed = q2.query(asks=Options(same_place_counts=counts)).sign(s.signing_key("ana"))
-        digest = q2.POLICY.digest
-        case = s.Case(
-            signed, [s.approval(signed, name, policy_digest=digest) for name in ("bo", "cy", "di")]
-        )
+        case = signed_by(signed, "bo", "cy", "di")
         _, (keys,) = granted(c1, Asked(case, [message], s.NOW_MS))
         assert ("counts" in keys.nodes) is counts
+
+
+def signed_by(signed: Signed, *approvers: str) -> s.Case:
+    digest = q2.POLICY.digest
+    return s.Case(signed, [s.approval(signed, name, policy_digest=digest) for name in approvers])
+
+
+@pytest.mark.parametrize(
+    "asks", [Options(linked_contacts=True), Options(same_place_counts=True, afterwards_min=180)]
+)
+def test_a_query_that_links_or_counts_opens_nothing_without_one_approval_more(
+    make: Make, asks: Options
+) -> None:
+    c1 = make("c1", policy=q2.POLICY_TEXT)
+    _, message = make_announcement([c1], version=2)
+    signed = q2.query(contacts=True, asks=asks).sign(s.signing_key("ana"))
+    with pytest.raises(ApprovalsMissing, match="2 of 3"):
+        c1.granter.grant(Asked(signed_by(signed, "bo", "cy"), [message], s.NOW_MS).to_bytes())
+    case = signed_by(signed, "bo", "cy", "di")
+    _, (keys,) = granted(c1, Asked(case, [message], s.NOW_MS))
+    assert {"face", "cover"} <= set(keys.nodes)
+    assert "meta" not in keys.nodes
 
 
 @pytest.mark.parametrize(("late_ms", "opens"), [(0, True), (1, False)])
