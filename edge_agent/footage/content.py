@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from edge_agent.video.files import reason_of
+from edge_agent.video.reasons import reason_of
 from edge_agent.video.url import SourceError
 
 

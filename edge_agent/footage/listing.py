@@ -13,7 +13,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from edge_agent.video.files import reason_of
+from edge_agent.video.reasons import reason_of
 from edge_agent.video.url import SourceError
 
 MAX_BYTES = 64 << 20

@@ -9,9 +9,9 @@ from typing import Protocol
 
 from edge_agent.sources import Reader, SourceError, open_reader
 from edge_agent.video import ffmpeg
-from edge_agent.video.files import reason_of
 from edge_agent.video.mp4 import index_of
 from edge_agent.video.packets import packets_of
+from edge_agent.video.reasons import reason_of
 from edge_agent.video.url import SourceKind, SourceUrl
 
 _HEAD_BYTES = 16

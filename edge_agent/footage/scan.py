@@ -21,7 +21,7 @@ from edge_agent.footage.found import (
 from edge_agent.footage.listing import Listing, Row, read_listing
 from edge_agent.footage.looking import Content, Look, look_into
 from edge_agent.footage.names import Said, compiled, folder_camera, said_by
-from edge_agent.video.files import reason_of
+from edge_agent.video.reasons import reason_of
 from edge_agent.video.url import SourceError
 from protocol.v2.header import STAMPED, STATED
 from runtime.clock import system_ms

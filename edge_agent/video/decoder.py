@@ -49,7 +49,10 @@ class Decoder:
         self._first = True
         self.facts = facts_of(self._capture)
         """What the source says of itself, as read when it was opened."""
-        self._ratio = _pixel_ratio(self._capture)
+        self.ratio = _pixel_ratio(self._capture)
+        """A pixel's width by its height in an upright picture."""
+        self.turned_deg = _turned_deg(self._capture)
+        """By how much its pictures are turned to stand upright."""
         try:
             refuse_large(self.facts.width, self.facts.height, name)
         except OperationError:
@@ -98,7 +101,7 @@ class Decoder:
             image.fill(0)
             raise NotDecodedError(self._name)
         refuse_large(image.shape[1], image.shape[0], self._name)
-        return with_square_pixels(image, self._ratio)
+        return with_square_pixels(image, self.ratio)
 
     def close(self) -> None:
         """Release it; may be called twice."""
@@ -135,5 +138,10 @@ def _pixel_ratio(capture: cv2.VideoCapture) -> float:
     wide, high = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
     if not (math.isfinite(wide) and math.isfinite(high) and wide > 0 and high > 0):
         return 1.0
-    turned = round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360 in _QUARTER_TURNS
+    turned = _turned_deg(capture) in _QUARTER_TURNS
     return high / wide if turned else wide / high
+
+
+def _turned_deg(capture: cv2.VideoCapture) -> int:
+    angle = capture.get(cv2.CAP_PROP_ORIENTATION_META)
+    return round(angle) % 360 if math.isfinite(angle) else 0

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import cv2
 
-from edge_agent.video import ffmpeg, second
+from edge_agent.video import ffmpeg, motion_jpeg, second
 from edge_agent.video.clock import began_at
 from edge_agent.video.decoder import Decoder, NotDecodedError
 from edge_agent.video.reading import WHOLE, Picture, Shortcuts, StreamFacts
+from edge_agent.video.reasons import reason_of
 from edge_agent.video.timeline import Timeline
 from edge_agent.video.url import SourceError
 
@@ -46,6 +47,11 @@ class FileReader:
         self._decoder: Decoder | None = decoder
         self._process: ffmpeg.FfmpegProcess | None = None
         self._facts = replace(decoder.facts, began=began_at(path))
+        if shortcuts.gap_s > 0:
+            packets = motion_jpeg.packet_decoder(path, f"Video file {path}", decoder)
+            if packets is not None:
+                decoder.close()
+                self._decoder = decoder = packets
         self.fps = decoder.fps
         self._timeline = Timeline(self.fps, self._facts.seconds)
         self._given_s = float("-inf")
@@ -181,14 +187,3 @@ def _size_of(path: Path) -> int:
     if size == 0:
         raise SourceError(f"Video file {path} is empty (0 bytes).")
     return size
-
-
-def reason_of(error: OSError | ValueError) -> str:
-    """Say in words why a file or folder cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        return "there is no such file or folder"
-    if isinstance(error, PermissionError):
-        return "this user may not read it"
-    if isinstance(error, NotADirectoryError):
-        return "it is not a folder"
-    return str(getattr(error, "strerror", None) or error)

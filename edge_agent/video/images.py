@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from edge_agent.opencv import quiet_opencv
-from edge_agent.video.files import reason_of
 from edge_agent.video.reading import Image, Picture, StreamFacts
+from edge_agent.video.reasons import reason_of
 from edge_agent.video.url import SourceError
 
 MAX_IMAGE_BYTES = 64 * 1024 * 1024

@@ -92,6 +92,17 @@ def dahua(path: Path) -> Path:
     return path
 
 
+def turned(film: Path) -> Path:
+    """Have the header of an MP4 or MOV say that it is to be turned by a quarter."""
+    data = bytearray(film.read_bytes())
+    matrix = data.index(b"tkhd") + 44
+    one, minus = (1 << 16).to_bytes(4, "big"), (-(1 << 16) & 0xFFFFFFFF).to_bytes(4, "big")
+    assert data[matrix : matrix + 4] == one
+    data[matrix : matrix + 20] = bytes(4) + one + bytes(4) + minus + bytes(4)
+    film.write_bytes(data)
+    return film
+
+
 def reader_of(source: Path | str, *, keyframes: bool = False) -> Reader:
     """Open a film, or a source by its url."""
     url = f"file:{source}" if isinstance(source, Path) else source

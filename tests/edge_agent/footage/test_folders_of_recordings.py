@@ -11,7 +11,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from films import DAHUA_BEGAN, INTERLACED, by_ffmpeg, dahua, film, needs_ffmpeg
+from films import DAHUA_BEGAN, INTERLACED, by_ffmpeg, dahua, film, needs_ffmpeg, turned
 
 from edge_agent.footage import scan as scanning
 from edge_agent.footage.content import content_identity
@@ -381,15 +381,11 @@ def test_variable_rates_and_times_that_begin_anew_are_measured(tmp_path: Path) -
 def test_interlaced_and_turned_films_are_told_as_they_are_seen(tmp_path: Path) -> None:
     shutil.copy(INTERLACED, tmp_path / "gate_20261128_100000.mpg")
     flat = by_ffmpeg(tmp_path / "gate_20261128_110000.mp4", "-c:v", "mpeg4", "-t", "0.2")
-    data = bytearray(flat.read_bytes())
-    matrix = data.index(b"tkhd") + 44
-    one, minus = (1 << 16).to_bytes(4, "big"), (-(1 << 16) & 0xFFFFFFFF).to_bytes(4, "big")
-    data[matrix : matrix + 20] = bytes(4) + one + bytes(4) + minus + bytes(4)
-    flat.write_bytes(data)
-    interlaced, turned = scanned(tmp_path).files
+    turned(flat)
+    interlaced, upright = scanned(tmp_path).files
     assert any("interlaced" in note for note in interlaced.notes)
     assert interlaced.usable
-    assert (turned.width, turned.height) == (96, 160)
+    assert (upright.width, upright.height) == (96, 160)
 
 
 def test_interlaced_films_name_the_package_where_it_is_missing(

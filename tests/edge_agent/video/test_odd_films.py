@@ -7,7 +7,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from films import all_of, by_ffmpeg, drawn, film, needs_ffmpeg, reader_of, times_of
+from films import all_of, by_ffmpeg, drawn, film, needs_ffmpeg, reader_of, times_of, turned
 
 from edge_agent.capture import FrameSource
 from edge_agent.sources import SourceError
@@ -116,21 +116,7 @@ def test_pixels_are_made_square(tmp_path: Path, ratio: str, shape: tuple[int, ..
 @needs_ffmpeg
 def test_a_film_that_lies_on_its_side_is_stood_up(tmp_path: Path) -> None:
     flat = by_ffmpeg(tmp_path / "flat.mp4", "-c:v", "mpeg4", "-vf", "setsar=2/1", "-t", "0.2")
-    turned = _turned(flat, tmp_path / "turned.mp4")
-    assert {picture.image.shape for picture in all_of(reader_of(turned))} == {(320, 96, 3)}
-
-
-def _turned(film: Path, to: Path) -> Path:
-    """The same film, its header saying that it has to be turned by a quarter."""
-    data = bytearray(film.read_bytes())
-    track = data.index(b"tkhd") + 4
-    matrix = track + 40
-    one, minus = (1 << 16).to_bytes(4, "big"), (-(1 << 16) & 0xFFFFFFFF).to_bytes(4, "big")
-    none = bytes(4)
-    assert data[matrix : matrix + 4] == one
-    data[matrix : matrix + 20] = none + one + none + minus + none
-    to.write_bytes(data)
-    return to
+    assert {picture.image.shape for picture in all_of(reader_of(turned(flat)))} == {(320, 96, 3)}
 
 
 @needs_ffmpeg
