@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edge_agent.footage.clocks import differs, in_words, moment_of, offset_of, why_wrong, zone_of
 from edge_agent.footage.listing import read_listing
@@ -135,3 +137,16 @@ def test_a_table_that_is_no_text_is_refused(tmp_path: Path) -> None:
         read_listing(table)
     with pytest.raises(SourceError, match="cannot be read"):
         read_listing(tmp_path / "none.csv")
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(st.sampled_from('file,camerst;\n"*?[\0 2026-118:T/+'), max_size=120))
+def test_any_table_is_read_or_refused(tmp_path: Path, text: str) -> None:
+    table = tmp_path / "list.csv"
+    table.write_text("file,camera,start\n" + text, encoding="utf-8")
+    try:
+        listing = read_listing(table)
+    except SourceError as error:
+        assert str(error).startswith("The list ")
+    else:
+        listing.of(PurePosixPath("a/b.mp4"))
