@@ -109,9 +109,6 @@ def _serve(line: Connection, look: Look) -> None:
     while True:
         try:
             path, quick = line.recv()
-        except (EOFError, OSError):
-            return
-        try:
             line.send(look(path, quick=quick))
-        except MemoryError:
+        except (EOFError, OSError, MemoryError):  # nobody asks any more, or it took too much
             return
