@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from film_set import FilmSet
+from waiting import wait_for
 
 from demo.processes import Service, sealtrace
 from protocol.names import EPOCH_MS, SLOT_MS
@@ -133,6 +134,7 @@ def test_a_running_agent_is_handed_the_import(
     )  # fmt: skip
     agent.start()
     try:
+        wait_for(lambda: agent.events("ready"), "the agent", explain=agent.tail)
         folder = recording(film_set, tmp_path / "films", yesterday_ms - SLOT_MS)
         told = run(film_set, station, folder)
         assert [one["fate"] for one in told["files"]] == ["import"]
