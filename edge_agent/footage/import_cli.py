@@ -92,6 +92,7 @@ def import_films(
     """
     # Seconds of imports, which --help saves.
     from edge_agent.config import load_box  # noqa: PLC0415
+    from edge_agent.footage.apart import looking_apart  # noqa: PLC0415
     from edge_agent.footage.scan import scan_folder  # noqa: PLC0415
     from edge_agent.footage.station import at_a_desk  # noqa: PLC0415
     from runtime import logs  # noqa: PLC0415
@@ -113,8 +114,8 @@ def import_films(
             list_file=list_file,
             config=config,
         )
-        with progress("scanning") as notify:
-            found = scan_folder(folder, options=options, tell=telling(notify))
+        with progress("scanning") as notify, looking_apart() as look:
+            found = scan_folder(folder, options=options, tell=telling(notify), look=look)
         errand = _Errand(
             settings,
             found,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_agent.batch import wipe
@@ -17,12 +17,12 @@ from edge_agent.footage.content import content_identity
 from edge_agent.footage.desk import ImportRefused, Quarter, Standing
 from edge_agent.footage.found import FoundFile
 from edge_agent.footage.handover import Desk
-from edge_agent.footage.planning import Fate, Film, Hours, Plan, plan
+from edge_agent.footage.planning import Fate, Film, Hours, Part, Passage, Plan, plan
 from edge_agent.footage.processes import AnyOutfit, Ended, Failed, Ready, Told, Worker, tellings
-from edge_agent.footage.seconds import slots_of
+from edge_agent.footage.seconds import Span, slots_of
 from edge_agent.footage.work import PartEnded, Pulse, Seen
 from edge_agent.video.url import SourceError
-from protocol.names import EPOCH_MS
+from protocol.names import EPOCH_MS, SLOT_MS
 from protocol.v2.rows import SLOT_S
 from protocol.v2.sightings import Sighting
 from runtime.errors import OperationError
@@ -198,6 +198,11 @@ class Import:
         self._left: dict[str, Counter[int]] = {}  # slots of a camera that are not sealed
         self._open_of: dict[tuple[int, int], set[tuple[str, int, str]]] = {}
         self._looked_at: set[tuple[int, int]] = set()
+        self._crashed: set[tuple[int, int]] = set()
+        self._done: set[tuple[int, int]] = set()
+        self._at: dict[int, int] = {}  # parts of a passage that have ended
+        self._tried: dict[int, Passage] = {}  # what is left of one over which a process died
+        self._waiting: list[tuple[int, Passage]] = []
         for number, passage in enumerate(planned.passages):
             for slot in passage.slots():
                 key = (passage.camera, slot, passage.time_source)
@@ -220,27 +225,22 @@ class Import:
             OperationError: it cannot go on; what is sealed stays, and the next run goes on from it.
         """
         crew: list[Worker] = []
-        waiting = list(enumerate(self._passages))
-        waiting.reverse()
+        self._waiting = list(enumerate(self._passages))[::-1]
+        most = min(max(1, workers), len(self._waiting))
         try:
-            for _ in range(min(max(1, workers), len(waiting))):
-                worker = Worker(outfit)
-                crew.append(worker)
-                worker.give(*waiting.pop())
-            while any(worker.passage is not None for worker in crew):
+            while True:
+                while len(crew) < most and self._waiting:
+                    crew.append(Worker(outfit))
+                    crew[-1].give(*self._waiting.pop())
+                busy = [worker for worker in crew if worker.passage is not None]
+                if not busy:
+                    return Outcome(self._progress, tuple(self._broken))
                 if self._stopped():
                     return Outcome(self._progress, tuple(self._broken), stopped=True)
-                busy = [worker for worker in crew if worker.passage is not None]
                 for worker, told in tellings(busy, _POLL_S):
-                    number = worker.passage
-                    if number is None:
-                        continue
-                    if isinstance(told, Ended):
-                        worker.passage = None
-                        if waiting:
-                            worker.give(*waiting.pop())
-                    else:
-                        self.take(number, told)
+                    self._hear(worker, told)
+                    if isinstance(told, Failed):
+                        crew.remove(worker)
                 self._tell(self._progress)
         finally:
             for worker in crew:
@@ -248,18 +248,56 @@ class Import:
             for worker in crew:
                 worker.join()
             self.wipe()
-        return Outcome(self._progress, tuple(self._broken))
+
+    def _hear(self, worker: Worker, told: Told) -> None:
+        number = worker.passage
+        if number is None:
+            return
+        worker.ready |= isinstance(told, Ready)
+        if isinstance(told, Failed):
+            worker.stop()
+            worker.join()
+            if not worker.ready:
+                raise OperationError(f"films cannot be looked at here: {told.reason}")
+            self.lost(number, told.reason)
+        elif isinstance(told, Ended):
+            worker.passage = None
+            if self._waiting:
+                worker.give(*self._waiting.pop())
+        else:
+            self.take(number, told)
+
+    def lost(self, number: int, reason: str) -> None:
+        """Go on without the film over which a process died: what is left of its passage waits.
+
+        Of slots that it had not passed everything is looked at again, but for that film.
+        """
+        parts, tried = self._passages[number].parts, self._tried.get(number, self._passages[number])
+        first = self._at.get(number, 0)
+        at = next((n for n, one in enumerate(tried.parts) if n >= first and one.spans), -1)
+        at %= len(parts)
+        self._broken.append((parts[at].file.path, reason))
+        self._crashed.add((number, at))
+        self._looked_at.add((number, at))
+        open_slots = {key[1] for key, slot in self._slots.items() if number in slot.waits_for}
+        left = []
+        for place, part in enumerate(parts):
+            spans = () if (number, place) in self._crashed else part.spans
+            within = tuple(piece for span in spans for piece in _within(span, open_slots))
+            left.append(Part(part.file, part.content, within))
+        passage = replace(self._passages[number], parts=tuple(left))
+        for slot in sorted(open_slots.difference(passage.slots())):
+            self._seen(number, Seen(slot, [], bytes(SLOT_S)))
+        if passage.slots():
+            self._at[number], self._tried[number] = 0, passage
+            self._waiting.append((number, passage))
 
     def take(self, number: int, told: Told) -> None:
         """Take in what the process that looks at passage ``number`` tells.
 
         Raises:
-            OperationError: it failed, or what is complete cannot be sealed.
+            OperationError: what is complete cannot be sealed, or not with these models.
         """
-        if isinstance(told, Failed):
-            raise OperationError(
-                f"{told.reason}; what is sealed stays, run the same command again to go on"
-            )
         if isinstance(told, Ready) and dict(told.models) != dict(self._models):
             raise OperationError(
                 "the agent of this box runs with other models than those that are installed: start "
@@ -301,18 +339,22 @@ class Import:
 
     def _part_ended(self, number: int, ended: PartEnded) -> None:
         part = self._passages[number].parts[ended.part]
-        if ended.trouble:
+        if ended.trouble and (number, ended.part) not in self._looked_at:
             self._broken.append((part.file.path, ended.trouble))
+        self._at[number] = ended.part + 1
         self._looked_at.add((number, ended.part))
         self._note_if_done((number, ended.part))
 
     def _note_if_done(self, at: tuple[int, int]) -> None:
         """Note a film whose every quarter hour is sealed."""
-        if self._open_of[at] or at not in self._looked_at:
+        if self._open_of[at] or at not in self._looked_at or at in self._done:
             return
+        self._done.add(at)
         passage = self._passages[at[0]]
         part = passage.parts[at[1]]
         self._progress.files_done += 1
+        if at in self._crashed:
+            return
         if id(part.file) in self._whole and not _grew(part.file):
             self._desk.note_film(passage.camera, part.content, began_ms=part.file.began_ms or 0)
 
@@ -329,3 +371,11 @@ def _grew(file: FoundFile) -> bool:
         return file.path.stat().st_size != file.size
     except OSError:
         return True
+
+
+def _within(span: Span, numbers: Collection[int]) -> Iterator[Span]:
+    """Yield what of a span lies in some slots."""
+    for number in slots_of(span):
+        if number in numbers:
+            begins_ms, ends_ms = number * SLOT_MS, (number + 1) * SLOT_MS
+            yield max(span[0], begins_ms), min(span[1], ends_ms)

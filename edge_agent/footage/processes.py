@@ -12,15 +12,17 @@ import resource
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Protocol
 
+from edge_agent.capture import Frame
+from edge_agent.footage.found import FoundFile
 from edge_agent.footage.planning import Passage
 from edge_agent.footage.quality import Quality
 from edge_agent.footage.work import Eyes, Frames, Message, look_through
 from edge_agent.vision.config import VisionConfig
+from runtime.errors import OperationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A process cannot go on; ``reason`` in words."""
+    """A process cannot go on, mostly over the film that it looks at; ``reason`` in words."""
 
     reason: str
 
@@ -90,7 +92,7 @@ class Outfit:
         # Here, since the importer itself looks at nothing.
         import cv2  # noqa: PLC0415
 
-        from edge_agent.footage.frames import frames  # noqa: PLC0415
+        from edge_agent.footage.frames import Reading, frames  # noqa: PLC0415
         from edge_agent.footage.quality import vision_for  # noqa: PLC0415
         from edge_agent.opencv import quiet_opencv  # noqa: PLC0415
         from edge_agent.vision.models import load_models  # noqa: PLC0415
@@ -113,7 +115,17 @@ class Outfit:
             return CameraPipeline(settings(camera), models, camera=camera)
 
         def reader(camera: str) -> Frames:
-            return partial(frames, quality=self.quality, gap_s=1 / settings(camera).detect_fps)
+            gap_s = 1 / settings(camera).detect_fps
+
+            def read(file: FoundFile) -> Iterator[Frame]:
+                readings: list[Reading] = []
+                yield from frames(file, quality=self.quality, gap_s=gap_s, tell=readings.append)
+                if readings and readings[0].truncated:
+                    raise OperationError(
+                        "it ends before the length that it states: what comes after is missing"
+                    )
+
+            return read
 
         return Equipment(models.models, eyes, reader)
 
@@ -133,6 +145,8 @@ class Worker:
         theirs.close()
         self.passage: int | None = None
         """The number of the passage that it looks at; None while it waits for one."""
+        self.ready = False
+        """Whether it has loaded its models."""
 
     def give(self, number: int, passage: Passage) -> None:
         """Have it look at a passage."""
@@ -164,8 +178,9 @@ def tellings(workers: list[Worker], timeout_s: float) -> Iterator[tuple[Worker, 
         except (EOFError, OSError):
             worker.process.join(2.0)
             told = Failed(
-                f"a process that looked at films died (exit code {worker.process.exitcode}); is "
-                "there memory enough for --workers so many?"
+                f"the process that looked at it died (exit code {worker.process.exitcode}): it is "
+                "damaged in a way that a library does not survive, or memory is too little for so "
+                "many --workers"
             )
         yield worker, told
 

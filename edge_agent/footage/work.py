@@ -136,6 +136,8 @@ def look_through(
     slots = _Slots(passage.slots())
     watch = Watch(slots.tell)
     for number, part in enumerate(passage.parts):
+        if not part.spans:
+            continue
         trouble, film_ms, people = "", 0, 0
         slots.spans = part.spans
         at_ms: int | None = None

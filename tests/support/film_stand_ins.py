@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,8 @@ _NOISE = np.random.default_rng(3).integers(40, 220, (36, 64, 3), np.uint8)
 def pictures(file: FoundFile) -> Iterator[Frame]:
     """A film whose pictures all differ; a name says what is wrong with it.
 
-    ``gap`` lacks its second quarter, ``broken`` breaks off in the middle, ``unreadable`` has none.
+    ``gap`` lacks its second quarter, ``broken`` breaks off in the middle, ``deadly``
+    ends the process there, ``unreadable`` has none.
     """
     began_ms = file.began_ms or 0
     name = file.path.name
@@ -36,6 +38,8 @@ def pictures(file: FoundFile) -> Iterator[Frame]:
             continue
         if "broken" in name and step == steps // 2:
             raise OperationError("It breaks off in the middle.")
+        if "deadly" in name and step == steps // 2:
+            os._exit(9)
         image = np.roll(_NOISE, step, axis=1).copy()
         yield Frame(image, began_ms + step * STEP_MS, step)
 
@@ -74,16 +78,17 @@ class StandIn:
 
     Args:
         models: that it says it makes templates with.
-        dies: the process ends when it is to look at a camera of this name.
+        dies: no process can be equipped.
     """
 
     models: dict[str, str] = field(default_factory=lambda: {FACE: MODEL})
-    dies: str = ""
+    dies: bool = False
 
     def build(self) -> Equipment:
-        def eyes(camera: str) -> MinuteEyes:
-            if camera == self.dies:
-                raise SystemExit(7)
+        if self.dies:
+            raise SystemExit(7)
+
+        def eyes(_camera: str) -> MinuteEyes:
             return MinuteEyes()
 
         def frames(_camera: str) -> Callable[[FoundFile], Iterator[Frame]]:
