@@ -185,9 +185,8 @@ def file(
         str,
         typer.Option(
             metavar="TIME",
-            help="Count only those who were there with the subject, once you have confirmed that, "
-            "or so long afterwards: 3h, 45m. Goes with --same-place-counts, over cameras of the "
-            "query whose window reaches so far.",
+            help="As --same-place-counts, but only from when you have confirmed that the subject "
+            "was there until so long afterwards: 3h, 45m. Let --to reach so far.",
         ),
     ] = "",
     evidence_stills: Annotated[int, typer.Option(min=0, max=10_000, hidden=True)] = 0,
@@ -220,7 +219,7 @@ def file(
         now = datetime.now(UTC)
         start, end = _window(session, keys, start, end, infectious=infectious, now=now)
         asked = desk.window(session.officer, start, end, now=now, live=live, tell=session.tell)
-        asks_contacts, linked = desk.contacts_asked("none" if no_contacts else contacts)
+        asks_contacts, linked = desk.contacts_asked(contacts, none=no_contacts)
         after_min = desk.afterwards_minutes(afterwards)
         counts = same_place_counts or after_min > 0
         scope = desk.scope(

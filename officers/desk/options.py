@@ -57,15 +57,19 @@ def purpose_kind_of(asked: str, policy: Policy) -> str:
     return listed[0]
 
 
-def contacts_asked(word: str) -> tuple[bool | None, bool]:
+def contacts_asked(word: str, *, none: bool = False) -> tuple[bool | None, bool]:
     """Return whether contacts are asked for, and whether they are to be linked.
 
     Args:
         word: one of `CONTACTS`, or empty: then who was near is asked for if the policy permits it.
+        none: the older way to say that none are.
 
     Raises:
-        DraftInvalid: it is another word.
+        DraftInvalid: it is another word, or contradicts the older way.
     """
+    if none and word not in {"", NO_CONTACTS}:
+        raise DraftInvalid(f"--no-contacts and --contacts {word} contradict each other: give one")
+    word = NO_CONTACTS if none else word
     if not word:
         return None, False
     if word not in CONTACTS:

@@ -206,6 +206,7 @@ def test_contacts_are_asked_for_as_far_as_the_policy_permits(
     [
         (("--contacts", "linked"), "asks for contacts (linked); the policy permits near"),
         (("--contacts", "all"), "--contacts takes none, near or linked"),
+        (("--contacts", "linked", "--no-contacts"), "contradict each other: give one"),
         (("--afterwards", "20m"), "whole quarter hours, such as 45m or 3h"),
         (("--afterwards", "25h"), "of at most 24h"),
         (("--afterwards", "3h"), "counts who else was there; the policy permits none"),
