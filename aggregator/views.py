@@ -12,6 +12,8 @@ from aggregator.store.rows import QueryRecord
 from protocol.policy import Policy
 from protocol.query import Approval, Withdrawal
 
+LEAST_CLASS = 64
+
 
 def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str, Any]:
     """Return a query's summary; what an approver signs is read from the signed query itself."""
@@ -24,7 +26,10 @@ def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str
         "reason": record.reason,
         "filed_ms": record.filed_ms,
         "changed_ms": record.changed_ms,
-        "progress": dict(record.progress),
+        "progress": {
+            name: class_of(figure) if name == "sightings" else figure
+            for name, figure in record.progress.items()
+        },
         "approvals_needed": policy.approvals_for(query.legal_basis, query.options),
         "approvals": [
             {"approver": signed.signer, "at_ms": Approval.parse(signed.payload).approved_at_ms}
@@ -60,6 +65,15 @@ def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str
             "not_after_ms": query.not_after_ms,
         },
     }
+
+
+def class_of(sightings: int) -> int:
+    """Return a bound of how many sightings were compared: a power of two, of 64 at least.
+
+    The number itself would tell of a small scope how many people were there, which takes a
+    permission of its own and is told to nobody below five (`protocol.small_cells`).
+    """
+    return 0 if sightings <= 0 else 1 << (max(sightings, LEAST_CLASS) - 1).bit_length()
 
 
 def false_grants_view(desk: QueryDesk) -> dict[str, Any]:

@@ -317,7 +317,7 @@ def _show_head(results: desk.Results) -> None:
             desk.Fact("state", state_text(results.summary), headquarters=True),
             desk.Fact(
                 "compared",
-                f"{compared:,} sightings (by the aggregator's count)",
+                f"at most {compared:,} sightings (by the aggregator's count)",
                 headquarters=True,
             ),
         ]

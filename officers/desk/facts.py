@@ -166,7 +166,7 @@ def state_facts(summary: QuerySummary) -> list[Fact]:
     ]
     said.append(("state", state_text(summary)))
     if summary.progress.get("sightings"):
-        said.append(("compared", f"{summary.progress['sightings']:,} sightings"))
+        said.append(("compared", f"at most {summary.progress['sightings']:,} sightings"))
     if summary.progress.get("altered"):
         said.append(("altered", f"{summary.progress['altered']} envelopes fail authentication"))
     said += [

@@ -9,12 +9,14 @@ from typing import Any
 import protocol_samples as s
 import protocol_samples_v2 as v2
 import pytest
+import query_samples_v2 as q2
 from row_desk import RowDesk
 from throwaway_ca import ThrowawayCa
 
 from aggregator.ingest.messages import Incoming
 from aggregator.matching.coverage import Portion, Told, tell_portions
 from aggregator.store import SegmentReader
+from aggregator.views import LEAST_CLASS, class_of, query_view
 from aggregator.watching import ARRIVAL_MS, KEEP_S
 from protocol.names import ENVELOPE, SLOT_MS, slot_start_ms
 from protocol.query import Asked
@@ -96,6 +98,16 @@ def test_a_query_that_does_not_ask_for_counts_gets_none_and_coverage_all_the_sam
     assert watched(desk).watched_s == v2.COVERAGE.watched_s
     granted = [entry["labels"] for entry in desk.logged("grant-received")]
     assert granted == [["face", "cover", "live"]] * len(s.CUSTODIANS)
+
+
+def test_of_how_many_were_compared_only_a_bound_is_told(ask: Ask) -> None:
+    desk = ask()
+    see(desk, "somebody", "somebody else")
+    desk.step()
+    assert desk.record.progress["sightings"] == 2
+    told = query_view(desk.desk, desk.record, q2.POLICY)
+    assert told["progress"]["sightings"] == LEAST_CLASS
+    assert [class_of(many) for many in (0, 1, 64, 65, 84_000)] == [0, 64, 64, 128, 131_072]
 
 
 def test_what_arrives_is_told_after_a_while_and_costs_one_writing(ask: Ask) -> None:
