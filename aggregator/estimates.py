@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggregator.store import LedgerReading
+from aggregator.views import bound_of
 from protocol.names import SLOT_MS
 from protocol.policy import Policy
 from protocol.sealing import model_dimension
@@ -98,16 +99,17 @@ class Estimator:
         )
         default, beyond = self._defaults(request, held.by_model)
         thresholds = request.thresholds or default
+        by_model = {model: bound_of(held, count) for model, count in held.by_model.items()}
         return EstimateAnswer(
             segments=held.segments,
             live_envelopes=held.live_envelopes,
-            sightings=held.sightings,
-            sightings_by_model=dict(held.by_model),
-            at_most=held.at_most,
+            sightings=bound_of(held, held.sightings),
+            sightings_by_model=by_model,
+            at_most=held.at_most or held.sightings > 0,
             version_1_generations=old,
             told_twice=held.told_twice,
             expected_false=_expected_false(
-                held.by_model, thresholds, self.calibrations, request.templates
+                by_model, thresholds, self.calibrations, request.templates
             ),
             default_thresholds=default,
             raised=[model for model, at in self.default_thresholds.items() if default[model] > at],

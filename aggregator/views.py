@@ -8,7 +8,7 @@ from typing import Any
 
 from aggregator.ingest.boxes import BoxStatus
 from aggregator.queries import QueryDesk
-from aggregator.store.rows import QueryRecord
+from aggregator.store.rows import QueryRecord, ScopeCount
 from protocol.policy import Policy
 from protocol.query import Approval, Withdrawal
 
@@ -74,6 +74,15 @@ def class_of(sightings: int) -> int:
     permission of its own and is told to nobody below five (`protocol.small_cells`).
     """
     return 0 if sightings <= 0 else 1 << (max(sightings, LEAST_CLASS) - 1).bit_length()
+
+
+def bound_of(held: ScopeCount, sightings: int) -> int:
+    """Return a bound of how many sightings a scope holds, before anybody approved anything.
+
+    Headers of version 1 count them one by one, so their number is told as a class; those of
+    version 2 tell classes already.
+    """
+    return sightings if held.at_most else class_of(sightings)
 
 
 def false_grants_view(desk: QueryDesk) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from throwaway_ca import ThrowawayCa
 from aggregator.ingest.messages import Incoming
 from aggregator.matching.coverage import Portion, Told, tell_portions
 from aggregator.store import SegmentReader
-from aggregator.views import LEAST_CLASS, class_of, query_view
+from aggregator.store.rows import ScopeCount
+from aggregator.views import LEAST_CLASS, bound_of, class_of, query_view
 from aggregator.watching import ARRIVAL_MS, KEEP_S
 from protocol.names import ENVELOPE, SLOT_MS, slot_start_ms
 from protocol.query import Asked
@@ -108,6 +109,11 @@ def test_of_how_many_were_compared_only_a_bound_is_told(ask: Ask) -> None:
     told = query_view(desk.desk, desk.record, q2.POLICY)
     assert told["progress"]["sightings"] == LEAST_CLASS
     assert [class_of(many) for many in (0, 1, 64, 65, 84_000)] == [0, 64, 64, 128, 131_072]
+
+
+def test_before_anybody_approved_few_sightings_of_version_1_are_told_as_a_class_too() -> None:
+    assert bound_of(ScopeCount(1, 0, 3, {s.MODEL: 3}), 3) == LEAST_CLASS
+    assert bound_of(ScopeCount(1, 0, 8, {s.MODEL: 8}, at_most=True), 8) == 8
 
 
 def test_what_arrives_is_told_after_a_while_and_costs_one_writing(ask: Ask) -> None:

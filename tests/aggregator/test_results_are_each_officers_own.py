@@ -103,7 +103,7 @@ def test_who_asked_and_who_confirms_read_what_is_sealed_to_them(
     )
 
 
-@pytest.mark.parametrize("what", ["results", "openings", "decisions"])
+@pytest.mark.parametrize("what", ["results", "openings", "decisions", "watching", "links"])
 @pytest.mark.parametrize("officer", ["bo", "eve"])
 def test_nobody_else_reads_them(site: OfficerSite, filed: Signed, officer: str, what: str) -> None:
     answer = ask(site, officer, filed, what)
