@@ -269,6 +269,7 @@ def test_numbers_stay_while_more_is_confirmed_and_over_a_restart(asking: Asking)
     assert {who: later[who] for who in first} == first
     assert later["friend b"] == first["friend a"]
     assert desk.record.progress["candidates"] == 2
+    assert desk.held().problems == ()
 
 
 def test_numbers_of_another_query_are_others(asking: Asking) -> None:
