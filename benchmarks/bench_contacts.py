@@ -9,7 +9,7 @@ sightings are the patient's, as a matcher would say. Run `python -m benchmarks c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,11 +19,12 @@ import numpy as np
 from benchmarks.bench_edge import STATE, load
 from benchmarks.contact_scene import REACH_M, Companion, Film, Stay, crossing, true_seconds
 from benchmarks.figures import Figure
-from benchmarks.people_scene import Camera, Moment
+from benchmarks.people_scene import SIZE, Camera, Moment, Street
+from edge_agent.vision.absence import Absences
 from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
 from edge_agent.vision.boxes import generalised_iou
 from edge_agent.vision.config import EncounterConfig, GroundConfig, VisionConfig
-from edge_agent.vision.crowd import CrowdStep
+from edge_agent.vision.crowd import Crowd, CrowdStep
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.people import Bodies
 from edge_agent.vision.pipeline import CameraPipeline
@@ -39,6 +40,8 @@ BEGIN_MS = 1_800_000_000_000 // SLOT_MS * SLOT_MS + 10 * 60_000
 ADDRESS = CameraAddress("north", "box-1", "cam-1")
 WRONG_S = 5.0
 """Of whom so many seconds are under another's name, or apart, is merged or split."""
+STREETS = tuple(Street(people, 60.0, seed) for seed in range(1, 9) for people in (8, 16, 28))
+"""People walking by within a minute, in pairs and alone; some stop for a while."""
 _RED, _BLUE, _GREEN = (40, 40, 190), (170, 70, 30), (60, 130, 50)
 _BLACK, _WHITE, _SAND = (35, 30, 30), (225, 225, 225), (140, 180, 205)
 
@@ -152,6 +155,11 @@ def run(state: Path = STATE, *, quick: bool = False) -> list[Figure]:
                 Figure(f"{name}: contacts split", found.split, f"of {len(found.true_s)}"),
                 Figure(f"{name}: contacts merged", found.merged, f"of {len(found.true_s)}"),
             ]
+        found, wrong = found_again(STREETS[:4] if quick else STREETS)
+        figures += [
+            Figure("busy streets: lost and found again", found, f"in {len(STREETS)} minutes"),
+            Figure("busy streets: found as somebody else", wrong, f"of {found}"),
+        ]
         return figures
     finally:
         cv2.setNumThreads(threads)
@@ -231,6 +239,52 @@ def _persons(own: Sequence[Sighting]) -> tuple[Person, ...]:
     return persons_of(trace)
 
 
+def found_again(streets: Sequence[Street]) -> tuple[int, int]:
+    """Return how often people who were lost in a busy street were found again, and how often wrong.
+
+    Wrong is whoever goes on as somebody else.
+    """
+    found = wrong = 0
+    for street in streets:
+        crowd, absences = Crowd(VisionConfig()), Absences(VisionConfig().person_max_absent_s)
+        who: dict[int, Counter[int]] = {}
+        for moment in street.moments():
+            step = crowd.update(moment.at_ms, moment.faces, moment.bodies, moment.looks)
+            for gone, into in step.merged:
+                absences.merge(gone, into)
+                who.setdefault(into, Counter()).update(who.pop(gone, Counter()))
+            for span in step.ended:
+                if span.goes_on_as is None:
+                    absences.lose(span.person, SIZE)
+                else:
+                    absences.go_on(span.person, span.goes_on_as)
+                    who[span.goes_on_as] = who.get(span.person, Counter())
+            if moment.bodies is None:
+                continue
+            for number, truth in _whom(step, moment):
+                who.setdefault(number, Counter())[truth] += 1
+            absences.note(moment.at_ms, step.persons, step.bodies, moment.bodies, moment.looks)
+            for number, before in absences.returned(moment.at_ms, step.persons.tolist(), SIZE):
+                found += 1
+                wrong += _most(who.get(number, Counter())) != _most(who.get(before, Counter()))
+            absences.expire(moment.at_ms)
+    return found, wrong
+
+
+def _whom(step: CrowdStep, moment: Moment) -> Iterator[tuple[int, int]]:
+    """Yield who each number is, of those whose body is somebody's."""
+    truth = moment.truth
+    if not len(truth.numbers):
+        return
+    likeness = generalised_iou(step.body_boxes, truth.boxes)
+    for row, number in enumerate(step.persons.tolist()):
+        if np.isnan(step.body_boxes[row, 0]):
+            continue
+        best = int(np.argmax(likeness[row]))
+        if likeness[row, best] > 0.1:
+            yield number, int(truth.numbers[best])
+
+
 @dataclass(slots=True)
 class _Shown:
     """Plays what detectors find of the frame at hand."""
@@ -298,17 +352,11 @@ class _Box(CameraPipeline):
         self, step: CrowdStep, faces: Detections, bodies: Bodies | None, frame: object
     ) -> None:
         super()._note_people(step, faces, bodies, frame)  # type: ignore[arg-type]
-        truth = None if self.shown.moment is None else self.shown.moment.truth
-        if truth is None or not len(truth.numbers):
+        if self.shown.moment is None:
             return
-        likeness = generalised_iou(step.body_boxes, truth.boxes)
-        for row, number in enumerate(step.persons.tolist()):
-            if np.isnan(step.body_boxes[row, 0]):
-                continue
-            best = int(np.argmax(likeness[row]))
-            if likeness[row, best] > 0.1:
-                seen = self._who.setdefault(self._tracks[number].sighting_id, Counter())
-                seen[int(truth.numbers[best])] += 2  # bodies are looked for in every other frame
+        for number, truth in _whom(step, self.shown.moment):
+            seen = self._who.setdefault(self._tracks[number].sighting_id, Counter())
+            seen[truth] += 2  # bodies are looked for in every other frame
 
 
 def _no_faces() -> Detections:

@@ -17,10 +17,12 @@ import numpy as np
 from edge_agent.vision.arrays import Doubles, Ints
 from edge_agent.vision.people import NO_BODY, Bodies
 
-_ALIKE = 0.85  # likeness (Bhattacharyya) of the colours: of one person 99 in 100 reach it
+_ALIKE = 0.93  # likeness (Bhattacharyya) of the colours: nine in ten of one person reach it
+_MOTION_KEPT = 0.6  # of how somebody moves, when they are seen again
 _LOOKS_KEPT = 0.7  # of somebody's looks, when new ones come in
-_NEAR, _GOES_ON = 0.3, 0.5  # in body heights: how far away at once, and more with each second
+_NEAR, _GOES_ON = 0.25, 0.2  # in body heights: how far from the way at once, and each second
 _SIZE_CHANGE = 1.4
+_KNOWN_BY, _TOLD_BY = 8, 2  # so many looks at who is lost, and at who begins
 _CLEARLY = 2.0  # so many times farther is whom it might be as well
 _EDGE = 0.3  # in widths of a body: so near to the side of a picture people leave it
 _FEET_CUT = 0.985  # of the picture's height
@@ -37,11 +39,14 @@ class _Known:
     last_ms: int
     box: Doubles
     looks: Doubles
+    first_box: Doubles
+    velocity: Doubles  # of the middle of the top, px a second
+    seen: int = 1
 
     def wipe(self) -> None:
         """Overwrite it."""
-        self.box.fill(0)
-        self.looks.fill(0)
+        for kept in (self.box, self.looks, self.first_box, self.velocity):
+            kept.fill(0)
 
 
 class Absences:
@@ -82,9 +87,14 @@ class Absences:
             known = self._here.get(number)
             box = bodies.boxes[row].astype(np.float64)
             if known is None:
-                self._here[number] = _Known(at_ms, at_ms, box, looks[row].copy())
+                self._here[number] = _Known(
+                    at_ms, at_ms, box, looks[row].copy(), box.copy(), np.zeros(2)
+                )
                 continue
-            known.last_ms, known.box = at_ms, box
+            if at_ms > known.last_ms:
+                moved = 1000 * (_top(box) - _top(known.box)) / (at_ms - known.last_ms)
+                known.velocity = _MOTION_KEPT * known.velocity + (1 - _MOTION_KEPT) * moved
+            known.last_ms, known.box, known.seen = at_ms, box, known.seen + 1
             known.looks = _LOOKS_KEPT * known.looks + (1 - _LOOKS_KEPT) * looks[row]
 
     def merge(self, gone: int, into: int) -> None:
@@ -174,21 +184,24 @@ class Absences:
                 found.append((number, lost[column]))
         for number, before in found:
             known = self._away.pop(before)
-            self._here[number].first_ms = known.first_ms  # nobody comes back as two
+            again = self._here[number]
+            again.first_ms, again.seen = known.first_ms, again.seen + known.seen
             known.wipe()
         return found
 
     def _apart(self, now: _Known, before: _Known, frame_size: tuple[int, int]) -> float:
-        """How far from where somebody was lost another begins, in body heights; inf: not they."""
+        """How far from the way of somebody lost another begins, in body heights; inf: not they."""
         gap_ms = now.first_ms - before.last_ms
         cut = before.box[1] + before.box[3] >= _FEET_CUT * frame_size[0]
         if not 0 < gap_ms <= (min(self._longest_ms, _FEET_CUT_MS) if cut else self._longest_ms):
             return float("inf")
-        sizes = now.box[2:], before.box[2:]
+        if before.seen < _KNOWN_BY or now.seen < _TOLD_BY:
+            return float("inf")
+        sizes = now.first_box[2:], before.box[2:]
         ratio = float(np.sqrt(sizes[0].prod() / max(sizes[1].prod(), 1e-6)))
         height = float(max(sizes[0][1], sizes[1][1], 1.0))
-        tops = [box[:2] + np.array([box[2] / 2, 0.0]) for box in (now.box, before.box)]
-        apart = float(np.hypot(*(tops[0] - tops[1]))) / height
+        expected = _top(before.box) + before.velocity * gap_ms / 1000
+        apart = float(np.hypot(*(_top(now.first_box) - expected))) / height
         alike = float(np.sqrt(now.looks) @ np.sqrt(before.looks))
         near = apart <= _NEAR + _GOES_ON * gap_ms / 1000
         if not near or alike < _ALIKE or not 1 / _SIZE_CHANGE <= ratio <= _SIZE_CHANGE:
@@ -200,3 +213,8 @@ def _clear(far: Sequence[float] | Doubles, at: int) -> bool:
     """Whether all others are clearly farther than the one at ``at``."""
     others = np.delete(np.asarray(far, np.float64), at)
     return bool((others > _CLEARLY * far[at] + _NEAR / 2).all())
+
+
+def _top(box: Doubles) -> Doubles:
+    """The middle of a box's upper edge, where a body is seen though its feet are hidden."""
+    return np.asarray(box[:2] + np.array([box[2] / 2, 0.0]), np.float64)
