@@ -158,6 +158,8 @@ class CameraPipeline:
 
     def expire(self, now_ms: int) -> list[Sighting]:
         """Close tracks by the clock alone: call it when no frame has come for a while."""
+        if self._absences.expire(now_ms):
+            self._forget_lost()
         return self._flush_if_back(now_ms) or self._finish(self._crowd.expire(now_ms))
 
     def _let_go(self) -> list[Sighting]:

@@ -67,7 +67,7 @@ def hours_of(
     """
     told = {} if watching is None else {one.camera: one for one in watching.watches()}
     until_ms = query.window_to_ms if watching is None else watching.until_ms
-    slots = list(range(query.window_from_ms, until_ms, SLOT_MS))
+    slots = range(query.window_from_ms, until_ms, SLOT_MS)[: told_of.MAX_SLOTS]
     begins = [_hour_of(at_ms, zone) for at_ms in slots]
     return tuple(
         hour
@@ -132,6 +132,9 @@ def _state(slots: list[tuple[str, int]], watched_s: int) -> str:
 
 
 def _hour_of(at_ms: int, zone: tzinfo | None) -> int:
-    offset = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).utcoffset()
+    try:
+        offset = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone).utcoffset()
+    except (ValueError, OverflowError, OSError):  # beyond the calendar
+        offset = None
     shift_ms = 0 if offset is None else round(offset.total_seconds() * 1000)
     return (at_ms + shift_ms) // HOUR_MS * HOUR_MS - shift_ms

@@ -169,6 +169,14 @@ def test_of_what_was_told_nothing_every_hour_is_not_granted() -> None:
     assert states(hours_of(None, asked)) == ["not granted"] * 6
 
 
+def test_a_window_beyond_the_calendar_is_no_error_and_has_an_end() -> None:
+    asked = replace(
+        query("cam-1"), window_from_ms=1 << 60, window_to_ms=(1 << 60) + 900 * 24 * HOUR_MS
+    )
+    hours = hours_of(None, asked)
+    assert 400 * 24 <= len(hours) <= 400 * 24 + 1
+
+
 def test_hours_that_have_not_ended_are_not_listed_and_a_part_of_one_counts_for_it() -> None:
     asked = query("cam-1")
     hours = hours_of(told(asked, [SLOT_S] * 5), asked)

@@ -139,6 +139,47 @@ def test_who_was_there_while_the_board_followed_another_is_a_second_stay() -> No
     assert [stay.numbers for stay in stays_of(alike)] == [(1, 2, 3), (4, 5)]
 
 
+def test_a_companion_met_twice_at_one_time_was_met_once() -> None:
+    split = numbered(
+        seen(1, 0, 60, encounters=(met(0, 60),)), seen(2, 30, 90, encounters=(met(30, 90),))
+    )
+    (contact,) = only(split).contacts
+    assert contact.seconds == pytest.approx(90)
+
+
+def test_sixteen_minutes_beside_one_companion_over_two_quarter_hours_are_one_contact() -> None:
+    """Each is cut by the minute, at other moments; what either sighting tells is of the pair."""
+    sightings = [
+        seen(
+            number,
+            60 * number,
+            60 * number + 60,
+            continues=number - 1 if number > 1 else None,
+            encounters=(
+                met(60 * number, 60 * number + 25, other=id_of(100 + number)),
+                met(60 * number + 25, 60 * number + 60, other=id_of(101 + number)),
+            ),
+        )
+        for number in range(1, 17)
+    ]
+    (contact,) = only(numbered(*sightings)).contacts
+    assert contact.seconds == pytest.approx(16 * 60)
+    assert (contact.to_ms - contact.from_ms) == 16 * 60_000
+    two = [
+        replace(
+            one,
+            row=replace(
+                one.row,
+                encounters=(*one.encounters, met(90, 100, episode=b"another1"))[
+                    : 3 if n == 0 else 2
+                ],
+            ),
+        )
+        for n, one in enumerate(sightings)
+    ]
+    assert [one.seconds for one in only(numbered(*two)).contacts] == [pytest.approx(960), 10]
+
+
 def test_the_board_may_see_one_person_twice_at_one_time_and_it_is_one_stay() -> None:
     split = numbered(seen(1, 0, 10), seen(2, 4, 12), seen(3, 8, 20, episode=b"other", continues=2))
     assert only(split).numbers == (1, 2, 3)
