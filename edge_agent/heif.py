@@ -44,7 +44,7 @@ def decode_heif(data: bytes) -> Image:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "edge_agent.heif_decoder"],
+            [sys.executable, "-P", "-m", "edge_agent.heif_decoder"],  # -P: nothing from this folder
             input=data,
             capture_output=True,
             timeout=_TIMEOUT_S,
