@@ -1,4 +1,4 @@
-"""Tell display names apart that look alike (Unicode's UTS 39): those of a register, or a policy.
+"""Tell display names apart that look alike (Unicode's UTS 39): of a register, a policy, a case.
 
 Names in any script are welcome; two that readers would take for one are told, and words that mix
 scripts which nobody mixes are refused.

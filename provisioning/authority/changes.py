@@ -32,7 +32,6 @@ from provisioning.authority.office import Office, days_left
 from provisioning.authority.spread import spread
 from provisioning.formats import layout
 from provisioning.formats.layout import SitePaths
-from provisioning.formats.lookalikes import alike, checked_name
 from provisioning.formats.opened import (
     Site,
     SiteError,
@@ -45,6 +44,7 @@ from provisioning.formats.plan import BROKER_NAME, RESERVED_NAMES, OfficerPlan
 from provisioning.formats.secretfiles import open_authority
 from provisioning.registrar import mosquitto
 from runtime.fsio import atomic_write, fsync_folder, private_folder, read_file, write_if_new
+from runtime.lookalikes import alike, checked_name
 
 _MAX_BYTES = 1 << 20
 

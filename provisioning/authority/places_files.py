@@ -31,7 +31,7 @@ from protocol.places import (
     require_language,
 )
 from protocol.textformats import parse_json
-from provisioning.formats.lookalikes import alike, checked_name
+from runtime.lookalikes import alike, checked_name
 
 _NAME = "name_"
 _WORDS = ("address", "room", "view")

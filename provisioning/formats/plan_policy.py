@@ -15,8 +15,8 @@ from pydantic import Field, field_validator, model_validator
 from protocol.errors import MalformedMessage
 from protocol.keytree import MODALITIES, NEEDS_CONSENT, Modality
 from protocol.policy import COVER_STEADY, EXPECTED_FALSE, OPTIONS
-from provisioning.formats.lookalikes import alike, checked_name
 from runtime.config import Section
+from runtime.lookalikes import alike, checked_name
 
 PROGRAMME_DAYS = 180
 PURPOSES = ("contact tracing",)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from protocol.errors import MalformedMessage
 from protocol.places import GLOBE, PLAN, CameraPlace, parse_places
 from provisioning.authority.places_files import make_register
-from provisioning.formats.lookalikes import alike, check_scripts, skeleton
+from runtime.lookalikes import alike, check_scripts, skeleton
 
 FULL = """camera,place,name_ko,name_zh_Hant,address,indoor,room,view,lat,lon
 cam-1,Lobby,로비,大廳,12 Harbour Road,yes,Hall A,the desk,37.5,126.75
