@@ -239,8 +239,8 @@ class Watch:
             tell_counts(listed.astype(np.uint32)) if asked else None,
             len(query.cameras) - len(cameras),
             beyond if asked else 0,
-            counted.astype(np.uint8) if asked and few else None,
-            why if why is not None and why.any() else None,
+            counted_by_slot=counted.astype(np.uint8) if asked and few else None,
+            closed=why if why is not None and why.any() else None,
         )
 
     def _wanted(self, query: Query, first: int, slots: int) -> npt.NDArray[np.bool_]:

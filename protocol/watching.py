@@ -248,7 +248,7 @@ class Watching:
             read.optional("counts", lambda name: _table(read, name, 2 + COUNT_COLUMNS)),
             read.integer("cameras_left_out"),
             read.integer("counts_left_out"),
-            None
+            counted_by_slot=None
             if exact
             else read.optional(
                 "counted_by_slot", lambda name: _flags(read, name, count, slots, most=1)
