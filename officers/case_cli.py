@@ -14,6 +14,7 @@ from officers.desk.case_files import (
     case_path,
     checked,
     forget_case,
+    named_alike,
     parse_day,
     read_case,
     window_words,
@@ -25,7 +26,7 @@ from officers.keyboard import AsJson, Keyring, show_facts
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.subject_files import SUBJECT_SUFFIX
-from runtime.terminal import reported, say
+from runtime.terminal import reported, say, warn
 
 app = typer.Typer(no_args_is_help=True)
 Preset = Annotated[
@@ -106,6 +107,8 @@ def case(
         wanted = checked(wanted, today=datetime.now(zone_of(me)).date())
         if wanted != kept:
             write_case(me, wanted)
+        for other in named_alike(me, wanted, key):
+            warn(f"{other} has a name that reads like this one: tell them apart by the pseudonym")
         _show(me, wanted, as_json=as_json)
         if not as_json:
             word = "as it was" if wanted == kept else "sealed to you"

@@ -119,7 +119,12 @@ def show(
         report = desk.trace(results)
         placed = results.ground.places is not None
         listed = graded(
-            session.officer, report.traces, results.links, keys.sealing(), places=register
+            session.officer,
+            report.traces,
+            results.links,
+            keys.sealing(),
+            places=register,
+            tell=session.tell,
         )
         if as_json:
             values = _values(results, report)

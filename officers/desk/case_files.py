@@ -20,11 +20,11 @@ from officers.desk.moments import to_milliseconds
 from officers.desk.officer import Officer, OfficerError
 from protocol import hpke
 from protocol.directory import INVESTIGATOR
-from protocol.displaynames import display_name
 from protocol.errors import MalformedMessage, ProtocolError
 from protocol.textformats import parse_json
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
+from runtime.lookalikes import checked_name, skeleton
 from runtime.subject_files import require_pseudonym
 from runtime.zones import site_zone
 
@@ -34,6 +34,7 @@ _SCHEMA = 1
 _PURPOSE = "case-file/1"
 _MAX_BYTES = 1 << 16
 _MOST_YEARS_APART = 3
+_FIRST_YEAR, _LAST_YEAR = 2000, 2200
 _DAYS = ("onset", "tested", "isolated")
 _KEYS = {"schema", "pseudonym", "name", "preset", *_DAYS}
 
@@ -91,9 +92,12 @@ def parse_day(text: str, *, what: str) -> date:
         CaseFileInvalid: it names none.
     """
     try:
-        return date.fromisoformat(text.strip())
+        day = date.fromisoformat(text.strip())
     except ValueError as error:
         raise CaseFileInvalid(f"{what} {text!r} is not a day; write it as 2031-05-01") from error
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise CaseFileInvalid(f"{what} {day} is of no year that counts; write it as 2031-05-01")
+    return day
 
 
 def zone_of(officer: Officer) -> tzinfo:
@@ -120,7 +124,7 @@ def checked(case: CaseFile, *, today: date) -> CaseFile:
     name = case.name
     if name:
         try:
-            name = display_name(name, what="--name")
+            name = checked_name(name, what="--name")
         except MalformedMessage as error:
             raise CaseFileInvalid(str(error)) from error
     preset = case.preset
@@ -166,6 +170,24 @@ def read_case(officer: Officer, pseudonym: str, key: hpke.PrivateKey) -> CaseFil
         return _from_value(value, pseudonym)
     except (ValueError, TypeError, KeyError) as error:
         raise CaseFileInvalid(f"{path} cannot be read: {error}") from error
+
+
+def named_alike(officer: Officer, case: CaseFile, key: hpke.PrivateKey) -> list[str]:
+    """Return the other cases whose names readers would take for this one's, as they are shown.
+
+    Files that do not open are passed by: they say so when they are asked for.
+    """
+    found = []
+    for pseudonym in kept_cases(officer) if case.name else ():
+        try:
+            other = read_case(officer, pseudonym, key)
+        except OperationError:
+            continue
+        if other is None or pseudonym == case.pseudonym or not other.name:
+            continue
+        if skeleton(other.name) == skeleton(case.name):
+            found.append(other.shown)
+    return found
 
 
 def write_case(officer: Officer, case: CaseFile) -> bool:

@@ -11,11 +11,13 @@ from officers.desk.case_files import CaseFile, read_case, zone_of
 from officers.desk.grading import LEVELS, NONE, Clinical, Grade, grade
 from officers.desk.grading_rules import Rules
 from officers.desk.moments import iso_utc
+from officers.desk.notices import Notice, Tell
 from officers.desk.officer import Officer
 from officers.desk.persons import Links, Person, person_values, persons_of
 from officers.desk.traces import Trace
 from protocol import hpke
 from protocol.places import Places
+from runtime.errors import OperationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ def graded(
     *,
     places: Places | None = None,
     said: Said | None = None,
+    tell: Tell | None = None,
 ) -> tuple[GradedTrace, ...]:
     """Return each trace's contacts with their grades.
 
@@ -88,6 +91,8 @@ def graded(
         key: the investigator's, that opens case files.
         places: the site's register, which says what is indoors.
         said: goes before what case files say.
+        tell: takes the warning of a case file, or of its rules, that cannot be used: that trace's
+            contacts are not graded then. Without, it is an error.
 
     Raises:
         CaseFileInvalid, FileProblem: a case file cannot be read.
@@ -101,8 +106,15 @@ def graded(
 
     listed = []
     for trace in traces:
-        case = said.over(read_case(officer, trace.subject, key) or CaseFile(trace.subject))
-        rules, clinical = case.rules(), case.clinical(zone)
+        try:
+            case = said.over(read_case(officer, trace.subject, key) or CaseFile(trace.subject))
+            rules = case.rules()
+        except OperationError as error:
+            if tell is None:
+                raise
+            tell(Notice(f"the contacts of {trace.subject} are not graded: {error}", warning=True))
+            case, rules = CaseFile(trace.subject), None
+        clinical = case.clinical(zone)
         window = None if clinical is None else clinical.infectious_window(rules)
         never = clinical is not None and window is None and _is_known(clinical, rules)
         contacts = [

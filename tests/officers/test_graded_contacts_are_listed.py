@@ -136,6 +136,9 @@ def test_what_is_not_named_stays_and_an_empty_text_takes_out(
     [
         (("--onset", "01.05.2031"), "write it as 2031-05-01"),
         (("--onset", str(TODAY + timedelta(days=400))), "lies ahead"),
+        (("--onset", "0001-01-01"), "is of no year that counts"),
+        (("--onset", "9999-12-31"), "is of no year that counts"),
+        (("--name", "\u0440atient"), "mixes Cyrillic and Latin letters"),
         (("--preset", "plague"), "there is no preset 'plague'"),
         (("--preset", "./nowhere.toml"), "cannot be used"),
         (("--name", "ana\u202e17"), "nobody sees or that turns text around"),
@@ -268,3 +271,29 @@ def test_days_that_nobody_knows_are_not_asked_for(site: OfficerSite, cases: Path
     explained(filed(site, "--infectious", "P-17"), "nothing is left to open")
     explained(filed(site), "say which days")
     explained(filed(site, "--infectious", "P-17", "--from", "-2h"), "say which days")
+
+
+def test_two_cases_whose_names_read_alike_are_told_apart(site: OfficerSite, cases: Path) -> None:
+    keep(site, "--name", "COP 1")
+    other = site.run(subject_app, "ana", "case", "P-18", "--name", "\u0421\u041e\u0420 1")
+    assert other.exit_code == 0, other.output
+    said = " ".join(other.output.split())
+    assert "P-17 (COP 1) has a name that reads like this one" in said
+    apart = site.run(subject_app, "ana", "case", "P-18", "--name", "COP 2")
+    assert "reads like" not in apart.output
+
+
+def test_a_case_file_that_cannot_be_used_hides_no_trace(
+    site: OfficerSite, query_id: str, cases: Path
+) -> None:
+    keep(site, "--preset", "covid-19")
+    (cases / "P-17.case").write_bytes(b"rubbish")
+    shown = site.run(trace_cli.app, "ana", "show", query_id)
+    assert shown.exit_code == 0, shown.output
+    assert "the contacts of P-17 are not graded" in " ".join(shown.output.split())
+    assert "1 hit" in shown.output
+
+
+def test_days_beyond_the_calendar_end_in_words(site: OfficerSite, query_id: str) -> None:
+    for day in ("0001-01-01", "9999-12-31", "2031-02-30"):
+        explained(contacts(site, query_id, "--preset", "tuberculosis", "--onset", day), "--onset")
