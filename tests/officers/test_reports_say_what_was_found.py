@@ -310,6 +310,12 @@ def test_hours_in_a_row_that_were_not_watched_are_one_spell() -> None:
     assert spells[0].to_ms - spells[0].from_ms == 2 * 3_600_000
 
 
+def test_cameras_that_missed_the_same_hours_share_a_line() -> None:
+    blind = replace(r.report(), watching=None)
+    (line,) = [one for one in told(report=blind).splitlines() if "not granted" in one]
+    assert "City Hall, lobby (cam-1); Station, line 2 (cam-2)" in line
+
+
 def test_a_city_for_two_weeks_is_told_by_the_table_alone() -> None:
     words = Words("en", r.SEOUL)
     many = [one for n in range(MOST_ROWS + 1) for one in hours(f"cam-{n}", "blind")]

@@ -63,6 +63,11 @@ class Around:
         name = place.names.get(self.language, place.place)
         return f"{name}, {place.room}" if place.room else name
 
+    def named(self, camera: str) -> str:
+        """Return the name of a camera's place, with the camera in brackets where it has one."""
+        name = self.name(camera)
+        return name if name == camera else f"{name} ({camera})"
+
     def position(self, camera: str) -> tuple[float, float] | None:
         """Return latitude and longitude; None where neither list nor register tells."""
         if camera in self.positions:

@@ -32,10 +32,7 @@ def asked_blocks(gathered: Gathered, words: Words) -> Iterator[Block]:
         words.text("{case}: {reference}", case=one.pseudonym, reference=one.consent_reference)
         for one in query.subjects
     ]
-    cameras = [
-        name if (name := around.name(camera)) == camera else f"{name} ({camera})"
-        for camera in query.cameras
-    ]
+    cameras = [around.named(camera) for camera in query.cameras]
     approvals = [
         words.text("{approver}, {moment}", approver=one.approver, moment=words.moment(one.at_ms))
         for one in gathered.approvals

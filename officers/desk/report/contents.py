@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from officers.desk.coverage_hours import STATES, hours_of
 from officers.desk.graded import GradedTrace
@@ -10,7 +10,7 @@ from officers.desk.moments import iso_utc
 from officers.desk.report.account import WITHIN_REACH, account_text
 from officers.desk.report.asked import asked_blocks, log_blocks
 from officers.desk.report.coverage_chart import STATES as STATE_WORDS
-from officers.desk.report.coverage_chart import charts, legend, spells_of
+from officers.desk.report.coverage_chart import Spell, charts, legend, spells_of
 from officers.desk.report.document import (
     Block,
     Document,
@@ -217,13 +217,12 @@ def _case(trace: Trace, gathered: Gathered, words: Words) -> Iterator[Block]:
 
 def _stay_row(number: int, hit: Stay, gathered: Gathered, words: Words) -> list[str]:
     camera = hit.address.camera
-    name = gathered.around.name(camera)
     when = words.span(hit.from_ms, hit.to_ms)
     if hit.origin == RECORDING:
         when += "\n" + words.text("from a recording")
     return [
         str(number),
-        name if name == camera else f"{name} ({camera})",
+        gathered.around.named(camera),
         when,
         words.duration(hit.seconds),
         mask_text(hit.mask, hit.mask_confidence, words, varies=hit.mask_varies),
@@ -408,7 +407,7 @@ def _coverage(gathered: Gathered, words: Words) -> Iterator[Block]:
         yield Picture(drawing, about)
     if drawn:
         yield Picture(legend(words), words.text("What the squares mean"))
-    spells = sorted(spells_of(hours), key=lambda one: (STATES.index(one.state), one.from_ms))
+    spells = _together(spells_of(hours))
     if not spells:
         yield Paragraph(words.text("All cameras of the query watched all hours of its window."))
         return
@@ -421,20 +420,33 @@ def _coverage(gathered: Gathered, words: Words) -> Iterator[Block]:
         ],
         rows=[
             (
-                names[one.camera]
-                if names[one.camera] == one.camera
-                else f"{names[one.camera]} ({one.camera})",
-                words.span(one.from_ms, one.to_ms),
-                words.text(STATE_WORDS[one.state]),
-                words.duration(one.watched_s),
+                "; ".join(gathered.around.named(one.camera) for one in alike),
+                words.span(alike[0].from_ms, alike[0].to_ms),
+                words.text(STATE_WORDS[alike[0].state]),
+                _watched(alike, words),
             )
-            for one in spells[:MOST_SPELLS]
+            for alike in spells[:MOST_SPELLS]
         ],
-        widths=(50, 60, 40, 25),
+        widths=(60, 55, 35, 25),
     )
     if len(spells) > MOST_SPELLS:
         left = len(spells) - MOST_SPELLS
         yield Paragraph(words.text("{count} more are not listed.", count=left), warning=True)
+
+
+def _together(spells: Iterable[Spell]) -> list[list[Spell]]:
+    """Put spells of the same hours and state together, the worst first."""
+    alike: dict[tuple[int, int, int], list[Spell]] = {}
+    for one in spells:
+        key = (STATES.index(one.state), one.from_ms, one.to_ms)
+        alike.setdefault(key, []).append(one)
+    return [alike[key] for key in sorted(alike)]
+
+
+def _watched(spells: Sequence[Spell], words: Words) -> str:
+    seconds = [one.watched_s for one in spells]
+    least, most = words.duration(min(seconds)), words.duration(max(seconds))
+    return least if least == most else f"{least} – {most}"
 
 
 def _reading(gathered: Gathered, words: Words) -> Iterator[Block]:
