@@ -114,6 +114,13 @@ def contradictions_of(trace: Trace) -> tuple[str, ...]:
     return (f"{IMPOSSIBLE} ({why})",)
 
 
+def notes_on(report: Report, stay: Stay) -> tuple[str, ...]:
+    """Say what must be said with a stay wherever it goes: how it was found, and of its trace."""
+    found = (FOUND_BY_CLOTHES,) if stay.by_appearance else ()
+    of = (trace for trace in report.traces if trace.subject == stay.subject)
+    return (*found, *(words for trace in of for words in contradictions_of(trace)))
+
+
 def stays_of_report(report: Report, *, hits_only: bool) -> Iterator[Stay]:
     """Yield the hits, and unless ``hits_only`` what is not decided; by subject and time."""
     for trace in report.traces:

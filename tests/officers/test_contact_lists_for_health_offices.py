@@ -155,14 +155,17 @@ def test_nothing_biometric_is_in_them(name: str) -> None:
     assert "0.81" not in text
 
 
-@pytest.mark.parametrize("name", ["csv-persons", "go-data-contacts", "fhir", "json"])
+SAYING = ["csv-persons", "go-data-contacts", "fhir", "json", "csv-line-list", "csv-contacts"]
+
+
+@pytest.mark.parametrize("name", SAYING)
 def test_whose_case_was_there_by_clothes_is_said_to_identify_nobody(name: str) -> None:
     clothes = candidate("cam-1", 0, 200, STRANGER, log10_lr=None, modality=FOLLOWED)
     assert FOUND_BY_CLOTHES in export(name, report((clothes, CONFIRMED)))
     assert FOUND_BY_CLOTHES not in export(name, usual())
 
 
-@pytest.mark.parametrize("name", ["csv-persons", "go-data-contacts", "fhir", "json"])
+@pytest.mark.parametrize("name", SAYING)
 def test_of_a_trace_that_cannot_be_true_each_row_says_so(name: str) -> None:
     made = usual()
     against = Contradiction("P-17", (1,), (2,), "on two cameras at one time")

@@ -119,7 +119,12 @@ def test_the_map_has_a_point_a_stay_and_a_line_along_the_hits() -> None:
     assert len(points) == 3
     assert points[0]["geometry"]["coordinates"] == [16.3738, 48.2082]
     assert line["geometry"]["coordinates"] == [[16.3738, 48.2082], [16.36, 48.21]]
-    assert line["properties"] == {"subject": "P-17", "hits": 2, "hits_by_appearance": 0}
+    assert line["properties"] == {
+        "subject": "P-17",
+        "hits": 2,
+        "hits_by_appearance": 0,
+        "notes": [],
+    }
 
 
 def test_a_camera_without_a_place_stays_in_the_list_and_off_the_map() -> None:

@@ -19,7 +19,6 @@ from officers.desk.forms.values import mask
 from officers.desk.persons import Exposure
 from officers.desk.traced import Met, Report, contradictions_of
 
-FHIR_VERSION = "4.0.1"
 _SPACE = uuid.UUID("5b3f0f0e-2a0c-5d0a-9a0e-6f5d1f6f2c11")
 _TERMS = "http://terminology.hl7.org/CodeSystem"
 _LOCATED = "http://hl7.org/fhir/StructureDefinition/event-location"

@@ -8,7 +8,7 @@ from typing import Any
 from officers.desk.camera_places import Positions
 from officers.desk.forms.values import receipt_values, stay_values
 from officers.desk.moments import iso_utc
-from officers.desk.traced import Report, stays_of_report
+from officers.desk.traced import Report, contradictions_of, stays_of_report
 from officers.desk.traces import Stay, Trace
 
 
@@ -33,6 +33,7 @@ def as_geojson(report: Report, *, positions: Positions, hits_only: bool) -> str:
                 "subject": trace.subject,
                 "hits": len(trace.hits),
                 "hits_by_appearance": trace.by_appearance,
+                "notes": list(contradictions_of(trace)),
             },
         }
         for trace in report.traces

@@ -14,7 +14,7 @@ from officers.desk.forms.values import (
     rounded,
 )
 from officers.desk.moments import iso_utc
-from officers.desk.traced import Report, stays_of_report
+from officers.desk.traced import Report, notes_on, stays_of_report
 from officers.desk.traces import Stay
 
 LINE_LIST_COLUMNS = (
@@ -24,7 +24,7 @@ LINE_LIST_COLUMNS = (
     "contacts", "contact_seconds", "latitude", "longitude", "candidate_numbers",
     "not_compared_numbers", "confirmed_by", "masks", "origin", "time_source",
     "found_by", "follows_numbers", "walk_metres",
-    *FIT_COLUMNS,
+    *FIT_COLUMNS, "notes",
 )  # fmt: skip
 """One row a stay, in order of subject and time."""
 CONTACT_COLUMNS = (
@@ -32,7 +32,7 @@ CONTACT_COLUMNS = (
     "subject_mask", "subject_mask_confidence", "contact_id", "contact_subject",
     "distance_m", "seconds", "contact_mask", "contact_mask_confidence",
     "contact_from_utc", "contact_to_utc", "median_distance_m", "subject_masks", "contact_masks",
-    "found_by",
+    "found_by", "notes",
 )  # fmt: skip
 """One row a contact of a stay; ``contact_id`` is unique within a camera."""
 
@@ -72,6 +72,7 @@ def as_line_list(report: Report, *, positions: Positions, hits_only: bool) -> st
                 " ".join(map(str, stay.follows)),
                 metres(stay),
                 *fit_values(stay.fit).values(),
+                "; ".join(notes_on(report, stay)),
             ]
             for stay in stays_of_report(report, hits_only=hits_only)
         ),
@@ -106,6 +107,7 @@ def as_contacts(report: Report, *, positions: Positions, hits_only: bool) -> str
                 masks_text(contact.masks),
                 masks_text(contact.other_masks),
                 stay.modality,
+                "; ".join(notes_on(report, stay)),
             ]
             for stay in stays_of_report(report, hits_only=hits_only)
             for contact in stay.contacts
