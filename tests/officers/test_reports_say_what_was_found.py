@@ -145,7 +145,11 @@ def test_a_trace_that_contradicts_itself_and_clothes_are_warned_of() -> None:
         ]
         assert len(warned) == 2
         assert words in warned[0]
-    assert "on two cameras at one time" in told(report=made)
+    assert "1 and 2: on two cameras at one time" in told(report=made)
+    late = replace(made, traces=(replace(made.traces[0], hits=trace.hits[1:]),))
+    against = replace(against, numbers=(2,), others=(3,))
+    late = replace(late, traces=(replace(late.traces[0], contradictions=(against,)),))
+    assert "1 and 2: on two cameras at one time" in told(report=late)  # the rows, not candidates
 
 
 def test_receipts_that_contradict_are_warned_of() -> None:

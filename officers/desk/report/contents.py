@@ -151,8 +151,8 @@ def _warnings(trace: Trace, words: Words) -> Iterator[Block]:
             + "; ".join(
                 words.text(
                     "{one} and {other}: {why}",
-                    one=_numbers(one.numbers),
-                    other=_numbers(one.others),
+                    one=_rows_of(one.numbers, trace),
+                    other=_rows_of(one.others, trace),
                     why=reason_text(one.why, words),
                 )
                 for one in trace.contradictions
@@ -478,5 +478,8 @@ def _reading(gathered: Gathered, words: Words) -> Iterator[Block]:
         yield Paragraph(text)
 
 
-def _numbers(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _rows_of(numbers: Sequence[int], trace: Trace) -> str:
+    """Return in which rows of the way candidates stand: a report counts the stays, not them."""
+    named = set(numbers)
+    rows = [row for row, hit in enumerate(trace.hits, 1) if named & set(hit.numbers)]
+    return ", ".join(map(str, rows))
