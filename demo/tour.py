@@ -18,6 +18,7 @@ from typing import Any
 
 from demo.checks import Checks
 from demo.clips import compose
+from demo.handed_over import check_handed_over
 from demo.hard_cases import (
     FACELESS,
     MASKED,
@@ -75,7 +76,7 @@ class Tour:
     _truth: list[ClipTruth] = field(default_factory=list)
     _of_the_clips: list[Envelope] = field(default_factory=list)  # segments, before a live hit
 
-    STEPS = 16
+    STEPS = 17
 
     def run(self) -> None:
         """Do all of it; the processes still run afterwards (see :meth:`stop`).
@@ -91,6 +92,7 @@ class Tour:
         filed = self._file_and_approve(officers, subject)
         self._await_trace(site, officers, filed)
         self._compare_with_truth(officers, filed)
+        self._hand_over(officers, filed)
         self._follow(officers, subject)
         self._live_hit(site, officers, filed)
         self._audit(site)
@@ -225,6 +227,10 @@ class Tour:
             )
         check_masked(self.checks, hits)
         check_turned_away(self.checks, hits, self._truth)
+
+    def _hand_over(self, officers: Officers, filed: Filed) -> None:
+        self.tell("the investigator hands over a signed report and the contact list")
+        check_handed_over(self.checks, officers, filed)
 
     def _follow(self, officers: Officers, subject: Path) -> None:
         self.tell("a query that three approvers sign follows the patient by their clothes")
