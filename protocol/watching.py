@@ -253,7 +253,9 @@ class Watching:
             else read.optional(
                 "counted_by_slot", lambda name: _flags(read, name, count, slots, most=1)
             ),
-            _flags(read, "closed", count, slots, most=VERSION_1) if "closed" in read else None,
+            closed=_flags(read, "closed", count, slots, most=VERSION_1)
+            if "closed" in read
+            else None,
         )
         read.done()
         watching._check(exact=exact)
