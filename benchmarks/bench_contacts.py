@@ -155,10 +155,10 @@ def run(state: Path = STATE, *, quick: bool = False) -> list[Figure]:
                 Figure(f"{name}: contacts split", found.split, f"of {len(found.true_s)}"),
                 Figure(f"{name}: contacts merged", found.merged, f"of {len(found.true_s)}"),
             ]
-        found, wrong = found_again(STREETS[:4] if quick else STREETS)
+        back, wrong = found_again(STREETS[:4] if quick else STREETS)
         figures += [
-            Figure("busy streets: lost and found again", found, f"in {len(STREETS)} minutes"),
-            Figure("busy streets: found as somebody else", wrong, f"of {found}"),
+            Figure("busy streets: lost and found again", back, f"in {len(STREETS)} minutes"),
+            Figure("busy streets: found as somebody else", wrong, f"of {back}"),
         ]
         return figures
     finally:
