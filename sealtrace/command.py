@@ -44,7 +44,7 @@ SUMMARIES = {
     "broker": "Run the embedded MQTT broker of the demo (this machine only).",
     "edge": "Run the agent beside cameras: frames in, sealed sightings out.",
     "camera": "Find cameras, judge their picture, measure the ground before them.",
-    "footage": "Recordings: what a folder holds, whose, and when it was made.",
+    "footage": "Recordings: what a folder holds; import it as sealed sightings.",
     "custodian": "Run a key custodian: verifies queries itself, grants exact windows.",
     "aggregator": "Run the aggregator: keeps sealed sightings, runs authorized queries.",
     "subject": "Enrol a consenting person from a photo, for a query; witness it.",

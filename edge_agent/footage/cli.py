@@ -19,7 +19,7 @@ from runtime.terminal import progress, reported, say
 app = typer.Typer(
     name="footage",
     no_args_is_help=True,
-    help="Recordings: what is there, whose, and when it was made.",
+    help="Recordings: what a folder holds, and how it becomes sealed sightings.",
 )
 
 _TELL_EVERY_S = 1.0

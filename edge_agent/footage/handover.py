@@ -290,8 +290,9 @@ class AgentDesk:
         except OSError as error:
             self._socket.close()
             raise NoAgent(
-                f"an agent runs with {folder}, and takes no imports ({error.strerror}): run this "
-                "as the user that it runs as, once it is ready and of this version"
+                f"another process works with {folder} and takes no imports ({error.strerror}). If "
+                "it is an import, wait for its end. If it is the agent, run this as the user that "
+                "it runs as, once it is ready and of this version"
             ) from error
 
     def __enter__(self) -> Self:

@@ -27,6 +27,7 @@ from edge_agent.footage.cli import (
 )
 from edge_agent.footage.found import Scan
 from edge_agent.footage.quality import TRADED, Quality
+from runtime.errors import OperationError
 from runtime.terminal import DryRun, err, note, progress, reported, say
 
 if TYPE_CHECKING:
@@ -116,6 +117,11 @@ def import_films(
         )
         with progress("scanning") as notify, looking_apart() as look:
             found = scan_folder(folder, options=options, tell=telling(notify), look=look)
+        if not found.files:
+            raise OperationError(
+                f"there are no recordings in {folder} ({found.passed_over:,} other things were "
+                "passed over)"
+            )
         errand = _Errand(
             settings,
             found,

@@ -38,6 +38,48 @@ def test_adding_twice_is_adding_once(site: SitePaths, passphrase: bytes) -> None
     assert (site.box("box-3").parent / "identity.key").read_bytes() == key
 
 
+STATION = BoxPlan(name="station-1", recordings=("cam-1", "cam-2"))
+
+
+def test_an_import_station_is_a_box_without_cameras(site: SitePaths, passphrase: bytes) -> None:
+    change = boxes.add_box(site.root, STATION, passphrase)
+    listed = change.site.directory.require("station-1", BOX)
+    assert (listed.cameras, listed.recordings) == ((), ("cam-1", "cam-2"))
+    config = load(site.box("station-1"), BoxConfig)
+    assert config.cameras == ()
+    assert [one.name for one in config.recordings] == ["cam-1", "cam-2"]
+    assert not boxes.add_box(site.root, STATION, b"").changed
+    assert inspect_site(open_site(site.root)).problems == ()
+    with pytest.raises(SiteError, match="has a 'station-1' already"):
+        boxes.add_box(site.root, STATION.model_copy(update={"recordings": ("cam-1",)}), passphrase)
+
+
+def test_a_station_is_swapped_for_another_with_its_rights(
+    site: SitePaths, passphrase: bytes
+) -> None:
+    boxes.add_box(site.root, STATION, passphrase)
+    boxes.swap_box(site.root, "station-1", "station-2", passphrase)
+    directory = open_site(site.root).directory
+    assert directory.require("station-2", BOX).recordings == ("cam-1", "cam-2")
+    with pytest.raises(PrincipalRevoked):
+        directory.require("station-1", BOX)
+
+
+def test_a_half_made_station_of_an_interrupted_run_is_made_anew(
+    site: SitePaths, passphrase: bytes
+) -> None:
+    old = site.directory.read_bytes()
+    boxes.add_box(site.root, STATION, passphrase)
+    site.directory.write_bytes(old)
+    assert boxes.add_box(site.root, STATION, passphrase).site.directory.version == 2
+
+
+@pytest.mark.parametrize("films", [(), ("cam-1", "cam-1")])
+def test_a_box_sees_something_or_imports_something_once(films: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="box 'station-1'"):
+        BoxPlan(name="station-1", recordings=films)
+
+
 def test_a_half_made_folder_of_an_interrupted_run_is_made_anew(
     site: SitePaths, passphrase: bytes
 ) -> None:

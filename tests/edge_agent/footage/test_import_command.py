@@ -1,0 +1,56 @@
+"""`sealtrace footage import` before it looks at anything: wrong commands, and what is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from edge_agent.footage.commands import app
+from edge_agent.footage.found import FoundFile
+from edge_agent.footage.import_cli import _say_verdicts
+from edge_agent.footage.planning import Fate, Plan, Verdict
+
+BOX = f'site = "demo"\nbox = "box-1"\nauthority = "{"ab" * 32}"\n[[recordings]]\nname = "hall"\n'
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "box.toml"
+    path.write_text(BOX)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--quality", "best"], 2, "full or fast"),
+        (["--workers", "0"], 2, "workers"),
+        (["--time-zone", "Mars/Olympus"], 1, "Mars/Olympus"),
+        ([], 1, "there are no recordings in"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_looked_at(
+    config: Path, tmp_path: Path, options: list[str], code: int, said: str
+) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    told = CliRunner().invoke(app, ["import", str(films), "--config", str(config), *options])
+    assert told.exit_code == code
+    assert said in told.output
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_box_without_a_configuration_is_told_which_was_looked_for(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["import", str(tmp_path), "-c", str(tmp_path / "none.toml")])
+    assert told.exit_code == 1
+    assert "none.toml" in told.output
+
+
+def test_a_name_makes_no_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = FoundFile(tmp_path / "a\nimport   b.mp4")
+    _say_verdicts(Plan((), (Verdict(file, Fate.REFUSED, "why"),)), tmp_path)
+    assert capsys.readouterr().out.count("\n") == 1
