@@ -155,10 +155,11 @@ def run(state: Path = STATE, *, quick: bool = False) -> list[Figure]:
                 Figure(f"{name}: contacts split", found.split, f"of {len(found.true_s)}"),
                 Figure(f"{name}: contacts merged", found.merged, f"of {len(found.true_s)}"),
             ]
-        back, wrong = found_again(STREETS[:4] if quick else STREETS)
+        streets = STREETS[:4] if quick else STREETS
+        again, wrong = found_again(streets)
         figures += [
-            Figure("busy streets: lost and found again", back, f"in {len(STREETS)} minutes"),
-            Figure("busy streets: found as somebody else", wrong, f"of {back}"),
+            Figure("busy streets: lost and found again", again, f"in {len(streets)} minutes"),
+            Figure("busy streets: found as somebody else", wrong, f"of {again}"),
         ]
         return figures
     finally:
