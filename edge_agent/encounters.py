@@ -254,8 +254,22 @@ class EncounterBook:
             self._of[other].discard(track)
 
     def go_on(self, earlier: int, later: int) -> None:
-        """Let a person have another number from now on: time within reach goes on under it."""
+        """Let a person have another number from now on: time within reach goes on under it.
+
+        It may come out some looks after that number was given.
+        """
         self._earlier[later] = earlier
+        for other in self._of.get(later, ()):
+            pair = self._pairs[min(later, other), max(later, other)]
+            since_ms = 0
+            for number in self._numbers(earlier):
+                for met in self._numbers(other):
+                    before = self._pairs.get((min(number, met), max(number, met)))
+                    if before is not None:
+                        pair.before_ms += before.within_ms
+                        since_ms = max(since_ms, before.near_since_ms or 0)
+            if 0 < pair.first_ms - since_ms <= self._max_gap_ms:
+                pair.within_ms += pair.first_ms - since_ms
 
     def merge(self, gone: int, into: int) -> None:
         """Take two tracks for one: what either met, the one that goes on has met."""

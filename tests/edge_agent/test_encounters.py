@@ -303,3 +303,19 @@ def test_a_number_between_that_was_forgotten_breaks_no_chain() -> None:
         book.forget(number)
     assert len(book) == 0
     assert not book._earlier
+
+
+def test_it_may_come_out_late_that_a_number_is_somebody_who_was_there_before() -> None:
+    book = EncounterBook(reach_m=2, max_gap_s=3)
+    for at_ms in (0, 400):
+        book.observe(at_ms, np.array([1, 2]), both(1))
+    for at_ms in (2400, 2800):
+        book.observe(at_ms, np.array([2, 3]), both(1))
+    book.go_on(1, 3)
+    (met,) = book.meetings(3)
+    assert met.seconds == pytest.approx(2.4)
+    assert met.before_s == pytest.approx(0.4)
+    book.observe(6000, np.array([2, 4]), both(1))
+    book.go_on(3, 4)
+    assert book.meetings(4)[0].seconds == 0, "too long unseen"
+    assert book.meetings(4)[0].before_s == pytest.approx(2.8)
