@@ -89,7 +89,7 @@ lock: ## Choose newer versions of all dependencies: writes the lock files.
 	$(STATE)/lock-tools/bin/pip install --quiet --upgrade uv
 	$(LOCK) --upgrade --extra dev --constraint requirements.constraints pyproject.toml \
 		-o requirements.lock
-	$(LOCK) --upgrade --extra tpm --constraint requirements.constraints \
+	$(LOCK) --upgrade --extra edge --extra tpm --constraint requirements.constraints \
 		--constraint requirements.lock pyproject.toml -o requirements-tpm.lock
 	$(MAKE) locks
 

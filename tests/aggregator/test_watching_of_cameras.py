@@ -510,7 +510,7 @@ def test_what_was_refused_or_not_granted_is_told_by_the_quarter_hour(site: Site)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"closed": np.full((2, END - FIRST), 4, np.uint8)}, "no known reason"),
+        ({"closed": np.full((2, END - FIRST), 4, np.uint8)}, "closed holds a number that means nothing"),
         ({"closed": np.zeros((2, END - FIRST - 1), np.uint8)}, "byte string"),
         ({"closed": np.full((2, END - FIRST), REFUSED, np.uint8)}, "something came"),
         ({"closed": np.zeros((2, END - FIRST), np.uint8), "by_slot": None}, "something came"),

@@ -28,6 +28,7 @@ OF_OUR_OWN = {
     # a script for first boot, which reads the claim on its card without our code
     "provisioning/fleet/image/firstboot_files.py",
     # what ships with the program, and the demo's own processes
+    "demo/handed_over.py",
     "demo/local_site.py",
     "demo/officers.py",
     "demo/processes.py",
