@@ -113,8 +113,7 @@ def of_any_size(model: bytes) -> bytes:
 def _blob(image: Image) -> tuple[Floats, int, int]:
     """A picture as the network takes it (1, 3, h, w), and its cells of the largest stride.
 
-    To the right and below it is continued in black. `cv2.dnn.blobFromImage` gives the same and
-    takes several times as long, since its memory is new to the process each time.
+    To the right and below it is continued in black. `cv2.dnn.blobFromImage` gives the same.
     """
     height, width = image.shape[:2]
     rows, columns = -(-height // _LARGEST), -(-width // _LARGEST)
