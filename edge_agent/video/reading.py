@@ -75,7 +75,7 @@ class Shortcuts:
         gap_s: pictures nearer than this to the one before will not be asked for: they are neither
             converted nor handed over.
         hardware: let the machine's decoding hardware do it, if it has any that `ffmpeg` can use.
-        one_thread: decode in one thread, which costs less in all: for a process a core.
+        one_thread: decode in one thread: for a process a core.
     """
 
     keyframes: bool = False
