@@ -27,7 +27,7 @@ from edge_agent.cover import Cover
 from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.footage.desk import ImportDesk
 from edge_agent.footage.handover import ImportDoor
-from edge_agent.footage.ledger import Ledger
+from edge_agent.footage.ledger import open_ledger
 from edge_agent.health import figures
 from edge_agent.identity import load_installed
 from edge_agent.notices import Notices
@@ -101,7 +101,7 @@ class Agent:
             max_bytes=round(config.outbox.max_mb * 1e6),
             memory_bytes=round(config.outbox.memory_mb * 1e6),
         )
-        self._ledger = Ledger(config.state_dir / LEDGER_FILE, self._board)
+        self._ledger = open_ledger(config.state_dir / LEDGER_FILE, self._board)
         self._threads = Threads(self._stop)
         self._publisher = Publisher(
             config,

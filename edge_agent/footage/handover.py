@@ -15,37 +15,40 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-import numpy as np
 import structlog
 
 from edge_agent.batch import wipe
 from edge_agent.footage.desk import ImportDesk, ImportRefused, Quarter, Standing
 from edge_agent.footage.ledger import Known
 from edge_agent.footage.seconds import from_bytes, to_bytes
-from protocol.encoding import Fields, decode, encode
+from edge_agent.footage.wire import (
+    MAX_BYTES,
+    MAX_ITEMS,
+    TIMEOUT_S,
+    read_sighting,
+    receive,
+    send,
+    short_name,
+    sighting_value,
+)
+from protocol.encoding import Fields, decode
 from protocol.errors import MalformedMessage, ProtocolError
-from protocol.names import SIGHTING_ID_BYTES
-from protocol.sightings import Quantised
 from protocol.v2.rows import SLOT_S
-from protocol.v2.sightings import EPISODE_BYTES, Row, Sighting
+from protocol.v2.sightings import Sighting
 from runtime.errors import OperationError
 from runtime.lifecycle import Stop
 
 _log = structlog.get_logger()
 
 SOCKET_FILE = "import.sock"
-MAX_BYTES = 8 << 20
-MAX_ITEMS = 1 << 16
 AT_ONCE = 256
 """Sightings a message: a slot with more is handed over in several."""
 MAX_HELD = 1 << 18
 MAX_DAYS = 4096
-_TIMEOUT_S = 120.0
 _POLL_S = 0.5
 
 
@@ -75,51 +78,6 @@ class NoAgent(OperationError):
     """No agent answers at the socket."""
 
 
-# ---------------------------------------------------------------------- sightings as bytes
-
-
-def sighting_value(sighting: Sighting) -> list[object]:
-    """Return a sighting as it is handed over."""
-    return [
-        sighting.sighting_id,
-        sighting.episode,
-        sighting.row.to_bytes(),
-        {
-            modality: [template.row.tobytes(), float(template.scale)]
-            for modality, template in sighting.templates.items()
-        },
-    ]
-
-
-def read_sighting(value: object) -> Sighting:
-    """Read what :func:`sighting_value` made.
-
-    Raises:
-        MalformedMessage: it is something else.
-    """
-    if not isinstance(value, list) or len(value) != 4 or not isinstance(value[3], dict):
-        raise MalformedMessage("not a sighting")
-    sighting_id, episode, row, templates = value
-    if not (
-        isinstance(sighting_id, bytes)
-        and len(sighting_id) == SIGHTING_ID_BYTES
-        and isinstance(episode, bytes)
-        and len(episode) == EPISODE_BYTES
-        and isinstance(row, bytes)
-    ):
-        raise MalformedMessage("not a sighting")
-    found = {}
-    for modality, template in templates.items():
-        if (
-            not isinstance(template, list)
-            or [type(part) for part in template] != [bytes, float]
-            or not 0 < template[1] < 1
-        ):
-            raise MalformedMessage("not a template")
-        found[modality] = Quantised(np.frombuffer(template[0], np.int8).copy(), template[1])
-    return Sighting(sighting_id, episode, Row.parse(row), found)
-
-
 # ---------------------------------------------------------------------- the agent's side
 
 
@@ -144,8 +102,8 @@ class ImportDoor:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()  # of a process that was killed: the folder's lock says that none runs
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
-            with _short(self._folder) as short:
-                listening.bind(f"{short}/{SOCKET_FILE}")
+            with short_name(self._folder) as name:
+                listening.bind(f"{name}/{SOCKET_FILE}")
             path.chmod(0o600)
             listening.listen(4)
             listening.settimeout(_POLL_S)
@@ -172,8 +130,8 @@ class ImportDoor:
                 return
             caller.settimeout(_POLL_S)
             with contextlib.suppress(OSError, ProtocolError):
-                _receive(caller, lambda: True)
-                _send(caller, {"error": "another import runs on this box: wait for its end"})
+                receive(caller, lambda: True)
+                send(caller, {"error": "another import runs on this box: wait for its end"})
 
     def _serve(self, caller: socket.socket) -> None:
         peer = caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -185,12 +143,12 @@ class ImportDoor:
         held: list[Sighting] = []
         _log.info("importer_came")
         try:
-            while (asked := _receive(caller, self._stop.is_set)) is not None:
+            while (asked := receive(caller, self._stop.is_set)) is not None:
                 try:
                     answer: dict[str, Any] = {"ok": self._answer(asked, held)}
                 except (OperationError, ProtocolError) as error:
                     answer = {"error": str(error)}
-                _send(caller, answer)
+                send(caller, answer)
         except (OSError, ProtocolError) as error:
             _log.warning("importer_broke_off", reason=str(error))
         except Exception:  # whatever one importer does, the next one is answered
@@ -283,10 +241,10 @@ class AgentDesk:
 
     def __init__(self, folder: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_TIMEOUT_S)
+        self._socket.settimeout(TIMEOUT_S)
         try:
-            with _short(folder) as short:
-                self._socket.connect(f"{short}/{SOCKET_FILE}")
+            with short_name(folder) as name:
+                self._socket.connect(f"{name}/{SOCKET_FILE}")
         except OSError as error:
             self._socket.close()
             raise NoAgent(
@@ -367,8 +325,8 @@ class AgentDesk:
 
     def _ask(self, request: Mapping[str, object]) -> Any:
         try:
-            _send(self._socket, request)
-            answer = _receive(self._socket, lambda: True)
+            send(self._socket, request)
+            answer = receive(self._socket, lambda: True)
         except (OSError, ProtocolError) as error:
             raise NoAgent(
                 f"the agent broke off ({error}); run the same command again, which goes on from "
@@ -383,61 +341,3 @@ class AgentDesk:
         if "error" in fields:
             raise ImportRefused(str(fields["error"]))
         return fields["ok"]
-
-
-# ---------------------------------------------------------------------- the wire
-
-
-@contextmanager
-def _short(folder: Path) -> Iterator[str]:
-    """Give a short name for a folder: a socket's may have a hundred letters and no more."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{handle}"
-    finally:
-        os.close(handle)
-
-
-def _send(peer: socket.socket, value: Mapping[str, object]) -> None:
-    data = encode(value)
-    peer.settimeout(_TIMEOUT_S)
-    peer.sendall(struct.pack(">I", len(data)) + data)
-
-
-def _receive(peer: socket.socket, give_up: Callable[[], bool]) -> bytes | None:
-    """Read a message; None when the other end has hung up before it began.
-
-    Args:
-        give_up: asked when nothing has come for a while: whether to wait no longer.
-
-    Raises:
-        OSError: the connection broke, or nothing came.
-        MalformedMessage: longer than any message, or broken off.
-    """
-    head = _exactly(peer, 4, give_up)
-    if head is None:
-        return None
-    (size,) = struct.unpack(">I", head)
-    if size > MAX_BYTES:
-        raise MalformedMessage(f"a message of {size} bytes; {MAX_BYTES} is the most")
-    body = _exactly(peer, size, give_up)
-    if body is None:
-        raise MalformedMessage("a message broke off")
-    return body
-
-
-def _exactly(peer: socket.socket, size: int, give_up: Callable[[], bool]) -> bytes | None:
-    data = bytearray()
-    while len(data) < size:
-        try:
-            part = peer.recv(min(1 << 20, size - len(data)))
-        except TimeoutError:
-            if give_up():
-                raise
-            continue
-        if not part:
-            if data:
-                raise MalformedMessage("a message broke off")
-            return None
-        data += part
-    return bytes(data)

@@ -12,18 +12,30 @@ whether it did, as long as it is asked before anything else is numbered (`settle
 
 from __future__ import annotations
 
+import contextlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from edge_agent.footage import seconds as s
 from protocol.signing import SigningKey
-from runtime.database import Migration, open_database, storage_errors, write_transaction
+from runtime.database import (
+    Migration,
+    StorageDamaged,
+    forget_damage,
+    open_database,
+    storage_errors,
+    write_transaction,
+)
+
+_log = structlog.get_logger()
 
 LIVE, RECORDED = "live", "recorded"
 """Seconds that this box watched as they were, and seconds that it imported."""
@@ -180,3 +192,23 @@ class Ledger:
             "INSERT OR REPLACE INTO told VALUES (?, ?, ?, ?)",
             (*key, s.to_bytes(before | seconds)),
         )
+
+
+def open_ledger(path: Path, board: SigningKey) -> Ledger:
+    """Open the ledger; a damaged one is put aside and a new one begun, so that the box watches on.
+
+    Of hours that are forgotten so headquarters tells (`edge_agent.footage.desk`).
+
+    Raises:
+        StorageError: it cannot be opened for another reason (permissions, a newer version).
+    """
+    try:
+        return Ledger(path, board)
+    except StorageDamaged as error:
+        aside = path.with_name(f"{path.name}.damaged-{time.time_ns() // 1_000_000}")
+        _log.critical("import_ledger_damaged", reason=str(error), put_aside=str(aside))
+        for suffix in ("-wal", "-shm", ""):  # what the log holds belongs to the file
+            with contextlib.suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+        forget_damage(path)
+    return Ledger(path, board)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from edge_site import EPOCH, MODEL, NOON_MS, SLOT, Box, make_sighting, wait_until
 
-from edge_agent.footage import handover
 from edge_agent.footage import seconds as s
 from edge_agent.footage.desk import ImportDesk, ImportRefused, Quarter
 from edge_agent.footage.handover import (
@@ -21,10 +20,9 @@ from edge_agent.footage.handover import (
     AgentDesk,
     ImportDoor,
     NoAgent,
-    read_sighting,
-    sighting_value,
 )
 from edge_agent.footage.ledger import Ledger
+from edge_agent.footage.wire import read_sighting, short_name, sighting_value
 from protocol.encoding import encode
 from protocol.errors import MalformedMessage
 from protocol.keytree import FACE
@@ -170,8 +168,8 @@ def test_where_no_agent_runs_it_is_said_what_to_do(tmp_path: Path) -> None:
 
 def test_an_agent_that_ends_meanwhile_is_told_as_that(tmp_path: Path) -> None:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with handover._short(tmp_path) as short:
-        listening.bind(f"{short}/{SOCKET_FILE}")
+    with short_name(tmp_path) as name:
+        listening.bind(f"{name}/{SOCKET_FILE}")
     listening.listen()
     with AgentDesk(tmp_path) as desk:
         caller, _ = listening.accept()

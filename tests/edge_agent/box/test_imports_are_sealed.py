@@ -13,7 +13,7 @@ from edge_site import EPOCH, MODEL, NOON_MS, SLOT, Box, Opened, Site, make_sight
 from edge_agent.coverage import View
 from edge_agent.footage import seconds as s
 from edge_agent.footage.desk import ImportDesk, ImportRefused, Quarter
-from edge_agent.footage.ledger import LIVE, RECORDED, Ledger
+from edge_agent.footage.ledger import LIVE, RECORDED, Ledger, open_ledger
 from protocol.directory_forms import SECOND
 from protocol.epoch import CAMERA_NOW, RECORDING
 from protocol.errors import ScopeExceeded
@@ -317,6 +317,18 @@ def test_a_ledger_is_for_its_owner_alone_and_opens_again(box: Box, ledger: Ledge
     again.forget_before(NUMBER + 1)
     assert again.told("cam-1", LIVE, NUMBER, NUMBER) == {}
     again.close()
+
+
+def test_a_damaged_ledger_is_put_aside_and_the_box_goes_on(box: Box, ledger: Ledger) -> None:
+    path = box.folder / "imports.sqlite"
+    ledger.note_live("cam-1", NUMBER, 1)
+    ledger.close()
+    path.write_bytes(b"no database at all" * 500)
+    again = open_ledger(path, box.site.board)
+    assert again.told("cam-1", LIVE, NUMBER, NUMBER) == {}
+    again.note_live("cam-1", NUMBER, 1)
+    again.close()
+    assert len(list(box.folder.glob("imports.sqlite.damaged-*"))) == 1
 
 
 def test_the_sealer_tells_which_seconds_were_watched(box: Box) -> None:
