@@ -185,7 +185,8 @@ def test_an_image_is_built_and_flashed(tmp_path: Path, loop: str) -> None:
     options = ["--base", str(stock.path), "--box", "box-7", "--out", str(built), "--sha256",
                hashlib.sha256(stock.path.read_bytes()).hexdigest(),
                "--claim", str(make_claim(tmp_path / "claims")),
-               "--requirements", str(software_list(tmp_path))]  # fmt: skip
+               "--requirements", str(software_list(tmp_path)),
+               "--index-url", "https://packages.north.example/simple"]  # fmt: skip
     done = CliRunner().invoke(image_app, ["build", *options])
     assert done.exit_code == 0, done.output
     told = run("--image", built, "--device", loop, "--loop-devices", "--yes-device", loop)
