@@ -30,6 +30,7 @@ from protocol.errors import (
 from protocol.keytree import COUNTS, COVER, FOLLOWED, LIVE, META, NEEDS_CONSENT
 from protocol.names import EPOCH_MS, SLOT_MS, slot_start_ms, slots_in_window
 from protocol.policy import (
+    BY_WORDS,
     CONSENT,
     CONTACTS,
     LINKED_CONTACTS,
@@ -269,7 +270,12 @@ def _check_templates(query: Query, policy: Policy) -> None:
             f"{' and '.join(lacking or sorted(query.modalities))} by"
         )
     for model, score in sorted(query.thresholds.items()):
-        floor = policy.threshold_floor.get(model)
+        floor = policy.floor_of(model, by_words=query.by_words)
+        if floor is None and query.by_words:
+            raise PolicyViolation(
+                f"the policy permits no queries by words of clothes: its [threshold_floor] states "
+                f'no "{BY_WORDS}{model}". Have the site\'s authority weigh that and add one'
+            )
         if floor is None:
             raise PolicyViolation(
                 f"the policy states no threshold_floor for {model}, so no query may compare with "

@@ -143,6 +143,24 @@ def parse_clothes(words: str) -> Clothes:
     return Clothes(found["upper"], found["lower"], tuple(ignored))
 
 
+def known_words() -> str:
+    """Return what a description may be made of, for whoever wrote another."""
+    colours = ", ".join(f"{name} ({_first_korean(said)})" for name, said in _COLOUR_WORDS.items())
+    return (
+        f"colours: {colours}; with dark (어두운) or light (밝은) before them. Upper body: "
+        f"{_listed(_UPPER_WORDS)}. Lower body: {_listed(_LOWER_WORDS)}. Both: "
+        f"{_listed(_WHOLE_WORDS)}"
+    )
+
+
+def _first_korean(words: str) -> str:
+    return next(word for word in words.split() if not word.isascii())
+
+
+def _listed(words: str) -> str:
+    return ", ".join(words.split())
+
+
 def _colour(word: str) -> Colour | None:
     return next((name for name, words in _COLOUR_WORDS.items() if _means(word, words)), None)
 

@@ -52,6 +52,7 @@ from protocol.v2.conformance import (
     check_query,
     check_row_release,
     check_segment,
+    check_words,
 )
 
 Vector = Mapping[str, Any]
@@ -305,6 +306,7 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "segment": check_segment,
     "row-release": check_row_release,
     "query-2": check_query,
+    "query-words": check_words,
     "enrolment": check_enrolment,
     "evidence": check_evidence,
     "links": check_links,

@@ -72,6 +72,9 @@ class Permissions:
 EXPECTED_FALSE = 10
 """Strangers among a subject's candidates that an officer can look through."""
 _OF_SCHEMA_1 = Permissions(live=True, contacts=NEAR_CONTACTS)
+BY_WORDS = "by words: "
+"""What stands before a model id in ``threshold_floor`` for queries by words of clothes, whose
+scores are far lower than those of anybody who was seen. Without such a floor there are none."""
 OPTIONS = ("live", *CONTACTS[1:], "continuation", "same_place_counts", "evidence")
 """What a policy may ask further approvals for."""
 LEAST_APPROVALS: Mapping[str, int] = {
@@ -126,6 +129,15 @@ class Policy:
     cover_interval_s: int = 0
     outside_witnesses: int = 0
     expected_false: int = EXPECTED_FALSE
+
+    def floor_of(self, model: str, *, by_words: bool = False) -> float | None:
+        """Return the lowest threshold for a model, or for words with it; None: nothing may."""
+        return self.threshold_floor.get(BY_WORDS + model if by_words else model)
+
+    @property
+    def floors_of_models(self) -> dict[str, float]:
+        """Return the floors of those who were seen: model id to score, none of words."""
+        return {m: s for m, s in self.threshold_floor.items() if not m.startswith(BY_WORDS)}
 
     def approvals_for(self, legal_basis: str, options: Collection[str] = ()) -> int:
         """Return how many approvals a query needs.

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from protocol import hpke
+from protocol.clothes import MAX_WORDS
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import MalformedMessage, UnsupportedVersion
-from protocol.keytree import MODALITIES
+from protocol.keytree import FOLLOWED, MODALITIES
 from protocol.names import SLOT_MS, SightingName, require_name
 from protocol.policy import LEGAL_BASES, LINKED_CONTACTS, NEAR_CONTACTS, OPTIONS
 from protocol.sealing import model_dimension
@@ -80,6 +81,8 @@ class Subject:
     Args:
         witnessed: the second officer's signed statement (`protocol.enrolment`), from version 2 on.
         examples: sightings that serve in place of a photograph, from version 2 on.
+        words: the clothes in words that the one template was made of, as the asker's program says;
+            empty for anybody who was seen. From version 2 on.
     """
 
     pseudonym: str
@@ -87,6 +90,7 @@ class Subject:
     templates: tuple[TemplateReference, ...]
     witnessed: bytes = b""
     examples: tuple[SightingName, ...] = ()
+    words: str = ""
 
     def to_value(self, version: int) -> dict[str, object]:
         """Return the map that is encoded in a query of that version."""
@@ -98,6 +102,8 @@ class Subject:
         if version > 1:
             value["witnessed"] = self.witnessed or None
             value["examples"] = [example.to_value() for example in self.examples]
+            if self.words:  # left out otherwise: earlier versions know no such key
+                value["words"] = self.words
         return value
 
     @classmethod
@@ -130,6 +136,9 @@ class Subject:
             ),
             witnessed=witnessed,
             examples=examples,
+            words=fields.text("words", max_length=MAX_WORDS)
+            if version > 1 and "words" in fields
+            else "",
         )
         fields.done()
         return subject
@@ -217,6 +226,11 @@ class Query:
             "evidence": asks.evidence_stills > 0,
         }
         return tuple(option for option in OPTIONS if asked[option])
+
+    @property
+    def by_words(self) -> bool:
+        """Whether it looks for clothes said in words: nobody in particular."""
+        return any(subject.words for subject in self.subjects)
 
     @property
     def ahead_ms(self) -> int:
@@ -341,6 +355,8 @@ class Query:
             raise MalformedMessage(
                 "a query counts who came afterwards in no whole quarter hours, or counts nobody"
             )
+        if self.by_words:
+            self._check_by_words()
         pseudonyms = [subject.pseudonym for subject in self.subjects]
         if len(set(pseudonyms)) != len(pseudonyms):
             raise MalformedMessage("a query names a subject twice")
@@ -350,6 +366,25 @@ class Query:
                     raise MalformedMessage("a template is of a modality not asked for")
                 if template.model not in self.thresholds:
                     raise MalformedMessage(f"no threshold is given for model '{template.model}'")
+
+    def _check_by_words(self) -> None:
+        """Words come alone: their threshold would do for nothing else, and nobody is followed."""
+        alone = all(
+            subject.words
+            and not subject.examples
+            and [template.modality for template in subject.templates] == [FOLLOWED]
+            for subject in self.subjects
+        )
+        if not alone or self.modalities != (FOLLOWED,):
+            raise MalformedMessage(
+                "a query by words of clothes looks for something else besides: it needs one "
+                "appearance template for each description, and nothing more"
+            )
+        if self.asks.continuation or self.asks.linked_contacts:
+            raise MalformedMessage(
+                "a query by words of clothes follows people or links their contacts: nobody whom "
+                "words find is known to be anybody"
+            )
 
 
 @dataclass(frozen=True, slots=True)

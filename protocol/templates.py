@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from protocol import hpke
+from protocol.clothes import MAX_WORDS
 from protocol.encoding import Fields, decode, encode
 from protocol.errors import (
     MalformedMessage,
@@ -174,6 +175,7 @@ class SubjectFile:
         consent_document: SHA-256 of the document of consent or of the order; empty if none was
             given, so that nobody can witness the enrolment.
         investigator: to whom it is sealed, by name; empty in a file of version 1.
+        words: the clothes in words that its one template was made of; empty for a person.
     """
 
     pseudonym: str
@@ -185,6 +187,7 @@ class SubjectFile:
     consent_document: bytes = b""
     investigator: str = ""
     version: int = SUBJECT_FILE_VERSION
+    words: str = ""
 
     @classmethod
     def enrol(
@@ -197,6 +200,7 @@ class SubjectFile:
         enrolled_at_ms: int,
         consent_document: bytes = b"",
         investigator_name: str = "",
+        words: str = "",
     ) -> SubjectFile:
         """Seal ``templates`` to the investigator."""
         references = tuple(TemplateReference(t.modality, t.model, t.digest) for t in templates)
@@ -209,6 +213,7 @@ class SubjectFile:
             references,
             consent_document,
             investigator_name,
+            words=words,
         )
         sealed = investigator.seal(
             encode([template.to_value() for template in templates]),
@@ -251,6 +256,8 @@ class SubjectFile:
                 "consent_document": self.consent_document or None,
                 "investigator": self.investigator or None,
             }
+            if self.words:  # left out otherwise: earlier versions know no such key
+                value["words"] = self.words
         return encode(value)
 
     @classmethod
@@ -292,6 +299,7 @@ class SubjectFile:
                 )
                 or b"",
                 investigator=fields.optional("investigator", fields.name) or "",
+                words=fields.text("words", max_length=MAX_WORDS) if "words" in fields else "",
             )
         fields.done()
         return subject
@@ -301,7 +309,8 @@ class SubjectFile:
         if self.version == 1:
             return [self.pseudonym, self.consent_reference]
         digests = [reference.digest for reference in self.references]
-        return [self.pseudonym, self.consent_reference, self.consent_document, digests]
+        said = [self.words] if self.words else []
+        return [self.pseudonym, self.consent_reference, self.consent_document, digests, *said]
 
 
 def _models_of(references: Sequence[TemplateReference]) -> tuple[str, ...]:

@@ -186,6 +186,16 @@ def check_query(vector: Vector, compared: Compared, _beside: Callable[[str], Vec
     compared.bytes("the witness's statement", vector["witnessed"], subject.witnessed)
 
 
+def check_words(vector: Vector, compared: Compared, _beside: Callable[[str], Vector]) -> None:
+    """Read a query by clothes in words."""
+    signed = _verified(vector, QUERY_KIND)
+    compared.bytes("the digest", vector["digest"], signed.digest)
+    (subject,) = Query.parse(signed.payload).subjects
+    compared.equal("the words", vector["words"], subject.words)
+    templates = [[t.modality, t.model, t.digest.hex()] for t in subject.templates]
+    compared.equal("the template", vector["templates"], templates)
+
+
 def check_enrolment(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:
     """Read a witness's statement, which a query carries."""
     signed = _verified(vector, ENROLMENT_KIND)

@@ -59,6 +59,7 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         Query.parse,
         q2.everything().sign(s.signing_key("ana")).payload,
     ),
+    "query by words": (Query.parse, q2.by_words().sign(s.signing_key("ana")).payload),
     "enrolment": (
         WitnessedEnrolment.parse,
         Signed.parse(q2.sheet().statement, kind="enrolment").payload,

@@ -70,3 +70,18 @@ def everything() -> Query:
         asks=Asked(True, True, True, 3, 180),
         subjects=(subject(examples=(example,)),),
     )
+
+
+def by_words(**changes: object) -> Query:
+    """A query on a statutory order for whoever wears a red jacket and dark trousers."""
+    model = f"clothes-{s.DIMENSION}@0123456789abcdef"
+    made = (TemplateReference("appearance", model, s.fixed("of words", 32)),)
+    statement = sheet("W-3", consent_reference="order 12/31", templates=made).statement
+    described = Subject("W-3", "order 12/31", made, statement, words="red jacket, dark trousers")
+    plain: dict[str, object] = {
+        "subjects": (described,),
+        "legal_basis": "statutory-order",
+        "modalities": ("appearance",),
+        "thresholds": {model: 0.15},
+    }
+    return query(**(plain | changes))  # type: ignore[arg-type]

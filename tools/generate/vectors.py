@@ -375,6 +375,19 @@ def query_2() -> dict[str, object]:
     }
 
 
+def query_words() -> dict[str, object]:
+    """Version 2: a signed query by clothes in words."""
+    signed = q2.by_words().sign(s.signing_key("ana"))
+    (subject,) = q2.by_words().subjects
+    return {
+        "public": s.signing_key("ana").verify_key.raw.hex(),
+        "signed": signed.to_bytes().hex(),
+        "digest": signed.digest.hex(),
+        "words": subject.words,
+        "templates": [[t.modality, t.model, t.digest.hex()] for t in subject.templates],
+    }
+
+
 def links() -> dict[str, object]:
     """Version 2: which companions are one contact, sealed to an officer of a query."""
     officer, digest = s.sealing_key("ana"), s.fixed("query", 32)
@@ -516,6 +529,7 @@ ALL = {
     "segment": segment,
     "row-release": row_release,
     "query-2": query_2,
+    "query-words": query_words,
     "links": links,
     "enrolment": enrolment,
     "evidence": evidence,
