@@ -20,12 +20,15 @@ from rich.table import Table
 
 from edge_agent.same_pseudonym import check_pseudonym, files_of
 from protocol import hpke
+from protocol.clothes import MAX_WORDS
 from protocol.directory import INVESTIGATOR, open_directory
+from protocol.displaynames import display_name
 from protocol.enrolment import WitnessSheet
 from protocol.sightings import quantise_template
 from protocol.templates import SALT_BYTES, SubjectFile, Template
 from runtime.bundle import Bundle, Role, load_bundle
 from runtime.calibration import calibrations_of
+from runtime.clothes_words import BY_WORDS_NOTE, word_directions
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
 from runtime.officer import OfficerConfig, load_officer
@@ -60,7 +63,9 @@ _ONE_PHOTO = (
     epilog="Examples:  sealtrace subject enrol --officer officer.toml --pseudonym patient-17 "
     "--consent C-2031/17 --consent-document C-2031-17.pdf --photo front.jpg --photo side.jpg   |   "
     "sealtrace subject enrol --officer officer.toml --pseudonym patient-17 --consent C-2031/17 "
-    "--photo front.jpg --out /media/usb/patient-17.subject"
+    "--photo front.jpg --out /media/usb/patient-17.subject   |   sealtrace subject enrol "
+    "--officer officer.toml --pseudonym sought-3 --consent order-2031/9 --words "
+    '"red jacket, dark trousers"'
 )
 def enrol(
     *,
@@ -82,6 +87,15 @@ def enrol(
     ] = None,
     box: Annotated[
         str, typer.Option(metavar="X,Y,W,H", help="Where in that picture the person is, px.")
+    ] = "",
+    words: Annotated[
+        str,
+        typer.Option(
+            metavar="CLOTHES",
+            help="Clothes in words, English or Korean, in place of any picture: colours of upper "
+            "and lower body. It ranks people so dressed, roughly, and identifies nobody; the "
+            "site's policy must permit it.",
+        ),
     ] = "",
     pseudonym: Annotated[
         str, typer.Option(help="What the subject is called in queries: never the name.")
@@ -139,8 +153,15 @@ def enrol(
             if taken.exists() and not force:
                 raise OperationError(f"{taken} exists; name another with --out, or use --force")
         photos = photo or []
-        if not photos and picture is None:
-            raise OperationError("give a --photo of the face, or a picture with --appearance")
+        if words and (photos or picture is not None):
+            raise OperationError(
+                "--words describes nobody in particular, so it goes with no --photo and no "
+                "--appearance: enrol those by themselves"
+            )
+        if not photos and picture is None and not words:
+            raise OperationError(
+                "give a --photo of the face, or a picture with --appearance, or clothes in --words"
+            )
         document = b"" if consent_document is None else hash_document(consent_document)
         recipient = _investigator_key(settings)
         made: list[Enrolled] = []
@@ -149,6 +170,9 @@ def enrol(
                 made.append(_faces(photos, settings, bundle, trusted or [], masked=masked))
             if picture is not None:
                 made.append(_clothes(picture, box, settings, bundle, trusted or []))
+            if words:
+                words = display_name(words, what="--words", max_length=MAX_WORDS)
+                made.append(_described(words, settings, bundle, trusted or []))
             if not anyway:
                 check_pseudonym(
                     made,
@@ -160,7 +184,13 @@ def enrol(
                     ),
                 )
             subject = _seal(
-                made, pseudonym, consent, document, recipient, investigator=settings.name
+                made,
+                pseudonym,
+                consent,
+                document,
+                recipient,
+                investigator=settings.name,
+                words=words,
             )
         finally:
             for one in made:
@@ -168,7 +198,7 @@ def enrol(
         atomic_write(target, subject.to_bytes(), 0o600, overwrite=force)
         for_witness = _write_sheet(subject, sheet_path(target))
         _out.print(
-            f"{target}: {pseudonym} enrolled from {_from_what(made, photos, picture)}"
+            f"{target}: {pseudonym} enrolled from {_from_what(made, photos, picture, words)}"
             f"\nsealed to investigator {settings.name}, "
             f"model{'s' if len(made) > 1 else ''} {' and '.join(one.model_id for one in made)}"
             + for_witness
@@ -192,6 +222,8 @@ def show(
         table.add_row("consent", subject.consent_reference)
         table.add_row("enrolled", f"{at:%Y-%m-%d %H:%M:%S} UTC")
         table.add_row("models", "\n".join(subject.models))
+        if subject.words:
+            table.add_row("made", BY_WORDS_NOTE.format(words=subject.words))
         document = subject.consent_document.hex()
         table.add_row("document", f"SHA-256 {document}" if document else "none was given")
         table.add_row("witness", _witness_text(subject, sheet_path(file)))
@@ -243,7 +275,21 @@ def _clothes(
     return template_from_body(picture, place, network)
 
 
-def _from_what(made: list[Enrolled], photos: list[Path], picture: Path | None) -> str:
+def _described(
+    words: str, settings: OfficerConfig, folder: Path | None, trusted: list[str]
+) -> Enrolled:
+    """The template of clothes in words."""
+    from edge_agent.enrol_clothes import template_from_words  # noqa: PLC0415 - see _models
+
+    verified = _bundle(settings, folder, trusted, roles=("appearance_embedder",))
+    return template_from_words(words, word_directions(verified))
+
+
+def _from_what(
+    made: list[Enrolled], photos: list[Path], picture: Path | None, described: str
+) -> str:
+    if described:
+        return BY_WORDS_NOTE.format(words=described)
     several = len(photos) > 1
     words = []
     if photos:
@@ -325,6 +371,7 @@ def _seal(
     recipient: hpke.PublicKey,
     *,
     investigator: str,
+    words: str = "",
 ) -> SubjectFile:
     templates = []
     for one in made:
@@ -340,6 +387,7 @@ def _seal(
             enrolled_at_ms=time.time_ns() // 1_000_000,
             consent_document=document,
             investigator_name=investigator,
+            words=words,
         )
     finally:
         for template in templates:

@@ -1,7 +1,8 @@
-"""A template of what somebody wears, from a picture of them, or a clear reason why not.
+"""A template of what somebody wears, from a picture or from words, or a clear reason why not.
 
-The picture is one that the investigator may have; the box says who in it is meant. What comes out
-ranks people dressed alike within minutes and neighbouring places. It identifies nobody.
+The picture is one that the investigator may have; the box says who in it is meant. Words name the
+colours of upper and lower body. What comes out ranks people dressed alike within minutes and
+neighbouring places. It identifies nobody.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from edge_agent.vision.appearance import (
     light,
 )
 from edge_agent.vision.arrays import Doubles, Floats
+from protocol.clothes import ClothesNotUnderstood, known_words, parse_clothes
 from protocol.keytree import FOLLOWED
+from runtime.clothes_words import WordDirections
 
 MIN_WORTH = 0.2
 """Of the crop (`edge_agent.vision.appearance`), from which a template is made."""
@@ -101,3 +104,33 @@ def template_from_body(path: Path, box: Doubles | None, network: Describes) -> E
         image.fill(0)
         if crop is not None:
             crop.fill(0)
+
+
+def template_from_words(words: str, directions: WordDirections) -> Enrolled:
+    """Make a template of people in clothes said in words: of nobody.
+
+    Args:
+        words: such as "red jacket, dark trousers", in English or Korean.
+        directions: of the site's bundle.
+
+    Raises:
+        EnrolmentError: a word means nothing here, or no garment has a colour.
+        WordsUnusable: the colours cancel one another out.
+    """
+    try:
+        clothes = parse_clothes(words)
+    except ClothesNotUnderstood as error:
+        raise EnrolmentError(f"--words: {error}. Known are {known_words()}") from error
+    if clothes.ignored:
+        unknown = ", ".join(f"'{word}'" for word in clothes.ignored)
+        raise EnrolmentError(
+            f"--words: {unknown} would be left out, since nothing is known of it; say it in other "
+            f"words, or without. Known are {known_words()}"
+        )
+    return Enrolled(
+        vector=directions.template(clothes),
+        modality=FOLLOWED,
+        model_id=directions.model_id,
+        quality=1.0,
+        agreement=1.0,
+    )

@@ -19,6 +19,7 @@ import typer
 from officers import contact_cli, desk, handover_cli
 from officers.desk.afterwards import Afterwards, afterwards_values
 from officers.desk.api_client import ENDED
+from officers.desk.by_words import words_note
 from officers.desk.coverage_hours import hour_values, hours_of
 from officers.desk.export_forms import json_values
 from officers.desk.facts import state_text
@@ -318,6 +319,11 @@ def _show_head(results: desk.Results) -> None:
             desk.Fact("query", f"{results.case.id}: {query.purpose}"),
             desk.Fact("cameras", ", ".join(query.cameras)),
             desk.Fact("window", window),
+            *(
+                desk.Fact("looks for", f"{one.pseudonym}, {words_note(one)}")
+                for one in query.subjects
+                if one.words
+            ),
             desk.Fact("opened", receipts_text(results.receipts)),
             desk.Fact("state", state_text(results.summary), headquarters=True),
             desk.Fact(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +35,19 @@ class Figure:
     joints: Floats
 
 
-def draw_figure(anatomy: Anatomy, rng: Rng) -> Figure:
-    """Draw a person: shape of the body, clothes, hair, what they carry."""
+def draw_figure(anatomy: Anatomy, rng: Rng, worn: tuple[Floats, Floats] | None = None) -> Figure:
+    """Draw a person: shape of the body, clothes, hair, what they carry.
+
+    `worn`: colours of the garments of upper and lower body, (3,) BGR each, in place of drawn ones.
+    """
     sex = SEXES[int(rng.integers(len(SEXES)))]
     outfit = draw_outfit(rng, woman=sex == "female")
+    if worn is not None:
+        outfit = replace(
+            outfit,
+            upper=replace(outfit.upper, colour=worn[0]),
+            lower=replace(outfit.lower, colour=worn[1]),
+        )
     body = _body(anatomy, _shape(anatomy, rng, sex), outfit, rng)
     paint = dress(body, outfit, rng)
     points = body.points + body.normals * paint.bulk[:, None]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .picture import HEIGHT, WIDTH
 
 _BOXES = Path(__file__).with_name("footage.csv")
+_WORDS = Path(__file__).with_name("footage_words.csv")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Track:
     clip: str
     first: NDArray[np.uint8]
     last: NDArray[np.uint8]
+    person: str = ""
 
 
 def load_tracks(folder: Path) -> list[Track]:
@@ -38,13 +40,20 @@ def load_tracks(folder: Path) -> list[Track]:
             boxes.setdefault(key, []).append((int(row["frame"]), (left, top, width, height)))
     tracks = []
     frames: dict[str, list[NDArray[np.uint8]]] = {}
-    for (clip, _), places in boxes.items():
+    for (clip, person), places in boxes.items():
         if clip not in frames:
             frames[clip] = _frames(folder / clip)
         if frames[clip]:
             cut = [_cut(frames[clip][number], box) for number, box in places]
-            tracks.append(Track(clip, cut[0], cut[-1]))
+            tracks.append(Track(clip, cut[0], cut[-1], person))
     return tracks
+
+
+def load_described(folder: Path) -> list[tuple[Track, str]]:
+    """Cut the people out of the clips in `folder`, each with their clothes in words, by eye."""
+    with _WORDS.open(encoding="utf-8", newline="") as stream:
+        said = {(row["clip"], row["person"]): row["words"] for row in csv.DictReader(stream)}
+    return [(track, said[track.clip, track.person]) for track in load_tracks(folder)]
 
 
 def _frames(path: Path) -> list[NDArray[np.uint8]]:

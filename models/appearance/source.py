@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from runtime.bundle import MAX_MODEL_BYTES, ModelEntry, TensorSpec
+from runtime.clothes_words import LOWER, RATE, THRESHOLD, UPPER
 from runtime.fsio import read_file
 
 _FILE = Path(__file__).with_name("appearance.onnx")
 _REPORT = Path(__file__).with_name("report.json")
+_WORDS = Path(__file__).with_name("words.json")
 _DIMENSION = 256
 _THRESHOLD = 0.5
 """Of real people at a second camera nine in ten reach it, and of strangers of one place two in ten:
@@ -55,7 +57,23 @@ def appearance_model() -> tuple[bytes, ModelEntry]:
             "calibration.impostor.sd": float(measured["strangers_sd"]),
             "calibration.genuine.unmasked.mean": float(measured["own_mean"]),
             "calibration.genuine.unmasked.sd": float(measured["own_sd"]),
+            **_words(digest),
         },
         licence="Apache-2.0 (own work)",
         upstream="models/appearance of this repository",
     )
+
+
+def _words(digest: str) -> dict[str, float | str]:
+    """What `models.appearance.words` counted of this network; nothing if it was of another."""
+    counted: dict[str, Any] = json.loads(read_file(_WORDS, MAX_MODEL_BYTES))
+    if counted["model"] != digest:
+        return {}
+    at = counted["threshold"]
+    reached = [counted[kind]["reach"][f"{at:g}"][1] for kind in ("drawn", "clips")]
+    return {
+        UPPER: str(counted["upper"]),
+        LOWER: str(counted["lower"]),
+        THRESHOLD: float(at),
+        RATE: float(max(reached)),
+    }

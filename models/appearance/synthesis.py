@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .anatomy import Anatomy
+from .anatomy import Anatomy, Floats
 from .figure import draw_figure
 from .picture import HEIGHT, MASK_HEIGHT, MASK_WIDTH, WIDTH, Cutout, draw_crop
 from .scene import draw_camera
@@ -52,11 +52,17 @@ class PeopleSet:
 
 
 def draw_people(
-    anatomy: Anatomy, cast: Cast, folder: Path, report: Callable[[int], None] = lambda _: None
+    anatomy: Anatomy,
+    cast: Cast,
+    folder: Path,
+    report: Callable[[int], None] = lambda _: None,
+    *,
+    dressed: Callable[[int], tuple[Floats, Floats]] | None = None,
 ) -> PeopleSet:
     """Draw `cast` into `folder`, or read it there when the same was drawn before.
 
-    `report` is told how many people are drawn, after each.
+    `report` is told how many people are drawn, after each. `dressed` says the colours of a
+    person's clothes (`draw_figure`), by the person's number; None: they are drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / "cast.json"
@@ -76,7 +82,7 @@ def draw_people(
     others: deque[Cutout] = deque(maxlen=_PASSERS_BY)
     for person in range(cast.people):
         rng = np.random.default_rng([cast.seed, _PEOPLE, person])
-        figure = draw_figure(anatomy, rng)
+        figure = draw_figure(anatomy, rng, dressed(person) if dressed else None)
         visited = rng.choice(cast.cameras, cast.visits, replace=False)
         for number, camera in enumerate(np.repeat(visited, cast.pictures)):
             crop, cutout = draw_crop(figure, anatomy, known[int(camera)], list(others), rng)

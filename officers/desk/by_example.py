@@ -60,7 +60,7 @@ class Shown:
         Raises:
             DraftInvalid: it states none, or more than a query has room for.
         """
-        floors = policy.threshold_floor
+        floors = policy.floors_of_models
         spaces = self.spaces or floors.keys()
         if not spaces or len(spaces) > MAX_TEMPLATES:
             raise DraftInvalid(

@@ -13,6 +13,12 @@ from pathlib import Path
 
 from officers.desk.api_client import Estimate
 from officers.desk.by_example import Shown, check_shown, modalities_shown
+from officers.desk.by_words import (
+    WORDS_NOTICE,
+    check_by_words,
+    expected_by_words,
+    thresholds_by_words,
+)
 from officers.desk.camera_places import kept_register
 from officers.desk.earlier_queries import reused_notices
 from officers.desk.facts import Fact, estimate_facts, policy_facts, query_facts
@@ -150,22 +156,31 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
         first = estimate(
             session, request.scope, asked, templates=count, subjects=max(1, len(subjects))
         )
-        thresholds = thresholds_for(
-            models,
-            request.threshold,
-            defaults=first.default_thresholds,
-            floors=policy.threshold_floor,
-            config=me.config,
+        by_words = check_by_words(
+            subjects, modalities, request.asks, policy, examples=bool(request.shown.examples)
         )
+        if by_words:
+            tell(WORDS_NOTICE)
+            thresholds = thresholds_by_words(models, request.threshold, policy, me.config)
+        else:
+            thresholds = thresholds_for(
+                models,
+                request.threshold,
+                defaults=first.default_thresholds,
+                floors=policy.threshold_floor,
+                config=me.config,
+            )
         if request.shown.examples:
             thresholds = request.shown.thresholds(request.threshold, policy) | thresholds
-        if request.threshold is None:
+        if request.threshold is None and not by_words:
             for notice in raised_notices(first, thresholds, policy):
                 tell(notice)
         counted = estimate(session, request.scope, thresholds, templates=count)
         thresholds = followed | thresholds
         expected_false = counted.expected_false
-        if expected_false is None:  # the worst case
+        if by_words:  # what the aggregator counts is of people who were seen
+            expected_false = expected_by_words(counted.sightings, count, thresholds, me.config)
+        elif expected_false is None:  # the worst case
             tell(_NOT_MEASURED)
             expected_false = float(counted.sightings * count)
         query = _query(
@@ -343,6 +358,7 @@ def _subjects(
             subject.file.consent_reference,
             tuple(TemplateReference(t.modality, t.model, t.digest) for t in subject.of(modalities)),
             examples=request.shown.examples,
+            words=subject.file.words,
         )
         for subject in subjects
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from officers.desk.api_client import Estimate, QuerySummary
+from officers.desk.by_words import words_note
 from officers.desk.case import Case
 from officers.desk.choosing import places_text
 from officers.desk.example_names import example_text
@@ -72,7 +73,7 @@ def query_facts(
 ) -> list[Fact]:
     """Return everything that a signature under this query would answer for."""
     where = places_text(query.cameras, places)
-    floors = policy.threshold_floor
+    floors = {model: policy.floor_of(model, by_words=query.by_words) for model in query.thresholds}
     readers = " and ".join([requester, *query.confirmers])
     return [
         Fact("query", query.query_id.hex()),
@@ -95,7 +96,11 @@ def query_facts(
             "thresholds",
             "\n".join(
                 f"{score:.3f} for {model}"
-                + (f" (the policy's least: {floors[model]:.3f})" if model in floors else "")
+                + (
+                    ""
+                    if (least := floors[model]) is None
+                    else f" (the policy's least: {least:.3f})"
+                )
                 for model, score in sorted(query.thresholds.items())
             ),
         ),
@@ -118,7 +123,9 @@ def estimate_facts(query: Query, estimate: Estimate, *, now_ms: int) -> list[Fac
     so_far = " so far (the window is not over)" if query.window_to_ms > now_ms else ""
     bound = "at most " if estimate.at_most else ""
     counted = f"{bound}{estimate.sightings:,} sightings stored{so_far}"
-    if estimate.expected_false is None:
+    if query.by_words:
+        chance = "how many match by chance is what was expected when it was asked"
+    elif estimate.expected_false is None:
         chance = "how many would match by chance is not measured"
     else:
         chance = f"{false_words(estimate.expected_false)} by chance among them"
@@ -208,6 +215,7 @@ def case_json(case: Case, refusal: str, directory: Directory, *, now_ms: int) ->
                     {"modality": t.modality, "model": t.model} for t in subject.templates
                 ],
                 "examples": [example_text(example) for example in subject.examples],
+                "words": subject.words or None,
                 "witness": _witness_json(subject, case.requester, directory, now_ms),
             }
             for subject in query.subjects
@@ -267,8 +275,15 @@ def _subject_facts(query: Query) -> list[Fact]:
                 + ", ".join(brought),
             )
         )
+        if subject.words:
+            facts.append(Fact("by words", f"{subject.pseudonym}: {_said(subject)}"))
         facts += [Fact("by example", _example(example, query)) for example in subject.examples]
     return facts
+
+
+def _said(subject: Subject) -> str:
+    """Say what clothes are looked for, and whose word it is."""
+    return f"{words_note(subject)} (its template was made of these words by the asker's program)"
 
 
 def _example(example: SightingName, query: Query) -> str:
@@ -288,7 +303,9 @@ def _witness_facts(
     """Say of each subject who stands behind whose photographs they were."""
     for subject in query.subjects:
         name = subject.pseudonym
-        if not subject.witnessed:
+        if subject.words and not subject.witnessed:
+            words = f"by nobody: that the template is of these words is {requester}'s word alone"
+        elif not subject.witnessed:
             shown = "photographs are" if subject.templates else "earlier sightings are"
             words = f"by nobody: that the {shown} {name}'s is {requester}'s word alone"
         else:

@@ -36,7 +36,7 @@ def thresholds_of_following(
     """
     if not (asks.continuation and policy.permits.continuation):
         return {}  # who asks for what is not permitted is told so by `check_policy`
-    floors = policy.threshold_floor
+    floors = policy.floors_of_models
     spaces = floors.keys() - set(compared)
     if config.bundle is not None:
         bundle = load_bundle(config.bundle, config.bundle_signers, roles=())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from officers.desk.by_words import words_note
 from officers.desk.camera_places import Positions
 from officers.desk.fitting import contradiction_text
 from officers.desk.grading import Grade
@@ -49,6 +50,13 @@ class Report:
         """Return the reference of a subject's consent, or of the order."""
         named = {one.pseudonym: one.consent_reference for one in self.query.subjects}
         return named[subject]
+
+    def words_of(self, subject: str) -> str:
+        """Return the clothes in words by which a subject was looked for, and what they are worth.
+
+        Empty for whoever was looked for by what was seen of them.
+        """
+        return words_note(next(one for one in self.query.subjects if one.pseudonym == subject))
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,8 @@ max_candidates = {plan.max_candidates}
 retention_days = {plan.retention_days}
 {_of_schema_2(plan) if of_schema_2 else ""}
 # Lowest comparison threshold that a query may set, by model. A wrong name is worse than a miss.
-# With a model that is not listed here no query may compare at all.
+# With a model that is not listed here no query may compare at all. Queries by clothes in words need
+# a line of their own, "by words: MODEL" (docs/installer.md); without one there are none.
 [threshold_floor]
 {floors}
 # On which grounds a query may rest, which templates it may then compare, and how many approvals it

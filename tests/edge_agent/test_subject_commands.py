@@ -21,6 +21,7 @@ from protocol.sightings import dequantise_template
 from protocol.signing import SigningKey
 from protocol.templates import SubjectFile
 from runtime.bundle import MODALITY_OF, load_bundle
+from runtime.clothes_words import UPPER
 from runtime.keyfiles import write_secret
 
 pytestmark = pytest.mark.models
@@ -247,6 +248,48 @@ def test_clothes_of_a_picture_make_a_template_beside_the_face_or_without(
     (template,) = subject.open(office.sealing)
     assert (template.modality, template.model) == (FOLLOWED, made[0].model_id)
     assert "photo" not in alone.output.replace("photo of", "")
+
+
+def test_clothes_in_words_make_a_subject_file_that_says_so(
+    office: Office, model_bundle_path: Path, model_bundle_key: bytes
+) -> None:
+    bundle = load_bundle(model_bundle_path, [model_bundle_key], roles=())
+    if UPPER not in bundle.entry("appearance_embedder").parameters:
+        pytest.skip("the bundle knows no words: build it anew")
+    note = "by words: red jacket, dark trousers; a ranking aid, identifies nobody"
+    result = office.run(words=" red jacket,  dark trousers")
+    assert result.exit_code == 0, result.output
+    assert note in " ".join(result.output.split())
+    subject = SubjectFile.parse(office.out.read_bytes())
+    assert subject.words == "red jacket, dark trousers"
+    (template,) = subject.open(office.sealing)
+    assert (template.modality, template.model) == (FOLLOWED, bundle.model_id("appearance"))
+    shown = CliRunner().invoke(app, ["show", str(office.out)], env={"COLUMNS": "200"})
+    assert note in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("umbrella", "no garment with a colour"),
+        ("red jacket, umbrella", "'umbrella' would be left out"),
+        ("red\u202ejacket", "--words"),
+    ],
+)
+def test_words_of_which_nothing_is_known_leave_no_file(
+    office: Office, words: str, why: str
+) -> None:
+    result = office.run(words=words)
+    assert result.exit_code == 1
+    if "knows no words" not in result.output.replace("\n", " "):
+        assert why in " ".join(result.output.split())
+    assert not office.out.exists()
+
+
+def test_words_go_with_no_photo(office: Office) -> None:
+    result = office.enrol(words="red jacket")
+    assert result.exit_code == 1
+    assert "describes nobody in particular" in " ".join(result.output.split())
 
 
 def test_neither_a_photo_nor_a_picture_is_nobody(office: Office) -> None:

@@ -59,6 +59,7 @@ def json_values(
             {
                 "subject": trace.subject,
                 "consent_reference": report.consent_of(trace.subject),
+                "by_words": report.words_of(trace.subject) or None,
                 "seconds": round(trace.seconds, 3),
                 "contact_seconds": round(trace.contact_seconds, 3),
                 "persons": [person_values(one) for one in persons_of(trace, report.links)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from officers.desk.by_words import words_note
 from officers.desk.report.document import Block, Facts, Heading, Paragraph, Table
 from officers.desk.report.gathering import Gathered
 from officers.desk.report.words import Words, marked
@@ -29,7 +30,11 @@ def asked_blocks(gathered: Gathered, words: Words) -> Iterator[Block]:
     around = gathered.around
     yield Heading(words.text("What was asked, approved and opened"))
     consents = [
-        words.text("{case}: {reference}", case=one.pseudonym, reference=one.consent_reference)
+        words.text(
+            "{case}: {reference}",
+            case=one.pseudonym,
+            reference="; ".join(filter(None, (one.consent_reference, words_note(one)))),
+        )
         for one in query.subjects
     ]
     cameras = [around.named(camera) for camera in query.cameras]
