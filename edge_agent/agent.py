@@ -35,6 +35,7 @@ from edge_agent.opencv import quiet_opencv
 from edge_agent.outbox_recovery import mark_damaged, open_outbox
 from edge_agent.publisher import Publisher
 from edge_agent.seal import MAX_SEGMENT_BYTES, CameraSealer
+from edge_agent.troubles import TroubleFile
 from edge_agent.vision.models import VisionModels, load_models
 from protocol.names import epoch_of
 from runtime.clock import system_ms
@@ -132,6 +133,7 @@ class Agent:
         )
         self._workers = [self._worker(camera.name) for camera in config.cameras]
         self._clock = StepWatch()
+        self._troubles = TroubleFile(config.state_dir)
         self._started_s = time.monotonic()
         self._last_tick_s = time.monotonic()
         self._ended_s: float | None = None
@@ -191,6 +193,7 @@ class Agent:
                 self._stop, ready=f"watching {len(names)} cameras", healthy=self._healthy
             )
             self._bring_down()
+            self._troubles.end()
         return self._stop.exit_code
 
     def _do(self, errand: Callable[[ImportDesk], None]) -> None:
@@ -230,8 +233,14 @@ class Agent:
             },
         )
 
+    def _all_troubles(self) -> dict[str, float]:
+        views = ((worker.name, worker.figures().trouble) for worker in self._workers)
+        return {f"trouble.view.{name}": float(view) for name, view in views if view} | (
+            self._trouble()
+        )
+
     def _trouble(self) -> dict[str, float]:
-        """Return what somebody has to look at, by name."""
+        """Return what somebody has to look at, by name, besides what cameras see."""
         found = {f"trouble.day_keys.{name}": 1.0 for name in self._keyring.unusable()}
         for worker in self._workers:
             if worker.sealer.stats().failing_s:
@@ -256,6 +265,7 @@ class Agent:
             if time.monotonic() >= upkeep_s:
                 upkeep_s = time.monotonic() + _UPKEEP_S
                 self._outbox.upkeep()
+                self._troubles.tell(self._all_troubles(), system_ms())
             if self._config.exit_when_done:
                 self._see_whether_done()
 

@@ -74,6 +74,7 @@ class CameraWorker:
             self._cover,
             stands_in=not self._own_time and not self._source.source.live,
             own_time=self._own_time,
+            moves=config.moves,
         )
         self._pipeline: CameraPipeline | None = None
         self._stopping = threading.Event()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import resource
+import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -16,6 +17,9 @@ from runtime import logs
 from runtime.errors import OperationError
 from runtime.terminal import err as _err
 from runtime.terminal import out as _out
+
+if TYPE_CHECKING:
+    from edge_agent.troubles import Troubles
 
 EXIT_REVOKED = 3
 
@@ -99,11 +103,14 @@ def status(
     config: ConfigOption = _DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what waits in the outbox and what has been counted, beside a running agent."""
+    """Show what is wrong, what waits in the outbox and what was counted, beside a running agent."""
     from edge_agent.outbox_store import read_status  # noqa: PLC0415 - not needed for --help
+    from edge_agent.troubles import read_troubles  # noqa: PLC0415 - not needed for --help
 
     settings = load_box(config)
     cameras, counters = read_status(settings.state_dir / "outbox.sqlite")
+    troubles = read_troubles(settings.state_dir)
+    wrong = [] if troubles is None else troubles.lines([one.name for one in settings.cameras])
     day_keys = sorted(path.stem for path in (settings.state_dir / "day-keys").glob("*.cbor"))
     if as_json:
         rows = [
@@ -119,7 +126,14 @@ def status(
         ]
         _print(
             json.dumps(
-                {"box": settings.box, "cameras": rows, "counters": counters, "day_keys": day_keys}
+                {
+                    "box": settings.box,
+                    "cameras": rows,
+                    "counters": counters,
+                    "day_keys": day_keys,
+                    "troubles": wrong,
+                    "troubles_at_ms": None if troubles is None else troubles.at_ms,
+                }
             )
         )
         return
@@ -140,6 +154,17 @@ def status(
     for name, value in counters.items():
         _out.print(f"{name}: {value}")
     _out.print(f"day keys received from: {', '.join(day_keys) or 'nobody yet'}")
+    _show_troubles(troubles, wrong)
+
+
+def _show_troubles(troubles: Troubles | None, wrong: list[str]) -> None:
+    if troubles is None:
+        _print("troubles: not known, since no agent runs here")
+        return
+    now_ms = time.time_ns() // 1_000_000
+    at = datetime.fromtimestamp(troubles.at_ms / 1000, UTC)
+    since = "" if troubles.holds(now_ms) else f" at {at:%Y-%m-%d %H:%M:%S} UTC, when it said last"
+    _print(f"troubles{since}: {'; '.join(wrong) or 'none'}")
 
 
 def _check(settings: BoxConfig) -> None:

@@ -41,6 +41,9 @@ class CameraConfig(Section):
     """Recorded sources only: play at their own rate, or as fast as they can be processed."""
     loop: bool = False
     """Recorded sources only: begin again when they end."""
+    moves: bool = False
+    """The camera turns or zooms by itself (a patrol): that it shows another place than before is
+    not reported."""
     recorded_at: AwareDatetime | None = None
     """Recorded sources with pace "fast" only: when the first frame was taken."""
     homography: GroundConfig | None = None
@@ -57,6 +60,11 @@ class CameraConfig(Section):
             raise ValueError("pace, loop and recorded_at are for recorded sources, not live ones")
         if self.recorded_at is not None and (self.pace != "fast" or self.loop):
             raise ValueError('recorded_at needs pace = "fast" and no loop')
+        if self.moves and self.homography is not None:
+            raise ValueError(
+                "homography says where the ground lies in the picture, which changes where "
+                "moves = true; leave one of them out"
+            )
         return self
 
     def vision(self, common: VisionConfig) -> VisionConfig:

@@ -170,6 +170,7 @@ class Watch:
         stands_in: the source is a film that stands in for a camera: whatever it shows, nothing
             is watched.
         own_time: a recording's own time goes by its frames alone: it is never offline.
+        moves: the camera turns or zooms by itself, so that another place is nothing to report.
     """
 
     def __init__(
@@ -178,7 +179,9 @@ class Watch:
         *,
         stands_in: bool = False,
         own_time: bool = False,
+        moves: bool = False,
     ) -> None:
+        self._moves = moves
         self._tell = tell
         self._stands_in = stands_in
         self._own_time = own_time
@@ -253,6 +256,8 @@ class Watch:
         elif at_ms - self._same_since_ms > FROZEN_AFTER_MS:
             return Trouble.FROZEN
         trouble = look_at(image)
-        if trouble is Trouble.NONE and not self._place.still_seen(image):
+        if self._moves or trouble is not Trouble.NONE:
+            return trouble
+        if not self._place.still_seen(image):
             return Trouble.MOVED
-        return trouble
+        return Trouble.NONE

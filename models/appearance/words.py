@@ -30,7 +30,7 @@ from .footage import load_described
 from .named import as_on_streets, name_of, of_each_name
 from .synthesis import Cast, PeopleSet, draw_people
 
-log = logging.getLogger("appearance")
+log = logging.getLogger("words")
 
 _RIDGE = 1.0
 _OTHERS = 19

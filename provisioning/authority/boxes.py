@@ -22,17 +22,10 @@ from provisioning.formats.opened import Site, SiteError, changing, milliseconds,
 from provisioning.formats.plan import RESERVED_NAMES
 from provisioning.formats.plan_boxes import BoxPlan, CameraPlan
 from provisioning.formats.secretfiles import open_authority
+from runtime.camera_troubles import camera_troubles
 from runtime.fsio import read_file
 
 _MAX_BYTES = 1 << 20
-_VIEW_TROUBLES: Mapping[float, str] = {
-    1: "is too dark",
-    2: "is blocked",
-    3: "is blurred",
-    4: "stands still",
-    5: "shows another place than before",
-}
-"""The figures `trouble.view.<camera>` of a health report, in words."""
 
 
 def check_box(site: Site, box: BoxPlan) -> bool:
@@ -227,7 +220,7 @@ def with_live(state: BoxState, row: Mapping[str, Any] | None) -> BoxState:
     if row.get("quarantined"):
         look = "`sealtrace aggregator quarantine`"
         trouble.append(f"{row['quarantined']} messages in quarantine ({look})")
-    trouble += _of_cameras(state.cameras, row.get("figures") or {})
+    trouble += camera_troubles(state.cameras, row.get("figures") or {})
     return replace(
         state,
         last_seen=None if not seen_ms else datetime.fromtimestamp(int(seen_ms) / 1000, UTC),
@@ -237,16 +230,6 @@ def with_live(state: BoxState, row: Mapping[str, Any] | None) -> BoxState:
         gaps=len(gaps),
         trouble=(*state.trouble, *trouble),
     )
-
-
-def _of_cameras(cameras: Iterable[str], figures: Mapping[str, Any]) -> list[str]:
-    """Say which cameras' pictures a box reports to be no good (docs/operations.md)."""
-    codes = [(camera, figures.get(f"trouble.view.{camera}")) for camera in cameras]
-    return [
-        f"camera {camera} {_VIEW_TROUBLES.get(code, 'shows nothing')}"
-        for camera, code in codes
-        if isinstance(code, int | float) and code
-    ]
 
 
 def joined(listed: BoxState, admitted: BoxState) -> BoxState:

@@ -257,6 +257,21 @@ def test_a_trouble_that_has_passed_is_reported_no_more() -> None:
     assert (watch.trouble, watch.sees) == (Trouble.NONE, True)
 
 
+def test_a_camera_on_patrol_is_not_reported_to_show_another_place() -> None:
+    for moves, last in ((False, Trouble.MOVED), (True, Trouble.NONE)):
+        watch = Watch(nothing, moves=moves)
+        for number, at_ms in enumerate(frames(110, fps=1)):
+            watch.frame(street(number) if number < 60 else turned(number), at_ms)
+        assert (watch.trouble, watch.sees) == (last, True)
+
+
+def test_a_camera_on_patrol_is_still_seen_to_be_blocked() -> None:
+    watch = Watch(nothing, moves=True)
+    for number, at_ms in enumerate(frames(60, fps=1)):
+        watch.frame(covered(number % 7), at_ms)
+    assert watch.trouble is Trouble.BLOCKED
+
+
 def test_dusk_does_not_make_another_place() -> None:
     watch = Watch(nothing)
     for number, at_ms in enumerate(frames(300, fps=1)):
