@@ -408,11 +408,14 @@ def _believed(counts: Table) -> npt.NDArray[np.bool_]:
 def _busiest(rows: Table) -> tuple[Table, int]:
     """Return the quarter hours with most people, as many as are told, and how many are not.
 
-    Those of fewer than five people are not told of anyway, and not counted here.
+    Those of fewer than five people are not told of anyway, and not counted here. Numbers below five
+    have no part in the choice: that a quarter hour is told of says nothing of them.
     """
     people = rows[:, 2:][:, _PEOPLE].sum(axis=1)
-    rows, people = rows[people >= LEAST_SHOWN], people[people >= LEAST_SHOWN]
+    rows = rows[people >= LEAST_SHOWN]
     if len(rows) <= MAX_COUNTS:
         return rows, 0
-    chosen = np.sort(np.argsort(-people, kind="stable")[:MAX_COUNTS])
+    kinds = rows[:, 2:][:, _PEOPLE]
+    busy = np.where(kinds < LEAST_SHOWN, 0, kinds).sum(axis=1)
+    chosen = np.sort(np.argsort(-busy, kind="stable")[:MAX_COUNTS])
     return rows[chosen], len(rows) - MAX_COUNTS

@@ -37,6 +37,7 @@ NOT_TOLD = (
     "nothing has been told of these cameras and hours yet: that nobody was found there says nothing"
 )
 _SHOWN, _GAPS_SHOWN, _NAMES_SHOWN, _PLACES_SHOWN = 20, 3, 10, 40
+_LEGEND = "<5 is 0 to 4; 28+ is 28 and some below five; - is withheld"
 _REASONS = {
     "missing_s": "nothing came",
     "offline_s": "no picture",
@@ -148,7 +149,7 @@ def counts_line(watching: Watching) -> str:
     parts = [
         "people at the same place (numbers, not who; who stays is counted in each quarter hour)",
         f"fewer than 5 in {fewer} of {counted} quarter hours of cameras that were counted",
-        "<5 is 0 to 4; - is withheld, since another number could be computed from it",
+        f"{_LEGEND}, since a number below five could be computed from it",
     ]
     if missing:
         parts.append(f"{missing} were not counted")
@@ -161,7 +162,8 @@ def _place_cells(one: PlaceCounts) -> Sequence[str]:
     return (
         one.camera,
         span_text(one.begins_ms, one.begins_ms + SLOT_MS),
-        *map(number_text, (one.people, one.masked, one.unmasked, one.changed, one.unknown)),
+        people_text(one),
+        *map(number_text, (one.masked, one.unmasked, one.changed, one.unknown)),
         ", ".join(map(number_text, one.at_once)),
     )
 
@@ -170,8 +172,8 @@ def afterwards_line(query: Query) -> str:
     """Return what the numbers of `afterwards_table` are."""
     return (
         "people in the same room after the subject, until "
-        f"{duration_text(query.asks.afterwards_min * 60)} later (numbers, not who; <5 is 0 to 4; "
-        "- is withheld)"
+        f"{duration_text(query.asks.afterwards_min * 60)} later (numbers, not who; "
+        f"{_LEGEND})"
     )
 
 
@@ -190,13 +192,20 @@ def afterwards_table(rows: Sequence[Afterwards], *, every: bool = False) -> Tabl
         numbers = (
             ("not counted", "", "")
             if counts is None
-            else tuple(map(number_text, (counts.people, counts.masked, counts.unmasked)))
+            else (people_text(counts), *map(number_text, (counts.masked, counts.unmasked)))
         )
         when = span_text(one.begins_ms, one.begins_ms + SLOT_MS)
         table.add_row(*(Text(cell) for cell in (room, one.camera, when, *numbers)))
     if len(rows) > _PLACES_SHOWN and not every:
         table.add_row(Text("…"), Text(f"{len(rows) - _PLACES_SHOWN} more (--all shows them)"))
     return table
+
+
+def people_text(one: PlaceCounts) -> str:
+    """Return how many people were counted: where that is withheld, how many at least."""
+    if one.people is Small.WITHHELD and one.people_at_least:
+        return f"{one.people_at_least}+"
+    return number_text(one.people)
 
 
 def number_text(number: Told) -> str:

@@ -1,9 +1,11 @@
 """Numbers of people below five are told to nobody, and none that would let one be computed.
 
-A number below `LEAST_SHOWN` is nearly a sighting. It is not told as it is; and where what else is
-told would narrow it down (the sum, and how numbers are withheld, which everybody may read here),
-more is withheld, until each small number could be any from 0 to 4. It is done before the numbers
-are sealed to officers, so that no program of theirs can show what it was not given.
+A number below `LEAST_SHOWN` is nearly a sighting. It is not told as it is; and where the sum of a
+row would narrow it down, the sum is withheld. When that is so hangs on small numbers alone, of
+which any could be behind either; so that who knows this rule, which everybody may read here, and
+all else that is told, learns of each small number only that it is one from 0 to 4. It is done
+before the numbers are sealed to officers, so that no program of theirs can show what it was not
+given.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Small(StrEnum):
     FEW = "<5"
     """It is 0 to 4."""
     WITHHELD = "withheld"
-    """It could be any; with it another could be computed."""
+    """With it a number below five could be computed."""
 
 
 Told = int | Small
@@ -78,43 +80,44 @@ def check_shown(row: Sequence[int], *, kinds: int) -> None:
     people, parts, at_once = row[0], row[1 : 1 + kinds], row[1 + kinds :]
     if people == _FEW:
         raise MalformedMessage("counts: a row tells of fewer than five people")
-    known = sum(value for value in parts if value <= _MOST)
+    large, few = sum(value for value in parts if value <= _MOST), parts.count(_FEW)
+    contradicts = _WITHHELD in parts
     if people == _WITHHELD:
-        contradicts = any(value != _WITHHELD for value in row)
+        contradicts |= not few or any(large <= value <= _MOST for value in at_once)
     else:
         most = max((value for value in at_once if value <= _MOST), default=0)
-        whole = all(value <= _MOST for value in parts)
-        contradicts = known > people or most > people or (whole and known != people)
+        whole = people == large if not few else _may_be_told(people - large, few, kinds)
+        contradicts |= not whole or most > people or _WITHHELD in at_once
     if contradicts:
         raise MalformedMessage("counts: what is told of a quarter hour contradicts itself")
 
 
 def _row(kinds: Sequence[int], at_once: Sequence[int]) -> list[int]:
+    small = [one for one in kinds if one < LEAST_SHOWN]
     people = sum(kinds)
-    shown = list(range(len(kinds)))
-    small = [one for one in shown if kinds[one] < LEAST_SHOWN]
-    shown = sorted(set(shown) - set(small), key=lambda one: (kinds[one], one))
-    withheld: list[int] = []
-    while not _protected(kinds, small, withheld):
-        if not shown:
-            return [_WITHHELD] * (1 + len(kinds) + len(at_once))
-        withheld.append(shown.pop(0))
-    told = list(kinds)
-    for one in small:
-        told[one] = _FEW
-    for one in withheld:
-        told[one] = _WITHHELD
-    return [people, *told, *(_FEW if one < LEAST_SHOWN else one for one in at_once)]
+    told = [*map(_shown, kinds)]
+    if not small or _may_be_told(sum(small), len(small), len(kinds)):
+        return [people, *told, *map(_shown, at_once)]
+    # So many people there were at least; that there were more is not told either.
+    large = people - sum(small)
+    return [_WITHHELD, *told, *(_WITHHELD if one >= large else _shown(one) for one in at_once)]
 
 
-def _protected(kinds: Sequence[int], small: Sequence[int], withheld: Sequence[int]) -> bool:
-    """Tell whether each small number could be any below five, for who knows the sum of the rest.
+def _shown(number: int) -> int:
+    return _FEW if number < LEAST_SHOWN else number
 
-    They know that small ones are at most 4 and withheld ones at least 5.
+
+def _may_be_told(total: int, small: int, kinds: int) -> bool:
+    """Tell whether the sum of small numbers may be known: each could be any from 0 to 4 then.
+
+    And each could be any where this says no. A row of small numbers alone has `LEAST_SHOWN` people
+    or would not be told of; with just so many it is on the side of those whose sum is withheld,
+    which would all be large numbers otherwise.
+
+    Args:
+        total: the sum.
+        small: of how many.
+        kinds: how many numbers a row has.
     """
-    if not small:
-        return True
-    rest = sum(kinds[one] for one in (*small, *withheld))
-    highest = rest - LEAST_SHOWN * len(withheld)
-    lowest = 0 if withheld else rest - _MOST_SMALL * (len(small) - 1)
-    return highest >= _MOST_SMALL and lowest <= 0
+    least = LEAST_SHOWN + 1 if small == kinds else _MOST_SMALL
+    return least <= total <= _MOST_SMALL * (small - 1)

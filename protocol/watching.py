@@ -106,6 +106,14 @@ class PlaceCounts:
     unknown: Told
     at_once: tuple[Told, ...]
 
+    @property
+    def people_at_least(self) -> int:
+        """How many there were at least, by the numbers that are told; 0: that is not known."""
+        if isinstance(self.people, int):
+            return self.people
+        parts = (self.masked, self.unmasked, self.changed, self.unknown)
+        return sum(part for part in parts if isinstance(part, int))
+
 
 @dataclass(frozen=True, slots=True)
 class Watching:

@@ -100,8 +100,9 @@ def afterwards_values(rows: Sequence[Afterwards]) -> list[dict[str, Any]]:
     ]
 
 
-def _numbers(counts: PlaceCounts) -> dict[str, Told]:
-    return {name: getattr(counts, name) for name in NUMBERS}
+def _numbers(counts: PlaceCounts) -> dict[str, Told | None]:
+    numbers: dict[str, Told | None] = {name: getattr(counts, name) for name in NUMBERS}
+    return numbers | {"people_at_least": counts.people_at_least or None}
 
 
 def _room_of(camera: str, places: Places | None) -> Room:
@@ -133,11 +134,15 @@ def _quarter_hours(
 
 
 def _few(watching: Watching, camera: str, begins_ms: int) -> PlaceCounts | None:
-    """Return that fewer than five were counted; None if nobody counted, or it is not known."""
+    """Return that fewer than five were counted; None if nobody counted, or it is not known.
+
+    Where the aggregator had no room for all quarter hours, those with fewest people were left out:
+    how many they were is not known then.
+    """
     if watching.counted_by_slot is None or camera not in watching.cameras:
         return None
     at, slot = watching.cameras.index(camera), (begins_ms - watching.from_ms) // SLOT_MS
     if not watching.counted_by_slot[at, slot]:
         return None
-    few = Small.FEW
+    few = Small.WITHHELD if watching.counts_left_out else Small.FEW
     return PlaceCounts(camera, begins_ms, few, few, few, few, few, ())

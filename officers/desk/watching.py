@@ -106,6 +106,7 @@ def _count_values(watching: Watching) -> Iterator[dict[str, Any]]:
             "from": iso_utc(one.begins_ms),
             "to": iso_utc(one.begins_ms + SLOT_MS),
             "people": one.people,
+            "people_at_least": one.people_at_least or None,
             "masked": one.masked,
             "unmasked": one.unmasked,
             "changed": one.changed,

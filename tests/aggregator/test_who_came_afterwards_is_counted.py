@@ -116,7 +116,8 @@ def read(desk: RowDesk) -> Watching:
 
 def counted(desk: RowDesk) -> dict[int, object]:
     return {
-        (one.begins_ms - BEGIN_MS) // SLOT_MS + FIRST: one.people for one in read(desk).places()
+        (one.begins_ms - BEGIN_MS) // SLOT_MS + FIRST: one.people_at_least
+        for one in read(desk).places()
     }
 
 
@@ -143,7 +144,8 @@ def test_what_is_told_of_masks_has_no_small_number(asking: Asking) -> None:
     desk = asking()
     decide(desk)
     (first, _) = read(desk).places()
-    assert (first.masked, first.unmasked, first.changed) == (28, Small.WITHHELD, Small.FEW)
+    assert (first.masked, first.unmasked, first.changed) == (28, 10, Small.FEW)
+    assert (first.people, first.people_at_least) == (Small.WITHHELD, 38)
     assert first.at_once == (6, Small.FEW, Small.FEW)
 
 

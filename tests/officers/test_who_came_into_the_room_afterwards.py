@@ -23,7 +23,7 @@ from protocol.small_cells import Small
 from protocol.v2.rows import SLOT_S
 from protocol.watching import Watching, tell_counts
 
-FEW = Small.FEW
+FEW, WITHHELD = Small.FEW, Small.WITHHELD
 CAMERAS = ("cam-1", "cam-2", "cam-3")
 QUERY = q2.query(cameras=CAMERAS, asks=Asked(same_place_counts=True, afterwards_min=30))
 FIRST = QUERY.window_from_ms // SLOT_MS
@@ -83,13 +83,22 @@ def test_people_at_the_cameras_of_the_room_are_told_from_when_the_subject_left()
     rows = told(seen("cam-1", 1))
     assert {(one.place, one.room) for one in rows} == {("hospital", "ward 3")}
     found = {
-        (one.camera, one.begins_ms // SLOT_MS - FIRST): one.counts and one.counts.people
+        (one.camera, one.begins_ms // SLOT_MS - FIRST): one.counts
+        and (one.counts.people_at_least or one.counts.people)
         for one in rows
     }
     assert found == {
         ("cam-1", 1): 42, ("cam-1", 2): FEW, ("cam-1", 3): FEW,
         ("cam-2", 1): FEW, ("cam-2", 2): FEW, ("cam-2", 3): 18,
     }  # fmt: skip
+
+
+def test_where_there_was_no_room_to_tell_all_nobody_is_said_to_be_few() -> None:
+    counted = replace(watching((0, 1, 12, 30)), counts_left_out=2)
+    rows = told(seen("cam-1", 1), of=counted)
+    said = {one.counts.people for one in rows if one.counts is not None}
+    assert said == {WITHHELD}
+    assert next(one.counts for one in rows if one.counts).people_at_least == 42
 
 
 def test_where_nobody_counted_it_is_not_said_that_nobody_came() -> None:
@@ -129,8 +138,8 @@ def test_a_query_that_does_not_ask_for_it_is_told_nothing() -> None:
 def test_no_small_number_is_shown_or_stands_in_the_values() -> None:
     rows = told(seen("cam-1", 1))
     values = json.loads(json.dumps(afterwards_values(rows)))
-    first = next(one for one in values if one["people"] == 42)
-    assert (first["masked"], first["unmasked"], first["changed"]) == ("withheld", 30, "<5")
+    first = next(one for one in values if one["people_at_least"] == 42)
+    assert (first["people"], first["masked"], first["changed"]) == ("withheld", 12, "<5")
     numbers = [v for one in values for v in one.values() if isinstance(v, int) and v is not True]
     assert min(numbers) >= 5
     table = afterwards_table(rows)
@@ -139,5 +148,5 @@ def test_no_small_number_is_shown_or_stands_in_the_values() -> None:
     with console.capture() as capture:
         console.print(table)
     shown = " ".join(capture.get().split())
-    assert "42 - 30" in shown
+    assert "42+ 12 30" in shown
     assert "<5 <5 <5" in shown
