@@ -74,6 +74,7 @@ def moment_of(
 
     Raises:
         TimeInvalid: clocks never showed it, or twice.
+        OverflowError: it is beyond the calendar there.
     """
     if said.tzinfo is not None:
         return said

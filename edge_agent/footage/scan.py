@@ -300,10 +300,12 @@ class _Desk:
         notes = file.notes
         try:
             hint = None if stated is None else moment_of(stated, zone, what="The header's start")
-        except OperationError:
+        except (OperationError, OverflowError):
             hint = None
         try:
             began = moment_of(said, zone, what=what, hint=hint)
+        except OverflowError:
+            return _beyond(file, what)
         except OperationError as error:
             trouble = f"{error}. Say which in a list (--list)."
             return replace(file, trouble=file.trouble or trouble)
@@ -311,8 +313,9 @@ class _Desk:
             notes = (*notes, note)
         try:
             began_ms = round((began + timedelta(seconds=offset_s)).timestamp() * 1000)
+            local_of(began_ms, self.options)
         except (OverflowError, ValueError):
-            return replace(file, trouble=file.trouble or f"{what} is no moment of this calendar.")
+            return _beyond(file, what)
         wrong = why_wrong(began_ms, began_ms + round(file.seconds * 1000), self.now_ms)
         return replace(
             file,
@@ -322,6 +325,10 @@ class _Desk:
             trouble=file.trouble or wrong,
             notes=notes,
         )
+
+
+def _beyond(file: FoundFile, what: str) -> FoundFile:
+    return replace(file, trouble=file.trouble or f"{what} is no moment of this calendar.")
 
 
 def local_of(at_ms: int, options: ScanOptions) -> datetime:

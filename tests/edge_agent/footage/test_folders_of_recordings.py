@@ -16,6 +16,8 @@ from films import DAHUA_BEGAN, INTERLACED, by_ffmpeg, dahua, film, needs_ffmpeg,
 from edge_agent.footage import scan as scanning
 from edge_agent.footage.content import content_identity
 from edge_agent.footage.found import FoundFile, Scan, ScanOptions
+from edge_agent.footage.looking import Content
+from edge_agent.footage.printing import as_document
 from edge_agent.footage.scan import scan_folder
 from edge_agent.sources import SourceError
 from protocol.v2.header import STAMPED, STATED
@@ -394,3 +396,26 @@ def test_interlaced_films_name_the_package_where_it_is_missing(
     shutil.copy(INTERLACED, tmp_path / "gate_20261128_100000.mpg")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "apt install ffmpeg" in only(scanned(tmp_path)).trouble
+
+
+@pytest.mark.parametrize("zone", [ZoneInfo("Asia/Seoul"), ZoneInfo("America/Los_Angeles")])
+@pytest.mark.parametrize(
+    "start",
+    [
+        "0001-01-01 00:00:00",
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31 23:59:59",
+        "9999-12-31T23:59:59-12:00",
+    ],
+)
+def test_a_time_at_the_edge_of_the_calendar_ends_no_scan(
+    put: Put, tmp_path: Path, zone: ZoneInfo, start: str
+) -> None:
+    folder = put("listed.avi", "ch1_00010101000000.avi", "ch1_99991231235959.avi", "fine.avi")
+    table = tmp_path / "list.csv"
+    table.write_text(f"file,camera,start\nlisted.avi,cam,{start}\nfine.avi,cam,2026-11-28 10:00\n")
+    options = ScanOptions(zone=zone, now_ms=NOW_MS + 86_400_000, list_file=table)
+    found = scan_folder(folder, options=options, look=lambda _path, *, quick=False: Content("mjpg"))
+    assert [file.path.name for file in found.files if file.usable] == ["fine.avi"]
+    document = as_document(found, options)
+    assert len(document["files"]) == 4  # type: ignore[arg-type]
