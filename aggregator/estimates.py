@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from aggregator.store import LedgerReading
-from aggregator.views import bound_of
+from aggregator.views import bound_of, bounds_by_model, class_of
 from protocol.names import SLOT_MS
 from protocol.policy import Policy
 from protocol.sealing import model_dimension
@@ -44,9 +44,10 @@ class EstimateAnswer(BaseModel):
     """What a scope holds by now, and how many strangers would be candidates by chance.
 
     With ``at_most`` the sightings are bounds: boxes say in the clear only how many there is room
-    for. ``version_1_generations``: days of cameras whose metadata opens by whole quarter hours to
-    whoever is granted them. ``told_twice``: quarter hours of cameras of which a box watched and a
-    film was imported, or two films: who passed there is counted twice.
+    for. Live envelopes are those of version 1, as a class. ``version_1_generations``: days of
+    cameras whose metadata opens by whole quarter hours to whoever is granted them.
+    ``told_twice``: quarter hours of cameras of which a box watched and a film was imported, or two
+    films: who passed there is counted twice.
     ``default_thresholds``: by model, at which no more strangers are expected for each subject than
     the policy says, over the window's whole length: ``raised`` for some; for those in
     ``beyond_counts`` too few strangers were ever compared to count that, and an upper bound
@@ -97,13 +98,13 @@ class Estimator:
         old = self.ledger.count_generations(
             request.cameras, from_ms=request.from_ms, to_ms=request.to_ms, version=1
         )
-        default, beyond = self._defaults(request, held.by_model)
+        by_model = bounds_by_model(held)
+        default, beyond = self._defaults(request, by_model)
         thresholds = request.thresholds or default
-        by_model = {model: bound_of(held, count) for model, count in held.by_model.items()}
         return EstimateAnswer(
             segments=held.segments,
-            live_envelopes=held.live_envelopes,
-            sightings=bound_of(held, held.sightings),
+            live_envelopes=class_of(held.live_envelopes),
+            sightings=bound_of(held),
             sightings_by_model=by_model,
             at_most=held.at_most or held.sightings > 0,
             version_1_generations=old,
@@ -132,7 +133,7 @@ class Estimator:
             before = self.ledger.count_scope(
                 request.cameras, from_ms=max(0, to_ms - slots * SLOT_MS), to_ms=to_ms
             )
-            expected.update(before.by_model)
+            expected.update(bounds_by_model(before))
         return quiet_thresholds(
             self.default_thresholds,
             self.calibrations,

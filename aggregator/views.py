@@ -76,13 +76,21 @@ def class_of(sightings: int) -> int:
     return 0 if sightings <= 0 else 1 << (max(sightings, LEAST_CLASS) - 1).bit_length()
 
 
-def bound_of(held: ScopeCount, sightings: int) -> int:
+def bound_of(held: ScopeCount) -> int:
     """Return a bound of how many sightings a scope holds, before anybody approved anything.
 
-    Headers of version 1 count them one by one, so their number is told as a class; those of
-    version 2 tell classes already.
+    Headers of version 1 count them one by one, so their number is told as a class, also beside
+    those of version 2: what these have room for is told of the same scope without the others.
     """
-    return sightings if held.at_most else class_of(sightings)
+    return held.sightings - held.exact + class_of(held.exact)
+
+
+def bounds_by_model(held: ScopeCount) -> dict[str, int]:
+    """Return the same of templates, by model."""
+    return {
+        model: count - (exact := held.exact_by_model.get(model, 0)) + class_of(exact)
+        for model, count in held.by_model.items()
+    }
 
 
 def false_grants_view(desk: QueryDesk) -> dict[str, Any]:

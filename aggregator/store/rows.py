@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from protocol.authorization import parse_signed_query
@@ -102,9 +102,11 @@ class ScopeCount:
     """How much a scope holds; ``by_model`` maps a model's id to its templates.
 
     ``at_most`` tells that envelopes of version 2 are among them, which say in the clear only how
-    many sightings there is room for: then the numbers are bounds. ``told_twice``: of how many
-    quarter hours of cameras there are segments of several boxes, or of one that watched and of its
-    films.
+    many sightings there is room for: then the numbers are bounds. ``exact`` of the sightings, and
+    ``exact_by_model`` of the templates, are of version 1, which counts them one by one. Live
+    envelopes of version 2 are not counted: that there is one tells that somebody has just come.
+    ``told_twice``: of how many quarter hours of cameras there are segments of several boxes, or of
+    one that watched and of its films.
     """
 
     segments: int
@@ -113,6 +115,8 @@ class ScopeCount:
     by_model: Mapping[str, int]
     at_most: bool = False
     told_twice: int = 0
+    exact: int = 0
+    exact_by_model: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

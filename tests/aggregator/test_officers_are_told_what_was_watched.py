@@ -17,7 +17,7 @@ from aggregator.ingest.messages import Incoming
 from aggregator.matching.coverage import Portion, Told, tell_portions
 from aggregator.store import SegmentReader
 from aggregator.store.rows import ScopeCount
-from aggregator.views import LEAST_CLASS, bound_of, class_of, query_view
+from aggregator.views import LEAST_CLASS, bound_of, bounds_by_model, class_of, query_view
 from aggregator.watching import ARRIVAL_MS, KEEP_S
 from protocol.names import ENVELOPE, SLOT_MS, slot_start_ms
 from protocol.query import Asked
@@ -112,8 +112,17 @@ def test_of_how_many_were_compared_only_a_bound_is_told(ask: Ask) -> None:
 
 
 def test_before_anybody_approved_few_sightings_of_version_1_are_told_as_a_class_too() -> None:
-    assert bound_of(ScopeCount(1, 0, 3, {s.MODEL: 3}), 3) == LEAST_CLASS
-    assert bound_of(ScopeCount(1, 0, 8, {s.MODEL: 8}, at_most=True), 8) == 8
+    few = {s.MODEL: 3}
+    old = ScopeCount(1, 0, 3, few, exact=3, exact_by_model=few)
+    assert (bound_of(old), bounds_by_model(old)) == (LEAST_CLASS, {s.MODEL: LEAST_CLASS})
+    new = ScopeCount(1, 0, 8, {s.MODEL: 8}, at_most=True)
+    assert (bound_of(new), bounds_by_model(new)) == (8, {s.MODEL: 8})
+
+
+def test_beside_sightings_of_version_2_those_of_version_1_are_told_no_more_exactly() -> None:
+    few = {s.MODEL: 3}
+    both = ScopeCount(2, 0, 11, {s.MODEL: 11}, at_most=True, exact=3, exact_by_model=few)
+    assert (bound_of(both), bounds_by_model(both)) == (8 + LEAST_CLASS, {s.MODEL: 8 + LEAST_CLASS})
 
 
 def test_what_arrives_is_told_after_a_while_and_costs_one_writing(ask: Ask) -> None:

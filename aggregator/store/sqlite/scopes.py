@@ -51,9 +51,10 @@ class ScopeTables(Tables):
         return frozenset((row[0], row[1], row[2], row[3]) for row in rows)
 
     def count_scope(self, cameras: Sequence[str], *, from_ms: int, to_ms: int) -> ScopeCount:
-        segments = live = sightings = 0
+        segments = live = sightings = exact = 0
         at_most = False
-        by_model: dict[str, int] = {}
+        by_model: Counter[str] = Counter()
+        exact_by_model: Counter[str] = Counter()
         names = dict(self._run("SELECT id, model FROM models").fetchall())
         for stream in self._streams(cameras):
             for epoch in range(from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS + 1):
@@ -64,12 +65,14 @@ class ScopeTables(Tables):
                     "SELECT segment, version_2, count(*), sum(count),"  # noqa: S608 - our own words
                     f" {_MODELS}, {_SIZES} FROM envelopes"
                     " WHERE stream = ? AND epoch = ? AND slot BETWEEN ? AND ?"
+                    " AND (segment OR NOT version_2)"
                     f" GROUP BY segment, version_2, {_MODELS}",
                     (stream, epoch, slots.start, slots.stop - 1),
                 ):
                     segments += envelopes if segment else 0
                     live += 0 if segment else envelopes
                     sightings += count
+                    exact += 0 if padded else count
                     at_most = at_most or bool(padded)
                     half = len(MODALITIES)
                     models, sizes = of_modalities[:half], of_modalities[half:]
@@ -77,10 +80,12 @@ class ScopeTables(Tables):
                         if model is None:
                             continue
                         name = names[model]
-                        held = room_for(name, envelopes, size) if padded else count
-                        by_model[name] = by_model.get(name, 0) + held
+                        by_model[name] += room_for(name, envelopes, size) if padded else count
+                        exact_by_model[name] += 0 if padded else count
         twice = self._told_twice(cameras, from_ms, to_ms)
-        return ScopeCount(segments, live, sightings, by_model, at_most, twice)
+        return ScopeCount(
+            segments, live, sightings, by_model, at_most, twice, exact, exact_by_model
+        )
 
     def _told_twice(self, cameras: Sequence[str], from_ms: int, to_ms: int) -> int:
         """Count the quarter hours of cameras of which a film and something else tell."""

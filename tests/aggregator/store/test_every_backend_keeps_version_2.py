@@ -223,14 +223,26 @@ def test_a_scope_of_version_2_is_counted_by_the_room_that_there_is(store: Store)
         keep(unit, box, box.segment(strangers(3, RNG), slot=5), box.segment([], slot=6))
         keep(unit, box, box.live(strangers(1, RNG), slot=7), box.segment([], slot=20))
     held = store.ledger.count_scope([box.camera], **window)
-    assert (held.segments, held.live_envelopes, held.at_most) == (3, 1, True)
+    assert (held.segments, held.live_envelopes, held.at_most) == (3, 0, True)
     assert held.by_model == {MODEL: 16 + 8}, "rows by size class"
-    assert 13 + 3 + 1 <= held.sightings < 200
+    assert 13 + 3 <= held.sightings < 200
+    assert held.exact == 0
     first = make_box(2)
     with store.writing() as unit:
         keep(unit, first, first.segment([sighting(unit_vector(RNG))], slot=4))
     held = store.ledger.count_scope([first.camera], **window)
     assert (held.sightings, held.at_most) == (1, False)
+    both = store.ledger.count_scope([box.camera, first.camera], **window)
+    assert (both.exact, both.exact_by_model[MODEL], both.at_most) == (1, 1, True)
+
+
+def test_that_somebody_has_just_come_is_no_part_of_what_a_scope_holds(store: Store) -> None:
+    box = make_box_v2(1)
+    window = {"from_ms": DAY * EPOCH_MS, "to_ms": DAY * EPOCH_MS + 10 * SLOT_MS}
+    nobody = store.ledger.count_scope([box.camera], **window)
+    with store.writing() as unit:
+        keep(unit, box, box.live(strangers(3, RNG), slot=7))
+    assert store.ledger.count_scope([box.camera], **window) == nobody
 
 
 def test_quarter_hours_that_were_watched_and_imported_are_counted_as_told_twice(
