@@ -113,12 +113,23 @@ class ImportDoor:
                         caller, _ = listening.accept()
                     except TimeoutError:
                         continue
-                    threading.Thread(
-                        target=self._receive_caller, args=(caller,), name="importer", daemon=True
-                    ).start()
+                    except OSError as error:  # no descriptor is free: some will be again
+                        _log.warning("importer_not_let_in", reason=str(error))
+                        self._stop.wait(_POLL_S)
+                        continue
+                    self._let_in(caller)
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
+
+    def _let_in(self, caller: socket.socket) -> None:
+        try:
+            threading.Thread(
+                target=self._receive_caller, args=(caller,), name="importer", daemon=True
+            ).start()
+        except RuntimeError as error:  # no thread can be started now
+            _log.warning("importer_not_let_in", reason=str(error))
+            caller.close()
 
     def _receive_caller(self, caller: socket.socket) -> None:
         with caller:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import socket
 import struct
 import threading
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from edge_site import EPOCH, MODEL, NOON_MS, SLOT, Box, make_sighting, wait_until
 
 from edge_agent.footage import seconds as s
@@ -98,6 +101,24 @@ def test_one_importer_at_a_time(door: Path) -> None:
         with pytest.raises(ImportRefused, match="another import runs"):
             second.standing([])
         desk.standing([])
+    wait_until(lambda: _answers(door))
+
+
+def test_a_box_without_descriptors_lets_an_importer_in_when_it_has_some_again(door: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    folder = os.open(door, os.O_RDONLY | os.O_DIRECTORY)
+    with (
+        contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as caller,
+        structlog.testing.capture_logs() as logged,
+    ):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+            caller.connect(f"/proc/self/fd/{folder}/{SOCKET_FILE}")
+            wait_until(lambda: bool(logged))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            os.close(folder)
+    assert logged[0]["event"] == "importer_not_let_in"
     wait_until(lambda: _answers(door))
 
 
