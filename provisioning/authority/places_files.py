@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from protocol.displaynames import MAX_DISPLAY_NAME
@@ -40,6 +42,7 @@ _INDOORS = {
     **dict.fromkeys(("yes", "true", "1", "indoor", "indoors"), True),
     **dict.fromkeys(("no", "false", "0", "outdoor", "outdoors"), False),
 }
+_MOST_LINES = max(MAX_PLACES, MAX_WALKS)
 _FIRST_FORM = (("camera", "place"), ("camera", "place", *GLOBE), ("camera", "place", *PLAN))
 Row = tuple[str, Mapping[str, Any]]
 """Where a camera stands in the file, and what is said of it."""
@@ -110,10 +113,13 @@ def _csv_lines(data: bytes, what: str) -> tuple[list[str], list[tuple[int, list[
     try:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
         columns = [column.strip() for column in next(reader, [])]
-        lines = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+        filled = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
+        lines = list(islice(filled, _MOST_LINES + 1))
     except csv.Error as error:
         raise MalformedMessage(f"{what} is not CSV in UTF-8: {error}") from error
-    if doubled := sorted({one for one in columns if columns.count(one) > 1}):
+    if len(lines) > _MOST_LINES:
+        raise MalformedMessage(f"{what} has more than {_MOST_LINES} lines")
+    if doubled := sorted(one for one, times in Counter(columns).items() if times > 1):
         raise MalformedMessage(f"{what} has the column '{doubled[0]}' twice")
     for number, row in lines:
         if len(row) != len(columns):

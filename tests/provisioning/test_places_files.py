@@ -54,6 +54,14 @@ def test_spreadsheets_that_write_semicolons_and_a_mark_are_read() -> None:
     assert made.places.cameras["cam-1"].room == "Hall, east"
 
 
+def test_a_file_of_very_many_columns_or_lines_is_refused_at_once() -> None:
+    columns = ",".join(f"c{number}" for number in range(200_000))
+    with pytest.raises(MalformedMessage, match="no column 'camera'"):
+        make_register(columns.encode())
+    with pytest.raises(MalformedMessage, match="more than 65536 lines"):
+        make_register(b"camera,place\n" + b"a,b\n" * 70_000)
+
+
 def test_walks_become_part_of_the_register_and_hold_both_ways() -> None:
     with_walks, without = make_register(FULL, WALKS), make_register(FULL)
     assert with_walks.places.walk_s("cam-1", "cam-2") == 20
