@@ -261,6 +261,18 @@ def test_what_the_font_lacks_is_named_and_hostile_texts_stay_texts() -> None:
     assert "[U+1F600]" in copied(set_pdf(document_of(odd, Words("en", r.SEOUL))))
 
 
+@needs_poppler
+def test_what_stands_for_the_number_of_pages_is_a_text_where_somebody_writes_it() -> None:
+    told = r.gathered()
+    query = replace(told.case.query, purpose="ward {nb} and \ue000, then {total}")
+    text = copied(
+        set_pdf(
+            document_of(replace(told, case=replace(told.case, query=query)), Words("en", r.SEOUL))
+        )
+    )
+    assert "ward {nb} and [U+E000], then {total}" in text
+
+
 def copied(pdf: bytes) -> str:
     """What a reader copies out of a PDF."""
     run = ["pdftotext", "-", "-"]

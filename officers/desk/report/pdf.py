@@ -33,6 +33,8 @@ _MARGIN_MM, _BOTTOM_MM = 16.0, 18.0
 _POINTS_A_MM = 72 / 25.4
 _TITLE, _HEADINGS, _TEXT, _SMALL, _CELL = 20.0, (14.0, 11.5), 10.0, 8.5, 8.0
 _LINE = 1.42
+_TOTAL = "\ue000"
+"""Stands for the number of pages until the last is made; `_Page._shown` lets no text have it."""
 _GREY, _SHADE = 0x66, Ink.LIGHT.value
 _WARNING = (0xFB, 0xEC, 0xEB)
 _BELOW_MM = 24.0
@@ -56,6 +58,7 @@ class _Sheet(FPDF):
         super().__init__(format="A4")
         self._document = document
         self.add_font(_FONT, "", str(font_file()))
+        self.alias_nb_pages(_TOTAL)
         self.set_margins(_MARGIN_MM, _MARGIN_MM)
         self.set_auto_page_break(auto=True, margin=_BOTTOM_MM)
         self.set_lang(document.language)
@@ -98,7 +101,7 @@ class _Sheet(FPDF):
         self.set_font(_FONT, size=7.5)
         self.set_text_color(_GREY)
         self.cell(self.epw * 0.75, 5, self._document.mark)
-        number = self._document.page.format(number=self.page_no(), total="{nb}")
+        number = self._document.page.format(number=self.page_no(), total=_TOTAL)
         self.cell(0, 5, number, align=Align.R)
         self.set_text_color(*Ink.BLACK.value)
 
