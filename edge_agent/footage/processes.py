@@ -24,6 +24,10 @@ from edge_agent.footage.work import Eyes, Frames, Message, look_through
 from edge_agent.vision.config import VisionConfig
 from runtime.errors import OperationError
 
+MAX_MEMORY_BYTES = 4 << 30
+"""Address space of a process: the libraries, the models and films in 4K take 1 GiB of it. A film
+that asks for more ends its process, and not the machine's other ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -189,7 +193,9 @@ def _serve(importer: Connection, outfit: AnyOutfit) -> None:
     """Look at what the importer gives; the target of a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the importer hears it, and ends us
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for limit, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, MAX_MEMORY_BYTES)):
+        with contextlib.suppress(ValueError, OSError):  # lower already
+            resource.setrlimit(limit, (most, most))
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, EOFError):
         try:
             equipment = outfit.build()

@@ -12,7 +12,7 @@ from edge_site import MODEL, make_sighting
 
 from edge_agent.capture import Frame
 from edge_agent.footage.found import FoundFile
-from edge_agent.footage.processes import Equipment
+from edge_agent.footage.processes import MAX_MEMORY_BYTES, Equipment
 from protocol.keytree import FACE
 from protocol.v2.sightings import Sighting
 from runtime.errors import OperationError
@@ -26,7 +26,8 @@ def pictures(file: FoundFile) -> Iterator[Frame]:
     """A film whose pictures all differ; a name says what is wrong with it.
 
     ``gap`` lacks its second quarter, ``broken`` breaks off in the middle, ``deadly``
-    ends the process there, ``unreadable`` has none.
+    ends the process there, ``greedy`` asks for more memory than a process may take,
+    ``unreadable`` has none.
     """
     began_ms = file.began_ms or 0
     name = file.path.name
@@ -40,6 +41,8 @@ def pictures(file: FoundFile) -> Iterator[Frame]:
             raise OperationError("It breaks off in the middle.")
         if "deadly" in name and step == steps // 2:
             os._exit(9)
+        if "greedy" in name and step == steps // 2:
+            bytearray(MAX_MEMORY_BYTES)
         image = np.roll(_NOISE, step, axis=1).copy()
         yield Frame(image, began_ms + step * STEP_MS, step)
 

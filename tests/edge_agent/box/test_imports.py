@@ -265,19 +265,20 @@ def test_an_import_that_is_stopped_ends_its_processes(
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize(("kind", "reason"), [("deadly", "exit code 9"), ("greedy", "Memory")])
 def test_a_film_over_which_a_process_dies_is_named_and_the_others_are_imported(
-    open_desk: Callable[[], ImportDesk], folder: Path
+    open_desk: Callable[[], ImportDesk], folder: Path, kind: str, reason: str
 ) -> None:
     films = [
         found(folder / "a.mp4", "cam-1", BEGIN_MS + 9 * MINUTE, 4),
-        found(folder / "deadly.mp4", "cam-1", BEGIN_MS + 13 * MINUTE, 4),
+        found(folder / f"{kind}.mp4", "cam-1", BEGIN_MS + 13 * MINUTE, 4),
         found(folder / "c.mp4", "cam-1", BEGIN_MS + 17 * MINUTE, 2),
     ]
     recorder = Recorder()
     outcome = run(open_desk(), recorder, StandIn(), *films, workers=1)
     ((path, why),) = outcome.broken
-    assert path.name == "deadly.mp4"
-    assert "exit code 9" in why
+    assert path.name == f"{kind}.mp4"
+    assert reason in why
     assert sorted(recorder.quarters) == [("cam-1", 0, [9, 10, 11, 12]), ("cam-1", 1, [17, 18])]
     assert len(recorder.films) == 2, "what a process died over is not taken for imported"
     assert outcome.progress.files_done == 3
