@@ -18,6 +18,7 @@ from officer_site import OfficerSite
 from typer.testing import Result
 
 from officers import query_cli
+from officers.desk.report.verifying import FileAltered, verify_file
 from officers.trace_cli import app
 from protocol.auditlog import Entry
 from protocol.exports import Export
@@ -192,6 +193,18 @@ def test_who_is_no_officer_checks_with_the_directory_and_the_authoritys_key(
     half = told.run("verify-report", f"{base}.pdf", "--directory", str(directory))
     assert half.exit_code == 1
     assert "go together" in words(half)
+
+
+def test_what_says_that_it_was_made_after_its_signer_was_revoked_does_not_pass(
+    base: Path,
+) -> None:
+    pdf, signature = base.with_suffix(".pdf"), base.with_suffix(".sig")
+    made = verify_file(pdf, signature, s.directory())
+    later = s.directory().revoke("ana", at_ms=made.exported_at_ms + 1)
+    assert verify_file(pdf, signature, later).revoked
+    before = s.directory().revoke("ana", at_ms=made.exported_at_ms)
+    with pytest.raises(FileAltered, match="after they had been revoked"):
+        verify_file(pdf, signature, before)
 
 
 def test_the_log_holds_the_digests_of_both_files(told: Told, tmp_path: Path) -> None:

@@ -50,7 +50,8 @@ def verify_file(file: Path, signature: Path, directory: Directory) -> Verified:
 
     Raises:
         FileProblem: one of them cannot be read.
-        FileAltered: the file is not what was signed, or the signature does not hold.
+        FileAltered: the file is not what was signed, or the signature does not hold, or says
+            itself that it was made after its signer had been revoked.
     """
     content = read_file(file, MAX_FILE_BYTES)
     data = read_file(signature, _MAX_SIGNATURE_BYTES)
@@ -69,13 +70,19 @@ def verify_file(file: Path, signature: Path, directory: Directory) -> Verified:
             "belongs to another. Do not rely on it; ask for it anew"
         )
     listed = directory.principals.get(signed.signer)
+    revoked_at_ms = None if listed is None else listed.revoked_at_ms
+    if revoked_at_ms is not None and export.exported_at_ms >= revoked_at_ms:
+        raise FileAltered(
+            f"{signed.signer} signed {file} after they had been revoked, by their own word: do not "
+            "rely on it; ask the site for a report of another investigator"
+        )
     return Verified(
         signed.signer,
         export.query_digest,
         export.form,
         export.exported_at_ms,
         digest,
-        revoked=listed is not None and listed.revoked_at_ms is not None,
+        revoked=revoked_at_ms is not None,
     )
 
 
