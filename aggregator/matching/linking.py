@@ -28,7 +28,7 @@ class Member:
     Args:
         means: space to the mean of their templates, (d,) float32: cleared by `wipe`.
         camera: on which; whoever was on another is compared, whenever that was.
-        spans: from when to when they were within reach, ms.
+        spans: from when to when they were within reach, ms: in order, none meets another.
         subjects: whom they were near: those of different subjects are not compared.
         day: on which day, since clothes tell somebody on one day alone.
     """
@@ -46,11 +46,19 @@ class Member:
 
     def cannot_be(self, other: Member) -> bool:
         """Tell whether both were within reach on one camera at one time: then they are two."""
-        return self.camera == other.camera and any(
-            first < until and begins < last
-            for first, last in self.spans
-            for begins, until in other.spans
-        )
+        if self.camera != other.camera:
+            return False
+        mine, theirs = iter(self.spans), iter(other.spans)
+        one, two = next(mine, None), next(theirs, None)
+        while one is not None and two is not None:
+            if one[0] < two[1] and two[0] < one[1]:
+                return True
+            # Whichever ends first meets nothing that comes later of the other's.
+            if one[1] <= two[1]:
+                one = next(mine, None)
+            else:
+                two = next(theirs, None)
+        return False
 
 
 def count_pairs(members: Sequence[Member], space: Space) -> int:

@@ -265,7 +265,11 @@ def _left_of(
 
     numbers = s.slots_of(spans[0])
     days = {number // SLOTS_PER_EPOCH for number in numbers}
-    for day in sorted(days - standing.days):
+    older = [day for day in days if day < min(standing.days)]
+    if older:  # said once, of a film of very many days too
+        span = (min(older) * EPOCH_MS, (max(older) + 1) * EPOCH_MS)
+        take_away([span], f"not: {_without_keys(max(older), standing)}")
+    for day in sorted(days.difference(standing.days, older)):
         take_away([(day * EPOCH_MS, (day + 1) * EPOCH_MS)], f"not: {_without_keys(day, standing)}")
     take_away(
         [one for n in numbers for one in s.spans_of(n, told.recorded.get(n, 0))],

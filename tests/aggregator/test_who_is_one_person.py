@@ -125,3 +125,21 @@ def test_the_order_of_companions_changes_nothing(seed: int) -> None:
     shuffled = link([plain[number] for number in order], THRESHOLDS)
     back = {frozenset(int(order[number]) for number in group) for group in shuffled}
     assert back == groups(*plain)
+
+
+def test_whoever_was_near_again_and_again_is_told_apart_by_any_moment_and_soon() -> None:
+    times = np.random.default_rng(3)
+
+    def spans() -> list[tuple[int, int]]:
+        starts = np.arange(0, 80, 8) + times.integers(0, 4, 10)
+        return [(begin, begin + int(times.integers(0, 4))) for begin in starts.tolist()][::2]
+
+    for _ in range(200):
+        mine, theirs = spans(), [(begin + 4, end + 4) for begin, end in spans()]
+        one, other = (member(0, camera="cam-1", spans=both) for both in (mine, theirs))
+        meets = any(a < d and c < b for a, b in mine for c, d in theirs)
+        assert one.cannot_be(other) == other.cannot_be(one) == meets
+    often = [(at_ms, at_ms + 1) for at_ms in range(0, 200_000, 2)]
+    between = [(at_ms, at_ms + 1) for at_ms in range(1, 200_001, 2)]
+    one, other = (member(0, camera="cam-1", spans=both) for both in (often, between))
+    assert not one.cannot_be(other)

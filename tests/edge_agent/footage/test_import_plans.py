@@ -104,6 +104,16 @@ def test_of_a_film_over_midnight_the_day_that_has_keys_is_imported() -> None:
     assert one.passages[0].parts[0].spans == ((DAY * EPOCH_MS, DAY * EPOCH_MS + 10 * MINUTE),)
 
 
+def test_of_a_film_that_says_it_began_years_ago_the_days_without_keys_are_said_once() -> None:
+    years = film(at_ms=NOON_MS - 3000 * EPOCH_MS, minutes=3000 * 24 * 60)
+    one = planned(years)
+    (verdict,) = one.verdicts
+    assert verdict.fate is Fate.PARTLY
+    assert verdict.why.count("older than what the site keeps") == 1
+    assert len(verdict.why) < 500
+    assert one.passages[0].parts[0].spans[0][0] == DAY * EPOCH_MS
+
+
 def test_where_two_films_of_a_camera_overlap_the_earlier_one_counts() -> None:
     later = film("b.mp4", at_ms=NOON_MS + 10 * MINUTE, minutes=10)
     one = planned(later, film("a.mp4"))
