@@ -24,7 +24,7 @@ from runtime.terminal import out as _out
 app = typer.Typer(
     name="demo",
     no_args_is_help=True,
-    help="A small site, six cameras, a patient traced end to end, on this machine.",
+    help="A small site, seven cameras, a patient traced end to end, on this machine.",
 )
 _STATE = Path(".sealtrace")
 
@@ -85,7 +85,8 @@ def run(
             _out.print(f"the processes' logs are in {folder / 'logs'}", highlight=False)
             raise
     try:
-        _show_trace(tour.trace)
+        for title, trace in tour.traces:
+            _show_trace(title, trace)
         tour.checks.show(_out)
         took = f"{time.monotonic() - began:.0f} s"
         if tour.checks.all_held:
@@ -117,9 +118,9 @@ def _wait_for_interrupt(folder: Path) -> None:
         stop.wait()
 
 
-def _show_trace(trace: Mapping[str, Any]) -> None:
+def _show_trace(title: str, trace: Mapping[str, Any]) -> None:
     for subject in trace["subjects"]:
-        table = Table(title=f"Trace of {subject['subject']}")
+        table = Table(title=title)
         for heading in ("camera", "from", "to", "mask", "score", "contacts"):
             table.add_column(heading, no_wrap=heading != "contacts")
         for hit in sorted(subject["hits"], key=lambda hit: str(hit["from"])):

@@ -20,8 +20,8 @@ def check_handed_over(checks: Checks, officers: Officers, filed: Filed) -> None:
     site, short = officers.site, filed.query_id[:8]
     base = site.folder / f"report-{short}"
     site.run(
-        "ana", "trace", "report", filed.query_id, "--language", "ko", "--preset", "covid-19",
-        "--out", str(base), "--force",
+        "ana", "trace", "report", filed.query_id, "--language", "ko", "--out", str(base),
+        "--force",
     )  # fmt: skip
     files = [base.with_suffix(kind) for kind in (".pdf", ".html")]
     for file in files:
@@ -51,7 +51,10 @@ def check_handed_over(checks: Checks, officers: Officers, filed: Filed) -> None:
     told = json.loads(bundle.read_text())["entry"]
     totals = [one for one in told if "hasMember" in one["resource"]]
     checks.note(
-        "the contact list has a row a person, each of its case, and FHIR says the same",
-        bool(rows) and len(totals) == len(rows) and all(row["index_case"] for row in rows),
-        f"{len(rows)} people met by {', '.join(sorted({row['index_case'] for row in rows}))}",
+        "the contact list has a row a person, each of its case and graded, and FHIR says the same",
+        bool(rows)
+        and len(totals) == len(rows)
+        and all(row["index_case"] and row["grade"] for row in rows),
+        f"{len(rows)} people met by {', '.join(sorted({row['index_case'] for row in rows}))}: "
+        + ", ".join(f"{row['minutes_within_reach']} min, {row['grade']}" for row in rows),
     )

@@ -53,6 +53,7 @@ def plan_of(
     box_settings: Mapping[str, Any] | None = None,
     aggregator_settings: Mapping[str, Any] | None = None,
     officers: Mapping[str, Sequence[str]] = OFFICERS,
+    stations: Mapping[str, Sequence[str]] | None = None,
 ) -> SitePlan:
     """Return the plan of a small site: 2 of 3 custodians, four officers, a box for each camera.
 
@@ -67,6 +68,7 @@ def plan_of(
         box_settings: keys and sections for every ``box.toml``.
         aggregator_settings: the same for ``aggregator.toml``.
         officers: name to duties.
+        stations: name of an import station to the cameras whose films it may import.
     """
     ports = iter(free_ports(len(CUSTODIANS) + 4))
     return SitePlan.model_validate(
@@ -86,6 +88,10 @@ def plan_of(
                     "settings": dict(box_settings or {}),
                 }
                 for camera, table in cameras.items()
+            ]
+            + [
+                {"name": name, "recordings": list(films)}
+                for name, films in (stations or {}).items()
             ],
             "policy": {"confirmations": 1, **(policy or {})},
             "security": {"argon2_memory_kib": 1024},
