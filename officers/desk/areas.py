@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from protocol.textformats import parse_json
+from officers.desk.geojson import POLYGON, Line, Shape, read_shapes
 from runtime.errors import OperationError
-from runtime.fsio import read_file
 
-_MAX_BYTES = 16 << 20
 _MAX_CORNERS = 20_000
-_FURTHEST = 1e6
 _HALF_WAY_ROUND = 180.0
 Ring = NDArray[np.float64]
 """Corners, (n, 2): longitude and latitude, or x and y; the first once more at the end."""
@@ -45,69 +42,27 @@ def read_area(path: Path) -> Area:
         AreaInvalid: it is no area, and why.
     """
     try:
-        document = parse_json(read_file(path, _MAX_BYTES).decode("utf-8-sig"))
-        area = Area(tuple(_polygons(document)))
+        return Area(_polygons(read_shapes(path, most_corners=_MAX_CORNERS)))
     except ValueError as error:
         raise AreaInvalid(
             f"{path} is not an area ({error}); draw a Polygon or MultiPolygon on a map, and save "
             "it as GeoJSON"
         ) from error
-    return area
 
 
-def _polygons(value: Any) -> list[tuple[Ring, ...]]:
-    """Return the polygons of a GeoJSON object.
-
-    Raises:
-        ValueError: it is, or has, something else.
-    """
-    found: list[tuple[Ring, ...]] = []
-    corners = 0
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        kind = one.get("type") if isinstance(one, dict) else None
-        inner = {
-            "FeatureCollection": "features",
-            "GeometryCollection": "geometries",
-            "MultiPolygon": "coordinates",
-            "Polygon": "coordinates",
-        }.get(str(kind))
-        if kind == "Feature":
-            waiting.append(one.get("geometry"))
-            continue
-        parts = one.get(inner) if inner is not None else None
-        if not isinstance(parts, list):
-            raise ValueError(f"it has a {kind if isinstance(kind, str) else 'value'} in it")  # noqa: TRY004
-        if kind == "Polygon":
-            rings = tuple(_ring(ring) for ring in parts)
-            if not rings:
-                raise ValueError("a polygon has no corners")
-            corners += sum(len(ring) for ring in rings)
-            if corners > _MAX_CORNERS:
-                raise ValueError(f"it has more than {_MAX_CORNERS} corners; draw it simpler")
-            found.append(rings)
-        elif kind == "MultiPolygon":
-            waiting += [{"type": "Polygon", "coordinates": part} for part in parts]
-        else:
-            waiting += parts
-    if not found:
+def _polygons(shapes: Sequence[Shape]) -> tuple[tuple[Ring, ...], ...]:
+    if others := [shape.kind for shape in shapes if shape.kind != POLYGON]:
+        raise ValueError(f"it has a {others[0]} in it")
+    if not shapes:
         raise ValueError("it has no polygon")
-    return found
+    if not all(shape.lines for shape in shapes):
+        raise ValueError("a polygon has no corners")
+    return tuple(tuple(_ring(line) for line in shape.lines) for shape in shapes)
 
 
-def _ring(value: Any) -> Ring:
-    if not isinstance(value, list) or len(value) < 4:
+def _ring(corners: Line) -> Ring:
+    if len(corners) < 4:
         raise ValueError("an outline has fewer than four corners")
-    if len(value) > _MAX_CORNERS:
-        raise ValueError(f"it has more than {_MAX_CORNERS} corners; draw it simpler")
-    corners = []
-    for corner in value:
-        if not isinstance(corner, list) or len(corner) not in {2, 3}:
-            raise ValueError("a corner is not [longitude, latitude]")
-        if not all(type(part) in {int, float} and abs(part) <= _FURTHEST for part in corner):
-            raise ValueError("a corner is beyond the map")
-        corners.append((float(corner[0]), float(corner[1])))
     if corners[0] != corners[-1]:
         raise ValueError("an outline does not end where it begins")
     ring = np.array(corners, np.float64)

@@ -146,7 +146,7 @@ def test_the_edge_of_an_area_belongs_to_it(tmp_path: Path) -> None:
 def test_an_area_holds_what_lies_in_a_triangle(east: float, north: float) -> None:
     from officers.desk.areas import Area, _ring
 
-    triangle = Area(((_ring([[-2, -2], [2, -2], [0, 2], [-2, -2]]),),))
+    triangle = Area(((_ring(((-2, -2), (2, -2), (0, 2), (-2, -2))),),))
     inside = north >= -2 and north <= 2 - 2 * abs(east)
     near = abs(north + 2) < 1e-9 or abs(north - 2 + 2 * abs(east)) < 1e-9
     assert near or triangle.holds(east, north) == inside
