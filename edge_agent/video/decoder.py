@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 
@@ -106,6 +107,16 @@ class Decoder:
     def close(self) -> None:
         """Release it; may be called twice."""
         self._capture.release()
+
+
+def target_of(path: Path) -> str:
+    """Return how OpenCV is to be told of a file.
+
+    FFmpeg takes what stands before a colon for a protocol: of a bare name such as
+    ``rtsp:example.org`` it would open the address, and of ``concat:a|b`` other files. No protocol
+    begins with a slash.
+    """
+    return str(path.absolute())
 
 
 def _refuse_odd(target: str, name: str) -> None:

@@ -9,7 +9,7 @@ import cv2
 
 from edge_agent.video import ffmpeg, motion_jpeg, second
 from edge_agent.video.clock import began_at
-from edge_agent.video.decoder import Decoder, NotDecodedError
+from edge_agent.video.decoder import Decoder, NotDecodedError, target_of
 from edge_agent.video.reading import WHOLE, Picture, Shortcuts, StreamFacts
 from edge_agent.video.reasons import reason_of
 from edge_agent.video.timeline import Timeline
@@ -128,7 +128,7 @@ class FileReader:
 
     def _opened(self, shortcuts: Shortcuts) -> Decoder:
         threads = [cv2.CAP_PROP_N_THREADS, 1] if shortcuts.one_thread else []
-        return Decoder(str(self._path), f"Video file {self._path}", threads)
+        return Decoder(target_of(self._path), f"Video file {self._path}", threads)
 
     def _begin_second(self) -> None:
         if self._decoder is not None:

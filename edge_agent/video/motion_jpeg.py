@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_agent.video.decoder import Decoder
+from edge_agent.video.decoder import Decoder, target_of
 from edge_agent.video.images import decode_image
 from edge_agent.video.reading import Image, refuse_large
 
@@ -27,7 +27,7 @@ class PacketDecoder(Decoder):
         Raises:
             SourceError: its frames are too large.
         """
-        super().__init__(str(path), name, [cv2.CAP_PROP_FORMAT, -1])
+        super().__init__(target_of(path), name, [cv2.CAP_PROP_FORMAT, -1])
 
     @property
     def packets(self) -> bool:

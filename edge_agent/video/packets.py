@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 
 from edge_agent.opencv import quiet_opencv
-from edge_agent.video.decoder import facts_of
+from edge_agent.video.decoder import facts_of, target_of
 from edge_agent.video.reading import DEFAULT_FPS
 from edge_agent.video.timeline import Timeline
 
@@ -49,7 +49,7 @@ class Packets:
 def packets_of(path: Path) -> Packets | None:
     """Go through a film; None where its packets cannot be had undecoded."""
     quiet_opencv()
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
+    capture = cv2.VideoCapture(target_of(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_FORMAT, -1])
     try:
         if not capture.isOpened() or capture.get(cv2.CAP_PROP_FORMAT) != -1:
             return None

@@ -57,7 +57,7 @@ def load_described(folder: Path) -> list[tuple[Track, str]]:
 
 
 def _frames(path: Path) -> list[NDArray[np.uint8]]:
-    video = cv2.VideoCapture(str(path))
+    video = cv2.VideoCapture(str(path.absolute()))
     frames: list[NDArray[np.uint8]] = []
     while True:
         more, frame = video.read()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -419,3 +420,31 @@ def test_a_time_at_the_edge_of_the_calendar_ends_no_scan(
     assert [file.path.name for file in found.files if file.usable] == ["fine.avi"]
     document = as_document(found, options)
     assert len(document["files"]) == 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["concat:20261128_100000.avi", "cache:20261128_100000.avi", "async:20261128_100000.avi"],
+)
+def test_a_name_that_looks_like_an_address_opens_no_other_file(
+    put: Put, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = put("20261128_100000.avi")
+    (folder / name).write_bytes(b"no film")
+    monkeypatch.chdir(folder)
+    found = scanned(Path(), camera="cam")
+    assert [file.path.name for file in found.files if file.usable] == ["20261128_100000.avi"]
+
+
+def test_a_name_that_looks_like_an_address_reaches_no_network(
+    put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put("20261128_100000.avi")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        (folder / f"rtsp:127.0.0.1:{port}.avi").write_bytes(b"no film")
+        server.settimeout(0.0)
+        monkeypatch.chdir(folder)
+        scanned(Path())
+        with pytest.raises(BlockingIOError):
+            server.accept()
