@@ -33,8 +33,9 @@ _MARGIN_MM, _BOTTOM_MM = 16.0, 18.0
 _POINTS_A_MM = 72 / 25.4
 _TITLE, _HEADINGS, _TEXT, _SMALL, _CELL = 20.0, (14.0, 11.5), 10.0, 8.5, 8.0
 _LINE = 1.42
-_TOTAL = "\ue000"
-"""Stands for the number of pages until the last is made; `_Page._shown` lets no text have it."""
+_TOTAL = "\ue000" * 4
+"""Stands for the number of pages, of up to four digits, until the last is made; `_shown` lets no
+text have it."""
 _GREY, _SHADE = 0x66, Ink.LIGHT.value
 _WARNING = (0xFB, 0xEC, 0xEB)
 _BELOW_MM = 24.0
