@@ -359,7 +359,7 @@ def _candidate(
         score=found.score,
         log10_lr=None
         if calibration is None or found.score is None or found.modality == FOLLOWED
-        else calibration.log10_lr(found.score, row.mask),
+        else calibration.log10_lr(found.score, row.mask, row.quality),
         name=found.name,
         episode=found.episode,
         through=found.through,

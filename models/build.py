@@ -177,7 +177,7 @@ def _entry(source: ModelSource) -> ModelEntry:
         measured = calibration(source.name)
         threshold = float(measured["default_threshold"])
         false_match_rate = float(measured["default_threshold_fmr"])
-        parameters = manifest_parameters(measured)
+        parameters = manifest_parameters(measured) | _of_sizes(source)
     return ModelEntry(
         role=source.role,
         name=source.name,
@@ -209,6 +209,15 @@ def manifest_parameters(measured: Mapping[str, Any]) -> Parameters:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in measured["parameters"].items()
     }
+
+
+def _of_sizes(source: ModelSource) -> Parameters:
+    """What was counted of small faces (models/calibration/sizes.py); nothing of another network."""
+    path = _CALIBRATIONS / f"{source.name}_sizes.json"
+    if not path.is_file():
+        return {}
+    counted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return manifest_parameters(counted) if counted["model_id"] == source.model_id else {}
 
 
 def _mask_entry(path: Path) -> tuple[bytes, ModelEntry]:

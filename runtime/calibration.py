@@ -4,7 +4,7 @@ The figures stand in the signed model bundle's manifest, as parameters of the em
 ``calibration.impostor.mean`` and ``.sd``, ``calibration.genuine.unmasked.*`` and ``.masked.*``,
 ``calibration.fmr.thresholds`` (rising) and ``.rates``; where scores were counted finely enough also
 ``calibration.llr.scores`` (rising) with the likelihood ratio's logarithm there, ``.unmasked`` and
-``.masked``.
+``.masked``, and ``.quality`` (rising) with ``.quality_taken``, what small faces take off it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Calibration:
     ``fmr`` is a table (threshold, rate) of measured false match rates, thresholds rising;
     ``counted`` holds a rising table (score, logarithm of the likelihood ratio) by mask status, and
     where it is empty ratios come from the normal distributions. Above ``counted_to`` the rates are
-    upper bounds: too few pairs of strangers have such scores.
+    upper bounds: too few pairs of strangers have such scores. ``taken`` is a table (quality, what
+    is added to the ratio's logarithm: 0 or less), both rising; empty where nobody counted it.
     """
 
     impostor: Normal
@@ -65,14 +66,23 @@ class Calibration:
     fmr: tuple[tuple[float, float], ...]
     counted: Mapping[MaskStatus, tuple[tuple[float, float], ...]] = field(default_factory=dict)
     counted_to: float | None = None
+    taken: tuple[tuple[float, float], ...] = ()
 
-    def log10_lr(self, score: float, mask: MaskStatus) -> float:
+    def log10_lr(self, score: float, mask: MaskStatus, quality: float | None = None) -> float:
         """Return the logarithm of how much more likely this score is for the same person.
 
         The mask of the sighting decides which genuine scores are expected; an unknown mask counts
         as either with even chances. A higher score never counts less than the genuine mean, and
-        nothing counts more than ``MAX_LOG10_LR`` either way.
+        nothing counts more than ``MAX_LOG10_LR`` either way. What speaks for somebody counts less
+        where the sighting's quality allows a face so small that fewer of one person's would reach
+        such a score; what speaks against them does not count more.
         """
+        found = self._at_any_size(score, mask)
+        if quality is None or not self.taken or found <= 0:
+            return found
+        return max(0.0, found + min(0.0, _between(self.taken, quality)))
+
+    def _at_any_size(self, score: float, mask: MaskStatus) -> float:
         if self.counted:
             either = (MaskStatus.UNMASKED, MaskStatus.MASKED)
             kinds = (mask,) if mask in self.counted else either
@@ -174,7 +184,20 @@ def read_calibration(parameters: Mapping[str, object]) -> Calibration | None:
         tuple(table),
         _counted(parameters),
         float(counted_to) if isinstance(counted_to, int | float) else None,
+        _taken(parameters),
     )
+
+
+def _taken(parameters: Mapping[str, object]) -> tuple[tuple[float, float], ...]:
+    """Read what small faces take off a likelihood ratio; nothing unless it is whole and rising."""
+    names = ("calibration.llr.quality", "calibration.llr.quality_taken")
+    columns = [parameters.get(name, ()) for name in names]
+    if not all(isinstance(column, list | tuple) and column for column in columns):
+        return ()
+    qualities, taken = (list(map(float, column)) for column in columns)  # type: ignore[call-overload]
+    if len(qualities) != len(taken) or qualities != sorted(qualities) or taken != sorted(taken):
+        return ()
+    return tuple(zip(qualities, taken, strict=True))
 
 
 def _counted(

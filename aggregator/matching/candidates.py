@@ -111,6 +111,6 @@ class Candidates:
             score=hit.score,
             log10_lr=None
             if calibration is None
-            else calibration.log10_lr(hit.score, sighting.mask),
+            else calibration.log10_lr(hit.score, sighting.mask, sighting.quality),
             name=SightingName.of(slot, sighting.sighting_id),
         )

@@ -132,6 +132,52 @@ def test_the_mask_decides_what_a_middling_score_is_worth() -> None:
     assert CALIBRATION.log10_lr(0.9, MaskStatus.UNMASKED) == MAX_LOG10_LR
 
 
+SIZED = replace(CALIBRATION, taken=((0.0, -1.2), (0.3, -0.5), (0.5, -0.02), (1.0, 0.0)))
+
+
+@given(
+    score=st.floats(-1, 1),
+    mask=st.sampled_from(MASKS),
+    low=st.floats(0, 1),
+    high=st.floats(0, 1),
+)
+def test_a_smaller_face_never_speaks_more_for_anybody_nor_more_against(
+    score: float, mask: MaskStatus, low: float, high: float
+) -> None:
+    low, high = sorted((low, high))
+    at_any = SIZED.log10_lr(score, mask)
+    small, large = (SIZED.log10_lr(score, mask, quality) for quality in (low, high))
+    assert small <= large <= at_any
+    if at_any <= 0:
+        assert small == at_any
+    else:
+        assert small >= 0
+
+
+def test_what_a_face_of_a_few_pixels_is_worth() -> None:
+    certain = SIZED.log10_lr(0.9, MaskStatus.UNMASKED)
+    assert SIZED.log10_lr(0.9, MaskStatus.UNMASKED, 0.3) == pytest.approx(certain - 0.5)
+    assert SIZED.log10_lr(0.9, MaskStatus.UNMASKED, 1.0) == certain
+    assert CALIBRATION.log10_lr(0.9, MaskStatus.UNMASKED, 0.1) == certain, "nobody counted it"
+
+
+@pytest.mark.parametrize(
+    ("quality", "taken"),
+    [((0.0, 1.0), (-1.0,)), ((1.0, 0.0), (-1.0, 0.0)), ((0.0, 1.0), (0.0, -1.0)), (7, 7)],
+)
+def test_a_table_of_sizes_that_is_not_whole_and_rising_takes_nothing(
+    quality: object, taken: object
+) -> None:
+    parameters = {
+        f"calibration.{group}.{key}": value
+        for group in ("impostor", "genuine.unmasked")
+        for key, value in (("mean", 0.1), ("sd", 0.1))
+    }
+    sizes = {"calibration.llr.quality": quality, "calibration.llr.quality_taken": taken}
+    read = read_calibration({**parameters, **sizes})
+    assert read is not None and read.taken == ()
+
+
 @given(low=st.floats(-1, 1.2), high=st.floats(-1, 1.2))
 def test_the_false_match_rate_falls_with_the_threshold(low: float, high: float) -> None:
     low, high = sorted((low, high))
