@@ -25,6 +25,7 @@ from edge_agent.held import HeldSightings
 from edge_agent.outbox import Outbox, OutboxFull, SlotName
 from protocol.directory_forms import SECOND
 from protocol.epoch import RECORDING
+from protocol.errors import ProtocolError
 from protocol.names import SLOT_MS, SLOTS_PER_EPOCH, CameraAddress, epoch_of, slot_start_ms
 from protocol.sealing import SEGMENT, model_dimension
 from protocol.sightings import MAX_BATCH
@@ -328,6 +329,10 @@ class ImportDesk:
             raise ImportRefused(
                 f"{error}; then run the same command again, which goes on from here"
             ) from error
+        except (OperationError, ProtocolError):
+            # Else the number would be another message's, and these seconds taken for told.
+            self._ledger.settle(camera, self._numbered(camera))
+            raise
         self._sealed.add((camera, keys.generation, slot))
         self._outbox.count("imported_sightings", len(contents.sightings))
         self._outbox.count("imported_segments")

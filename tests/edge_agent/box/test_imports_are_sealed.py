@@ -281,6 +281,19 @@ def test_an_outbox_that_is_full_refuses_and_forgets_the_intent(
     ledger.close()
 
 
+def test_what_could_not_be_sealed_is_not_taken_for_told_when_the_camera_goes_on(
+    box: Box, desk: ImportDesk, ledger: Ledger
+) -> None:
+    desk.seal(quarter(1), floor=NUMBER + 3)
+    with pytest.raises(ScopeExceeded):  # its keys have been forgotten
+        desk.seal(quarter(2, number=NUMBER + 1), floor=NUMBER + 3)
+    box.see(1)
+    box.live_now()
+    desk.seal(quarter(3, number=NUMBER + 4), floor=NUMBER + 4)
+    told = ledger.told("cam-1", RECORDED, NUMBER, NUMBER + 4)
+    assert told.keys() == {NUMBER, NUMBER + 4}
+
+
 # ---------------------------------------------------------------------- what is known
 
 
