@@ -339,6 +339,8 @@ class Publisher:
         if address != self._config.address(address.camera):
             raise EnvelopeRejected("the hours are told to another box")
         told = open_hours(delivery.payload, self._trust.directory, address=address)
+        # As with receipts: one dated ahead neither counts for longer nor shuts out the next.
+        told = replace(told, issued_at_ms=min(told.issued_at_ms, system_ms()))
         if (known := self._hours.get(address.camera)) is None or (
             known.issued_at_ms <= told.issued_at_ms
         ):

@@ -29,6 +29,7 @@ from protocol.keytree import FACE
 from protocol.names import CameraAddress
 from protocol.policy import sign_policy
 from protocol.signing import SigningKey
+from protocol.v2.hours import CameraHours, DayHours
 from protocol.v2.notices import Notice
 
 NewRunner = Callable[..., "Runner"]
@@ -250,6 +251,30 @@ def test_a_receipt_dated_ahead_shuts_out_none_that_follows(
     wait_until(lambda: runner.box.outbox.stats().acknowledged == 2)
     headquarters.send_receipt("cam-1")
     wait_until(lambda: runner.box.outbox.idle(receipted=True))
+
+
+def test_hours_dated_ahead_count_for_no_longer_and_shut_out_none_that_follow(
+    run: NewRunner, headquarters: Headquarters, site: Site
+) -> None:
+    runner, address = run(), CameraAddress("demo", "box-1", "cam-1")
+    now_ms = time.time_ns() // 1_000_000
+
+    def told(slot: int, issued_at_ms: int) -> None:
+        day = DayHours(live=frozenset({slot}))
+        hours = CameraHours(address, issued_at_ms, {20_000: day}).sign(site.aggregator)
+        headquarters.publish(address.topic(names.HOURS), hours.to_bytes())
+
+    def heard(slot: int) -> bool:
+        hours = runner.publisher.hours("cam-1")
+        return hours is not None and slot in hours.days[20_000].live
+
+    told(1, now_ms + 365 * 24 * 3_600_000)
+    wait_until(lambda: heard(1))
+    first = runner.publisher.hours("cam-1")
+    assert first is not None
+    assert first.issued_at_ms <= time.time_ns() // 1_000_000
+    told(2, time.time_ns() // 1_000_000)
+    wait_until(lambda: heard(2))
 
 
 @pytest.mark.parametrize("forgery", ["signer", "address"])
