@@ -40,7 +40,7 @@ def read_positions(path: Path) -> dict[str, tuple[float, float]]:
         text = data.decode("utf-8-sig")
         rows = _toml_rows(text) if path.suffix.lower() == ".toml" else _csv_rows(text)
         return _collected(rows)
-    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+    except (ValueError, OverflowError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise PlacesInvalid(
             f"{path} is not a list of camera positions ({error}); write a CSV file with the "
             "columns camera,lat,lon, or a .toml file with a section [cam-1] with lat and lon each"

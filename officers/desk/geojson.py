@@ -40,6 +40,7 @@ def read_shapes(path: Path, *, most_corners: int) -> list[Shape]:
     while waiting:
         one = waiting.pop()
         kind = one.get("type") if isinstance(one, dict) else None
+        kind = kind if isinstance(kind, str) else ""
         if kind == "Feature":
             waiting.append(one.get("geometry"))
         elif kind in _COLLECTIONS:
@@ -52,9 +53,11 @@ def read_shapes(path: Path, *, most_corners: int) -> list[Shape]:
             left -= sum(len(line) for line in shape.lines)
             if left < 0:
                 raise ValueError(f"it has more than {most_corners:,} corners; draw it simpler")
+            if not all(shape.lines):
+                raise ValueError("a line has no corners")
             shapes.append(shape)
         else:
-            raise ValueError(f"it has a {kind if isinstance(kind, str) else 'value'} in it")
+            raise ValueError(f"it has a {kind or 'value'} in it")
     return shapes
 
 

@@ -193,6 +193,7 @@ def test_places_are_read_from_csv_and_toml(tmp_path: Path) -> None:
         ("g.toml", "cam-1 = 3\n"),
         ("h.toml", "[cam-1]\nlat = 3\n"),
         ("i.toml", "[cam-1\n"),
+        ("j.toml", f"[cam-1]\nlat = 1{'0' * 400}\nlon = 1\n"),
     ],
 )
 def test_a_file_that_is_no_list_of_places_is_refused(tmp_path: Path, name: str, text: str) -> None:

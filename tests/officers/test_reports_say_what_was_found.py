@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import protocol_samples as s
 import pytest
@@ -27,6 +28,7 @@ from officers.desk.report.document import Document, Facts, Heading, Paragraph, P
 from officers.desk.report.gathering import Gathered
 from officers.desk.report.html import as_html
 from officers.desk.report.making import set_pdf
+from officers.desk.report.plan import PlanInvalid, read_plan
 from officers.desk.report.words import LANGUAGES, Words
 from runtime.errors import OperationError
 
@@ -352,3 +354,20 @@ def test_contacts_of_sightings_that_are_not_confirmed_are_not_in_it() -> None:
     some = replace(made, traces=(replace(trace, hits=trace.hits[:1], candidates=trace.hits[1:]),))
     text = told(report=some, around=r.around(some))
     assert "Clinic" not in text.split("What the cameras watched", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type": ["LineString"], "coordinates": [[0, 0], [1, 1]]}',
+        '{"type": {"a": 1}}',
+        '{"type": "MultiLineString", "coordinates": [[], []]}',
+        '{"type": "LineString", "coordinates": [[1e999, 0], [1, 1]]}',
+        '{"type": "LineString", "coordinates": [[NaN, 0], [1, 1]]}',
+        '{"type": "FeatureCollection", "features": ' + "[" * 100_000,
+    ],
+)
+def test_what_is_no_plan_is_refused_whatever_stands_in_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.geojson").write_text(text)
+    with pytest.raises(PlanInvalid):
+        read_plan(tmp_path / "plan.geojson")
