@@ -141,29 +141,27 @@ class ScopeTables(Tables):
     def films_since(
         self, cameras: Collection[str], *, from_ms: int, to_ms: int, seen: Seen
     ) -> list[LateFilm]:
-        wanted = frozenset(cameras)
-        announced = self._run(
-            "SELECT s.id, s.box, s.camera, a.epoch, a.generation, a.id FROM announcements a"
-            " JOIN streams s ON s.id = a.stream"
-            " WHERE a.origin = 'recorded' AND a.epoch BETWEEN ? AND ? ORDER BY a.id",
+        filmed = self._run(
+            "SELECT DISTINCT stream, epoch FROM announcements"
+            " WHERE origin = 'recorded' AND epoch BETWEEN ? AND ?",
             (from_ms // EPOCH_MS, (to_ms - 1) // EPOCH_MS),
-        ).fetchall()
-        found: dict[tuple[str, str, int], set[int]] = {}
-        for stream, box, camera, epoch, generation, number in announced:
+        )
+        streams = self._streams(sorted(cameras))
+        found: list[LateFilm] = []
+        for stream, epoch in filmed.fetchall():
             slots = slots_in_window(epoch, from_ms, to_ms)
-            if camera not in wanted or not slots:
+            if (address := streams.get(stream)) is None or not slots:
                 continue
-            rows = self._run(
-                "SELECT DISTINCT slot FROM envelopes WHERE stream = ? AND epoch = ?"
-                " AND generation = ? AND slot BETWEEN ? AND ? AND segment = 1 AND id > ?",
-                (
-                    stream,
-                    epoch,
-                    generation,
-                    slots.start,
-                    slots.stop - 1,
-                    seen.envelope if number <= seen.announcement else 0,
-                ),
+            # By the day's films, which are few, and not by all that came since.
+            came = self._run(
+                "SELECT DISTINCT e.slot FROM announcements a"
+                " CROSS JOIN envelopes e ON e.stream = a.stream AND e.epoch = a.epoch"
+                " AND e.generation = a.generation"
+                " WHERE a.stream = ? AND a.epoch = ? AND a.origin = 'recorded'"
+                " AND e.slot BETWEEN ? AND ? AND e.segment = 1"
+                " AND e.id > CASE WHEN a.id <= ? THEN ? ELSE 0 END",
+                (stream, epoch, slots.start, slots.stop - 1, seen.announcement, seen.envelope),
             )
-            found.setdefault((box, camera, epoch), set()).update(row[0] for row in rows)
-        return [LateFilm(*place, frozenset(slots)) for place, slots in found.items() if slots]
+            if numbers := frozenset(row[0] for row in came):
+                found.append(LateFilm(address.box, address.camera, epoch, numbers))
+        return found
