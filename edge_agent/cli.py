@@ -111,7 +111,8 @@ def status(
     cameras, counters = read_status(settings.state_dir / "outbox.sqlite")
     troubles = read_troubles(settings.state_dir)
     wrong = [] if troubles is None else troubles.lines([one.name for one in settings.cameras])
-    day_keys = sorted(path.stem for path in (settings.state_dir / "day-keys").glob("*.cbor"))
+    kept = (settings.state_dir / "day-keys").glob("*.cbor")
+    day_keys = sorted({path.stem.partition(".")[0] for path in kept})  # of either form
     if as_json:
         rows = [
             {

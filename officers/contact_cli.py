@@ -22,6 +22,7 @@ from officers.keyboard import AsJson, CaseId, at_desk
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.terminal import note, plain_table, say, show_table, warn
+from runtime.text import counted
 
 _MASKS = {"unmasked": "none", "unknown": "?", "masked": "mask"}
 
@@ -97,7 +98,8 @@ def contacts(
                 item.verdict == UNDECIDED and item.matched for item in results.candidates
             )
             if open_ones:
-                note(f"\n{open_ones} candidates are not decided: whom these met is not listed")
+                undecided = counted(open_ones, "candidate")
+                note(f"\nnot decided: {undecided}; whom these met is not listed")
             if sources:
                 _show_sources(listed)
         desk.check_receipts(results.receipts)

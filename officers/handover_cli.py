@@ -118,7 +118,10 @@ def export(
             + (f", {written.undecided} not decided" if written.undecided else "")
         )
         if written.kept_back:
-            note(f"{written.kept_back} stays are not in it: too few officers have confirmed them")
+            note(
+                "not in it, since too few officers have confirmed them: "
+                + counted(written.kept_back, "stay")
+            )
         desk.check_receipts(results.receipts)
 
 

@@ -284,9 +284,10 @@ def _decide(
         confirm_signing(f"{word} {numbers} as {session.officer.name}?", yes=False)
     desk.decide(session, results, verdict, changed, keys.identity())
     say(f"{verdict}: {numbers}")
-    if verdict == CONFIRMED and changed[0].needed > 1:
+    waiting = [item for item in changed if len({*item.confirmed_by, results.reader}) < item.needed]
+    if verdict == CONFIRMED and waiting:
         others = ", ".join(name for name in results.case.officers if name != results.reader)
-        say(f"{changed[0].needed} officers must confirm each: {others} can, as you did")
+        say(f"{waiting[0].needed} officers must confirm each: {others} can, as you did")
 
 
 def _parse_numbers(texts: Sequence[str]) -> list[int]:

@@ -37,6 +37,7 @@ from protocol.v2.rows import SLOT_S, Coverage
 from protocol.v2.sightings import Sighting
 from runtime.clock import system_ms
 from runtime.errors import OperationError
+from runtime.text import quoted
 from runtime.trust import Trust
 
 _log = structlog.get_logger()
@@ -284,8 +285,9 @@ class ImportDesk:
 
     def _check(self, quarter: Quarter) -> None:
         listed = self._trust.directory.principals.get(self._box)
-        if listed is None or quarter.camera not in listed.recordings:
-            raise ImportRefused(may_not(self._box, quarter.camera))
+        of = () if listed is None else listed.recordings
+        if quarter.camera not in of:
+            raise ImportRefused(may_not(self._box, quarter.camera, of))
         if quarter.camera in self._busy:
             raise ImportRefused(
                 f'a film of {quarter.camera} with pace = "fast" stands in box.toml: take it out '
@@ -394,11 +396,19 @@ class ImportDesk:
             self._epochs.clear()
 
 
-def may_not(box: str, camera: str) -> str:
-    """Return why films of a camera cannot be imported, and what to do."""
+def may_not(box: str, camera: str, of: Collection[str]) -> str:
+    """Return why films of a camera cannot be imported, and what to do.
+
+    Args:
+        box: the box that was to import them.
+        camera: whose they are said to be.
+        of: the cameras whose films it may import.
+    """
+    theirs = f"; or if the site calls it otherwise (here it may be {', '.join(sorted(of))}), say "
     return (
         f"the directory lets '{box}' import no recordings of '{camera}': have the site's authority "
         f"run `sealtrace box recordings DIR {box} --camera {camera}`"
+        + (f"{theirs}--camera {quoted(camera)}={min(of)}" if of else "")
     )
 
 

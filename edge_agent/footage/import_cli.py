@@ -29,6 +29,7 @@ from edge_agent.footage.found import Scan
 from edge_agent.footage.quality import TRADED, Quality
 from runtime.errors import OperationError
 from runtime.terminal import DryRun, err, note, progress, reported, say
+from runtime.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -262,7 +263,7 @@ def _report(
             "watched or imported: only what this box knows itself was held against these films."
         )
     fates = Counter(one.fate.value for one in plan.verdicts)
-    say("; ".join(f"{count:,} files: {fate}" for fate, count in sorted(fates.items())) + ".")
+    say("; ".join(f"{counted(many, 'file')}: {fate}" for fate, many in sorted(fates.items())) + ".")
     if dry_run:
         say(f"{plan.seconds:,.0f} s of film would be looked at; nothing was imported.")
         return
@@ -273,14 +274,15 @@ def _report(
         speed = done.film_done_s / max(1e-3, errand.took_s)
         say(
             f"{done.film_done_s:,.0f} s of film in {errand.took_s:,.0f} s ({speed:.1f} times its "
-            f"length), {done.sightings:,} sightings, {done.sealed:,} quarter hours sealed."
+            f"length), {counted(done.sightings, 'sighting')}, "
+            f"{counted(done.sealed, 'quarter hour')} sealed."
         )
     if errand.stopped:
         say("Stopped. What was sealed stays; run the same command again to go on.")
     if undelivered:
         say(
-            f"{undelivered:,} messages wait for headquarters: the agent delivers them when it "
-            "runs, or the next import does. Look at the network and the broker."
+            f"Waiting for headquarters: {counted(undelivered, 'message')}. The agent delivers them "
+            "when it runs, or the next import does. Look at the network and the broker."
         )
 
 

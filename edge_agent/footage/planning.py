@@ -215,7 +215,7 @@ def _why_not_now(film: Film, standing: Standing, *, now_ms: int) -> str:
     """Return why a usable file cannot be imported here and now; empty if it can."""
     camera = film.file.camera or ""
     if camera not in standing.recordings:
-        return may_not(standing.box, camera)
+        return may_not(standing.box, camera, standing.recordings)
     ahead_ms = _ends(film) - now_ms
     if _begins(film) < 0 or ahead_ms > MAX_DAYS_AHEAD_MS:
         return (

@@ -11,6 +11,7 @@ from edge_agent.footage.found import Between, FoundFile, Scan, ScanOptions
 from edge_agent.footage.scan import local_of
 from edge_agent.video.codecs import codec_in_words
 from runtime.terminal import say
+from runtime.text import counted
 from runtime.zones import machine_zone
 
 _SHOWN = 20
@@ -40,7 +41,7 @@ def show_scan(found: Scan, folder: Path, options: ScanOptions) -> None:
     cameras = len({file.camera for file in usable})
     parts = [
         f"{len(usable):,} of {len(found.files):,} files can be imported",
-        f"{cameras} camera{'s' * (cameras != 1)}, {_length(seconds)} of film",
+        f"{counted(cameras, 'camera')}, {_length(seconds)} of film",
     ]
     if found.passed_over:
         parts.append(f"{found.passed_over:,} links and other things passed over")
@@ -65,7 +66,7 @@ def _show_camera(
     camera: str, files: Sequence[FoundFile], found: Scan, folder: Path, options: ScanOptions
 ) -> None:
     seconds = sum(file.seconds for file in files)
-    say(f"{_in_one_line(camera)}: {len(files):,} files, {_length(seconds)} of film")
+    say(f"{_in_one_line(camera)}: {counted(len(files), 'file')}, {_length(seconds)} of film")
     gaps = {one.after: one for one in found.gaps if one.camera == camera}
     overlaps = {one.after: one for one in found.overlaps if one.camera == camera}
     for file in files:

@@ -146,7 +146,7 @@ def make_box(making: Making, box: BoxPlan, folder: Path) -> None:
         making.office.issue_box(folder / layout.TLS_FOLDER, box.name, now=making.now)
     text = roles.box_toml(making.plan, box, making.authority)
     atomic_write(folder / "box.toml", text.encode(), 0o600)
-    _finish_folder(folder, readme("box", box.name))
+    _finish_folder(folder, readme("box" if box.cameras else "station", box.name))
     cameras = tuple(camera.name for camera in box.cameras)
     link_bundle(making.paths, folder)
     making.principals[box.name] = Principal(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-Kind = Literal["site", "custodian", "aggregator", "officer", "box", "broker", "registrar"]
+Kind = Literal[
+    "site", "custodian", "aggregator", "officer", "box", "station", "broker", "registrar"
+]
 
 _TEXTS: dict[Kind, str] = {
     "site": """\
@@ -44,6 +46,16 @@ The edge box '{name}'. identity.key is what makes it this box: if it is lost or 
 `sealtrace box revoke` at the site at once.
 
   start   sealtrace edge run --config box.toml
+""",
+    "station": """\
+The import station '{name}': a box without cameras, which seals recordings. identity.key is what
+makes it this box: if it is lost or stolen, run `sealtrace box revoke` at the site at once.
+
+  look    sealtrace footage scan FOLDER
+  import  sealtrace footage import FOLDER --dry-run, then without
+
+Both in this folder, or with --config box.toml. Recordings lie there in the clear: keep the disk
+encrypted, and delete them when they are imported.
 """,
     "registrar": """\
 The registrar of the site '{name}': gives new boxes their certificate and configuration,

@@ -95,10 +95,15 @@ def _of_places(site: Site, made: WrittenRegister) -> Iterator[Consequence]:
     """Say which cameras a register leaves out, which the site does not have, and what looks odd."""
     places = made.places
     known = with_admitted(site, admissions_here(site.paths.root, site)).directory
-    cameras = {camera for one in known.principals.values() for camera in one.cameras}
+    cameras = {
+        camera for one in known.principals.values() for camera in one.cameras + one.recordings
+    }
     for these, words in (
         (cameras - places.cameras.keys(), "without a place in it"),
-        (places.cameras.keys() - cameras, "in it, though no box here is known to watch"),
+        (
+            places.cameras.keys() - cameras,
+            "in it, though no box here is known to watch or import films of",
+        ),
     ):
         if these:
             named = ", ".join(sorted(these)[:8]) + (" and more" if len(these) > 8 else "")

@@ -48,6 +48,8 @@ def test_an_import_station_is_a_box_without_cameras(site: SitePaths, passphrase:
     config = load(site.box("station-1"), BoxConfig)
     assert config.cameras == ()
     assert [one.name for one in config.recordings] == ["cam-1", "cam-2"]
+    read_me = site.box("station-1").with_name("README.txt").read_text()
+    assert "sealtrace footage import FOLDER" in read_me
     assert not boxes.add_box(site.root, STATION, b"").changed
     assert inspect_site(open_site(site.root)).problems == ()
     with pytest.raises(SiteError, match="has a 'station-1' already"):

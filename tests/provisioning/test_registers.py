@@ -147,7 +147,10 @@ def test_the_directory_names_a_register_of_places_that_was_checked(
     digest = hashlib.sha256(REGISTER).hexdigest()
     assert f"names the register of 2 cameras, SHA-256 {digest}: directory version 2" in said(done)
     assert "1 camera without a place in it: cam-2" in said(done)
-    assert "1 camera in it, though no box here is known to watch: film-9" in said(done)
+    assert (
+        "1 camera in it, though no box here is known to watch or import films of: film-9"
+        in said(done)
+    )
     assert site.places.read_bytes() == REGISTER
     assert "nothing had to be changed" in said(run("places", site.root, file))
     shown = run("show", site.root)

@@ -76,6 +76,7 @@ def test_a_film_is_imported_whole() -> None:
         (film(camera=None), "which camera"),
         (film(source=""), "when it began"),
         (film(camera="cellar"), "sealtrace box recordings DIR box-1 --camera cellar"),
+        (film(camera="cellar"), "say --camera cellar="),
         (film(at_ms=NOW_MS), "--clock-offset"),
         (film(at_ms=NOON_MS - 40 * EPOCH_MS), "older than what the site keeps"),
     ],
