@@ -16,6 +16,7 @@ from edge_agent.sources import Reader, SourceError
 from edge_agent.video.files import FileReader
 from edge_agent.video.reading import Image, Shortcuts
 from edge_agent.vision.arrays import Doubles
+from edge_agent.vision.shrinking import shrunk
 
 _EARLY_S = 0.005
 """A picture a little early is better than the next one, much too late."""
@@ -120,7 +121,7 @@ class Stir:
 
     def is_due(self, image: Image, at_s: float) -> bool:
         """Whether a picture (H, W, 3) is to be taken: something moved, or it has been long."""
-        small = cv2.resize(image, _CELLS, interpolation=cv2.INTER_AREA)
+        small = shrunk(image, _CELLS)
         cells = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float64)
         before = self._cells
         if before is not None and at_s - self._at_s < STILL_S - _EARLY_S:

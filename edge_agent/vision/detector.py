@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 
 from edge_agent.opencv import quiet_opencv
@@ -18,6 +17,7 @@ from edge_agent.vision.alignment import cut
 from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
 from edge_agent.vision.boxes import common_area
 from edge_agent.vision.quality import face_signs
+from edge_agent.vision.shrinking import shrunk
 from edge_agent.vision.yunet import YuNet
 
 FINE_SIZE = 128
@@ -85,11 +85,7 @@ class FaceDetector:
         rows, columns = image.shape[:2]
         scale = self._scale(image)
         size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-        small = image
-        if scale < 1.0:
-            # As many faces are found, and 720 lines to 540 cost a fifth; but details would alias.
-            way = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
-            small = np.asarray(cv2.resize(image, size, interpolation=way), np.uint8)
+        small = shrunk(image, size)
         try:
             faces = self._net.find(small, self._score_threshold)
         finally:

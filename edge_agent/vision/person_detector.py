@@ -24,6 +24,7 @@ from edge_agent.opencv import quiet_opencv
 from edge_agent.vision.arrays import Doubles, Floats, Image, Ints
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.people import Bodies
+from edge_agent.vision.shrinking import shrunk
 from runtime.bundle import ModelEntry
 from runtime.onnx import InferenceSession, cpu_session
 
@@ -146,9 +147,7 @@ class OnnxPersonDetector:
     def _prepared(self, image: Image, size: tuple[int, int]) -> Floats:
         """The network's input (1, 3, h, w): the frame shrunk to `size`, the rest black."""
         form = self._form
-        small = image
-        if size != (image.shape[1], image.shape[0]):
-            small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        small = shrunk(image, size)
         columns, rows = form.size or tuple(
             -(-side // form.multiple) * form.multiple for side in size
         )

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from edge_agent.vision.arrays import Doubles, Image
+from edge_agent.vision.shrinking import shrunk
 
 _SIZE = (32, 18)
 _OTHER = 28.0  # grey levels by which a patch differs that shows something else
@@ -28,7 +29,7 @@ class Scene:
 
         That all becomes lighter or darker at once is no cut.
         """
-        small = cv2.resize(image, _SIZE, interpolation=cv2.INTER_AREA)
+        small = shrunk(image, _SIZE)
         grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float64)
         before, shape = self._before, self._shape
         self._before, self._shape = grey, image.shape

@@ -17,6 +17,7 @@ import numpy as np
 
 from edge_agent.coverage import View
 from edge_agent.vision.arrays import Floats, Image
+from edge_agent.vision.shrinking import shrunk
 
 DARK_BELOW = 12.0
 """Mean luminance (0 to 255) below which nobody can be found."""
@@ -84,7 +85,7 @@ def look_at(image: Image) -> Trouble:
 
 def _patches(image: Image) -> Floats:
     """Luminance of an image in few large patches (36, 64)."""
-    small = cv2.resize(image, _PATCHES, interpolation=cv2.INTER_AREA)
+    small = shrunk(image, _PATCHES)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), np.float32)
 
 
@@ -95,7 +96,7 @@ def _edge_width_px(image: Image) -> float:
     the clock that a recorder writes into the picture, which is sharp always; of a smooth wall it
     is not known whether it is out of focus, so that without a third tile with contrast it is 0.
     """
-    small = cv2.resize(image, _FINE, interpolation=cv2.INTER_AREA)
+    small = shrunk(image, _FINE)
     grey = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY), (3, 3), 0).astype(np.float32)
     slope = np.hypot(
         cv2.Scharr(grey, cv2.CV_32F, 1, 0, scale=1 / 32),
