@@ -22,7 +22,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize
+from scipy.special import betaincinv
 
 WORST_GROUP = 4.0
 """How many times the overall rate the worst measured group has: women against women, 2 to 4 times;
@@ -71,7 +72,7 @@ class Counted:
 
 def upper_bound(reaching: int, of: int, confidence: float = _CONFIDENCE) -> float:
     """The rate above which a count so low would be rarer than 1 - confidence."""
-    return float(stats.beta.ppf(confidence, reaching + 1, of - reaching))
+    return float(betaincinv(reaching + 1, of - reaching, confidence))
 
 
 def read_counts(path: Path) -> dict[str, Counted]:

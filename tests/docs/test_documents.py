@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,15 @@ TOP_FOLDERS = {
 }
 
 
+@cache
 def commands() -> dict[tuple[str, ...], cli.CommandPage]:
+    """All pages of commands; half a second to make, so not where tests are only collected."""
     return {page.words: page for pages in cli.all_pages().values() for page in pages}
 
 
-COMMANDS = commands()
-PREFIXES = {words[:length] for words in COMMANDS for length in range(len(words) + 1)}
+@cache
+def prefixes() -> set[tuple[str, ...]]:
+    return {words[:length] for words in commands() for length in range(len(words) + 1)}
 
 
 def text_of(name: str) -> str:
@@ -81,9 +85,9 @@ def complaint(words: list[str]) -> str | None:
     """Say what is wrong with a command line, or None."""
     path: tuple[str, ...] = ()
     rest = list(words)
-    while rest and (*path, rest[0]) in PREFIXES:
+    while rest and (*path, rest[0]) in prefixes():
         path = (*path, rest.pop(0))
-    page = COMMANDS.get(path)
+    page = commands().get(path)
     options = [word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)]
     if page is None:
         if path == () and rest and rest[0].isupper():  # `sealtrace COMMAND`
