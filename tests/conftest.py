@@ -24,18 +24,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if quick:  # a machine's hundred authorities take 50 ms a client that names none of its own
         os.environ["SSL_CERT_FILE"] = os.environ["SSL_CERT_DIR"] = os.devnull
     if not only_shares_out(config):
-        _prepare_libraries()
+        _prepare_libraries(quick=quick)
 
 
-def _prepare_libraries() -> None:
+def _prepare_libraries(*, quick: bool) -> None:
     """Load and prepare libraries where tests run; who only shares tests out needs none."""
-    from cheap_libraries import make_cheap
+    from cheap_libraries import draw_few_halves, make_cheap
     from examples import load_profile
 
     from runtime.process import silence_libraries
 
     silence_libraries()
     make_cheap()
+    if quick:
+        draw_few_halves()
     load_profile()
 
 

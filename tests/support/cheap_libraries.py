@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -13,6 +14,10 @@ import hypothesis.core
 import structlog
 import typer.main
 import typer.testing
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+
+_HALVES = 256
+"""So many ML-KEM keys are drawn: more than a test has keys whose difference matters to it."""
 
 
 def make_cheap() -> None:
@@ -63,3 +68,24 @@ def _read_routes_once() -> None:
 
     utils._get_signature = signature
     fields.TypeAdapter = adapter
+
+
+def draw_few_halves() -> None:
+    """Have sealing keys draw their ML-KEM half from few that were drawn before.
+
+    A custodian draws 22 keys when it is first opened, and 700 are in a run. The X25519 half, which
+    a key is drawn with, is new each time: no two keys, public halves or seeds are the same.
+    """
+    library: Any = MLKEM768PrivateKey
+    draw = library.generate
+    drawn: list[MLKEM768PrivateKey] = []
+    turn = itertools.count()
+
+    def generate() -> MLKEM768PrivateKey:
+        number = next(turn)
+        if number < _HALVES:
+            drawn.append(draw())
+            return drawn[-1]
+        return drawn[number % _HALVES]
+
+    library.generate = staticmethod(generate)
