@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from laid_down import new_store
 from sealed_boxes import (
     DIMENSION,
     MODEL,
@@ -29,7 +30,6 @@ from aggregator.matching.pool import Matcher
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes
 from aggregator.matching.shares import fair_shares
-from aggregator.store.sqlite.store import SqliteStore
 from protocol.keytree import FACE
 from protocol.names import SLOT_MS
 from protocol.sightings import Encounter, MaskStatus, Sighting
@@ -46,7 +46,7 @@ class City:
     def __init__(self, folder: Path) -> None:
         self.boxes = [make_box(1), make_box(2), make_box(3)]
         directory = make_directory(self.boxes, SigningKey.generate("aggregator"))
-        self.store = SqliteStore(folder / "a.db")
+        self.store = new_store(folder / "a.db")
         self._intake = Intake(
             self.store,
             site=SITE,

@@ -9,12 +9,12 @@ from typing import Any
 
 import protocol_samples as s
 import pytest
+from laid_down import new_store
 from waiting import wait_for
 
 from aggregator.notices import NoticeMaker, SitePolicy
 from aggregator.queries import QueryDesk
 from aggregator.relay import Relay
-from aggregator.store.sqlite.store import SqliteStore
 from protocol.auditlog import origin_of
 from protocol.directory_forms import sign_forms
 from protocol.names import notice_topic
@@ -40,7 +40,7 @@ class Office:
         installed.write_bytes(sign_forms(s.directory(), s.authority())[form])
         self.trust = Trust(site=s.SITE, authority=AUTHORITY, installed=installed, state_dir=folder)
         key = s.signing_key("aggregator")
-        self.store = SqliteStore(folder / "aggregator.db")
+        self.store = new_store(folder / "aggregator.db")
         auditors = {"eve": s.sealing_key("eve").public}
         self.log = AuditLog(folder / "audit.db", origin_of(s.SITE, "aggregator"), key, auditors)
         self.desk = QueryDesk(self.store, self.trust, s.POLICY, self.log, key)

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import protocol_samples as s
 import pytest
+from laid_down import new_store
 
 from aggregator.queries import QueryConflict, QueryDesk
 from aggregator.store.rows import QueryRecord
-from aggregator.store.sqlite.store import SqliteStore
 from edge_agent.enrol import _only_face, read_photo, template_from_photos
 from edge_agent.vision.models import load_models
 from officers.desk.subjects import DraftInvalid, OpenedSubject, check_one_person_each
@@ -115,7 +115,7 @@ def desk(tmp_path: Path) -> Iterator[QueryDesk]:
     installed.write_bytes(s.directory().sign(s.authority()).to_bytes())
     authority = s.authority().verify_key
     trust = Trust(site=s.SITE, authority=authority, installed=installed, state_dir=None)
-    store, key = SqliteStore(tmp_path / "a.db"), s.signing_key("aggregator")
+    store, key = new_store(tmp_path / "a.db"), s.signing_key("aggregator")
     auditors = {"eve": s.sealing_key("eve").public}
     log = AuditLog(tmp_path / "audit.db", origin_of(s.SITE, "aggregator"), key, auditors)
     calibrations = {s.MODEL: CALIBRATION}

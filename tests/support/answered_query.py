@@ -10,6 +10,7 @@ from typing import Unpack
 import httpx
 import protocol_samples as s
 import pytest
+from laid_down import new_store
 
 import aggregator.circle
 from aggregator.asking import Patience
@@ -22,7 +23,6 @@ from aggregator.queries import QueryDesk
 from aggregator.row_requests import RowRequests
 from aggregator.runner import QueryRunner
 from aggregator.store.rows import QueryRecord
-from aggregator.store.sqlite.store import SqliteStore
 from aggregator.views import false_grants_view, query_view
 from protocol.auditlog import Entry, origin_of
 from protocol.authorization import authorize
@@ -97,7 +97,7 @@ class Site:
             site=s.SITE, authority=s.authority().verify_key, installed=installed, state_dir=None
         )
         key = s.signing_key("aggregator")
-        self.store = SqliteStore(folder / "aggregator.db")
+        self.store = new_store(folder / "aggregator.db")
         auditors = {"eve": s.sealing_key("eve").public}
         self.log = AuditLog(folder / "audit.db", origin_of(s.SITE, "aggregator"), key, auditors)
         self.custodians = Custodians(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from laid_down import new_store
 from sealed_boxes import NOW_MS, SITE, TestBox, make_directory
 from store_file import rows
 
@@ -12,7 +13,6 @@ from aggregator.config import LimitsSection
 from aggregator.ingest.boxes import BoxStatus, statuses
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Batch, Incoming
-from aggregator.store.sqlite.store import SqliteStore
 from protocol.directory import Directory
 from protocol.signing import SigningKey
 
@@ -28,7 +28,7 @@ class Desk:
         self.directory: Directory = make_directory(boxes, self.aggregator)
         self.audited: list[tuple[str, Mapping[str, object]]] = []
         self.limits = LimitsSection(**limits)
-        self.store = SqliteStore(path)
+        self.store = new_store(path)
         self.intake = self.make_intake()
 
     def make_intake(self) -> Intake:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import protocol_samples as s
 import pytest
+from laid_down import new_store
 
 import aggregator.circle
 from aggregator.asking import Patience
@@ -20,7 +21,6 @@ from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
 from aggregator.row_requests import RowRequests
 from aggregator.runner import QueryRunner
-from aggregator.store.sqlite.store import SqliteStore
 from protocol.auditlog import origin_of
 from protocol.directory import BOX
 from protocol.epoch import Announcement, announce, excluded_subsets, roots_of
@@ -76,7 +76,7 @@ class QuietSite:
         )
         self.policy = replace(s.POLICY, max_cameras=cameras)
         key = s.signing_key("aggregator")
-        self.store = SqliteStore(folder / "aggregator.db")
+        self.store = new_store(folder / "aggregator.db")
         auditors = {"eve": s.sealing_key("eve").public}
         self.log = AuditLog(folder / "audit.db", origin_of(s.SITE, "aggregator"), key, auditors)
         self.intake = Intake(

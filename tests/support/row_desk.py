@@ -14,6 +14,7 @@ import protocol_samples_v2 as v2
 import pytest
 import query_samples_v2 as q2
 from custodian_site import CHEAP, PASSPHRASE, Time, make_announcement, write_config
+from laid_down import new_store
 from rows_asked import approved
 from rows_asked import directory as listed_directory
 from throwaway_ca import ThrowawayCa
@@ -35,7 +36,6 @@ from aggregator.rows import RowOpening
 from aggregator.runner import QueryRunner
 from aggregator.standing import Run
 from aggregator.store.rows import QueryRecord
-from aggregator.store.sqlite.store import SqliteStore
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from officers.desk.case import open_case
@@ -215,7 +215,7 @@ class RowDesk:
         )
         self.database = folder / "aggregator.db"
         self.key = s.signing_key("aggregator")
-        self.store = SqliteStore(self.database)
+        self.store = new_store(self.database)
         auditors = {"eve": s.sealing_key("eve").public}
         self.log = AuditLog(
             folder / "audit.db", origin_of(s.SITE, "aggregator"), self.key, auditors

@@ -6,18 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from laid_down import new_store
 from sealed_boxes import TestBox
 
 from aggregator.store import Store, Unit
 from aggregator.store.envelopes import AnyEnvelope, lay_out
-from aggregator.store.sqlite.store import SqliteStore
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.names import CameraAddress
 from protocol.signing import Signed
 from protocol.v2.envelopes import parse_envelope
 
 BACKENDS: dict[str, Callable[[Path], Store]] = {
-    "sqlite": lambda folder: SqliteStore(folder / "aggregator.db"),
+    "sqlite": lambda folder: new_store(folder / "aggregator.db"),
 }
 
 
