@@ -48,7 +48,7 @@ demo: setup ## Run the whole system on this machine and check what it promises.
 
 check: setup ## Check what is quick: lint, and tests without processes and models.
 	TMPDIR=$(MEMORY) HYPOTHESIS_PROFILE=few $(MAKE) --jobs 2 --no-print-directory lint tests \
-		TEST_ARGS='-m "not processes and not models" --numprocesses 4 \
+		TEST_ARGS='-m "not processes and not models" --numprocesses 3 \
 		-o tmp_path_retention_policy=failed $(TEST_ARGS)'
 
 test: setup ## Check everything: format, lint, types, import rules, all tests.

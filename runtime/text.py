@@ -14,7 +14,7 @@ def harmless(text: str) -> str:
 
     A terminal obeys some of them (C0, C1, ESC), and others turn around what a line seems to say.
     """
-    if text.isprintable():
+    if text.replace("\n", "").replace("\t", "").isprintable():
         return text
     return "".join(_escaped(char) if _steers(char) else char for char in text)
 
