@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import cbor2
 
+from protocol.cbor_reading import Refused, read_item, string_at, value_of_field
 from protocol.errors import MalformedMessage, MessageTooLarge, UnsupportedVersion
 from protocol.names import require_name
 
 PROTOCOL_VERSION = 1
-MAX_DEPTH = 8
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 MAX_ITEMS = 1 << 20
 """No message has more items, whatever its size: each costs up to about 100 bytes of memory."""
@@ -28,11 +27,6 @@ MAX_ITEMS = 1 << 20
 FREE_ITEMS, BYTES_AN_ITEM = 4096, 4
 _MISSING = object()
 T = TypeVar("T")
-
-_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG = range(7)  # major types; 7: the rest
-_SIMPLE = {20: False, 21: True, 22: None}
-_FLOATS = {25: ">e", 26: ">f", 27: ">d"}
-_NAN = b"\x7e\x00"  # the one spelling of it: half precision, quiet, no payload
 
 
 def encode(value: object) -> bytes:
@@ -87,10 +81,10 @@ def decode(
         raise MessageTooLarge(f"{what} has {len(data)} bytes; the limit is {max_bytes}")
     most = min(max_items, most_items(len(data)))
     try:
-        return _read(bytes(data), most)
+        return read_item(bytes(data), most)
     except IndexError:
         raise MalformedMessage(f"{what} is not valid CBOR: it is cut short") from None
-    except (_Refused, UnicodeDecodeError) as error:
+    except (Refused, UnicodeDecodeError) as error:
         raise MalformedMessage(f"{what} is not valid CBOR: {error}") from error
 
 
@@ -108,23 +102,12 @@ def byte_strings(data: bytes, *, what: str) -> Iterator[bytes]:
     at = 0
     while at < len(data):
         try:
-            begins, at = _string_at(data, at)
+            begins, at = string_at(data, at)
         except IndexError:
             raise MalformedMessage(f"{what} is not a CBOR sequence: it is cut short") from None
-        except _Refused as error:
+        except Refused as error:
             raise MalformedMessage(f"{what} is not a CBOR sequence: {error}") from error
         yield data[begins:at]
-
-
-def _string_at(data: bytes, at: int) -> tuple[int, int]:
-    """Return where the byte string whose head is ``at`` begins and ends."""
-    head = data[at]
-    if head >> 5 != _BYTES:
-        raise _Refused("an item is not a byte string")
-    size, begins = (head & 31, at + 1) if head < 0x58 else _argument(data, head & 31, at + 1)
-    if begins + size > len(data):
-        raise IndexError
-    return begins, begins + size
 
 
 def field_of(data: bytes, name: str, *, what: str, max_items: int = FREE_ITEMS) -> bytes:
@@ -140,197 +123,14 @@ def field_of(data: bytes, name: str, *, what: str, max_items: int = FREE_ITEMS) 
         MalformedMessage: it is not a map, has no such field, or too many items before it.
     """
     try:
-        found = _field_of(data, name.encode(), max_items)
+        found = value_of_field(data, name.encode(), max_items)
     except IndexError:
         raise MalformedMessage(f"{what} is not valid CBOR: it is cut short") from None
-    except _Refused as error:
+    except Refused as error:
         raise MalformedMessage(f"{what} is not valid CBOR: {error}") from error
     if found is None:
         raise MalformedMessage(f"{what} has no field '{name}'")
     return found
-
-
-def _field_of(data: bytes, wanted: bytes, room: int) -> bytes | None:
-    major, count, at = _head(data, 0)
-    if major != _MAP:
-        raise _Refused("it is not a map")
-    for _ in range(count):
-        major, size, begins = _head(data, at)
-        if major != _TEXT:
-            raise _Refused("a map has a key that is not a text")
-        at, passed = _behind(data, begins + size, room)
-        room -= passed + 1
-        if data[begins : begins + size] == wanted:
-            return data[begins + size : at]
-    return None
-
-
-def _head(data: bytes, at: int) -> tuple[int, int, int]:
-    """Return the major type of an item, its argument, and where what follows its head begins."""
-    head = data[at]
-    argument, at = head & 31, at + 1
-    if head >> 5 != 7 and argument >= 24:
-        argument, at = _argument(data, argument, at)
-    return head >> 5, argument, at
-
-
-def _behind(data: bytes, at: int, room: int) -> tuple[int, int]:
-    """Return where an item ends, with all that is in it, and how many items those are."""
-    items, passed = 1, 0
-    while items:
-        if items > room - passed:
-            raise _Refused("it has more items than are passed over")
-        major, argument, at = _head(data, at)
-        items, passed = items - 1, passed + 1
-        if major in (_TEXT, _BYTES):
-            at += argument
-        elif major in (_ARRAY, _MAP):
-            items += argument if major == _ARRAY else 2 * argument
-        elif major == _TAG:
-            raise _Refused("it holds a tag, which no message does")
-        elif major == 7:
-            _, at = _simple(data, argument, at)
-        if items > len(data) - at:
-            raise IndexError
-    return at, passed
-
-
-class _Refused(Exception):
-    """What is wrong, in words that repeat nothing of the message."""
-
-
-def _read(data: bytes, most: int) -> Any:  # noqa: PLR0912, PLR0915 - flat: it is fast so
-    """Return the value of ``data``; ``most`` is how many items it may have.
-
-    Raises:
-        _Refused, IndexError, UnicodeDecodeError: see :func:`decode`.
-    """
-    size = len(data)
-    at = 0
-    room = most - 1  # items that may yet be announced; the outermost is one
-    outer: list[Any] = []
-    frames: list[tuple[Any, int, Any, bytes]] = []
-    container: Any = outer
-    left = 1  # values still to come in this container
-    key: str | None = None
-    last = b""  # encoded form of the last key of this map
-    in_map = False
-    while True:
-        if left == 0:
-            if not frames:
-                break
-            container, left, key, last = frames.pop()
-            in_map = key is not None
-            continue
-        if in_map:
-            begins = at
-            head = data[at]
-            if head >> 5 != _TEXT:
-                raise _Refused("a map has a key that is not a text")
-            length, at = (head & 31, at + 1) if head < 0x78 else _argument(data, head & 31, at + 1)
-            ends = at + length
-            if ends > size:
-                raise IndexError
-            key, at = data[at:ends].decode(), ends
-            spelt = data[begins:ends]
-            if spelt <= last:
-                raise _Refused("a map has a key twice, or its keys out of order")
-            last = spelt
-        head = data[at]
-        at += 1
-        major, argument = head >> 5, head & 31
-        value: Any
-        if major == 7:
-            value, at = _simple(data, argument, at)
-        else:
-            if argument >= 24:
-                argument, at = _argument(data, argument, at)
-            if major == _UNSIGNED:
-                value = argument
-            elif major in (_TEXT, _BYTES):
-                ends = at + argument
-                if ends > size:
-                    raise IndexError
-                value, at = data[at:ends], ends
-                if major == _TEXT:
-                    value = value.decode()
-            elif major == _NEGATIVE:
-                value = -1 - argument
-            elif major == _TAG:
-                raise _Refused("it holds a tag, which no message does")
-            else:
-                needs = argument if major == _ARRAY else 2 * argument
-                if needs > size - at:
-                    raise IndexError
-                room -= needs
-                if room < 0:
-                    raise _Refused(f"it has more items than the {most} that it may have")
-                if len(frames) >= MAX_DEPTH:
-                    raise _Refused(f"it is more than {MAX_DEPTH} arrays and maps deep")
-                value = [] if major == _ARRAY else {}
-                if in_map:
-                    container[key] = value
-                else:
-                    container.append(value)
-                frames.append((container, left - 1, key if in_map else None, last))
-                container, left, key, last = value, argument, None, b""
-                in_map = major == _MAP
-                continue
-        if in_map:
-            container[key] = value
-        else:
-            container.append(value)
-        left -= 1
-    if at != size:
-        raise _Refused("more bytes follow it")
-    return outer[0]
-
-
-def _argument(data: bytes, info: int, at: int) -> tuple[int, int]:
-    """Return the argument that follows a head, and where the head ends."""
-    if info == 24:
-        value = data[at]
-        if value < 24:
-            raise _Refused("a number is spelt longer than needed")
-        return value, at + 1
-    if info > 27:
-        raise _Refused("it holds an indefinite or reserved length")
-    width = 1 << (info - 24)
-    ends = at + width
-    if ends > len(data):
-        raise IndexError
-    value = int.from_bytes(data[at:ends], "big")
-    if value >> (4 * width) == 0:
-        raise _Refused("a number is spelt longer than needed")
-    return value, ends
-
-
-def _simple(data: bytes, info: int, at: int) -> tuple[Any, int]:
-    """Return the simple value or float that follows a head of major type 7, and where it ends."""
-    if info in _SIMPLE:
-        return _SIMPLE[info], at
-    form = _FLOATS.get(info)
-    if form is None:
-        raise _Refused("it holds a simple value other than false, true and null")
-    ends = at + (1 << (info - 24))
-    if ends > len(data):
-        raise IndexError
-    spelt = data[at:ends]
-    value = struct.unpack(form, spelt)[0]
-    if value != value:  # noqa: PLR0124 - only a NaN differs from itself
-        if spelt != _NAN:
-            raise _Refused("it holds a second spelling of not-a-number")
-    elif info > 25 and _fits(_FLOATS[info - 1], value):
-        raise _Refused("a number is spelt longer than needed")
-    return value, ends
-
-
-def _fits(form: str, value: float) -> bool:
-    """Tell whether a float of half the width holds the very same number."""
-    try:
-        return bool(struct.unpack(form, struct.pack(form, value))[0] == value)
-    except OverflowError:
-        return False
 
 
 def decode_base64(text: str | bytes, *, what: str) -> bytes:

@@ -38,6 +38,11 @@ TESTS: dict[str, tuple[str, ...]] = {
         _ONE_KEY,
         _SECOND_FORM,
     ),
+    "protocol/cbor_reading.py": (
+        f"{_P}/test_decoding_costs_no_more_than_its_size.py",
+        _PARSERS,
+        _VECTORS,
+    ),
     "protocol/directory.py": (
         f"{_P}/test_directories_and_announcements_refused.py",
         _ONE_BY_ONE,

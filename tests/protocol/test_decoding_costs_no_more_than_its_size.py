@@ -13,8 +13,8 @@ from hostile_cbor import BIG_BOMBS, BOMBS, head, read_in_a_small_process, within
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from protocol.cbor_reading import MAX_DEPTH
 from protocol.encoding import (
-    MAX_DEPTH,
     byte_strings,
     decode,
     encode,
