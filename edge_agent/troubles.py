@@ -6,6 +6,7 @@ Only the figures of a health report that begin with ``trouble.``: nothing of who
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -85,7 +86,8 @@ class TroubleFile:
 
     def end(self) -> None:
         """Forget it: nobody watches any more."""
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
 
 
 def read_troubles(folder: Path) -> Troubles | None:
