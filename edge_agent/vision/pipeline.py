@@ -297,6 +297,8 @@ class CameraPipeline:
             return
         with self._clock.stage(Stage.REFINE):
             refined = self._face_detector.refine(frame.image, chosen.take(wanted))
+        for row, score in zip(wanted.tolist(), refined.scores.tolist(), strict=True):
+            tracks[row].note_closer(found=score > 0)
         with self._clock.stage(Stage.ALIGN):
             crops = align(frame.image, refined.landmarks)
             possible = self._bounds(refined)
@@ -374,7 +376,8 @@ class CameraPipeline:
         )
         # Bodies are looked for half as often as faces: each counts twice.
         often = track.hits + track.bodies >= config.min_hits
-        return long_enough and sure_enough and often and track.moves()
+        true = track.moves() and not track.is_pattern()
+        return long_enough and sure_enough and often and true
 
     def _vote(self, track: Track) -> MaskCourse:
         """The mask status from the crops so far, asked again only when they have changed."""

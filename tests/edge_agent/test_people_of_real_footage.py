@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
+import cv2
 import numpy as np
 import pytest
 from footage import BEGIN_MS, PEOPLE, footage
@@ -33,6 +34,22 @@ def test_everybody_counted_by_eye_is_one_sighting(models: VisionModels, clip: st
         assert one.sighting_id not in others, "nobody is their own contact"
         assert len(others) == len(one.row.encounters)
         assert all(met.within_s >= 1 for met in one.row.encounters)
+
+
+def test_a_pattern_on_a_shirt_is_nobody_and_no_contact(models: VisionModels) -> None:
+    """Enlarged to 720 lines, a strip of a man's shirt is a face to the detector, now and then."""
+    walk = [cv2.resize(frame.image, (1280, 720)) for frame in footage("face-walking")]
+    there_and_back = (walk + walk[-2:0:-1] + walk)[:30]
+    found = see(
+        models,
+        *(
+            Frame(np.asarray(image, np.uint8).copy(), BEGIN_MS + 200 * index, index)
+            for index, image in enumerate(there_and_back)
+        ),
+    )
+    assert len(found) == PEOPLE["face-walking"]
+    assert all(one.templates for one in found)
+    assert all(len(one.row.encounters) <= 1 for one in found)
 
 
 def test_who_shows_only_the_back_is_a_contact_of_who_stands_beside(models: VisionModels) -> None:
