@@ -20,13 +20,13 @@ from aggregator.records import Records
 from aggregator.store import Store
 from aggregator.store.rows import EpochName, GrantRow, QueryRecord, StoredAnnouncement
 from protocol import hpke
+from protocol.about_queries import MatcherKey
 from protocol.authorization import AuthorizedQuery
 from protocol.encoding import encode
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.epoch_keys import EpochKeys
 from protocol.errors import ProtocolError, SharesMissing
 from protocol.grant import GRANT_KIND, Grant, GrantedKeys, GrantRequest, Scope
-from protocol.query import MatcherKey
 from protocol.reconcile import check_released, reconcile
 from protocol.signing import Signed, SigningKey
 from runtime.auditlog import AuditLog

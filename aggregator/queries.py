@@ -31,6 +31,7 @@ from aggregator.store.rows import (
     Seen,
 )
 from protocol import hpke
+from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey
 from protocol.authorization import (
     check_approval,
     check_people,
@@ -43,7 +44,6 @@ from protocol.directory import INVESTIGATOR
 from protocol.errors import NotAuthorized, TemplatesDisagree
 from protocol.exports import EXPORT_KIND, Export, check_reader
 from protocol.policy import Policy
-from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey
 from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed, SigningKey
 from protocol.templates import Template, check_resemblance

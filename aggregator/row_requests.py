@@ -14,10 +14,10 @@ from aggregator.circle import AnswerRejected, Circle, Question, Refusal
 from aggregator.store.rows import EpochName, QueryRecord
 from aggregator.wanted_rows import Values
 from protocol import hpke
+from protocol.about_queries import MatcherKey
 from protocol.epoch import Announcement, roots_of
 from protocol.errors import ProtocolError
 from protocol.names import SightingName
-from protocol.query import MatcherKey
 from protocol.signing import Signed, SigningKey
 from protocol.v2.release import ROW_RELEASE_KIND, RowRelease, RowRequest
 from runtime.clock import system_ms

@@ -9,8 +9,8 @@ from typing import Any
 from aggregator.ingest.boxes import BoxStatus
 from aggregator.queries import QueryDesk
 from aggregator.store.rows import QueryRecord, ScopeCount
+from protocol.about_queries import Approval, Withdrawal
 from protocol.policy import Policy
-from protocol.query import Approval, Withdrawal
 
 LEAST_CLASS = 64
 

@@ -23,6 +23,7 @@ from benchmarks.printing import print_figures, quiet_logs
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from protocol import hpke
+from protocol.about_queries import Approval, MatcherKey
 from protocol.directory import (
     AGGREGATOR,
     APPROVER,
@@ -38,7 +39,7 @@ from protocol.epoch import EPOCH_KIND, Announcement, announce, excluded_subsets
 from protocol.grant import GrantRequest
 from protocol.names import CameraAddress, SightingName, epoch_of, slot_start_ms
 from protocol.policy import parse_policy, sign_policy
-from protocol.query import Approval, MatcherKey, Query, Subject, TemplateReference
+from protocol.query import Query, Subject, TemplateReference
 from protocol.signing import Signed, SigningKey
 from protocol.v2.release import RowRequest
 from runtime.clock import MachineClocks

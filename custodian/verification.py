@@ -14,6 +14,13 @@ from typing import Generic, Protocol, TypeVar
 
 from custodian.trust import Site
 from protocol import hpke
+from protocol.about_queries import (
+    APPROVAL_KIND,
+    MATCHER_KEY_KIND,
+    WITHDRAWAL_KIND,
+    MatcherKey,
+    Withdrawal,
+)
 from protocol.authorization import (
     AuthorizedQuery,
     authorize,
@@ -35,13 +42,6 @@ from protocol.errors import (
 )
 from protocol.grant import GrantRequest, Scope
 from protocol.names import epoch_of
-from protocol.query import (
-    APPROVAL_KIND,
-    MATCHER_KEY_KIND,
-    WITHDRAWAL_KIND,
-    MatcherKey,
-    Withdrawal,
-)
 from protocol.sharing import check_sharing
 from protocol.signing import Signed
 from protocol.v2.release import RowRequest

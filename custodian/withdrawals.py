@@ -15,9 +15,9 @@ import structlog
 
 from custodian.journal import Journal
 from custodian.store import Store
+from protocol.about_queries import WITHDRAWAL_KIND, Withdrawal
 from protocol.authorization import check_withdrawal
 from protocol.directory import Directory
-from protocol.query import WITHDRAWAL_KIND, Withdrawal
 from protocol.signing import Signed
 
 MAX_WITHDRAWAL_BYTES = 64 * 1024

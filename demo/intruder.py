@@ -13,12 +13,12 @@ from pathlib import Path
 
 from demo.local_site import PASSPHRASE, LocalSite
 from protocol import hpke
+from protocol.about_queries import MatcherKey
 from protocol.epoch import Announcement
 from protocol.epoch_keys import EpochKeys, combine
 from protocol.errors import ScopeExceeded
 from protocol.grant import Grant, GrantRequest
 from protocol.keytree import COVER, LIVE
-from protocol.query import MatcherKey
 from protocol.sealing import LIVE_ENVELOPE
 from protocol.signing import Signed, SigningKey
 from protocol.v2.blocks import true_rows

@@ -14,9 +14,9 @@ import httpx
 from demo.intruder import tls_of
 from demo.local_site import PASSPHRASE, LocalSite
 from demo.processes import ProcessFailed
+from protocol.about_queries import Approval
 from protocol.authorization import parse_signed_query
 from protocol.policy import parse_policy
-from protocol.query import Approval
 from protocol.signing import Signed, SigningKey
 from runtime.http import client, raise_for_problem
 from runtime.keyfiles import read_secret

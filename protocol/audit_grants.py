@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from protocol.about_queries import APPROVAL_KIND
 from protocol.audit_authority import AuthorityAudit
 from protocol.audit_queries import BAD_BODY, OpenedEntry, QueryAudit, octets
 from protocol.audit_rows import RowAudit
@@ -22,7 +23,7 @@ from protocol.grant import Scope
 from protocol.keytree import LABELS_OF
 from protocol.names import epoch_of
 from protocol.policy import Policy
-from protocol.query import APPROVAL_KIND, QUERY_KIND, Query
+from protocol.query import QUERY_KIND, Query
 from protocol.signing import Signed
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND, Approval, Withdrawal
 from protocol.auditlog import Entry
 from protocol.authorization import check_withdrawal, parse_signed_query
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
@@ -17,7 +18,7 @@ from protocol.errors import ProtocolError
 from protocol.exports import EXPORT_KIND, Export
 from protocol.findings import Finding, FindingKind, OfficerCount, QueryCount, Severity
 from protocol.names import SLOT_MS
-from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Approval, Query, Withdrawal
+from protocol.query import Query
 from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed
 

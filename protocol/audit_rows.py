@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from protocol.about_queries import APPROVAL_KIND
 from protocol.audit_authority import AuthorityAudit
 from protocol.audit_queries import PROPAGATION_MS, OpenedEntry, QueryAudit, octets
 from protocol.auditlog import origin_of
 from protocol.directory import AGGREGATOR, Directory
 from protocol.errors import MalformedMessage
 from protocol.findings import FindingKind, Severity
-from protocol.query import APPROVAL_KIND, QUERY_KIND, Query
+from protocol.query import QUERY_KIND, Query
 from protocol.signing import Signed
 
 _ROWS, _STILLS = "rows", "stills"

@@ -11,6 +11,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND, Approval, Withdrawal
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
 from protocol.enrolment import check_examples_shown, check_witnessed
 from protocol.errors import (
@@ -39,14 +40,7 @@ from protocol.policy import (
     Permissions,
     Policy,
 )
-from protocol.query import (
-    APPROVAL_KIND,
-    QUERY_KIND,
-    WITHDRAWAL_KIND,
-    Approval,
-    Query,
-    Withdrawal,
-)
+from protocol.query import QUERY_KIND, Query
 from protocol.signing import Signed, Verifier
 
 HOUR_MS = 3_600_000

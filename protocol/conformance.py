@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from protocol import hpke
+from protocol.about_queries import APPROVAL_KIND, Approval
 from protocol.auditlog import check_entries, origin_of, parse_checkpoint, root_of, verify_checkpoint
 from protocol.auditlog import verify_cosignature as check_cosignature
 from protocol.epoch import EPOCH_KIND, Announcement
@@ -37,7 +38,7 @@ from protocol.keytree import (
     window_nodes,
 )
 from protocol.policy import open_policy
-from protocol.query import APPROVAL_KIND, QUERY_KIND, Approval, Query
+from protocol.query import QUERY_KIND, Query
 from protocol.releases import KINDS, Rollout
 from protocol.sealing import Envelope, open_block
 from protocol.sightings import decode_meta

@@ -17,13 +17,7 @@ from protocol.directory import APPROVER, INVESTIGATOR, Directory
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import EnrolmentNotWitnessed, MalformedMessage, ProtocolError
 from protocol.keytree import NEEDS_CONSENT
-from protocol.query import (
-    DIGEST_BYTES,
-    MAX_TEMPLATES,
-    Subject,
-    TemplateReference,
-    references_from,
-)
+from protocol.query import DIGEST_BYTES, MAX_TEMPLATES, Subject, TemplateReference, references_from
 from protocol.signing import Signed, SigningKey, Verifier, sign
 from protocol.templates import SubjectFile
 

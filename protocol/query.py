@@ -1,4 +1,4 @@
-"""Subject queries, approvals and withdrawals.
+"""Subject queries.
 
 docs/protocol.md, "Queries". A query names its subjects by pseudonym and their templates by a
 salted digest; the templates themselves go sealed to the matcher alone (`protocol.templates`).
@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from protocol import hpke
 from protocol.clothes import MAX_WORDS
-from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
+from protocol.encoding import Fields, decode, encode
 from protocol.errors import MalformedMessage, UnsupportedVersion
 from protocol.keytree import FOLLOWED, MODALITIES
 from protocol.names import SLOT_MS, SightingName, require_name
@@ -19,8 +18,7 @@ from protocol.policy import LEGAL_BASES, LINKED_CONTACTS, NEAR_CONTACTS, OPTIONS
 from protocol.sealing import model_dimension
 from protocol.signing import Signed, SigningKey, sign
 
-QUERY_KIND, APPROVAL_KIND, WITHDRAWAL_KIND = "query", "approval", "withdrawal"
-MATCHER_KEY_KIND = "matcher-key"
+QUERY_KIND = "query"
 ID_BYTES, DIGEST_BYTES = 16, 32
 MAX_SUBJECTS, MAX_TEMPLATES, MAX_CAMERAS = 10, 8, 65_536
 MAX_CONFIRMERS, MAX_EXAMPLES = 8, 8
@@ -385,114 +383,6 @@ class Query:
                 "a query by words of clothes follows people or links their contacts: nobody whom "
                 "words find is known to be anybody"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class MatcherKey:
-    """The fresh sealing key that the aggregator's matcher made for one query."""
-
-    query_digest: bytes
-    key: hpke.PublicKey
-    created_at_ms: int
-
-    def sign(self, aggregator: SigningKey) -> Signed:
-        """Sign as the aggregator."""
-        payload = {
-            "v": PROTOCOL_VERSION,
-            "query_digest": self.query_digest,
-            "key": self.key.raw,
-            "created_at_ms": self.created_at_ms,
-        }
-        return sign(MATCHER_KEY_KIND, encode(payload), aggregator)
-
-    @classmethod
-    def parse(cls, payload: bytes) -> MatcherKey:
-        """Read a verified payload.
-
-        Raises:
-            MalformedMessage: it is not a matcher's key.
-        """
-        fields = Fields(decode(payload, what="matcher key"), what="matcher key")
-        fields.version()
-        key = cls(
-            fields.raw("query_digest", size=DIGEST_BYTES),
-            hpke.PublicKey(fields.raw("key", size=hpke.PUBLIC_BYTES)),
-            fields.integer("created_at_ms"),
-        )
-        fields.done()
-        return key
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """An approver's yes to one query, under one policy. The signer is the approver."""
-
-    query_digest: bytes
-    policy_digest: bytes
-    approved_at_ms: int
-
-    def sign(self, approver: SigningKey) -> Signed:
-        """Sign as the approver."""
-        payload = {
-            "v": PROTOCOL_VERSION,
-            "query_digest": self.query_digest,
-            "policy_digest": self.policy_digest,
-            "approved_at_ms": self.approved_at_ms,
-        }
-        return sign(APPROVAL_KIND, encode(payload), approver)
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Approval:
-        """Read a verified payload.
-
-        Raises:
-            MalformedMessage: it is not an approval.
-        """
-        fields = Fields(decode(payload, what="approval"), what="approval")
-        fields.version()
-        approval = cls(
-            fields.raw("query_digest", size=DIGEST_BYTES),
-            fields.raw("policy_digest", size=DIGEST_BYTES),
-            fields.integer("approved_at_ms"),
-        )
-        fields.done()
-        return approval
-
-
-@dataclass(frozen=True, slots=True)
-class Withdrawal:
-    """An approver takes an approval back, or the requester the whole query. For good."""
-
-    query_digest: bytes
-    reason: str
-    withdrawn_at_ms: int
-
-    def sign(self, officer: SigningKey) -> Signed:
-        """Sign as the approver or requester."""
-        payload = {
-            "v": PROTOCOL_VERSION,
-            "query_digest": self.query_digest,
-            "reason": self.reason,
-            "withdrawn_at_ms": self.withdrawn_at_ms,
-        }
-        return sign(WITHDRAWAL_KIND, encode(payload), officer)
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Withdrawal:
-        """Read a verified payload.
-
-        Raises:
-            MalformedMessage: it is not a withdrawal.
-        """
-        fields = Fields(decode(payload, what="withdrawal"), what="withdrawal")
-        fields.version()
-        withdrawal = cls(
-            fields.raw("query_digest", size=DIGEST_BYTES),
-            fields.text("reason", max_length=2000),
-            fields.integer("withdrawn_at_ms"),
-        )
-        fields.done()
-        return withdrawal
 
 
 def _read_thresholds(values: Mapping[str, object]) -> dict[str, float]:

@@ -25,13 +25,7 @@ from protocol.errors import (
     UnsupportedVersion,
 )
 from protocol.keytree import MODALITIES
-from protocol.query import (
-    DIGEST_BYTES,
-    MAX_TEMPLATES,
-    Query,
-    TemplateReference,
-    references_from,
-)
+from protocol.query import DIGEST_BYTES, MAX_TEMPLATES, Query, TemplateReference, references_from
 from protocol.sealing import model_dimension
 from protocol.sightings import row_bytes, template_bytes
 

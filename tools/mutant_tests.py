@@ -82,6 +82,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         _PARSERS,
         _SECOND_FORM,
     ),
+    "protocol/about_queries.py": (f"{_P}/test_authorization.py", _VECTORS, _PARSERS),
     "protocol/query.py": (
         _SECOND_FORM,
         _ONE_BY_ONE,

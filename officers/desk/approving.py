@@ -8,8 +8,8 @@ from officers.desk.api_client import ENDED, QuerySummary
 from officers.desk.facts import Fact, state_text
 from officers.desk.looking import View, facts_of, look
 from officers.desk.session import Session
+from protocol.about_queries import Approval
 from protocol.directory import APPROVER
-from protocol.query import Approval
 from protocol.signing import SigningKey
 from runtime.clock import system_ms
 from runtime.errors import OperationError

@@ -7,12 +7,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from protocol.about_queries import Approval, Withdrawal
 from protocol.audit_queries import BAD_BODY, OpenedEntry
 from protocol.exports import EXPORT_KIND, Export
 from protocol.findings import Finding, QueryCount, Report, Severity
 from protocol.grant import Scope
 from protocol.names import EPOCH_MS
-from protocol.query import Approval, Query, Withdrawal
+from protocol.query import Query
 from protocol.results import Decision
 from protocol.signing import Signed
 from runtime.text import counted

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from protocol.about_queries import APPROVAL_KIND
 from protocol.authorization import (
     check_approval,
     check_people,
@@ -18,7 +19,7 @@ from protocol.authorization import (
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.errors import NotAuthorized, PrincipalRevoked, ProtocolError
 from protocol.policy import Policy
-from protocol.query import APPROVAL_KIND, Query
+from protocol.query import Query
 from protocol.signing import Signed
 from runtime.errors import OperationError
 

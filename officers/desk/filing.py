@@ -12,9 +12,10 @@ from officers.desk.drafting import Draft
 from officers.desk.session import Session
 from officers.desk.subjects import DraftInvalid, OpenedSubject, opened_subjects, templates_for
 from protocol import hpke
+from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey
 from protocol.directory import AGGREGATOR, Directory
 from protocol.errors import ProtocolError
-from protocol.query import MATCHER_KEY_KIND, MatcherKey, Query
+from protocol.query import Query
 from protocol.signing import Signed, SigningKey
 from protocol.templates import seal_templates
 from runtime.errors import OperationError

@@ -14,9 +14,9 @@ from officers.desk.moments import local_text
 from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
 from officers.desk.session import check_id, connect
+from protocol.about_queries import Withdrawal
 from protocol.directory import APPROVER
 from protocol.errors import ProtocolError
-from protocol.query import Withdrawal
 from protocol.signing import SigningKey
 from runtime.clock import system_ms
 from runtime.errors import OperationError

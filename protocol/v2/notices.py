@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND
 from protocol.authorization import AuthorizedQuery, authorize, parse_signed_query
 from protocol.directory import AGGREGATOR, Directory
 from protocol.encoding import Fields, decode, encode
 from protocol.errors import MalformedMessage, ProtocolError
 from protocol.policy import Policy, open_policy
-from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND
 from protocol.signing import Signed, SigningKey, VerifyKey, sign
 from protocol.v2 import VERSION
 

@@ -16,10 +16,11 @@ from throwaway_ca import ThrowawayCa
 from aggregator.ingest.messages import Incoming
 from aggregator.late_films import LateFilms
 from aggregator.views import query_view
+from protocol.about_queries import Withdrawal
 from protocol.epoch import RECORDING
 from protocol.keytree import META
 from protocol.names import ENVELOPE, EPOCH, SLOT_MS, CameraAddress, SlotName, slot_start_ms
-from protocol.query import Query, Withdrawal
+from protocol.query import Query
 from protocol.sealing import SEGMENT
 from protocol.v2.envelopes import Batch, seal
 from protocol.v2.header import STATED, Header

@@ -16,8 +16,8 @@ from waiting import wait_for
 
 from aggregator.asking import Patience
 from aggregator.ingest.messages import Incoming
+from protocol.about_queries import Withdrawal
 from protocol.names import ENVELOPE, SightingName
-from protocol.query import Withdrawal
 from runtime.lifecycle import Stop
 
 

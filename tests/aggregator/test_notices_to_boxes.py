@@ -15,11 +15,12 @@ from waiting import wait_for
 from aggregator.notices import NoticeMaker, SitePolicy
 from aggregator.queries import QueryDesk
 from aggregator.relay import Relay
+from protocol.about_queries import Withdrawal
 from protocol.auditlog import origin_of
 from protocol.directory_forms import sign_forms
 from protocol.names import notice_topic
 from protocol.policy import sign_policy
-from protocol.query import Query, Withdrawal
+from protocol.query import Query
 from protocol.signing import Signed
 from protocol.v2.notices import Notice, open_notice, standing
 from runtime.auditlog import AuditLog

@@ -13,9 +13,10 @@ from row_desk import RowDesk, name_of
 from throwaway_ca import ThrowawayCa
 
 from aggregator.ingest.messages import Incoming
+from protocol.about_queries import Withdrawal
 from protocol.keytree import LABELS, PuncturableTree, modality_key
 from protocol.names import ENVELOPE, EPOCH, CameraAddress
-from protocol.query import Query, Withdrawal
+from protocol.query import Query
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT, Header, seal_envelope
 from protocol.sightings import encode_meta, encode_template_block
 from protocol.v2.sightings import Sighting

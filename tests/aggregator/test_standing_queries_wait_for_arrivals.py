@@ -16,8 +16,8 @@ from waiting import wait_for
 import aggregator.runner
 from aggregator.store.sqlite.store import SqliteStore
 from aggregator.watching import ARRIVAL_MS
+from protocol.about_queries import Withdrawal
 from protocol.names import SLOT_MS
-from protocol.query import Withdrawal
 from protocol.signing import Signed
 from runtime.lifecycle import Stop
 

@@ -15,9 +15,10 @@ from aggregator.store.rows import QueryRecord
 from edge_agent.enrol import _only_face, read_photo, template_from_photos
 from edge_agent.vision.models import load_models
 from officers.desk.subjects import DraftInvalid, OpenedSubject, check_one_person_each
+from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey
 from protocol.auditlog import Entry, origin_of
 from protocol.errors import TemplatesDisagree
-from protocol.query import MATCHER_KEY_KIND, MatcherKey, Subject, TemplateReference
+from protocol.query import Subject, TemplateReference
 from protocol.sightings import quantise_template
 from protocol.signing import Signed
 from protocol.templates import SubjectFile, Template, check_resemblance, seal_templates

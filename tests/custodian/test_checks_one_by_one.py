@@ -11,10 +11,10 @@ import pytest
 from custodian_site import CHEAP, PASSPHRASE, Asked, Make, approved, make_announcement, read_grant
 
 from custodian.keystore import KeyRing
+from protocol.about_queries import MatcherKey
 from protocol.directory import AGGREGATOR
 from protocol.errors import SignatureInvalid, UnknownSigner
 from protocol.names import CameraAddress
-from protocol.query import MatcherKey
 
 
 def test_a_matcher_key_of_another_aggregator_than_asks(make: Make) -> None:

@@ -28,10 +28,10 @@ from throwaway_ca import ThrowawayCa
 
 from custodian.api import RateLimit, make_app
 from custodian.custodian import Custodian
+from protocol.about_queries import Withdrawal
 from protocol.auditlog import cosign, origin_of, parse_checkpoint, verify_checkpoint
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.encoding import decode
-from protocol.query import Withdrawal
 from protocol.signing import Signed, sign
 from runtime.http import CBOR, PeerUnreachable, Problem, Ready, client, serve
 from runtime.lifecycle import Stop

@@ -29,10 +29,11 @@ from custodian.custodian import Custodian
 from custodian.errors import GrantFailed
 from custodian.grants import Granter
 from protocol import errors
+from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey, Withdrawal
 from protocol.encoding import decode, encode
 from protocol.errors import ProtocolError
 from protocol.grant import GRANT_REQUEST_KIND
-from protocol.query import MATCHER_KEY_KIND, QUERY_KIND, MatcherKey, Withdrawal
+from protocol.query import QUERY_KIND
 from protocol.signing import Signed, SigningKey, sign
 from runtime.errors import OperationError
 

@@ -10,10 +10,10 @@ from custodian_site import Asked, Make, make_announcement, opened_log, read_gran
 
 import protocol.policy
 from custodian.errors import TrustError
+from protocol.about_queries import Approval
 from protocol.encoding import encode
 from protocol.errors import PolicyViolation
 from protocol.policy import POLICY_KIND, Policy, parse_policy, sign_policy
-from protocol.query import Approval
 from protocol.signing import sign
 
 SCHEMA_2 = (

@@ -17,10 +17,10 @@ from custodian import tally
 from custodian.custodian import Custodian
 from custodian.errors import GrantFailed
 from protocol import errors
+from protocol.about_queries import MatcherKey, Withdrawal
 from protocol.errors import ProtocolError
 from protocol.keytree import DEPTH, META, descend, tree_top
 from protocol.names import SightingName, slot_start_ms
-from protocol.query import MatcherKey, Withdrawal
 from protocol.signing import Signed, sign
 from protocol.v2.keys import row_key, row_value
 from protocol.v2.release import ROW_REQUEST_KIND, open_row_key

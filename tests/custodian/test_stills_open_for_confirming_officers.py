@@ -13,9 +13,9 @@ from rows_asked import RowsAsked, StillsAsked, approved, directory, row, with_st
 
 from custodian.custodian import Custodian
 from protocol import errors
+from protocol.about_queries import Withdrawal
 from protocol.errors import ProtocolError
 from protocol.keytree import DEPTH, EVIDENCE, descend, tree_top
-from protocol.query import Withdrawal
 from protocol.v2.evidence import evidence_key, evidence_value, open_still_key
 
 Ready = tuple[Custodian, StillsAsked]

@@ -11,6 +11,7 @@ from custodian_site import Asked, Make, approved, make_announcement, opened_log,
 
 from custodian.custodian import Custodian
 from protocol import hpke
+from protocol.about_queries import Withdrawal
 from protocol.errors import (
     ApprovalInvalid,
     MalformedMessage,
@@ -18,7 +19,6 @@ from protocol.errors import (
     SignatureInvalid,
     UnknownSigner,
 )
-from protocol.query import Withdrawal
 from protocol.signing import Signed, SigningKey
 
 Ready = tuple[Custodian, Asked]

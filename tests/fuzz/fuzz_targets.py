@@ -32,6 +32,7 @@ from edge_agent.camera_setup import rtsp
 from edge_agent.camera_setup.discovery import parse_answer
 from edge_agent.camera_setup.errors import CameraProblem
 from edge_agent.camera_setup.soap import envelope, parse_envelope
+from protocol.about_queries import MatcherKey
 from protocol.audit import LogCopy
 from protocol.auditlog import (
     _ENTRY,
@@ -57,7 +58,6 @@ from protocol.merkle import MerkleTree, leaf_hash
 from protocol.merkle_proofs import consistency_form
 from protocol.names import parse_camera_topic
 from protocol.policy import Policy
-from protocol.query import MatcherKey
 from protocol.reconcile import check_released, reconcile
 from protocol.releases import Rollout, RolloutInvalid
 from protocol.results import _CANDIDATE, Candidate

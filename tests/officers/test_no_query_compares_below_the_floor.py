@@ -13,10 +13,11 @@ from officer_site import PASSPHRASE, OfficerSite
 
 from officers import desk
 from officers.desk.case import objection, open_case
+from protocol.about_queries import Approval
 from protocol.authorization import authorize
 from protocol.errors import PolicyViolation
 from protocol.policy import parse_policy
-from protocol.query import Approval, Query
+from protocol.query import Query
 from protocol.signing import Signed
 from runtime.clock import system_ms
 from runtime.http import ProblemError

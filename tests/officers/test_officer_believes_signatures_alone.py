@@ -13,8 +13,8 @@ from officers.desk.facts import false_words, query_facts
 from officers.desk.filing import matcher_key_of
 from officers.desk.results import open_candidates
 from protocol import hpke
+from protocol.about_queries import MatcherKey
 from protocol.errors import SignatureInvalid, UnknownSigner
-from protocol.query import MatcherKey
 from protocol.signing import SigningKey
 
 DIRECTORY = s.directory()

@@ -13,6 +13,7 @@ from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from protocol.about_queries import Withdrawal
 from protocol.audit import AuditorKey, LogCopy, audit
 from protocol.auditlog import (
     KINDS,
@@ -28,7 +29,6 @@ from protocol.directory import Directory
 from protocol.findings import FindingKind, Report, Severity
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.policy import parse_policy
-from protocol.query import Withdrawal
 from protocol.results import Decision
 
 K = FindingKind

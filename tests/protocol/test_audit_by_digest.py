@@ -10,6 +10,7 @@ import pytest
 from audit_samples import QUERY_ID, SCOPE, grant_body, match_body, received_body
 from split_views import AUDITORS, EVE
 
+from protocol.about_queries import Withdrawal
 from protocol.audit import LogCopy, audit
 from protocol.audit_editions import ADMISSIONS, DIRECTORY
 from protocol.auditlog import (
@@ -21,7 +22,6 @@ from protocol.auditlog import (
     sign_checkpoint,
 )
 from protocol.findings import Finding, FindingKind, Report
-from protocol.query import Withdrawal
 
 K = FindingKind
 ROLES = (*s.CUSTODIANS, "aggregator")

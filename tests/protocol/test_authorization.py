@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocol.about_queries import Withdrawal
 from protocol.authorization import AuthorizedQuery, authorize
 from protocol.directory import Directory
 from protocol.errors import (
@@ -27,7 +28,6 @@ from protocol.errors import (
 )
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.policy import Policy, open_policy, parse_policy, sign_policy
-from protocol.query import Withdrawal
 from protocol.signing import Signed
 
 HOUR = 4 * SLOT_MS

@@ -7,6 +7,7 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 
+from protocol.about_queries import APPROVAL_KIND, Withdrawal
 from protocol.authorization import AuthorizedQuery, authorize, check_withdrawal
 from protocol.directory import BOX, Directory
 from protocol.epoch import Announcement, SealedShare, announce, share_context
@@ -22,7 +23,7 @@ from protocol.errors import (
 from protocol.grant import Grant, Scope, release, seal_grant
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.policy import BasisRule, Policy
-from protocol.query import APPROVAL_KIND, QUERY_KIND, Query, Withdrawal
+from protocol.query import QUERY_KIND, Query
 from protocol.signing import Signed, sign
 
 FACE, APPEARANCE = "face", "appearance"

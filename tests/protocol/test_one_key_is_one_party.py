@@ -8,6 +8,7 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 
+from protocol.about_queries import Approval, Withdrawal
 from protocol.admissions import Admissions
 from protocol.audit import audit
 from protocol.authorization import AuthorizedQuery, authorize
@@ -20,7 +21,6 @@ from protocol.errors import (
     QueryWithdrawn,
 )
 from protocol.findings import FindingKind, Severity
-from protocol.query import Approval, Withdrawal
 from protocol.signing import Signed, SigningKey, sign
 
 

@@ -28,18 +28,12 @@ from aggregator.config import AggregatorConfig
 from aggregator.ingest.messages import Incoming
 from aggregator.service import Aggregator
 from custodian.custodian import Custodian
+from protocol.about_queries import MATCHER_KEY_KIND, Approval, MatcherKey
 from protocol.daykeys import DayKeys
 from protocol.epoch import announce
 from protocol.keytree import FACE
 from protocol.names import ENVELOPE, EPOCH, SLOT_MS, CameraAddress, epoch_of, slot_of
-from protocol.query import (
-    MATCHER_KEY_KIND,
-    Approval,
-    MatcherKey,
-    Query,
-    Subject,
-    TemplateReference,
-)
+from protocol.query import Query, Subject, TemplateReference
 from protocol.results import Candidate, Opening
 from protocol.sealing import SEGMENT
 from protocol.sightings import quantise_template

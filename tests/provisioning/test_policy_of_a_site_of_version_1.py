@@ -17,6 +17,7 @@ from site_v1 import CAMERAS, PURPOSE, SiteV1, opened
 from typer.testing import CliRunner, Result
 
 from protocol import hpke
+from protocol.about_queries import Approval, MatcherKey
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.epoch_keys import combine
 from protocol.errors import PolicyViolation
@@ -24,7 +25,7 @@ from protocol.grant import GRANT_KIND, Grant, GrantedKeys, GrantRequest
 from protocol.keytree import FACE
 from protocol.names import SLOT_MS, CameraAddress
 from protocol.policy import Policy
-from protocol.query import Approval, MatcherKey, Query, Subject, TemplateReference
+from protocol.query import Query, Subject, TemplateReference
 from protocol.signing import Signed
 from provisioning.authority import open_site
 from provisioning.authority.site_cli import app

@@ -24,6 +24,7 @@ from aggregator.row_requests import RowRequests
 from aggregator.runner import QueryRunner
 from aggregator.store.rows import QueryRecord
 from aggregator.views import false_grants_view, query_view
+from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey
 from protocol.auditlog import Entry, origin_of
 from protocol.authorization import authorize
 from protocol.directory import CUSTODIAN, Principal
@@ -41,7 +42,7 @@ from protocol.keytree import LABELS as ALL_LABELS
 from protocol.keytree import PuncturableTree, modality_key
 from protocol.names import ENVELOPE, EPOCH, slot_start_ms
 from protocol.policy import Policy
-from protocol.query import MATCHER_KEY_KIND, MatcherKey, Subject, TemplateReference
+from protocol.query import Subject, TemplateReference
 from protocol.sealing import SEGMENT
 from protocol.sightings import Sighting
 from protocol.signing import Signed

@@ -15,6 +15,7 @@ from throwaway_ca import ThrowawayCa
 
 from custodian.custodian import Custodian
 from protocol import hpke
+from protocol.about_queries import Approval, MatcherKey
 from protocol.auditlog import Entry
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import Directory
@@ -22,7 +23,6 @@ from protocol.epoch import CAMERA_NOW, Announcement, announce, excluded_subsets
 from protocol.grant import GRANT_KIND, Grant, GrantRequest
 from protocol.names import CameraAddress, epoch_of
 from protocol.policy import sign_policy
-from protocol.query import Approval, MatcherKey
 from protocol.signing import Signed, SigningKey
 from runtime.clock import MachineClocks
 from runtime.keyfiles import Cost, write_secret

@@ -8,6 +8,7 @@ import protocol_parsers_v2
 import protocol_samples as s
 import query_samples_v2 as q2
 
+from protocol.about_queries import Approval, MatcherKey, Withdrawal
 from protocol.admissions import Admissions
 from protocol.auditlog import Entry, seal_entry
 from protocol.daykeys import DayKeys
@@ -19,7 +20,7 @@ from protocol.exports import Export
 from protocol.grant import Grant, GrantRequest, Scope, release, seal_grant
 from protocol.joining import BoxConfiguration, OfflineAdmission, OfflineRequest
 from protocol.policy import parse_policy
-from protocol.query import Approval, MatcherKey, Query, Withdrawal
+from protocol.query import Query
 from protocol.results import Decision
 from protocol.sealing import Blocks, Envelope, Header
 from protocol.sightings import decode_meta, encode_meta

@@ -11,6 +11,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 
 from protocol import hpke
+from protocol.about_queries import Approval
 from protocol.directory import (
     AGGREGATOR,
     APPROVER,
@@ -27,7 +28,7 @@ from protocol.epoch import Announcement, announce
 from protocol.keytree import FACE, LABELS, ModalityKey, PuncturableTree, modality_key
 from protocol.names import SLOT_MS, CameraAddress, slot_start_ms
 from protocol.policy import Policy, parse_policy
-from protocol.query import Approval, Asked, Query, Subject, TemplateReference
+from protocol.query import Asked, Query, Subject, TemplateReference
 from protocol.sealing import SEGMENT, Envelope, Header, seal_envelope
 from protocol.sightings import (
     Encounter,

@@ -14,18 +14,11 @@ from puppet_box import MODEL
 from running_site import RunningSite
 from waiting import wait_for
 
+from protocol.about_queries import MATCHER_KEY_KIND, Approval, MatcherKey, Withdrawal
 from protocol.encoding import decode
 from protocol.keytree import FACE
 from protocol.names import SLOT_MS
-from protocol.query import (
-    MATCHER_KEY_KIND,
-    Approval,
-    MatcherKey,
-    Query,
-    Subject,
-    TemplateReference,
-    Withdrawal,
-)
+from protocol.query import Query, Subject, TemplateReference
 from protocol.results import Candidate
 from protocol.signing import Signed
 from protocol.templates import Template, seal_templates

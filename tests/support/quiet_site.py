@@ -21,6 +21,7 @@ from aggregator.matching.pool import Matcher
 from aggregator.queries import QueryDesk
 from aggregator.row_requests import RowRequests
 from aggregator.runner import QueryRunner
+from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey
 from protocol.auditlog import origin_of
 from protocol.directory import BOX
 from protocol.epoch import Announcement, announce, excluded_subsets, roots_of
@@ -28,7 +29,7 @@ from protocol.grant import GRANT_REQUEST_KIND, Grant, GrantRequest, Scope, relea
 from protocol.keytree import LABELS as ALL_LABELS
 from protocol.keytree import PuncturableTree, modality_key
 from protocol.names import ENVELOPE, EPOCH, SLOT_MS, CameraAddress
-from protocol.query import MATCHER_KEY_KIND, MatcherKey, Query
+from protocol.query import Query
 from protocol.sealing import SEGMENT, Header, seal_envelope
 from protocol.sightings import encode_meta, encode_template_block
 from protocol.signing import Signed

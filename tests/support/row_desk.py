@@ -40,6 +40,7 @@ from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from officers.desk.case import open_case
 from officers.desk.receipts import Given, Receipts, compare
+from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey
 from protocol.auditlog import Entry, origin_of
 from protocol.authorization import authorize
 from protocol.encoding import decode
@@ -48,7 +49,7 @@ from protocol.errors import ProtocolError
 from protocol.keytree import COVER, LIVE, META
 from protocol.names import SightingName
 from protocol.policy import parse_policy
-from protocol.query import MATCHER_KEY_KIND, MatcherKey, Query
+from protocol.query import Query
 from protocol.results import Candidate, Opening
 from protocol.sealing import LIVE_ENVELOPE, SEGMENT
 from protocol.signing import Signed

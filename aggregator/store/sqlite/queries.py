@@ -18,7 +18,8 @@ from aggregator.store.rows import (
     Seen,
 )
 from aggregator.store.sqlite.tables import Tables, one
-from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Query
+from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND
+from protocol.query import Query
 from protocol.signing import Signed
 
 _MESSAGES = {

@@ -13,11 +13,11 @@ from officers.desk.report.plan import Plan
 from officers.desk.results import Results, trace
 from officers.desk.session import Session
 from officers.desk.verdicts import needed_confirmations
+from protocol.about_queries import APPROVAL_KIND, Approval
 from protocol.auditlog import origin_of, verify_checkpoint
 from protocol.authorization import check_approval
 from protocol.directory import AGGREGATOR, CUSTODIAN, Principal
 from protocol.errors import ProtocolError
-from protocol.query import APPROVAL_KIND, Approval
 from protocol.signing import Signed
 from runtime.errors import OperationError, explained
 from runtime.http import raise_for_problem

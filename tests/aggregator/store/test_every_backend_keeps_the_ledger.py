@@ -25,9 +25,10 @@ from aggregator.store.rows import (
     Seen,
     StreamRow,
 )
+from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND
 from protocol.epoch import RECORDING
 from protocol.names import EPOCH_MS, slot_start_ms
-from protocol.query import APPROVAL_KIND, WITHDRAWAL_KIND, Query
+from protocol.query import Query
 from protocol.results import CONFIRMED, Decision
 from protocol.signing import Signed
 

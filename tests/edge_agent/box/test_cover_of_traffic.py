@@ -18,13 +18,13 @@ from edge_agent.config import SealingConfig
 from edge_agent.cover import AS_THEY_COME, HELD_BACK, Cadence, Cover
 from edge_agent.notices import Notices
 from edge_agent.seal import CameraSealer
+from protocol.about_queries import APPROVAL_KIND, Withdrawal
 from protocol.directory import Directory
 from protocol.directory_forms import sign_forms
 from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage, PolicyMismatch, SignatureInvalid, UnsupportedVersion
 from protocol.names import SLOT_MS
 from protocol.policy import parse_policy, sign_policy
-from protocol.query import APPROVAL_KIND, Withdrawal
 from protocol.signing import Signed, SigningKey, to_be_signed
 from protocol.v2.envelopes import Envelope
 from protocol.v2.notices import NOTICE_KIND, Notice, NoticedQuery

@@ -13,6 +13,7 @@ from rows_asked import approved, directory, with_stills
 from split_views import AUDITORS, EVE
 
 from officers.desk.audit_words import query_lines, summary
+from protocol.about_queries import Withdrawal
 from protocol.audit import AuditorKey, LogCopy, audit, open_entries
 from protocol.auditlog import (
     Checkpoint,
@@ -23,7 +24,7 @@ from protocol.auditlog import (
     sign_checkpoint,
 )
 from protocol.findings import Finding, FindingKind, Report, Severity
-from protocol.query import Asked, Withdrawal
+from protocol.query import Asked
 
 K = FindingKind
 ROLES = (*s.CUSTODIANS, "aggregator")

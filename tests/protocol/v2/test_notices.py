@@ -7,11 +7,11 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 
+from protocol.about_queries import Withdrawal
 from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage, PolicyMismatch, SignatureInvalid
 from protocol.names import SLOT_MS
 from protocol.policy import sign_policy
-from protocol.query import Withdrawal
 from protocol.v2.notices import Notice, NoticedQuery, open_notice, standing
 
 CASE = s.case()

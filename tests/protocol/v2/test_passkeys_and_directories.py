@@ -12,6 +12,7 @@ import pytest
 from authenticator import ORIGIN, PASSKEY, PRESENT, PUBLIC, VERIFIED, assertion, client_data_for
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from protocol.about_queries import APPROVAL_KIND
 from protocol.authorization import authorize, check_approval
 from protocol.boxterms import MAX_RECORDINGS, BoxTerms
 from protocol.directory import (
@@ -27,7 +28,6 @@ from protocol.errors import (
     SignatureInvalid,
     UnsupportedVersion,
 )
-from protocol.query import APPROVAL_KIND
 from protocol.signing import Signed, to_be_signed
 
 
