@@ -8,6 +8,7 @@ who anybody is: a number is a person's for as long as they are in view, a minute
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,8 @@ _NEW_MS = 1000
 """Whom we know for less is put together with somebody at once, others when it is seen again."""
 _SURE = 2
 """In so many looks on end a face is at another one's body until that is believed."""
+_TWO = 3
+"""Of whom so many frames showed both faces are two people, whoever's body is taken for whose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class _Person:
     first_ms: int
     faces: set[int] = field(default_factory=set)
     bodies: set[int] = field(default_factory=set)
+    beside: Counter[int] = field(default_factory=Counter)  # frames that showed both faces, by whom
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class Crowd:
         for track in look.bodies:
             if track not in self._of_body:
                 self._join_body(track, self._new(at_ms))
+        self._note_beside(look)
         ended = self._gone() + self._split(look, at_ms)
         return self._step(face_step, body_step, look, ended)
 
@@ -194,12 +199,22 @@ class Crowd:
         votes = self._votes[head, body]
         alone = not self._people[mine].bodies & look.bodies.keys()
         faceless = not self._people[theirs].faces & look.faces.keys()
-        if alone and faceless:
+        if alone and faceless and not self._are_two(mine, theirs):
             young = at_ms - max(self._people[n].first_ms for n in (mine, theirs)) < _NEW_MS
             if young or votes >= _SURE:
                 self._merge(mine, theirs)
         elif votes >= _SURE:
             self._exchange(mine, theirs, body, look)
+
+    def _note_beside(self, look: _Look) -> None:
+        """Note whose faces this frame shows at once: these are no one person."""
+        shown = {self._of_face[track] for track in look.faces}
+        for number in shown:
+            self._people[number].beside.update(shown - {number})
+
+    def _are_two(self, first: int, second: int) -> bool:
+        one, other = self._people[first], self._people[second]
+        return max(one.beside[second], other.beside[first]) >= _TWO
 
     def _exchange(self, mine: int, theirs: int, body: int, look: _Look) -> None:
         """Give a body to whose face is at its head, and those seen of theirs to whose it was.
@@ -220,6 +235,7 @@ class Crowd:
             self._join_face(face, into)
         for body in self._people[gone].bodies:
             self._join_body(body, into)
+        self._people[into].beside.update(self._people[gone].beside)
         del self._people[gone]
         self._merged.append((gone, into))
 

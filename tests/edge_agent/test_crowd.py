@@ -115,6 +115,20 @@ def test_two_numbers_that_prove_to_be_one_person_become_one() -> None:
     assert not ended
 
 
+def test_two_whose_faces_were_seen_side_by_side_never_become_one() -> None:
+    """The body of who has turned away is taken for that of who stands before them."""
+
+    def scene(index: int) -> tuple[Sequence[Box], Sequence[Box] | None]:
+        if index < 20:
+            return [face(100), face(190)], every_second(index, [body(100), body(190)])
+        x = max(100.0, 190.0 - 12 * (index - 20))
+        return [face(100)], every_second(index, [body(x)])
+
+    seen, _ = follow(Crowd(VisionConfig()), scene, range(50))
+    assert len(numbers(seen[:20])) == 2
+    assert not [pair for step in seen for pair in step.merged if set(pair) <= numbers(seen[:20])]
+
+
 def test_people_who_cross_keep_their_numbers_and_their_faces() -> None:
     def scene(index: int) -> tuple[Sequence[Box], Sequence[Box] | None]:
         left, right = 60 + 12.0 * index, 540 - 12.0 * index
