@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from custodian_site import CHEAP, PASSPHRASE, Make, Time, close, write_config
+from laid_down import lay_custodian
 from throwaway_ca import ThrowawayCa
 
 from custodian.config import CustodianConfig
@@ -33,6 +34,7 @@ def make(tmp_path: Path, ca: ThrowawayCa, time: Time) -> Iterator[Make]:
         path = tmp_path / name / "custodian.toml"
         if not again:
             path = write_config(tmp_path / name, name, ca, **how)  # type: ignore[arg-type]
+            lay_custodian(path.parent / "state")
         made = Custodian(load(path, CustodianConfig), PASSPHRASE, machine=time.clocks, cost=CHEAP)
         running.append(made)
         return made

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Unpack
 
 import protocol_samples as s
-from laid_down import lay_custodian
 from throwaway_ca import ThrowawayCa
 
 from custodian.custodian import Custodian
@@ -84,7 +83,6 @@ def write_config(
 ) -> Path:
     """Write a custodian's folder as provisioning would; return its custodian.toml."""
     folder.mkdir(parents=True, exist_ok=True)
-    lay_custodian(folder / "state")
     write_secret(
         folder / "identity.secret", s.signing_key(name).seed, PASSPHRASE, "identity", cost=CHEAP
     )

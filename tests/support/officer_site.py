@@ -16,6 +16,7 @@ import protocol_samples as s
 import structlog
 from brokers import free_port
 from fastapi import FastAPI
+from laid_down import lay_custodian
 from opened_rows import FIRST_ENTRY, RowsOf
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
@@ -220,6 +221,7 @@ class OfficerSite:
         path = custodian_site.write_config(
             self.folder / name, name, self.ca, directory=self.directory, policy=self.policy
         )
+        lay_custodian(path.parent / "state")
         made = Custodian(
             load(path, CustodianConfig), custodian_site.PASSPHRASE, cost=custodian_site.CHEAP
         )

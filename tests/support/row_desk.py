@@ -14,7 +14,7 @@ import protocol_samples_v2 as v2
 import pytest
 import query_samples_v2 as q2
 from custodian_site import CHEAP, PASSPHRASE, Time, make_announcement, write_config
-from laid_down import new_store
+from laid_down import lay_custodian, new_store
 from rows_asked import approved
 from rows_asked import directory as listed_directory
 from throwaway_ca import ThrowawayCa
@@ -230,6 +230,7 @@ class RowDesk:
 
     def _custodian(self, folder: Path, name: str, ca: ThrowawayCa) -> Custodian:
         path = write_config(folder, name, ca, directory=self.directory, policy=self._policy)
+        lay_custodian(path.parent / "state")
         return Custodian(
             load(path, CustodianConfig), PASSPHRASE, machine=self.time.clocks, cost=CHEAP
         )
