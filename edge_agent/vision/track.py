@@ -23,7 +23,8 @@ _SURE_BODY = 0.65
 _FACE_MOVES = 0.15  # in face heights
 _DENIED = 3
 """Looks closer that all find no face where one was taken to be. Of a masked face of 24 px one look
-in eight does (docs/decisions/0017), so that three do once in five hundred."""
+in eight does (docs/decisions/0017); three in a row are rarer, by how much was not counted, as
+pictures that follow one another are alike."""
 
 
 @dataclass(slots=True)
