@@ -213,7 +213,7 @@ def test_a_blank_card_becomes_a_box_and_a_stolen_box_becomes_nothing(
 
         # It is stolen, running, and headquarters hears of it.
         stolen = site.local.paths.box(BOX).parent
-        shutil.copytree(folder, stolen)
+        shutil.copytree(folder, stolen, ignore=shutil.ignore_patterns("*.sock"))
         said = site.command("box", "revoke", hq.root, BOX)
         assert f"{BOX} is revoked" in said
         assert agent.wait(A_MINUTE_S) == REVOKED, agent.tail()

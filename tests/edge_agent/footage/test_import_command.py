@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from edge_agent.footage.commands import app
@@ -13,6 +18,18 @@ from edge_agent.footage.import_cli import _say_verdicts
 from edge_agent.footage.planning import Fate, Plan, Verdict
 
 BOX = f'site = "demo"\nbox = "box-1"\nauthority = "{"ab" * 32}"\n[[recordings]]\nname = "hall"\n'
+
+
+@pytest.fixture(autouse=True)
+def _left_as_it_was() -> Iterator[None]:
+    """Undo what the command does to its process: how it logs, and that it leaves no core."""
+    root, limits = logging.getLogger(), resource.getrlimit(resource.RLIMIT_CORE)
+    handlers, level, before = root.handlers[:], root.level, structlog.get_config()
+    yield
+    root.handlers[:], root.level = handlers, level
+    structlog.configure(**before)
+    with contextlib.suppress(ValueError):  # only root may raise a limit
+        resource.setrlimit(resource.RLIMIT_CORE, limits)
 
 
 @pytest.fixture
