@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,8 +74,6 @@ def run(
     if exit_when_done:
         settings = settings.model_copy(update={"exit_when_done": True})
     logs.configure(settings.log, role="edge")
-    # What is plain in memory must not reach the disk as a core dump.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     from edge_agent.agent import Agent  # noqa: PLC0415 - loads OpenCV and the model runtimes
     from edge_agent.identity import BoxRevoked  # noqa: PLC0415 - goes with it

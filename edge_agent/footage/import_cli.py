@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -103,8 +102,6 @@ def import_films(
     chosen: Quality | None = next((one for one in _QUALITIES if one == quality), None)
     if chosen is None:
         raise typer.BadParameter("full or fast", param_hint="--quality")
-    # What is plain in memory must not reach the disk as a core dump.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with reported("stopped before anything was imported"):
         settings = load_box(config)
         logs.configure(LogConfig(level="error"), role="import")

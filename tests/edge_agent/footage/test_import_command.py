@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,14 +20,12 @@ BOX = f'site = "demo"\nbox = "box-1"\nauthority = "{"ab" * 32}"\n[[recordings]]\
 
 @pytest.fixture(autouse=True)
 def _left_as_it_was() -> Iterator[None]:
-    """Undo what the command does to its process: how it logs, and that it leaves no core."""
-    root, limits = logging.getLogger(), resource.getrlimit(resource.RLIMIT_CORE)
+    """Undo what the command does to its process: how it logs."""
+    root = logging.getLogger()
     handlers, level, before = root.handlers[:], root.level, structlog.get_config()
     yield
     root.handlers[:], root.level = handlers, level
     structlog.configure(**before)
-    with contextlib.suppress(ValueError):  # only root may raise a limit
-        resource.setrlimit(resource.RLIMIT_CORE, limits)
 
 
 @pytest.fixture
