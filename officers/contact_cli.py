@@ -18,6 +18,7 @@ from officers.desk.graded import GradedPerson, GradedTrace, Said, graded, graded
 from officers.desk.grading_rules import Rules, preset_names, rules_of
 from officers.desk.moments import duration_text, span_text
 from officers.desk.traces import UNDECIDED
+from officers.desk.wording import short_id
 from officers.keyboard import AsJson, CaseId, at_desk
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
@@ -143,7 +144,7 @@ def _show(one: GradedTrace, officer: desk.Officer, explain: list[int] | tuple[()
 def graded_line(one: GradedTrace, query_id: str) -> str:
     """Return for `trace show` how a case's contacts are graded, and where to read it in full."""
     title = "" if one.rules is None else one.rules.title
-    return f"{one.case.shown}, by {title}: {head_words(one)} (trace contacts {query_id[:8]})"
+    return f"{one.case.shown}, by {title}: {head_words(one)} (trace contacts {short_id(query_id)})"
 
 
 def head_words(one: GradedTrace) -> str:

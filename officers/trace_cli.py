@@ -28,6 +28,7 @@ from officers.desk.late_films import late_film_lines
 from officers.desk.moments import local_text
 from officers.desk.persons import person_values, persons_of
 from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
+from officers.desk.wording import short_id
 from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
 from officers.keyboard import confirm as confirm_signing
 from officers.trace_text import (
@@ -377,7 +378,7 @@ def _show_afterwards(results: desk.Results, rows: Sequence[Afterwards], *, every
 
 
 def _show_advice(results: desk.Results) -> None:
-    start = results.case.id[:8]
+    start = short_id(results.case.id)
     if not results.candidates:
         err.print(
             "nothing was found so far"

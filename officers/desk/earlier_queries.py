@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from officers.desk.moments import local_day
 from officers.desk.notices import Notice
 from officers.desk.officer import Officer
+from officers.desk.wording import short_id
 from protocol.authorization import parse_signed_query
 from protocol.errors import ProtocolError
 from protocol.query import Query
@@ -32,7 +33,7 @@ def reused_notices(officer: Officer, query: Query) -> list[Notice]:
                     told[now.pseudonym] = Notice(
                         f"'{now.pseudonym}' was asked for before, on "
                         f"{local_day(earlier.requested_at_ms)} (query "
-                        f"{earlier.query_id.hex()[:8]}) on another consent or order, "
+                        f"{short_id(earlier.query_id.hex())}) on another consent or order, "
                         f"'{before.consent_reference}': if that was somebody else, enrol under "
                         "another pseudonym",
                         warning=True,

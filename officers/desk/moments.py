@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from officers.desk.site_clock import by_clocks
 from protocol.names import SLOT_MS
 from runtime.errors import OperationError
 from runtime.zones import aware
@@ -152,7 +153,4 @@ def iso_utc(time_ms: int) -> str:
 
 
 def _local(time_ms: int) -> datetime:
-    try:
-        return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(_zone.get())
-    except (ValueError, OverflowError, OSError):
-        return datetime.max.replace(tzinfo=UTC)
+    return by_clocks(time_ms, _zone.get())

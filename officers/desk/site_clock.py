@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 
 
-def by_clocks(time_ms: int, zone: tzinfo) -> datetime:
-    """Return a moment in a zone; the calendar's last one for what lies beyond it."""
+def by_clocks(time_ms: int, zone: tzinfo | None) -> datetime:
+    """Return a moment in a zone, or by this machine's; the calendar's last for what is beyond."""
     try:
         return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(zone)
     except (ValueError, OverflowError, OSError):  # a box may claim any time

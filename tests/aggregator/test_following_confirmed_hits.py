@@ -10,7 +10,6 @@ import protocol_samples as s
 import protocol_samples_v2 as v2
 import pytest
 import query_samples_v2 as q2
-from custodian_site import make_announcement
 from row_desk import RowDesk
 from throwaway_ca import ThrowawayCa
 
@@ -61,16 +60,7 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: ThrowawayCa) -> 
         }  # fmt: skip
         desk = RowDesk(tmp_path, monkeypatch, ca, at_ms=at_ms, policy=policy, **(asks | changes))  # type: ignore[arg-type]
         made.append(desk)
-        announcement, signed = make_announcement(
-            list(desk.custodians.values()),
-            box="box-2",
-            camera="cam-2",
-            generation=s.GENERATION,
-            version=2,
-        )
-        with desk.store.writing() as unit:
-            stream = unit.ledger.add_stream(announcement.address)
-            unit.ledger.add_announcement(stream.number, announcement, signed)
+        desk.announce(box="box-2", camera="cam-2")
         return desk
 
     yield ask

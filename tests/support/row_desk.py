@@ -224,7 +224,7 @@ class RowDesk:
         digest = parse_policy(policy).digest
         asks = {"confirmers": ("bea",), "contacts": True, "policy_digest": digest, **query}
         self.case = approved(q2.query(**asks), *approvers)  # type: ignore[arg-type]
-        self._announce()
+        self.announce()
         self.accused: list[Refusal] = []
         self.begin()
 
@@ -235,9 +235,13 @@ class RowDesk:
             load(path, CustodianConfig), PASSPHRASE, machine=self.time.clocks, cost=CHEAP
         )
 
-    def _announce(self) -> None:
+    def announce(self, **of: str) -> None:
+        """Store a generation's announcement, of another ``box`` and ``camera`` where named."""
         announcement, signed = make_announcement(
-            list(self.custodians.values()), generation=s.GENERATION, version=2
+            list(self.custodians.values()),
+            generation=s.GENERATION,
+            version=2,
+            **of,  # type: ignore[arg-type]
         )
         with self.store.writing() as unit:
             stream = unit.ledger.add_stream(announcement.address)
