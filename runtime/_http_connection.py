@@ -58,6 +58,7 @@ class Connection(H11Protocol):
             "peer": self.peer,
             "peer_is_box": certificate is not None and from_boxes_ca(tls.getpeercert()),
             "peer_fingerprint": hashlib.sha256(certificate).hexdigest() if certificate else None,
+            "connection": {},  # what an application finds out of it, once for all its requests
         }
         self._head_since_s = now_s()
         self._doors.shown(self._visit, self)

@@ -232,6 +232,10 @@ class Link:
         options = SubscribeOptions(qos=qos, retainHandling=retained)
         return self._client.subscribe(topic_filter, options=options)[1]
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Unsubscribe; nobody waits for the answer."""
+        self._client.unsubscribe(topic_filter)
+
     def disconnect(self) -> None:
         """Say goodbye; `Lost` follows."""
         self._client.disconnect()

@@ -17,11 +17,13 @@ from protocol.audit import LogCopy
 from protocol.auditlog import (
     KINDS,
     Checkpoint,
+    root_of,
     seal_entry,
     sign_checkpoint,
+    verify_checkpoint,
     verify_cosignature,
 )
-from protocol.errors import CheckpointInvalid, ProofInvalid
+from protocol.errors import CheckpointInvalid, LogInconsistent, ProofInvalid
 from protocol.merkle_proofs import consistency_form, inclusion_form
 from protocol.signing import SigningKey, VerifyKey
 from runtime.database import (
@@ -48,6 +50,29 @@ _SCHEMA = [
     ),
     MERKLE_TABLES,
 ]
+SCHEMA = len(_SCHEMA)
+"""How many steps of its schema this program knows."""
+
+
+def sealed(
+    kind: str,
+    time_ms: int,
+    actor: str,
+    query_id: bytes | None,
+    body: Mapping[str, object],
+    *,
+    auditors: Mapping[str, hpke.PublicKey],
+) -> bytes:
+    """Return an entry as a log has it, sealed to the auditors.
+
+    Raises:
+        ValueError: no such kind of entry.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"no such kind of log entry: {kind!r}")
+    return seal_entry(
+        kind, body, time_ms=time_ms, actor=actor, query_id=query_id, auditors=auditors
+    ).to_bytes()
 
 
 class AuditLog:
@@ -134,16 +159,7 @@ class AuditLog:
         Raises:
             ValueError: no such kind of entry.
         """
-        if kind not in KINDS:
-            raise ValueError(f"no such kind of log entry: {kind!r}")
-        return seal_entry(
-            kind,
-            body,
-            time_ms=time_ms,
-            actor=actor,
-            query_id=query_id,
-            auditors=self.auditors,
-        ).to_bytes()
+        return sealed(kind, time_ms, actor, query_id, body, auditors=self.auditors)
 
     def append_once(self, entry: bytes, *, since: int) -> None:
         """Append what `seal` returned, unless it is among the entries from index ``since`` on.
@@ -166,6 +182,11 @@ class AuditLog:
         with self._lock, storage_errors(self._path):
             size = self._tree.size
             return Checkpoint(self.origin, size, self._tree.root(size))
+
+    def root_at(self, size: int) -> bytes:
+        """Return the root over the first ``size`` entries, of those that there are."""
+        with self._lock, storage_errors(self._path):
+            return self._tree.root(min(size, self._tree.size))
 
     def checkpoint(self, size: int | None = None) -> str:
         """Return the signed checkpoint of the log as it is now, or was at ``size``.
@@ -270,6 +291,43 @@ class AuditLog:
         with self._lock:
             self.checkpoint()
             return LogCopy(self.origin, tuple(self.entries()), self.checkpoints())
+
+    def continue_by(self, copy: LogCopy) -> int:
+        """Append what a copy of this very log has beyond ours; return how many entries.
+
+        Of the copy counts what we have signed for: entries up to its longest checkpoint.
+
+        Raises:
+            CheckpointInvalid: it is another log's, or holds no checkpoint that our key has signed.
+            LogInconsistent: its entries are not those that were signed for, or do not continue
+                ours.
+            StorageFull, StorageError: they could not be written; some may have been.
+        """
+        heads = [self._signed_in(text) for text in copy.checkpoints]
+        signed = max(heads, key=lambda head: head.size, default=None)
+        if signed is None:
+            raise CheckpointInvalid(f"the copy of {copy.origin} holds no checkpoint")
+        if len(copy.entries) < signed.size or not hmac.compare_digest(
+            root_of(copy.entries[: signed.size]), signed.root
+        ):
+            raise LogInconsistent(
+                f"the copy of {copy.origin} is not what was signed for at {signed.size} entries"
+            )
+        with self._lock, storage_errors(self._path):
+            size = self._tree.size
+            common = min(size, signed.size)
+            if root_of(copy.entries[:common]) != self._tree.root(common):
+                raise LogInconsistent(f"the copy of {copy.origin} tells another history than ours")
+            for entry in copy.entries[size : signed.size]:
+                self._tree.append(entry)
+            self._database.conn.executemany(
+                "INSERT OR IGNORE INTO checkpoint (size, root) VALUES (?, ?)",
+                [(head.size, head.root) for head in heads if size <= head.size <= signed.size],
+            )
+        return max(0, signed.size - size)
+
+    def _signed_in(self, text: str) -> Checkpoint:
+        return verify_checkpoint(text, origin=self.origin, key=self._key.verify_key)
 
     def _cosignatures(self, size: int) -> list[str]:
         rows = self._database.conn.execute(

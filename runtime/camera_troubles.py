@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-_VIEWS: Mapping[float, str] = {
-    1: "is too dark",
-    2: "is blocked",
-    3: "is blurred",
-    4: "stands still",
-    5: "shows another place than before",
+from runtime.phrases import Phrase, phrase
+
+_VIEWS: Mapping[float, Callable[[str], Phrase]] = {
+    1: lambda camera: phrase("camera {camera} is too dark", camera=camera),
+    2: lambda camera: phrase("camera {camera} is blocked", camera=camera),
+    3: lambda camera: phrase("camera {camera} is blurred", camera=camera),
+    4: lambda camera: phrase("camera {camera} stands still", camera=camera),
+    5: lambda camera: phrase("camera {camera} shows another place than before", camera=camera),
 }
 """The figures `trouble.view.<camera>`."""
 
 
-def camera_troubles(cameras: Iterable[str], figures: Mapping[str, object]) -> list[str]:
+def camera_troubles(cameras: Iterable[str], figures: Mapping[str, object]) -> list[Phrase]:
     """Say which of these cameras' pictures a box reports to be no good (docs/operations.md)."""
     codes = [(camera, figures.get(f"trouble.view.{camera}")) for camera in cameras]
     return [
-        f"camera {camera} {_VIEWS.get(code, 'shows nothing')}"
+        _VIEWS.get(code, _shows_nothing)(camera)
         for camera, code in codes
         if isinstance(code, int | float) and code
     ]
+
+
+def _shows_nothing(camera: str) -> Phrase:
+    return phrase("camera {camera} shows nothing", camera=camera)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,18 @@ def system_ms() -> int:
 def since_boot_ms() -> int:
     """Return the real time since the machine was started, its sleep included, in ms."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+def real_s() -> float:
+    """Return a count of s that nobody sets and that goes on while the machine sleeps.
+
+    On Linux and macOS; elsewhere the clock that there is.
+    """
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    if sys.platform == "darwin":  # counts sleep there
+        return time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.monotonic()
 
 
 def running_ms() -> int:

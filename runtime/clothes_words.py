@@ -18,9 +18,10 @@ import numpy.typing as npt
 from protocol.clothes import COLOURS, Clothes, Shares
 from runtime.bundle import Bundle, ModelEntry, Role
 from runtime.errors import OperationError
+from runtime.phrases import marked
 
 UPPER, LOWER, THRESHOLD, RATE = "words.upper", "words.lower", "words.threshold", "words.rate"
-BY_WORDS_NOTE = "by words: {words}; a ranking aid, identifies nobody"
+BY_WORDS_NOTE = marked("by words: {words}; a ranking aid, identifies nobody")
 _ROLE: Role = "appearance_embedder"
 _LEAST_LENGTH = 1e-3
 

@@ -35,6 +35,10 @@ class ConfigError(OperationError):
     """The configuration file is missing, is not TOML, or does not fit its role."""
 
 
+class SecretGiven(ValueError):
+    """A value holds a secret that has no place in it: what is said of it does not repeat it."""
+
+
 class Section(BaseModel):
     """A part of a configuration: unknown keys are refused, docstrings under fields are its help."""
 
@@ -129,6 +133,15 @@ class HttpConfig(Section):
         return f"https://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
+class BrokerAddress(Section):
+    """Where a further MQTT broker of the site is."""
+
+    host: str
+    """Host name or address; with TLS, the name its certificate must carry."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8883
+    """TCP port."""
+
+
 class MqttConfig(Section):
     """Where the MQTT broker is and how a session with it is kept."""
 
@@ -146,6 +159,28 @@ class MqttConfig(Section):
     """Seconds the broker keeps what we have not yet received after we vanish."""
     max_payload_bytes: Annotated[int, Field(ge=1024, le=256 << 20)] = 8 << 20
     """Messages larger than this are refused in both directions."""
+    further: Annotated[tuple[BrokerAddress, ...], Field(max_length=7)] = ()
+    """Other brokers of the site, for which all else holds as well. A box publishes to the first
+    that it reaches, and goes on to the next when that is gone; headquarters listens at all."""
+
+    @model_validator(mode="after")
+    def _each_broker_once(self) -> MqttConfig:
+        places = [(self.host, self.port), *((one.host, one.port) for one in self.further)]
+        if len(set(places)) != len(places):
+            raise ValueError("a broker is named twice; name each in host and port, or in further")
+        return self
+
+    @property
+    def each(self) -> tuple[MqttConfig, ...]:
+        """This configuration once for each broker, in order, with no further one in it."""
+        first = self.model_copy(update={"further": ()})
+        return (
+            first,
+            *(
+                first.model_copy(update={"host": one.host, "port": one.port})
+                for one in self.further
+            ),
+        )
 
 
 class RoleConfig(Section):
@@ -299,7 +334,9 @@ def _explain(item: Mapping[str, Any], model: type[BaseModel]) -> str:
         return f"{where}: no such key; {hint}"
     message = str(item["msg"]).removeprefix("Value error, ")
     given = repr(item.get("input"))
-    if len(given) > 60 or isinstance(item.get("input"), dict | BaseModel):
+    # What stands before an @ may be a user and a password, whatever is wrong with the value.
+    secret = isinstance(item.get("ctx", {}).get("error"), SecretGiven) or "@" in given
+    if secret or len(given) > 60 or isinstance(item.get("input"), dict | BaseModel):
         return f"{where}: {message}"
     return f"{where}: {message} (it is {given})"
 

@@ -264,7 +264,7 @@ def damaged_files() -> dict[str, str]:
         return dict(_damaged)
 
 
-def forget_damage(path: Path) -> None:
+def forget_damage(path: Path | str) -> None:
     """Take ``path`` for whole again: another file is there now."""
     with _noting:
         _damaged.pop(str(path), None)

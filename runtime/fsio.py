@@ -94,7 +94,9 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         if not path.is_file() and path.exists():
             raise FileProblem(f"{path} is not a regular file; name the file itself")
         with path.open("rb") as stream:
-            data = bytearray()  # grows with the file: a read of the limit would take the limit
+            # As large as the file: a read of the limit would take the limit.
+            at_once = max(_PIECE_BYTES, os.fstat(stream.fileno()).st_size + 1)
+            data = stream.read(min(at_once, max_bytes + 1))
             while len(data) <= max_bytes:
                 piece = stream.read(min(_PIECE_BYTES, max_bytes + 1 - len(data)))
                 if not piece:
@@ -106,7 +108,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
         ) from error
     if len(data) > max_bytes:
         raise FileProblem(f"{path} is larger than {max_bytes} bytes, too large for what it is")
-    return bytes(data)
+    return data
 
 
 def sha256_file(path: Path) -> tuple[str, int]:

@@ -149,15 +149,20 @@ class FolderInUse(OperationError):
 class FolderLock:
     """Keeps a second process out of a state folder, until closed or until the process ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False) -> None:
         """Take the lock.
+
+        Args:
+            folder: the state folder.
+            shared: let others in that share it as well, and nobody that wants it alone.
 
         Raises:
             FolderInUse: another process has it.
         """
         self._descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._descriptor)
             raise FolderInUse(

@@ -7,10 +7,7 @@ scripts which nobody mixes are refused.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
-
-from confusable_homoglyphs import categories
-from confusable_homoglyphs.confusables import confusables_data
+from collections.abc import Iterable, Mapping, Sequence
 
 from protocol.displaynames import MAX_DISPLAY_NAME, display_name
 from protocol.errors import MalformedMessage
@@ -30,6 +27,8 @@ def check_scripts(name: str, *, what: str) -> None:
     Raises:
         MalformedMessage: one does, as who wants it to be taken for another would write it.
     """
+    from confusable_homoglyphs import categories  # noqa: PLC0415 - see `_likes`
+
     for word in name.split():
         scripts = {categories.alias(char) for char in word} - _NO_SCRIPT
         if len(scripts) > 1 and not any(scripts <= together for together in _TOGETHER):
@@ -74,12 +73,20 @@ def skeleton(name: str) -> str:
 
 def _prototype(char: str) -> str:
     """Return the character that stands for all that look like it; of a pair, the lesser."""
-    likes = confusables_data.get(char)
+    likes = _likes(char)
     if not likes:
         return char
     if len(likes) > 1:
         return char  # many lead here
     (other,) = (str(one["c"]) for one in likes)
-    if len(other) == 1 and len(confusables_data.get(other, ())) == 1:
+    if len(other) == 1 and len(_likes(other)) == 1:
         return min(char, other)
     return other
+
+
+def _likes(char: str) -> Sequence[Mapping[str, str]]:
+    # Loaded where names are compared: reading its tables takes most processes a tenth of a second.
+    from confusable_homoglyphs.confusables import confusables_data  # noqa: PLC0415
+
+    likes: Sequence[Mapping[str, str]] = confusables_data.get(char) or ()
+    return likes

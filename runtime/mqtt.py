@@ -80,6 +80,8 @@ class Session:
 
     Args:
         config: where the broker is; ``session_expiry_s`` is how long it keeps our subscriptions.
+            Of several brokers it is the first that lets us in, until that is gone; then the next.
+            A session at another broker counts as one that was forgotten.
         client_id: used when the configuration names none; must be the same at every start.
         will: what the broker publishes when we vanish; `stop` publishes it as well.
         on_connected: called at each connection with whether the broker still had our session;
@@ -115,6 +117,9 @@ class Session:
         fresh: bool = False,
     ) -> None:
         self._config = config
+        self._brokers = config.each
+        self._turn = 0
+        self._last_broker: int | None = None
         self.client_id = config.client_id or client_id
         if not self.client_id:
             raise ValueError("an MQTT session needs a client id")
@@ -295,6 +300,12 @@ class Session:
             if self._link is not None:
                 self._subscriptions.send(self._link, topic_filter, resumed=False)
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Want no more of what matches ``topic_filter``; what still comes of it is dropped."""
+        with self._changed:
+            if self._subscriptions.remove(topic_filter) and self._link is not None:
+                self._link.unsubscribe(topic_filter)
+
     def _deliver(self, message: paho.MQTTMessage, done: Callable[[], None]) -> None:
         """Give a message to its handler; runs in paho's network thread."""
         self._in_network_thread.value = True
@@ -339,6 +350,7 @@ class Session:
                 _log.exception("mqtt_link_failed", broker=self._where())
                 reason, was_up = f"{type(error).__name__}: {error}", self._link is not None
             self._gone(reason, was_up=was_up)
+            self._turn = (self._turn + 1) % len(self._brokers)
             if was_up and time.monotonic() - began > _STABLE_S:
                 pause_s = self._backoff_s[0]
             self._stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
@@ -347,13 +359,13 @@ class Session:
     def _connect_once(self) -> tuple[str, bool]:
         """Connect and serve the link until it is lost; return why, and whether it was ever up."""
         link = Link(
-            self._config,
+            self._broker,
             client_id=self.client_id,
             tls=self._renewed_tls(),
             will=self._will,
             receive_maximum=self._receive_maximum,
             connect_timeout_s=self._connect_timeout_s,
-            clean_start=self._fresh and not self._connections,
+            clean_start=self._is_fresh(),
             on_message=self._deliver,
             events=self._events,
         )
@@ -404,6 +416,7 @@ class Session:
             self._max_packet_bytes = event.max_packet_bytes
             self._subscriptions.send_all(link, resumed=event.session_present)
             self._link = link
+            self._last_broker = self._turn
             self._connections += 1
             self._down_reason = ""
             self._changed.notify_all()
@@ -459,5 +472,15 @@ class Session:
         in_network_thread: bool = getattr(self._in_network_thread, "value", False)
         return in_network_thread or threading.current_thread() is self._thread
 
+    @property
+    def _broker(self) -> MqttConfig:
+        return self._brokers[self._turn]
+
+    def _is_fresh(self) -> bool:
+        """Tell whether the broker is to forget an earlier session: what waits there is old."""
+        if self._last_broker not in {None, self._turn}:
+            return True
+        return self._fresh and not self._connections
+
     def _where(self) -> str:
-        return f"{self._config.host}:{self._config.port}"
+        return f"{self._broker.host}:{self._broker.port}"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from protocol.policy import LINKED_CONTACTS, NO_CONTACTS, Policy
+from runtime.phrases import Phrase, phrase, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +20,28 @@ class Permission:
         opening: what stands in ``policy.toml`` where it is permitted.
     """
 
-    what: str
+    what: Phrase
     opening: str
 
 
-_LIVE = Permission("live queries", "live = true, max_live_hours above 0")
-ANY_QUERY = Permission("any query at all", 'purposes = ["contact tracing"], or other words')
-_NEAR = Permission("asking that somebody was near", 'contacts = "near"')
+_LIVE = Permission(phrase("live queries"), "live = true, max_live_hours above 0")
+ANY_QUERY = Permission(phrase("any query at all"), 'purposes = ["contact tracing"], or other words')
+_NEAR = Permission(phrase("asking that somebody was near"), 'contacts = "near"')
 _LINKED = Permission(
-    "telling who of those near at several cameras is one person", 'contacts = "linked"'
+    phrase("telling who of those near at several cameras is one person"), 'contacts = "linked"'
 )
 _CONTINUATION = Permission(
-    "following a confirmed person by their clothes",
+    phrase("following a confirmed person by their clothes"),
     "continuation = true, continuation_minutes and continuation_cameras above 0",
 )
-_COUNTS = Permission("counting who else was there", "same_place_counts = true")
-_STILLS = Permission("pictures of sightings", "evidence_stills, of how many sightings")
+_COUNTS = Permission(phrase("counting who else was there"), "same_place_counts = true")
+_STILLS = Permission(phrase("pictures of sightings"), "evidence_stills, of how many sightings")
+_EXPORTED = Permission(
+    phrase("handing over stills of confirmed hits as files"), "evidence_export = true"
+)
 _UNWITNESSED = Permission(
-    "searching for a person whom no second officer saw enrolled", "enrolment_without_witness = true"
+    phrase("searching for a person whom no second officer saw enrolled"),
+    "enrolment_without_witness = true",
 )
 
 
@@ -53,29 +58,31 @@ def forbidden(policy: Policy) -> list[Permission]:
 def purposes_text(policy: Policy) -> str:
     """Return what queries may be for."""
     if policy.purposes is None:
-        return "any, in the officers' own words"
-    return ", ".join(sorted(policy.purposes)) or "none: no query is permitted"
+        return phrase("any, in the officers' own words")
+    return ", ".join(sorted(policy.purposes)) or phrase("none: no query is permitted")
 
 
 def confirmations_text(policy: Policy) -> str:
     """Return who must confirm a hit."""
     if policy.confirmations == 1:
-        return "who asked confirms a hit alone"
-    return (
-        f"{policy.confirmations} investigators must each confirm a hit, of those whom the query "
-        "names, and none reject it"
+        return phrase("who asked confirms a hit alone")
+    return phrase(
+        "{count} investigators must each confirm a hit, of those whom the query names, and none "
+        "reject it",
+        count=policy.confirmations,
     )
 
 
 def permitted_text(policy: Policy) -> str:
     """Return what the policy permits besides comparing, on one line."""
     words = [_words(policy, one) for one in permitted(policy) if one is not ANY_QUERY]
-    return "; ".join(words) or "nothing"
+    return together(words, "; ") or phrase("nothing")
 
 
 def forbidden_text(policy: Policy) -> str:
     """Return what the policy forbids, on one line."""
-    return "; ".join(one.what for one in forbidden(policy)) or "nothing of what could be asked"
+    said = together((one.what for one in forbidden(policy)), "; ")
+    return said or phrase("nothing of what could be asked")
 
 
 def policy_json(policy: Policy) -> dict[str, Any]:
@@ -98,8 +105,10 @@ def policy_json(policy: Policy) -> dict[str, Any]:
         "continuation_cameras": permits.continuation_cameras,
         "same_place_counts": permits.same_place_counts,
         "evidence_stills": permits.evidence_stills,
+        "evidence_export": permits.evidence_export,
         "confirmations": policy.confirmations,
         "enrolment_without_witness": not policy.witnessed_enrolment,
+        "consent_documents": policy.consent_documents,
         "cover": policy.cover,
         "outside_witnesses": policy.outside_witnesses,
         "expected_false": policy.expected_false,
@@ -121,16 +130,23 @@ def _all(policy: Policy) -> Iterator[tuple[Permission, bool]]:
     )
     yield _COUNTS, permits.same_place_counts
     yield _STILLS, permits.evidence_stills > 0
+    yield _EXPORTED, permits.evidence_stills > 0 and permits.evidence_export
     yield _UNWITNESSED, not policy.witnessed_enrolment
 
 
-def _words(policy: Policy, permission: Permission) -> str:
+def _words(policy: Policy, permission: Permission) -> Phrase:
     if permission is _STILLS:
-        return f"{permission.what}, of at most {policy.permits.evidence_stills} a query"
+        return phrase(
+            "{stills}, of at most {count} a query",
+            stills=permission.what,
+            count=policy.permits.evidence_stills,
+        )
     if permission is _CONTINUATION:
         permits = policy.permits
-        return (
-            f"{permission.what}, {permits.continuation_minutes} minutes before and after, over at "
-            f"most {permits.continuation_cameras} cameras"
+        return phrase(
+            "{following}, {minutes} minutes before and after, over at most {cameras} cameras",
+            following=permission.what,
+            minutes=permits.continuation_minutes,
+            cameras=permits.continuation_cameras,
         )
     return permission.what

@@ -5,19 +5,19 @@ from __future__ import annotations
 import http
 import re
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 
 from protocol import errors
 from protocol.errors import ProtocolError
 from protocol.textformats import parse_json
 from runtime.errors import OperationError
+
+if TYPE_CHECKING:  # who only calls is told of problems too, and does not load what serves
+    from fastapi import FastAPI, Request
+    from starlette.responses import JSONResponse
 
 CBOR = "application/cbor"
 PROBLEM = "application/problem+json"
@@ -58,6 +58,8 @@ class ProblemError(OperationError):
 
 def problem_response(problem: Problem) -> JSONResponse:
     """Return the answer that tells ``problem``."""
+    from starlette.responses import JSONResponse  # noqa: PLC0415
+
     body = {
         **problem.extra,
         "type": TYPE_PREFIX + problem.type if problem.type != "about:blank" else problem.type,
@@ -105,6 +107,8 @@ def install_problem_handlers(app: FastAPI) -> None:
     A wrong request is told where and what is wrong, never given its own values back. An unexpected
     error is logged under an incident number, and only that number is told.
     """
+    from fastapi.exceptions import RequestValidationError  # noqa: PLC0415
+    from starlette.exceptions import HTTPException  # noqa: PLC0415
 
     @app.exception_handler(Problem)
     async def on_problem(_request: Request, problem: Problem) -> JSONResponse:

@@ -27,6 +27,7 @@ def serve_as_told(
     run: Callable[[SomeRole, bytes], int],
     print_config: bool,
     check: bool,
+    adapt: Callable[[SomeRole], SomeRole] = lambda settings: settings,
 ) -> None:
     """Do what ``serve`` was told to do.
 
@@ -39,12 +40,13 @@ def serve_as_told(
         run: serves until stopped; returns the exit code.
         print_config: print the effective configuration, and no more.
         check: verify, and no more.
+        adapt: puts what else the command line said in the place of what the configuration says.
 
     Raises:
         OperationError: something is not as it should be.
         typer.Exit: it has served.
     """
-    settings = load(path, model)
+    settings = adapt(load(path, model))
     if print_config:
         sys.stdout.write(render(settings))
         return

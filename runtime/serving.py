@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.types import ASGIApp
@@ -15,6 +16,9 @@ from runtime.errors import OperationError
 from runtime.http import HttpError, Ready, serve
 from runtime.integrity import DatabaseWatch
 from runtime.lifecycle import Stop, Threads, signals, wait_until_stopped
+
+if TYPE_CHECKING:
+    from runtime.metrics import Metrics
 
 MAX_BODY_BYTES = 8 << 20
 """A request's largest body, where a role does not say otherwise."""
@@ -35,6 +39,7 @@ class Interface:
         tls: its certificates; None serves plainly, on loopback only.
         max_body_bytes: larger requests are refused unread.
         clients_may_be_unknown: also let in clients that show no certificate.
+        shared_port: let other processes listen at the same port.
     """
 
     app: ASGIApp
@@ -42,6 +47,7 @@ class Interface:
     tls: TlsConfig | None
     max_body_bytes: int = MAX_BODY_BYTES
     clients_may_be_unknown: bool = False
+    shared_port: bool = False
 
 
 def serve_until_stopped(
@@ -54,6 +60,8 @@ def serve_until_stopped(
     databases: Iterable[Path],
     on_reload: Callable[[], object],
     stop: Stop | None = None,
+    ready: Ready | None = None,
+    metrics: Metrics | None = None,
 ) -> int:
     """Work and serve until a signal, or until a thread dies; return the process's exit code.
 
@@ -71,12 +79,14 @@ def serve_until_stopped(
         databases: files that must be whole.
         on_reload: called at SIGHUP; an OperationError is logged and changes nothing.
         stop: ends it all; given by who has to end it from elsewhere.
+        ready: tells the port once there is one; given by whose threads have to know it.
+        metrics: told on loopback (the thread ``metrics``); None where nobody asks for them.
 
     Raises:
         HttpError, TlsError: it cannot serve as configured.
     """
     stop = stop or Stop()
-    ready, running = Ready(), Threads(stop)
+    ready, running = ready or Ready(), Threads(stop)
 
     def watch() -> None:
         while not stop.is_set():
@@ -94,13 +104,17 @@ def serve_until_stopped(
             _log.error("reload_refused", reason=str(error))
 
     works = {**threads, "integrity": DatabaseWatch(tuple(databases)).run}
+    app = interface.app
+    if metrics is not None:
+        works["metrics"] = metrics.run
+        app = metrics.counted(app)
     with signals(stop, on_reload=reload):
         try:
             for thread, work in works.items():
                 running.start(thread, partial(work, stop))
             running.start("watchdog", watch)
             serve(
-                interface.app,
+                app,
                 interface.http.host,
                 interface.http.port,
                 interface.tls,
@@ -109,6 +123,7 @@ def serve_until_stopped(
                 max_body_bytes=interface.max_body_bytes,
                 limits=interface.http,
                 clients_may_be_unknown=interface.clients_may_be_unknown,
+                shared_port=interface.shared_port,
             )
         finally:
             stop.set("serving has ended")

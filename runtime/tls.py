@@ -14,6 +14,11 @@ BOXES_CA = "enrolment CA"
 """Common name of the CA under the site's root whose certificates prove a box, and nobody else. Its
 key is on the network, at the registrar; the root alone can sign a CA of this name. *Enrolment* is
 the registrar's former name: certificates in force bear it, and roles tell boxes by it."""
+CLUSTER_CA = "match cluster CA"
+"""Common name of the CA that certifies the machines on which headquarters match, and nothing else.
+It stands beside the site's CAs, not under them."""
+CLUSTER_AGGREGATOR, CLUSTER_SCHEDULER, CLUSTER_WORKER = "aggregator", "scheduler", "match-worker"
+"""The duties that its certificates name, each as its organisational unit."""
 
 
 class TlsError(OperationError):

@@ -25,6 +25,8 @@ _SCHEMA = [
         "ALTER TABLE seen ADD COLUMN statement TEXT",
     ),
 ]
+SCHEMA = len(_SCHEMA)
+"""How many steps of its schema this program knows."""
 
 
 class Witness:
@@ -55,6 +57,12 @@ class Witness:
         with self._lock, storage_errors(self._path):
             seen = self._seen(origin)
             return seen.size if seen is not None else 0
+
+    def sizes(self) -> dict[str, int]:
+        """Return the size of the last checkpoint cosigned of each log."""
+        with self._lock, storage_errors(self._path):
+            rows = self._database.conn.execute("SELECT origin, size FROM seen")
+            return {str(origin): int(size) for origin, size in rows}
 
     def statements(self) -> tuple[str, ...]:
         """Return what was cosigned last of each log: its checkpoint under its signature and ours.

@@ -31,7 +31,7 @@ from runtime.lifecycle import Stop
 from runtime.mqtt import Session
 from runtime.tls import BOXES_CA
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -164,5 +164,5 @@ def test_a_connection_stays_in_its_thread_unless_told(tmp_path: Path) -> None:
         database = open_database(tmp_path / "x.db", [FIRST], across_threads=across)
         thread = threading.Thread(target=use, args=(database,))
         thread.start()
-        thread.join(10)
+        thread.join(60)
     assert outcome == [sqlite3.ProgrammingError, 0]

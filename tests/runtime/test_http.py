@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,7 +34,7 @@ from runtime.http import (
 )
 from runtime.lifecycle import Stop
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 LIMIT = 100_000
 
 
@@ -308,3 +310,14 @@ def test_nobody_there_is_a_clear_error() -> None:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with client(url, None, 5) as one, pytest.raises(PeerUnreachable, match="refused"):
             one.get("/")
+
+
+@pytest.mark.processes
+def test_who_only_calls_does_not_load_what_serves() -> None:
+    asks = (
+        "import sys; import officers.desk, runtime.http\n"
+        "heavy = {'fastapi', 'uvicorn', 'confusable_homoglyphs'}\n"
+        "print(sorted(heavy & set(sys.modules)), callable(runtime.http.serve))"
+    )
+    done = subprocess.run([sys.executable, "-c", asks], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] True\n"

@@ -16,7 +16,7 @@ import pytest
 
 from runtime.http import PeerUnreachable, client
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 MAX = 64 << 10
 Talk = Callable[[socket.socket], None]
 

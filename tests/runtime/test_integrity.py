@@ -96,7 +96,7 @@ def test_a_page_that_spoils_while_running_ends_the_process_at_the_next_check(
         assert not stop.wait(0.5)
         spoil(path)
         assert stop.wait(30)
-        threads.join(10)
+        threads.join(60)
     assert stop.exit_code == EXIT_DAMAGED
     assert "restore it from a backup" in stop.reason
 
@@ -113,7 +113,7 @@ def test_damage_that_somebody_meets_ends_the_process_before_the_next_check(
         with closing(open_unchecked(path)) as other, pytest.raises(StorageDamaged):
             other.conn.execute("SELECT text FROM row").fetchall()
         assert stop.wait(30)
-        threads.join(10)
+        threads.join(60)
     assert stop.exit_code == EXIT_DAMAGED
     forget_damage(path)
 
@@ -153,6 +153,6 @@ def test_a_file_that_cannot_be_read_now_ends_nothing(tmp_path: Path) -> None:
     threads = watching(folder, stop, every_s=0.1)
     assert not stop.wait(0.5)
     stop.set("over")
-    threads.join(10)
+    threads.join(60)
     assert (stop.exit_code, threading.active_count() > 0) == (0, True)
     wait_for(lambda: not threads.alive(), "the watch to end")

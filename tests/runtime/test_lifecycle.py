@@ -28,7 +28,7 @@ def test_a_signal_stops_and_the_old_handler_comes_back(number: signal.Signals) -
     stop = Stop()
     with signals(stop):
         os.kill(os.getpid(), number)
-        assert stop.wait(10)
+        assert stop.wait(60)
     assert stop.reason == number.name
     assert stop.exit_code == 0
     assert signal.getsignal(number) is before
@@ -48,7 +48,7 @@ def test_sighup_reloads_in_another_thread_and_survives_a_failing_reload() -> Non
 
     with signals(stop, on_reload=reload):
         os.kill(os.getpid(), signal.SIGHUP)
-        assert again.wait(10)
+        assert again.wait(60)
     assert calls == ["signals", "signals"]
     assert not stop.is_set()
 
@@ -85,8 +85,8 @@ def test_a_crashed_thread_stops_the_process_with_failure() -> None:
 
     threads.start("waiter", wait)
     threads.start("crasher", crash)
-    assert stop.wait(10)
-    threads.join(10)
+    assert stop.wait(60)
+    threads.join(60)
     assert threads.alive() == []
     assert stop.exit_code == 1
     assert "crasher" in stop.reason
@@ -107,7 +107,7 @@ def test_a_thread_that_does_not_stop_is_a_failure() -> None:
     assert stop.exit_code == 1
     assert stop.reason == "enough"
     release.set()
-    threads.join(10)
+    threads.join(60)
 
 
 def test_systemd_hears_ready_watchdog_and_stopping(
@@ -125,7 +125,7 @@ def test_systemd_hears_ready_watchdog_and_stopping(
         assert listener.recv(100) == b"READY=1\nSTATUS=up"
         assert listener.recv(100) == b"WATCHDOG=1"
         stop.set("done")
-        thread.join(10)
+        thread.join(60)
         received = [listener.recv(100)]
         while received[-1] != b"STOPPING=1":
             received.append(listener.recv(100))
@@ -169,11 +169,11 @@ def test_a_thread_that_ends_before_its_time_is_a_dead_thread() -> None:
     stop = Stop()
     threads = Threads(stop)
     threads.start("recording", lambda: None, may_end=True)
-    threads.join(10)
+    threads.join(60)
     assert not stop.is_set()
     threads.start("quitter", lambda: None)
-    assert stop.wait(10)
-    threads.join(10)
+    assert stop.wait(60)
+    threads.join(60)
     assert stop.exit_code == EXIT_THREAD_DIED
     assert "quitter" in stop.reason
 
@@ -184,8 +184,8 @@ def test_a_thread_of_a_library_that_dies_stops_the_process_too() -> None:
     with signals(stop):
         thread = threading.Thread(target=lambda: int("no number"), name="from-a-library")
         thread.start()
-        assert stop.wait(10)
-        thread.join(10)
+        assert stop.wait(60)
+        thread.join(60)
     assert stop.exit_code == EXIT_THREAD_DIED
     assert "from-a-library" in stop.reason
     assert threading.excepthook is before

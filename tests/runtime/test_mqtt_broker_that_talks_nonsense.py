@@ -11,7 +11,7 @@ import pytest
 from runtime.config import MqttConfig
 from runtime.mqtt import Session
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 _CONNACK = b"\x20\x03\x00\x00\x00"
 NONSENSE = {
     "a publish whose topic is longer than the packet": b"\x30\x04\xff\xff\x00\x00",

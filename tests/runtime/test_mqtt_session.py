@@ -32,7 +32,7 @@ class BrokerLike(Protocol):
     def stop(self) -> None: ...
 
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 MakeSession = Callable[..., Session]
 
 

@@ -13,7 +13,7 @@ from runtime.mqtt import Delivery, MqttError, Outcome, Session
 from runtime.tls import TlsError
 
 pytestmark = pytest.mark.mosquitto
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 Connect = Callable[..., Session]
 
 

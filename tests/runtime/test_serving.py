@@ -8,13 +8,16 @@ import pytest
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
+from demo.ports import free_port
 from runtime.config import HttpConfig
 from runtime.errors import OperationError
 from runtime.http import HttpError, client
 from runtime.lifecycle import EXIT_THREAD_DIED, Stop
+from runtime.metrics import Metrics, Subject
+from runtime.metrics_config import MetricsConfig
 from runtime.serving import Interface, Work, serve_until_stopped
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def make_app() -> FastAPI:
@@ -27,7 +30,7 @@ def make_app() -> FastAPI:
     return app
 
 
-def run(stop: Stop, port: int = 0, **threads: Work) -> int:
+def run(stop: Stop, port: int = 0, metrics: Metrics | None = None, **threads: Work) -> int:
     return serve_until_stopped(
         Interface(make_app(), HttpConfig(port=port), None),
         site="demo",
@@ -37,12 +40,8 @@ def run(stop: Stop, port: int = 0, **threads: Work) -> int:
         databases=[],
         on_reload=lambda: None,
         stop=stop,
+        metrics=metrics,
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def test_threads_work_beside_the_interface_until_the_stop() -> None:
@@ -86,3 +85,24 @@ def test_a_port_that_is_taken_is_an_error_for_people_and_ends_the_threads() -> N
         with pytest.raises(HttpError, match=f"cannot listen on 127.0.0.1:{port}"):
             run(Stop(), port, work=work)
     assert ended
+
+
+def test_a_service_that_is_asked_to_tells_monitoring_what_it_answered() -> None:
+    stop, port, told, seen = Stop(), free_port(), free_port(), []
+    config = MetricsConfig(listen=f"127.0.0.1:{told}")
+
+    def ask(stop: Stop) -> None:
+        with (
+            client(f"http://127.0.0.1:{port}", None, DEADLINE_S) as http,
+            client(f"http://127.0.0.1:{told}", None, DEADLINE_S) as monitor,
+        ):
+            while not stop.wait(0.01):
+                try:
+                    http.get("/well")
+                    seen.append(monitor.get("/metrics").text)
+                except OperationError:
+                    continue  # it does not listen yet
+                stop.set("seen")
+
+    assert run(stop, port, metrics=Metrics(config, Subject("witness")), ask=ask) == 0
+    assert 'sealtrace_http_answers_total{route="/well",status="200"}' in seen[0]
