@@ -15,7 +15,10 @@ from protocol import hpke
 from protocol.audit_decisions import DecisionAudit
 from protocol.audit_editions import EditionAudit, Editions
 from protocol.audit_grants import GrantAudit
+from protocol.audit_named import NamedQueries
+from protocol.audit_officers import with_former
 from protocol.audit_queries import OpenedEntry, QueryAudit
+from protocol.audit_refusals import RefusalAudit
 from protocol.audit_witnesses import (
     COSIGNING_DELAY_MS,
     Cosignature,
@@ -71,6 +74,7 @@ def audit(
     auditor: AuditorKey | None = None,
     witnessed: Mapping[str, Sequence[str]] | None = None,
     editions: Editions | None = None,
+    former: Sequence[Directory] = (),
 ) -> Report:
     """Audit copies of the logs; never raises for what is wrong in them: that is the report.
 
@@ -81,6 +85,7 @@ def audit(
         witnessed: what each role says that it cosigned last, by role, asked of it directly:
             checkpoints with the role's own cosignature. None: nobody was asked.
         editions: the digests of the signed directory and admissions that are at hand.
+        former: earlier directories, verified: what passkeys signed that have been withdrawn since.
     """
     findings: list[Finding] = []
     summaries: list[LogSummary] = []
@@ -116,11 +121,13 @@ def audit(
                     " be reached",
                 )
             )
-    queries = QueryAudit(directory, findings)
+    officers_ever, ended = with_former(directory, former)
+    queries = QueryAudit(officers_ever, findings, ended)
     queries.run(opened)
-    DecisionAudit(queries, directory, policies).run(opened)
+    RefusalAudit(queries).run(opened)
+    DecisionAudit(queries, officers_ever, policies).run(opened)
     EditionAudit(queries, policies, editions or {}).run(opened)
-    grants = GrantAudit(queries, directory, policies, present=present)
+    grants = GrantAudit(queries, officers_ever, policies, present=present)
     grants.run(opened, opens_bodies=auditor is not None)
     counts, officers = queries.counts()
     order = {Severity.WRONG: 0, Severity.WARNING: 1, Severity.NOTE: 2}
@@ -154,6 +161,7 @@ def _check_keys(directory: Directory, findings: list[Finding]) -> None:
 def open_entries(copy: LogCopy, auditor: AuditorKey | None) -> Iterable[OpenedEntry | None]:
     """Read every entry of a log, None where it is not one; bodies are opened where they can be."""
     actor = copy.origin.rpartition("/")[2]
+    queries = NamedQueries()
     for index, data in enumerate(copy.entries):
         try:
             entry = Entry.parse(data)
@@ -163,7 +171,7 @@ def open_entries(copy: LogCopy, auditor: AuditorKey | None) -> Iterable[OpenedEn
         body = None
         if auditor is not None:
             try:
-                body = entry.open(auditor.name, auditor.key)
+                body = queries.filled_in(entry.open(auditor.name, auditor.key))
             except (ProtocolError, TypeError, ValueError):
                 body = None
         yield OpenedEntry(actor, copy.origin, index, entry, body)

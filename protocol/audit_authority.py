@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from protocol.audit_officers import PROPAGATION_MS, as_of, officers_of
 from protocol.audit_queries import (
-    PROPAGATION_MS,
     OpenedEntry,
     QueryAudit,
-    as_of,
     octets,
-    officers_of,
 )
 from protocol.authorization import AuthorizedQuery, authorize
 from protocol.directory import Directory
@@ -79,7 +77,7 @@ class AuthorityAudit:
             )
         policy = self._with_floors(item, query, policy)
         time_ms = item.entry.time_ms
-        standing = as_of(self._officers, time_ms)
+        standing = as_of(self._officers, time_ms, self._known.ended)
 
         def decide(withdrawals: Sequence[Signed]) -> AuthorizedQuery:
             return authorize(

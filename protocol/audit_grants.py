@@ -14,6 +14,7 @@ from protocol.about_queries import APPROVAL_KIND
 from protocol.audit_authority import AuthorityAudit
 from protocol.audit_queries import BAD_BODY, OpenedEntry, QueryAudit, octets
 from protocol.audit_rows import RowAudit
+from protocol.audit_stills import StillAudit
 from protocol.auditlog import origin_of
 from protocol.authorization import AuthorizedQuery
 from protocol.directory import AGGREGATOR, CUSTODIAN, Directory
@@ -68,6 +69,7 @@ class GrantAudit:
         self._directory = directory
         self._authority = AuthorityAudit(queries, directory, policies)
         self._rows = RowAudit(queries, directory, self._authority, present=present)
+        self._stills = StillAudit(queries, directory, present=present)
         self._present = present
         # By custodian and id: an id is what whoever wrote the entry says.
         self._given: dict[tuple[str, bytes], _Given] = {}
@@ -83,7 +85,9 @@ class GrantAudit:
             "day-key-destroyed": self._note_destroyed,
             "grant": self._check_grant,
             "rows": self._rows.check_rows,
-            "evidence": self._rows.check_stills,
+            "evidence": self._check_stills,
+            "still-asked": self._stills.check_asked,
+            "still-answered": self._stills.check_answered,
             "grant-received": self._note_received,
             "match": self._check_match,
             "opened-rows": self._rows.note_taken,
@@ -103,8 +107,12 @@ class GrantAudit:
             self._compare_grants()
             self._rows.compare_with_grants()
             self._rows.compare_with_aggregator()
+            self._stills.compare()
         else:
             self._count_matches(opened)
+
+    def _check_stills(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
+        self._stills.note_opened(item, self._rows.check_stills(item, body))
 
     def _note_destroyed(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         self._destroyed.setdefault(item.actor, set()).add(int(body["epoch"]))

@@ -6,10 +6,18 @@ Part of :mod:`protocol.audit`, the pass before :mod:`protocol.audit_grants`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND, Approval, Withdrawal
+from protocol.about_queries import (
+    APPROVAL_KIND,
+    REFUSAL_KIND,
+    WITHDRAWAL_KIND,
+    Approval,
+    Refusal,
+    Withdrawal,
+)
+from protocol.audit_officers import Ended, as_of, officers_of
 from protocol.auditlog import Entry
 from protocol.authorization import check_withdrawal, parse_signed_query
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
@@ -17,12 +25,10 @@ from protocol.enrolment import check_witnessed
 from protocol.errors import ProtocolError
 from protocol.exports import EXPORT_KIND, Export
 from protocol.findings import Finding, FindingKind, OfficerCount, QueryCount, Severity
-from protocol.names import SLOT_MS
 from protocol.query import Query
 from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed
 
-PROPAGATION_MS = SLOT_MS
 OPENS = frozenset({"grant", "rows", "evidence"})
 """Entries of what a custodian opened: each carries the signed query and the approvals."""
 BRINGS_QUERY = OPENS | {"query-filed"}
@@ -64,28 +70,6 @@ def octets(body: Mapping[str, Any], name: str) -> bytes:
     return value
 
 
-def officers_of(directory: Directory) -> Directory:
-    """Return the directory with its investigators and approvers alone."""
-    officers = {
-        name: p for name, p in directory.principals.items() if p.duties & {INVESTIGATOR, APPROVER}
-    }
-    return replace(directory, principals=officers)
-
-
-def as_of(officers: Directory, time_ms: int) -> Directory:
-    """Return the officers as they stood at ``time_ms``.
-
-    A revocation counts from a quarter of an hour after its date, the time it may take to arrive.
-    """
-    standing = {
-        name: replace(p, revoked_at_ms=None)
-        if p.revoked_at_ms is not None and time_ms < p.revoked_at_ms + PROPAGATION_MS
-        else p
-        for name, p in officers.principals.items()
-    }
-    return replace(officers, principals=standing)
-
-
 class QueryAudit:
     """Reads queries, approvals, withdrawals, decisions and exports; counts by query and by officer.
 
@@ -95,13 +79,17 @@ class QueryAudit:
     ``policies_seen``.
     """
 
-    def __init__(self, directory: Directory, findings: list[Finding]) -> None:
+    def __init__(
+        self, directory: Directory, findings: list[Finding], ended: Ended | None = None
+    ) -> None:
         self._directory = directory
         self._officers_listed = officers_of(directory)
+        self.ended: Ended = ended or {}
         self._findings = findings
         self._queries: dict[bytes | str, QueryCount] = {}
         self._of_id: dict[str, dict[bytes, OpenedEntry]] = {}
         self._linking: set[bytes] = set()
+        self._stills: dict[bytes, tuple[int, frozenset[str]]] = {}
         self._officers: dict[str, OfficerCount] = {}
         self.ids: dict[bytes, str] = {}
         self.filed: set[bytes] = set()
@@ -165,6 +153,10 @@ class QueryAudit:
             return
         query = item.entry.query_id.hex() if item.entry.query_id else None
         self._findings.append(Finding(kind, severity, item.origin, message, item.index, query))
+
+    def stills_of(self, digest: bytes) -> tuple[int, frozenset[str]] | None:
+        """Return of how many sightings a query asks for stills, and who confirms its hits."""
+        return self._stills.get(digest)
 
     def query(self, digest: bytes, query_id: str = "") -> QueryCount:
         """Return the count of the query of that digest."""
@@ -232,6 +224,8 @@ class QueryAudit:
         query_id = query.query_id.hex()
         if query.asks.linked_contacts:
             self._linking.add(signed.digest)
+        confirming = frozenset({signed.signer, *query.confirmers})
+        self._stills[signed.digest] = (query.asks.evidence_stills, confirming)
         self.ids[signed.digest] = query_id
         known = self._of_id.setdefault(query_id, {})
         if signed.digest in known:
@@ -252,7 +246,7 @@ class QueryAudit:
 
     def _check_filed(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         signed = parse_signed_query(body["query"])
-        if not self._signed_by(signed, INVESTIGATOR, item):
+        if not self.signed_by(signed, INVESTIGATOR, item):
             return
         query = Query.parse(signed.payload)
         self.filed.add(signed.digest)
@@ -266,7 +260,7 @@ class QueryAudit:
     ) -> None:
         """Hold each statement of a witness against the officers of that time."""
         time_ms = item.entry.time_ms
-        officers = as_of(self._officers_listed, time_ms)
+        officers = as_of(self._officers_listed, time_ms, self.ended)
         for subject in query.subjects:
             if not subject.witnessed:
                 continue
@@ -288,12 +282,17 @@ class QueryAudit:
         count.options = query.options
         count.legal_basis = query.legal_basis
         count.consent_references = tuple(s.consent_reference for s in query.subjects)
+        count.consent_documents = {
+            one.pseudonym: one.consent_document.hex()
+            for one in query.subjects
+            if one.consent_document
+        }
         count.cameras = len(query.cameras)
         count.window_ms = (query.window_from_ms, query.window_to_ms)
 
     def _check_approval(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         signed = Signed.parse(body["approval"], kind=APPROVAL_KIND)
-        if not self._signed_by(signed, APPROVER, item):
+        if not self.signed_by(signed, APPROVER, item):
             return
         approval = Approval.parse(signed.payload)
         self.officer(signed.signer).approvals += 1
@@ -316,7 +315,7 @@ class QueryAudit:
 
     def _check_decision(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         signed = Signed.parse(body["decision"], kind=DECISION_KIND)
-        if self._signed_by(signed, INVESTIGATOR, item):
+        if self.signed_by(signed, INVESTIGATOR, item):
             Decision.parse(signed.payload)
             self.officer(signed.signer).decisions += 1
 
@@ -337,13 +336,15 @@ class QueryAudit:
 
     def _check_export(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         signed = Signed.parse(body["export"], kind=EXPORT_KIND)
-        if self._signed_by(signed, INVESTIGATOR, item):
+        if self.signed_by(signed, INVESTIGATOR, item):
             Export.parse(signed.payload)
             self.officer(signed.signer).exports += 1
 
-    def _signed_by(self, signed: Signed, duty: str, item: OpenedEntry) -> bool:
+    def signed_by(self, signed: Signed, duty: str, item: OpenedEntry) -> bool:
+        """Tell whether an officer of that duty in force then signed; report it if not."""
         try:
-            signed.verify(as_of(self._officers_listed, item.entry.time_ms).resolver(duty))
+            officers = as_of(self._officers_listed, item.entry.time_ms, self.ended)
+            signed.verify(officers.resolver(duty))
         except ProtocolError as error:
             self.find(FindingKind.SIGNATURE_FALSE, item, str(error))
             return False
@@ -374,6 +375,11 @@ def _approved_digest(body: Mapping[str, Any]) -> bytes:
     return Approval.parse(signed.payload).query_digest
 
 
+def _refused_digest(body: Mapping[str, Any]) -> bytes:
+    signed = Signed.parse(body["refusal"], kind=REFUSAL_KIND)
+    return Refusal.parse(signed.payload).query_digest
+
+
 def _withdrawn_digest(body: Mapping[str, Any]) -> bytes:
     signed = Signed.parse(body["withdrawal"], kind=WITHDRAWAL_KIND)
     return Withdrawal.parse(signed.payload).query_digest
@@ -393,6 +399,7 @@ _DIGESTS: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
     "query-filed": _query_digest,
     **dict.fromkeys(OPENS, _query_digest),
     "approval": _approved_digest,
+    "approval-refused": _refused_digest,
     "withdrawal": _withdrawn_digest,
     "decision": _decided_digest,
     "exported": _exported_digest,
@@ -400,6 +407,8 @@ _DIGESTS: dict[str, Callable[[Mapping[str, Any]], bytes]] = {
     "match": _said_digest,
     "opened-rows": _said_digest,
     "linked-contacts": _said_digest,
+    "still-asked": _said_digest,
+    "still-answered": _said_digest,
     "result-read": _said_digest,
     "refusal": _said_digest,
 }

@@ -12,7 +12,8 @@ from typing import Any
 
 from protocol.about_queries import APPROVAL_KIND
 from protocol.audit_authority import AuthorityAudit
-from protocol.audit_queries import PROPAGATION_MS, OpenedEntry, QueryAudit, octets
+from protocol.audit_officers import PROPAGATION_MS
+from protocol.audit_queries import OpenedEntry, QueryAudit, octets
 from protocol.auditlog import origin_of
 from protocol.directory import AGGREGATOR, Directory
 from protocol.errors import MalformedMessage
@@ -73,8 +74,8 @@ class RowAudit:
         count = self._known.query(digest)
         count.rows_opened = max(count.rows_opened or 0, total)
 
-    def check_stills(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
-        """Check an entry of stills: of opened rows, for the officers who confirm hits."""
+    def check_stills(self, item: OpenedEntry, body: Mapping[str, Any]) -> bytes:
+        """Check an entry of stills: of opened rows, for who confirms hits; return its query."""
         query, digest = self._read(item, body)
         total = self._count(item, body, digest, _STILLS, most=query.asks.evidence_stills)
         count = self._known.query(digest)
@@ -96,6 +97,7 @@ class RowAudit:
                 f"stills were opened for {', '.join(sorted(strangers))}, who confirm no hits of "
                 "this query",
             )
+        return digest
 
     def note_taken(self, item: OpenedEntry, body: Mapping[str, Any]) -> None:
         """Note what the aggregator says it took of custodians' openings."""

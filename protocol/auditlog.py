@@ -14,7 +14,9 @@ Kinds of entries and their sealed bodies:
 ``day-key-destroyed``  {"epoch": int}                                             (custodian)
 ``grant``              {"grant_id", "query", "approvals", "matcher_key": bytes,   (custodian)
                        "scopes": [scope], "versions": [int], "labels": [text],
-                       "refused": [[camera, epoch, reason]]}; older logs lack the versions (1)
+                       "refused": [[camera, epoch, reason]]}; older logs lack the versions (1);
+                       ``query`` is the signed query or, here and in the next two, the
+                       digest (32 bytes) of one that an earlier entry of the log has in full
 ``rows``               {"release_id", "query", "approvals", "matcher_key": bytes,  (custodian)
                        "rows", "total": int, "digest": bytes, "left_out": [[reason, count]]}
 ``evidence``           {"release_id", "query", "approvals", "digest": bytes,      (custodian)
@@ -25,6 +27,7 @@ Kinds of entries and their sealed bodies:
 ``withdrawal``         {"withdrawal": bytes}
 ``query-filed``        {"query": bytes}                                           (aggregator)
 ``approval``           {"approval": bytes}                                        (aggregator)
+``approval-refused``   {"refusal": bytes}: an approver's signed no                (aggregator)
 ``grant-received``     {"custodian": text, "grant_id", "query_digest": bytes,     (aggregator)
                        "scopes": [scope], "labels": [text]}; older logs lack the labels
 ``match``              {"query_digest": bytes, "grant_ids": [bytes],              (aggregator)
@@ -34,6 +37,11 @@ Kinds of entries and their sealed bodies:
                        "rows": int, "candidates": int}; ``rows`` are new to the query
 ``linked-contacts``    {"query_digest": bytes, "companions", "pairs": int}; so many   (aggregator)
                        companions were compared with one another, in so many pairs
+``still-asked``        {"query_digest", "request": bytes, "officer", "box": text,    (aggregator)
+                       "stills": int}; the officer signed it, and the box was told
+``still-answered``     {"query_digest", "request": bytes, "officer", "box",       (aggregator)
+                       "outcome", "reason": text, "sent": int}; of one sighting; ``sent`` counts
+                       the distinct sightings of the query of which stills were sent so far
 ``decision``           {"decision": bytes}                                        (aggregator)
 ``result-read``        {"query_digest": bytes, "reader": text}                    (aggregator)
 ``exported``           {"export": bytes}                                          (aggregator)
@@ -81,10 +89,13 @@ KINDS = frozenset(
         "withdrawal",
         "query-filed",
         "approval",
+        "approval-refused",
         "grant-received",
         "match",
         "opened-rows",
         "linked-contacts",
+        "still-asked",
+        "still-answered",
         "decision",
         "result-read",
         "exported",
@@ -97,10 +108,13 @@ AGGREGATOR_KINDS = frozenset(
     {
         "query-filed",
         "approval",
+        "approval-refused",
         "grant-received",
         "match",
         "opened-rows",
         "linked-contacts",
+        "still-asked",
+        "still-answered",
         "decision",
         "result-read",
         "exported",

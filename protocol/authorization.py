@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND, Approval, Withdrawal
 from protocol.directory import APPROVER, INVESTIGATOR, Directory
@@ -40,7 +41,7 @@ from protocol.policy import (
     Permissions,
     Policy,
 )
-from protocol.query import QUERY_KIND, Query
+from protocol.query import MAX_QUERY_BYTES, QUERY_KIND, Query
 from protocol.signing import Signed, Verifier
 
 HOUR_MS = 3_600_000
@@ -93,7 +94,7 @@ def open_query(signed: Signed, directory: Directory) -> tuple[Query, str]:
     Raises:
         SignatureInvalid: not signed by an investigator of the site.
     """
-    query = Query.parse(signed.verify(directory.resolver(INVESTIGATOR)))
+    query = _read_query(signed.verify(directory.resolver(INVESTIGATOR)))
     if query.site != directory.site:
         raise PolicyViolation(f"the query is for site '{query.site}', not '{directory.site}'")
     return query, signed.signer
@@ -222,6 +223,14 @@ def check_people(
                 f"'{name}' cannot confirm hits: no key to seal results to, or one officer twice"
             )
         keys.add(officer.verify_key.raw)
+    if policy.consent_documents and query.legal_basis == CONSENT:
+        for subject in query.subjects:
+            if not subject.consent_document:
+                raise PolicyViolation(
+                    "the policy asks that a query on consent name the document by its hash, and "
+                    f"that of '{subject.pseudonym}' is not named: enrol anew with the document "
+                    "(at the desk, or with --consent-document)"
+                )
     if policy.witnessed_enrolment:
         for subject in query.subjects:
             if subject.templates:
@@ -391,9 +400,15 @@ def check_withdrawal(withdrawal: Signed, directory: Directory) -> Withdrawal:
     return Withdrawal.parse(withdrawal.verify(resolve))
 
 
+@lru_cache(maxsize=16)
+def _read_query(payload: bytes) -> Query:
+    """Read a verified payload; one of ten thousand cameras is read once for its many requests."""
+    return Query.parse(payload)
+
+
 def parse_signed_query(data: bytes) -> Signed:
     """Parse the outer form of a signed query."""
-    return Signed.parse(data, kind=QUERY_KIND, max_bytes=4 * 1024 * 1024)
+    return Signed.parse(data, kind=QUERY_KIND, max_bytes=MAX_QUERY_BYTES)
 
 
 def _has_duty(directory: Directory, name: str, duty: str) -> bool:

@@ -12,6 +12,7 @@ MAX_DEPTH = 8
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _ARRAY, _MAP, _TAG = range(7)  # major types; 7: the rest
 _SIMPLE = {20: False, 21: True, 22: None}
 _FLOATS = {25: ">e", 26: ">f", 27: ">d"}
+_SHORT_BYTES = 0x58  # the head of a byte string of 24 to 255 bytes
 _NAN = b"\x7e\x00"  # the one spelling of it: half precision, quiet, no payload
 
 
@@ -121,8 +122,8 @@ def string_at(data: bytes, at: int) -> tuple[int, int]:
     return begins, begins + size
 
 
-def value_of_field(data: bytes, wanted: bytes, room: int) -> bytes | None:
-    """Return the encoding of a field's value, or None; ``room`` items are passed over at most.
+def field_at(data: bytes, wanted: bytes, room: int) -> tuple[int, int]:
+    """Return where a field's value begins, -1 where there is none, and what is left of ``room``.
 
     Raises:
         Refused, IndexError: see `protocol.encoding.field_of`.
@@ -131,32 +132,50 @@ def value_of_field(data: bytes, wanted: bytes, room: int) -> bytes | None:
     if major != _MAP:
         raise Refused("it is not a map")
     for _ in range(count):
-        major, size, begins = _head(data, at)
-        if major != _TEXT:
+        head = data[at]
+        if head >> 5 != _TEXT:
             raise Refused("a map has a key that is not a text")
-        at, passed = _behind(data, begins + size, room)
+        size, begins = (head & 31, at + 1) if head < 0x78 else _argument(data, head & 31, at + 1)
+        at = begins + size
+        if data[begins:at] == wanted:
+            return at, room
+        head = data[at]
+        if head == _SHORT_BYTES and data[at + 1] >= 24 and room > 1:  # what most values are
+            at, room = at + 2 + data[at + 1], room - 2
+            continue
+        at, passed = _behind(data, at, room)
         room -= passed + 1
-        if data[begins : begins + size] == wanted:
-            return data[begins + size : at]
-    return None
+    return -1, room
+
+
+def end_of(data: bytes, at: int, room: int) -> int:
+    """Return where an item ends; it may have ``room`` items in it.
+
+    Raises:
+        Refused, IndexError: see `protocol.encoding.field_of`.
+    """
+    return _behind(data, at, room)[0]
 
 
 def _head(data: bytes, at: int) -> tuple[int, int, int]:
     """Return the major type of an item, its argument, and where what follows its head begins."""
     head = data[at]
     argument, at = head & 31, at + 1
-    if head >> 5 != 7 and argument >= 24:
+    if argument >= 24 and head >> 5 != 7:
         argument, at = _argument(data, argument, at)
     return head >> 5, argument, at
 
 
 def _behind(data: bytes, at: int, room: int) -> tuple[int, int]:
     """Return where an item ends, with all that is in it, and how many items those are."""
-    items, passed = 1, 0
+    items, passed, size = 1, 0, len(data)
     while items:
         if items > room - passed:
             raise Refused("it has more items than are passed over")
-        major, argument, at = _head(data, at)
+        head = data[at]
+        major, argument, at = head >> 5, head & 31, at + 1
+        if argument >= 24 and major != 7:
+            argument, at = _argument(data, argument, at)
         items, passed = items - 1, passed + 1
         if major in (_TEXT, _BYTES):
             at += argument
@@ -166,7 +185,7 @@ def _behind(data: bytes, at: int, room: int) -> tuple[int, int]:
             raise Refused("it holds a tag, which no message does")
         elif major == 7:
             _, at = _simple(data, argument, at)
-        if items > len(data) - at:
+        if items > size - at:
             raise IndexError
     return at, passed
 

@@ -12,20 +12,22 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from protocol import hpke
-from protocol.about_queries import APPROVAL_KIND, Approval
+from protocol.about_queries import APPROVAL_KIND, REFUSAL_KIND, Approval, Refusal
 from protocol.auditlog import check_entries, origin_of, parse_checkpoint, root_of, verify_checkpoint
 from protocol.auditlog import verify_cosignature as check_cosignature
+from protocol.authorization import parse_signed_query
 from protocol.epoch import EPOCH_KIND, Announcement
 from protocol.epoch_keys import combine
 from protocol.errors import ProtocolError
 from protocol.exports import EXPORT_KIND, Export
-from protocol.grant import GRANT_KIND, Grant
+from protocol.grant import GRANT_KIND, GRANT_REQUEST_KIND, Grant, GrantRequest
 from protocol.joining import (
     CONFIGURATION_KIND,
     BoxConfiguration,
     BoxIdentity,
     OfflineAdmission,
     OfflineRequest,
+    RegistrarTime,
 )
 from protocol.keytree import (
     LABELS,
@@ -45,6 +47,7 @@ from protocol.sightings import decode_meta
 from protocol.signing import Signed, VerifyKey
 from protocol.templates import open_templates
 from protocol.v2.conformance import (
+    check_document,
     check_enrolment,
     check_evidence,
     check_hours,
@@ -219,6 +222,16 @@ def _approval(vector: Vector, compared: _Compared, _beside: Beside) -> None:
         compared.bytes(f"the policy of {name}", vector["policy_digest"], approval.policy_digest)
 
 
+def _refusal(vector: Vector, compared: _Compared, _beside: Beside) -> None:
+    signed = Signed.parse(bytes.fromhex(vector["signed"]), kind=REFUSAL_KIND)
+    refusal = Refusal.parse(signed.verify(_one(vector["public"])))
+    compared.equal("the approver", vector["approver"], signed.signer)
+    compared.bytes("the query", vector["query_digest"], refusal.query_digest)
+    compared.bytes("the policy", vector["policy_digest"], refusal.policy_digest)
+    compared.equal("the reason", vector["reason"], refusal.reason)
+    compared.equal("the moment", vector["refused_at_ms"], refusal.refused_at_ms)
+
+
 def _export(vector: Vector, compared: _Compared, _beside: Beside) -> None:
     signed = Signed.parse(bytes.fromhex(vector["signed"]), kind=EXPORT_KIND)
     export = Export.parse(signed.verify(_one(vector["public"])))
@@ -230,6 +243,7 @@ def _export(vector: Vector, compared: _Compared, _beside: Beside) -> None:
 
 
 def _grant(vector: Vector, compared: _Compared, beside: Beside) -> None:
+    _grant_requests(vector["requests"], compared)
     matcher = hpke.PrivateKey(bytes.fromhex(vector["matcher_seed"]))
     announced = _announced(vector["announcement"], beside("announcement")["box_public"])
     released = []
@@ -246,6 +260,21 @@ def _grant(vector: Vector, compared: _Compared, beside: Beside) -> None:
     for label in vector["labels"]:
         stated = slot_keys["keys"][label]["key"]
         compared.bytes(f"the key of '{label}'", stated, keys.key(slot_keys["slot"], label).key)
+
+
+def _grant_requests(vector: Vector, compared: _Compared) -> None:
+    """One request in both versions: they differ in how they name the query alone."""
+    key = _one(vector["public"])
+    in_full, by_digest = (
+        GrantRequest.parse(
+            Signed.parse(bytes.fromhex(vector[how]), kind=GRANT_REQUEST_KIND).verify(key)
+        )
+        for how in ("in_full", "by_digest")
+    )
+    digest = parse_signed_query(in_full.query).digest
+    compared.bytes("the query's digest", vector["query_digest"], digest)
+    compared.equal("the request by digest", in_full.naming(digest), by_digest)
+    compared.equal("with its query", in_full, by_digest.having(in_full.query))
 
 
 def _checkpoint(vector: Vector, compared: _Compared, _beside: Beside) -> None:
@@ -277,6 +306,11 @@ def _joining(vector: Vector, compared: _Compared, _beside: Beside) -> None:
     told = BoxConfiguration.parse(signed.verify(_one(vector["registrar_public"])))
     compared.equal("whom the configuration is for", [site, box], [told.site, told.box])
     compared.equal("the settings", vector["settings"], told.settings)
+    nonce, registrar = bytes.fromhex(vector["nonce"]), bytes.fromhex(vector["registrar_public"])
+    said = RegistrarTime.open(
+        bytes.fromhex(vector["time"]), site=site, nonce=nonce, key=VerifyKey(registrar)
+    )
+    compared.equal("the registrar's time", vector["time_ms"], said.time_ms)
     answer = OfflineAdmission(box, bytes.fromhex(vector["certificate"]), signed.to_bytes())
     compared.bytes("the answer on a stick", vector["stick_admission"], answer.to_bytes())
     OfflineAdmission.parse(answer.to_bytes())
@@ -299,6 +333,7 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "announcement": _announcement,
     "query": _query,
     "approval": _approval,
+    "refusal": _refusal,
     "export": _export,
     "grant": _grant,
     "checkpoint": _checkpoint,
@@ -308,6 +343,7 @@ _CHECKS: Mapping[str, Callable[[Vector, _Compared, Beside], None]] = {
     "row-release": check_row_release,
     "query-2": check_query,
     "query-words": check_words,
+    "query-document": check_document,
     "enrolment": check_enrolment,
     "evidence": check_evidence,
     "links": check_links,

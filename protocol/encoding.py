@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import cbor2
 
-from protocol.cbor_reading import Refused, read_item, string_at, value_of_field
+from protocol.cbor_reading import Refused, end_of, field_at, read_item, string_at
 from protocol.errors import MalformedMessage, MessageTooLarge, UnsupportedVersion
 from protocol.names import require_name
 
@@ -110,7 +110,14 @@ def byte_strings(data: bytes, *, what: str) -> Iterator[bytes]:
         yield data[begins:at]
 
 
-def field_of(data: bytes, name: str, *, what: str, max_items: int = FREE_ITEMS) -> bytes:
+def field_of(
+    data: bytes,
+    name: str,
+    *,
+    what: str,
+    max_items: int = FREE_ITEMS,
+    likely: bytes | None = None,
+) -> bytes:
     """Return the encoding of one field of a map, passing over what stands before it.
 
     For whoever wants a little of much: what is passed over is not checked, what is returned is to
@@ -118,12 +125,16 @@ def field_of(data: bytes, name: str, *, what: str, max_items: int = FREE_ITEMS) 
 
     Args:
         max_items: so many items are passed over at most, keys counted.
+        likely: what it returns most often: it is found without looking at its parts.
 
     Raises:
         MalformedMessage: it is not a map, has no such field, or too many items before it.
     """
     try:
-        found = value_of_field(data, name.encode(), max_items)
+        begins, room = field_at(data, name.encode(), max_items)
+        if likely is not None and begins >= 0 and data.startswith(likely, begins):
+            return likely  # no other item begins with the bytes of a whole one
+        found = None if begins < 0 else data[begins : end_of(data, begins, room)]
     except IndexError:
         raise MalformedMessage(f"{what} is not valid CBOR: it is cut short") from None
     except Refused as error:
@@ -184,6 +195,16 @@ class Fields:
                 f"{self._what} is of version {stated} of the protocol, not {expected}: "
                 "one of the two machines needs its update"
             )
+
+    def one_of_versions(self, *known: int) -> int:
+        """Take the version of the format, which must be one of those that the caller reads."""
+        stated = self.integer("v")
+        if stated not in known:
+            raise UnsupportedVersion(
+                f"{self._what} is of version {stated} of the protocol, not {known[-1]}: "
+                "one of the two machines needs its update"
+            )
+        return stated
 
     def value(self, name: str) -> object:
         """Take whatever is there, for a reader of its own."""

@@ -18,7 +18,7 @@ from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import EnrolmentNotWitnessed, MalformedMessage, ProtocolError
 from protocol.keytree import NEEDS_CONSENT
 from protocol.query import DIGEST_BYTES, MAX_TEMPLATES, Subject, TemplateReference, references_from
-from protocol.signing import Signed, SigningKey, Verifier, sign
+from protocol.signing import Signed, SigningKey, Unsigned, Verifier
 from protocol.templates import SubjectFile
 
 ENROLMENT_KIND = "enrolment"
@@ -43,8 +43,8 @@ class WitnessedEnrolment:
     templates: tuple[bytes, ...]
     witnessed_at_ms: int
 
-    def sign(self, witness: SigningKey) -> Signed:
-        """Sign as the officer who was there."""
+    def unsigned(self, witness: str) -> Unsigned:
+        """Return what the officer signs who was there."""
         payload = {
             "v": PROTOCOL_VERSION,
             "pseudonym": self.pseudonym,
@@ -52,7 +52,11 @@ class WitnessedEnrolment:
             "templates": list(self.templates),
             "witnessed_at_ms": self.witnessed_at_ms,
         }
-        return sign(ENROLMENT_KIND, encode(payload), witness)
+        return Unsigned(ENROLMENT_KIND, witness, encode(payload))
+
+    def sign(self, witness: SigningKey) -> Signed:
+        """Sign as the officer who was there."""
+        return self.unsigned(witness.signer).by_key(witness)
 
     @classmethod
     def parse(cls, payload: bytes) -> WitnessedEnrolment:
@@ -133,15 +137,22 @@ class WitnessSheet:
         text = hashlib.sha256(body).hexdigest()[:_CODE_DIGITS]
         return " ".join(text[at : at + 4] for at in range(0, _CODE_DIGITS, 4))
 
-    def signed_by(self, witness: SigningKey, *, witnessed_at_ms: int) -> WitnessSheet:
-        """Return the sheet with the witness's statement."""
-        statement = WitnessedEnrolment(
+    def for_witness(self, *, witnessed_at_ms: int) -> WitnessedEnrolment:
+        """Return what a witness of this sheet signs for."""
+        return WitnessedEnrolment(
             self.pseudonym,
             self.consent_document,
             tuple(template.digest for template in self.templates),
             witnessed_at_ms,
         )
-        return replace(self, statement=statement.sign(witness).to_bytes())
+
+    def with_statement(self, signed: Signed) -> WitnessSheet:
+        """Return the sheet with the witness's statement, which is not checked."""
+        return replace(self, statement=signed.to_bytes())
+
+    def signed_by(self, witness: SigningKey, *, witnessed_at_ms: int) -> WitnessSheet:
+        """Return the sheet with the witness's statement."""
+        return self.with_statement(self.for_witness(witnessed_at_ms=witnessed_at_ms).sign(witness))
 
     def to_bytes(self) -> bytes:
         """Encode for the disk."""
@@ -193,7 +204,7 @@ def check_witnessed(
 
     Raises:
         EnrolmentNotWitnessed: no statement, not a genuine one, the requester's own, of another
-            subject, or not of every template that the query brings.
+            subject or document, or not of every template that the query brings.
     """
     who = f"the enrolment of '{subject.pseudonym}'"
     if not subject.witnessed:
@@ -223,6 +234,9 @@ def check_witnessed(
         raise EnrolmentNotWitnessed(
             f"{len(unseen)} templates of '{subject.pseudonym}' are none that the witness signed for"
         )
+    named = subject.consent_document
+    if named and not hmac.compare_digest(named, statement.consent_document):
+        raise EnrolmentNotWitnessed(f"the witness's statement over {who} is over another document")
     if statement.witnessed_at_ms > now_ms + LARGEST_LEAD_MS:
         raise EnrolmentNotWitnessed(f"the witness's statement over {who} is dated in the future")
     return statement, signed.signer

@@ -16,7 +16,8 @@ from itertools import combinations
 from protocol import hpke
 from protocol.encoding import Fields, decode, encode
 from protocol.errors import MalformedMessage, ShareInvalid, UnsupportedVersion
-from protocol.keytree import KEY_BYTES, LABELS_OF, context_of
+from protocol.hmacs import KEY_BYTES
+from protocol.keytree import LABELS_OF, context_of
 from protocol.names import CameraAddress, require_name
 from protocol.sealing import read_models
 from protocol.signing import Signed, SigningKey, sign

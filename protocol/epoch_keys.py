@@ -18,7 +18,12 @@ from protocol.errors import (
     SharesMissing,
 )
 from protocol.grant import GrantedKeys, Scope
-from protocol.keytree import ModalityKey, Node, SlotKeys, expand
+from protocol.hmacs import KEY_BYTES
+from protocol.keytree import DEPTH, ModalityKey, Node, SlotKeys, cover, leaves_below, plan
+
+_AT_ONCE = 8
+"""Of so many slots the leaves are derived together, where keys are asked for one by one."""
+_NONE: tuple[range, list[tuple[bytes, ...]]] = (range(0), [])
 
 
 class Opening(NamedTuple):
@@ -28,34 +33,44 @@ class Opening(NamedTuple):
     liars: frozenset[str] = frozenset()
 
 
+Places = tuple[tuple[int, int], ...]
+"""Level and index of nodes of a tree."""
+
+
 class EpochKeys:
     """The keys of one scope, put together from the grants of at least m custodians.
 
-    Holds, for each label and slot, the leaves of all roots; :meth:`key` combines them. ``origin``
-    is where its announcement says that the pictures are from.
+    Holds, for each label, the nodes that were granted of all roots, and derives a slot's key only
+    when it is asked for: of a label that nobody reads nothing is derived. ``origin`` is where its
+    announcement says that the pictures are from.
+
+    Args:
+        nodes: label to the keys of the nodes that were granted, end to end: those of the first
+            root, then those of the next.
+        places: where in the tree the nodes of each root are.
     """
 
-    __slots__ = ("_leaves", "_slot_keys", "origin", "scope", "version")
+    __slots__ = ("_kept", "_nodes", "_places", "_slot_keys", "origin", "scope", "version")
 
     def __init__(
         self,
         scope: Scope,
-        leaves: Mapping[str, Mapping[int, tuple[bytes, ...]]],
+        nodes: Mapping[str, bytes],
+        places: Places,
         version: int = 1,
         origin: str = CAMERA_NOW,
     ) -> None:
         self.scope = scope
         self.version = version
         self.origin = origin
-        self._leaves = leaves
-        self._slot_keys = SlotKeys(
-            site=scope.address.site,
-            box=scope.address.box,
-            camera=scope.address.camera,
-            epoch=scope.epoch,
-            generation=scope.generation,
-            version=version,
-        )
+        self._nodes = nodes
+        self._places = places
+        self._slot_keys: SlotKeys | None = None
+        self._kept: dict[str, tuple[range, list[tuple[bytes, ...]]]] | None = None
+
+    def __reduce__(self) -> tuple[type[EpochKeys], tuple[object, ...]]:
+        """Pickle what was granted, and nothing that was derived from it."""
+        return EpochKeys, (self.scope, self._nodes, self._places, self.version, self.origin)
 
     def key(self, slot: int, label: str) -> ModalityKey:
         """Return the key of one modality of one slot.
@@ -63,13 +78,60 @@ class EpochKeys:
         Raises:
             ScopeExceeded: not granted.
         """
-        leaves = self._leaves.get(label, {}).get(slot)
-        if leaves is None:
+        if slot not in self.slots() or label not in self._nodes:
             raise ScopeExceeded(f"slot {slot}, '{label}' was not granted")
-        return self._derive(leaves, slot, label)
+        if self._kept is None:
+            self._kept = {}
+        slots, leaves = self._kept.get(label, _NONE)
+        if slot not in slots:
+            # Whoever asks for one slot is likely to ask for those beside it.
+            start = slot - slot % _AT_ONCE
+            granted = self.slots()
+            slots = range(max(start, granted.start), min(start + _AT_ONCE, granted.stop))
+            leaves = self._leaves(label, tuple(slots))
+            self._kept[label] = slots, leaves
+        return self._derive(leaves[slot - slots.start], slot, label)
+
+    def keys(self, slots: Sequence[int], label: str) -> tuple[list[bytes], list[bytes]]:
+        """Return the keys of one modality of several slots, in their order; none of them is kept.
+
+        Returns:
+            The keys, and their commitments, 32 bytes each.
+
+        Raises:
+            ScopeExceeded: one of them was not granted.
+        """
+        granted = self.slots()
+        if label not in self._nodes or not all(slot in granted for slot in slots):
+            raise ScopeExceeded(f"'{label}' was not granted, or not of all these slots")
+        return self._of_generation().keys(self._leaves(label, tuple(slots)), slots, label)
+
+    def _leaves(self, label: str, slots: tuple[int, ...]) -> list[tuple[bytes, ...]]:
+        """Return the leaves of all roots of each slot."""
+        if not slots:
+            return []
+        # A day of which a few segments are missing has the plan of a whole one.
+        span = range(min(slots), max(slots) + 1)
+        planned = plan(self._places, tuple(span) if len(span) < 2 * len(slots) else slots)
+        roots = _split(self._nodes[label], len(self._places))
+        leaves = [*zip(*(leaves_below(one, planned) for one in roots), strict=True)]
+        return leaves if planned.slots == slots else [leaves[planned.slots.index(s)] for s in slots]
 
     def _derive(self, leaves: Sequence[bytes], slot: int, label: str) -> ModalityKey:
-        return self._slot_keys.key(leaves, slot, label)
+        return self._of_generation().key(leaves, slot, label)
+
+    def _of_generation(self) -> SlotKeys:
+        if self._slot_keys is None:
+            address = self.scope.address
+            self._slot_keys = SlotKeys(
+                site=address.site,
+                box=address.box,
+                camera=address.camera,
+                epoch=self.scope.epoch,
+                generation=self.scope.generation,
+                version=self.version,
+            )
+        return self._slot_keys
 
     def opening(
         self, slot: int, label: str, commitment: bytes, *, doubted: frozenset[str] = frozenset()
@@ -91,15 +153,25 @@ class EpochKeys:
     def narrowed(self, slots: range) -> EpochKeys:
         """Return the keys of some consecutive slots of this scope.
 
+        They hold the nodes that were granted above these slots, so perhaps of others beside them,
+        for which nothing is derived.
+
         Raises:
             ScopeExceeded: a slot among them was not granted.
         """
         scope = self._narrow(slots)
-        leaves = {
-            label: {slot: by_slot[slot] for slot in slots}
-            for label, by_slot in self._leaves.items()
+        kept = [
+            number
+            for number, (level, index) in enumerate(self._places)
+            if _overlap(level, index, slots)
+        ]
+        cut = slice(kept[0] * KEY_BYTES, (kept[-1] + 1) * KEY_BYTES)
+        nodes = {
+            label: b"".join(of_root[cut] for of_root in _split(keys, len(self._places)))
+            for label, keys in self._nodes.items()
         }
-        return EpochKeys(scope, leaves, self.version, self.origin)
+        places = self._places[kept[0] : kept[-1] + 1]
+        return EpochKeys(scope, nodes, places, self.version, self.origin)
 
     def _narrow(self, slots: range) -> Scope:
         granted = self.slots()
@@ -135,28 +207,42 @@ def combine(announcement: Announcement, grants: Sequence[GrantedKeys]) -> EpochK
     if any(set(keys.nodes) != labels for keys in grants):
         raise ScopeExceeded("the grants are not for the same labels")
     roots = len(excluded_subsets(announcement.custodians, announcement.threshold))
-    leaves: dict[str, dict[int, tuple[bytes, ...]]] = {}
+    places = tuple(cover(scope.first_slot, scope.last_slot))
+    nodes: dict[str, bytes] = {}
     for label in labels:
-        nodes = _merge([keys.nodes[label] for keys in grants], roots)
-        expanded = [expand(nodes[number]) for number in range(roots)]
-        slots = range(scope.first_slot, scope.last_slot + 1)
-        leaves[label] = {slot: tuple(tree[slot] for tree in expanded) for slot in slots}
-    return EpochKeys(scope, leaves, announcement.version, announcement.origin)
+        merged = _merge([keys.nodes[label] for keys in grants], roots)
+        if any(tuple((n.level, n.index) for n in of_root) != places for of_root in merged):
+            raise ScopeExceeded("a grant's nodes are not those of its scope")
+        nodes[label] = b"".join(_joined(of_root) for of_root in merged)
+    return EpochKeys(scope, nodes, places, announcement.version, announcement.origin)
 
 
-def _merge(
-    released: Sequence[Mapping[int, Sequence[Node]]], roots: int
-) -> dict[int, Sequence[Node]]:
+def _split(nodes: bytes, places: int) -> list[bytes]:
+    """Return the nodes of each root, those of one end to end."""
+    size = places * KEY_BYTES
+    return [nodes[at : at + size] for at in range(0, len(nodes), size)]
+
+
+def _overlap(level: int, index: int, slots: range) -> bool:
+    width = 1 << (DEPTH - level)
+    return index * width < slots.stop and slots.start < (index + 1) * width
+
+
+def _joined(nodes: Sequence[Node]) -> bytes:
+    return b"".join([node.key for node in nodes])
+
+
+def _merge(released: Sequence[Mapping[int, Sequence[Node]]], roots: int) -> list[Sequence[Node]]:
+    """Return the nodes of each root, in the order of the roots. Errors as :func:`combine`."""
     merged: dict[int, Sequence[Node]] = {}
     for by_root in released:
         for number, nodes in by_root.items():
             known = merged.setdefault(number, nodes)
-            mine, theirs = (b"".join(node.key for node in listed) for listed in (known, nodes))
-            if not hmac.compare_digest(mine, theirs):
+            if known is not nodes and not hmac.compare_digest(_joined(known), _joined(nodes)):
                 raise ShareInvalid(f"two custodians released different keys for root {number}")
     missing = [number for number in range(roots) if number not in merged]
     if missing:
         raise SharesMissing(
             f"{len(missing)} of {roots} roots are covered by no custodian: too few granted"
         )
-    return {number: merged[number] for number in range(roots)}
+    return [merged[number] for number in range(roots)]

@@ -17,6 +17,10 @@ class UnsupportedVersion(MalformedMessage):
     """The message states a protocol version that this code does not speak."""
 
 
+class QueryNotHeld(ProtocolError):
+    """The message names a query by its digest, and whoever got it does not hold that query."""
+
+
 class SignatureInvalid(ProtocolError):
     """A signature does not verify under the key of the signer that the message names."""
 
@@ -83,6 +87,10 @@ class ApprovalsMissing(NotAuthorized):
 
 class ApprovalInvalid(NotAuthorized):
     """An approval is not for this query, not by an approver, or not signed properly."""
+
+
+class RefusalInvalid(NotAuthorized):
+    """A refusal is not of this query, not by an approver, or not signed properly."""
 
 
 class QueryExpired(NotAuthorized):

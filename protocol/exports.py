@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
 from protocol.errors import MalformedMessage, NotAuthorized
-from protocol.signing import Signed, SigningKey, sign
+from protocol.signing import Signed, SigningKey, Unsigned
 
 EXPORT_KIND = "export"
 DIGEST_BYTES = 32
@@ -34,8 +34,8 @@ class Export:
     files: tuple[bytes, ...]
     exported_at_ms: int
 
-    def sign(self, officer: SigningKey) -> Signed:
-        """Sign as the officer who exports."""
+    def unsigned(self, officer: str) -> Unsigned:
+        """Return what is signed as the officer of that name who exports."""
         payload = {
             "v": PROTOCOL_VERSION,
             "query_digest": self.query_digest,
@@ -43,7 +43,11 @@ class Export:
             "files": list(self.files),
             "exported_at_ms": self.exported_at_ms,
         }
-        return sign(EXPORT_KIND, encode(payload), officer)
+        return Unsigned(EXPORT_KIND, officer, encode(payload))
+
+    def sign(self, officer: SigningKey) -> Signed:
+        """Sign as the officer who exports."""
+        return self.unsigned(officer.signer).by_key(officer)
 
     @classmethod
     def parse(cls, payload: bytes) -> Export:

@@ -55,7 +55,11 @@ class FindingKind(StrEnum):
     BODY_UNREADABLE = "body-unreadable"
     """An entry's body does not open for this auditor, or is not what its kind says."""
     SIGNATURE_FALSE = "signature-false"
-    """A query, approval, withdrawal, decision or export was logged that no officer signed so."""
+    """A query, or what is signed of one, was logged that no officer signed so."""
+    APPROVED_AFTER_REFUSAL = "approved-after-refusal"
+    """An approver approved a query that the same approver had refused: they changed their mind."""
+    REFUSED_OWN_APPROVAL = "refused-own-approval"
+    """An approver refused a query and had approved it; that is taken back by a withdrawal."""
     DECISION_UNAUTHORIZED = "decision-unauthorized"
     """A decision on a query's candidate by an officer whom the query does not name."""
     EXPORT_UNAUTHORIZED = "export-unauthorized"
@@ -87,6 +91,8 @@ class FindingKind(StrEnum):
     """More rows or stills opened than the query permits, or stills for somebody else."""
     OPENED_MISCOUNTED = "opened-miscounted"
     """A custodian's count of what it opened for a query does not follow from its own log."""
+    STILLS_UNASKED = "stills-unasked"
+    """A still that no officer is said to have asked a box for."""
     LINKED_UNASKED = "linked-unasked"
     """Companions compared with one another for a query that does not ask for it."""
     MATCH_WITHOUT_GRANT = "match-without-grant"
@@ -140,9 +146,13 @@ class QueryCount:
     ``digest`` (hex) tells queries apart; ``query``, the id, is what the logs show in the clear.
     Entries of an id whose bodies stay sealed count for its query if there is one alone.
     ``confirmed`` candidates are hits: enough officers whom the query names have confirmed them.
-    ``rows_opened`` and ``stills_opened`` are what the custodian that opened most says.
+    ``rows_opened`` and ``stills_opened`` are what the custodian that opened most says,
+    ``stills_sent`` of how many sightings boxes sent stills, by the aggregator's word.
     ``pairs`` of companions were compared with one another, in that comparison that had most.
-    ``witnessed`` maps those subjects whose enrolment somebody witnessed to who did.
+    ``refused_by``: who refused to approve, also if they approved afterwards; ``refusals`` counts
+    what roles refused to open.
+    ``witnessed`` maps those subjects whose enrolment somebody witnessed to who did,
+    ``consent_documents`` those whose document the query names to its SHA-256 (hex).
     """
 
     query: str
@@ -153,11 +163,13 @@ class QueryCount:
     options: tuple[str, ...] = ()
     legal_basis: str | None = None
     consent_references: tuple[str, ...] = ()
+    consent_documents: dict[str, str] = field(default_factory=dict)
     witnessed: dict[str, str] = field(default_factory=dict)
     cameras: int | None = None
     window_ms: tuple[int, int] | None = None
     filed_ms: int | None = None
     approvers: tuple[str, ...] = ()
+    refused_by: tuple[str, ...] = ()
     withdrawn_by: tuple[str, ...] = ()
     grants: int = 0
     granting_custodians: tuple[str, ...] = ()
@@ -166,6 +178,7 @@ class QueryCount:
     matches: int = 0
     rows_opened: int | None = None
     stills_opened: int | None = None
+    stills_sent: int | None = None
     pairs: int | None = None
     sightings: int | None = None
     candidates: int | None = None
@@ -179,11 +192,12 @@ class QueryCount:
 
 @dataclass(slots=True)
 class OfficerCount:
-    """One officer: queries asked, approvals, withdrawals, decisions, exports, grants caused."""
+    """One officer: queries asked, approvals, refusals of approval, withdrawals, decisions, ..."""
 
     name: str
     queries: int = 0
     approvals: int = 0
+    refused: int = 0
     withdrawals: int = 0
     decisions: int = 0
     exports: int = 0

@@ -7,8 +7,9 @@ with the few tree nodes that cover the scope, sealed to the matcher's key.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocol import hpke
 from protocol.encoding import PROTOCOL_VERSION, Fields, decode, encode
@@ -25,10 +26,14 @@ from protocol.keytree import (
     window_nodes,
 )
 from protocol.names import SLOTS_PER_EPOCH, CameraAddress
+from protocol.query import MAX_QUERY_BYTES, QUERY_KIND
 from protocol.signing import Signed, SigningKey, sign
 
 GRANT_REQUEST_KIND, GRANT_KIND = "grant-request", "grant"
 GRANT_ID_BYTES = 16
+BY_DIGEST = 2
+"""The version of requests that name their query by its digest."""
+DIGEST_BYTES = 32
 MAX_ANNOUNCEMENTS = 1024
 MAX_APPROVALS = 64
 _GRANT = "grant"
@@ -39,7 +44,11 @@ ROW_BY_ROW = frozenset({META, EVIDENCE})
 
 @dataclass(frozen=True, slots=True)
 class GrantRequest:
-    """What the aggregator asks a custodian: every member but the time is itself signed."""
+    """What the aggregator asks a custodian: every member but the time is itself signed.
+
+    Version 1 brings the signed ``query``. Version 2 names by ``query_digest`` one that the
+    custodian was sent before; ``query`` is empty then, until the reader puts in what it holds.
+    """
 
     query: bytes
     approvals: tuple[bytes, ...]
@@ -47,12 +56,29 @@ class GrantRequest:
     matcher_key: bytes
     announcements: tuple[bytes, ...]
     requested_at_ms: int
+    query_digest: bytes | None = None
+
+    def naming(self, query_digest: bytes) -> GrantRequest:
+        """Return the same request with its query named by ``query_digest`` (32 bytes) alone."""
+        return replace(self, query=b"", query_digest=query_digest)
+
+    def having(self, query: bytes) -> GrantRequest:
+        """Return the same request with the signed query that its digest names.
+
+        Raises:
+            ScopeExceeded: it is another query.
+        """
+        digest = Signed.parse(query, kind=QUERY_KIND, max_bytes=MAX_QUERY_BYTES).digest
+        if self.query_digest is None or not hmac.compare_digest(digest, self.query_digest):
+            raise ScopeExceeded("that is not the query that the request names")
+        return replace(self, query=query, query_digest=None)
 
     def sign(self, aggregator: SigningKey) -> Signed:
         """Sign as the aggregator."""
+        named = self.query_digest
         payload = {
-            "v": PROTOCOL_VERSION,
-            "query": self.query,
+            "v": PROTOCOL_VERSION if named is None else BY_DIGEST,
+            **({"query": self.query} if named is None else {"query_digest": named}),
             "approvals": list(self.approvals),
             "withdrawals": list(self.withdrawals),
             "matcher_key": self.matcher_key,
@@ -69,14 +95,15 @@ class GrantRequest:
             MalformedMessage: it is not a grant request.
         """
         fields = Fields(decode(payload, what="grant request"), what="grant request")
-        fields.version()
+        by_digest = fields.one_of_versions(PROTOCOL_VERSION, BY_DIGEST) == BY_DIGEST
         request = cls(
-            query=fields.raw("query"),
+            query=b"" if by_digest else fields.raw("query"),
             approvals=fields.raws("approvals", max_items=MAX_APPROVALS),
             withdrawals=fields.raws("withdrawals", max_items=MAX_APPROVALS),
             matcher_key=fields.raw("matcher_key"),
             announcements=fields.raws("announcements", max_items=MAX_ANNOUNCEMENTS),
             requested_at_ms=fields.integer("requested_at_ms"),
+            query_digest=fields.raw("query_digest", size=DIGEST_BYTES) if by_digest else None,
         )
         fields.done()
         return request
@@ -156,10 +183,7 @@ class GrantedKeys:
             scope = Scope.from_value(value[0])  # type: ignore[index]
             nodes = {
                 label: {
-                    _whole(root): tuple(
-                        Node(_whole(level), _whole(index), _raw(key))
-                        for level, index, key in listed
-                    )
+                    _whole(root): tuple([_node(*node) for node in listed])
                     for root, listed in by_root
                 }
                 for label, by_root in value[1].items()  # type: ignore[index]
@@ -182,10 +206,10 @@ def _whole(value: object) -> int:
     return value
 
 
-def _raw(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise TypeError("not a byte string")
-    return value
+def _node(level: object, index: object, key: object) -> Node:
+    if type(level) is not int or type(index) is not int or type(key) is not bytes:
+        raise TypeError("not a node")
+    return Node(level, index, key)
 
 
 def release(

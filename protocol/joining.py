@@ -14,6 +14,8 @@ from protocol.signing import Signed, SigningKey, VerifyKey, sign
 from protocol.textformats import parse_json
 
 IDENTITY_KIND, CONFIGURATION_KIND = "box-identity", "box-configuration"
+TIME_KIND = "registrar-time"
+NONCE_BYTES = 32
 MAX_REQUEST_BYTES = 32 << 10
 _MAX_SETTINGS = 256 << 10
 _MAX_PEM = 64 << 10
@@ -128,6 +130,56 @@ class BoxConfiguration:
         if not isinstance(settings, dict):
             raise MalformedMessage("the box's settings are not a table")
         text.update(settings)
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrarTime:
+    """What time it is by the registrar's clock, said to whoever drew ``nonce``."""
+
+    site: str
+    nonce: bytes
+    time_ms: int
+
+    def sign(self, registrar: SigningKey) -> Signed:
+        """Sign as the registrar."""
+        payload = {
+            "v": PROTOCOL_VERSION,
+            "site": self.site,
+            "nonce": self.nonce,
+            "time_ms": self.time_ms,
+        }
+        return sign(TIME_KIND, encode(payload), registrar)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> RegistrarTime:
+        """Read a payload.
+
+        Raises:
+            MalformedMessage: it is none.
+        """
+        fields = Fields(decode(payload, what="time", max_items=9), what="time")
+        fields.version()
+        read = cls(
+            site=fields.name("site"),
+            nonce=fields.raw("nonce", size=NONCE_BYTES),
+            time_ms=fields.integer("time_ms"),
+        )
+        fields.done()
+        return read
+
+    @classmethod
+    def open(cls, data: bytes, *, site: str, nonce: bytes, key: VerifyKey) -> RegistrarTime:
+        """Verify and read an answer to ``nonce``.
+
+        Raises:
+            MalformedMessage: it is not one.
+            SignatureInvalid: another key signed it, or it answers another site or nonce.
+        """
+        signed = Signed.parse(data, kind=TIME_KIND, max_bytes=1024)
+        read = cls.parse(signed.verify(lambda _name: key))
+        if read.site != site or not hmac.compare_digest(read.nonce, nonce):
+            raise SignatureInvalid("the time is for another site, or answers another question")
         return read
 
 

@@ -13,22 +13,18 @@ Source: O. Goldreich, S. Goldwasser, S. Micali, "How to construct random functio
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
-
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple
 
 from protocol.encoding import encode, encode_unsigned
 from protocol.errors import MalformedMessage, ScopeExceeded, UnsupportedVersion
+from protocol.hmacs import BOTH, KEY_BYTES, LEFT, RIGHT, grow, hkdf_pair, hkdf_pairs, hmac_sha256
 from protocol.names import SLOTS_PER_EPOCH
 
 DEPTH = 7
 _ARRAY = 0x80  # the head of a CBOR array of up to 23 items, less their number
-KEY_BYTES = 32
-_SHA256 = hashes.SHA256()
 Modality = Literal["face", "appearance"]
 FACE: Final = "face"
 APPEARANCE: Final = "appearance"
@@ -71,7 +67,7 @@ class Node:
 
     def child(self, side: int) -> Node:
         """Return the left (0) or the right (1) child."""
-        key = hmac.digest(self.key, b"\x01" if side else b"\x00", "sha256")
+        key = hmac_sha256(self.key, b"\x01" if side else b"\x00")
         return Node(self.level + 1, self.index * 2 + side, key)
 
     def children(self) -> tuple[Node, Node]:
@@ -100,7 +96,7 @@ def tree_top(root: bytes, label: str, version: int = 1) -> Node:
         raise MalformedMessage(f"'{label}' is not a key label")
     if len(root) != KEY_BYTES:
         raise MalformedMessage(f"a root has {KEY_BYTES} bytes")
-    return Node(0, 0, hmac.digest(root, f"{context}/tree/{label}".encode(), "sha256"))
+    return Node(0, 0, hmac_sha256(root, f"{context}/tree/{label}".encode()))
 
 
 def cover(first: int, last: int) -> list[tuple[int, int]]:
@@ -153,9 +149,9 @@ def window_nodes(root: bytes, label: str, first: int, last: int, version: int = 
             continue
         middle = start + width // 2
         if last >= middle:
-            pending.append((level + 1, index * 2 + 1, hmac.digest(key, b"\x01", "sha256")))
+            pending.append((level + 1, index * 2 + 1, hmac_sha256(key, b"\x01")))
         if first < middle:
-            pending.append((level + 1, index * 2, hmac.digest(key, b"\x00", "sha256")))
+            pending.append((level + 1, index * 2, hmac_sha256(key, b"\x00")))
     return found
 
 
@@ -172,6 +168,67 @@ def expand(nodes: Iterable[Node]) -> dict[int, bytes]:
         else:
             pending.extend(node.children())
     return leaves
+
+
+class Plan(NamedTuple):
+    """How the leaves of some slots grow from nodes: the same for every root, label and camera.
+
+    Args:
+        slots: whose leaves.
+        steps: as `protocol.hmacs.grow` takes them, each node derived once.
+        leaves: where each slot's leaf then stands among the keys.
+    """
+
+    slots: tuple[int, ...]
+    steps: tuple[tuple[int, int], ...]
+    leaves: tuple[int, ...]
+
+
+@lru_cache(maxsize=256)
+def plan(places: tuple[tuple[int, int], ...], slots: tuple[int, ...]) -> Plan:
+    """Return how to derive the leaves of ``slots`` from nodes at ``places``, and nothing else.
+
+    Args:
+        places: level and index of each node.
+
+    Raises:
+        ScopeExceeded: a slot is below none of them.
+    """
+    at = {place: number for number, place in enumerate(places)}
+    wanted: list[set[int]] = [set() for _ in range(DEPTH + 1)]
+    for slot in slots:
+        level = DEPTH
+        while (level, slot >> (DEPTH - level)) not in at:
+            wanted[level].add(slot >> (DEPTH - level))
+            level -= 1
+            if level < 0:
+                raise ScopeExceeded(f"the key of slot {slot} is below no node that was granted")
+    steps: list[tuple[int, int]] = []
+    known = len(places)
+    for level in range(1, DEPTH + 1):
+        for parent in sorted({index >> 1 for index in wanted[level]}):
+            sides = [side for side in (LEFT, RIGHT) if parent * 2 + side in wanted[level]]
+            steps.append((at[level - 1, parent], BOTH if len(sides) == 2 else sides[0]))
+            for side in sides:
+                at[level, parent * 2 + side] = known
+                known += 1
+    return Plan(slots, tuple(steps), tuple(at[DEPTH, slot] for slot in slots))
+
+
+def leaves_below(nodes: bytes, planned: Plan) -> list[bytes]:
+    """Return the leaves that a plan leads to, 32 bytes each.
+
+    Args:
+        nodes: the keys of the plan's places, 32 bytes each, end to end.
+
+    Raises:
+        MalformedMessage: they are cut short.
+    """
+    keys = [nodes[at : at + KEY_BYTES] for at in range(0, len(nodes), KEY_BYTES)]
+    if len(nodes) % KEY_BYTES:
+        raise MalformedMessage(f"a key tree node has {KEY_BYTES} bytes")
+    grow(keys, planned.steps)
+    return [keys[place] for place in planned.leaves]
 
 
 class PuncturableTree:
@@ -264,6 +321,18 @@ class SlotKeys:
         """Combine one slot's leaves of **all** roots, in the order of the roots."""
         return _derive(leaves, self._before + encode_unsigned(slot) + encode(label))
 
+    def keys(
+        self, leaves: Iterable[Sequence[bytes]], slots: Iterable[int], label: str
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Combine the leaves of several slots, each of 32 bytes (`leaves_below`).
+
+        Returns:
+            The keys, and their commitments.
+        """
+        before, behind = self._before, encode(label)
+        infos = [before + encode_unsigned(slot) + behind for slot in slots]
+        return hkdf_pairs(map(b"".join, leaves), infos)
+
 
 def derive_key(parts: Sequence[bytes], info: Sequence[object]) -> ModalityKey:
     """Derive a key and its commitment from one value of 32 bytes a root, in the order of the roots.
@@ -277,6 +346,4 @@ def derive_key(parts: Sequence[bytes], info: Sequence[object]) -> ModalityKey:
 def _derive(parts: Sequence[bytes], info: bytes) -> ModalityKey:
     if {*map(len, parts)} != {KEY_BYTES}:
         raise MalformedMessage(f"a key is made of one value of {KEY_BYTES} bytes a root")
-    kdf = HKDF(_SHA256, 2 * KEY_BYTES, None, info)
-    derived = kdf.derive(b"".join(parts))
-    return ModalityKey(derived[:KEY_BYTES], derived[KEY_BYTES:])
+    return ModalityKey(*hkdf_pair(b"".join(parts), info))

@@ -148,6 +148,8 @@ EPOCH = "epoch"
 HEALTH = "health"
 RECEIPT = "receipt"
 HOURS = "hours"
+STILL_REQUESTS = "still-requests"
+STILLS = "stills"
 
 
 def parse_camera_topic(topic: str) -> tuple[CameraAddress, str]:
@@ -165,6 +167,16 @@ def parse_camera_topic(topic: str) -> tuple[CameraAddress, str]:
 def box_health_topic(site: str, box: str) -> str:
     """Return the topic of a box's own health: birth, will and reports (retained)."""
     return f"{TOPIC_ROOT}/{site}/{box}/{HEALTH}"
+
+
+def still_requests_topic(site: str, box: str) -> str:
+    """Return the topic on which a box is asked for stills; nothing is retained there."""
+    return f"{TOPIC_ROOT}/{site}/{box}/{STILL_REQUESTS}"
+
+
+def stills_topic(site: str, box: str) -> str:
+    """Return the topic on which a box answers who asked it for stills; nothing is retained."""
+    return f"{TOPIC_ROOT}/{site}/{box}/{STILLS}"
 
 
 def hours_filter(site: str, box: str) -> str:

@@ -58,6 +58,7 @@ class Permissions:
         continuation_cameras: most cameras of a query that asks for it; 0 permits none.
         same_place_counts: how many others were there.
         evidence_stills: of how many sightings a query may ask for a picture.
+        evidence_export: whether a still of a confirmed hit may be handed over as a file.
     """
 
     live: bool = False
@@ -67,6 +68,7 @@ class Permissions:
     continuation_cameras: int = 0
     same_place_counts: bool = False
     evidence_stills: int = 0
+    evidence_export: bool = False
 
 
 EXPECTED_FALSE = 10
@@ -99,6 +101,8 @@ class Policy:
         option_approvals: approvals on top of others, by what of `OPTIONS` a query asks for.
         confirmations: officers who must each confirm a hit.
         witnessed_enrolment: whether a second officer must have seen whose photographs they are.
+        consent_documents: whether every query on consent must name the subjects' documents of
+            consent by their hashes.
         cover: one of `COVERS`; ``cover_interval_s`` for the last of them.
         outside_witnesses: how many witnesses outside the site must cosign its logs.
         expected_false: strangers whom a query may expect among its candidates for each subject
@@ -125,6 +129,7 @@ class Policy:
     option_approvals: Mapping[str, int] = field(default_factory=dict)
     confirmations: int = 1
     witnessed_enrolment: bool = False
+    consent_documents: bool = False
     cover: str = COVER_OFF
     cover_interval_s: int = 0
     outside_witnesses: int = 0
@@ -293,10 +298,12 @@ def _with_permissions(policy: Policy, keys: _Keys, schema: int) -> Policy:
             continuation_cameras=keys.number("continuation_cameras", 0, 65_536, 0),
             same_place_counts=keys.yes("same_place_counts"),
             evidence_stills=keys.number("evidence_stills", 0, 10_000, 0),
+            evidence_export=keys.yes("evidence_export"),
         ),
         option_approvals=_option_approvals(keys.table("option_approvals")),
         confirmations=keys.number("confirmations", 1, 8),
         witnessed_enrolment=not keys.yes("enrolment_without_witness"),
+        consent_documents=keys.yes("consent_documents"),
         cover=cover,
         cover_interval_s=keys.number("cover_interval_s", 1, 900) if cover == COVER_STEADY else 0,
         outside_witnesses=keys.number("outside_witnesses", 0, 16, 0),

@@ -16,9 +16,11 @@ from protocol.keytree import FOLLOWED, MODALITIES
 from protocol.names import SLOT_MS, SightingName, require_name
 from protocol.policy import LEGAL_BASES, LINKED_CONTACTS, NEAR_CONTACTS, OPTIONS
 from protocol.sealing import model_dimension
-from protocol.signing import Signed, SigningKey, sign
+from protocol.signing import Signed, SigningKey, Unsigned
 
 QUERY_KIND = "query"
+MAX_QUERY_BYTES = 4 << 20
+"""Of a signed query: it may name ten thousand cameras."""
 ID_BYTES, DIGEST_BYTES = 16, 32
 MAX_SUBJECTS, MAX_TEMPLATES, MAX_CAMERAS = 10, 8, 65_536
 MAX_CONFIRMERS, MAX_EXAMPLES = 8, 8
@@ -81,6 +83,8 @@ class Subject:
         examples: sightings that serve in place of a photograph, from version 2 on.
         words: the clothes in words that the one template was made of, as the asker's program says;
             empty for anybody who was seen. From version 2 on.
+        consent_document: SHA-256 of the document of consent or of the order; empty where it is not
+            said. From version 2 on.
     """
 
     pseudonym: str
@@ -89,6 +93,7 @@ class Subject:
     witnessed: bytes = b""
     examples: tuple[SightingName, ...] = ()
     words: str = ""
+    consent_document: bytes = b""
 
     def to_value(self, version: int) -> dict[str, object]:
         """Return the map that is encoded in a query of that version."""
@@ -102,6 +107,8 @@ class Subject:
             value["examples"] = [example.to_value() for example in self.examples]
             if self.words:  # left out otherwise: earlier versions know no such key
                 value["words"] = self.words
+            if self.consent_document:  # the same
+                value["consent_document"] = self.consent_document
         return value
 
     @classmethod
@@ -137,6 +144,9 @@ class Subject:
             words=fields.text("words", max_length=MAX_WORDS)
             if version > 1 and "words" in fields
             else "",
+            consent_document=fields.raw("consent_document", size=DIGEST_BYTES)
+            if version > 1 and "consent_document" in fields
+            else b"",
         )
         fields.done()
         return subject
@@ -241,6 +251,10 @@ class Query:
 
     def sign(self, requester: SigningKey) -> Signed:
         """Sign as the requesting investigator."""
+        return self.unsigned(requester.signer).by_key(requester)
+
+    def unsigned(self, requester: str) -> Unsigned:
+        """Return what is signed as the requesting investigator of that name."""
         payload: dict[str, object] = {
             "v": self.version,
             "id": self.query_id,
@@ -272,7 +286,7 @@ class Query:
             }
             if self.asks.afterwards_min:  # left out otherwise: earlier versions know no such key
                 payload["afterwards_min"] = self.asks.afterwards_min
-        return sign(QUERY_KIND, encode(payload), requester)
+        return Unsigned(QUERY_KIND, requester, encode(payload))
 
     @classmethod
     def parse(cls, payload: bytes) -> Query:

@@ -10,7 +10,7 @@ With at most 9 custodians there are at most 126 such groups, tried only where th
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -99,9 +99,24 @@ class DisputedKeys(EpochKeys):
         version: int = 1,
         origin: str = CAMERA_NOW,
     ) -> None:
-        super().__init__(scope, {}, version, origin)
+        super().__init__(scope, {}, (), version, origin)
         self._threshold = threshold
         self._released = released
+
+    @property
+    def custodians(self) -> frozenset[str]:
+        """Who released any of them."""
+        return frozenset(self._released)
+
+    def __reduce__(self) -> tuple[type[EpochKeys], tuple[object, ...]]:
+        """Pickle what was granted, and nothing that was derived from it."""
+        told = (self.scope, self._threshold, self._released, self.version, self.origin)
+        return DisputedKeys, told
+
+    def keys(self, slots: Sequence[int], label: str) -> tuple[list[bytes], list[bytes]]:
+        """Return the keys of several slots, as :meth:`key` gives them. Errors as there."""
+        keys = [self.key(slot, label) for slot in slots]
+        return [key.key for key in keys], [key.commitment for key in keys]
 
     def key(self, slot: int, label: str) -> ModalityKey:
         """Return the key of one modality of one slot, if all who released it agree.

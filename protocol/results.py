@@ -20,7 +20,7 @@ from protocol.names import CameraAddress, SightingName
 from protocol.sightings import ID_BYTES, MaskStatus
 from protocol.sightings import Encounter as EncounterOfVersion1
 from protocol.sightings import Sighting as SightingOfVersion1
-from protocol.signing import Signed, SigningKey, sign
+from protocol.signing import Signed, SigningKey, Unsigned
 from protocol.v2.header import TIME_SOURCES
 from protocol.v2.release import MAX_ROWS, SALT_BYTES
 from protocol.v2.sightings import EPISODE_BYTES, Encounter, MaskSpan, Row
@@ -122,6 +122,10 @@ class Candidate:
 
     def seal(self, officer: hpke.PublicKey, *, query_digest: bytes) -> bytes:
         """Seal to an officer who asked or confirms."""
+        return officer.seal(self.to_bytes(), purpose=_CANDIDATE, context=[query_digest])
+
+    def to_bytes(self) -> bytes:
+        """Encode it, in the clear: it leaves a process only sealed."""
         value: dict[str, object] = {
             "v": _FORM,
             "subject": self.subject,
@@ -143,7 +147,7 @@ class Candidate:
         }
         if self.follows is not None:
             value["follows"] = self.follows.to_value()
-        return officer.seal(encode(value), purpose=_CANDIDATE, context=[query_digest])
+        return encode(value)
 
     @classmethod
     def open(cls, sealed: bytes, officer: hpke.PrivateKey, *, query_digest: bytes) -> Candidate:
@@ -153,7 +157,15 @@ class Candidate:
             AuthenticationFailed: somebody else's, of another query, or altered.
             MalformedMessage, UnsupportedVersion: it opens to something else.
         """
-        opened = officer.open(sealed, purpose=_CANDIDATE, context=[query_digest])
+        return cls.parse(officer.open(sealed, purpose=_CANDIDATE, context=[query_digest]))
+
+    @classmethod
+    def parse(cls, opened: bytes) -> Candidate:
+        """Read what :meth:`to_bytes` wrote.
+
+        Raises:
+            MalformedMessage, UnsupportedVersion: it is something else.
+        """
         fields = Fields(decode(opened, what="candidate"), what="candidate")
         form = fields.integer("v")
         if form not in {1, _FORM}:
@@ -244,8 +256,8 @@ class Decision:
     verdict: str
     decided_at_ms: int
 
-    def sign(self, investigator: SigningKey) -> Signed:
-        """Sign as the investigator."""
+    def unsigned(self, investigator: str) -> Unsigned:
+        """Return what is signed as the investigator of that name."""
         payload: Mapping[str, object] = {
             "v": PROTOCOL_VERSION,
             "query_digest": self.query_digest,
@@ -253,7 +265,11 @@ class Decision:
             "verdict": self.verdict,
             "decided_at_ms": self.decided_at_ms,
         }
-        return sign(DECISION_KIND, encode(payload), investigator)
+        return Unsigned(DECISION_KIND, investigator, encode(payload))
+
+    def sign(self, investigator: SigningKey) -> Signed:
+        """Sign as the investigator."""
+        return self.unsigned(investigator.signer).by_key(investigator)
 
     @classmethod
     def parse(cls, payload: bytes) -> Decision:

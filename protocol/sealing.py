@@ -15,6 +15,8 @@ import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -194,6 +196,20 @@ def nonce_of(salt: bytes, sequence: int) -> bytes:
     return salt[:4] + sequence.to_bytes(8, "big")
 
 
+def nonces_of(salts: bytes, sequences: npt.NDArray[np.int64]) -> list[bytes]:
+    """Return what :func:`nonce_of` does, for many envelopes.
+
+    Args:
+        salts: of all of them, end to end.
+        sequences: (n,), none of them negative.
+    """
+    table = np.empty((len(sequences), 12), np.uint8)
+    table[:, :4] = np.frombuffer(salts, np.uint8).reshape(-1, SALT_BYTES)[:, :4]
+    table[:, 4:] = sequences.astype(">u8").view(np.uint8).reshape(-1, 8)
+    nonces = table.tobytes()
+    return [nonces[at : at + 12] for at in range(0, len(nonces), 12)]
+
+
 def seal_block(
     key: ModalityKey, plaintext: bytes | bytearray, *, header: bytes, label: str, nonce: bytes
 ) -> bytes:
@@ -234,9 +250,28 @@ def open_block_into(
     if not hmac.compare_digest(view[:COMMITMENT_BYTES], key.commitment):
         raise KeyCommitmentMismatch(f"the {label} block was sealed under another key")
     try:
-        AESGCM(key.key).decrypt_into(nonce, view[COMMITMENT_BYTES:], header + label.encode(), out)
-    except (InvalidTag, ValueError) as error:
+        open_sealed_into(key.key, view[COMMITMENT_BYTES:], out, header + label.encode(), nonce)
+    except AuthenticationFailed as error:
         raise AuthenticationFailed(f"the {label} block or its header has been altered") from error
+
+
+def open_sealed_into(
+    key: bytes, sealed: bytes | memoryview, out: memoryview, binding: bytes, nonce: bytes
+) -> None:
+    """Open what follows a block's commitment, which the caller has compared with the key's.
+
+    Args:
+        key: 32 bytes.
+        out: of exactly the bytes that it opens to; undefined where it does not.
+        binding: what the seal is bound to.
+
+    Raises:
+        AuthenticationFailed: it does not open.
+    """
+    try:
+        AESGCM(key).decrypt_into(nonce, sealed, binding, out)
+    except (InvalidTag, ValueError) as error:
+        raise AuthenticationFailed("a block or its header has been altered") from error
 
 
 def open_block(

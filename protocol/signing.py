@@ -129,6 +129,11 @@ class Signed:
         """SHA-256 of what was signed: names this very message of this very signer; 32 bytes."""
         return hashlib.sha256(to_be_signed(self.kind, self.signer, self.payload)).digest()
 
+    @property
+    def by_passkey(self) -> bool:
+        """Whether it carries a passkey's assertion, and no signature by key file."""
+        return len(self.signature) != SIGNATURE_BYTES
+
     def to_bytes(self) -> bytes:
         """Encode for the wire."""
         return encode([self.kind, self.signer, self.payload, self.signature])
@@ -171,10 +176,42 @@ class Signed:
         return self.payload
 
 
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A message that ``signer`` is about to sign: first it is made and shown, then it is signed."""
+
+    kind: str
+    signer: str
+    payload: bytes
+
+    def challenge_bytes(self) -> bytes:
+        """Return what a passkey has to sign (a browser is given its SHA-256)."""
+        return to_be_signed(self.kind, self.signer, self.payload)
+
+    def by_key(self, key: SigningKey) -> Signed:
+        """Sign with a key file's key.
+
+        Raises:
+            SignatureInvalid: it is somebody else's.
+        """
+        if key.signer != self.signer:
+            raise SignatureInvalid(
+                f"this {self.kind} is for '{self.signer}' to sign, and the key is '{key.signer}'s"
+            )
+        return Signed(self.kind, self.signer, self.payload, key.sign_bytes(self.challenge_bytes()))
+
+    def by_assertion(self, assertion: bytes) -> Signed:
+        """Return it with a passkey's assertion (`protocol.passkeys.encode_assertion`), unverified.
+
+        Args:
+            assertion: over `challenge_bytes`.
+        """
+        return Signed(self.kind, self.signer, self.payload, assertion)
+
+
 def sign(kind: str, payload: bytes, key: SigningKey) -> Signed:
     """Sign ``payload`` as a message of ``kind``."""
-    signature = key.sign_bytes(to_be_signed(kind, key.signer, payload))
-    return Signed(kind, key.signer, payload, signature)
+    return Unsigned(kind, key.signer, payload).by_key(key)
 
 
 def signed_kind(data: bytes, *, max_bytes: int = MAX_MESSAGE_BYTES) -> str:

@@ -24,8 +24,8 @@ from protocol.v2.padding import SMALLEST_ROWS, size_class
 INT8 = "int8"
 """Rows of d int8 and a float32 scale. Room for others: a reader skips what it does not know."""
 ENCODINGS = frozenset({INT8})
-_COUNT = struct.Struct("<I")
-COUNT_BYTES = _COUNT.size
+COUNT = struct.Struct("<I")
+COUNT_BYTES = COUNT.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def lay_out(
     if len(rows) > MAX_BATCH:
         raise MalformedMessage(f"a block has more than {MAX_BATCH} rows")
     held = size_class(len(rows), SMALLEST_ROWS) if padded else len(rows)
-    block = bytearray(held * width + _COUNT.size)
+    block = bytearray(held * width + COUNT.size)
     table = np.frombuffer(block, np.uint8, held * width).reshape(held, width)
     scales = np.array([scale for _, scale in rows], "<f4")
     table[: len(rows), dimension:] = scales.view(np.uint8).reshape(len(rows), scales.itemsize)
@@ -83,7 +83,7 @@ def lay_out(
         if row.shape != (dimension,):
             raise MalformedMessage(f"a template has not {dimension} dimensions")
         table[number, :dimension] = row.view(np.uint8)
-    _COUNT.pack_into(block, held * width, len(rows))
+    COUNT.pack_into(block, held * width, len(rows))
     return block
 
 
@@ -101,10 +101,10 @@ def true_rows(opened: memoryview, space: Space) -> int:
 
 def count_rows(opened: memoryview, width: int) -> int:
     """Return what :func:`true_rows` does, by the bytes of a row. Errors as there."""
-    body = len(opened) - _COUNT.size
+    body = len(opened) - COUNT.size
     if body < 0 or body % width:
-        raise MalformedMessage(f"a block's length is not {_COUNT.size} over a multiple of a row")
-    count = int(_COUNT.unpack_from(opened, body)[0])
+        raise MalformedMessage(f"a block's length is not {COUNT.size} over a multiple of a row")
+    count = int(COUNT.unpack_from(opened, body)[0])
     if count > body // width or count > MAX_BATCH:
         raise MalformedMessage("a block says that it has more rows than it holds")
     return count

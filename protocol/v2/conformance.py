@@ -10,11 +10,11 @@ import numpy as np
 from protocol import hpke
 from protocol.enrolment import ENROLMENT_KIND, WitnessedEnrolment
 from protocol.epoch import EPOCH_KIND, Announcement
+from protocol.hmacs import KEY_BYTES
 from protocol.keytree import (
     COUNTS,
     COVER,
     DEPTH,
-    KEY_BYTES,
     LIVE,
     META,
     ModalityKey,
@@ -46,6 +46,13 @@ from protocol.v2.release import (
     release_rows,
 )
 from protocol.v2.rows import ABSENT, Rows
+from protocol.v2.stills import (
+    STILL_ANSWER_KIND,
+    STILL_REQUEST_KIND,
+    StillAnswer,
+    StillRequest,
+    request_digest,
+)
 
 Vector = Mapping[str, Any]
 
@@ -148,14 +155,22 @@ def check_evidence(vector: Vector, compared: Compared, beside: Callable[[str], V
     name = SightingName.from_value([*vector["sighting"][:5], bytes.fromhex(vector["sighting"][5])])
     still = SealedStill.parse(bytes.fromhex(vector["still"]))
     compared.equal("the sighting", name, still.name)
+    asked = _verified(vector["request"], STILL_REQUEST_KIND)
+    request = StillRequest.parse(asked.payload)
+    compared.equal("what the box is asked for", [name], list(request.sightings))
+    told = StillAnswer.parse(_verified(vector["answer"], STILL_ANSWER_KIND).payload)
+    compared.bytes("what is answered", vector["request"]["signed"], asked.to_bytes())
+    compared.equal("the request", request_digest(asked.to_bytes()), told.request)
+    asker = hpke.PrivateKey(bytes.fromhex(vector["officers"][asked.signer]))
+    compared.bytes("what the box sent", vector["still"], told.open(asked.signer, asker).to_bytes())
     for officer, seed in vector["officers"].items():
         key = hpke.PrivateKey(bytes.fromhex(seed))
         released = {}
         for item in vector["releases"]:
             custodian = item["custodian"]
-            answer = _verified(item, EVIDENCE_RELEASE_KIND)
-            compared.equal("the custodian", custodian, answer.signer)
-            release = EvidenceRelease.parse(answer.payload)
+            signed = _verified(item, EVIDENCE_RELEASE_KIND)
+            compared.equal("the custodian", custodian, signed.signer)
+            release = EvidenceRelease.parse(signed.payload)
             compared.bytes("the query", vector["query_digest"], release.query_digest)
             compared.bytes("the digest", item["digest"], release.digest)
             compared.equal("the officers", sorted(vector["officers"]), sorted(release.sealed))
@@ -194,6 +209,18 @@ def check_words(vector: Vector, compared: Compared, _beside: Callable[[str], Vec
     compared.equal("the words", vector["words"], subject.words)
     templates = [[t.modality, t.model, t.digest.hex()] for t in subject.templates]
     compared.equal("the template", vector["templates"], templates)
+
+
+def check_document(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:
+    """Read a query that names the document of consent."""
+    signed = _verified(vector, QUERY_KIND)
+    compared.bytes("the digest", vector["digest"], signed.digest)
+    (subject,) = Query.parse(signed.payload).subjects
+    compared.equal("the pseudonym", vector["pseudonym"], subject.pseudonym)
+    compared.equal("the reference", vector["consent_reference"], subject.consent_reference)
+    compared.bytes("the document", vector["consent_document"], subject.consent_document)
+    witnessed = beside("enrolment")["consent_document"]
+    compared.equal("the witness's document", witnessed, vector["consent_document"])
 
 
 def check_enrolment(vector: Vector, compared: Compared, beside: Callable[[str], Vector]) -> None:

@@ -143,7 +143,7 @@ class Counts:
         return pad(encode(self.to_value()), smallest=COUNTS_BYTES)
 
     @classmethod
-    def parse(cls, opened: bytes | bytearray) -> Counts:
+    def parse(cls, opened: bytes | bytearray | memoryview) -> Counts:
         """Read an opened block.
 
         Raises:

@@ -236,6 +236,23 @@ class BlockBindings:
             )
         )
 
+    def of_many(
+        self, slots: Sequence[int], sequences: Sequence[int], salts: Sequence[bytes]
+    ) -> list[bytes]:
+        """Return what :meth:`of` does, for many envelopes.
+
+        Raises:
+            MalformedMessage, OverflowError: a header cannot say this.
+        """
+        if set(map(len, salts)) - {SALT_BYTES}:
+            raise MalformedMessage(f"a salt has {SALT_BYTES} bytes")
+        before, behind = self._before, self._behind
+        heads = {slot: before + encode_unsigned(slot) for slot in set(slots)}
+        return [
+            heads[slot] + encode_unsigned(sequence) + _SALT + salt + behind
+            for slot, sequence, salt in zip(slots, sequences, salts, strict=True)
+        ]
+
 
 def _read_ranges(items: Sequence[object]) -> tuple[tuple[int, int], ...]:
     ranges: list[tuple[int, int]] = []

@@ -40,7 +40,7 @@ def pad(
     return bytearray(body) + _MARK + bytes(whole - size)
 
 
-def unpad(data: bytes | bytearray) -> bytes:
+def unpad(data: bytes | bytearray | memoryview) -> bytes:
     """Return what :func:`pad` was given.
 
     Raises:

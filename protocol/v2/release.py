@@ -26,7 +26,8 @@ from protocol.errors import (
     SharesMissing,
 )
 from protocol.grant import MAX_ANNOUNCEMENTS, MAX_APPROVALS
-from protocol.keytree import DEPTH, KEY_BYTES, META, ModalityKey, descend, tree_top
+from protocol.hmacs import KEY_BYTES
+from protocol.keytree import DEPTH, META, ModalityKey, descend, tree_top
 from protocol.names import SightingName
 from protocol.reconcile import true_key
 from protocol.signing import Signed, SigningKey, sign

@@ -233,17 +233,22 @@ class Rows:
         return slice(int(self.offsets[number]), int(self.offsets[number + 1]))
 
 
-def coverage_in(opened: bytes | bytearray) -> Coverage | None:
+def coverage_in(opened: bytes | bytearray | memoryview) -> Coverage | None:
     """Return the coverage in an opened block ``rows``, and look at nobody's row.
 
     Raises:
         MalformedMessage: it is no such block.
     """
-    found = field_of(unpad(opened), "coverage", what="rows", max_items=_MAX_ITEMS)
+    found = field_of(
+        unpad(opened), "coverage", what="rows", max_items=_MAX_ITEMS, likely=_WHOLLY_WATCHED
+    )
     return _coverage(found)
 
 
-@lru_cache(maxsize=4096)  # most slots of a city were watched wholly
+_WHOLLY_WATCHED = encode(Coverage(watched_s=SLOT_S).to_value())  # as most slots of a city were
+
+
+@lru_cache(maxsize=4096)
 def _coverage(encoded: bytes) -> Coverage | None:
     told = decode(encoded, what="coverage", max_items=_MAX_ITEMS)
     return None if told is None else Coverage.from_value(told)

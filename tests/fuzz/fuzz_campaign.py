@@ -8,6 +8,7 @@ import time
 import traceback
 import tracemalloc
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,6 +112,10 @@ def run(
         name: (CborMutator if target.kind == CBOR else TextMutator)(random.Random(f"{seed} {name}"))
         for name, target in chosen.items()
     }
+    for target in chosen.values():  # what a parser loads when it is first used is not its input's
+        for data in target.genuine:
+            with suppress(Exception):
+                target.parse(data)
     tracemalloc.start()
     try:
         for name, target in chosen.items():

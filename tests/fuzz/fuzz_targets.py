@@ -336,7 +336,10 @@ def targets() -> Iterator[dict[str, Target]]:
         ),
         "query, judged by a custodian": Target(_judgement, (s.case().query.payload,), PROTOCOL),
         "query of version 2, judged by a custodian": Target(
-            _judged_under_the_second_schema, (q2.query().sign(s.signing_key("ana")).payload,),
+            _judged_under_the_second_schema,
+            tuple(
+                query.sign(s.signing_key("ana")).payload for query in (q2.query(), q2.documented())
+            ),
             PROTOCOL,
         ),
         "enrolment, judged by a custodian": Target(

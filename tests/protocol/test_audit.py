@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Unpack
 
 import protocol_samples as s
 import pytest
-from audit_samples import LABELS, QUERY_ID, SCOPE, grant_body, match_body, received_body
+from audit_samples import LABELS, SCOPE, grant_body, match_body, received_body
+from audit_site import EVE, ROLES, LoggedSite, LogInMaking
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from officers_passkeys import case_by_passkeys, with_passkeys
 
 from protocol.about_queries import Withdrawal
 from protocol.audit import AuditorKey, LogCopy, audit
@@ -19,130 +21,16 @@ from protocol.auditlog import (
     KINDS,
     Checkpoint,
     Entry,
-    cosign,
     origin_of,
     root_of,
-    seal_entry,
     sign_checkpoint,
 )
 from protocol.directory import Directory
 from protocol.findings import FindingKind, Report, Severity
 from protocol.names import SLOT_MS, slot_start_ms
 from protocol.policy import parse_policy
-from protocol.results import Decision
 
 K = FindingKind
-ROLES = (*s.CUSTODIANS, "aggregator")
-EVE = AuditorKey("eve", s.sealing_key("eve"))
-
-
-@dataclass
-class Log:
-    """A log in the making."""
-
-    actor: str
-    entries: list[bytes] = field(default_factory=list)
-    checkpoints: list[str] = field(default_factory=list)
-    time_ms: int = s.NOW_MS
-
-    @property
-    def origin(self) -> str:
-        return origin_of(s.SITE, self.actor)
-
-    def add(
-        self,
-        kind: str,
-        body: Mapping[str, object],
-        *,
-        query_id: bytes | None = QUERY_ID,
-        **more: int,
-    ) -> None:
-        self.time_ms += 1000
-        entry = seal_entry(
-            kind,
-            body,
-            time_ms=more.get("time_ms", self.time_ms),
-            actor=self.actor,
-            query_id=query_id,
-            auditors={"eve": s.sealing_key("eve").public},
-        )
-        self.entries.append(entry.to_bytes())
-
-    def sign(self, *, witnesses: tuple[str, ...] = ROLES, size: int | None = None) -> None:
-        held = self.entries[:size]
-        checkpoint = Checkpoint(self.origin, len(held), root_of(held))
-        text = sign_checkpoint(checkpoint, s.signing_key(self.actor))
-        for witness in witnesses:
-            if witness != self.actor:
-                text += cosign(
-                    checkpoint,
-                    witness=origin_of(s.SITE, witness),
-                    key=s.signing_key(witness),
-                    time_s=self.time_ms // 1000,
-                )
-        self.checkpoints.append(text)
-
-    def copy(self) -> LogCopy:
-        return LogCopy(self.origin, tuple(self.entries), tuple(self.checkpoints))
-
-
-class Site:
-    """The logs of a site in which one query ran: filed, approved, granted by two, matched."""
-
-    def __init__(self) -> None:
-        self.case = s.case()
-        self.logs = {role: Log(role) for role in ROLES}
-        self.directory = s.directory()
-        self.policies = {s.POLICY.digest: s.POLICY}
-        for log in self.logs.values():
-            log.add("started", {"version": "1"}, query_id=None)
-            log.add("policy", {"version": 1, "digest": s.POLICY.digest}, query_id=None)
-        self.aggregator = self.logs["aggregator"]
-        self.c1 = self.logs["c1"]
-
-    def file(self) -> Site:
-        self.aggregator.add("query-filed", {"query": self.case.query.to_bytes()})
-        for approval in self.case.approvals:
-            self.aggregator.add("approval", {"approval": approval.to_bytes()})
-        return self
-
-    def grant(self, custodian: str, **changes: object) -> Site:
-        self.logs[custodian].add("grant", grant_body(self.case, custodian, **changes))
-        return self
-
-    def receive(self, custodian: str, **changes: object) -> Site:
-        self.aggregator.add("grant-received", received_body(self.case, custodian, **changes))
-        return self
-
-    def match(self, *custodians: str) -> Site:
-        self.aggregator.add("match", match_body(self.case, custodians or ("c1", "c3")))
-        return self
-
-    def whole(self) -> Site:
-        self.file()
-        for custodian in ("c1", "c3"):
-            self.grant(custodian).receive(custodian)
-        self.match()
-        decision = Decision(self.case.query.digest, s.fixed("candidate", 16), "confirmed", s.NOW_MS)
-        self.aggregator.add(
-            "decision", {"decision": decision.sign(s.signing_key("ana")).to_bytes()}
-        )
-        self.aggregator.add("result-read", {"query_digest": self.case.query.digest})
-        return self
-
-    def signed(self) -> Site:
-        for log in self.logs.values():
-            log.sign()
-        return self
-
-    def audit(self, *, auditor: AuditorKey | None = EVE, late: bool = False) -> Report:
-        return audit(
-            [log.copy() for log in self.logs.values()],
-            directory=self.directory,
-            policies=self.policies,
-            now_ms=s.NOW_MS + (100 * SLOT_MS if late else 60_000),
-            auditor=auditor,
-        )
 
 
 def wrong(report: Report) -> set[FindingKind]:
@@ -155,7 +43,7 @@ def lesser(report: Report) -> set[FindingKind]:
 
 @pytest.mark.parametrize("auditor", [EVE, None])
 def test_nothing_is_found_where_all_is_well(auditor: AuditorKey | None) -> None:
-    report = Site().whole().signed().audit(auditor=auditor, late=True)
+    report = LoggedSite().whole().signed().audit(auditor=auditor, late=True)
     assert report.findings == ()
     assert [log.witnesses for log in report.logs] == [
         tuple(sorted(set(ROLES) - {role})) for role in ROLES
@@ -164,7 +52,7 @@ def test_nothing_is_found_where_all_is_well(auditor: AuditorKey | None) -> None:
 
 
 def test_queries_are_counted_against_approvals_and_grants() -> None:
-    report = Site().whole().signed().audit()
+    report = LoggedSite().whole().signed().audit()
     (query,) = report.queries
     assert (query.requester, query.approvers) == ("ana", ("bo", "cy"))
     assert (query.grants, query.granting_custodians, query.received) == (2, ("c1", "c3"), 2)
@@ -176,7 +64,7 @@ def test_queries_are_counted_against_approvals_and_grants() -> None:
 
 
 def test_without_the_key_entries_are_counted_and_bodies_stay_closed() -> None:
-    (query,) = Site().whole().signed().audit(auditor=None).queries
+    (query,) = LoggedSite().whole().signed().audit(auditor=None).queries
     assert (query.grants, query.received, query.matches) == (2, 2, 1)
     assert query.requester is None
     assert query.purpose is None
@@ -189,7 +77,7 @@ def test_without_the_key_entries_are_counted_and_bodies_stay_closed() -> None:
 def test_no_changed_byte_of_any_entry_goes_unnoticed(
     role: str, place: int, flip: int, data: st.DataObject
 ) -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     entries = site.logs[role].entries
     number = data.draw(st.integers(0, len(entries) - 1))
     changed = bytearray(entries[number])
@@ -199,19 +87,19 @@ def test_no_changed_byte_of_any_entry_goes_unnoticed(
 
 
 def test_a_removed_entry_at_the_end() -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     site.c1.entries.pop()
     assert wrong(site.audit()) >= {K.LOG_INCONSISTENT}
 
 
 def test_a_removed_entry_in_the_middle_and_another_in_its_place() -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     site.c1.entries[1] = site.c1.entries[0]
     assert wrong(site.audit()) >= {K.ENTRY_ALTERED}
 
 
 def test_the_altered_entry_is_narrowed_down_by_earlier_checkpoints() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     site.aggregator.sign(size=3)
     site.signed()
     site.aggregator.entries[5] = site.aggregator.entries[4]
@@ -220,8 +108,8 @@ def test_the_altered_entry_is_narrowed_down_by_earlier_checkpoints() -> None:
 
 
 def test_a_fork_shows_two_histories_of_one_size() -> None:
-    site = Site().whole().signed()
-    other = Log("c1", list(site.c1.entries))
+    site = LoggedSite().whole().signed()
+    other = LogInMaking("c1", list(site.c1.entries))
     other.entries[-1] = other.entries[0]
     other.sign()
     site.c1.checkpoints += other.checkpoints
@@ -229,8 +117,8 @@ def test_a_fork_shows_two_histories_of_one_size() -> None:
 
 
 def test_a_history_rewritten_after_it_was_signed() -> None:
-    site = Site().whole()
-    earlier = Log("c1", list(site.c1.entries))
+    site = LoggedSite().whole()
+    earlier = LogInMaking("c1", list(site.c1.entries))
     earlier.entries[-1] = earlier.entries[0]
     earlier.sign()
     site.c1.add("refusal", {"query_digest": b"", "reason": "asked twice"})
@@ -240,7 +128,7 @@ def test_a_history_rewritten_after_it_was_signed() -> None:
 
 
 def test_a_checkpoint_signed_by_another_role() -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     held = site.c1.entries
     checkpoint = Checkpoint(site.c1.origin, len(held), root_of(held))
     site.c1.checkpoints = [sign_checkpoint(checkpoint, s.signing_key("c2"))]
@@ -249,13 +137,13 @@ def test_a_checkpoint_signed_by_another_role() -> None:
 
 @pytest.mark.parametrize("text", ["", "sealtrace/vectors/c1\n", "a\n1\nAAAA\n\n— a AAAA\n", "\x00"])
 def test_a_checkpoint_that_is_not_one(text: str) -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     site.c1.checkpoints.append(text)
     assert wrong(site.audit()) == {K.CHECKPOINT_INVALID}
 
 
 def test_entries_that_no_witness_saw_are_excused_for_a_quarter_of_an_hour() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     for log in site.logs.values():
         log.sign(witnesses=())
     early = site.audit()
@@ -266,7 +154,7 @@ def test_entries_that_no_witness_saw_are_excused_for_a_quarter_of_an_hour() -> N
 
 
 def test_one_role_that_is_away_leaves_entries_uncovered_which_is_no_violation_at_first() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     for log in site.logs.values():
         log.sign(witnesses=("c1", "c2", "aggregator"))
     report = site.audit(late=True)
@@ -278,7 +166,7 @@ def test_one_role_that_is_away_leaves_entries_uncovered_which_is_no_violation_at
 
 
 def test_one_role_that_stays_away_fails_the_audit_after_three_days() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     for log in site.logs.values():
         log.sign(witnesses=("c1", "c2", "aggregator"))
     report = audit(
@@ -292,10 +180,10 @@ def test_one_role_that_stays_away_fails_the_audit_after_three_days() -> None:
 
 
 def test_a_witness_that_lags_behind_a_quorum_is_a_note() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     more = s.principal("c4", "custodian")
     site.directory = replace(site.directory, principals={**site.directory.principals, "c4": more})
-    site.logs["c4"] = Log("c4")
+    site.logs["c4"] = LogInMaking("c4")
     site.logs["c4"].add("policy", {"version": 1, "digest": s.POLICY.digest}, query_id=None)
     report = site.signed().audit(late=True)
     assert not report.wrong
@@ -305,7 +193,7 @@ def test_a_witness_that_lags_behind_a_quorum_is_a_note() -> None:
 
 
 def test_the_cosignatures_of_a_revoked_role_count_no_longer() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     for log in site.logs.values():
         log.sign(witnesses=("c3", "aggregator"))
     site.directory = site.directory.revoke("c3", at_ms=s.NOW_MS + SLOT_MS)
@@ -314,7 +202,7 @@ def test_the_cosignatures_of_a_revoked_role_count_no_longer() -> None:
 
 
 def test_an_entry_dated_after_the_fetch_cannot_put_off_its_witnesses() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     site.c1.add(
         "refusal", {"query_digest": b"", "reason": "x"}, time_ms=s.NOW_MS + 10_000 * SLOT_MS
     )
@@ -324,8 +212,8 @@ def test_an_entry_dated_after_the_fetch_cannot_put_off_its_witnesses() -> None:
 
 
 def test_a_false_cosignature() -> None:
-    site = Site().whole().signed()
-    forged = Log("c1", list(site.c1.entries[:-1]))
+    site = LoggedSite().whole().signed()
+    forged = LogInMaking("c1", list(site.c1.entries[:-1]))
     forged.sign()
     line = forged.checkpoints[0].splitlines(keepends=True)[-1]
     site.c1.checkpoints.append(
@@ -335,7 +223,7 @@ def test_a_false_cosignature() -> None:
 
 
 def test_entries_not_yet_signed_for_are_a_note() -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     site.c1.add("refusal", {"query_digest": b"", "reason": "late"})
     report = site.audit()
     assert not report.wrong
@@ -343,84 +231,84 @@ def test_entries_not_yet_signed_for_are_a_note() -> None:
 
 
 def test_a_missing_log_and_an_unknown_one() -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     del site.logs["c2"]
     report = site.audit()
     assert not report.wrong
     assert lesser(report) == {K.LOG_MISSING}
-    site.logs["mallory"] = Log("mallory")
+    site.logs["mallory"] = LogInMaking("mallory")
     assert K.LOG_UNKNOWN in wrong(site.audit())
 
 
 def test_an_entry_that_speaks_for_another_role() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     entry = Entry("started", s.NOW_MS + 9000, "c2", None, {})
     site.c1.entries.append(entry.to_bytes())
     assert K.ACTOR_FALSE in wrong(site.signed().audit())
 
 
 def test_bytes_that_are_no_entry() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     site.c1.entries.append(b"\xa0")
     assert wrong(site.signed().audit()) == {K.ENTRY_MALFORMED}
 
 
 def test_a_body_sealed_to_nobody_and_a_body_that_is_not_of_its_kind() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     site.c1.entries.append(Entry("started", s.NOW_MS + 9000, "c1", None, {}).to_bytes())
     report = site.signed().audit()
     assert not report.wrong
     assert lesser(report) == {K.BODY_UNREADABLE}
-    site = Site().whole()
+    site = LoggedSite().whole()
     site.c1.add("grant", {"grant_id": 7})
     assert wrong(site.signed().audit()) == {K.BODY_UNREADABLE}
 
 
 def test_time_that_runs_backwards() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     site.c1.add("refusal", {"query_digest": b"", "reason": "x"}, time_ms=s.NOW_MS - 20 * SLOT_MS)
     report = site.signed().audit()
     assert lesser(report) == {K.TIME_WRONG}
 
 
 def test_an_entry_dated_before_witnesses_saw_the_log_end() -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     site.c1.add("refusal", {"query_digest": b"", "reason": "x"}, time_ms=s.NOW_MS - 20 * SLOT_MS)
     assert wrong(site.signed().audit()) == {K.TIME_WRONG}
 
 
 def test_an_entry_dated_after_witnesses_saw_it() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     site.c1.add("refusal", {"query_digest": b"", "reason": "x"}, time_ms=s.NOW_MS + SLOT_MS)
     assert wrong(site.signed().audit()) == {K.TIME_WRONG}
 
 
-def too_few_approvals(site: Site) -> None:
+def too_few_approvals(site: LoggedSite) -> None:
     site.case = s.case(approvers=("bo",))
 
 
-def approved_by_the_requester(site: Site) -> None:
+def approved_by_the_requester(site: LoggedSite) -> None:
     site.case = s.case(approvers=("bo", "ana"))
 
 
-def expired(site: Site) -> None:
+def expired(site: LoggedSite) -> None:
     site.case = s.case(not_after_ms=s.NOW_MS - 1)
 
 
-def over_the_policy(site: Site) -> None:
+def over_the_policy(site: LoggedSite) -> None:
     site.case = s.case(max_candidates=101)
 
 
-def programme_ended(site: Site) -> None:
+def programme_ended(site: LoggedSite) -> None:
     ended = replace(s.POLICY, programme_ends_ms=s.NOW_MS - 1)
     site.policies = {s.POLICY.digest: ended}
 
 
-def approver_long_revoked(site: Site) -> None:
+def approver_long_revoked(site: LoggedSite) -> None:
     site.directory = site.directory.revoke("cy", at_ms=s.NOW_MS - 2 * SLOT_MS)
 
 
-def other_policy_in_force(site: Site) -> None:
+def other_policy_in_force(site: LoggedSite) -> None:
     for name in s.CUSTODIANS:
         site.logs[name].add("policy", {"version": 2, "digest": bytes(32)}, query_id=None)
 
@@ -437,8 +325,8 @@ def other_policy_in_force(site: Site) -> None:
         other_policy_in_force,
     ],
 )
-def test_a_grant_that_no_custodian_may_give(change: Callable[[Site], None]) -> None:
-    site = Site()
+def test_a_grant_that_no_custodian_may_give(change: Callable[[LoggedSite], None]) -> None:
+    site = LoggedSite()
     change(site)
     report = site.whole().signed().audit()
     assert K.GRANT_UNAUTHORIZED in wrong(report)
@@ -449,20 +337,20 @@ def test_a_grant_that_no_custodian_may_give(change: Callable[[Site], None]) -> N
 
 
 def test_an_approver_revoked_after_the_grant_did_no_wrong() -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     site.directory = site.directory.revoke("cy", at_ms=s.NOW_MS + SLOT_MS)
     site.directory = site.directory.revoke("ana", at_ms=s.NOW_MS + SLOT_MS)
     assert site.audit().findings == ()
 
 
-def withdrawal(site: Site, officer: str) -> dict[str, object]:
+def withdrawal(site: LoggedSite, officer: str) -> dict[str, object]:
     signed = Withdrawal(site.case.query.digest, "no", s.NOW_MS).sign(s.signing_key(officer))
     return {"withdrawal": signed.to_bytes()}
 
 
 @pytest.mark.parametrize("officer", ["ana", "bo"])
 def test_a_grant_after_a_withdrawal(officer: str) -> None:
-    site = Site()
+    site = LoggedSite()
     site.c1.add("withdrawal", withdrawal(site, officer), query_id=None)
     report = site.whole().signed().audit()
     assert wrong(report) == {K.GRANT_AFTER_WITHDRAWAL}
@@ -470,13 +358,13 @@ def test_a_grant_after_a_withdrawal(officer: str) -> None:
 
 
 def test_a_withdrawal_after_the_grant_is_in_order() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     site.c1.add("withdrawal", withdrawal(site, "bo"), query_id=None)
     assert site.signed().audit().findings == ()
 
 
 def test_a_withdrawal_that_only_another_custodian_was_told_of() -> None:
-    site = Site()
+    site = LoggedSite()
     site.logs["c2"].add(
         "withdrawal", withdrawal(site, "ana"), query_id=None, time_ms=s.NOW_MS - 3 * SLOT_MS
     )
@@ -497,13 +385,38 @@ def test_a_withdrawal_that_only_another_custodian_was_told_of() -> None:
     ],
 )
 def test_a_grant_outside_of_the_query(changes: dict[str, object]) -> None:
-    site = Site().file().grant("c1", **changes)
+    site = LoggedSite().file().grant("c1", **changes)
     site.receive("c1", **changes)
     assert wrong(site.signed().audit()) == {K.GRANT_OUTSIDE_QUERY}
 
 
+def test_grants_that_name_their_query_by_digest_are_judged_like_the_one_that_has_it_in_full() -> (
+    None
+):
+    site = LoggedSite().whole()
+    later = {"query": site.case.query.digest, "grant_id": s.fixed("a later grant", 16)}
+    site.grant("c1", **later).receive("c1", grant_id=later["grant_id"])
+    report = site.signed().audit()
+    assert report.findings == ()
+    assert sum(count.grants for count in report.queries) == 3
+    outside = later | {"grant_id": s.fixed("another", 16), "labels": [*LABELS, "evidence"]}
+    assert wrong(site.grant("c3", **outside).signed().audit()) == {K.GRANT_OUTSIDE_QUERY}
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_digest_that_no_earlier_entry_of_the_log_has_in_full_names_nothing(before: bool) -> None:
+    site = LoggedSite().file()
+    site.grant("c3")  # another custodian's log is of no help
+    if before:
+        site.grant("c1", query=site.case.query.digest, grant_id=s.fixed("too early", 16))
+        site.grant("c1")
+    else:
+        site.grant("c1", query=s.fixed("no query's digest", 32))
+    assert K.BODY_UNREADABLE in wrong(site.signed().audit())
+
+
 def test_a_grant_of_a_destroyed_day() -> None:
-    site = Site().file()
+    site = LoggedSite().file()
     site.c1.add("day-key-destroyed", {"epoch": s.EPOCH}, query_id=None)
     site.grant("c1").receive("c1")
     assert wrong(site.signed().audit()) == {K.GRANT_AFTER_DESTRUCTION}
@@ -513,7 +426,7 @@ def test_a_grant_of_a_destroyed_day() -> None:
 def test_a_grant_of_a_day_that_should_have_been_destroyed(
     days: int, found: set[FindingKind]
 ) -> None:
-    site = Site()
+    site = LoggedSite()
     start_ms = slot_start_ms(s.EPOCH - days, 38)
     site.case = s.case(window_from_ms=start_ms, window_to_ms=start_ms + 3 * SLOT_MS)
     scopes = [replace(SCOPE, epoch=s.EPOCH - days).to_value()]
@@ -522,19 +435,19 @@ def test_a_grant_of_a_day_that_should_have_been_destroyed(
 
 
 def test_a_received_grant_that_its_custodian_never_logged() -> None:
-    site = Site().file().grant("c1").receive("c1").receive("c2")
+    site = LoggedSite().file().grant("c1").receive("c1").receive("c2")
     report = site.signed().audit()
     assert wrong(report) == {K.GRANT_NOT_LOGGED}
 
 
 def test_a_received_grant_of_another_scope_than_was_logged() -> None:
-    site = Site().file().grant("c1")
+    site = LoggedSite().file().grant("c1")
     site.receive("c1", scopes=[replace(SCOPE, last_slot=41).to_value()])
     assert wrong(site.signed().audit()) == {K.GRANT_NOT_LOGGED}
 
 
 def test_a_received_grant_of_other_labels_than_were_logged() -> None:
-    site = Site().file().grant("c1").receive("c1", labels=["meta", "live", "appearance"])
+    site = LoggedSite().file().grant("c1").receive("c1", labels=["meta", "live", "appearance"])
     assert wrong(site.signed().audit()) == {K.GRANT_NOT_LOGGED}
 
 
@@ -542,7 +455,7 @@ def test_a_grant_under_a_policy_without_a_floor_is_judged_on_the_rest() -> None:
     text = s.POLICY_TEXT.replace(b'"sample-16@00000000" = 0.4\n', b"")
     lax = parse_policy(text.replace(b"version = 1\n", b"version = 2\n"))
     for approvers, found in ((("bo", "cy"), set()), (("bo",), {K.GRANT_UNAUTHORIZED})):
-        site = Site()
+        site = LoggedSite()
         site.policies[lax.digest] = lax
         for log in site.logs.values():
             log.add("policy", {"version": 2, "digest": lax.digest}, query_id=None)
@@ -561,7 +474,7 @@ OF_SCHEMA_2 = (
 ) + s.POLICY_TEXT.replace(b"version = 1\n", b"version = 2\n")
 
 
-def under(site: Site, text: bytes, /, **changes: Unpack[s.QueryChanges]) -> Site:
+def under(site: LoggedSite, text: bytes, /, **changes: Unpack[s.QueryChanges]) -> LoggedSite:
     """Put another policy in force; have a query of the second form filed and granted under it."""
     policy = parse_policy(text)
     site.policies[policy.digest] = policy
@@ -591,7 +504,7 @@ def under(site: Site, text: bytes, /, **changes: Unpack[s.QueryChanges]) -> Site
 
 
 def test_each_grant_is_judged_by_the_policy_that_was_in_force_of_either_schema() -> None:
-    report = under(Site().whole(), OF_SCHEMA_2).signed().audit()
+    report = under(LoggedSite().whole(), OF_SCHEMA_2).signed().audit()
     assert not report.wrong
     assert {query.grants for query in report.queries} == {1, 2}
 
@@ -611,13 +524,13 @@ def test_a_grant_of_what_a_policy_of_the_second_schema_does_not_state_is_unautho
     text: bytes, changes: s.QueryChanges
 ) -> None:
     """A missing floor, too: whatever reads this schema refuses that."""
-    report = under(Site().whole(), text, **changes).signed().audit()
+    report = under(LoggedSite().whole(), text, **changes).signed().audit()
     assert wrong(report) == {K.GRANT_UNAUTHORIZED}
     assert {f.origin for f in report.wrong} == {origin_of(s.SITE, "c1")}
 
 
 def test_a_log_from_before_labels_were_noted_is_still_right() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     old = received_body(site.case, "c2")
     del old["labels"]
     site.grant("c2").aggregator.add("grant-received", old)
@@ -625,7 +538,7 @@ def test_a_log_from_before_labels_were_noted_is_still_right() -> None:
 
 
 def test_a_grant_that_the_aggregator_refused_as_false_names_its_custodian() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     body = {"query_digest": site.case.query.digest, "reason": "c2: false keys", "custodian": "c2"}
     site.aggregator.add("refusal", body)
     site.c1.add("refusal", {"query_digest": site.case.query.digest, "reason": "expired"})
@@ -636,7 +549,7 @@ def test_a_grant_that_the_aggregator_refused_as_false_names_its_custodian() -> N
 
 
 def test_a_received_grant_of_a_custodian_whose_log_is_not_at_hand() -> None:
-    site = Site().file().grant("c1").receive("c1").receive("c2")
+    site = LoggedSite().file().grant("c1").receive("c1").receive("c2")
     del site.logs["c2"]
     report = site.signed().audit()
     assert not report.wrong
@@ -644,20 +557,20 @@ def test_a_received_grant_of_a_custodian_whose_log_is_not_at_hand() -> None:
 
 
 def test_grants_that_the_aggregator_keeps_quiet_about() -> None:
-    report = Site().grant("c1").signed().audit()
+    report = LoggedSite().grant("c1").signed().audit()
     assert not report.wrong
     assert lesser(report) == {K.GRANT_NOT_RECEIVED, K.QUERY_NOT_FILED}
 
 
 @pytest.mark.parametrize("custodians", [("c1",), ("c1", "c1"), ("c1", "c2")])
 def test_a_match_without_enough_grants(custodians: tuple[str, ...]) -> None:
-    site = Site().file().grant("c1").receive("c1").match(*custodians)
+    site = LoggedSite().file().grant("c1").receive("c1").match(*custodians)
     assert wrong(site.signed().audit()) == {K.MATCH_WITHOUT_GRANT}
 
 
 @pytest.mark.parametrize("before", [(), ("c1",), ("c3",)])
 def test_a_match_before_its_grants(before: tuple[str, ...]) -> None:
-    site = Site().file()
+    site = LoggedSite().file()
     for custodian in before:
         site.grant(custodian).receive(custodian)
     site.match()
@@ -667,19 +580,19 @@ def test_a_match_before_its_grants(before: tuple[str, ...]) -> None:
 
 
 def test_a_match_without_grants_shows_without_the_key_too() -> None:
-    site = Site().file().grant("c1").receive("c1").match().signed()
+    site = LoggedSite().file().grant("c1").receive("c1").match().signed()
     assert wrong(site.audit(auditor=None)) == {K.MATCH_WITHOUT_GRANT}
 
 
 def test_an_approval_that_its_officer_never_signed() -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     forged = replace(site.case.approvals[0], signature=bytes(64))
     site.aggregator.add("approval", {"approval": forged.to_bytes()})
     assert wrong(site.signed().audit()) == {K.SIGNATURE_FALSE}
 
 
 def test_a_custodian_that_never_said_which_policy_was_in_force() -> None:
-    site = Site()
+    site = LoggedSite()
     del site.c1.entries[1]
     report = site.whole().signed().audit()
     assert wrong(report) == {K.POLICY_UNKNOWN}
@@ -687,12 +600,12 @@ def test_a_custodian_that_never_said_which_policy_was_in_force() -> None:
 
 
 def test_a_grant_under_a_policy_that_is_not_at_hand() -> None:
-    site = Site().whole().signed()
+    site = LoggedSite().whole().signed()
     site.policies = {}
     report = site.audit()
     assert not report.wrong
     assert lesser(report) == {K.POLICY_UNKNOWN}
-    site = Site()
+    site = LoggedSite()
     site.case = s.case(policy_digest=bytes(32))
     assert K.POLICY_UNKNOWN in wrong(site.whole().signed().audit())
 
@@ -742,7 +655,7 @@ members = st.sampled_from(
 def test_a_body_of_any_shape_is_reported_and_never_raises(
     kind: str, odd: dict[str, object], data: st.DataObject
 ) -> None:
-    site = Site().whole()
+    site = LoggedSite().whole()
     good = {
         "grant": grant_body(site.case, "c1"),
         "grant-received": received_body(site.case, "c1"),
@@ -752,3 +665,87 @@ def test_a_body_of_any_shape_is_reported_and_never_raises(
     report = site.signed().audit()
     assert sum(log.entries for log in report.logs) == 19
     assert not wrong(report) & {K.ENTRY_ALTERED, K.ENTRY_MALFORMED}
+
+
+def refusal(site: LoggedSite, officer: str) -> dict[str, object]:
+    return {"refusal": s.refusal(site.case.query, officer).to_bytes()}
+
+
+def test_a_refusal_is_counted_and_nobody_is_accused() -> None:
+    site = LoggedSite().whole()
+    site.aggregator.add("approval-refused", refusal(site, "di"))
+    report = site.signed().audit()
+    assert report.findings == ()
+    (query,) = report.queries
+    assert (query.approvers, query.refused_by, query.refusals) == (("bo", "cy"), ("di",), 0)
+    assert {o.name: o.refused for o in report.officers if o.refused} == {"di": 1}
+
+
+def test_an_approval_after_the_same_approvers_refusal_is_noted() -> None:
+    site = LoggedSite()
+    site.aggregator.add("query-filed", {"query": site.case.query.to_bytes()})
+    site.aggregator.add("approval-refused", refusal(site, "bo"))
+    for approval in site.case.approvals:
+        site.aggregator.add("approval", {"approval": approval.to_bytes()})
+    report = site.signed().audit()
+    (finding,) = report.findings
+    assert (finding.kind, finding.severity) == (K.APPROVED_AFTER_REFUSAL, Severity.NOTE)
+    assert "the hours are too wide" in finding.message
+
+
+def test_a_refusal_of_what_the_same_approver_approved_is_a_warning() -> None:
+    site = LoggedSite().whole()
+    site.aggregator.add("approval-refused", refusal(site, "bo"))
+    report = site.signed().audit()
+    assert [(f.kind, f.severity) for f in report.findings] == [
+        (K.REFUSED_OWN_APPROVAL, Severity.WARNING)
+    ]
+    site = LoggedSite().whole()
+    site.aggregator.add("withdrawal", withdrawal(site, "bo"))
+    site.aggregator.add("approval-refused", refusal(site, "bo"))
+    assert site.signed().audit().findings == ()
+
+
+def test_a_refusal_that_its_approver_never_signed() -> None:
+    site = LoggedSite().whole()
+    for body in (
+        {"refusal": replace(s.refusal(site.case.query, "di"), signature=bytes(64)).to_bytes()},
+        {"refusal": s.refusal(site.case.query, "ana").to_bytes()},
+    ):
+        site.aggregator.add("approval-refused", body)
+    report = site.signed().audit()
+    assert [f.kind for f in report.findings] == [K.SIGNATURE_FALSE] * 2
+    assert not any(officer.refused for officer in report.officers)
+
+
+def test_a_refusal_in_a_custodians_log_is_none_of_its_business() -> None:
+    site = LoggedSite().whole()
+    site.c1.add("approval-refused", refusal(site, "di"))
+    assert wrong(site.signed().audit()) == {K.ACTOR_FALSE}
+
+
+def test_what_a_passkey_signed_before_it_was_withdrawn_is_still_judged_by_it() -> None:
+    site = LoggedSite()
+    site.case = case_by_passkeys(s.query())
+    listed = with_passkeys(s.directory(), "ana", "bo", "cy")
+    bare = {name: replace(one, passkeys=()) for name, one in listed.principals.items()}
+    site.directory = listed.next_version(bare, at_ms=s.NOW_MS + 10 * SLOT_MS)
+    site.whole().signed()
+    assert K.SIGNATURE_FALSE in wrong(site.audit()), (
+        "nothing at hand says whose passkeys these were"
+    )
+    remembered = site.audit(former=[listed])
+    assert wrong(remembered) == set()
+    (query,) = remembered.queries
+    assert (query.requester, query.approvers) == ("ana", ("bo", "cy"))
+
+
+def test_what_a_passkey_signed_after_it_was_withdrawn_is_nobodys_word() -> None:
+    site = LoggedSite()
+    site.case = case_by_passkeys(s.query())
+    listed = with_passkeys(s.directory(), "ana", "bo", "cy")
+    bare = {name: replace(one, passkeys=()) for name, one in listed.principals.items()}
+    site.directory = listed.next_version(bare, at_ms=s.NOW_MS - 10 * SLOT_MS)
+    site.whole().signed()
+    found = site.audit(former=[listed])
+    assert {K.SIGNATURE_FALSE, K.GRANT_UNAUTHORIZED} <= wrong(found)

@@ -273,6 +273,8 @@ def test_one_field_of_a_map_is_what_its_whole_has_there(
     encoded = encode(fields)
     for name, value in fields.items():
         assert field_of(encoded, name, what="map") == encode(value)
+        for likely in (encode(value), encode(0), encode("b")):
+            assert field_of(encoded, name, what="map", likely=likely) == encode(value)
     with pytest.raises(MalformedMessage, match="no field"):
         field_of(encoded, "longer than any", what="map")
     cut = data.draw(st.integers(0, len(encoded) - 1))

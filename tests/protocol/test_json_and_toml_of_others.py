@@ -20,13 +20,16 @@ PACKAGES = (
 OF_OUR_OWN = {
     "protocol/textformats.py",
     # columns of our own databases, written by the same program
+    "aggregator/store/postgresql/health.py",
+    "aggregator/store/postgresql/queries.py",
+    "aggregator/store/sqlite/health.py",
     "aggregator/store/sqlite/intake.py",
     "aggregator/store/sqlite/queries.py",
     "custodian/destruction.py",
     "custodian/rounds.py",
     "provisioning/registrar/store.py",
     # a script for first boot, which reads the claim on its card without our code
-    "provisioning/fleet/image/firstboot_files.py",
+    "provisioning/fleet/image/firstboot_scripts.py",
     # what ships with the program, and the demo's own processes
     "demo/handed_over.py",
     "demo/local_site.py",

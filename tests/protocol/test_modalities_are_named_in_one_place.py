@@ -16,9 +16,9 @@ ROLES = (
 MAY_NAME_THEM = {
     "protocol/keytree.py",  # where they are defined
     "runtime/bundle.py",  # which network makes which
-    "officers/desk/facts.py",  # what an approver reads of each
+    "officers/desk/modality_words.py",  # what officers read of each
     "officers/desk/report/asked.py",  # the same in a report, for its translation
-    "officers/query_cli.py",  # the help of --modality
+    "officers/file_cli.py",  # the help of --modality
     # the network that is called by what it is made for
     "models/appearance/export.py",
     "models/appearance/source.py",

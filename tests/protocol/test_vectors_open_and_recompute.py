@@ -12,12 +12,13 @@ import protocol_samples as s
 import pytest
 
 from protocol import hpke
+from protocol.about_queries import Refusal
 from protocol.auditlog import Checkpoint, check_entries, root_of, verify_checkpoint
 from protocol.auditlog import verify_cosignature as cosigned_at
 from protocol.epoch import Announcement
 from protocol.epoch_keys import combine
-from protocol.errors import SharesMissing
-from protocol.grant import Grant
+from protocol.errors import ScopeExceeded, SharesMissing
+from protocol.grant import GRANT_REQUEST_KIND, Grant, GrantRequest
 from protocol.keytree import LABELS, expand, tree_top, window_nodes
 from protocol.policy import open_policy
 from protocol.query import Query
@@ -133,6 +134,14 @@ def test_approval_and_policy() -> None:
         assert signed.to_bytes() == s.approval(s.case().query, item["approver"]).to_bytes()
 
 
+def test_refusal() -> None:
+    vector = load("refusal")
+    signed = Signed.parse(bytes.fromhex(vector["signed"]), kind="refusal")
+    refusal = Refusal.parse(signed.verify(resolver(vector["public"])))
+    assert refusal.reason == vector["reason"]
+    assert signed.to_bytes() == s.refusal(s.case().query, vector["approver"]).to_bytes()
+
+
 def test_grant() -> None:
     vector = load("grant")
     matcher = hpke.PrivateKey(bytes.fromhex(vector["matcher_seed"]))
@@ -149,6 +158,20 @@ def test_grant() -> None:
         assert keys.key(s.SLOT, label) == s.slot_keys()[label]
     with pytest.raises(SharesMissing):
         combine(announced, released[:1])
+
+
+def test_grant_requests() -> None:
+    vector = load("grant")["requests"]
+    read = {}
+    for how in ("in_full", "by_digest"):
+        signed = Signed.parse(bytes.fromhex(vector[how]), kind=GRANT_REQUEST_KIND)
+        read[how] = GrantRequest.parse(signed.verify(resolver(vector["public"])))
+    digest = bytes.fromhex(vector["query_digest"])
+    assert (read["by_digest"].query, read["by_digest"].query_digest) == (b"", digest)
+    assert read["in_full"].naming(digest) == read["by_digest"]
+    assert read["by_digest"].having(read["in_full"].query) == read["in_full"]
+    with pytest.raises(ScopeExceeded):
+        read["by_digest"].having(s.case(live=False).query.to_bytes())
 
 
 def test_checkpoint() -> None:

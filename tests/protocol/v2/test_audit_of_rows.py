@@ -46,6 +46,22 @@ def stills(custodian: str = "c1", **changes: object) -> tuple[str, Mapping[str, 
     return "evidence", stills_body(CASE, custodian, **changes)
 
 
+def asked(**changes: object) -> tuple[str, Mapping[str, object]]:
+    body: dict[str, object] = {
+        "query_digest": CASE.query.digest, "request": bytes(32), "officer": "ana", "box": "box-1",
+        "stills": 1,
+    }  # fmt: skip
+    return "still-asked", body | changes
+
+
+def answered(**changes: object) -> tuple[str, Mapping[str, object]]:
+    body: dict[str, object] = {
+        "query_digest": CASE.query.digest, "request": bytes(32), "officer": "ana", "box": "box-1",
+        "outcome": "sent", "reason": "", "sent": 1,
+    }  # fmt: skip
+    return "still-answered", body | changes
+
+
 def log_copy(role: str, bodies: Bodies) -> LogCopy:
     """A role's log, cosigned by all others."""
     said = [("policy", {"version": 1, "digest": q2.POLICY.digest}), *bodies]
@@ -96,11 +112,13 @@ def kinds(report: Report) -> set[FindingKind]:
 
 def test_nothing_is_found_where_rows_and_stills_were_opened_as_approved() -> None:
     done = [granted(), rows(), rows(rows=1, total=3), rows(rows=3, total=3), stills()]
-    report = report_of({"c1": done, "c3": [granted("c3"), rows("c3")]})
+    carried = [asked(), answered()]
+    report = report_of({"c1": done, "c3": [granted("c3"), rows("c3")], "aggregator": carried})
     assert of_opening(report) == []
     (query,) = report.queries
-    assert (query.rows_opened, query.stills_opened) == (3, 1)
+    assert (query.rows_opened, query.stills_opened, query.stills_sent) == (3, 1, 1)
     assert "    3 rows and 1 still opened one by one" in query_lines(query)
+    assert "    1 still sent by boxes to who asked for them" in query_lines(query)
 
 
 def test_entries_tell_in_words_what_was_opened() -> None:
@@ -242,3 +260,45 @@ def test_a_day_key_made_again_after_its_destruction_is_named() -> None:
     assert kinds(report_of({"c1": [issued, gone, issued]})) == {K.DAY_KEY_MADE_AGAIN}
     odd = ("day-keys-issued", {"epochs": [[3], "x"]})
     assert kinds(report_of({"c1": [gone, odd]})) == {K.BODY_UNREADABLE}
+
+
+@pytest.mark.parametrize(
+    ("bodies", "kind", "severity"),
+    [
+        ([asked(officer="cleo")], K.OPENED_BEYOND_QUERY, Severity.WRONG),
+        ([asked(stills=0)], K.BODY_UNREADABLE, Severity.WRONG),
+        ([asked(stills="3")], K.BODY_UNREADABLE, Severity.WRONG),
+        ([answered()], K.STILLS_UNASKED, Severity.WRONG),
+        ([asked(), answered(request=bytes([1]) * 32)], K.STILLS_UNASKED, Severity.WRONG),
+        ([asked(), answered(sent=4)], K.OPENED_BEYOND_QUERY, Severity.WARNING),
+        ([asked(), answered(outcome="perhaps")], K.BODY_UNREADABLE, Severity.WRONG),
+        ([asked(), answered(sent=-1)], K.BODY_UNREADABLE, Severity.WRONG),
+    ],
+)
+def test_stills_that_were_carried_and_should_not_have_been_are_named(
+    bodies: Bodies, kind: FindingKind, severity: Severity
+) -> None:
+    report = report_of({"aggregator": bodies})
+    found = [finding for finding in of_opening(report) if finding.kind is kind]
+    assert [finding.severity for finding in found] == [severity]
+
+
+def test_stills_that_no_box_was_asked_for_are_told_of_while_the_aggregators_log_is_here() -> None:
+    opened = {"c1": [granted(), rows(), stills()]}
+    (found,) = [f for f in of_opening(report_of(opened)) if f.kind is K.STILLS_UNASKED]
+    assert found.severity is Severity.WARNING
+    assert "went another way" in found.message
+    assert K.STILLS_UNASKED not in kinds(report_of(opened, absent="aggregator"))
+    carried = {**opened, "aggregator": [asked()]}
+    assert K.STILLS_UNASKED not in kinds(report_of(carried))
+
+
+def test_what_was_asked_of_boxes_and_answered_is_told_in_words() -> None:
+    none = answered(outcome="none", reason="others-near", sent=0)
+    copy = log_copy("aggregator", [asked(stills=2), answered(), none])
+    told = [summary(item) for item in open_entries(copy, EVE) if item is not None]
+    assert told[1:] == [
+        "ana asked box-1 for 2 stills",
+        "box-1 answered ana: sent; 1 still sent for the query so far",
+        "box-1 answered ana: none (others-near); 0 stills sent for the query so far",
+    ]

@@ -104,6 +104,23 @@ def test_a_witnessed_query_of_the_second_form_is_in_order_and_told() -> None:
     assert "asks for live, near" in told
 
 
+def test_the_document_that_a_query_names_is_told_so_that_auditors_can_compare_it() -> None:
+    report = report_of(q2.documented(), q2.POLICY)
+    assert kinds(report) == set()
+    (count,) = report.queries
+    assert count.consent_documents == {"P-17": q2.DOCUMENT.hex()}
+    assert f"SHA-256 is {q2.DOCUMENT.hex()}" in " ".join(query_lines(count))
+    assert report_of(q2.query(), q2.POLICY).queries[0].consent_documents == {}
+
+
+def test_a_query_on_consent_without_its_document_was_granted_against_the_policy() -> None:
+    strict = parse_policy(b"consent_documents = true\n" + q2.POLICY_TEXT)
+    named = q2.query(policy_digest=strict.digest, subjects=q2.documented().subjects)
+    assert kinds(report_of(named, strict)) == set()
+    bare = q2.query(policy_digest=strict.digest)
+    assert FindingKind.GRANT_UNAUTHORIZED in kinds(report_of(bare, strict))
+
+
 def test_a_grant_without_the_witness_that_the_policy_asks_for_is_found() -> None:
     bare = q2.query(subjects=(q2.subject(witnessed=b""),))
     report = report_of(bare, q2.POLICY)

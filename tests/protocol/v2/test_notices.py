@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import protocol_samples as s
 import pytest
+from officers_passkeys import Device, case_by_passkeys, with_passkeys
 
 from protocol.about_queries import Withdrawal
+from protocol.directory import Directory
 from protocol.encoding import decode, encode
 from protocol.errors import MalformedMessage, PolicyMismatch, SignatureInvalid
 from protocol.names import SLOT_MS
@@ -135,3 +137,18 @@ def test_nothing_is_judged_more_often_than_once_because_a_notice_repeats_it() ->
         signed = one.sign(s.signing_key("aggregator")).to_bytes()
         with pytest.raises(MalformedMessage, match=r"once|twice"):
             open_notice(signed, s.directory(), after=0)
+
+
+def test_a_box_believes_a_query_that_passkeys_signed_and_their_withdrawal() -> None:
+    listed = with_passkeys(s.directory(), "ana", "bo", "cy")
+    case = case_by_passkeys(s.query())
+    gone = Withdrawal(case.query.digest, "done", s.NOW_MS).unsigned("ana")
+
+    def queries(*withdrawals: bytes, directory: Directory = listed) -> int:
+        came = notice(noticed(case, withdrawals))
+        found = standing(came, directory, authority=s.authority().verify_key, now_ms=s.NOW_MS)
+        return len(found.queries)
+
+    assert queries() == 1
+    assert queries(Device("ana").sign(gone).to_bytes()) == 0
+    assert queries(directory=s.directory()) == 0, "no directory lists these passkeys"

@@ -21,7 +21,7 @@ from protocol.errors import (
 from protocol.keytree import COUNTS, COVER, EVIDENCE, LIVE, META
 from protocol.names import SightingName
 from protocol.policy import OPTIONS, Policy, parse_policy
-from protocol.query import Asked, Query, Subject
+from protocol.query import Asked, Query, Subject, TemplateReference
 from protocol.signing import Signed
 
 OPEN = b"""
@@ -334,6 +334,63 @@ def test_a_statement_comes_back_as_it_was_and_names_no_template_twice() -> None:
     for templates in ([], [b"a" * 32] * 2, [b"short"], ["text"]):
         with pytest.raises(MalformedMessage):
             WitnessedEnrolment.parse(encode({**fields, "templates": templates}))
+
+
+# --------------------------------------------------------------------------- the document
+
+
+DOCUMENTED = policy_with(OPEN + b"consent_documents = true\n")
+FORM = s.fixed("consent form", 32)
+OF_CLOTHES = TemplateReference("appearance", s.MODEL, s.fixed("clothes", 32))
+
+
+def documented(digest: bytes = FORM, **changes: object) -> Subject:
+    return replace(s.query().subjects[0], consent_document=digest, **changes)  # type: ignore[arg-type]
+
+
+def test_a_policy_may_ask_that_every_query_on_consent_name_its_document() -> None:
+    assert not OPENED.consent_documents, "older policies ask for none"
+    assert decide(query(OPENED), OPENED)
+    named = decide(query(DOCUMENTED, subjects=(documented(),)), DOCUMENTED)
+    assert named.query.subjects[0].consent_document == FORM
+    with pytest.raises(PolicyViolation, match="'P-17' is not named: enrol anew with the document"):
+        decide(query(DOCUMENTED), DOCUMENTED)
+    second = replace(documented(b""), pseudonym="P-18")
+    with pytest.raises(PolicyViolation, match="'P-18' is not named"):
+        decide(query(DOCUMENTED, subjects=(documented(), second)), DOCUMENTED)
+
+
+def test_an_order_need_not_be_a_document() -> None:
+    ordered = query(
+        DOCUMENTED,
+        legal_basis="statutory-order",
+        modalities=("appearance",),
+        thresholds={s.MODEL: 0.9},
+        subjects=(replace(s.query().subjects[0], templates=(OF_CLOTHES,)),),
+    )
+    assert decide(ordered, DOCUMENTED, ("bo", "cy", "di"))
+
+
+def test_a_witness_who_signed_for_another_document_does_not_count() -> None:
+    both = policy_with(
+        OPEN.replace(b"enrolment_without_witness = true\n", b"consent_documents = true\n")
+    )
+    same = replace(witnessed(), consent_document=FORM)
+    assert decide(query(both, subjects=(same,)), both)
+    other = replace(witnessed(), consent_document=s.fixed("another form", 32))
+    with pytest.raises(EnrolmentNotWitnessed, match="over another document"):
+        decide(query(both, subjects=(other,)), both)
+
+
+def test_a_query_that_names_no_document_is_encoded_as_before() -> None:
+    assert "consent_document" not in documented(b"").to_value(2)
+    assert "consent_document" not in documented().to_value(1)
+    for wrong in (b"", b"short", bytes(33), "text", None):
+        value = {**documented().to_value(2), "consent_document": wrong}
+        with pytest.raises(MalformedMessage):
+            Subject.from_value(value, 2)
+    with pytest.raises(MalformedMessage):
+        Subject.from_value({**documented().to_value(1), "consent_document": FORM}, 1)
 
 
 # --------------------------------------------------------------------------- labels

@@ -153,6 +153,18 @@ def test_the_second_reader_refuses_what_another_box_signed(vector: dict[str, Any
         read(other, "segment")
 
 
+def test_the_documents_alone_suffice_to_read_on_which_consent_a_query_rests() -> None:
+    told = json.loads((VECTORS / "query-document.json").read_text())
+    kind, signer, payload, signature = cbor2.loads(bytes.fromhex(told["signed"]))
+    public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(told["public"]))
+    signed = encoded(["sealtrace/v1", kind, signer, payload])
+    public.verify(signature, signed)
+    (subject,) = cbor2.loads(payload)["subjects"]
+    names = ("pseudonym", "consent_reference")
+    assert [subject[name] for name in names] == [told[name] for name in names]
+    assert subject["consent_document"].hex() == told["consent_document"]
+
+
 def test_the_documents_alone_suffice_to_read_which_hours_are_told_of() -> None:
     told = json.loads((VECTORS / "camera-hours.json").read_text())
     kind, signer, payload, signature = cbor2.loads(bytes.fromhex(told["signed"]))
