@@ -7,7 +7,7 @@ directory slips in between; and every refusal is logged, whatever went wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import structlog
@@ -15,6 +15,7 @@ import structlog
 from custodian.errors import GrantFailed
 from custodian.journal import Journal
 from custodian.keystore import KeyRing
+from custodian.queries import Queries
 from custodian.trust import Site, Trust
 from custodian.verification import (
     CaseT,
@@ -65,6 +66,7 @@ class Desk:
         self._now_ms = now_ms
         self._clock_skew_ms = clock_skew_ms
         self._heard = heard
+        self.queries = Queries()
 
     def answer(
         self,
@@ -147,6 +149,37 @@ class Desk:
                 return
             self._check_withdrawals_since(decision)
             yield True
+
+    def log(
+        self,
+        kind: str,
+        opened: OpenedRequest[CaseT],
+        decision: Decision,
+        body: Mapping[str, object],
+    ) -> int:
+        """Write down, inside the gate, what leaves by a decision; return the entry's index.
+
+        The query is in full in the first entry about it, and named by its digest in later ones.
+
+        Raises:
+            StorageFull, StorageError: it is not in the log: nothing must leave.
+        """
+        signed, data = opened.signed_query, opened.request.query
+        auditors = self.journal.auditors
+        query = self.queries.in_entry(signed, data, auditors)
+        index = self.journal.write(
+            kind,
+            {
+                **body,
+                "query": query,
+                "approvals": list(opened.request.approvals),
+            },
+            query_id=decision.authorized.query.query_id,
+            time_ms=decision.now_ms,
+        )
+        if query is data:
+            self.queries.logged(signed, data, auditors)
+        return index
 
     def _check_withdrawals_since(self, decision: Decision) -> None:
         latest = self._withdrawals.known(decision.authorized.digest)

@@ -1,10 +1,9 @@
-"""`sealtrace custodian`: serve, look at, and confirm the clock of a key custodian."""
+"""`sealtrace custodian`: serve, look at, back up, and confirm the clock of a key custodian."""
 
 from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from custodian import backup_cli
 from custodian.clock import confirm
 from custodian.config import CustodianConfig
 from custodian.store import Store
-from custodian.trust import Trust
 from protocol.names import EPOCH_MS
 from runtime.clock import system_ms
 from runtime.config import load
@@ -23,13 +22,14 @@ from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.role_cli import serve_as_told
 from runtime.terminal import out, reported, say, warn
-from runtime.tls import server_context
 
 app = typer.Typer(
     name="custodian",
     no_args_is_help=True,
     help="Hold a share of the day's keys and release what approved queries cover.",
 )
+
+app.add_typer(backup_cli.app)
 
 _Config = Annotated[
     Path, typer.Option("--config", "-c", metavar="FILE", help="The custodian's custodian.toml.")
@@ -97,15 +97,9 @@ def _run(settings: CustodianConfig, passphrase: bytes) -> int:
 
 
 def _check(settings: CustodianConfig, passphrase: bytes) -> None:
-    from custodian.custodian import read_identity  # noqa: PLC0415
+    from custodian.checking import check_installed  # noqa: PLC0415
 
-    key = read_identity(settings.identity, settings.name, passphrase)
-    server_context(settings.tls)
-    if settings.database.exists():
-        Trust(settings, Store(settings.database), key.verify_key)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        Trust(settings, Store(Path(folder) / "check.db"), key.verify_key)
+    check_installed(settings, passphrase)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from protocol.encoding import MAX_MESSAGE_BYTES
 from runtime.config import HttpConfig, PolicyReaderConfig, Section, TlsConfig
+from runtime.metrics_config import MetricsConfig
 
 
 class LimitsSection(Section):
@@ -40,6 +41,8 @@ class CustodianConfig(PolicyReaderConfig):
     """Certificates of the HTTP interface."""
     limits: LimitsSection = LimitsSection()
     """Limits on what callers send."""
+    metrics: MetricsConfig = MetricsConfig()
+    """Monitoring."""
 
     @property
     def key_file(self) -> Path:

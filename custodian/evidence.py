@@ -82,12 +82,12 @@ class EvidenceDesk:
                     "this query before"
                 )
             total = self._tally.count(STILLS, digest, names, most=query.asks.evidence_stills)
-            index = self._desk.journal.write(
+            index = self._desk.log(
                 "evidence",
+                opened,
+                decision,
                 {
                     "release_id": release_id,
-                    "query": opened.request.query,
-                    "approvals": list(opened.request.approvals),
                     "asked_by": opened.asker,
                     "officers": sorted(officers),
                     "stills": len(names),
@@ -95,8 +95,6 @@ class EvidenceDesk:
                     "digest": draft.digest,
                     "left_out": [list(reason) for reason in derived.left_out],
                 },
-                query_id=query.query_id,
-                time_ms=decision.now_ms,
             )
             signed = replace(draft, total=total, entry_index=index).sign(self._desk.key)
             message = signed.to_bytes()

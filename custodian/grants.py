@@ -38,7 +38,6 @@ from protocol.grant import (
 
 NODE_BYTES = 48
 MAX_GRANT_BYTES = 6 << 20
-_FORM = Form(GRANT_REQUEST_KIND, AGGREGATOR, GrantRequest.parse)
 _log = structlog.get_logger()
 
 
@@ -47,14 +46,28 @@ class Granter:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._form = Form(GRANT_REQUEST_KIND, AGGREGATOR, self._read)
 
     def grant(self, data: bytes) -> bytes:
         """Return the signed grant for an encoded, signed grant request.
 
         Raises:
+            QueryNotHeld: the query has to be sent in full; nothing is granted.
             ProtocolError, GrantFailed, StorageError: nothing is granted (`Desk.answer`).
         """
-        return self._desk.answer(data, _FORM, self._answer_by)
+        return self._desk.answer(data, self._form, self._answer_by)
+
+    def _read(self, payload: bytes) -> GrantRequest:
+        """Read a request, with the query that it names where it brings none.
+
+        Raises:
+            MalformedMessage: it is none.
+            QueryNotHeld: it names a query that has to be sent in full first.
+        """
+        request = GrantRequest.parse(payload)
+        if request.query_digest is None:
+            return request
+        return request.having(self._desk.queries.held(request.query_digest))
 
     def _answer_by(self, site: Site, opened: OpenedRequest[GrantRequest]) -> bytes | None:
         decision = self._desk.decide(site, opened)
@@ -86,20 +99,18 @@ class Granter:
         with self._desk.gate(decision) as in_force:
             if not in_force:
                 return None
-            index = self._desk.journal.write(
+            index = self._desk.log(
                 "grant",
+                opened,
+                decision,
                 {
                     "grant_id": grant_id,
-                    "query": opened.request.query,
-                    "approvals": list(opened.request.approvals),
                     "matcher_key": opened.request.matcher_key,
                     "scopes": [keys.scope.to_value() for keys in granted],
                     "versions": versions,
                     "labels": list(labels),
                     "refused": [list(reason) for reason in reasons],
                 },
-                query_id=query_id,
-                time_ms=decision.now_ms,
             )
         grant = replace(draft, entry_index=index)
         _log.info(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from custodian.store import Store
 from custodian.trust import Site
+from protocol import hpke
 from runtime.auditlog import AuditLog
 
 _LOGGED_DIRECTORY = "logged_directory"
@@ -38,6 +39,11 @@ class Journal:
         """
         at_ms = self._now_ms() if time_ms is None else time_ms
         return self._log.append(kind, at_ms, self._actor, query_id, body)
+
+    @property
+    def auditors(self) -> Mapping[str, hpke.PublicKey]:
+        """To whom entries are sealed."""
+        return self._log.auditors
 
     def note_site(self, site: Site) -> None:
         """Seal to the auditors in force from now on; log directory and policy if they are new."""

@@ -91,6 +91,7 @@ class Rounds:
 
     def _go(self) -> None:
         self._clock.tick()
+        self._destroy_again()
         self._log_made()
         self._log_destroyed()
         today = epoch_of(self._clock.now_ms())
@@ -136,6 +137,22 @@ class Rounds:
         if made := [epoch for epoch in json.loads(noted) if epoch in held]:
             self._journal.write("day-keys-issued", {"epochs": made})
         self._store.set_fact(_MAKING, "")
+
+    def _destroy_again(self) -> None:
+        """Destroy what was destroyed before and has come back, with a key file of then.
+
+        Or what was only going to be, when the process was killed.
+        """
+        before = int(self._store.fact(_DESTROYED_BEFORE) or 0)
+        gone = self._ring.destroy_before(before)
+        if set(gone) - set(json.loads(self._store.fact(_DESTROYING) or "[]")):
+            _log.critical(
+                "destroyed_day_keys_came_back",
+                first=gone[0],
+                last=gone[-1],
+                effect="destroyed again; whoever put the key file back may have copies",
+                remedy="delete every copy of day-keys.secret: it belongs in no backup",
+            )
 
     def _destroy(self, made: Sequence[int]) -> tuple[int, ...]:
         due = self._destruction.review(

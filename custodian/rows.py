@@ -89,20 +89,18 @@ class RowOpener:
             if not in_force:
                 return None
             total = self._tally.count(ROWS, digest, rows, most=query.max_candidates)
-            index = self._desk.journal.write(
+            index = self._desk.log(
                 "rows",
+                opened,
+                decision,
                 {
                     "release_id": release_id,
-                    "query": opened.request.query,
-                    "approvals": list(opened.request.approvals),
                     "matcher_key": opened.request.matcher_key,
                     "rows": len(rows),
                     "total": total,
                     "digest": draft.digest,
                     "left_out": [list(reason) for reason in derived.left_out],
                 },
-                query_id=query.query_id,
-                time_ms=decision.now_ms,
             )
             signed = replace(draft, total=total, entry_index=index).sign(self._desk.key)
             message = signed.to_bytes()

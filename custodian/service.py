@@ -7,11 +7,15 @@ keys; and those of every role (`runtime.serving`).
 from __future__ import annotations
 
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from custodian.api import make_app
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from runtime.serving import Interface, serve_until_stopped
+
+if TYPE_CHECKING:
+    from runtime.metrics import Metrics
 
 
 def run(config: CustodianConfig, passphrase: bytes) -> int:
@@ -31,4 +35,11 @@ def run(config: CustodianConfig, passphrase: bytes) -> int:
             threads={"rounds": custodian.keep_going_round},
             databases=custodian.databases,
             on_reload=custodian.reload,
+            metrics=_metrics(custodian) if config.metrics.listen else None,
         )
+
+
+def _metrics(custodian: Custodian) -> Metrics:
+    from custodian.metrics import metrics_of  # noqa: PLC0415 - not loaded where nobody asks
+
+    return metrics_of(custodian)

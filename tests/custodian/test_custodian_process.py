@@ -30,6 +30,7 @@ from typer.testing import CliRunner
 from custodian.cli import app
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
+from demo.processes import ending_with_us
 from protocol.policy import sign_policy
 from protocol.signing import SigningKey
 from runtime.clock import MachineClocks
@@ -49,7 +50,7 @@ class Process:
 
     def __init__(self, config: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, "serve", "--config", str(config)],
+            ending_with_us([sys.executable, "-c", COMMAND, "serve", "--config", str(config)]),
             env={**os.environ, "SEALTRACE_PASSPHRASE": PASSPHRASE.decode()},
             stderr=subprocess.PIPE,
             text=True,
