@@ -79,6 +79,8 @@ _MIGRATIONS = (
         """,
     ),
 )
+SCHEMA = len(_MIGRATIONS)
+"""How many steps of its schema this program knows."""
 MAX_DIRECTORIES = 64
 BoxRight = tuple[str, bytes, str, int, int | None, int | None]
 

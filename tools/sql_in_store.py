@@ -33,7 +33,7 @@ def faults(source: str) -> Iterator[tuple[int, str]]:
             for name in names:
                 if name.split(".")[0] in _LIBRARIES:
                     yield node.lineno, f"it imports {name}"
-                if name.startswith("aggregator.store.sqlite"):
+                if name.startswith(("aggregator.store.sqlite", "aggregator.store.postgresql")):
                     yield node.lineno, f"it imports one backend, {name}"
         elif isinstance(node, ast.Attribute) and node.attr == "conn":
             yield node.lineno, "it reaches for a connection"

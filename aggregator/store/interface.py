@@ -14,6 +14,7 @@ from typing import Protocol
 from aggregator.store.envelopes import AnyEnvelope, SealedEnvelope
 from aggregator.store.ledger import Ledger, LedgerReading
 from aggregator.store.rows import SealedRow, ToldRow
+from aggregator.store.runs import SegmentRun
 from protocol.grant import Scope
 
 
@@ -56,12 +57,28 @@ class SegmentReader(Protocol):
             modalities: whose template blocks are wanted, in the order in which the rows give them.
         """
 
+    def runs(
+        self, scope: Scope, *, modalities: Sequence[str], after: int = 0
+    ) -> Iterator[SegmentRun | SealedRow]:
+        """Yield what :meth:`scan` does, segments of version 2 in runs (`aggregator.store.runs`).
+
+        A segment of a run has its header by :meth:`header`; the ``header`` of a row that comes by
+        itself is there.
+        """
+
     def told(self, scope: Scope, *, after: int = 0, through: int) -> Iterator[ToldRow]:
         """Yield what the segments of version 2 of a scope tell of their slots, in any order.
 
         Args:
             after: of those that came after this cursor,
             through: until this one.
+        """
+
+    def header(self, number: int) -> bytes:
+        """Return an envelope's header as the box signed it.
+
+        Raises:
+            KeyError: the envelope has meanwhile been dropped.
         """
 
     def meta(self, number: int) -> bytes:
@@ -78,6 +95,16 @@ class SegmentReader(Protocol):
             KeyError: the segment has meanwhile been dropped.
         """
 
+    def vouch(self, number: int) -> None:
+        """Check that what is kept of an envelope is what was written; nothing where it is gone.
+
+        For one that does not open. :meth:`runs` leaves that out for template blocks, which are
+        sealed, where it would cost as much as opening them.
+
+        Raises:
+            StorageDamaged: it is not; the error says what has to be put back.
+        """
+
     def envelope(self, number: int) -> AnyEnvelope:
         """Return an envelope byte for byte as it came; its signature still verifies.
 
@@ -90,12 +117,18 @@ class SegmentReader(Protocol):
 class Segments(SegmentReader, Protocol):
     """The sealed segments inside a transaction."""
 
-    def append(self, stream: int, envelope: SealedEnvelope, *, received_ms: int) -> int:
+    def append(self, stream: int, envelope: SealedEnvelope, *, received_ms: int) -> None:
         """Store a verified envelope, laid out (`envelopes.lay_out`).
 
         A segment of version 2 takes the place of the live envelopes that it lists, of its own
-        slot: those in store are deleted, those that come later are not stored. Returns how many
-        that were here, the envelope itself included.
+        slot: those in store are deleted, those that come later are not stored. A backend may do
+        that when the transaction ends, for all of it at once.
+        """
+
+    def replaced(self) -> int:
+        """Return how many live envelopes that were appended or in store segments have replaced.
+
+        Those of this transaction of which it has not told before.
         """
 
     def drop_replaced_live(self, stream: int, epoch: int, generation: int, slot: int) -> int:
@@ -106,7 +139,11 @@ class Segments(SegmentReader, Protocol):
         """
 
     def drop_days(self, *, before_epoch: int, most: int) -> int:
-        """Delete envelopes of past days, at most so many; return how many."""
+        """Delete envelopes of past days, some ``most`` at a time; return how many.
+
+        Whole days and whole objects of packed segments go at once, so it can be more; less than
+        ``most`` is the end.
+        """
 
 
 class Unit(Protocol):
@@ -132,13 +169,18 @@ class Store(Protocol):
     def segments(self) -> SegmentReader:
         """The sealed segments as they were committed."""
 
-    def writing(self, *, durable: bool = False) -> AbstractContextManager[Unit]:
+    def writing(
+        self, *, durable: bool = False, beside: bool = False
+    ) -> AbstractContextManager[Unit]:
         """Hold one transaction: committed at the end, undone on an error. Writers take turns.
 
-        Inside another of the same thread it is part of that one.
+        They do so whichever process they are in. Inside another of the same thread it is part of
+        that one.
 
         Args:
             durable: what is committed survives a power cut.
+            beside: it need not wait for its turn, nor others for it: it builds on nothing that
+                another writer may change meanwhile (intake, of streams that are its own).
 
         Raises:
             StorageFull, StorageError: it could not be written; nothing of it was kept.

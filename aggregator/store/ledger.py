@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from aggregator.store.leases import LeasesReading, LeasesWriting
+from aggregator.store.packs import PacksReading, PacksWriting
 from aggregator.store.rows import (
     AnnouncedVersions,
     BoxRow,
@@ -19,6 +21,7 @@ from aggregator.store.rows import (
     GapRow,
     Generation,
     GrantRow,
+    HealthRow,
     LateFilm,
     PendingEntry,
     Quarantined,
@@ -30,6 +33,7 @@ from aggregator.store.rows import (
     StreamRow,
     ToldSlot,
 )
+from aggregator.store.stills import StillsReading, StillsWriting
 from protocol.epoch import Announcement
 from protocol.names import CameraAddress
 from protocol.query import Query
@@ -49,7 +53,16 @@ class IntakeReading(Protocol):
         """Return by epoch the newest generation of films that a stream has announced."""
 
     def digests(self, stream: int, sequence: int) -> list[bytes]:
-        """Return the digests of the messages that came under this number, in any run."""
+        """Return the digests of the messages that came under this number, in any run.
+
+        Of those that came lately: see `aggregator.store.retention.DIGEST_DAYS`.
+        """
+
+    def came(self, stream: int, sequence: int) -> bool:
+        """Tell whether a message came under this number in a run that is over.
+
+        Of the run that goes on, the stream and its gaps tell.
+        """
 
     def open_gaps(self) -> list[tuple[CameraAddress, GapRow]]:
         """Return the gaps that are not closed, lost ones too, by camera and number."""
@@ -123,6 +136,15 @@ class IntakeReading(Protocol):
     def newest_reports_ms(self, count: int) -> list[int]:
         """Return the times that boxes have signed in their last reports, the newest first."""
 
+    def newest_health(self, box: str, *, through_slot: int) -> HealthRow | None:
+        """Return the last quarter hour of a box's history, at most that one; None without any."""
+
+    def health_history(self, box: str, *, from_slot: int, to_slot: int) -> list[HealthRow]:
+        """Return a box's history in ``[from_slot, to_slot)``, the oldest first."""
+
+    def silences_ms(self, *, from_slot: int, to_slot: int) -> dict[str, int]:
+        """Return by box how long it was silent in all, as reports in those slots found out."""
+
     def rejects(self) -> list[RejectRow]:
         """Return what was refused, by box, camera and reason."""
 
@@ -152,7 +174,7 @@ class QueriesReading(Protocol):
         """Return how many queries have not ended."""
 
     def messages(self, kind: str, digest: bytes) -> list[Signed]:
-        """Return a query's approvals or withdrawals (``kind``) as they came, in that order."""
+        """Return a query's approvals, refusals or withdrawals (``kind``) in the order they came."""
 
     def knows_grant(self, grant_id: bytes) -> bool:
         """Tell whether a grant of that id came before, of any custodian."""
@@ -197,6 +219,9 @@ class QueriesReading(Protocol):
     def pending_entries(self) -> list[PendingEntry]:
         """Return what the audit log is still to tell of, in order."""
 
+    def pending_numbers(self) -> range:
+        """Return the numbers of what it is still to tell of, from the first to the last."""
+
 
 class IntakeWriting(IntakeReading, Protocol):
     """Takes in what came; read here, it includes what this transaction has written."""
@@ -229,7 +254,15 @@ class IntakeWriting(IntakeReading, Protocol):
         """Note that none of a stream's gaps is waited for any more."""
 
     def remember(
-        self, stream: int, run: int, *, sequence: int, epoch: int, outcome: int, digest: bytes
+        self,
+        stream: int,
+        run: int,
+        *,
+        sequence: int,
+        epoch: int,
+        outcome: int,
+        digest: bytes,
+        now_ms: int,
     ) -> None:
         """Note that a message has come and what became of it; its number is new in its run."""
 
@@ -244,6 +277,12 @@ class IntakeWriting(IntakeReading, Protocol):
 
     def put_box(self, row: BoxRow) -> None:
         """Write a box's report; it is not heard earlier, nor loses its clock's offset, by that."""
+
+    def put_health(self, row: HealthRow) -> None:
+        """Write a quarter hour of a box's history; it takes the place of what was kept of it."""
+
+    def drop_health(self, *, before_slot: int, most: int) -> int:
+        """Delete quarter hours of history before one, at most so many; return how many."""
 
     def add_rejects(self, counted: Iterable[RejectRow]) -> None:
         """Add to the counts of what was refused."""
@@ -279,8 +318,19 @@ class IntakeWriting(IntakeReading, Protocol):
     def drop_rejects(self, *, before_ms: int) -> None:
         """Forget what was last refused before that."""
 
-    def forget_messages(self, address: CameraAddress, *, before_epoch: int) -> None:
-        """Forget which messages of past days came from a camera."""
+    def forget_messages(self, *, before_day: int, after: int) -> int | None:
+        """Forget the digests of messages that came before a day, of some of the streams.
+
+        Args:
+            before_day: day of our clock.
+            after: streams behind this number, 0 to begin with.
+
+        Returns:
+            The number to go on with; None when it is done.
+        """
+
+    def drop_runs(self, *, before_ms: int) -> None:
+        """Forget runs of streams that were over before that."""
 
 
 class QueriesWriting(QueriesReading, Protocol):
@@ -290,7 +340,7 @@ class QueriesWriting(QueriesReading, Protocol):
         """Add a query that was just filed."""
 
     def add_message(self, digest: bytes, signed: Signed, *, now_ms: int) -> None:
-        """Keep an approval or a withdrawal; one of each signer."""
+        """Keep an approval, a refusal or a withdrawal; one of each signer."""
 
     def set_state(
         self, digest: bytes, state: str, reason: str, *, now_ms: int, seen: Seen | None = None
@@ -360,9 +410,19 @@ class QueriesWriting(QueriesReading, Protocol):
         """Note that the log has told of it."""
 
 
-class LedgerReading(IntakeReading, QueriesReading, Protocol):
+class LedgerReading(
+    IntakeReading, QueriesReading, StillsReading, PacksReading, LeasesReading, Protocol
+):
     """All that the ledger answers."""
 
 
-class Ledger(IntakeWriting, QueriesWriting, LedgerReading, Protocol):
+class Ledger(
+    IntakeWriting,
+    QueriesWriting,
+    StillsWriting,
+    PacksWriting,
+    LeasesWriting,
+    LedgerReading,
+    Protocol,
+):
     """The ledger inside a transaction."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from protocol.authorization import parse_signed_query
@@ -17,13 +18,15 @@ EpochName = tuple[str, str, int, int]
 
 AWAITING_TEMPLATES = "awaiting-templates"
 AWAITING_APPROVALS = "awaiting-approvals"
+REFUSED_BY_APPROVERS = "refused"
+"""So many refused that the rest cannot approve it; one of them may come to another mind."""
 RUNNING = "running"
 STANDING = "standing"
 BLOCKED = "blocked"
 INTERRUPTED = "interrupted"
 COMPLETE, WITHDRAWN, EXPIRED, FAILED = "complete", "withdrawn", "expired", "failed"
 ENDED = frozenset({COMPLETE, WITHDRAWN, EXPIRED, FAILED})
-RUNNABLE = frozenset({AWAITING_APPROVALS, RUNNING, STANDING, BLOCKED})
+RUNNABLE = frozenset({AWAITING_APPROVALS, REFUSED_BY_APPROVERS, RUNNING, STANDING, BLOCKED})
 
 # ---------------------------------------------------------------------- what became of a message
 
@@ -157,6 +160,23 @@ class BoxRow:
     figures: Mapping[str, float] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class HealthRow:
+    """What a box reported in one quarter hour (``slot``, by our clock), put together.
+
+    ``silent_ms``: how long it had not been heard before reports of this quarter hour. ``worst``:
+    of each figure the value that is worst (`aggregator.ingest.health_history`).
+    """
+
+    box: str
+    slot: int
+    reports: int
+    last_ms: int
+    silent_ms: int
+    version: str
+    worst: Mapping[str, float]
+
+
 class SealedRow(NamedTuple):
     """An envelope as matching reads it, sealed.
 
@@ -203,6 +223,10 @@ class ToldSlot(NamedTuple):
     origin: str
 
 
+_QUERIES_READ = 512
+"""Of how many queries the content is kept as it was read last."""
+
+
 class Seen(NamedTuple):
     """Up to where the store had come: the cursors of envelopes and of announcements."""
 
@@ -217,6 +241,12 @@ class LateFilm(NamedTuple):
     camera: str
     epoch: int
     slots: frozenset[int]
+
+
+@lru_cache(maxsize=_QUERIES_READ)
+def _content(signed: bytes) -> Query:
+    """Return a query's content: each is asked for many times a second while pages are open."""
+    return Query.parse(parse_signed_query(signed).payload)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +270,7 @@ class QueryRecord:
     @property
     def query(self) -> Query:
         """The query's content; its signature was checked when it was filed."""
-        return Query.parse(parse_signed_query(self.signed).payload)
+        return _content(self.signed)
 
     @property
     def readers(self) -> frozenset[str]:

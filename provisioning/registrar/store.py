@@ -60,6 +60,8 @@ _MIGRATIONS = (
         """,
     ),
 )
+SCHEMA = len(_MIGRATIONS)
+"""How many steps of its schema this program knows."""
 
 
 _BOXES = (

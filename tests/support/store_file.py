@@ -8,14 +8,16 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from aggregator.store import Store
+from aggregator.store.packed.store import PackedStore
 from aggregator.store.sqlite.store import SqliteStore
 
 
 @contextmanager
 def altering(store: Store) -> Iterator[sqlite3.Connection]:
     """Give a connection of the test's own; what it changes is committed at the end."""
-    assert isinstance(store, SqliteStore)
-    with closing(sqlite3.connect(store.path)) as connection, connection:
+    file = store.inner if isinstance(store, PackedStore) else store
+    assert isinstance(file, SqliteStore)
+    with closing(sqlite3.connect(file.path)) as connection, connection:
         yield connection
 
 

@@ -19,6 +19,7 @@ def test_nothing_outside_the_store_touches_a_database() -> None:
         "import sqlite3",
         "from sqlite_utils import Database",
         "from aggregator.store.sqlite.store import SqliteStore",
+        "from aggregator.store.postgresql.store import PostgresqlStore",
         "store.writer.conn",
         "database.execute(text)",
         "connection.executemany(text, rows)",

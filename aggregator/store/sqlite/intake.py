@@ -17,6 +17,7 @@ from aggregator.store.rows import (
     StoredAnnouncement,
     StreamRow,
 )
+from aggregator.store.sqlite.health import HealthTables
 from aggregator.store.sqlite.scopes import ScopeTables
 from aggregator.store.sqlite.tables import one
 from protocol.epoch import RECORDING, Announcement
@@ -25,7 +26,7 @@ from protocol.names import EPOCH_MS, CameraAddress
 _GAP = "id, first, last, opened_ms, reported_ms, lost"
 
 
-class IntakeTables(ScopeTables):
+class IntakeTables(ScopeTables, HealthTables):
     """Streams, gaps, announcements, the index of envelopes, boxes, quarantine, rejects."""
 
     # ------------------------------------------------------------------ streams and their gaps
@@ -71,6 +72,13 @@ class IntakeTables(ScopeTables):
         return added
 
     def move_streams(self, moved: Iterable[tuple[StreamRow, int]]) -> None:
+        moved = list(moved)
+        self._run_many(
+            "INSERT OR IGNORE INTO past_runs (stream, run, highest, ended_ms)"
+            " SELECT id, run, highest, ?3 FROM streams"
+            " WHERE id = ?1 AND run <> ?2 AND highest >= 0",
+            [(to.number, to.run, heard) for to, heard in moved],
+        )
         self._run_many(
             "UPDATE streams SET run = ?, highest = ?, generation = ?, live_generation = ?,"
             " floor_generation = ?, last_received_ms = ? WHERE id = ?",
@@ -133,12 +141,20 @@ class IntakeTables(ScopeTables):
         return [row[0] for row in rows]
 
     def remember(
-        self, stream: int, run: int, *, sequence: int, epoch: int, outcome: int, digest: bytes
+        self,
+        stream: int,
+        run: int,
+        *,
+        sequence: int,
+        epoch: int,
+        outcome: int,
+        digest: bytes,
+        now_ms: int,
     ) -> None:
         self._run(
-            "INSERT INTO sequences (stream, sequence, run, epoch, outcome, digest)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (stream, sequence, run, epoch, outcome, digest),
+            "INSERT INTO sequences (stream, sequence, run, epoch, outcome, digest, day)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (stream, sequence, run, epoch, outcome, digest, now_ms // EPOCH_MS),
         )
 
     def note_admitted(self, stream: int, digest: bytes) -> None:
@@ -147,12 +163,24 @@ class IntakeTables(ScopeTables):
             (STORED, stream, QUARANTINED, digest),
         )
 
-    def forget_messages(self, address: CameraAddress, *, before_epoch: int) -> None:
-        self._run(
-            "DELETE FROM sequences WHERE epoch < ? AND stream ="
-            " (SELECT id FROM streams WHERE site = ? AND box = ? AND camera = ?)",
-            (before_epoch, address.site, address.box, address.camera),
-        )
+    def came(self, stream: int, sequence: int) -> bool:
+        row = self._run(
+            "SELECT 1 FROM past_runs r WHERE stream = ?1 AND highest >= ?2 AND NOT EXISTS"
+            " (SELECT 1 FROM gaps g WHERE g.stream = r.stream AND g.run = r.run"
+            " AND ?2 BETWEEN g.first AND g.last AND g.closed_ms IS NULL)",
+            (stream, sequence),
+        ).fetchone()
+        return row is not None
+
+    def forget_messages(self, *, before_day: int, after: int) -> int | None:
+        stream = self._number("SELECT min(id) FROM streams WHERE id > ?", (after,))
+        if not stream:
+            return None
+        self._run("DELETE FROM sequences WHERE stream = ? AND day < ?", (stream, before_day))
+        return stream
+
+    def drop_runs(self, *, before_ms: int) -> None:
+        self._run("DELETE FROM past_runs WHERE ended_ms < ?", (before_ms,))
 
     # ------------------------------------------------------------------ announcements
 

@@ -18,12 +18,13 @@ from aggregator.store.rows import (
     Seen,
 )
 from aggregator.store.sqlite.tables import Tables, one
-from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND
+from protocol.about_queries import APPROVAL_KIND, REFUSAL_KIND, WITHDRAWAL_KIND
 from protocol.query import Query
 from protocol.signing import Signed
 
 _MESSAGES = {
     APPROVAL_KIND: ("approvals", "approver"),
+    REFUSAL_KIND: ("refusals", "approver"),
     WITHDRAWAL_KIND: ("withdrawals", "officer"),
 }
 """Kind of message to its table and the column of its signer."""
@@ -106,14 +107,15 @@ class QueryTables(Tables):
             total[name] = total.get(name, 0) + value
         self._run("UPDATE queries SET progress = ? WHERE digest = ?", [json.dumps(total), digest])
 
-    # ------------------------------------------------------------------ approvals, withdrawals
+    # -------------------------------------------------------- approvals, refusals, withdrawals
 
     def messages(self, kind: str, digest: bytes) -> list[Signed]:
         table, _ = _MESSAGES[kind]
-        rows = self._table(table).rows_where(
-            "query_digest = ?", [digest], order_by="received_ms", select="signed"
+        rows = self._run(
+            f"SELECT signed FROM {table} WHERE query_digest = ? ORDER BY received_ms",  # noqa: S608 - our own words
+            [digest],
         )
-        return [Signed.parse(row["signed"], kind=kind) for row in rows]
+        return [Signed.parse(row[0], kind=kind) for row in rows]
 
     def add_message(self, digest: bytes, signed: Signed, *, now_ms: int) -> None:
         table, signer = _MESSAGES[signed.kind]
@@ -136,10 +138,13 @@ class QueryTables(Tables):
         self._table("grants").insert(asdict(grant) | texts)
 
     def false_grants(self, digest: bytes | None = None) -> list[FalseGrant]:
-        rows = self._table("false_grants").rows_where(
-            "?1 IS NULL OR query_digest = ?1", [digest], order_by="found_ms, custodian"
+        where, values = ("", []) if digest is None else ("WHERE query_digest = ?", [digest])
+        rows = self._run(
+            "SELECT query_digest, custodian, reason, found_ms FROM false_grants"  # noqa: S608 - our own words
+            f" {where} ORDER BY found_ms, custodian",
+            values,
         )
-        return [FalseGrant(**row) for row in rows]
+        return [FalseGrant(*row) for row in rows]
 
     def add_false_grant(self, found: FalseGrant) -> None:
         self._run(
@@ -203,7 +208,7 @@ class QueryTables(Tables):
         return frozenset(row[0] for row in rows)
 
     def count_results(self, digest: bytes) -> int:
-        return int(self._table("results").count_where("query_digest = ?", [digest]))
+        return self._number("SELECT count(*) FROM results WHERE query_digest = ?", [digest])
 
     def has_result(self, digest: bytes, candidate_id: bytes) -> bool:
         where = "query_digest = ? AND candidate_id = ?"
@@ -292,6 +297,10 @@ class QueryTables(Tables):
     def pending_entries(self) -> list[PendingEntry]:
         rows = self._run("SELECT number, entry, log_size FROM log_outbox ORDER BY number")
         return [PendingEntry(*row) for row in rows]
+
+    def pending_numbers(self) -> range:
+        first, last = self._run("SELECT min(number), max(number) FROM log_outbox").fetchone()
+        return range(0) if first is None else range(first, last + 1)
 
     def add_entry(self, entry: bytes, *, log_size: int) -> None:
         self._table("log_outbox").insert({"entry": entry, "log_size": log_size})

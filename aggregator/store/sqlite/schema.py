@@ -11,6 +11,12 @@ walks a long row from its front, never touches the pages of ``meta`` while it re
 
 from __future__ import annotations
 
+from sqlite_utils import Database
+
+from aggregator.store.sqlite import packs
+from aggregator.store.sqlite.leases import SCHEMA as LEASES
+from protocol.names import EPOCH_MS
+from runtime.clock import system_ms
 from runtime.database import Migration
 
 PAGE_BYTES = 16_384
@@ -348,6 +354,84 @@ ALTER TABLE queries ADD COLUMN link_seed BLOB;
 UPDATE queries SET link_seed = randomblob(32);
 """
 
+_HEALTH = """
+-- What boxes reported, by quarter hour of our clock: of each figure the worst value, nothing seen.
+CREATE TABLE box_health (
+    box TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    reports INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    silent_ms INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    worst TEXT NOT NULL,
+    PRIMARY KEY (box, slot)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX box_health_by_slot ON box_health (slot);
+"""
+
+_REFUSALS = """
+-- Approvers' signed no, with the reason.
+CREATE TABLE refusals (
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    approver TEXT NOT NULL,
+    signed BLOB NOT NULL,
+    received_ms INTEGER NOT NULL,
+    PRIMARY KEY (query_digest, approver)
+) STRICT, WITHOUT ROWID;
+"""
+
+_STILLS = """
+-- What officers asked boxes for and boxes answered: minutes of it, sealed to who asked.
+CREATE TABLE still_requests (
+    request BLOB PRIMARY KEY,                 -- SHA-256 of the signed request
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    officer TEXT NOT NULL,
+    box TEXT NOT NULL,
+    signed BLOB NOT NULL,
+    stills INTEGER NOT NULL,                  -- sightings that it names
+    received_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE still_answers (
+    request BLOB NOT NULL,
+    mark BLOB NOT NULL,                       -- of the sighting: a hash that tells no place
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    officer TEXT NOT NULL,
+    signed BLOB NOT NULL,
+    received_ms INTEGER NOT NULL,
+    UNIQUE (request, mark)
+) STRICT;
+CREATE INDEX still_answers_by_reader ON still_answers (query_digest, officer);
+
+-- Of which sightings stills were sent, each once: what the log counts.
+CREATE TABLE stills_sent (
+    query_digest BLOB NOT NULL REFERENCES queries (digest),
+    mark BLOB NOT NULL,
+    PRIMARY KEY (query_digest, mark)
+) STRICT, WITHOUT ROWID;
+"""
+
+_PAST_RUNS = """
+-- The runs of streams that are over: what came in them when its digests are not kept any more.
+CREATE TABLE past_runs (
+    stream INTEGER NOT NULL,
+    run INTEGER NOT NULL,
+    highest INTEGER NOT NULL,
+    ended_ms INTEGER NOT NULL,
+    PRIMARY KEY (stream, run)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def _date_messages(database: Database) -> None:
+    """Say of each digest on which day it came; of those that are there, today, so that they stay.
+
+    As a default, so that no row is written anew.
+    """
+    today = system_ms() // EPOCH_MS
+    database.conn.execute(f"ALTER TABLE sequences ADD COLUMN day INTEGER NOT NULL DEFAULT {today}")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration("intake: streams, envelopes, announcements, quarantine, boxes", _INTAKE),
     Migration("queries, approvals, grants, sealed results, decisions", _QUERIES),
@@ -358,4 +442,10 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration("what the cameras of queries watched", _WATCHING),
     Migration("generations of films, and what came after a query had ended", _FILMS),
     Migration("companions of queries that are linked", _LINKS),
+    Migration("history of boxes' health", _HEALTH),
+    Migration("refusals of approvers", _REFUSALS),
+    Migration("stills that officers ask boxes for", _STILLS),
+    Migration("packed segments", packs.SCHEMA),
+    Migration("leases of processes, and the size of the audit log", LEASES),
+    Migration("the day of each message, and runs that are over", _PAST_RUNS, _date_messages),
 )

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 
 from aggregator.store.envelopes import room_for
 from aggregator.store.rows import EpochName, LateFilm, ScopeCount, Seen, ToldSlot
+from aggregator.store.sqlite.segments import NEWEST
 from aggregator.store.sqlite.tables import Tables
 from protocol.keytree import MODALITIES
 from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
@@ -17,9 +18,30 @@ from protocol.names import EPOCH_MS, CameraAddress, slots_in_window
 _MAX_CAMERAS_A_STATEMENT = 500
 _MODELS = ", ".join(f"{modality}_model" for modality in MODALITIES)
 _SIZES = ", ".join(f"sum(length({modality}))" for modality in MODALITIES)
+_PACKED_SIZES = ", ".join(f"sum({modality}_bytes)" for modality in MODALITIES)
+_OF_SLOTS = "WHERE stream = ?1 AND epoch = ?2 AND slot BETWEEN ?3 AND ?4"
+_COUNTED = (
+    f"SELECT segment, version_2, count(*), sum(count), {_MODELS}, {_SIZES} FROM envelopes"  # noqa: S608 - our own words
+    f" {_OF_SLOTS} AND (segment OR NOT version_2) GROUP BY segment, version_2, {_MODELS}"
+    f" UNION ALL SELECT 1, version_2, count(*), sum(count), {_MODELS}, {_PACKED_SIZES} FROM packed"
+    f" {_OF_SLOTS} GROUP BY version_2, {_MODELS}"
+)
+"""Envelopes of a stream's quarter hours by kind, version and models; sizes last."""
+_TOLD = (
+    "(SELECT id, stream, epoch, generation, slot FROM envelopes WHERE segment = 1 AND {0}"
+    " UNION ALL SELECT number, stream, epoch, generation, slot FROM packed WHERE {1}) e"
+)
+"""Segments, in rows and packed, by two conditions of the same meaning."""
 _ANNOUNCED = (
     "JOIN announcements a ON a.stream = e.stream AND a.epoch = e.epoch"
     " AND a.generation = e.generation"
+)
+_CAME = (
+    "SELECT DISTINCT e.slot FROM announcements a"
+    " CROSS JOIN {0} e ON e.stream = a.stream AND e.epoch = a.epoch"
+    " AND e.generation = a.generation"
+    " WHERE a.stream = ?1 AND a.epoch = ?2 AND a.origin = 'recorded'"
+    " AND e.slot BETWEEN ?3 AND ?4 AND e.{1} > CASE WHEN a.id <= ?5 THEN ?6 ELSE 0 END"
 )
 
 
@@ -40,12 +62,14 @@ class ScopeTables(Tables):
         return found
 
     def newest_envelope(self) -> int:
-        return self._number("SELECT max(id) FROM envelopes")
+        return self._number(NEWEST)
 
     def arrived_since(self, cursor: int) -> frozenset[EpochName]:
         rows = self._run(
-            "SELECT DISTINCT s.box, s.camera, e.epoch, e.generation FROM envelopes e"
-            " JOIN streams s ON s.id = e.stream WHERE e.id > ?",
+            "SELECT s.box, s.camera, e.epoch, e.generation FROM ("
+            "SELECT DISTINCT stream, epoch, generation FROM envelopes WHERE id > ?1"
+            " UNION SELECT DISTINCT stream, epoch, generation FROM packed WHERE number > ?1) e"
+            " JOIN streams s ON s.id = e.stream",
             [cursor],
         )
         return frozenset((row[0], row[1], row[2], row[3]) for row in rows)
@@ -62,12 +86,7 @@ class ScopeTables(Tables):
                 if not slots:
                     continue
                 for segment, padded, envelopes, count, *of_modalities in self._run(
-                    "SELECT segment, version_2, count(*), sum(count),"  # noqa: S608 - our own words
-                    f" {_MODELS}, {_SIZES} FROM envelopes"
-                    " WHERE stream = ? AND epoch = ? AND slot BETWEEN ? AND ?"
-                    " AND (segment OR NOT version_2)"
-                    f" GROUP BY segment, version_2, {_MODELS}",
-                    (stream, epoch, slots.start, slots.stop - 1),
+                    _COUNTED, (stream, epoch, slots.start, slots.stop - 1)
                 ):
                     segments += envelopes if segment else 0
                     live += 0 if segment else envelopes
@@ -122,18 +141,18 @@ class ScopeTables(Tables):
         if after:
             wanted = frozenset(cameras)
             rows = self._run(
-                "SELECT DISTINCT s.box, s.camera, e.epoch, e.slot, a.origin FROM envelopes e"  # noqa: S608 - our own words
-                f" {_ANNOUNCED} JOIN streams s ON s.id = e.stream"
-                " WHERE e.id > ? AND e.segment = 1 AND e.epoch >= ?",
+                "SELECT DISTINCT s.box, s.camera, e.epoch, e.slot, a.origin FROM "  # noqa: S608 - our own words
+                + _TOLD.format("id > ?1 AND epoch >= ?2", "number > ?1 AND epoch >= ?2")
+                + f" {_ANNOUNCED} JOIN streams s ON s.id = e.stream",
                 (after, first_epoch),
             )
             return [ToldSlot(*row) for row in rows if row[1] in wanted]
+        of_stream = _TOLD.format(*("stream = ?1 AND epoch >= ?2" for _ in range(2)))
         return [
             ToldSlot(address.box, address.camera, *row)
             for stream, address in sorted(self._streams(sorted(cameras)).items())
             for row in self._run(
-                f"SELECT DISTINCT e.epoch, e.slot, a.origin FROM envelopes e {_ANNOUNCED}"  # noqa: S608 - our own words
-                " WHERE e.stream = ? AND e.epoch >= ? AND e.segment = 1",
+                f"SELECT DISTINCT e.epoch, e.slot, a.origin FROM {of_stream} {_ANNOUNCED}",  # noqa: S608 - our own words
                 (stream, first_epoch),
             )
         ]
@@ -154,12 +173,8 @@ class ScopeTables(Tables):
                 continue
             # By the day's films, which are few, and not by all that came since.
             came = self._run(
-                "SELECT DISTINCT e.slot FROM announcements a"
-                " CROSS JOIN envelopes e ON e.stream = a.stream AND e.epoch = a.epoch"
-                " AND e.generation = a.generation"
-                " WHERE a.stream = ? AND a.epoch = ? AND a.origin = 'recorded'"
-                " AND e.slot BETWEEN ? AND ? AND e.segment = 1"
-                " AND e.id > CASE WHEN a.id <= ? THEN ? ELSE 0 END",
+                f"{_CAME.format('envelopes', 'id')} AND e.segment = 1"
+                f" UNION {_CAME.format('packed', 'number')}",
                 (stream, epoch, slots.start, slots.stop - 1, seen.announcement, seen.envelope),
             )
             if numbers := frozenset(row[0] for row in came):

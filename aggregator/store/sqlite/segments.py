@@ -1,24 +1,29 @@
 """Sealed segments in SQLite, one row an envelope (`aggregator.store.interface.Segments`).
 
 An envelope is laid out in columns so that matching reads one block, and put together again byte
-for byte.
+for byte. Of those that are packed (`aggregator.store.packed`) only numbers are counted here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from sqlite_utils import Database
 
 from aggregator.store.envelopes import AnyEnvelope, SealedEnvelope, put_together
 from aggregator.store.interface import ReaderSource
 from aggregator.store.rows import SealedRow, ToldRow
+from aggregator.store.runs import MAX_MODEL, Gathered, SegmentRun
 from aggregator.store.sqlite.connections import open_for_reading
+from aggregator.store.sqlite.packs import PackTables
 from aggregator.store.sqlite.tables import Tables
 from protocol.grant import Scope
 from protocol.keytree import COUNTS, COVER, META, MODALITIES
+from protocol.sealing import SALT_BYTES, SEAL_OVERHEAD
 
 LIVE_COLUMN = MODALITIES[0]
 """Where a live envelope's whole ciphertext stands; a segment has a column for each block."""
@@ -36,12 +41,16 @@ _INSERT = (
 )
 _OF_CAMERA = "SELECT id FROM streams WHERE site = ? AND box = ? AND camera = ?"
 _SLOT = "stream = ? AND epoch = ? AND generation = ? AND slot = ?"
+_ROWS_AT_ONCE = 32
 _RANGES_FOR_ONE = 8
 """So many rows of ranges are dropped with each segment of a past day."""
-_IN_SCOPE = (
-    f"FROM envelopes WHERE stream = ({_OF_CAMERA})"
-    " AND epoch = ? AND generation = ? AND slot BETWEEN ? AND ? AND id > ?"
+_SCOPE = f"stream = ({_OF_CAMERA}) AND epoch = ? AND generation = ? AND slot BETWEEN ? AND ?"
+_IN_SCOPE = f"FROM envelopes WHERE {_SCOPE} AND id > ?"
+NEWEST = (
+    "SELECT max(coalesce((SELECT max(id) FROM envelopes), 0),"
+    " coalesce((SELECT max(number) FROM packed), 0))"
 )
+"""The highest number of an envelope, packed ones too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,16 @@ class SegmentFile:
         Raises:
             StorageError: it is missing or unreadable.
         """
+        return self.open_with_packs()[0]
+
+    def open_with_packs(self) -> tuple[SegmentTables, PackTables]:
+        """Open the file for reading: rows, and what is known of objects.
+
+        Raises:
+            StorageError: it is missing or unreadable.
+        """
         database = open_for_reading(self.path)
-        return SegmentTables(lambda: database, self.path)
+        return SegmentTables(lambda: database, self.path), PackTables(lambda: database)
 
 
 class SegmentTables(Tables):
@@ -67,6 +84,7 @@ class SegmentTables(Tables):
         super().__init__(connection)
         self._path = path
         self._numbers: dict[str, int] = {}
+        self._replaced = 0
 
     # ------------------------------------------------------------------ reading
 
@@ -76,13 +94,15 @@ class SegmentTables(Tables):
         return SegmentFile(self._path)
 
     def newest(self) -> int:
-        return self._number("SELECT max(id) FROM envelopes")
+        return self._number(NEWEST)
 
     def models(self) -> dict[int, str]:
         return dict(self._run("SELECT id, model FROM models").fetchall())
 
     def count(self, scope: Scope, *, after: int = 0) -> int:
-        return self._number(f"SELECT count(*) {_IN_SCOPE}", _values(scope, after))
+        values = _values(scope, after)
+        packed = f"SELECT count(*) FROM packed WHERE {_SCOPE} AND number > ?"  # noqa: S608 - our own words
+        return self._number(f"SELECT count(*) {_IN_SCOPE}", values) + self._number(packed, values)
 
     def scan(
         self, scope: Scope, *, modalities: Sequence[str], after: int = 0
@@ -102,6 +122,45 @@ class SegmentTables(Tables):
         for row in self._run(select, _values(scope, after)):
             yield SealedRow._make((*row[:fixed], row[fixed : fixed + asked], row[fixed + asked :]))
 
+    def runs(
+        self, scope: Scope, *, modalities: Sequence[str], after: int = 0
+    ) -> Iterator[SegmentRun | SealedRow]:
+        asked = len(modalities)
+        fits = 4 + 2 * asked
+        found = self._run(f"{_packed(tuple(modalities))} {_IN_SCOPE}", _values(scope, after))
+        gathered = Gathered(asked)
+        while rows := found.fetchmany(_ROWS_AT_ONCE):
+            if not all(row[fits] for row in rows):
+                for row in rows:
+                    if not row[fits]:
+                        yield self._unpacked(row, asked)
+                rows = [row for row in rows if row[fits]]
+            if run := gathered.add(rows):
+                yield run
+        if run := gathered.rest():
+            yield run
+
+    def _unpacked(self, row: tuple[Any, ...], asked: int) -> SealedRow:
+        """Return what `_packed` selected and does not fit into a run."""
+        number, slot, sequence, salt, *rest = row
+        models, blocks = rest[:asked], rest[asked : 2 * asked]
+        version, segment, count, header, live = rest[2 * asked + 1 :]
+        if version is None:  # a segment of version 2
+            version, segment, count, header = 2, 1, 0, self.header(number)
+        return SealedRow(
+            number,
+            version,
+            slot,
+            segment,
+            sequence,
+            count,
+            salt,
+            header,
+            live,
+            tuple(models),
+            tuple(blocks),
+        )
+
     def told(self, scope: Scope, *, after: int = 0, through: int) -> Iterator[ToldRow]:
         select = (
             "SELECT CAST(id AS INTEGER), CAST(slot AS INTEGER), CAST(sequence AS INTEGER),"  # noqa: S608 - our own words
@@ -112,11 +171,17 @@ class SegmentTables(Tables):
         for row in self._run(select, (*_values(scope, after), through)):
             yield ToldRow._make(row)
 
+    def header(self, number: int) -> bytes:
+        return self._block(number, "header")
+
     def meta(self, number: int) -> bytes:
         return self._block(number, f"coalesce(envelopes.{META}, rest.{META})")
 
     def cover(self, number: int) -> bytes:
         return self._block(number, COVER)
+
+    def vouch(self, number: int) -> None:
+        """Do nothing: the database checks its own pages."""
 
     def envelope(self, number: int) -> AnyEnvelope:
         row = self._run(
@@ -140,11 +205,12 @@ class SegmentTables(Tables):
 
     # ------------------------------------------------------------------ writing
 
-    def append(self, stream: int, envelope: SealedEnvelope, *, received_ms: int) -> int:
+    def append(self, stream: int, envelope: SealedEnvelope, *, received_ms: int) -> None:
         slot = (stream, envelope.epoch, envelope.generation, envelope.slot)
         listed = envelope.version > 1  # what replaces what
         if listed and envelope.live is not None and self._is_replaced(slot, envelope.sequence):
-            return 1
+            self._replaced += 1
+            return
         blocks = envelope.blocks
         # A row has something in this column always.
         first = blocks.get(LIVE_COLUMN, b"") if envelope.live is None else envelope.live
@@ -167,17 +233,21 @@ class SegmentTables(Tables):
             ),
         ).lastrowid
         if not listed:
-            return 0
+            return
         if envelope.live is None:
             self._run(
                 f"INSERT INTO sealed_rows (id, {', '.join(_REST)}) VALUES (?, ?, ?, ?)",  # noqa: S608 - our own words
                 (number, *(blocks.get(label) for label in _REST)),
             )
-            return sum(self._replace(slot, *numbers) for numbers in envelope.replaces)
+            self._replaced += sum(self._replace(slot, *numbers) for numbers in envelope.replaces)
+            return
         self._run(
             "INSERT INTO live_numbers VALUES (?, ?, ?, ?, ?, ?)", (number, *slot, envelope.sequence)
         )
-        return 0
+
+    def replaced(self) -> int:
+        told, self._replaced = self._replaced, 0
+        return told
 
     def _replace(self, slot: tuple[int, int, int, int], first: int, last: int) -> int:
         """Drop the live envelopes of a slot that are numbered ``first`` to ``last``."""
@@ -211,7 +281,10 @@ class SegmentTables(Tables):
                 scope,
             ).fetchall()
         )
-        if 0 not in counts or counts.get(1, 0) < counts[0]:
+        if 0 not in counts:
+            return 0
+        packed = self._number(f"SELECT sum(count) FROM packed {where}", scope)  # noqa: S608 - our own words
+        if counts.get(1, 0) + packed < counts[0]:
             return 0
         return self._run(f"DELETE FROM envelopes {where} AND segment = 0", scope).rowcount  # noqa: S608 - our own words
 
@@ -237,6 +310,7 @@ class SegmentTables(Tables):
     def forget_models(self) -> None:
         """Ask for the models' numbers again: a transaction was undone."""
         self._numbers.clear()
+        self._replaced = 0
 
     def _model(self, model: str | None) -> int | None:
         """Return the number of a model id, giving it one when it is new; None for None."""
@@ -246,6 +320,28 @@ class SegmentTables(Tables):
             self._run("INSERT OR IGNORE INTO models (model) VALUES (?)", (model,))
             self._numbers[model] = self._number("SELECT id FROM models WHERE model = ?", (model,))
         return self._numbers[model]
+
+
+@lru_cache(maxsize=8)
+def _packed(modalities: tuple[str, ...]) -> str:
+    """Return what selects the columns of a run, whether a row fits into it, and else the rest."""
+    segment = "(segment = 1 AND version_2 = 1)"
+    fits = [segment, f"length(CAST(salt AS BLOB)) = {SALT_BYTES}", "CAST(sequence AS INTEGER) >= 0"]
+    fits += [
+        f"({name}_model IS NULL OR (CAST({name}_model AS INTEGER) BETWEEN 0 AND {MAX_MODEL}"
+        f" AND coalesce(length(CAST({name} AS BLOB)), 0) >= {SEAL_OVERHEAD}))"
+        for name in modalities
+    ]
+    columns = [f"CAST({name} AS INTEGER)" for name in ("id", "slot", "sequence")]
+    columns += ["CAST(salt AS BLOB)"]
+    columns += [f"CAST({name}_model AS INTEGER)" for name in modalities]
+    columns += [f"CAST(CASE segment WHEN 1 THEN {name} END AS BLOB)" for name in modalities]
+    columns += [" AND ".join(fits)]
+    numbers = ["version_2 + 1", "segment", "count"]
+    blobs = ["header", f"CASE segment WHEN 0 THEN {LIVE_COLUMN} END"]
+    columns += [f"CASE WHEN NOT {segment} THEN CAST({name} AS INTEGER) END" for name in numbers]
+    columns += [f"CASE WHEN NOT {segment} THEN CAST({name} AS BLOB) END" for name in blobs]
+    return f"SELECT {', '.join(columns)}"
 
 
 def _values(scope: Scope, after: int) -> tuple[object, ...]:

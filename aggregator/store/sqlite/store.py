@@ -13,15 +13,18 @@ from sqlite_utils import Database
 
 from aggregator.store.sqlite.connections import open_for_reading
 from aggregator.store.sqlite.intake import IntakeTables
+from aggregator.store.sqlite.leases import LeaseTables
+from aggregator.store.sqlite.packs import PackTables
 from aggregator.store.sqlite.queries import QueryTables
 from aggregator.store.sqlite.schema import MIGRATIONS, PAGE_BYTES
 from aggregator.store.sqlite.segments import SegmentTables
+from aggregator.store.sqlite.stills import StillTables
 from runtime.database import open_database, storage_errors, write_transaction
 
 _WRITER_CACHE_KIB = 32 * 1024
 
 
-class LedgerTables(IntakeTables, QueryTables):
+class LedgerTables(IntakeTables, QueryTables, StillTables, PackTables, LeaseTables):
     """The whole ledger."""
 
 
@@ -58,13 +61,10 @@ class SqliteStore:
         self._unit = SqliteUnit(*self._over(lambda: self._writer))
 
     @contextmanager
-    def writing(self, *, durable: bool = False) -> Iterator[SqliteUnit]:
-        """Hold one transaction: committed at the end, undone on an error. Writers take turns.
+    def writing(self, *, durable: bool = False, beside: bool = False) -> Iterator[SqliteUnit]:
+        """Hold one transaction: see `aggregator.store.interface.Store`.
 
-        Inside another of the same thread it is part of that one.
-
-        Args:
-            durable: what is committed survives a power cut.
+        SQLite has one writer: those that may write ``beside`` others take turns, too.
 
         Raises:
             StorageFull, StorageError: see `runtime.database.write_transaction`.

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_backends import BACKENDS, Backend
+from store_backends import Backend, every_backend, forget
 
 from aggregator.store import Store
 
 
-@pytest.fixture(params=sorted(BACKENDS))
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
-    return Backend(request.param, tmp_path)
+@pytest.fixture(params=every_backend())
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    yield Backend(request.param, tmp_path)
+    forget(tmp_path)
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from dataclasses import replace
 import protocol_samples as s
 import pytest
 from boxes_v2 import make_box_v2
-from sealed_boxes import DAY, make_box
+from sealed_boxes import DAY, NOW_MS, make_box
 from store_backends import announce, keep, stream_of
 
-from aggregator.store import Store
+from aggregator.store import Store, Unit
 from aggregator.store.rows import (
     BLOCKED,
     COMPLETE,
@@ -20,12 +20,13 @@ from aggregator.store.rows import (
     FalseGrant,
     GapRow,
     GrantRow,
+    HealthRow,
     LateFilm,
     RejectRow,
     Seen,
     StreamRow,
 )
-from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND
+from protocol.about_queries import APPROVAL_KIND, REFUSAL_KIND, WITHDRAWAL_KIND
 from protocol.epoch import RECORDING
 from protocol.names import EPOCH_MS, slot_start_ms
 from protocol.query import Query
@@ -42,6 +43,13 @@ def file(store: Store, number: int = 0) -> bytes:
         query = Query.parse(case.query.payload)
         unit.ledger.add_query(query, case.query, now_ms=1000 + number)
     return case.query.digest
+
+
+def remember(unit: Unit, stream: int, run: int, digest: bytes, now_ms: int = NOW_MS) -> None:
+    """Remember a message that came as number 5."""
+    unit.ledger.remember(
+        stream, run, sequence=5, epoch=DAY, outcome=1, digest=digest, now_ms=now_ms
+    )
 
 
 # ---------------------------------------------------------------------- streams, gaps, messages
@@ -141,11 +149,11 @@ def test_a_message_is_remembered_once_a_run_and_known_in_any(store: Store) -> No
         stream = stream_of(unit, box.address)
         for run in (0, 1):
             digest = bytes([run]) * 16
-            unit.ledger.remember(stream, run, sequence=5, epoch=DAY, outcome=1, digest=digest)
+            remember(unit, stream, run, digest)
     assert sorted(store.ledger.digests(stream, 5)) == [bytes(16), b"\1" * 16]
     assert store.ledger.digests(stream, 6) == []
     with pytest.raises(Exception), store.writing() as unit:  # noqa: B017 - the backend's own
-        unit.ledger.remember(stream, 0, sequence=5, epoch=DAY, outcome=1, digest=b"x" * 16)
+        remember(unit, stream, 0, b"x" * 16)
     assert len(store.ledger.digests(stream, 5)) == 2
 
 
@@ -189,6 +197,40 @@ def test_a_box_keeps_its_clocks_offset_and_is_never_heard_earlier(store: Store) 
     assert store.ledger.boxes()["box-2"].last_seen_ms == 300
     assert store.ledger.newest_reports_ms(2) == [490]
     assert store.ledger.box("box-3") is None
+
+
+def test_the_history_of_a_box_has_one_row_a_quarter_hour(store: Store) -> None:
+    first = HealthRow("box-1", 7, 1, 700, 0, "1.0", {"outbox.queued": 3.0})
+    later = replace(first, slot=9, last_ms=900, silent_ms=150)
+    other = replace(first, box="box-2", silent_ms=40)
+    with store.writing() as unit:
+        for row in (first, later, other):
+            unit.ledger.put_health(row)
+    again = replace(first, reports=2, worst={"outbox.queued": 5.0})
+    with store.writing() as unit:
+        unit.ledger.put_health(again)
+    ledger = store.ledger
+    assert ledger.health_history("box-1", from_slot=0, to_slot=10) == [again, later]
+    assert ledger.health_history("box-1", from_slot=8, to_slot=10) == [later]
+    assert ledger.health_history("box-1", from_slot=0, to_slot=9) == [again]
+    assert ledger.newest_health("box-1", through_slot=9) == later
+    assert ledger.newest_health("box-1", through_slot=8) == again
+    assert ledger.newest_health("box-3", through_slot=9) is None
+    assert ledger.silences_ms(from_slot=0, to_slot=10) == {"box-1": 150, "box-2": 40}
+    assert ledger.silences_ms(from_slot=8, to_slot=9) == {}
+
+
+def test_the_history_of_boxes_ends(store: Store) -> None:
+    with store.writing() as unit:
+        for slot in range(6):
+            unit.ledger.put_health(HealthRow("box-1", slot, 1, slot, 0, "1.0", {}))
+    dropped = []
+    for _ in range(3):
+        with store.writing() as unit:
+            dropped.append(unit.ledger.drop_health(before_slot=5, most=3))
+    assert dropped == [3, 2, 0]
+    kept = store.ledger.health_history("box-1", from_slot=0, to_slot=10)
+    assert [row.slot for row in kept] == [5]
 
 
 def test_rejects_add_up(store: Store) -> None:
@@ -256,6 +298,10 @@ def test_messages_come_back_signed_in_the_order_of_coming(store: Store) -> None:
         for number, approval in enumerate(reversed(case.approvals)):
             unit.ledger.add_message(digest, approval, now_ms=number)
     assert store.ledger.messages(APPROVAL_KIND, digest) == case.approvals[::-1]
+    refusal = s.refusal(case.query, "bo")
+    with store.writing() as unit:
+        unit.ledger.add_message(digest, refusal, now_ms=9)
+    assert store.ledger.messages(REFUSAL_KIND, digest) == [refusal]
     assert store.ledger.messages(WITHDRAWAL_KIND, digest) == []
     assert store.ledger.messages(APPROVAL_KIND, bytes(32)) == []
 
@@ -362,6 +408,7 @@ def test_each_query_has_a_random_seed_of_its_own_for_good(store: Store) -> None:
 
 
 def test_entries_wait_for_the_log_in_order(store: Store) -> None:
+    assert not store.ledger.pending_numbers()
     with store.writing() as unit:
         for number in range(3):
             unit.ledger.add_entry(bytes([number]), log_size=number)
@@ -369,3 +416,8 @@ def test_entries_wait_for_the_log_in_order(store: Store) -> None:
     with store.writing() as unit:
         unit.ledger.drop_entry(second.number)
     assert store.ledger.pending_entries() == [first, third]
+    numbers = store.ledger.pending_numbers()
+    assert (numbers.start, numbers[-1]) == (first.number, third.number)
+    with store.writing() as unit:
+        unit.ledger.drop_entry(third.number)
+    assert list(store.ledger.pending_numbers()) == [first.number]

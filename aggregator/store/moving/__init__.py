@@ -1,0 +1,1 @@
+"""Moves a running site's ledger from the embedded backend into PostgreSQL."""
