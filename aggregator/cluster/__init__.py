@@ -1,0 +1,1 @@
+"""Matching on several machines: Dask as the carrier, shut to all but sealed portions of work."""

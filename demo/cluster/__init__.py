@@ -1,0 +1,1 @@
+"""The demo's trace on several processes: PostgreSQL, an S3, two that take in, two that match."""
