@@ -13,16 +13,18 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Path, Request
 from starlette.responses import Response
 
+from aggregator.box_api import add_box_routes
 from aggregator.estimates import EstimateAnswer, EstimateRequest, Estimator
 from aggregator.ingest import quarantine
-from aggregator.ingest.boxes import statuses
 from aggregator.ingest.checks import Rejected
 from aggregator.ingest.intake import Intake
 from aggregator.places import PlacesShelf
 from aggregator.queries import QueryConflict, QueryDesk, QueryUnknown
 from aggregator.query_api import Body, add_query_routes
+from aggregator.still_api import add_still_routes
+from aggregator.stills import StillDesk
 from aggregator.store import Store
-from aggregator.views import box_view, false_grants_view
+from aggregator.views import false_grants_view
 from protocol.directory import AGGREGATOR, BOX
 from protocol.policy import SCHEMA, Policy
 from runtime.auditlog import AuditLog
@@ -40,17 +42,18 @@ Number = Annotated[int, Path(ge=1, lt=2**63, description="as the list of the qua
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the interface stands on."""
+    """What the interface stands on; ``log`` and ``witness`` are None where others have them."""
 
     site: str
     store: Store
     trust: Trust
-    log: AuditLog
-    witness: Witness
+    log: AuditLog | None
+    witness: Witness | None
     policy: Policy
     policy_text: bytes
     policy_signature: bytes
     desk: QueryDesk
+    stills: StillDesk
     intake: Intake
     calibrations: Mapping[str, Calibration]
     default_thresholds: Mapping[str, float]
@@ -103,16 +106,27 @@ def make_app(parts: Parts) -> FastAPI:
     )
     known_caller = Depends(caller)
     _add_site(app, parts, known_caller)
-    add_query_routes(app, parts.desk, parts.policy, known_caller)
-    _add_quarantine(app, parts, callers, known_caller)
-    app.include_router(
-        log_router(parts.log, parts.witness, directory=lambda: parts.trust.directory, allow=caller)
+    add_box_routes(
+        app,
+        parts.store,
+        lambda: parts.trust.directory,
+        known_caller,
+        clock_skew_ms=parts.clock_skew_ms,
     )
+    add_query_routes(app, parts.desk, parts.policy, known_caller)
+    add_still_routes(app, parts.desk, parts.stills, parts.store.ledger, known_caller)
+    _add_quarantine(app, parts, callers, known_caller)
+    if parts.log is not None and parts.witness is not None:
+        app.include_router(
+            log_router(
+                parts.log, parts.witness, directory=lambda: parts.trust.directory, allow=caller
+            )
+        )
     return app
 
 
 def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
-    """What is known of the site: policy, cameras, boxes, estimates."""
+    """What is known of the site: policy, cameras, estimates."""
     estimator = Estimator(
         parts.store.ledger, parts.policy, parts.calibrations, parts.default_thresholds
     )
@@ -151,12 +165,6 @@ def _add_site(app: FastAPI, parts: Parts, known_caller: Any) -> None:
         """List the cameras of the boxes in force, those whose films they may import too."""
         listed = parts.trust.directory.with_duty(BOX)
         return [{"camera": c, "box": box.name} for box in listed for c in box.tells_of]
-
-    @app.get("/v1/boxes", dependencies=[known_caller])
-    def boxes() -> list[Mapping[str, Any]]:
-        """Tell how each box is: last seen, health, clock, gaps, rejects, quarantine."""
-        listed = statuses(parts.store, parts.trust.directory, clock_skew_ms=parts.clock_skew_ms)
-        return [box_view(box) for box in listed]
 
     @app.post("/v1/estimates", dependencies=[known_caller])
     def estimate(request: EstimateRequest) -> EstimateAnswer:

@@ -34,16 +34,20 @@ class _Round(Generic[Answer]):
     """One question, until ``over``; under the panel's lock, so that no answer falls in between."""
 
     late: Late[Answer] | None
+    lane: object = None
     replies: SimpleQueue[tuple[str, Answer | None]] = field(default_factory=SimpleQueue)
     over: bool = False
 
 
 class Panel(Generic[Answer]):
-    """Asks each party in a thread of its own, ``ask-<name>``; never twice at one time."""
+    """Asks each party in a thread of its own, ``ask-<name>``; in one lane never twice at one time.
+
+    Lanes are what is asked about: one query does not wait for what another has asked.
+    """
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._busy: set[str] = set()
+        self._busy: set[tuple[str, object]] = set()
         self._lock = threading.Lock()
 
     def ask(
@@ -53,6 +57,7 @@ class Panel(Generic[Answer]):
         enough: Callable[[Mapping[str, Answer]], bool],
         wait_for_all: bool = False,
         late: Late[Answer] | None = None,
+        lane: object = None,
     ) -> dict[str, Answer]:
         """Return the answers that came in time, by name; an ask that raised has none.
 
@@ -62,8 +67,9 @@ class Panel(Generic[Answer]):
             wait_for_all: wait for everybody as long as for anybody.
             late: handed each answer that comes after this has returned; None: they are dropped.
                 Until it has returned that party is not asked again; what it raises ends nothing.
+            lane: what it is about: an earlier question of another lane is no hindrance.
         """
-        asked = _Round(late)
+        asked = _Round(late, lane)
         waiting = {name for name, ask in asks.items() if self._start(name, ask, asked)}
         answers: dict[str, Answer] = {}
         started = time.monotonic()
@@ -97,10 +103,10 @@ class Panel(Generic[Answer]):
 
     def _start(self, name: str, ask: Callable[[], Answer], asked: _Round[Answer]) -> bool:
         with self._lock:
-            if name in self._busy:
+            if (name, asked.lane) in self._busy:
                 _log.warning("still_busy_with_an_earlier_request", name=name)
                 return False
-            self._busy.add(name)
+            self._busy.add((name, asked.lane))
         work = threading.Thread(
             target=self._work, args=(name, ask, asked), name=f"ask-{name}", daemon=True
         )
@@ -109,7 +115,7 @@ class Panel(Generic[Answer]):
         except RuntimeError as error:  # no thread can be had now: the next time there may be one
             _log.error("asking_failed", name=name, error=str(error))
             with self._lock:
-                self._busy.discard(name)
+                self._busy.discard((name, asked.lane))
             return False
         return True
 
@@ -126,7 +132,7 @@ class Panel(Generic[Answer]):
         """Reply while the round lasts, else hand the answer on; only then is the party free."""
         with self._lock:
             if not asked.over:
-                self._busy.discard(name)
+                self._busy.discard((name, asked.lane))
                 asked.replies.put((name, answer))
                 return
         try:
@@ -136,4 +142,4 @@ class Panel(Generic[Answer]):
             _log.error("late_answer_lost", name=name, error=f"{type(error).__name__}: {error}")
         finally:
             with self._lock:
-                self._busy.discard(name)
+                self._busy.discard((name, asked.lane))

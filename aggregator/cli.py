@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,14 +14,20 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from aggregator import backup_cli, objects_cli
+from aggregator.cluster import cli as cluster_cli
 from aggregator.config import AggregatorConfig
-from aggregator.store import open_inspector
-from runtime.config import load, render
+from aggregator.processes.duties import Duty
+from aggregator.store import StorePlace, open_inspector
+from aggregator.store.place import require_postgresql, require_store_url
+from runtime.config import load, parse, render
 from runtime.errors import OperationError
 from runtime.http import client, json_of, raise_for_problem
 from runtime.keyfiles import open_secret
+from runtime.lifecycle import FolderInUse, FolderLock
 from runtime.role_cli import serve_as_told
 from runtime.terminal import out as _out
+from runtime.terminal import progress, say
 from runtime.text import harmless
 
 app = typer.Typer(
@@ -29,6 +35,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Keep envelopes sealed, run authorized queries, serve the officers.",
 )
+app.add_typer(cluster_cli.app)
+app.add_typer(objects_cli.app)
+app.add_typer(backup_cli.app)
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The aggregator's configuration.")
 ]
@@ -45,10 +54,12 @@ _YEAR_2000_MS = 946_684_800_000
 
 @app.command(
     epilog="Examples:  sealtrace aggregator serve --config aggregator.toml   |   "
-    "sealtrace aggregator serve --config aggregator.toml --check"
+    "sealtrace aggregator serve --config aggregator.toml --check   |   "
+    "sealtrace aggregator serve --config ingest-2.toml --duty ingest --port 8451"
 )
 def serve(
     config: ConfigOption = _DEFAULT,
+    *,
     passphrase_file: PassphraseOption = None,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the effective configuration and end.")
@@ -56,8 +67,22 @@ def serve(
     check: Annotated[
         bool, typer.Option("--check", help="Check files, keys and signatures and end.")
     ] = False,
+    duty: Annotated[
+        list[Duty] | None,
+        typer.Option(
+            help="Do this alone; may be repeated. Else what the configuration says: everything, "
+            "in one process."
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="TCP port of this process; else the configuration's."),
+    ] = None,
 ) -> None:
-    """Serve until stopped (SIGTERM); SIGHUP reads the directory again."""
+    """Serve until stopped (SIGTERM); SIGHUP reads the directory again.
+
+    Several processes with one duty or more each make one aggregator, over one store.
+    """
     if print_config and not config.exists():
         sys.stdout.write(render(_example()))
         return
@@ -70,7 +95,27 @@ def serve(
         run=_run,
         print_config=print_config,
         check=check,
+        adapt=lambda settings: _told(settings, duty, port),
     )
+
+
+def _told(
+    settings: AggregatorConfig, duties: list[Duty] | None, port: int | None
+) -> AggregatorConfig:
+    """Return the configuration with what the command line says instead.
+
+    Raises:
+        ConfigError: they do not go together.
+    """
+    given: dict[str, Any] = {}
+    if duties is not None:
+        given["processes"] = {**settings.processes.model_dump(), "duties": tuple(duties)}
+    if port is not None:
+        given["http"] = {**settings.http.model_dump(), "port": port}
+    if not given:
+        return settings
+    said = {**settings.model_dump(exclude_unset=True), **given}
+    return parse(said, AggregatorConfig, source="the command line", folder=Path())
 
 
 # What is imported in these two takes longest to load (FastAPI), and `--help` does not need it.
@@ -83,9 +128,12 @@ def _check(settings: AggregatorConfig, identity: bytes) -> None:
 
 
 def _run(settings: AggregatorConfig, identity: bytes) -> int:
-    from aggregator.service import Aggregator  # noqa: PLC0415
+    from aggregator.service import Aggregator, StandbyEnded  # noqa: PLC0415
 
-    return Aggregator(settings, identity).run()
+    try:
+        return Aggregator(settings, identity).run()
+    except StandbyEnded:
+        return 0
 
 
 @app.command(epilog="Example:  sealtrace aggregator quarantine --config aggregator.toml")
@@ -141,7 +189,7 @@ def look_into(
     Of what is sealed or signed the length alone is printed.
     """
     settings = load(config, AggregatorConfig)
-    with closing(open_inspector(settings.database)) as inspector:
+    with closing(open_inspector(settings.store_place)) as inspector:
         known = inspector.tables()
         if table is None:
             listed: list[dict[str, Any]] = [asdict(one) for one in known]
@@ -181,6 +229,55 @@ def _readable(name: str, value: object) -> str:
     if name.endswith("_ms") and isinstance(value, int) and value > _YEAR_2000_MS:
         return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     return harmless(", ".join(value) if isinstance(value, tuple) else str(value))
+
+
+@app.command(
+    epilog="Examples:  sealtrace aggregator migrate --to postgresql://sealtrace@/sealtrace"
+    " --config aggregator.toml   |   sealtrace aggregator migrate"
+    " --to 'postgresql://sealtrace@db.example/sealtrace?sslrootcert=/etc/sealtrace/db-ca.pem'"
+    " --password-file db.secret --config aggregator.toml"
+)
+def migrate(
+    to: Annotated[
+        str, typer.Option("--to", help="The new database's URL; else [store] url.", metavar="URL")
+    ] = "",
+    password_file: Annotated[
+        Path | None, typer.Option(help="File with its user's password; else [store] password_file.")
+    ] = None,
+    config: ConfigOption = _DEFAULT,
+) -> None:
+    """Move the ledger from the file in ``state_dir`` into PostgreSQL.
+
+    While the service runs, this copies what has come so far: do that first, as often as you like.
+    Once the service is stopped, it copies the rest, compares everything and is done. Interrupted,
+    it goes on where it was. The file is left as it is; packed segments stay where they are.
+    """
+    from aggregator.store.moving.move import move  # noqa: PLC0415 - loads both backends
+
+    settings = load(config, AggregatorConfig)
+    try:
+        url = require_store_url(to or settings.store.url)
+    except ValueError as error:
+        raise OperationError(f"--to: {error}") from None
+    require_postgresql()
+    place = StorePlace(settings.database, url, password_file or settings.store.password_file)
+    lock: FolderLock | None = None
+    with suppress(FolderInUse):
+        lock = FolderLock(settings.state_dir)
+    try:
+        with progress("looking at both") as tell:
+            moved = move(settings.database, place, stopped=lock is not None, tell=tell)
+    finally:
+        if lock is not None:
+            lock.close()
+    for table, rows in moved.copied.items():
+        if rows:
+            say(f"{table}: {rows} copied and compared")
+    if moved.finished:
+        say(f"done: all of {settings.database} is in {url}")
+        say("next: set [store] url to that in the configuration, and start the service")
+    else:
+        say("the service runs, so this is not all: stop it, and run the same again")
 
 
 def _example() -> AggregatorConfig:

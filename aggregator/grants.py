@@ -10,13 +10,13 @@ is opened with it (`protocol.reconcile`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
 from aggregator.asking import Patience
-from aggregator.circle import AnswerRejected, Circle, Question, Refusal
-from aggregator.records import Records
+from aggregator.circle import AnswerRejected, ByDigest, Circle, Question, Refusal, Told
+from aggregator.records import AnyLog, Records
 from aggregator.store import Store
 from aggregator.store.rows import EpochName, GrantRow, QueryRecord, StoredAnnouncement
 from protocol import hpke
@@ -29,7 +29,6 @@ from protocol.errors import ProtocolError, SharesMissing
 from protocol.grant import GRANT_KIND, Grant, GrantedKeys, GrantRequest, Scope
 from protocol.reconcile import check_released, reconcile
 from protocol.signing import Signed, SigningKey
-from runtime.auditlog import AuditLog
 from runtime.clock import system_ms
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
@@ -74,6 +73,39 @@ class Granted:
     refusals: tuple[Refusal, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """Announcements of which keys are asked for in one request.
+
+    Args:
+        signed: as the boxes signed them.
+        announcements: the same, read.
+        spoilt: those that are spoilt in the store are left out, or they would spoil all; and why.
+        wait_for_all: slow custodians are waited for although enough others have answered.
+    """
+
+    signed: tuple[bytes, ...]
+    announcements: Mapping[EpochName, Announcement]
+    spoilt: Mapping[EpochName, str]
+    wait_for_all: bool = False
+
+    @classmethod
+    def of(cls, stored: Sequence[StoredAnnouncement], *, wait_for_all: bool = False) -> Portion:
+        """Read announcements as they are stored."""
+        announcements: dict[EpochName, Announcement] = {}
+        kept: list[bytes] = []
+        spoilt: dict[EpochName, str] = {}
+        for one in stored:
+            try:
+                signed = Signed.parse(one.signed, kind=EPOCH_KIND)
+                announcements[one.name] = Announcement.parse(signed.payload, box=signed.signer)
+                kept.append(one.signed)
+            except ProtocolError as error:
+                _log.error("announcement_altered", camera=one.address.camera, reason=str(error))
+                spoilt[one.name] = f"its announcement is spoilt: {error}"
+        return cls(tuple(kept), announcements, spoilt, wait_for_all)
+
+
 class Custodians:
     """The custodians as the aggregator sees them.
 
@@ -90,7 +122,7 @@ class Custodians:
         self,
         store: Store,
         trust: Trust,
-        log: AuditLog,
+        log: AnyLog,
         key: SigningKey,
         tls: TlsConfig | None,
         *,
@@ -100,6 +132,7 @@ class Custodians:
         self._trust = trust
         self._records = Records(store, log, key.signer)
         self._key = key
+        self._told = Told()
         self._circle: Circle[Grant] = Circle(trust, tls, patience or Patience())
 
     def grant(
@@ -113,46 +146,77 @@ class Custodians:
         announcements: Sequence[StoredAnnouncement],
         wait_for_all: bool = False,
     ) -> Granted:
-        """Ask for the keys of ``announcements``, as far as the query covers them by now.
+        """Ask for the keys of a portion of announcements, and take in what comes.
 
         Args:
             record, authorized: the query as it is kept, and as it was authorized.
             approvals, withdrawals: what is known of either.
             matcher: to whose public half the keys are to be sealed.
-            announcements: of the days and cameras to be opened.
+            announcements: of the days and cameras to be opened; `ANNOUNCEMENTS_A_REQUEST` at most.
             wait_for_all: wait for slow custodians although enough others have answered.
 
         Raises:
             TooFewGrants: fewer custodians than the threshold granted anything.
         """
+        portion = Portion.of(announcements, wait_for_all=wait_for_all)
+        answers = self.ask(record, approvals, withdrawals, matcher, portion)
+        return self.take_in(record, authorized, matcher, portion, answers)
+
+    def ask(
+        self,
+        record: QueryRecord,
+        approvals: Sequence[Signed],
+        withdrawals: Sequence[Signed],
+        matcher: hpke.PrivateKey,
+        portion: Portion,
+    ) -> dict[str, Grant | Refusal]:
+        """Return what each custodian says to a portion; safe in any thread, and keeps nothing."""
+        if not portion.signed:
+            return {}
         statement = MatcherKey(record.digest, matcher.public, system_ms()).sign(self._key)
-        collected: list[Granted] = []
-        readable, unreadable = _readable(announcements)
-        for start in range(0, len(readable), ANNOUNCEMENTS_A_REQUEST):
-            part = readable[start : start + ANNOUNCEMENTS_A_REQUEST]
-            request = GrantRequest(
-                query=record.signed,
-                approvals=tuple(approval.to_bytes() for approval in approvals),
-                withdrawals=tuple(withdrawal.to_bytes() for withdrawal in withdrawals),
-                matcher_key=statement.to_bytes(),
-                announcements=tuple(stored.signed for stored, _ in part),
-                requested_at_ms=system_ms(),
-            )
-            signed = request.sign(self._key).to_bytes()
-            asked = _Asked(authorized, {stored.name: stated for stored, stated in part})
-            answers = self._ask_all(record, signed, wait_for_all)
-            collected.append(self._take_in(record, asked, answers, matcher))
-        return Granted(
-            keys=tuple(keys for granted in collected for keys in granted.keys),
-            grant_ids=tuple(g for granted in collected for g in granted.grant_ids),
-            answered={k: v for granted in collected for k, v in granted.answered.items()},
-            refused=unreadable
-            | {k: v for granted in collected for k, v in granted.refused.items()},
-            refusals=tuple({r: None for granted in collected for r in granted.refusals}),
+        request = GrantRequest(
+            query=record.signed,
+            approvals=tuple(approval.to_bytes() for approval in approvals),
+            withdrawals=tuple(withdrawal.to_bytes() for withdrawal in withdrawals),
+            matcher_key=statement.to_bytes(),
+            announcements=portion.signed,
+            requested_at_ms=system_ms(),
         )
+        return self._ask_all(record, request, portion.wait_for_all)
+
+    def take_in(
+        self,
+        record: QueryRecord,
+        authorized: AuthorizedQuery,
+        matcher: hpke.PrivateKey,
+        portion: Portion,
+        answers: Mapping[str, Grant | Refusal],
+    ) -> Granted:
+        """Open and check what custodians said to a portion, note it, put it together.
+
+        Raises:
+            TooFewGrants: fewer custodians than the threshold granted anything.
+        """
+        if not portion.signed:
+            return Granted((), (), {}, portion.spoilt, ())
+        asked = _Asked(authorized, portion.announcements)
+        granted = self._take_in(record, asked, answers, matcher)
+        return replace(granted, refused={**portion.spoilt, **granted.refused})
+
+    def note_unused(self, record: QueryRecord, answers: Mapping[str, Grant | Refusal]) -> None:
+        """Have the log tell of grants that came when nobody wanted them any more; raises nothing.
+
+        Custodians have logged them: an auditor asks what became of them.
+        """
+        for custodian, grant in answers.items():
+            if isinstance(grant, Grant):
+                try:
+                    self._note(record, custodian, grant)
+                except OperationError as error:
+                    _log.error("grant_not_noted", custodian=custodian, reason=str(error))
 
     def _ask_all(
-        self, record: QueryRecord, request: bytes, wait_for_all: bool
+        self, record: QueryRecord, request: GrantRequest, wait_for_all: bool
     ) -> dict[str, Grant | Refusal]:
         """Return what each custodian says, for those that say nothing a refusal."""
 
@@ -162,9 +226,18 @@ class Custodians:
                 raise AnswerRejected("it answered with a grant for another query")
             return grant
 
-        question = Question("/v1/grants", request, GRANT_KIND, read)
+        named = request.naming(record.digest).sign(self._key).to_bytes()
+        question = Question(
+            "/v1/grants",
+            request.sign(self._key).to_bytes(),
+            GRANT_KIND,
+            read,
+            by_digest=ByDigest(record.digest, named, self._told),
+        )
         needed = self._trust.directory.threshold
-        return self._circle.ask(question, needed=needed, wait_for_all=wait_for_all)
+        return self._circle.ask(
+            question, needed=needed, wait_for_all=wait_for_all, lane=record.digest
+        )
 
     def _take_in(
         self,
@@ -203,10 +276,15 @@ class Custodians:
                 combined[name] = reconcile(asked.announcements[name], keys_of)
             except SharesMissing as error:
                 reasons.setdefault((name[1], name[2]), str(error))
+        known: dict[frozenset[str], frozenset[str]] = {}  # a city's query holds one, not thousands
+        answered = {
+            name: known.setdefault(who, who)
+            for name, who in ((name, frozenset(released[name])) for name in combined)
+        }
         return Granted(
             keys=tuple(combined.values()),
             grant_ids=tuple(grant.grant_id for grant in counted),
-            answered={name: frozenset(released[name]) for name in combined},
+            answered=answered,
             refused={
                 name: reasons[name[1], name[2]]
                 for name in asked.announcements
@@ -221,8 +299,6 @@ class Custodians:
         Raises:
             AnswerRejected: it came before, so this is an old one.
         """
-        if self._store.ledger.knows_grant(grant.grant_id):
-            raise AnswerRejected("it is a grant that came before")
         scopes = [scope.to_value() for scope in grant.scopes]
         body = {
             "custodian": custodian,
@@ -243,6 +319,8 @@ class Custodians:
             received_ms=system_ms(),
         )
         with self._records.writing() as unit:
+            if unit.ledger.knows_grant(grant.grant_id):
+                raise AnswerRejected("it is a grant that came before")
             unit.ledger.add_grant(row)
             self._records.note("grant-received", record.query_id, body)
 
@@ -291,22 +369,6 @@ class _Asked:
                 )
             found[name] = keys
         return found
-
-
-def _readable(
-    announcements: Sequence[StoredAnnouncement],
-) -> tuple[list[tuple[StoredAnnouncement, Announcement]], dict[EpochName, str]]:
-    """Read announcements; one that is spoilt in the store is left out, or it would spoil all."""
-    readable: list[tuple[StoredAnnouncement, Announcement]] = []
-    refused: dict[EpochName, str] = {}
-    for stored in announcements:
-        try:
-            signed = Signed.parse(stored.signed, kind=EPOCH_KIND)
-            readable.append((stored, Announcement.parse(signed.payload, box=signed.signer)))
-        except ProtocolError as error:
-            _log.error("announcement_altered", camera=stored.address.camera, reason=str(error))
-            refused[stored.name] = f"its announcement is spoilt: {error}"
-    return readable, refused
 
 
 def name_in(scope: Scope) -> EpochName:

@@ -1,4 +1,4 @@
-"""What custodians say of rows after enough others have: handed to the thread that runs queries.
+"""What custodians say of rows after enough others have: handed to the query's own thread.
 
 A custodian that answers late has logged and counted what it released; officers hold its count
 against what the aggregator lists. So its answer is taken in like any other: at the next look, also
@@ -8,9 +8,9 @@ killed in between loses it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
 
 import structlog
 
@@ -43,7 +43,8 @@ class LateAnswers:
 
     def __init__(self, wake: Callable[[], object]) -> None:
         self._wake = wake
-        self._came: SimpleQueue[LateAnswer] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._came: dict[bytes, list[LateAnswer]] = {}
         self._unkept: dict[bytes, tuple[QueryRecord, Run]] = {}
 
     def put(
@@ -55,31 +56,50 @@ class LateAnswers:
         answer: Released | Refusal,
     ) -> None:
         """Hand over an answer; from any thread."""
-        self._came.put(LateAnswer(record, run, asked, custodian, answer))
+        late = LateAnswer(record, run, asked, custodian, answer)
+        with self._lock:
+            self._came.setdefault(record.digest, []).append(late)
         self._wake()
 
-    def take(
-        self, note: Callable[[LateAnswer], None], keep: Callable[[QueryRecord, Run], None]
-    ) -> None:
-        """Note each answer that came, then keep what came of them, query by query.
+    def concerned(self) -> list[bytes]:
+        """Return the digests of the queries with answers that have not been taken, or not kept."""
+        with self._lock:
+            return [*dict.fromkeys([*self._came, *self._unkept])]
 
-        What goes wrong ends nothing. What the store has no room for is kept the next time.
+    def take(
+        self,
+        digest: bytes,
+        note: Callable[[LateAnswer], None],
+        keep: Callable[[QueryRecord, Run], None],
+    ) -> None:
+        """Note each answer that came to one query, then keep what came of them.
+
+        For one thread a query. What goes wrong ends nothing. What the store has no room for is
+        kept the next time.
         """
-        while not self._came.empty():
-            late = self._came.get_nowait()
-            self._unkept[late.record.digest] = (late.record, late.run)
+        with self._lock:
+            came = self._came.pop(digest, [])
+            for late in came:
+                self._unkept[digest] = (late.record, late.run)
+            unkept = self._unkept.get(digest)
+        for late in came:
             try:
                 note(late)
             except OperationError as error:
                 _log.error("late_answer_not_noted", custodian=late.custodian, reason=str(error))
             except Exception:  # what a custodian sent must not end the thread
                 _log.exception("late_answer_not_noted", custodian=late.custodian)
-        for digest, (record, run) in list(self._unkept.items()):
-            try:
-                keep(record, run)
-            except OperationError as error:
-                _log.error("late_answers_not_kept", query=record.query_id.hex(), reason=str(error))
-                continue
-            except Exception:
-                _log.exception("late_answers_not_kept", query=record.query_id.hex())
+        if unkept is None:
+            return
+        record, run = unkept
+        try:
+            keep(record, run)
+        except OperationError as error:
+            _log.error("late_answers_not_kept", query=record.query_id.hex(), reason=str(error))
+            return
+        except Exception:
+            _log.exception("late_answers_not_kept", query=record.query_id.hex())
+        with self._lock:
             del self._unkept[digest]
+        if came:
+            self._wake()  # with it there may be something more to do

@@ -1,7 +1,8 @@
 """Notices to boxes: the site's policy and the queries that concern them, signed anew at a change.
 
-Only queries that are approved and look ahead (live ones, and those that ask for stills) are told:
-every box can read a notice. Boxes decide for themselves all the same.
+Only approved queries that boxes act on are told, as every box can read a notice: live ones until
+their window is over, those that ask for stills until nothing more may be opened for them. Boxes
+decide for themselves all the same.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from aggregator.queries import QueryDesk
-from aggregator.store.rows import ENDED, QueryRecord
+from aggregator.store.rows import COMPLETE, ENDED, QueryRecord
 from protocol.authorization import authorize, parse_signed_query
 from protocol.directory import Directory
 from protocol.directory_forms import SECOND
@@ -145,11 +146,14 @@ class NoticeMaker:
     def _noticed(
         self, record: QueryRecord, directory: Directory, now_ms: int
     ) -> NoticedQuery | None:
-        if record.state in ENDED:
-            return None
         query = record.query
-        asked_of_boxes = query.live or query.asks.evidence_stills
-        if not asked_of_boxes or now_ms >= min(query.window_to_ms, query.not_after_ms):
+        shows_stills = query.asks.evidence_stills > 0
+        # Stills are looked at once the query has found somebody: until nobody may open any more.
+        done = ENDED - {COMPLETE} if shows_stills else ENDED
+        last_ms = query.not_after_ms
+        if not shows_stills:
+            last_ms = min(last_ms, query.window_to_ms)
+        if record.state in done or now_ms >= last_ms or not (query.live or shows_stills):
             return None
         approvals = self._desk.approvals(record.digest)[:MAX_SIGNATURES]
         withdrawals = self._desk.withdrawals(record.digest)[:MAX_SIGNATURES]

@@ -1,4 +1,4 @@
-"""Take in subject queries, their templates, approvals and withdrawals; say where each one stands.
+"""Take in subject queries, their templates and what is signed of them; say where each one stands.
 
 Nothing here opens anything: what may be opened is the custodians' decision. The private half of a
 query's matcher key lives in this process's memory only, so a restart interrupts what was running
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -17,7 +17,7 @@ import structlog
 from aggregator.late_films import LateFilms, late_films
 from aggregator.matching.probes import Probes, probes_of
 from aggregator.query_secrets import QuerySecrets
-from aggregator.records import Records
+from aggregator.records import AnyLog, Records
 from aggregator.store import Store
 from aggregator.store.rows import (
     AWAITING_APPROVALS,
@@ -31,7 +31,7 @@ from aggregator.store.rows import (
     Seen,
 )
 from protocol import hpke
-from protocol.about_queries import APPROVAL_KIND, WITHDRAWAL_KIND, MatcherKey
+from protocol.about_queries import APPROVAL_KIND, REFUSAL_KIND, WITHDRAWAL_KIND, MatcherKey
 from protocol.authorization import (
     check_approval,
     check_people,
@@ -44,10 +44,10 @@ from protocol.directory import INVESTIGATOR
 from protocol.errors import NotAuthorized, TemplatesDisagree
 from protocol.exports import EXPORT_KIND, Export, check_reader
 from protocol.policy import Policy
+from protocol.refusing import check_refusal
 from protocol.results import DECISION_KIND, Decision
 from protocol.signing import Signed, SigningKey
 from protocol.templates import Template, check_resemblance
-from runtime.auditlog import AuditLog
 from runtime.calibration import Calibration, least_resemblance
 from runtime.clock import system_ms
 from runtime.errors import OperationError
@@ -56,6 +56,8 @@ from runtime.trust import Trust
 _log = structlog.get_logger()
 
 MAX_OPEN_QUERIES = 1000
+_ENTRIES = {REFUSAL_KIND: "approval-refused"}
+"""Kinds of messages whose log entries are called otherwise (a ``refusal`` is a role's own)."""
 
 
 class QueryUnknown(OperationError):
@@ -83,7 +85,7 @@ class QueryDesk:
         store: Store,
         trust: Trust,
         policy: Policy,
-        log: AuditLog,
+        log: AnyLog,
         key: SigningKey,
         *,
         calibrations: Mapping[str, Calibration] | None = None,
@@ -117,18 +119,16 @@ class QueryDesk:
         now_ms = system_ms()
         check_policy(query, self._policy, now_ms=now_ms)
         check_people(query, requester, self._trust.directory, self._policy, now_ms=now_ms)
-        with self._lock:
-            self._records.flush()
-            known = self._store.ledger.query(query.query_id)
+        with self._lock, self._records.writing() as unit:  # in which no other process files it
+            known = unit.ledger.query(query.query_id)
             if known is not None:
                 if known.digest == signed.digest:
                     return known
                 raise QueryConflict("another query has this id; file it anew with a fresh id")
-            if self._store.ledger.count_open_queries() >= MAX_OPEN_QUERIES:
+            if unit.ledger.count_open_queries() >= MAX_OPEN_QUERIES:
                 raise QueryConflict(f"{MAX_OPEN_QUERIES} queries are open; wait or withdraw some")
-            with self._records.writing() as unit:
-                unit.ledger.add_query(query, signed, now_ms=now_ms)
-                self._records.note("query-filed", query.query_id, {"query": data})
+            unit.ledger.add_query(query, signed, now_ms=now_ms)
+            self._records.note("query-filed", query.query_id, {"query": data})
         _log.info("query_filed", query=query.query_id.hex(), requester=requester)
         self._touch(signed.digest)
         return self.get(query.query_id)
@@ -191,6 +191,27 @@ class QueryDesk:
         directory = self._trust.directory
         check_approval(approval, record.digest, record.requester, directory, self._policy)
         return self._keep(record, approval)
+
+    def refuse(self, query_id: bytes, data: bytes) -> QueryRecord:
+        """Take in an approver's refusal; the same approver's again changes nothing.
+
+        Raises:
+            QueryUnknown, QueryConflict: no such query, it has ended, or the approver approved it.
+            RefusalInvalid, PolicyMismatch, MalformedMessage: it is not genuine.
+        """
+        record = self._open_record(query_id)
+        refusal = Signed.parse(data, kind=REFUSAL_KIND)
+        directory = self._trust.directory
+        check_refusal(refusal, record.digest, record.requester, directory, self._policy)
+        with self._lock:
+            given = {approval.signer for approval in self.approvals(record.digest)}
+            withdrawn = {withdrawal.signer for withdrawal in self.withdrawals(record.digest)}
+            if refusal.signer in given - withdrawn:
+                raise QueryConflict(
+                    f"'{refusal.signer}' has approved this query: first withdraw the approval "
+                    "(`sealtrace query revoke`), which already stops it where it was needed"
+                )
+            return self._keep(record, refusal)
 
     def withdraw(self, query_id: bytes, data: bytes) -> QueryRecord:
         """Take in a withdrawal by an approver or by the requester.
@@ -280,6 +301,10 @@ class QueryDesk:
     def approvals(self, digest: bytes) -> list[Signed]:
         """Return the approvals of a query as they came."""
         return self._store.ledger.messages(APPROVAL_KIND, digest)
+
+    def refusals(self, digest: bytes) -> list[Signed]:
+        """Return the refusals of a query as they came, also of who approved afterwards."""
+        return self._store.ledger.messages(REFUSAL_KIND, digest)
 
     def withdrawals(self, digest: bytes) -> list[Signed]:
         """Return the withdrawals of a query as they came."""
@@ -386,6 +411,16 @@ class QueryDesk:
             self._check_resemblance(together)
             return probes_of(record.query, together)
 
+    def forget_keys(self, digest: bytes) -> None:
+        """Forget a query's keys and templates: another process carries it by now."""
+        with self._lock:
+            self._secrets.pop(digest, None)
+
+    def look_again(self) -> None:
+        """Note that others may have changed queries, where several processes do."""
+        with self._lock:
+            self.version += 1
+
     def calibration(self, model: str) -> Calibration | None:
         """Return what is known of a model's scores."""
         return self._calibrations.get(model)
@@ -416,16 +451,34 @@ class QueryDesk:
 
     # ------------------------------------------------------------------ inside
 
-    def interrupt_open_queries(self) -> None:
-        """Note, when the service starts, that a previous process took its matcher keys with it."""
+    def interrupt_open_queries(self, mine: Callable[[bytes], bool] = lambda _id: True) -> None:
+        """Note that a previous process took its matcher keys with it: at the start, or over others.
+
+        Args:
+            mine: tells by a query's id whether it is now ours to carry.
+        """
         for record in self._store.ledger.queries():
-            if record.state not in ENDED:
-                self.set_state(
-                    record.digest,
-                    INTERRUPTED,
-                    "the aggregator was restarted and has forgotten the matcher key: "
-                    "the investigator runs `sealtrace query resume`; no new approval is needed",
-                )
+            if record.state not in ENDED and mine(record.query_id):
+                self._interrupt(record)
+
+    def interrupt_without_keys(self, ours: Iterable[QueryRecord]) -> None:
+        """Note which of the queries that are ours to carry cannot be: their keys are not here.
+
+        The process that had them before us may have said afterwards that they stand.
+        """
+        for record in ours:
+            with self._lock:  # templates that come now are in before their state is
+                there = self.matcher(record.digest) is not None
+                if not there and self.get(record.query_id).state in RUNNABLE:
+                    self._interrupt(record)
+
+    def _interrupt(self, record: QueryRecord) -> None:
+        self.set_state(
+            record.digest,
+            INTERRUPTED,
+            "the aggregator was restarted and has forgotten the matcher key: "
+            "the investigator runs `sealtrace query resume`; no new approval is needed",
+        )
 
     def _check_resemblance(self, templates: Mapping[str, Sequence[Template]]) -> None:
         for subject, listed in templates.items():
@@ -438,7 +491,7 @@ class QueryDesk:
         return record
 
     def _keep(self, record: QueryRecord, signed: Signed) -> QueryRecord:
-        """Log and keep an approval or withdrawal; the same signer's again changes nothing."""
+        """Log and keep what was signed of a query; the same signer's again changes nothing."""
         with self._lock:
             self._records.flush()
             known = {
@@ -448,7 +501,8 @@ class QueryDesk:
                 body = {signed.kind: signed.to_bytes()}
                 with self._records.writing() as unit:
                     unit.ledger.add_message(record.digest, signed, now_ms=system_ms())
-                    self._records.note(signed.kind, record.query_id, body)
+                    entry = _ENTRIES.get(signed.kind, signed.kind)
+                    self._records.note(entry, record.query_id, body)
         self._touch(record.digest)
         return self.get(record.query_id)
 

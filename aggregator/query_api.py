@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from aggregator.queries import QueryDesk
 from aggregator.store.rows import QueryRecord
@@ -52,10 +52,11 @@ def _add_filing(app: FastAPI, desk: QueryDesk, policy: Policy, known_caller: Any
         """File a signed subject query."""
         return view(desk.file(body))
 
-    @app.get("/v1/queries", dependencies=[known_caller])
-    def list_queries() -> list[dict[str, Any]]:
+    @app.get("/v1/queries", dependencies=[known_caller], response_model=list[dict[str, Any]])
+    def list_queries() -> Response:
         """List all queries, newest first."""
-        return [view(record) for record in desk.everything()]
+        # Every open page asks for it: values that are JSON already are not looked through again.
+        return JSONResponse([view(record) for record in desk.everything()])
 
     @app.get("/v1/queries/{query_id}", dependencies=[known_caller])
     def show(query_id: QueryId) -> dict[str, Any]:
@@ -99,6 +100,21 @@ def _add_filing(app: FastAPI, desk: QueryDesk, policy: Policy, known_caller: Any
     def approve(query_id: QueryId, body: Body) -> dict[str, Any]:
         """Take a signed approval."""
         return view(desk.approve(bytes.fromhex(query_id), body))
+
+    @app.get(
+        "/v1/queries/{query_id}/refusals",
+        dependencies=[known_caller],
+        response_class=CborResponse,
+    )
+    def refusals(query_id: QueryId) -> Response:
+        """Return the signed refusals of approvers, for whoever wants to check them."""
+        listed = desk.refusals(found(query_id).digest)
+        return CborResponse(encode([refusal.to_bytes() for refusal in listed]))
+
+    @app.post("/v1/queries/{query_id}/refusals", dependencies=[known_caller])
+    def refuse(query_id: QueryId, body: Body) -> dict[str, Any]:
+        """Take an approver's signed refusal."""
+        return view(desk.refuse(bytes.fromhex(query_id), body))
 
     @app.post("/v1/queries/{query_id}/withdrawals", dependencies=[known_caller])
     def withdraw(query_id: QueryId, body: Body) -> dict[str, Any]:

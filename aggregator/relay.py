@@ -26,6 +26,7 @@ from runtime.fsio import FileProblem
 from runtime.http import raise_for_problem
 from runtime.lifecycle import Stop
 from runtime.mqtt import MqttError, PublishFailed, Session
+from runtime.mqtt_brokers import Brokers
 from runtime.peers import client_of
 from runtime.trust import Trust
 
@@ -54,7 +55,7 @@ class Relay:
         *,
         site: str,
         trust: Trust,
-        session: Session,
+        session: Brokers | Session,
         tls: TlsConfig | None,
         poll_s: float,
         notices: NoticeMaker | None = None,

@@ -141,7 +141,7 @@ class RowRequests:
             return Released(signed.to_bytes(), release, salt, values)
 
         question = Question("/v1/rows", request.sign(self._key).to_bytes(), ROW_RELEASE_KIND, read)
-        return self._circle.ask(question, of=of, needed=needed, late=late)
+        return self._circle.ask(question, of=of, needed=needed, late=late, lane=record.digest)
 
 
 def generation_of(name: SightingName) -> EpochName:

@@ -50,7 +50,7 @@ Accuse = Callable[[QueryRecord, Sequence[Refusal]], None]
 
 
 class RowOpening:
-    """Opens the rows of queries, one query at a time.
+    """Opens the rows of queries; of each query in one thread at a time.
 
     Args:
         ledger: the announcements, and what was stored before.
@@ -119,13 +119,21 @@ class RowOpening:
             rows.retry_at_s = now_s + RETRY_S if rows.waiting else math.inf
         self._findings.keep_opened(record, authorized, run, left_out)
 
-    def take_in_late(self) -> None:
+    def answered_late(self) -> list[bytes]:
+        """Return the digests of the queries to which custodians answered late."""
+        return self._late.concerned()
+
+    def take_in_late(self, digest: bytes | None = None) -> None:
         """Take in what custodians answered late, and keep it, also of queries that have ended.
 
         Officers count what each custodian signed for. What cannot be kept now is kept the next
-        time; whatever goes wrong concerns one query alone.
+        time.
+
+        Args:
+            digest: to this query, which nobody steps meanwhile; None: to all.
         """
-        self._late.take(self._note_late, self._keep_late)
+        for one in self._late.concerned() if digest is None else [digest]:
+            self._late.take(one, self._note_late, self._keep_late)
 
     def _note_late(self, late: LateAnswer) -> None:
         """Note what a custodian released late; and whether it is true, of rows that are open."""

@@ -111,6 +111,7 @@ class Run:
         doubts: scopes whose keys open nothing.
         behind: scopes of which custodians with slow clocks released too little.
         unmatched: keys that have not been matched yet.
+        early: scopes that were compared wholly in steps that did not come to their end.
         examples: sightings named as examples whose templates have been compared, all over.
         no_examples: of the others, why not.
         rows: what was found in version 2, to be opened row by row.
@@ -134,6 +135,7 @@ class Run:
     grant_ids: set[bytes] = field(default_factory=set)
     finds: dict[bytes, Find] = field(default_factory=dict)
     unmatched: list[EpochKeys] = field(default_factory=list)
+    early: set[EpochName] = field(default_factory=set)
     examples: frozenset[SightingName] = frozenset()
     no_examples: Mapping[SightingName, str] = field(default_factory=dict)
     rows: WantedRows = field(default_factory=WantedRows)
@@ -190,6 +192,7 @@ class Run:
         self.authorized = None
         self.keys.clear()
         self.unmatched.clear()
+        self.early.clear()
         self.trail.news = []
         self.company = Company()
         self.watch.forget()

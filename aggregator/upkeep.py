@@ -18,6 +18,7 @@ from runtime.clocksteps import Moment, read_moment
 from runtime.database import StorageError
 from runtime.lifecycle import Stop
 from runtime.mqtt import Session
+from runtime.mqtt_brokers import Brokers
 
 _log = structlog.get_logger()
 _GAPS_EVERY_S = 5.0
@@ -29,9 +30,10 @@ class Upkeep:
     Args:
         store: purged at the start, and when a UTC day is over.
         intake: its gaps are reviewed every five seconds.
-        receipts: published every ``receipt_interval_s``.
+        receipts: published every ``receipt_interval_s``; None where others take in.
         session: publishes them.
         retention_days: gives the policy's retention.
+        purges: whether this process deletes what is past it; of several, one does.
         receipt_interval_s: see above.
         now_ms: our clock.
         boot_ms: the clock that nobody sets.
@@ -42,12 +44,13 @@ class Upkeep:
         *,
         store: Store,
         intake: Intake,
-        receipts: Receipts,
-        session: Session,
+        receipts: Receipts | None,
+        session: Brokers | Session,
         retention_days: Callable[[], int],
         receipt_interval_s: float,
         now_ms: Callable[[], int],
         boot_ms: Callable[[], int] = since_boot_ms,
+        purges: bool = True,
     ) -> None:
         self._store = store
         self._intake = intake
@@ -59,6 +62,7 @@ class Upkeep:
         self._boot_ms = boot_ms
         self._sure: Moment | None = None
         self._purged_epoch = -1
+        self._purges = purges
 
     def run(self, stop: Stop) -> None:
         """Do the chores until ``stop``."""
@@ -66,15 +70,16 @@ class Upkeep:
         while not stop.wait(self._receipt_interval_s):
             now_s = time.monotonic()
             try:
-                if now_s >= next_gaps_s:
+                if self._receipts is not None and now_s >= next_gaps_s:
                     next_gaps_s = now_s + _GAPS_EVERY_S
                     self._receipts.note(self._intake.review_gaps())
-                if self._purged_epoch != (today := epoch_of(self.deletion_ms())):
+                if self._purges and self._purged_epoch != (today := epoch_of(self.deletion_ms())):
                     self.purge()
                     self._purged_epoch = today
             except StorageError as error:
                 _log.warning("upkeep_postponed", reason=str(error))
-            self._receipts.publish(self._session)
+            if self._receipts is not None:
+                self._receipts.publish(self._session)
 
     def deletion_ms(self) -> int:
         """Return the time by which retention is judged, as far as others' clocks bear it out.

@@ -8,8 +8,9 @@ from typing import Any
 
 from aggregator.ingest.boxes import BoxStatus
 from aggregator.queries import QueryDesk
-from aggregator.store.rows import QueryRecord, ScopeCount
-from protocol.about_queries import Approval, Withdrawal
+from aggregator.store.rows import HealthRow, QueryRecord, ScopeCount
+from protocol.about_queries import Approval, Refusal, Withdrawal
+from protocol.names import SLOT_MS
 from protocol.policy import Policy
 
 LEAST_CLASS = 64
@@ -34,6 +35,14 @@ def query_view(desk: QueryDesk, record: QueryRecord, policy: Policy) -> dict[str
         "approvals": [
             {"approver": signed.signer, "at_ms": Approval.parse(signed.payload).approved_at_ms}
             for signed in desk.approvals(record.digest)
+        ],
+        "refusals": [
+            {
+                "approver": signed.signer,
+                "reason": (said := Refusal.parse(signed.payload)).reason,
+                "at_ms": said.refused_at_ms,
+            }
+            for signed in desk.refusals(record.digest)
         ],
         "withdrawals": [
             {
@@ -105,3 +114,15 @@ def false_grants_view(desk: QueryDesk) -> dict[str, Any]:
 def box_view(status: BoxStatus) -> Mapping[str, Any]:
     """Return a box's state."""
     return asdict(status)
+
+
+def health_view(row: HealthRow) -> Mapping[str, Any]:
+    """Return a quarter hour of a box's history."""
+    return {
+        "from_ms": row.slot * SLOT_MS,
+        "reports": row.reports,
+        "last_ms": row.last_ms,
+        "silent_ms": row.silent_ms,
+        "version": row.version,
+        "worst": dict(row.worst),
+    }

@@ -6,11 +6,13 @@ Called at each step of the query, after what was found has been kept: nobody wai
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 
 from aggregator.deciding import Deciding
 from aggregator.findings import Findings
 from aggregator.matching.coverage import tell_portions
+from aggregator.matching.pool import Matcher
 from aggregator.standing import Run
 from aggregator.store import SegmentReader
 from aggregator.store.rows import QueryRecord
@@ -24,6 +26,7 @@ class WatchKeeping:
 
     Args:
         reader: the sealed segments.
+        matcher: whose workers look at much of it.
         findings: keeps what officers read.
         deciding: which candidates are confirmed, for a query that counts who came afterwards.
         wake: has the queries looked at again at once.
@@ -32,11 +35,13 @@ class WatchKeeping:
     def __init__(
         self,
         reader: SegmentReader,
+        matcher: Matcher,
         findings: Findings,
         deciding: Deciding,
         wake: Callable[[], object],
     ) -> None:
         self._reader = reader
+        self._matcher = matcher
         self._deciding = deciding
         self._findings = findings
         self._wake = wake
@@ -49,11 +54,16 @@ class WatchKeeping:
         *,
         now_ms: int,
         now_s: float,
+        meanwhile: Callable[[], object],
     ) -> None:
         """Look at some of what has not been looked at; keep it for the officers when that is due.
 
+        Args:
+            meanwhile: called about once a second while workers look; what it raises ends that.
+
         Raises:
             StorageError: the store cannot be read or written; it is tried again at the next step.
+            MatchingFailed: workers failed; the same.
         """
         watch, until_ms = run.watch, settled_until_ms(authorized.query, now_ms)
         spans = self._deciding.spans(run)
@@ -61,8 +71,12 @@ class WatchKeeping:
             watch.spans = spans
             watch.changed(now_s)
         if watch.portions:
-            portions = watch.next_portions()
-            watch.take(portions, tell_portions(self._reader, portions))
+            if portions := watch.next_fresh(self._matcher.tells_at_once):
+                told = self._matcher.tell(portions, group=record.digest, meanwhile=meanwhile)
+            else:
+                portions = watch.next_portions()
+                told = tell_portions(self._reader, portions)
+            watch.take(portions, told)
             watch.changed(now_s)
         elif until_ms != watch.kept_until_ms:
             watch.changed(now_s)
@@ -86,11 +100,11 @@ class WatchKeeping:
     def _keep(
         self, record: QueryRecord, authorized: AuthorizedQuery, run: Run, until_ms: int
     ) -> None:
-        query = authorized.query
+        query, begun_s = authorized.query, time.thread_time()
         if until_ms > query.window_from_ms:
             told = run.watch.told(query, until_ms=until_ms, closed=closed_in(run))
             self._findings.keep_watching(record, authorized, told)
-        run.watch.kept(until_ms)
+        run.watch.kept(until_ms, took_s=time.thread_time() - begun_s)
 
 
 def closed_in(run: Run) -> Iterator[Closed]:

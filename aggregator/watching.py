@@ -1,8 +1,9 @@
 """Add up what boxes tell of their watching and counting in a query's scope, for its officers.
 
 Each segment is looked at once, when its slot's keys have come or when it arrives, and after what
-was found has been kept; of a large scope so many at a step that no other query waits for long. What
-officers read is sealed again at most every `KEEP_S` seconds, and when the query is complete.
+was found has been kept: of a large scope by workers, else so many a step that finds do not wait for
+long. What officers read is sealed again at most every `KEEP_S` seconds, and when the query is
+complete.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ from protocol.watching import (
 )
 
 KEEP_S = 15.0
+SHARE = 20
+"""Over a whole city that takes seconds: a twentieth of the time at most goes into it."""
 SLOTS_A_STEP = 2000
 """About a tenth of a second's work."""
 ARRIVAL_MS = 90_000
@@ -113,6 +116,7 @@ class Watch:
         portions: envelopes that have not been looked at yet.
         keep_at_s: when what has changed is to be kept for the officers; of a monotonic clock.
         kept_until_ms: until when what was kept last tells.
+        pause_s: so long at least until what changes then is kept.
         spans: from when to when (ms) confirmed candidates were seen, of a query that counts who
             came afterwards; it counts nobody at other times.
     """
@@ -120,6 +124,7 @@ class Watch:
     portions: list[Portion] = field(default_factory=list)
     keep_at_s: float = math.inf
     kept_until_ms: int | None = None
+    pause_s: float = KEEP_S
     spans: frozenset[tuple[int, int]] = frozenset()
     _days: dict[EpochName, _Day] = field(default_factory=dict)
 
@@ -144,6 +149,9 @@ class Watch:
         """
         self.portions += [Portion(keys, 0, through, anew=True) for keys in fresh]
         self.portions += [Portion(keys, after, through, anew=False) for keys in arrived]
+        self._note_origins(fresh)
+
+    def _note_origins(self, fresh: Sequence[EpochKeys]) -> None:
         for keys in fresh:
             if keys.version == 1:
                 slots = keys.slots()
@@ -160,6 +168,20 @@ class Watch:
             count += 1
         return self.portions[:count]
 
+    def next_fresh(self, slots: range) -> list[Portion]:
+        """Return the first portions that are all of their scopes, up to one cursor.
+
+        Args:
+            slots: how many they are to have; where there are fewer, nothing is returned.
+        """
+        size, count = 0, 0
+        for one in self.portions:
+            more = len(one.keys.slots())
+            if not one.anew or one.through != self.portions[0].through or size + more > slots.stop:
+                break
+            size, count = size + more, count + 1
+        return self.portions[:count] if count and size >= slots.start else []
+
     def take(self, portions: Sequence[Portion], told: Sequence[Told]) -> None:
         """Take in what the first portions told."""
         for one in told:
@@ -168,12 +190,13 @@ class Watch:
 
     def changed(self, now_s: float) -> None:
         """Note that officers should be told: at once if they were told nothing yet."""
-        pause_s = 0.0 if self.kept_until_ms is None else KEEP_S
+        pause_s = 0.0 if self.kept_until_ms is None else self.pause_s
         self.keep_at_s = min(self.keep_at_s, now_s + pause_s)
 
-    def kept(self, until_ms: int) -> None:
-        """Note that officers have been told of everything."""
+    def kept(self, until_ms: int, *, took_s: float = 0.0) -> None:
+        """Note that officers have been told of everything, and what processor time that took."""
         self.keep_at_s, self.kept_until_ms = math.inf, until_ms
+        self.pause_s = max(KEEP_S, SHARE * took_s)
 
     def forget(self) -> None:
         """Let go of everything: the query has ended."""

@@ -5,16 +5,17 @@ The counters are clear to anybody at the aggregator; nothing here tells what was
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from aggregator.ingest.health_history import add_to_history, finite
 from aggregator.ingest.quarantine import CLOCK_AHEAD
 from aggregator.store import Ledger, Store
 from aggregator.store.rows import BoxRow
 from protocol.directory import BOX, Directory
+from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH
 from protocol.telemetry import OFFLINE, Health
 
-_LARGEST_FIGURE = 1e15
 _AHEAD_MS = 120_000
 
 
@@ -48,7 +49,8 @@ class BoxStatus:
     ``clock_wrong`` tells whether that, or a message dated ahead, is beyond the limit. ``protocol``
     is the version in which all of its cameras seal (the earliest, while they differ), None before
     any has announced a day; ``version_1_ms`` when one last announced in version 1, None if none
-    that is in store did.
+    that is in store did. ``silent_day_ms`` is how long it was not heard in the last 24 hours, as
+    later reports found out: what has gone on since the last one comes to that.
     """
 
     box: str
@@ -66,13 +68,28 @@ class BoxStatus:
     quarantined: int
     protocol: int | None
     version_1_ms: int | None
+    silent_day_ms: int = 0
 
 
-def note_health(ledger: Ledger, health: Health, *, received_ms: int, retained: bool) -> bool:
+def note_health(
+    ledger: Ledger,
+    health: Health,
+    *,
+    received_ms: int,
+    retained: bool,
+    cameras: Collection[str] = (),
+) -> bool:
     """Note a verified health report; return False when a newer one is known already.
 
     The clock is judged by reports that were published just now: not by retained ones, nor by a
-    will, which carries the time at which the box connected.
+    will, which carries the time at which the box connected; so is the box's history.
+
+    Args:
+        ledger: inside a transaction.
+        health: the report.
+        received_ms: when it came, by our clock.
+        retained: whether the broker had kept it.
+        cameras: those of the box, of which the history tells.
     """
     known = ledger.box(health.box)
     known_ms = None if known is None else known.reported_ms
@@ -91,9 +108,11 @@ def note_health(ledger: Ledger, health: Health, *, received_ms: int, retained: b
             reported_ms=max(known_ms or 0, health.reported_at_ms),
             received_ms=received_ms,
             clock_offset_ms=health.reported_at_ms - received_ms if judged else None,
-            figures=_finite(health.figures),
+            figures=finite(health.figures),
         )
     )
+    if judged:
+        add_to_history(ledger, health, received_ms=received_ms, cameras=cameras)
     return True
 
 
@@ -105,12 +124,9 @@ def newest_report_ms(store: Store) -> int | None:
     return min(store.ledger.newest_reports_ms(2), default=None)
 
 
-def _finite(figures: Mapping[str, float]) -> dict[str, float]:
-    """Return the figures that JSON can say."""
-    return {name: value for name, value in figures.items() if abs(value) < _LARGEST_FIGURE}
-
-
-def statuses(store: Store, directory: Directory, *, clock_skew_ms: int) -> list[BoxStatus]:
+def statuses(
+    store: Store, directory: Directory, *, clock_skew_ms: int, now_ms: int
+) -> list[BoxStatus]:
     """Return the state of every box in the directory, by name; revoked ones too."""
     ledger = store.ledger
     heard = ledger.boxes()
@@ -124,6 +140,8 @@ def statuses(store: Store, directory: Directory, *, clock_skew_ms: int) -> list[
         rejects.setdefault(row.box, []).append(count)
     waiting = ledger.quarantined_by_box()
     versions = ledger.announced_versions()
+    slot = now_ms // SLOT_MS
+    silences = ledger.silences_ms(from_slot=slot - SLOTS_PER_EPOCH + 1, to_slot=slot + 1)
     found = []
     for name, principal in sorted(directory.principals.items()):
         if BOX not in principal.duties:
@@ -154,6 +172,7 @@ def statuses(store: Store, directory: Directory, *, clock_skew_ms: int) -> list[
                     (one.version_1_ms for one in spoken if one.version_1_ms is not None),
                     default=None,
                 ),
+                silent_day_ms=min(silences.get(name, 0), EPOCH_MS),
             )
         )
     return found

@@ -27,6 +27,8 @@ class Batch:
     rejected: int = 0
     health: int = 0
     replaced_live: int = 0
+    passed_on: int = 0
+    """Of boxes that are another process's: not looked at; whoever has them gets them again."""
     changed: set[CameraAddress] = field(default_factory=set)
 
     def add(self, other: Batch) -> None:
@@ -37,4 +39,5 @@ class Batch:
         self.rejected += other.rejected
         self.health += other.health
         self.replaced_live += other.replaced_live
+        self.passed_on += other.passed_on
         self.changed |= other.changed

@@ -80,13 +80,12 @@ class Numbered:
         self._positions = positions
         self._room = room
 
-    def take(self, batch: OpenBatch, message: Incoming) -> None:
-        """Take in a message that has just come.
+    def take(self, batch: OpenBatch, message: Incoming, checked: Checked) -> None:
+        """Take in a message that has just come, and that passed `check`.
 
         Raises:
-            Rejected: it fails a check; if its signature held, its number is accounted for.
+            Rejected: it fails a further check; its number is accounted for.
         """
-        checked = self._checked(batch, message)
         position = self._positions.of(batch.unit.ledger, checked.address)
         if self._is_duplicate(batch, position, checked, message):
             batch.result.duplicates += 1
@@ -115,7 +114,7 @@ class Numbered:
         Raises:
             Rejected: it does not pass the other checks (any more).
         """
-        checked = self._checked(batch, message)
+        checked = self.check(message, batch.directory)
         check_times(checked, now_ms=batch.now_ms, retention_days=self._retention_days())
         position = self._positions.of(batch.unit.ledger, checked.address)
         if self._is_duplicate(batch, position, checked, message):
@@ -126,9 +125,12 @@ class Numbered:
         self._store(batch, position, checked, message.payload)
         batch.result.changed.add(checked.address)
 
-    # ------------------------------------------------------------------ inside
+    def check(self, message: Incoming, directory: Directory) -> Checked:
+        """Check what needs no store: size, box, form, topic, signature.
 
-    def _checked(self, batch: OpenBatch, message: Incoming) -> Checked:
+        Raises:
+            Rejected: it fails one of them.
+        """
         box, camera, leaf = topic_box(message.topic, self._site)
         if leaf == EPOCH:
             return check_announcement(
@@ -136,16 +138,18 @@ class Numbered:
                 box=box,
                 camera=camera,
                 site=self._site,
-                directory=batch.directory,
+                directory=directory,
             )
         return check_envelope(
             message.payload,
             box=box,
             camera=camera,
             site=self._site,
-            directory=batch.directory,
+            directory=directory,
             max_bytes=self._limits.max_envelope_bytes,
         )
+
+    # ------------------------------------------------------------------ inside
 
     def _is_duplicate(
         self, batch: OpenBatch, position: Position, checked: Checked, message: Incoming
@@ -164,6 +168,8 @@ class Numbered:
         if place is Place.RESTARTED:
             return False
         if place is Place.REPLAYED:
+            if batch.unit.ledger.came(position.stream, checked.sequence):
+                return True  # in an earlier run, longer ago than digests are kept
             raise Rejected(
                 "replay",
                 f"sequence {checked.sequence} is new, but generation {checked.generation} is over "
@@ -233,6 +239,7 @@ class Numbered:
             epoch=checked.epoch,
             outcome=outcome,
             digest=_digest(payload),
+            now_ms=batch.now_ms,
         )
 
     def _store(
@@ -255,9 +262,7 @@ class Numbered:
         except (MalformedMessage, ModelMismatch) as error:
             raise rejected_for(error) from error
         _check_generation(batch, position.stream, checked, laid_out.version)
-        batch.result.replaced_live += unit.segments.append(
-            position.stream, laid_out, received_ms=batch.now_ms
-        )
+        unit.segments.append(position.stream, laid_out, received_ms=batch.now_ms)
         if laid_out.version == 1:
             batch.slots.add((position.stream, checked.epoch, checked.generation, checked.slot))
 

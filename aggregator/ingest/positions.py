@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aggregator.ingest.sequence import Begun, Gap, Numbers, Position
 from aggregator.store import Ledger, LedgerReading
 from aggregator.store.rows import GapRow, StreamRow
@@ -36,9 +38,19 @@ class Positions:
             position = self._by_address[address] = self._position(ledger, row)
         return position
 
-    def load_all(self, ledger: LedgerReading, site: str) -> None:
-        """Read every stream of ``site`` that is in the store."""
+    def forget_boxes(self, is_gone: Callable[[str], bool]) -> None:
+        """Drop what is in memory of some boxes: another process goes on with them."""
+        for address in [one for one in self._by_address if is_gone(one.box)]:
+            gone = self._by_address.pop(address)
+            self._changed.pop(gone.stream, None)
+
+    def load(
+        self, ledger: LedgerReading, site: str, is_ours: Callable[[str], bool] = lambda _box: True
+    ) -> None:
+        """Read the streams of ``site`` that are in the store, of those boxes."""
         for address in ledger.addresses(site):
+            if not is_ours(address.box):
+                continue
             row = ledger.stream(address)
             if row is not None:
                 self._by_address[address] = self._position(ledger, row)

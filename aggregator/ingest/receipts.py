@@ -16,6 +16,7 @@ from protocol.names import RECEIPT, CameraAddress
 from protocol.signing import SigningKey
 from protocol.telemetry import Receipt
 from runtime.mqtt import MqttError, Outcome, Session
+from runtime.mqtt_brokers import Brokers
 
 _log = structlog.get_logger()
 
@@ -47,7 +48,7 @@ class Receipts:
         """Note every camera ever heard of: after a connection."""
         self.note(address for address, _, _ in self._intake.positions())
 
-    def publish(self, session: Session) -> int:
+    def publish(self, session: Brokers | Session) -> int:
         """Publish what is due and return how many; the rest stays due for the next tick."""
         with self._lock:
             due = sorted(self._due, key=lambda a: (a.box, a.camera))

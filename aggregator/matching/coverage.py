@@ -6,9 +6,11 @@ is looked at, and their counts where those were granted; no template and no meta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hmac
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -21,13 +23,25 @@ from aggregator.store.rows import ToldRow
 from protocol.epoch_keys import EpochKeys
 from protocol.grant import Scope
 from protocol.keytree import COUNTS, COVER
-from protocol.sealing import SEGMENT, nonce_of, open_block
-from protocol.v2.counts import Counts
+from protocol.sealing import (
+    COMMITMENT_BYTES,
+    SEAL_OVERHEAD,
+    SEGMENT,
+    nonce_of,
+    nonces_of,
+    open_block,
+    open_sealed_into,
+)
+from protocol.v2.counts import MOST, Counts
 from protocol.v2.rows import COVERED, Coverage, coverage_in
 from protocol.watching import COUNT_COLUMNS, COUNTED
 
 Table = npt.NDArray[np.int32]
 T = TypeVar("T")
+_ROWS_AT_ONCE = 96
+_NOTHING = Coverage().seconds
+_TOO_MANY = 2 * MOST
+"""People of a slot that nobody believes: counts stay there, and never wrap around."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,8 @@ def add_counts(together: Table, more: Table) -> None:
         together, more: (..., 8), as in `Told`.
     """
     fixed = len(COUNTED)
-    together[..., :fixed] += more[..., :fixed]
+    together[..., :fixed] += np.minimum(more[..., :fixed], _TOO_MANY)
+    np.minimum(together[..., :fixed], _TOO_MANY, out=together[..., :fixed])
     np.maximum(together[..., fixed:], more[..., fixed:], out=together[..., fixed:])
 
 
@@ -84,17 +99,13 @@ def _tell(reader: SegmentReader, portion: Portion) -> Told:
     seconds: list[tuple[int, ...]] = []
     counted: list[int] = []
     numbers: list[tuple[int, ...]] = []
-    for row in reader.told(scope, after=portion.after, through=portion.through):
-        at = row.slot - scope.first_slot
-        with suppress(*OF_AN_ENVELOPE):
-            coverage = _opened(held, row, COVER, row.cover, coverage_in) or Coverage()
-            opened.append(at)
-            seconds.append(coverage.seconds)
-        if row.counts is None:
-            continue
-        with suppress(*OF_AN_ENVELOPE):
-            counts = _opened(held, row, COUNTS, row.counts, Counts.parse)
-            counted.append(at)
+    told = reader.told(scope, after=portion.after, through=portion.through)
+    while rows := list(islice(told, _ROWS_AT_ONCE)):
+        for row, coverage in _read_all(held, rows, COVER, coverage_in):
+            opened.append(row.slot - scope.first_slot)
+            seconds.append(_NOTHING if coverage is None else coverage.seconds)
+        for row, counts in _read_all(held, rows, COUNTS, Counts.parse):
+            counted.append(row.slot - scope.first_slot)
             numbers.append((*(getattr(counts, name) for name in COUNTED), *counts.at_once))
     return _together(portion, opened, seconds, counted, numbers)
 
@@ -123,15 +134,54 @@ def _together(
     return told
 
 
-def _opened(
-    held: ScopeKeys, row: ToldRow, label: str, block: bytes, read: Callable[[bytearray], T]
-) -> T:
+def _read_all(
+    held: ScopeKeys, rows: Sequence[ToldRow], label: str, read: Callable[[memoryview], T]
+) -> Iterator[tuple[ToldRow, T]]:
+    """Open the blocks of one label, read each and wipe it; pass over what does not open."""
+    there = rows if label == COVER else [row for row in rows if row.counts is not None]
+    if not there:
+        return
+    _, slots, sequences, salts, covers, counts = zip(*there, strict=True)
+    try:
+        keys, commitments = held.keys.keys(slots, label)
+        bindings = held.bindings(SEGMENT, label).of_many(slots, sequences, salts)
+        nonces = nonces_of(b"".join(salts), np.array(sequences, np.int64))
+    except OF_AN_ENVELOPE:  # one of them cannot be as it says, or has no key that all agree on
+        for row in there:
+            with suppress(*OF_AN_ENVELOPE):
+                yield row, _read_alone(held, row, label, read)
+        return
+    blocks = covers if label == COVER else counts
+    stated = b"".join([block[:COMMITMENT_BYTES] for block in blocks])
+    right = hmac.compare_digest(stated, b"".join(commitments))  # of all; else each is looked at
+    buffer = bytearray(max(map(len, blocks)))
+    view = memoryview(buffer)
+    try:
+        for row, block, key, commitment, binding, nonce in zip(
+            there, blocks, keys, commitments, bindings, nonces, strict=True
+        ):
+            size = len(block) - SEAL_OVERHEAD
+            if size < 0 or not (right or hmac.compare_digest(block[:COMMITMENT_BYTES], commitment)):
+                continue
+            opened = view[:size]
+            try:
+                open_sealed_into(key, block[COMMITMENT_BYTES:], opened, binding, nonce)
+                found = read(opened)
+            except OF_AN_ENVELOPE:
+                continue
+            yield row, found
+    finally:
+        buffer[:] = bytes(len(buffer))
+
+
+def _read_alone(held: ScopeKeys, row: ToldRow, label: str, read: Callable[[memoryview], T]) -> T:
     """Open a block of a segment, read it, and wipe it.
 
     Raises:
         ScopeExceeded: that label was not granted.
         SealError, MalformedMessage: it does not open, or to something else.
     """
+    block = row.cover if label == COVER else row.counts or b""
     opened = open_block(
         held.key(row.slot, label, block),
         block,
@@ -140,6 +190,6 @@ def _opened(
         nonce=nonce_of(row.salt, row.sequence),
     )
     try:
-        return read(opened)
+        return read(memoryview(opened))
     finally:
         opened[:] = bytes(len(opened))

@@ -181,7 +181,8 @@ class Finder:
 
     def _found(self, hits: Sequence[Hit]) -> Iterator[Found]:
         source = hits[0].source
-        place = Place(source.number, source.slot, source.header, source.inside)
+        header = source.header or self._reader.header(source.number)
+        place = Place(source.number, source.slot, header, source.inside)
         rows = open_rows(self._reader, source.scope, place)
         numbers = [0] * len(hits)
         for modality in {hit.probes.modality for hit in hits}:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,12 +13,22 @@ import numpy.typing as npt
 from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import Probes
 from aggregator.matching.shares import fair_shares
+from aggregator.store import SegmentRun
 from protocol.epoch_keys import EpochKeys
-from protocol.errors import KeyCommitmentMismatch, MalformedMessage
+from protocol.errors import AuthenticationFailed, KeyCommitmentMismatch, MalformedMessage
 from protocol.grant import Scope
 from protocol.keytree import ModalityKey
-from protocol.sealing import COMMITMENT_BYTES, open_block_into, opened_size
-from protocol.v2.blocks import COUNT_BYTES, Space, count_rows
+from protocol.sealing import (
+    COMMITMENT_BYTES,
+    SALT_BYTES,
+    SEAL_OVERHEAD,
+    nonce_of,
+    open_block_into,
+    open_sealed_into,
+    opened_size,
+)
+from protocol.sightings import MAX_BATCH
+from protocol.v2.blocks import COUNT, COUNT_BYTES, Space, count_rows
 from protocol.v2.header import BlockBindings, BlockEntry
 
 
@@ -96,6 +106,30 @@ class Source(NamedTuple):
     inside: Inside | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RunSources:
+    """Where the segments of a run came from: one is made a `Source` where something is found in it.
+
+    Its header is fetched by number where it is needed: a run has none.
+    """
+
+    scope: ScopeKeys
+    run: SegmentRun
+
+    def source(self, at: int) -> Source:
+        """Return the source of the run's segment ``at``."""
+        run = self.run
+        salt = run.salts[at * SALT_BYTES : (at + 1) * SALT_BYTES]
+        return Source(
+            int(run.numbers[at]),
+            self.scope,
+            int(run.slots[at]),
+            0,
+            b"",
+            nonce_of(salt, int(run.sequences[at])),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A row that reached a subject's threshold; ``row`` counts within its source."""
@@ -129,6 +163,10 @@ class Best:
             self.left_out.update(hit.source.scope.keys.scope.address.camera for hit in gone)
 
 
+ToOpen = tuple[int, int, int, bytes, bytes, bytes]
+"""A block of a run: of which segment, where it begins and ends; its key, nonce, and binding."""
+
+
 class Lane:
     """The buffer of one modality and model: opened rows laid end to end until they are compared."""
 
@@ -141,7 +179,7 @@ class Lane:
         self._best = best
         self._buffer, self._view = _buffer(BLOCK_ROWS * self.kernel.width + COUNT_BYTES)
         self._used = 0
-        self._sources: list[Source] = []
+        self._sources: list[Source | tuple[RunSources, int]] = []
         self._starts: list[int] = []
 
     def add(self, key: ModalityKey, block: bytes, source: Source) -> None:
@@ -177,6 +215,50 @@ class Lane:
         view = self._room(opened_size(block))
         open_block_into(key, block, view, header=binding, label="", nonce=source.nonce)
         self._took(source, count_rows(view, self.kernel.width))
+
+    def add_run(
+        self, sources: RunSources, sealed: memoryview, opening: Iterable[ToOpen]
+    ) -> list[int]:
+        """Open template blocks of a run of version 2, each over the padding of the one before.
+
+        Args:
+            sealed: in which the blocks lie.
+            opening: the blocks, whose commitments have been compared with their keys'.
+
+        Returns:
+            Which segments of the run do not open, or not to the rows that they say they have:
+            nothing of them was taken in.
+        """
+        width, view, used = self.kernel.width, self._view, self._used
+        took, starts, failed = self._sources, self._starts, []
+        count_at = COUNT.unpack_from
+        for at, begins, ends, key, nonce, binding in opening:
+            size = ends - begins - SEAL_OVERHEAD
+            if used + size > len(view):
+                self._used = used
+                self.flush()
+                if size > len(view):
+                    self._grow(size)
+                    view = self._view
+                used = 0
+            end = used + size
+            block = sealed[begins + COMMITMENT_BYTES : ends]
+            try:
+                open_sealed_into(key, block, view[used:end], binding, nonce)
+            except AuthenticationFailed:
+                failed.append(at)
+                continue
+            body = size - COUNT_BYTES
+            # As `count_rows` does, whose error says what is wrong.
+            rows = count_at(view, end - COUNT_BYTES)[0] if body >= 0 else 0
+            if body < 0 or body % width or rows * width > body or rows > MAX_BATCH:
+                failed.append(at)
+            elif rows:
+                took.append((sources, at))
+                starts.append(used // width)
+                used += rows * width
+        self._used = used
+        return failed
 
     def _room(self, size: int) -> memoryview:
         """Return the next ``size`` bytes of the buffer, which is emptied first if need be."""
@@ -214,9 +296,10 @@ class Lane:
                 known = best.get((row, subject))
                 if known is None or score > known.score:
                     own_row = row - self._starts[place]
-                    best[row, subject] = Hit(
-                        score, self._sources[place], own_row, subject, self.probes
-                    )
+                    source = self._sources[place]
+                    if not isinstance(source, Source):
+                        source = source[0].source(source[1])
+                    best[row, subject] = Hit(score, source, own_row, subject, self.probes)
             self._best.add(list(best.values()))
         self._used = 0
         self._sources.clear()

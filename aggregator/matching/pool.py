@@ -1,52 +1,46 @@
-"""Spread a large scope over worker processes; small ones are matched where the call is made.
+"""Compare a query's scopes as their keys come: small ones at once and here, others by workers.
 
-Processes, not threads: most of the work below a product of 4,096 rows holds the interpreter's lock.
-Workers are spawned, named ``matcher-<n>``, open the segments themselves for reading, get keys and
-templates through a pipe and nowhere else, and end when the pipe closes.
+A pass takes scopes in as custodians release them, and has tasks of fair size done meanwhile: no
+more at once than keeps the workers busy, so that memory does not grow with the scope.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import pickle
-import signal
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from dataclasses import dataclass, replace
+from types import TracebackType
 
-import structlog
-
+from aggregator.matching.coverage import Portion, Told, tell_portions
 from aggregator.matching.probes import Probes
+from aggregator.matching.processes import LocalProcesses
 from aggregator.matching.scopes import MatchReport, match_scopes, merge_reports
-from aggregator.store import ReaderSource, SegmentReader
+from aggregator.matching.workers import MatchingFailed, MatchTask, Workers
+from aggregator.store import SegmentReader
 from protocol.epoch_keys import EpochKeys
 from runtime.calibration import Calibration
-from runtime.errors import OperationError
-from runtime.process import begin
 
-_CHUNK_ENVELOPES = 1000
-_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_DIED = (
-    "a matching process ended in the middle (out of memory?); run the query again, "
-    "with fewer matching.processes if it happens again"
-)
-_log = structlog.get_logger()
-_environment = threading.Lock()
+__all__ = ["Done", "Matcher", "MatchingFailed", "Pass"]
+LEAST_A_TASK, MOST_A_TASK = 1_000, 256 * 96
+"""Envelopes of a task: enough to be worth sending, and a second's work or so (256 whole days)."""
 
 
-class MatchingFailed(OperationError):
-    """A worker process died or failed in the middle; nothing of this pass was kept."""
+_TOLD_A_WORKER = 2 * MOST_A_TASK
+"""Slots of which each worker tells in one step of a query: a second's work or two."""
+SHARD = 64
+"""Cameras of a day whose segments lie together once packed: one worker reads all of them, where the
+keys come in the order of the streams."""
+LOOK_S = 1.0
+"""So often who waits for workers may look at something else."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Worker:
-    process: BaseProcess
-    pipe: Connection
+class Done:
+    """Scopes that have been compared, and what was found in them."""
+
+    scopes: tuple[EpochKeys, ...]
+    report: MatchReport
 
 
 class Matcher:
@@ -57,6 +51,7 @@ class Matcher:
         calibrations: model id to calibration (`runtime.calibration.calibrations_of`).
         processes: worker processes for large scopes; 0: one a core. With 1 there are none.
         pool_from_envelopes: scopes that hold at least so many envelopes go to the workers.
+        workers: other workers than processes of this machine.
     """
 
     def __init__(
@@ -66,13 +61,15 @@ class Matcher:
         calibrations: Mapping[str, Calibration] | None = None,
         processes: int = 0,
         pool_from_envelopes: int = 4000,
+        workers: Workers | None = None,
     ) -> None:
         self._reader = reader
         self._calibrations = dict(calibrations or {})
-        self._processes = processes or os.cpu_count() or 1
         self._pool_from = pool_from_envelopes
-        self._pool: list[_Worker] = []
-        self._lock = threading.Lock()
+        processes = processes or os.cpu_count() or 1
+        self._workers: Workers | None = workers
+        if workers is None and processes > 1:
+            self._workers = LocalProcesses(reader.source, self._calibrations, processes=processes)
 
     def match(
         self,
@@ -82,6 +79,7 @@ class Matcher:
         contacts: bool,
         max_candidates: int,
         after: int = 0,
+        group: bytes = b"",
     ) -> MatchReport:
         """Compare what ``scopes`` open with ``probes`` (see `matching.scopes.match_scopes`).
 
@@ -90,160 +88,267 @@ class Matcher:
         envelopes may have come before their keys. The same sighting may come back when a segment
         replaces live envelopes: its `Candidate.candidate_id` is the same.
 
+        Args:
+            group: whose tasks they are: those of different ones take turns.
+
         Raises:
-            MatchingFailed: a worker died; the pool starts anew at the next call.
+            MatchingFailed: workers died again and again; they start anew at the next call.
             StorageError: the store cannot be read.
         """
-        chunks = list(_chunks(self._reader, scopes, after)) if self._processes > 1 else []
-        if sum(size for size, _ in chunks) < self._pool_from:
-            return match_scopes(
-                self._reader,
-                scopes,
-                probes,
-                calibrations=self._calibrations,
-                contacts=contacts,
-                max_candidates=max_candidates,
-                after=after,
-            )
         cursor = max(after, self._reader.newest())
-        common = {
-            "probes": probes,
-            "calibrations": self._calibrations,
-            "contacts": contacts,
-            "max_candidates": max_candidates,
-            "after": after,
-        }
-        with self._lock:
-            try:
-                reports = self._spread([chunk for _, chunk in chunks], common)
-            except BaseException:
-                self._end()
-                raise
+        size = sum(len(keys.slots()) for keys in scopes)
+        with self.begin(
+            probes, contacts=contacts, max_candidates=max_candidates, group=group, expected=size
+        ) as matching:
+            matching.add(scopes, after=after)
+            reports = [done.report for done in matching.rest() if done.report.cursor]
+        if len(reports) == 1 and reports[0].cursor >= cursor:
+            return reports[0]
         reports.append(MatchReport(cursor=cursor))
         return merge_reports(reports, max_candidates=max_candidates)
 
+    def begin(
+        self,
+        probes: Sequence[Probes],
+        *,
+        contacts: bool,
+        max_candidates: int,
+        group: bytes = b"",
+        expected: int = 0,
+        tell_through: int = 0,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Pass:
+        """Begin a pass over scopes that come one portion after another.
+
+        Args:
+            probes: stay the caller's, who wipes them after the pass has been closed; none where
+                what was watched is told.
+            contacts, max_candidates, group: as in :meth:`match`.
+            expected: about how many slots will come in all.
+            tell_through: have workers tell what the cameras watched (`MatchTask`); what is done
+                here tells nothing.
+            meanwhile: called about once a second while workers are waited for; what it raises ends
+                the waiting.
+        """
+        task = MatchTask(
+            (), tuple(probes), contacts, max_candidates, tell_through=tell_through, group=group
+        )
+        return Pass(
+            self._reader,
+            self._calibrations,
+            self._workers,
+            task,
+            pool_from=self._pool_from,
+            expected=expected,
+            meanwhile=meanwhile,
+        )
+
+    @property
+    def tells_at_once(self) -> range:
+        """How many slots workers had better tell of at once; empty where there are none."""
+        if self._workers is None:
+            return range(0)
+        return range(self._pool_from, max(self._pool_from, _TOLD_A_WORKER * self._workers.parallel))
+
+    def tell(
+        self,
+        portions: Sequence[Portion],
+        *,
+        group: bytes = b"",
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> list[Told]:
+        """Have workers tell what portions tell, as `tell_portions` does here.
+
+        Args:
+            portions: each all of a scope, until one and the same cursor.
+            group, meanwhile: as in :meth:`begin`.
+
+        Raises:
+            MatchingFailed: workers died again and again.
+            StorageError: the store cannot be read.
+        """
+        told: list[Told] = []
+        of = {id(one.keys): one for one in portions}
+        slots = sum(len(one.keys.slots()) for one in portions)
+        with self.begin(
+            (), contacts=False, max_candidates=1, group=group, expected=slots,
+            tell_through=portions[0].through, meanwhile=meanwhile,
+        ) as telling:  # fmt: skip
+            telling.add([one.keys for one in portions])
+            for done in telling.rest():
+                if done.report.told is not None:
+                    told += done.report.told
+                else:
+                    told += tell_portions(self._reader, [of[id(keys)] for keys in done.scopes])
+        return told
+
+    def trouble(self) -> str | None:
+        """Return why nothing can be compared just now, for people; None while something can."""
+        return None if self._workers is None else self._workers.trouble()
+
     def close(self) -> None:
-        """End the worker processes."""
-        with self._lock:
-            self._end()
-
-    def _spread(
-        self, chunks: Sequence[Sequence[EpochKeys]], common: Mapping[str, Any]
-    ) -> list[MatchReport]:
-        if not all(worker.process.is_alive() for worker in self._pool):
-            _log.warning("matching_process_gone")
-            self._end()
-        while len(self._pool) < min(self._processes, len(chunks)):
-            self._pool.append(_start(self._reader.source, len(self._pool)))
-        pending = list(reversed(chunks))
-        reports: list[MatchReport] = []
-        busy: list[Connection] = []
-        for worker in self._pool:
-            if pending:
-                _send(worker.pipe, pending.pop(), common)
-                busy.append(worker.pipe)
-        while busy:
-            for pipe in wait(busy):
-                assert isinstance(pipe, Connection)  # noqa: S101 - for the type checker
-                reports.append(_answer(pipe))
-                if pending:
-                    _send(pipe, pending.pop(), common)
-                else:
-                    busy.remove(pipe)
-        return reports
-
-    def _end(self) -> None:
-        for worker in self._pool:
-            worker.pipe.close()
-        for worker in self._pool:
-            worker.process.join(2.0)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join(2.0)
-        self._pool.clear()
+        """End the workers."""
+        if self._workers is not None:
+            self._workers.close()
 
 
-def _chunks(
-    reader: SegmentReader, scopes: Sequence[EpochKeys], after: int
-) -> Iterator[tuple[int, list[EpochKeys]]]:
-    """Group scopes into portions of about a thousand envelopes; those without any are left out."""
-    chunk: list[EpochKeys] = []
-    held = 0
-    for keys in scopes:
-        size = reader.count(keys.scope, after=after)
-        if not size:
-            continue
-        chunk.append(keys)
-        held += size
-        if held >= _CHUNK_ENVELOPES:
-            yield held, chunk
-            chunk, held = [], 0
-    if chunk:
-        yield held, chunk
+class Pass:
+    """One pass; used by one thread, as a context that ends with nothing left under way."""
 
+    def __init__(
+        self,
+        reader: SegmentReader,
+        calibrations: Mapping[str, Calibration],
+        workers: Workers | None,
+        task: MatchTask,
+        *,
+        pool_from: int,
+        expected: int,
+        meanwhile: Callable[[], object],
+    ) -> None:
+        self._reader = reader
+        self._calibrations = calibrations
+        self._workers = workers
+        self._task = task
+        self._pool_from = pool_from
+        self._meanwhile = meanwhile
+        parallel = 1 if workers is None else workers.parallel
+        self._most_waiting = 2 * parallel + 1
+        share = expected // (2 * parallel)
+        self._task_size = min(max(share, LEAST_A_TASK), MOST_A_TASK)
+        self._spread = False
+        self._held: dict[int, list[EpochKeys]] = {}
+        self._empty: list[EpochKeys] = []
+        self._size = 0
+        self._epoch, self._in_day = -1, 0
+        self._under_way: dict[Future[MatchReport], tuple[EpochKeys, ...]] = {}
+        self._done: list[Done] = []
 
-def _send(pipe: Connection, scopes: Sequence[EpochKeys], common: Mapping[str, Any]) -> None:
-    request = pickle.dumps({"scopes": scopes, **common}, protocol=pickle.HIGHEST_PROTOCOL)
-    try:
-        pipe.send_bytes(request)
-    except OSError as error:
-        raise MatchingFailed(_DIED) from error
+    def __enter__(self) -> Pass:
+        """Return the pass."""
+        return self
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Have nothing under way."""
+        self.close()
 
-def _answer(pipe: Connection) -> MatchReport:
-    try:
-        answer = pipe.recv()
-    except (EOFError, OSError) as error:
-        raise MatchingFailed(_DIED) from error
-    if isinstance(answer, MatchReport):
-        return answer
-    raise MatchingFailed(f"a matching process failed: {answer}")
+    def close(self) -> None:
+        """Cancel what has not begun, wait for what has: nobody uses the probes after this."""
+        wait([future for future in self._under_way if not future.cancel()])
+        self._under_way.clear()
 
+    def add(self, scopes: Sequence[EpochKeys], *, after: int = 0) -> None:
+        """Take in scopes; returns when few enough tasks wait.
 
-def _start(source: ReaderSource, number: int) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(
-        target=_work, args=(theirs, source), name=f"matcher-{number}", daemon=True
-    )
-    with _one_blas_thread():
-        process.start()
-    theirs.close()
-    _log.info("matching_process_started", process=process.name, pid=process.pid)
-    return _Worker(process, ours)
+        Args:
+            scopes: keys as combined from the custodians' grants.
+            after: compare only envelopes that arrived after this cursor.
 
+        Raises:
+            MatchingFailed: workers failed.
+            StorageError: the store cannot be read.
+        """
+        for keys in scopes:
+            if keys.scope.epoch != self._epoch:
+                self._epoch, self._in_day = keys.scope.epoch, 0
+            self._in_day += 1
+            if self._workers is not None and not self._spread:
+                size = self._reader.count(keys.scope, after=after)
+                if not size:
+                    self._empty.append(keys)
+                    continue
+            else:  # that there are many is known: no look for each
+                size = len(keys.slots())
+            self._held.setdefault(after, []).append(keys)
+            self._size += size
+            if self._workers is None:
+                if self._size >= MOST_A_TASK:
+                    self._compare_here()
+                continue
+            self._spread = self._spread or self._size >= self._pool_from
+            if self._spread and self._is_task(len(keys.slots())):
+                self._hand_out(self._workers)
+                self._collect(self._most_waiting)
 
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """Have processes started in the block compute on one thread each; BLAS reads it at start."""
-    with _environment:
-        before = {name: os.environ.get(name) for name in _BLAS_THREADS}
-        os.environ.update(dict.fromkeys(_BLAS_THREADS, "1"))
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+    def _is_task(self, slots: int) -> bool:
+        """Tell whether what is held makes a task: of a fair size, and ending with a shard.
 
+        A small task ends with the half of one, or a quarter, so that all workers have something.
+        """
+        fit = max(1, self._task_size // slots)
+        unit = min(SHARD, 1 << (fit.bit_length() - 1))
+        whole = self._in_day % unit == 0
+        return self._size >= (self._task_size if whole else 2 * self._task_size)
 
-def _work(pipe: Connection, source: ReaderSource) -> None:
-    """Answer requests until the pipe closes; runs in a worker process."""
-    begin()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    reader = source.open()
-    while True:
-        try:
-            request = pickle.loads(pipe.recv_bytes())  # noqa: S301 - from our own parent process
-        except (EOFError, OSError):
-            return
-        try:
-            answer: object = match_scopes(reader, **request)
-        except Exception as error:
-            answer = f"{type(error).__name__}: {error}"
-        finally:
-            for probes in request["probes"]:
-                probes.wipe()
-        pipe.send(answer)
+    def done(self) -> list[Done]:
+        """Return what has been compared since this was called last.
+
+        Raises:
+            MatchingFailed: workers failed.
+        """
+        self._collect(len(self._under_way))
+        done, self._done = self._done, []
+        return done
+
+    def rest(self) -> Iterator[Done]:
+        """Yield what has not been returned yet, when it has been compared; empty scopes at last.
+
+        Raises:
+            MatchingFailed: workers failed.
+            StorageError: the store cannot be read.
+        """
+        if self._spread and self._workers is not None:
+            self._hand_out(self._workers)
+        else:
+            self._compare_here()
+        while self._under_way or self._done:
+            yield from self.done()
+            if self._under_way:
+                self._collect(len(self._under_way) - 1)
+        if self._empty:
+            empty, self._empty = tuple(self._empty), []
+            yield Done(empty, MatchReport(told=()))
+
+    def _compare_here(self) -> None:
+        for after, scopes in self._held.items():
+            report = match_scopes(
+                self._reader,
+                scopes,
+                self._task.probes,
+                calibrations=self._calibrations,
+                contacts=self._task.contacts,
+                max_candidates=self._task.max_candidates,
+                after=after,
+            )
+            self._done.append(Done(tuple(scopes), report))
+        self._held, self._size = {}, 0
+
+    def _hand_out(self, workers: Workers) -> None:
+        for after, scopes in self._held.items():
+            part, tell = tuple(scopes), 0 if after else self._task.tell_through
+            task = replace(self._task, scopes=part, after=after, tell_through=tell)
+            self._under_way[workers.submit(task)] = part
+        self._held, self._size = {}, 0
+
+    def _collect(self, most: int) -> None:
+        """Take in what is done, and wait until no more than ``most`` are under way."""
+        while self._under_way:
+            enough = len(self._under_way) <= most
+            finished, _ = wait(
+                self._under_way, timeout=0 if enough else LOOK_S, return_when=FIRST_COMPLETED
+            )
+            if not (finished or enough):
+                self._meanwhile()
+            for future in finished:
+                scopes = self._under_way.pop(future)
+                try:
+                    self._done.append(Done(scopes, future.result()))
+                except CancelledError as error:
+                    raise MatchingFailed("the comparison was given up") from error
+            if enough:
+                return

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from aggregator.matching.coverage import Told
 from aggregator.matching.found import Found
 from aggregator.matching.refusals import Altered
 from aggregator.matching.shares import fair_shares
@@ -36,6 +37,7 @@ class MatchReport:
             more than the query may bring, by camera.
         lying: candidates whose times cannot be those of their slot, by camera: left out, too. The
             times of what was found in version 2 are not known yet (`plausible.why_row_impossible`).
+        told: what each scope's segments tell of their cameras' watching; None: nobody looked.
         cursor: pass it as ``after`` to compare only what arrives from now on.
     """
 
@@ -51,11 +53,15 @@ class MatchReport:
     not_granted: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     lying: Mapping[str, int] = field(default_factory=dict)
+    told: tuple[Told, ...] | None = None
     cursor: int = 0
 
 
 def merge_reports(reports: Sequence[MatchReport], *, max_candidates: int) -> MatchReport:
-    """Put the reports of passes over different scopes together, best candidates first."""
+    """Put the reports of passes over different scopes together, best candidates first.
+
+    What they tell of watching stays with each.
+    """
     skipped: dict[str, int] = {}
     for report in reports:
         for model, count in report.skipped_models.items():

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from aggregator.matching.candidates import Candidates
 from aggregator.matching.finder import Finder, open_inside
 from aggregator.matching.found import Found
@@ -20,9 +22,11 @@ from aggregator.matching.lanes import Best, Hit, Inside, Lane, ScopeKeys, Source
 from aggregator.matching.probes import Probes
 from aggregator.matching.refusals import OF_AN_ENVELOPE, Altered, Refusals
 from aggregator.matching.report import MatchReport, keep, merge_reports
-from aggregator.store import SegmentReader
+from aggregator.matching.runs import add_run
+from aggregator.store import SegmentReader, SegmentRun
 from aggregator.store.envelopes import model_of
 from aggregator.store.rows import SealedRow
+from aggregator.store.runs import NO_MODEL
 from protocol.epoch_keys import EpochKeys
 from protocol.errors import MalformedMessage
 from protocol.grant import Scope
@@ -32,6 +36,10 @@ from protocol.sealing import LIVE_ENVELOPE, SEGMENT, Blocks, nonce_of, open_bloc
 from runtime.calibration import Calibration
 
 __all__ = ["Altered", "MatchReport", "match_scopes", "merge_reports"]
+
+
+_MOST_VOUCHED = 256
+"""Of so many envelopes that do not open it is looked whether the store is to blame."""
 
 
 def match_scopes(
@@ -57,6 +65,7 @@ def match_scopes(
 
     Raises:
         ModelMismatch: a probe's model id states no usable dimension.
+        StorageDamaged: something does not open because what is in store is not what was written.
     """
     newest = reader.newest()
     matching = _Matching(reader, probes, calibrations, contacts, max_candidates)
@@ -105,17 +114,53 @@ class _Matching:
         """Open and compare what is in store for one scope."""
         held = ScopeKeys(keys, self._liars)
         self._finder.grant(held)
-        take = self._take if keys.version == 1 else self._take_padded
-        for row in self._reader.scan(keys.scope, modalities=self._modalities, after=after):
-            try:
-                if row.version != keys.version:
-                    raise MalformedMessage(
-                        f"it is of version {row.version} of the protocol, and its generation was "
-                        f"announced in version {keys.version}"
-                    )
-                take(held, row)
-            except OF_AN_ENVELOPE as error:
-                self._refusals.add(error, row.number, keys.scope)
+        if keys.version == 1:
+            for row in self._reader.scan(keys.scope, modalities=self._modalities, after=after):
+                self._take_row(held, row)
+            return
+        for part in self._reader.runs(keys.scope, modalities=self._modalities, after=after):
+            if isinstance(part, SegmentRun):
+                self._take_run(held, part)
+            else:
+                self._take_row(held, part)
+
+    def _take_row(self, held: ScopeKeys, row: SealedRow) -> None:
+        keys = held.keys
+        try:
+            if row.version != keys.version:
+                raise MalformedMessage(
+                    f"it is of version {row.version} of the protocol, and its generation was "
+                    f"announced in version {keys.version}"
+                )
+            if keys.version == 1:
+                self._take(held, row)
+            else:
+                self._take_padded(held, row)
+        except OF_AN_ENVELOPE as error:
+            self._refusals.add(error, row.number, keys.scope)
+
+    def _take_run(self, held: ScopeKeys, run: SegmentRun) -> None:
+        """Take in segments of version 2, together what can be, one by one what does not open so."""
+        sound, compared, skipped = (np.zeros(len(run), bool) for _ in range(3))
+        sound[:] = True
+        for modality, blocks in zip(self._modalities, run.blocks, strict=True):
+            first = blocks.models[0]
+            uniform = (blocks.models == first).all()  # as in most runs
+            for model in [int(first)] if uniform else np.unique(blocks.models).tolist():
+                if model == NO_MODEL:
+                    continue
+                chosen = np.flatnonzero(sound & (blocks.models == model))
+                lane = self._lane_of.get((modality, model))
+                if lane is None:
+                    skipped[chosen] = True
+                    self._skip(str(self._names.get(model, model)), len(chosen))
+                    continue
+                compared[chosen] = True
+                for at, error in add_run(lane, held, run, blocks, chosen):
+                    self._refusals.add(error, int(run.numbers[at]), held.keys.scope)
+                    sound[at] = False
+        # Counted is what was compared, or has nobody in it to compare.
+        self._segments += int(np.count_nonzero(sound & (compared | ~skipped)))
 
     def _take(self, held: ScopeKeys, row: SealedRow) -> None:
         """Take in an envelope of version 1."""
@@ -204,9 +249,10 @@ class _Matching:
                 lanes.append(lane)
         return lanes
 
-    def _skip(self, model: str) -> None:
-        self._skipped[model] = self._skipped.get(model, 0) + 1
-        self._skips += 1
+    def _skip(self, model: str, envelopes: int = 1) -> None:
+        if envelopes:
+            self._skipped[model] = self._skipped.get(model, 0) + envelopes
+            self._skips += envelopes
 
     def report(self, cursor: int) -> MatchReport:
         """Compare what is left, open what else is needed of what was found."""
@@ -224,6 +270,8 @@ class _Matching:
                 found += self._finder.of(hits)
         kept = keep(candidates, found, self._max_candidates)
         rest, beyond = self._finder.rest_of_episodes(kept.found, kept.room(self._max_candidates))
+        for one in self._refusals.altered[:_MOST_VOUCHED]:
+            self._reader.vouch(one.number)
         return MatchReport(
             candidates=kept.candidates,
             found=(*kept.found, *rest),

@@ -31,6 +31,7 @@ from store_file import altering, rows
 
 from aggregator.ingest import quarantine
 from aggregator.ingest.checks import Rejected
+from aggregator.store.retention import purge
 from protocol.encoding import encode
 from protocol.names import EPOCH_MS
 from protocol.sealing import Envelope
@@ -138,6 +139,24 @@ def test_a_box_that_lost_its_counters_begins_a_new_run(desk: Desk, box: TestBox)
     assert desk.take(*old).duplicates == 3  # the broker delivers old ones again
     assert desk.rejects() == {}
     assert desk.stored() == 3
+
+
+def test_what_came_before_a_box_lost_its_counters_is_no_replay_though_its_content_is_forgotten(
+    desk: Desk, box: TestBox
+) -> None:
+    old = [box.announcement(), box.live(some()), box.live(some())]
+    missed, last = box.live(some()), box.live(some())
+    desk.take(*old, last)  # and one is missed
+    box.sequence = 0
+    box.generation += 1
+    desk.take(box.announcement(), box.live(some()))
+    desk.now_ms += 3 * EPOCH_MS
+    purge(desk.store, now_ms=desk.now_ms, retention_days=14)
+    assert rows(desk.store, "SELECT count(*) FROM sequences") == [(0,)]
+    assert desk.take(*old).duplicates == 3
+    assert desk.rejects() == {}
+    assert desk.take(missed).rejected == 1
+    assert desk.rejects() == {"replay": 1}, "it never came in that run, which is over"
 
 
 def test_reordered_messages_open_and_close_gaps(desk: Desk, box: TestBox) -> None:

@@ -177,7 +177,7 @@ def test_what_each_box_speaks_is_told_with_the_moment_it_last_spoke_version_1(
     def told(name: str) -> tuple[int | None, int | None]:
         (one,) = (
             status
-            for status in statuses(desk.store, desk.directory, clock_skew_ms=1000)
+            for status in statuses(desk.store, desk.directory, clock_skew_ms=1000, now_ms=NOW_MS)
             if status.box == name
         )
         return one.protocol, one.version_1_ms
@@ -201,7 +201,7 @@ def test_a_box_is_at_version_2_when_all_of_its_cameras_are(desk: Desk, box: BoxO
     desk.take(box.announcement(), second.announcement(at_ms=NOW_MS - 1))
     (status,) = (
         one
-        for one in statuses(desk.store, desk.directory, clock_skew_ms=1000)
+        for one in statuses(desk.store, desk.directory, clock_skew_ms=1000, now_ms=NOW_MS)
         if one.box == box.name
     )
     assert (status.protocol, status.version_1_ms) == (1, NOW_MS - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from aggregator.relay import Relay
 from aggregator.store.sqlite.store import SqliteStore
 from aggregator.upkeep import Upkeep
 from demo.broker import BrokerPlace, EmbeddedBroker
+from demo.ports import free_port
 from protocol.daykeys import DAY_KEYS_KIND, DayKeys
 from protocol.directory import CUSTODIAN, Principal, authority_resolver
 from protocol.names import RECEIPT, day_keys_topic, directory_topic
@@ -49,7 +49,7 @@ from runtime.mqtt import Delivery, Session
 from runtime.trust import Trust
 
 RNG = np.random.default_rng(5)
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -61,9 +61,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[MqttConfig]:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     with EmbeddedBroker(BrokerPlace(port, tmp_path / "broker")):
         yield MqttConfig(port=port)
 

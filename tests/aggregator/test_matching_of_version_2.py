@@ -25,6 +25,7 @@ from sealed_boxes import (
 )
 from store_file import altering
 
+from aggregator.matching.coverage import Portion, tell_portions
 from aggregator.matching.found import Found
 from aggregator.matching.plausible import why_row_impossible
 from aggregator.matching.pool import Matcher
@@ -468,6 +469,26 @@ def test_worker_processes_find_the_same_rows(site: Site) -> None:
         assert set(spread.found[: min(limit, 40)]) == set(alone.found[: min(limit, 40)])
         assert len(spread.found) == len(alone.found)
         assert spread.sightings == alone.sightings == 160
+
+
+@pytest.mark.processes
+def test_worker_processes_tell_what_was_watched(site: Site) -> None:
+    for box in (site.box, site.other):
+        for slot in range(3):
+            site.keep(box.segment(strangers(2, RNG), slot=slot))
+    keys, through = [site.box.keys(), site.other.keys()], site.store.segments.newest()
+    here = tell_portions(site.store.segments, [Portion(one, 0, through, True) for one in keys])
+    matcher = Matcher(site.store.segments, processes=2, pool_from_envelopes=1)
+    try:
+        told = matcher.tell([Portion(one, 0, through, True) for one in keys])
+    finally:
+        matcher.close()
+    assert [each.scope for each in told] == [each.scope for each in here]
+    for there, mine in zip(told, here, strict=True):
+        assert there.anew
+        assert there.segments.sum() == 3
+        np.testing.assert_array_equal(there.segments, mine.segments)
+        np.testing.assert_array_equal(there.seconds, mine.seconds)
 
 
 # ---------------------------------------------------------------------- what a row can say

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -399,9 +400,9 @@ def test_worker_processes_find_the_same(site: Site) -> None:
         unusable = [replace(probes({"ana": ana})[0], matrix=np.zeros((1, 2, 3), np.float32))]
         with pytest.raises(MatchingFailed):
             matcher.match(scopes, unusable, contacts=True, max_candidates=30)
-        for worker in matcher._pool:
-            worker.process.kill()
-            worker.process.join()
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
         again = matcher.match(
             scopes, probes({"ana": ana}, threshold=0.75), contacts=True, max_candidates=30
         )

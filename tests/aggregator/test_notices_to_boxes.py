@@ -9,18 +9,20 @@ from typing import Any
 
 import protocol_samples as s
 import pytest
+import query_samples_v2 as q2
 from laid_down import new_store
 from waiting import wait_for
 
 from aggregator.notices import NoticeMaker, SitePolicy
 from aggregator.queries import QueryDesk
 from aggregator.relay import Relay
+from aggregator.store.rows import COMPLETE
 from protocol.about_queries import Withdrawal
 from protocol.auditlog import origin_of
 from protocol.directory_forms import sign_forms
 from protocol.names import notice_topic
-from protocol.policy import sign_policy
-from protocol.query import Query
+from protocol.policy import parse_policy, sign_policy
+from protocol.query import Asked, Query
 from protocol.signing import Signed
 from protocol.v2.notices import Notice, open_notice, standing
 from runtime.auditlog import AuditLog
@@ -36,7 +38,7 @@ SIGNATURE = sign_policy(s.POLICY_TEXT, s.authority())
 class Office:
     """An aggregator's desk and what it tells boxes; may be opened again over the same folder."""
 
-    def __init__(self, folder: Path, form: int = 2) -> None:
+    def __init__(self, folder: Path, form: int = 2, *, policy: bytes = s.POLICY_TEXT) -> None:
         installed = folder / "directory.cbor"
         installed.write_bytes(sign_forms(s.directory(), s.authority())[form])
         self.trust = Trust(site=s.SITE, authority=AUTHORITY, installed=installed, state_dir=folder)
@@ -44,14 +46,17 @@ class Office:
         self.store = new_store(folder / "aggregator.db")
         auditors = {"eve": s.sealing_key("eve").public}
         self.log = AuditLog(folder / "audit.db", origin_of(s.SITE, "aggregator"), key, auditors)
-        self.desk = QueryDesk(self.store, self.trust, s.POLICY, self.log, key)
+        read = parse_policy(policy)
+        self.clock_ms: int | None = None
+        self.desk = QueryDesk(self.store, self.trust, read, self.log, key)
         self.maker = NoticeMaker(
             site=s.SITE,
             key=key,
             trust=self.trust,
-            policy=SitePolicy(s.POLICY, s.POLICY_TEXT, SIGNATURE),
+            policy=SitePolicy(read, policy, sign_policy(policy, s.authority())),
             desk=self.desk,
             file=folder / "notice.cbor",
+            now_ms=lambda: self.clock_ms or system_ms(),
         )
 
     def close(self) -> None:
@@ -92,6 +97,13 @@ def office(tmp_path: Path) -> Iterator[Office]:
     one.close()
 
 
+@pytest.fixture
+def with_stills(tmp_path: Path) -> Iterator[Office]:
+    one = Office(tmp_path, policy=q2.POLICY_TEXT)
+    yield one
+    one.close()
+
+
 def test_an_approved_live_query_is_told_and_stands_by_the_boxes_own_judgement(
     office: Office,
 ) -> None:
@@ -106,6 +118,32 @@ def test_an_approved_live_query_is_told_and_stands_by_the_boxes_own_judgement(
 
 def test_a_query_of_the_past_is_nothing_to_boxes(office: Office) -> None:
     office.approve(office.file(live=False), "bo", "cy")
+    assert office.told().queries == ()
+
+
+def test_a_query_that_asks_for_stills_is_told_until_nothing_more_opens_for_it(
+    with_stills: Office,
+) -> None:
+    office, now_ms = with_stills, system_ms()
+    asks = Asked(evidence_stills=2)
+    past = q2.query(
+        query_id=s.fixed("query of the past", 16),
+        asks=asks,
+        window_from_ms=now_ms // 900_000 * 900_000 - HOUR_MS,
+        window_to_ms=now_ms // 900_000 * 900_000,
+        requested_at_ms=now_ms,
+        not_after_ms=now_ms + 2 * HOUR_MS,
+    )
+    signed = past.sign(s.signing_key("ana"))
+    office.desk.file(signed.to_bytes())
+    for name in ("bo", "cy"):
+        approval = s.approval(signed, name, policy_digest=q2.POLICY.digest)
+        office.desk.approve(past.query_id, approval.to_bytes())
+    assert len(office.told().queries) == 1
+    office.desk.set_state(signed.digest, COMPLETE)
+    assert len(office.told().queries) == 1, "stills are looked at once somebody was found"
+    office.clock_ms = now_ms + 3 * HOUR_MS
+    office.desk.version += 1
     assert office.told().queries == ()
 
 
@@ -186,4 +224,4 @@ def test_an_approval_is_with_the_broker_within_a_second(office: Office) -> None:
         assert system_ms() - approved_ms < 1000
     finally:
         stop.set("test over")
-        thread.join(10)
+        thread.join(60)

@@ -135,7 +135,7 @@ def export(
 
 
 def exported(site: OfficerSite) -> int:
-    entries = map(Entry.parse, site.aggregator.log.entries())
+    entries = map(Entry.parse, site.aggregator.written_log.entries())
     return sum(entry.kind == "exported" for entry in entries)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_hits_are_exactly_the_pairs_whose_cosine_reaches_the_threshold(
                 continue
             assert ((row, query) in found) == (score >= threshold)
     for row, query, score in zip(hits.rows, hits.queries, hits.scores, strict=True):
-        assert score == pytest.approx(exact[row, query], abs=1e-4)
+        assert score == pytest.approx(exact[row, query], abs=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1, 3 * BLOCK_ROWS])
@@ -89,6 +90,35 @@ def test_each_subject_has_its_own_threshold() -> None:
 
 
 @settings(deadline=None)
+@given(
+    scales=st.lists(
+        st.floats(width=32, allow_nan=True, allow_infinity=True), min_size=1, max_size=30
+    ),
+    threshold=st.floats(-0.2, 0.9),
+    seed=st.integers(0, 100),
+)
+def test_rows_that_reach_a_threshold_by_their_scale_alone_are_counted_as_malformed(
+    scales: list[float], threshold: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(-127, 128, (len(scales), DIMENSION)).astype(np.int8)
+    queries = unit(rng.standard_normal((3, DIMENSION)))
+    table = block_of(rows)
+    table[:, DIMENSION:] = np.array(scales, "<f4").view(np.uint8).reshape(-1, 4)
+    factors = np.array(scales, np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        kept = table[:, :DIMENSION].view(np.int8).astype(np.float32)
+        scores = kept @ queries.T * factors[:, None]
+        norms = np.linalg.norm(kept, axis=1) * factors
+        sound = (norms > 0.98) & (norms < 1.02)
+        near = np.abs(scores - threshold) < 0.02 * np.maximum(1, np.abs(norms))[:, None]
+        reached = (scores >= threshold) & ~sound[:, None] & (factors != 0)[:, None]
+    hits = Kernel(queries, np.full(3, threshold, np.float32)).hits(table)
+    certain, possible = np.count_nonzero(reached & ~near), np.count_nonzero(reached | near)
+    assert certain <= hits.malformed <= possible
+
+
+@settings(deadline=None)
 @given(scales=st.lists(st.floats(width=32, allow_nan=True, allow_infinity=True), max_size=30))
 def test_no_scale_makes_a_hit_of_a_row_that_is_none(scales: list[float]) -> None:
     rows = np.ones((len(scales), DIMENSION), np.int8)
@@ -97,6 +127,22 @@ def test_no_scale_makes_a_hit_of_a_row_that_is_none(scales: list[float]) -> None
         table[:, DIMENSION:] = np.array(scales, "<f4").view(np.uint8).reshape(-1, 4)
     hits = Kernel(unit(-np.ones((1, DIMENSION))), np.full(1, 0.1, np.float32)).hits(table)
     assert hits.rows.size == 0
+
+
+def test_scales_that_lie_take_no_room_for_every_pair() -> None:
+    rng = np.random.default_rng(1)
+    table = rng.integers(0, 256, (1024, row_bytes(512))).astype(np.uint8)
+    table[:, 512:] = np.frombuffer(np.float32(-1).tobytes(), np.uint8)
+    kernel = Kernel(unit(rng.standard_normal((80, 512))), np.full(80, 0.4, np.float32))
+    tracemalloc.start()
+    try:
+        hits = kernel.hits(table)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert hits.rows.size == 0
+    assert hits.malformed > 1024
+    assert most < 16 << 20
 
 
 def test_wiping_leaves_nothing_and_not_the_callers_queries() -> None:

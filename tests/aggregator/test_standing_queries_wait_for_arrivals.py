@@ -22,7 +22,6 @@ from protocol.signing import Signed
 from runtime.lifecycle import Stop
 
 QUERIES, CAMERAS = 3, 4
-STOP = Stop()
 
 
 @pytest.fixture
@@ -35,9 +34,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[QuietSite]
 @pytest.fixture
 def standing(site: QuietSite) -> QuietSite:
     """All queries stand, all keys are there."""
-    site.runner.look(STOP)
+    site.look()
     assert states(site) == {"standing"}
-    site.runner.look(STOP)  # the list of queries is read again after their states changed
+    site.look()  # the list of queries is read again after their states changed
     return site
 
 
@@ -71,10 +70,11 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 @contextmanager
 def statements(site: QuietSite) -> Iterator[list[str]]:
-    """Collect the SQL that this thread runs inside the block."""
+    """Collect the SQL that this thread runs inside the block, and those that step queries."""
     assert isinstance(site.store, SqliteStore)
     ran: list[str] = []
-    connections = (site.store._reader().conn, site.store._writer.conn)
+    connections = [site.store._reader().conn, *(one.conn for one in site.store._readers)]
+    connections.append(site.store._writer.conn)
     for connection in connections:
         connection.set_trace_callback(ran.append)
     yield ran
@@ -101,7 +101,7 @@ def test_while_nothing_comes_no_signature_is_checked_and_no_query_reads_anything
     with checks(monkeypatch) as checked, statements(standing) as ran:
         for _ in range(10):
             standing.now_ms += 100
-            standing.runner.look(STOP)
+            standing.look()
     assert checked == []
     cursors = [sql for sql in ran if "max(id)" in sql]
     log = [sql for sql in ran if "log_outbox" in sql]
@@ -114,7 +114,7 @@ def test_an_envelope_is_matched_at_once_by_all_who_hold_its_keys(
 ) -> None:
     standing.see("cam-2")
     with checks(monkeypatch) as checked, statements(standing) as ran:
-        standing.runner.look(STOP)
+        standing.look()
     assert found(standing) == [1] * QUERIES
     assert checked == []
     assert len([sql for sql in ran if "SELECT DISTINCT" in sql]) == 1, "asked once for all queries"
@@ -125,7 +125,7 @@ def test_an_announcement_is_asked_for_alone(standing: QuietSite) -> None:
     asked = standing.asked
     standing.announce("cam-3", generation=s.GENERATION + 1)
     with statements(standing) as ran:
-        standing.runner.look(STOP)
+        standing.look()
     assert standing.asked == asked + QUERIES * len(s.CUSTODIANS)
     read = [sql for sql in ran if "FROM announcements a" in sql]
     assert len(read) == QUERIES
@@ -135,19 +135,19 @@ def test_an_announcement_is_asked_for_alone(standing: QuietSite) -> None:
 def test_a_quarter_of_an_hour_later_the_next_keys_are_asked_for(standing: QuietSite) -> None:
     asked = standing.asked
     standing.now_ms += SLOT_MS
-    standing.runner.look(STOP)
+    standing.look()
     assert standing.asked == asked + QUERIES * len(s.CUSTODIANS)
-    standing.runner.look(STOP)
+    standing.look()
     assert standing.asked == asked + QUERIES * len(s.CUSTODIANS)
     standing.see("cam-1", slot=s.SLOT + 1)
-    standing.runner.look(STOP)
+    standing.look()
     assert found(standing) == [1] * QUERIES
 
 
 def test_a_withdrawal_ends_its_query_before_anything_else_is_matched(standing: QuietSite) -> None:
     standing.desk.withdraw(standing.ids[0], withdrawal(standing, 0))
     standing.see("cam-1")
-    standing.runner.look(STOP)
+    standing.look()
     assert standing.desk.get(standing.ids[0]).state == "withdrawn"
     assert found(standing) == [0, *[1] * (QUERIES - 1)]
 
@@ -169,10 +169,10 @@ def test_a_withdrawal_ends_a_query_that_waits_for_its_next_try(
     site: QuietSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(site, "_serve", None)  # the custodians' answer is an error of the program
-    site.runner.look(STOP)
+    site.look()
     assert states(site) == {"blocked"}
     site.desk.withdraw(site.ids[0], withdrawal(site, 0))
-    site.runner.look(STOP)
+    site.look()
     assert site.desk.get(site.ids[0]).state == "withdrawn"
 
 
@@ -184,7 +184,7 @@ def test_another_directory_has_every_query_authorized_anew(
     newer = replace(standing.directory, version=standing.directory.version + 1, principals=people)
     standing.trust.accept(newer.sign(s.authority()).to_bytes())
     with checks(monkeypatch) as checked:
-        standing.runner.look(STOP)
+        standing.look()
     assert "bo" in checked
     assert states(standing) == {"failed"}
 
@@ -194,17 +194,17 @@ def test_a_query_ends_when_its_time_is_up(standing: QuietSite, bound: str) -> No
     query = standing.desk.get(standing.ids[0]).query
     ends_ms = {"query": query.not_after_ms, "programme": standing.policy.programme_ends_ms}
     standing.now_ms = ends_ms[bound]
-    standing.runner.look(STOP)
+    standing.look()
     assert states(standing) == {"expired"}
 
 
 def test_a_live_query_is_complete_once_late_envelopes_can_have_come(standing: QuietSite) -> None:
     query = standing.desk.get(standing.ids[0]).query
     standing.now_ms = query.window_to_ms + ARRIVAL_MS - 1000
-    standing.runner.look(STOP)
+    standing.look()
     assert states(standing) == {"standing"}
     standing.now_ms += 2_000
-    standing.runner.look(STOP)
+    standing.look()
     assert states(standing) == {"complete"}
 
 
@@ -213,5 +213,5 @@ def test_a_clock_that_was_set_back_has_every_query_authorized_anew(
 ) -> None:
     standing.now_ms -= 10_000
     with checks(monkeypatch) as checked:
-        standing.runner.look(STOP)
+        standing.look()
     assert checked.count("ana") == QUERIES

@@ -12,7 +12,7 @@ from laid_down import new_store
 
 from aggregator.queries import QueryConflict, QueryDesk
 from aggregator.store.rows import QueryRecord
-from edge_agent.enrol import _only_face, read_photo, template_from_photos
+from edge_agent.enrol import only_face, read_photo, template_from_photos
 from edge_agent.vision.models import load_models
 from officers.desk.subjects import DraftInvalid, OpenedSubject, check_one_person_each
 from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey
@@ -191,7 +191,7 @@ def test_the_shipped_bound_passes_masked_copies_of_a_face_and_no_other_face(
     rng = np.random.default_rng(1)
 
     def masked(name: str) -> np.ndarray:
-        crop, _ = _only_face(read_photo(photos_path / name), photos_path / name, models)
+        crop = only_face(read_photo(photos_path / name), name, models).crop
         drawn = np.stack([draw_mask(crop.copy(), rng) for _ in range(8)])
         mean = models.embedder.embed(np.concatenate([drawn, drawn[:, :, ::-1]])).sum(axis=0)
         return np.asarray(mean / np.linalg.norm(mean))

@@ -22,6 +22,7 @@ from aggregator.watch_keeping import closed_in
 from aggregator.watching import (
     ARRIVAL_MS,
     KEEP_S,
+    SHARE,
     SLOTS_A_STEP,
     Closed,
     Watch,
@@ -454,6 +455,17 @@ def test_officers_are_told_at_once_and_then_now_and_again() -> None:
     assert watch.is_due(200.0 + KEEP_S)
 
 
+def test_what_takes_long_to_put_together_is_told_the_more_seldom() -> None:
+    watch = Watch()
+    watch.kept(1, took_s=4.0)
+    watch.changed(100.0)
+    assert not watch.is_due(100.0 + SHARE * 4.0 - 1)
+    assert watch.is_due(100.0 + SHARE * 4.0)
+    watch.kept(1, took_s=0.01)
+    watch.changed(500.0)
+    assert watch.is_due(500.0 + KEEP_S)
+
+
 def test_a_quarter_hour_is_told_of_once_its_segments_can_be_there() -> None:
     asked = query()
     assert settled_until_ms(asked, BEGIN_MS - 1) == BEGIN_MS
@@ -537,3 +549,15 @@ def test_a_run_tells_what_it_asked_for_and_did_not_get(site: Site) -> None:
         (other, range(4, 8), REFUSED),
         (late, range(4, 8), NOT_GRANTED),
     ]
+
+
+def test_workers_are_given_what_is_fresh_and_up_to_one_cursor(site: Site) -> None:
+    watch, keys = site.watch, site.box.keys()
+    watch.note([keys, keys, keys], [keys], after=3, through=7)
+    watch.note([keys], [], after=0, through=9)
+    assert len(watch.next_fresh(range(1, 1000))) == 3, "what has arrived since is no fresh scope"
+    assert len(watch.next_fresh(range(1, 2 * 96))) == 2
+    assert watch.next_fresh(range(4 * 96, 1000)) == [], "so few are looked at here"
+    assert watch.next_fresh(range(0)) == [], "there are no workers"
+    watch.take(watch.portions[:4], [])
+    assert len(watch.next_fresh(range(1, 1000))) == 1
