@@ -7,6 +7,7 @@ Threads, by name:
 - ``sealer`` lets time pass: live envelopes, ended slots, clock jumps, upkeep, the end of the work;
 - ``publisher`` brings the outbox to the broker and takes in receipts, day keys and directories;
 - ``imports`` seals what an importer on this box saw in films (`edge_agent.footage.handover`);
+- ``metrics`` tells monitoring on loopback, if the configuration says so (`edge_agent.metrics`);
 - ``mqtt`` and paho's own network thread keep the connection (`runtime.mqtt`);
 - ``signals`` turns SIGTERM and SIGINT into a stop, SIGHUP into reading the directory again;
 - the main thread waits, feeds systemd's watchdog, and brings everything down in order.
@@ -28,13 +29,14 @@ from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.footage.desk import ImportDesk
 from edge_agent.footage.handover import ImportDoor
 from edge_agent.footage.ledger import open_ledger
-from edge_agent.health import figures
+from edge_agent.health import CertificateEnd, figures
 from edge_agent.identity import load_installed
 from edge_agent.notices import Notices
 from edge_agent.opencv import quiet_opencv
 from edge_agent.outbox_recovery import mark_damaged, open_outbox
 from edge_agent.publisher import Publisher
 from edge_agent.seal import MAX_SEGMENT_BYTES, CameraSealer
+from edge_agent.stills.desk import StillDesk
 from edge_agent.troubles import TroubleFile
 from edge_agent.vision.models import VisionModels, load_models
 from protocol.names import epoch_of
@@ -96,6 +98,16 @@ class Agent:
             self._trust, site=config.site, folder=config.state_dir / DAY_KEYS_FOLDER
         )
         self._notices = Notices(self._trust, file=config.state_dir / NOTICE_FILE)
+        films = {one.name for one in config.recordings}
+        self._stills = StillDesk(
+            config.box,
+            config.stills,
+            folder=config.state_dir,
+            board=self._board,
+            trust=self._trust,
+            notices=self._notices,
+            films=films | {one.name for one in config.cameras if has_own_time(one)},
+        )
         self._cover = Cover(self._trust, self._notices.standing)
         self._outbox = open_outbox(
             config.state_dir / OUTBOX_FILE,
@@ -112,6 +124,7 @@ class Agent:
             keyring=self._keyring,
             notices=self._notices,
             figures=self.figures,
+            stills=self._stills.answers,
             on_revoked=lambda reason: self._stop.set(reason, exit_code=EXIT_REVOKED),
             on_crash=lambda error: self._stop.set(f"callback failed: {error}", exit_code=1),
         )
@@ -135,6 +148,7 @@ class Agent:
         self._clock = StepWatch()
         self._troubles = TroubleFile(config.state_dir)
         self._started_s = time.monotonic()
+        self._certificate = CertificateEnd(config.mqtt.tls.certificate if config.mqtt.tls else None)
         self._last_tick_s = time.monotonic()
         self._ended_s: float | None = None
         self._undelivered = 0
@@ -161,10 +175,17 @@ class Agent:
             time_source=time_source_of(camera),
             live_due=self._cover.of(name),
             counting=self._notices.permits_counts,
+            stills=self._stills.of(name),
             watched=partial(self._ledger.note_live, name) if not has_own_time(camera) else _noted,
             max_segment_bytes=self._max_segment_bytes,
         )
-        return CameraWorker(camera, vision=self._config.vision, models=self._models, sealer=sealer)
+        return CameraWorker(
+            camera,
+            vision=self._config.vision,
+            models=self._models,
+            sealer=sealer,
+            stills=self._stills.wanted,
+        )
 
     @property
     def _max_segment_bytes(self) -> int:
@@ -182,6 +203,8 @@ class Agent:
                 self._threads.start(f"camera-{worker.name}", worker.run, may_end=True)
             self._threads.start("sealer", self._let_time_pass)
             self._threads.start("integrity", self._watch_outbox)
+            if self._config.metrics.listen:
+                self._threads.start("metrics", partial(self._tell_metrics, self._stop))
             if self._errand is None:
                 door = ImportDoor(self._desk, self._config.state_dir, self._stop)
                 self._threads.start("imports", door.run)
@@ -229,6 +252,9 @@ class Agent:
                 "clock_jumps": self._clock.steps,
                 "clock_jump_s": round(self._clock.last_step_ms / 1000, 1),
                 "mqtt_connections": self._publisher.connections,
+                **self._certificate.figures(),
+                **({f"group.{group}": 1} if (group := self._config.release_group) else {}),
+                **self._stills.figures(),
                 **self._trouble(),
             },
         )
@@ -265,9 +291,15 @@ class Agent:
             if time.monotonic() >= upkeep_s:
                 upkeep_s = time.monotonic() + _UPKEEP_S
                 self._outbox.upkeep()
+                self._stills.upkeep()
                 self._troubles.tell(self._all_troubles(), system_ms())
             if self._config.exit_when_done:
                 self._see_whether_done()
+
+    def _tell_metrics(self, stop: Stop) -> None:
+        from edge_agent.metrics import metrics_of  # noqa: PLC0415 - only where asked for
+
+        metrics_of(self._config, self.figures).run(stop)
 
     def _watch_outbox(self) -> None:
         path = self._config.state_dir / OUTBOX_FILE
@@ -336,6 +368,7 @@ class Agent:
         self._threads.join(_FLUSH_S)
         self._desk.end()
         self._ledger.close()
+        self._stills.close()
         kept = self._outbox.stats()
         self._undelivered = kept.queued + kept.sent + kept.in_memory + kept.acknowledged
         self._outbox.close()

@@ -42,6 +42,8 @@ class CameraWorker:
         vision: of the box; the camera's own settings are put in here.
         models: shared by all cameras.
         sealer: takes the sightings.
+        stills: whether a still is made of each sighting now; never of a recording with its own
+            time.
         now_ms: the wall clock.
         again_s: first and longest pause before a live camera that failed is begun again.
 
@@ -56,6 +58,7 @@ class CameraWorker:
         vision: VisionConfig,
         models: VisionModels,
         sealer: CameraSealer,
+        stills: Callable[[], bool] = lambda: False,
         now_ms: Callable[[], int] = system_ms,
         again_s: tuple[float, float] = _AGAIN_S,
     ) -> None:
@@ -64,6 +67,7 @@ class CameraWorker:
         self._config = config
         self._vision = config.vision(vision)
         self._models = models
+        self._stills = stills if not has_own_time(config) else lambda: False
         self._now_ms = now_ms
         self._again_s = again_s
         self._source = self._new_source()
@@ -162,7 +166,9 @@ class CameraWorker:
 
     def _work(self) -> None:
         """Watch the source to its end; what is in view then, or at a failure, is handed over."""
-        pipeline = self._pipeline = CameraPipeline(self._vision, self._models, camera=self.name)
+        pipeline = self._pipeline = CameraPipeline(
+            self._vision, self._models, camera=self.name, stills=self._stills
+        )
         with self._starting:
             if not self._stopping.is_set():
                 self._source.start()
@@ -226,7 +232,8 @@ class CameraWorker:
     def _hand_over(self, sightings: list[Sighting]) -> None:
         time_ms = self.time_ms()
         now_ms = self._now_ms() if time_ms is None else time_ms
-        self.sealer.add(sightings, now_ms, origin_ms=self._origin_ms)
+        stills = self._pipeline.take_stills() if self._pipeline is not None else {}
+        self.sealer.add(sightings, now_ms, origin_ms=self._origin_ms, stills=stills)
 
     def _stumbled(self, error: Exception) -> None:
         self._errors += 1

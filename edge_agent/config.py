@@ -14,7 +14,18 @@ from protocol.directory import MAX_CAMERAS_PER_BOX
 from protocol.names import CameraAddress
 from protocol.sightings import MAX_BATCH
 from protocol.signing import VerifyKey
-from runtime.config import ConfigError, HexKey, MqttConfig, Name, RoleConfig, Section, load, render
+from runtime.config import (
+    ConfigError,
+    HexKey,
+    MqttConfig,
+    Name,
+    RoleConfig,
+    SecretGiven,
+    Section,
+    load,
+    render,
+)
+from runtime.metrics_config import MetricsConfig
 from runtime.redaction import redact
 from runtime.zones import ZoneName
 
@@ -25,7 +36,7 @@ def _source(value: str) -> str:
     try:
         parse_source_url(value)
     except SourceError as error:
-        raise ValueError(str(error)) from error
+        raise SecretGiven(str(error)) from error
     return value
 
 
@@ -119,6 +130,15 @@ class SealingConfig(Section):
     """How long to wait for every custodian's day key before going on with enough of them."""
 
 
+class StillsConfig(Section):
+    """The small pictures of people that stay on this box, where the site's policy permits them."""
+
+    max_mb: Annotated[float, Field(ge=1, le=100_000)] = 256.0
+    """Most megabytes of them on the disk; the oldest make room."""
+    hours: Annotated[float, Field(ge=0, le=24 * 60)] = 72.0
+    """How long one is kept, never longer than the policy keeps sightings; 0: none are made."""
+
+
 class BoxConfig(RoleConfig):
     """The configuration of a box (edge agent)."""
 
@@ -153,6 +173,9 @@ class BoxConfig(RoleConfig):
     """Threads that OpenCV may use (detection, decoding of images)."""
     model_threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads that one run of the embedder or the mask classifier may use."""
+    release_group: Name | None = None
+    """The group of boxes with which this one takes its versions (`group` in updates.toml): health
+    reports name it, and the site's page of boxes shows it."""
     mqtt: MqttConfig = MqttConfig()
     """The broker."""
     cameras: tuple[CameraConfig, ...] = ()
@@ -165,6 +188,10 @@ class BoxConfig(RoleConfig):
     """When sightings are sealed."""
     outbox: OutboxConfig = OutboxConfig()
     """What is kept while headquarters cannot be reached."""
+    stills: StillsConfig = StillsConfig()
+    """Pictures of people, each sealed; none unless the site's policy permits queries for them."""
+    metrics: MetricsConfig = MetricsConfig()
+    """Monitoring."""
 
     @model_validator(mode="after")
     def _distinct_cameras(self) -> BoxConfig:
@@ -271,6 +298,7 @@ __all__ = [
     "OutboxConfig",
     "RecordingConfig",
     "SealingConfig",
+    "StillsConfig",
     "load_box",
     "render_box",
     "start_ms",

@@ -11,8 +11,9 @@ who wears one (docs/models.md has the figures, and those of keeping both apart).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -22,6 +23,7 @@ from edge_agent.heif import HeifProblem, decode_heif, is_heif
 from edge_agent.sources import decode_image
 from edge_agent.vision.alignment import align
 from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
+from edge_agent.vision.light import light
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
 from protocol.sightings import MaskStatus
@@ -37,6 +39,7 @@ MIN_EYES_PX = 24.0
 MIN_QUALITY = 0.45
 _MAX_YAW = 0.45
 _MIN_SHARPNESS = 0.15
+_MIN_LIGHT = 0.5  # below it light is what is wrong with a face that seems blurred
 _SEARCH_SIZES = (640, 320, 1280)  # px of the longer side, in this order until a face is found
 DRAWN_MASKS = 4
 """Masks drawn on each photo: of random kinds, the same for the same photo."""
@@ -67,7 +70,19 @@ class FaceTooSmall(EnrolmentError):
 
 
 class FaceTooPoor(EnrolmentError):
-    """The face is blurred, turned away or cut off."""
+    """The face is blurred, turned away, in the dark, or cut off."""
+
+
+class FaceTurned(FaceTooPoor):
+    """The face does not look ahead."""
+
+
+class FaceInTheDark(FaceTooPoor):
+    """There is too little light on the face to tell anything of it."""
+
+
+class FaceBlurred(FaceTooPoor):
+    """The face is not sharp."""
 
 
 class FaceMasked(EnrolmentError):
@@ -96,13 +111,36 @@ class Enrolled:
         self.vector.fill(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photograph: what it is called in messages, and what gives the file's bytes."""
+
+    name: str
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A photo's one face: the aligned crop (112, 112, 3), its quality 0..1, px between the eyes."""
+
+    crop: Image
+    quality: float
+    eyes_px: float
+
+
 def template_from_photos(
     paths: Sequence[Path], models: VisionModels, *, masked: bool = False
 ) -> Enrolled:
+    """Make one template of one person's photographs, from files; as `template_of`."""
+    photos = [Photo(str(path), partial(_file_bytes, path)) for path in paths]
+    return template_of(photos, models, masked=masked)
+
+
+def template_of(photos: Sequence[Photo], models: VisionModels, *, masked: bool = False) -> Enrolled:
     """Make one template of one person's photographs. The caller wipes it.
 
     Args:
-        paths: the photographs' files; two or more make a template that finds more.
+        photos: two or more make a template that finds more.
         models: of the site.
         masked: take photographs that show a mask, too.
 
@@ -112,24 +150,27 @@ def template_from_photos(
         PhotosDisagree: a photo's cosine to the others is below the models' `agreement_threshold`.
         EnrolmentError: no photo was given, or too many.
     """
-    if not paths:
+    if not photos:
         raise EnrolmentError("give at least one photo of the subject")
-    if len(paths) > MAX_PHOTOS:
-        raise EnrolmentError(f"{len(paths)} photos are too many: choose up to {MAX_PHOTOS}")
-    vectors = np.empty((len(paths), models.embedder.dimension), np.float32)
-    qualities = np.empty(len(paths), np.float64)
+    if len(photos) > MAX_PHOTOS:
+        raise EnrolmentError(f"{len(photos)} photos are too many: choose up to {MAX_PHOTOS}")
+    vectors = np.empty((len(photos), models.embedder.dimension), np.float32)
+    qualities = np.empty(len(photos), np.float64)
     try:
-        for row, path in enumerate(paths):
-            image = read_photo(path)
+        for row, photo in enumerate(photos):
+            image = decode_photo(photo.read(), photo.name)
             try:
-                crop, qualities[row] = _only_face(image, path, models)
+                face = only_face(image, photo.name, models)
             finally:
                 image.fill(0)
+            qualities[row] = face.quality
             try:
-                vectors[row] = _template(crop, path, models, masked=masked)
+                check_bare(face, photo.name, models, masked=masked)
+                vectors[row] = _template(face.crop, models)
             finally:
-                crop.fill(0)
-        agreement = _agreement(vectors, qualities, paths, models.agreement_threshold)
+                face.crop.fill(0)
+        names = [photo.name for photo in photos]
+        agreement = _agreement(vectors, qualities, names, models.agreement_threshold)
         mean = (vectors * qualities[:, None]).sum(axis=0)
         return Enrolled(
             vector=(mean / np.linalg.norm(mean)).astype(np.float32),
@@ -148,32 +189,48 @@ def read_photo(path: Path) -> Image:
     Raises:
         NotAnImage: the file is none.
     """
+    return decode_photo(_file_bytes(path), str(path))
+
+
+def _file_bytes(path: Path) -> bytes:
     try:
-        data = read_file(path, MAX_PHOTO_BYTES)
+        return read_file(path, MAX_PHOTO_BYTES)
     except FileProblem as error:
         raise NotAnImage(f"photo {path}: {error}") from error
+
+
+def decode_photo(data: bytes, name: str) -> Image:
+    """Decode the bytes of a picture; the caller wipes it.
+
+    Raises:
+        NotAnImage: they are none.
+    """
     if not data:
-        raise NotAnImage(f"photo {path} is empty (0 bytes); copy it again")
+        raise NotAnImage(f"photo {name} is empty (0 bytes); copy it again")
     if is_heif(data):
         try:
             return decode_heif(data)
         except HeifProblem as error:
-            raise NotAnImage(f"photo {path} {error}") from error
+            raise NotAnImage(f"photo {name} {error}") from error
     image = decode_image(data)
     if image is None:
         raise NotAnImage(
-            f"photo {path} is not an image that can be read, or is damaged, or has more than "
+            f"photo {name} is not an image that can be read, or is damaged, or has more than "
             f"{MAX_PIXELS // 1_000_000} million pixels; use a JPEG, PNG, WebP or HEIC file"
         )
     return image
 
 
-def _only_face(image: Image, path: Path, models: VisionModels) -> tuple[Image, float]:
-    """The aligned crop (112, 112, 3) of the photo's one face, and its quality."""
+def only_face(image: Image, name: str, models: VisionModels) -> Face:
+    """Return the photo's one face, if it is good enough; the caller wipes its crop.
+
+    Raises:
+        NoFaceFound, SeveralFacesFound, FaceTooSmall, FaceTooPoor: it is not.
+    """
     faces = find_faces(image, models)
     if not len(faces):
         raise NoFaceFound(
-            f"photo {path} shows no face that can be found; use a frontal photo in good light"
+            f"photo {name} shows no face that can be found; use a frontal photo in good light"
         )
     signs = face_signs(faces, (image.shape[0], image.shape[1]))
     large = np.flatnonzero(
@@ -181,38 +238,54 @@ def _only_face(image: Image, path: Path, models: VisionModels) -> tuple[Image, f
     )
     if len(large) > 1:
         raise SeveralFacesFound(
-            f"photo {path} shows {len(large)} faces; cut the subject out of it, or use another"
+            f"photo {name} shows {len(large)} faces; cut the subject out of it, or use another"
         )
     row = int(large[0])
     if signs.eyes_px[row] < MIN_EYES_PX:
         raise FaceTooSmall(
-            f"photo {path}: the face is too small ({signs.eyes_px[row]:.0f} px between the eyes, "
+            f"photo {name}: the face is too small ({signs.eyes_px[row]:.0f} px between the eyes, "
             f"{MIN_EYES_PX:.0f} are needed); use a closer or larger photo"
         )
     crops = align(image, faces.landmarks[row : row + 1])
     sharp = sharpness(crops)
     worth = float(quality(upper_bounds(signs, faces.scores)[row : row + 1], sharp)[0])
     if signs.yaw[row] > _MAX_YAW:
-        raise FaceTooPoor(f"photo {path}: the face is turned away; use one that looks ahead")
+        raise FaceTurned(f"photo {name}: the face is turned away; use one that looks ahead")
     if sharp[0] < _MIN_SHARPNESS:
-        raise FaceTooPoor(f"photo {path}: the face is blurred; use a sharper photo")
+        if light(crops)[0] < _MIN_LIGHT:
+            raise FaceInTheDark(
+                f"photo {name}: the face is too dark, or too flat or noisy to tell anything of it; "
+                "use one in good light"
+            )
+        raise FaceBlurred(f"photo {name}: the face is blurred; use a sharper photo")
     if worth < MIN_QUALITY:
         raise FaceTooPoor(
-            f"photo {path}: the face is not good enough (quality {worth:.2f}, {MIN_QUALITY} is "
+            f"photo {name}: the face is not good enough (quality {worth:.2f}, {MIN_QUALITY} is "
             "needed); use a sharp frontal photo with the whole face in it"
         )
-    return crops[0], worth
+    return Face(crops[0], worth, float(signs.eyes_px[row]))
 
 
-def _template(crop: Image, path: Path, models: VisionModels, *, masked: bool) -> Floats:
-    """The unit vector (d,) of a crop (112, 112, 3), with drawn masks where a network knows them."""
-    vote = models.mask.vote(crop[None], np.ones(1))
-    worn = vote.status is MaskStatus.MASKED
-    if worn and not masked:
+def check_bare(shown: Face, name: str, models: VisionModels, *, masked: bool) -> None:
+    """Check that a face wears no mask, unless that is said to be as it should.
+
+    Raises:
+        FaceMasked: it wears one.
+    """
+    if not masked and _wears_mask(shown.crop, models):
         raise FaceMasked(
-            f"photo {path}: the face wears a mask; use a photo without one, or say with --masked "
+            f"photo {name}: the face wears a mask; use a photo without one, or say with --masked "
             "that there is none"
         )
+
+
+def _wears_mask(crop: Image, models: VisionModels) -> bool:
+    return models.mask.vote(crop[None], np.ones(1)).status is MaskStatus.MASKED
+
+
+def _template(crop: Image, models: VisionModels) -> Floats:
+    """The unit vector (d,) of a crop (112, 112, 3), with drawn masks where a network knows them."""
+    worn = _wears_mask(crop, models)
     # The crop and its mirror image: a face is nearly symmetric, light and pose are not.
     pair = np.stack([crop, crop[:, ::-1]])
     plain = _mean(pair, models, worn=worn)
@@ -260,7 +333,7 @@ def find_faces(image: Image, models: VisionModels) -> Detections:
 
 
 def _agreement(
-    vectors: Floats, qualities: Doubles, paths: Sequence[Path], threshold: float
+    vectors: Floats, qualities: Doubles, names: Sequence[str], threshold: float
 ) -> float:
     if len(vectors) == 1:
         return 1.0
@@ -270,9 +343,9 @@ def _agreement(
     lowest = int(np.argmin(cosines))
     if cosines[lowest] < threshold:
         which = (
-            f"{paths[0]} and {paths[1]}"
-            if len(paths) == 2
-            else f"{paths[lowest]} and the other {len(paths) - 1} photos"
+            f"{names[0]} and {names[1]}"
+            if len(names) == 2
+            else f"{names[lowest]} and the other {len(names) - 1} photos"
         )
         raise PhotosDisagree(
             f"{which} do not seem to show the same person (score {cosines[lowest]:.2f}, "

@@ -6,11 +6,6 @@ kept; the template leaves this command sealed to the investigator alone.
 
 from __future__ import annotations
 
-import os
-import secrets
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,19 +13,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from edge_agent.enrolling import (
+    enrolling_bundle,
+    investigator_key,
+    load_enrolling_models,
+    seal_subject,
+    without_native_chatter,
+)
 from edge_agent.same_pseudonym import check_pseudonym, files_of
-from protocol import hpke
 from protocol.clothes import MAX_WORDS
-from protocol.directory import INVESTIGATOR, open_directory
 from protocol.displaynames import display_name
 from protocol.enrolment import WitnessSheet
-from protocol.sightings import quantise_template
-from protocol.templates import SALT_BYTES, SubjectFile, Template
-from runtime.bundle import Bundle, Role, load_bundle
+from protocol.templates import SubjectFile
 from runtime.calibration import calibrations_of
 from runtime.clothes_words import BY_WORDS_NOTE, word_directions
 from runtime.errors import OperationError
-from runtime.fsio import atomic_write, read_file
+from runtime.fsio import atomic_write
 from runtime.officer import OfficerConfig, load_officer
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.subject_files import (
@@ -48,8 +46,6 @@ from runtime.terminal import reported
 if TYPE_CHECKING:
     from edge_agent.enrol import Enrolled
     from edge_agent.vision.models import VisionModels
-
-MAX_DIRECTORY_BYTES = 256 << 20
 
 app = typer.Typer(no_args_is_help=True)
 _INTERRUPTED = "stopped; nothing was written"
@@ -163,7 +159,7 @@ def enrol(
                 "give a --photo of the face, or a picture with --appearance, or clothes in --words"
             )
         document = b"" if consent_document is None else hash_document(consent_document)
-        recipient = _investigator_key(settings)
+        recipient = investigator_key(settings)
         made: list[Enrolled] = []
         try:
             if photos:
@@ -180,10 +176,10 @@ def enrol(
                     settings.sealing,
                     passphrase_file=passphrase_file,
                     calibrations=lambda: calibrations_of(
-                        _bundle(settings, bundle, trusted or [], roles=()).manifest
+                        enrolling_bundle(settings, bundle, trusted or [], roles=()).manifest
                     ),
                 )
-            subject = _seal(
+            subject = seal_subject(
                 made,
                 pseudonym,
                 consent,
@@ -231,19 +227,6 @@ def show(
         _out.print(table)
 
 
-def _investigator_key(settings: OfficerConfig) -> hpke.PublicKey:
-    """The sealing key that the verified directory lists for this investigator."""
-    data = read_file(settings.directory, MAX_DIRECTORY_BYTES)
-    directory = open_directory(data, settings.authority_key, site=settings.site)
-    key = directory.require(settings.name, INVESTIGATOR).seal_key
-    if key is None:
-        raise OperationError(
-            f"the directory lists no sealing key for investigator '{settings.name}'; "
-            "ask the site's administrator to issue one"
-        )
-    return key
-
-
 def _faces(
     photos: list[Path],
     settings: OfficerConfig,
@@ -254,7 +237,7 @@ def _faces(
 ) -> Enrolled:
     """The template of the face on photographs."""
     with _err.status("loading the models"):
-        models = _models(settings, folder, trusted)
+        models = load_enrolling_models(settings, folder, trusted)
     with _err.status(f"looking at {len(photos)} photo{'s' if len(photos) > 1 else ''}"):
         return _enrol(photos, models, masked=masked)
 
@@ -263,12 +246,12 @@ def _clothes(
     picture: Path, box: str, settings: OfficerConfig, folder: Path | None, trusted: list[str]
 ) -> Enrolled:
     """The template of what the person of a picture wears."""
-    from edge_agent.enrol_clothes import box_of, template_from_body  # noqa: PLC0415 - see _models
-    from edge_agent.vision.models import load_clothes  # noqa: PLC0415 - see _models
+    from edge_agent.enrol_clothes import box_of, template_from_body  # noqa: PLC0415 - a second that --help saves
+    from edge_agent.vision.models import load_clothes  # noqa: PLC0415 - a second that --help saves
 
     place = box_of(box) if box else None
-    verified = _bundle(settings, folder, trusted, roles=("appearance_embedder",))
-    with _without_native_chatter():
+    verified = enrolling_bundle(settings, folder, trusted, roles=("appearance_embedder",))
+    with without_native_chatter():
         network = load_clothes(verified)
     if network is None:
         raise OperationError("the model bundle has no network for clothes: build one that has it")
@@ -279,9 +262,9 @@ def _described(
     words: str, settings: OfficerConfig, folder: Path | None, trusted: list[str]
 ) -> Enrolled:
     """The template of clothes in words."""
-    from edge_agent.enrol_clothes import template_from_words  # noqa: PLC0415 - see _models
+    from edge_agent.enrol_clothes import template_from_words  # noqa: PLC0415 - a second that --help saves
 
-    verified = _bundle(settings, folder, trusted, roles=("appearance_embedder",))
+    verified = enrolling_bundle(settings, folder, trusted, roles=("appearance_embedder",))
     return template_from_words(words, word_directions(verified))
 
 
@@ -302,33 +285,8 @@ def _from_what(
     return ", and ".join(words)
 
 
-def _models(settings: OfficerConfig, folder: Path | None, trusted: list[str]) -> VisionModels:
-    from edge_agent.vision.models import load_models  # noqa: PLC0415 - a second that --help saves
-
-    roles: tuple[Role, ...] = ("face_detector", "face_embedder", "mask_status")
-    verified = _bundle(settings, folder, trusted, roles=roles)
-    with _without_native_chatter():
-        return load_models(verified)
-
-
-def _bundle(
-    settings: OfficerConfig, folder: Path | None, trusted: list[str], *, roles: tuple[Role, ...]
-) -> Bundle:
-    folder = folder or settings.bundle
-    if folder is None:
-        raise OperationError(
-            "the configuration names no model bundle; give one with --bundle "
-            "(`sealtrace models build` makes one)"
-        )
-    try:
-        keys = [bytes.fromhex(key) for key in trusted]
-    except ValueError as error:
-        raise OperationError("--trusted takes a public key of 64 hexadecimal digits") from error
-    return load_bundle(folder, [*settings.bundle_signers, *keys], roles=roles)
-
-
 def _enrol(photos: list[Path], models: VisionModels, *, masked: bool) -> Enrolled:
-    from edge_agent.enrol import template_from_photos  # noqa: PLC0415 - see _models
+    from edge_agent.enrol import template_from_photos  # noqa: PLC0415 - a second that --help saves
 
     return template_from_photos(photos, models, masked=masked)
 
@@ -361,51 +319,3 @@ def _witness_text(subject: SubjectFile, path: Path) -> str:
     if not sheet.witness:
         return f"nobody has signed ({path.name}); code {sheet.code}"
     return f"{sheet.witness} ({path.name}; the signature is checked when a query is drafted)"
-
-
-def _seal(
-    made: list[Enrolled],
-    pseudonym: str,
-    consent: str,
-    document: bytes,
-    recipient: hpke.PublicKey,
-    *,
-    investigator: str,
-    words: str = "",
-) -> SubjectFile:
-    templates = []
-    for one in made:
-        row, scale = quantise_template(one.vector)
-        salt = secrets.token_bytes(SALT_BYTES)
-        templates.append(Template(one.modality, one.model_id, salt, row, scale))
-    try:
-        return SubjectFile.enrol(
-            pseudonym,
-            consent,
-            templates,
-            recipient,
-            enrolled_at_ms=time.time_ns() // 1_000_000,
-            consent_document=document,
-            investigator_name=investigator,
-            words=words,
-        )
-    finally:
-        for template in templates:
-            template.row.fill(0)
-
-
-@contextmanager
-def _without_native_chatter() -> Iterator[None]:
-    """Keep what the model runtimes' C++ code prints off the terminal while they load."""
-    try:
-        kept = os.dup(2)
-    except OSError:
-        yield
-        return
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

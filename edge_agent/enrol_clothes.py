@@ -20,13 +20,25 @@ from edge_agent.vision.appearance import (
     body_crop,
     light,
 )
-from edge_agent.vision.arrays import Doubles, Floats
+from edge_agent.vision.arrays import Doubles, Floats, Image
 from protocol.clothes import ClothesNotUnderstood, known_words, parse_clothes
 from protocol.keytree import FOLLOWED
 from runtime.clothes_words import WordDirections
 
 MIN_WORTH = 0.2
 """Of the crop (`edge_agent.vision.appearance`), from which a template is made."""
+
+
+class PersonTooSmall(EnrolmentError):
+    """The person has too few pixels."""
+
+
+class PersonTooPoor(EnrolmentError):
+    """Too little of a standing person shows, or too badly."""
+
+
+class WordsUnclear(EnrolmentError):
+    """A word means nothing here, or no garment has a colour."""
 
 
 class Describes(Protocol):
@@ -57,18 +69,24 @@ def box_of(text: str) -> Doubles:
 
 
 def template_from_body(path: Path, box: Doubles | None, network: Describes) -> Enrolled:
+    """Make a template of the clothes on a picture, from a file; as `template_of_clothes`."""
+    return template_of_clothes(read_photo(path), str(path), box, network)
+
+
+def template_of_clothes(
+    image: Image, name: str, box: Doubles | None, network: Describes
+) -> Enrolled:
     """Make a template of the clothes of the one person in a box. The caller wipes it.
 
     Args:
-        path: the picture's file.
+        image: the picture, which is wiped here.
+        name: what it is called in messages.
         box: left, top, width, height (4,), px, of the whole person; None: the picture is cut so.
         network: of the site.
 
     Raises:
-        NotAnImage: the file is none.
-        EnrolmentError: too little of a person shows, or too badly.
+        PersonTooSmall, PersonTooPoor: too little of a person shows, or too badly.
     """
-    image = read_photo(path)
     crop = None
     try:
         height, width = image.shape[:2]
@@ -77,14 +95,14 @@ def template_from_body(path: Path, box: Doubles | None, network: Describes) -> E
         worth = float(body_bounds(meant, (height, width))[0])
         crop = body_crop(image, meant)
         if meant[3] < SMALLEST_BODY_PX:
-            raise EnrolmentError(
-                f"picture {path}: the person is {meant[3]:.0f} px tall, and {SMALLEST_BODY_PX:.0f} "
+            raise PersonTooSmall(
+                f"picture {name}: the person is {meant[3]:.0f} px tall, and {SMALLEST_BODY_PX:.0f} "
                 "are needed; use a larger picture"
             )
         worth *= light(crop)
         if worth < MIN_WORTH:
-            raise EnrolmentError(
-                f"picture {path}: too little of a standing person shows in the box, or it is too "
+            raise PersonTooPoor(
+                f"picture {name}: too little of a standing person shows in the box, or it is too "
                 f"dark to tell colours (worth {worth:.2f}, {MIN_WORTH} is needed); give the whole "
                 "person, upright, with --box x,y,w,h, or another picture"
             )
@@ -114,16 +132,16 @@ def template_from_words(words: str, directions: WordDirections) -> Enrolled:
         directions: of the site's bundle.
 
     Raises:
-        EnrolmentError: a word means nothing here, or no garment has a colour.
+        WordsUnclear: a word means nothing here, or no garment has a colour.
         WordsUnusable: the colours cancel one another out.
     """
     try:
         clothes = parse_clothes(words)
     except ClothesNotUnderstood as error:
-        raise EnrolmentError(f"--words: {error}. Known are {known_words()}") from error
+        raise WordsUnclear(f"--words: {error}. Known are {known_words()}") from error
     if clothes.ignored:
         unknown = ", ".join(f"'{word}'" for word in clothes.ignored)
-        raise EnrolmentError(
+        raise WordsUnclear(
             f"--words: {unknown} would be left out, since nothing is known of it; say it in other "
             f"words, or without. Known are {known_words()}"
         )

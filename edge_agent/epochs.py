@@ -23,20 +23,21 @@ from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.epoch import CAMERA_NOW, RECORDING, announce, excluded_subsets
 from protocol.errors import EnvelopeRejected, MalformedMessage, ProtocolError, ScopeExceeded
 from protocol.grant import ROW_BY_ROW
+from protocol.hmacs import KEY_BYTES
 from protocol.keytree import (
     COUNTS,
     COVER,
     EVIDENCE,
-    KEY_BYTES,
     LIVE,
     META,
     ModalityKey,
     PuncturableTree,
     modality_key,
 )
-from protocol.names import SLOTS_PER_EPOCH, CameraAddress, SlotName
+from protocol.names import SLOTS_PER_EPOCH, CameraAddress, SightingName, SlotName
 from protocol.signing import Signed, SigningKey
 from protocol.v2 import VERSION
+from protocol.v2.evidence import evidence_key, evidence_value
 from protocol.v2.keys import row_key, row_value
 from runtime.clock import system_ms
 from runtime.errors import OperationError
@@ -225,6 +226,17 @@ class EpochKeys:
         """
         leaves, name = self.leaves(META, slot), self.slot_name(slot)
         return lambda row_id: row_key([row_value(leaf, row_id) for leaf in leaves], name, row_id)
+
+    def still_key(self, slot: int, sighting_id: bytes) -> ModalityKey:
+        """Return the key of the still of a sighting in a slot.
+
+        Raises:
+            ScopeExceeded: as :meth:`slot_keys`.
+            MalformedMessage: not a sighting's id.
+        """
+        values = [evidence_value(leaf, sighting_id) for leaf in self.leaves(EVIDENCE, slot)]
+        name = SightingName.of(self.slot_name(slot), sighting_id)
+        return evidence_key(values, name, self.address.site)
 
     def leaves(self, label: str, slot: int) -> list[bytes]:
         """Return one slot's leaves of one label under all roots, 32 bytes each.

@@ -53,6 +53,21 @@ def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
         OperationError: something is missing, damaged, unsigned or not for this box.
     """
     board = load_board_key(config)
+    trust = load_trust(config, keep_state=keep_state)
+    require_box(trust.directory, config, board.verify_key)
+    return Installed(board, load_models_bundle(config), trust)
+
+
+def load_trust(config: BoxConfig, *, keep_state: bool = True) -> Trust:
+    """Read the newest directory that this box has, with the admissions.
+
+    Args:
+        config: of the box.
+        keep_state: as for `load_installed`.
+
+    Raises:
+        TrustError: what is installed cannot be believed.
+    """
     trust = Trust(
         site=config.site,
         authority=config.authority_key,
@@ -64,13 +79,20 @@ def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
     admitted = config.directory.with_name(ADMISSIONS_FILE)
     for path in [admitted] if keep_state else [*received, admitted]:
         _take(trust, path)
-    require_box(trust.directory, config, board.verify_key)
-    bundle = load_bundle(
+    return trust
+
+
+def load_models_bundle(config: BoxConfig) -> Bundle:
+    """Read and verify the models that this box is to run.
+
+    Raises:
+        BundleError: one is missing, damaged or unsigned.
+    """
+    return load_bundle(
         config.bundle,
         config.trusted_bundle_keys,
         roles=("face_detector", "face_embedder", "mask_status"),
     )
-    return Installed(board, bundle, trust)
 
 
 def _take(trust: Trust, path: Path) -> None:

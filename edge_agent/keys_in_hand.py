@@ -19,9 +19,18 @@ class KeysInHand:
     Args:
         epochs: announces.
         now_ms: the wall clock, for announcements; may raise, which ends the attempt.
+        replacing: told of the keys that are about to be forgotten, and of those that take their
+            place.
     """
 
-    def __init__(self, epochs: BoardEpochs, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        epochs: BoardEpochs,
+        now_ms: Callable[[], int],
+        *,
+        replacing: Callable[[EpochKeys, EpochKeys], None] = lambda _old, _new: None,
+    ) -> None:
+        self._replacing = replacing
         self._epochs = epochs
         self._now_ms = now_ms
         self.epoch_keys: EpochKeys | None = None
@@ -52,6 +61,7 @@ class KeysInHand:
             self.waiting_for = str(error)
             return keys if keys is not None and keys.epoch == epoch else None
         if keys is not None:
+            self._replacing(keys, self.epoch_keys)
             keys.forget_before(SLOTS_PER_EPOCH)
         self.waiting_for = ""
         return self.epoch_keys

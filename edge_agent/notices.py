@@ -108,6 +108,22 @@ class Notices:
         stands = self.standing()
         return stands is not None and stands.policy.permits.same_place_counts
 
+    def permits_stills(self) -> bool:
+        """Tell whether the policy in force permits that pictures are asked for; without one: no."""
+        stands = self.standing()
+        return stands is not None and stands.policy.permits.evidence_stills > 0
+
+    def stills_hours(self) -> float | None:
+        """Return the hours for which the policy lets anything be kept, 0 where it permits no still.
+
+        None while there is no notice: then nothing is known.
+        """
+        stands = self.standing()
+        if stands is None:
+            return None
+        permitted = stands.policy.permits.evidence_stills > 0
+        return stands.policy.retention_days * 24.0 if permitted else 0.0
+
     def _judge(self, notice: Notice, directory: Directory, now_ms: int) -> _Judged:
         until_ms = (now_ms // SLOT_MS + 1) * SLOT_MS
         try:

@@ -2,8 +2,8 @@
 
 Publishes announcements (retained) and envelopes at QoS 1, a bounded number at a time, and signed
 health reports (retained; the will says offline). Takes receipts, day keys, newer directories,
-admissions and notices. Nothing that comes from the broker is believed before its signature has been
-checked.
+admissions and notices, and requests for stills, which it has answered. Nothing that comes from the
+broker is believed before its signature has been checked.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -22,6 +23,7 @@ from edge_agent.health import software_version
 from edge_agent.identity import BoxRevoked, NotOurBox, require_box
 from edge_agent.notices import Notices
 from edge_agent.outbox import EPOCH, Message, Outbox
+from edge_agent.stills.answering import StillAnswers
 from protocol import names
 from protocol.directory import AGGREGATOR, FORMS
 from protocol.errors import EnvelopeRejected, ProtocolError
@@ -39,6 +41,9 @@ _log = structlog.get_logger()
 MAX_INFLIGHT_BYTES = 8 << 20
 _REFUSED_PAUSE_S = (1.0, 60.0)
 _HEALTH_SLOTS = 4
+_STILL_SLOTS = 4
+_MOST_ANSWERS = 128
+"""Answers about stills that wait for the broker; who gets none asks again."""
 
 
 class Publisher:
@@ -52,6 +57,7 @@ class Publisher:
         keyring: day keys go there.
         notices: notices go there.
         figures: the figures of a health report.
+        stills: answers who asks for stills; None: there are none.
         on_revoked: called once with the reason when the directory no longer speaks for this box.
         on_crash: called when a callback raised: stop the process.
         backoff_s: pauses between attempts to connect, see `runtime.mqtt.Session`.
@@ -73,6 +79,7 @@ class Publisher:
         figures: Callable[[], Mapping[str, float]],
         on_revoked: Callable[[str], None],
         on_crash: Callable[[BaseException], None],
+        stills: StillAnswers | None = None,
         backoff_s: tuple[float, float] = (0.5, 15.0),
         settle_s: float = 1.0,
     ) -> None:
@@ -92,6 +99,8 @@ class Publisher:
         self._refused_until_s = 0.0
         self._refused_pause_s = _REFUSED_PAUSE_S[0]
         self._hours: dict[str, CameraHours] = {}
+        self._stills = stills
+        self._answers: deque[bytes] = deque(maxlen=_MOST_ANSWERS)
         self._receipts: dict[str, Receipt] = {}  # verified, but the disk was full
         self._settle_s = settle_s
         self._settled_s: float | None = None
@@ -105,7 +114,7 @@ class Publisher:
             will=Will(self._health_topic, self._health(OFFLINE, {})),
             on_connected=self._note_connected,
             on_crash=on_crash,
-            window=config.outbox.window + _HEALTH_SLOTS,
+            window=config.outbox.window + _HEALTH_SLOTS + _STILL_SLOTS,
             backoff_s=backoff_s,
             fresh=True,
         )
@@ -120,6 +129,7 @@ class Publisher:
             *(names.day_keys_topic(config.site, "+", form) for form in sorted(FORMS)),
             f"{names.TOPIC_ROOT}/{config.site}/{config.box}/+/{names.RECEIPT}",
             names.hours_filter(config.site, config.box),
+            names.still_requests_topic(config.site, config.box),
         ):
             self._session.subscribe(topic, self._take_in)
 
@@ -135,6 +145,7 @@ class Publisher:
             self._read_inbox()
             self._greet()
             if not self._revoked:
+                self._send_answers()
                 self._drain()
                 self._report()
             self._check_now_and_then()
@@ -197,6 +208,24 @@ class Publisher:
             taken = self._outbox.take(1)
             if not taken or not self._publish(taken[0]):
                 return
+
+    def _send_answers(self) -> None:
+        """Send what was answered about stills; it is kept nowhere, and lost if it is refused."""
+        topic = names.stills_topic(self._config.site, self._config.box)
+        while self._answers and self._session.connected:
+            try:
+                self._session.publish(topic, self._answers[0], on_done=self._still_sent)
+            except PayloadTooLarge as error:
+                _log.error("still_too_large", reason=str(error))
+            except MqttError:  # no room in the window, or no connection: again in a moment
+                return
+            self._answers.popleft()
+
+    @staticmethod
+    def _still_sent(outcome: Outcome) -> None:
+        """Say so when an answer was lost; runs in the thread ``mqtt``."""
+        if outcome.result != "acknowledged":
+            _log.warning("still_answer_lost", result=outcome.result, reason=outcome.reason)
 
     def _publish(self, message: Message) -> bool:
         """Send one message; False when there is no use in trying another now."""
@@ -329,6 +358,9 @@ class Publisher:
             self._notices.accept(delivery.payload)
         elif "/custodians/" in delivery.topic:
             self._keyring.accept(delivery.payload)
+        elif delivery.topic.endswith(f"/{names.STILL_REQUESTS}"):
+            if self._stills is not None and not self._revoked:
+                self._answers.extend(self._stills.answer(delivery.payload))
         elif delivery.topic.endswith(f"/{names.HOURS}"):
             self._take_hours(delivery)
         else:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import structlog
 
@@ -29,6 +30,9 @@ from edge_agent.held import Bucket, HeldSightings
 from edge_agent.keys_in_hand import KeysInHand
 from edge_agent.outbox import Outbox, OutboxFull, SlotName
 from edge_agent.steady_clock import SteadyClock
+from edge_agent.stills.guarded import GuardedStills
+from edge_agent.stills.keeping import CameraStills
+from edge_agent.stills.portraits import Still
 from protocol.names import EPOCH_MS, SLOT_MS, SLOTS_PER_EPOCH, slot_start_ms
 from protocol.sealing import (
     LIVE_ENVELOPE,
@@ -81,6 +85,7 @@ class CameraSealer:
         counting: tells, as a segment is sealed, whether the policy permits same-place counts.
         watched: told of each slot that is sealed, by its number since 1970, and of the seconds in
             which pictures were looked at, as bits.
+        stills: keeps the pictures of its sightings; None: there are none.
         own_time: the camera is a recording whose times do not come from this machine's clock; its
             segments are not spread either.
         time_source: how the times of its sightings are known.
@@ -99,6 +104,7 @@ class CameraSealer:
         live_due: LivePolicy = as_they_come,
         counting: Callable[[], bool] = lambda: False,
         watched: Callable[[int, int], None] = lambda _number, _seconds: None,
+        stills: CameraStills | None = None,
         own_time: bool = False,
         time_source: str = CLOCK,
         wall_ms: Callable[[], int] = system_ms,
@@ -124,14 +130,22 @@ class CameraSealer:
         )
         self._coverage = CoverageBook()
         self._spread_ms = 0 if own_time else spread_ms(epochs.address)
-        self._keys = KeysInHand(epochs, self._clock.still_ms)
+        self._stills = GuardedStills(
+            self.address.camera, stills, lambda: outbox.count("still_failures")
+        )
+        self._keys = KeysInHand(epochs, self._clock.still_ms, replacing=self._stills.carry_over)
         self._failure = ""
         self._failing_since_s: float | None = None
 
     # ------------------------------------------------------------------ in
 
     def add(
-        self, sightings: Sequence[Sighting], now_ms: int, *, origin_ms: int | None = None
+        self,
+        sightings: Sequence[Sighting],
+        now_ms: int,
+        *,
+        origin_ms: int | None = None,
+        stills: Mapping[bytes, Still] = MappingProxyType({}),
     ) -> None:
         """Take over sightings that have ended by ``now_ms``; then seal what is due.
 
@@ -140,13 +154,27 @@ class CameraSealer:
             now_ms: the camera's time.
             origin_ms: by which wall clock they were stamped (`runtime.clocksteps.Moment`): if it
                 has been set since, their times are corrected. None: they need no correction.
+            stills: of some of them, by the sighting's id; wiped here, too.
         """
         with self._lock:
             for sighting in sightings:
                 now = self._clock.look()  # anew: one may take seconds
                 stamped = moved(sighting, step_between(origin_ms, now))
-                self._put(stamped, min(now_ms, now.wall_ms), now.origin_ms)
+                number = self._put(stamped, min(now_ms, now.wall_ms), now.origin_ms)
+                self._stills.hold(number, sighting.sighting_id, stills.get(sighting.sighting_id))
             self.tick(now_ms)
+
+    def _draw_keys_for_stills(self) -> None:
+        """Announce the day of a still that waits, once nothing of the day before is to be sealed.
+
+        A sighting can wait for its segment, and is why no keys are in hand; a picture should not.
+        """
+        waits, first = self._stills.first_waiting, self._first_before(_NEVER)
+        if waits is None or first is None or waits // SLOTS_PER_EPOCH != first // SLOTS_PER_EPOCH:
+            return
+        keys = self._keys.epoch_keys
+        if keys is None or keys.epoch != first // SLOTS_PER_EPOCH:
+            self._keys_for(first)
 
     def cover(
         self, view: View, from_ms: int, until_ms: int, *, origin_ms: int | None = None
@@ -172,12 +200,16 @@ class CameraSealer:
                 end=now.wall_ms // SLOT_MS + 1,
             )
 
-    def _put(self, sighting: Sighting, now_ms: int, origin_ms: int) -> None:
-        """Hold a sighting that was stamped by the wall clock of ``origin_ms``."""
+    def _put(self, sighting: Sighting, now_ms: int, origin_ms: int) -> int | None:
+        """Hold a sighting that was stamped by the wall clock of ``origin_ms``.
+
+        Returns:
+            the number of the slot that it is held in; None if it was dropped.
+        """
         if (reason := why_unusable(sighting, self._dimensions)) is not None:
             _log.error("sighting_unusable", camera=self.address.camera, reason=reason)
             self._outbox.count("unusable_sightings")
-            return
+            return None
         current = now_ms // SLOT_MS
         number = min(sighting.row.last_ms, now_ms) // SLOT_MS
         if current < self._keys.floor:
@@ -186,7 +218,7 @@ class CameraSealer:
             if now_ms - sighting.row.last_ms >= self._config.late_s * 1000:
                 self._outbox.count("late_sightings_dropped")
                 wipe([sighting])
-                return
+                return None
             self._outbox.count("late_sightings_restamped")
             number = current
         if not self._held.has_room(number, sighting):
@@ -198,6 +230,7 @@ class CameraSealer:
                 self._keys.go_back_to(number)
         self._held.put(number, sighting)
         self._outbox.count("held_sightings_dropped", self._held.drop_excess())
+        return number
 
     def _clock_was_set(self, step_ms: int, now: Moment) -> None:
         """After the clock was set, correct the times of all that is held, and draw keys anew.
@@ -208,6 +241,7 @@ class CameraSealer:
         under its keys could be opened: after a step back there is a new one.
         """
         present = now.wall_ms // SLOT_MS
+        self._stills.forget()
         if step_ms < 0:
             self._keys.go_back_to(min(self._keys.floor, present))
         if not self._own_time:
@@ -238,12 +272,15 @@ class CameraSealer:
         Whatever goes wrong, what is held stays held (at most ``max_held``) and is tried again.
         """
         with self._lock:
+            self._stills.seal(self._keys.epoch_keys, self._keys.floor)
             try:
                 self._clock.steadily(lambda: self._seal_due(self._not_ahead(now_ms)))
+                self._clock.steadily(self._draw_keys_for_stills)
             except Exception as error:  # a key, a disk or a library: no reason to end a thread
                 self._stumbled(error)
             else:
                 self._recovered()
+            self._stills.seal(self._keys.epoch_keys, self._keys.floor)
 
     def _seal_due(self, now_ms: int) -> None:
         open_from = (now_ms - round(self._config.grace_s * 1000)) // SLOT_MS
@@ -322,6 +359,7 @@ class CameraSealer:
         For the end of a recording and of the process. Call again later if it was not.
         """
         with self._lock:
+            self._stills.seal(self._keys.epoch_keys, self._keys.floor)
             try:
                 if not self._clock.steadily(self._close_all):
                     return False
@@ -358,6 +396,7 @@ class CameraSealer:
         """Wipe what is still held and count it as dropped; return how many sightings that were."""
         with self._lock:
             lost = self._held.wipe()
+            self._stills.forget()
             self._keys.drop()
             self._coverage.clear()
             self._outbox.count("held_sightings_dropped", lost)

@@ -37,7 +37,7 @@ class Troubles:
     def lines(self, cameras: Iterable[str]) -> list[str]:
         """Return it in words, a line each."""
         cameras = list(cameras)
-        found = camera_troubles(cameras, self.figures)
+        found: list[str] = [*camera_troubles(cameras, self.figures)]
         found += [
             f"camera {camera}: sealing fails (see the agent's log)"
             for camera in cameras

@@ -19,14 +19,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from models.appearance.source import appearance_model
 from models.person_detector.source import obtain_person_detector, person_detector_entry
-from models.registries import (
-    FileAltered,
-    Notify,
-    check_bytes,
-    fetch_archive,
-    matches,
-    read_member,
-)
 from models.sources import DEFAULT_EMBEDDER, EmbedderName, ModelSource, sources_of
 from runtime.bundle import (
     MANIFEST_NAME,
@@ -44,6 +36,14 @@ from runtime.bundle import (
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
 from runtime.onnx import LOAD_ERRORS, cpu_session
+from runtime.registries import (
+    FileAltered,
+    Notify,
+    check_bytes,
+    fetch_archive,
+    matches,
+    read_member,
+)
 
 BUNDLE_NAME = "sealtrace-default"
 BUNDLE_VERSION = "1"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.registries import (
+from runtime.fsio import atomic_write, read_file
+from runtime.registries import (
     FileAltered,
     Member,
     Notify,
@@ -16,7 +17,6 @@ from models.registries import (
     matches,
     read_member,
 )
-from runtime.fsio import atomic_write, read_file
 
 _MAX_PHOTO_BYTES = 8 * 1024 * 1024
 

@@ -12,9 +12,9 @@ from typing import Literal
 
 from models.faces import sface
 from models.masked_faces.artefact import apply_changes
-from models.registries import Member, NpmPackage, Package, PythonPackage
 from runtime.bundle import MAX_MODEL_BYTES, Preprocessing, TensorSpec
 from runtime.fsio import read_file
+from runtime.registries import Member, NpmPackage, Package, PythonPackage
 
 EmbedderName = Literal["sface", "mobilefacenet"]
 """The face embedders that a bundle can be built with; the first is the default."""

@@ -128,7 +128,7 @@ def probe(
     """
     source = parse_source_url(url)
     begin = time.monotonic()
-    login = _knock(source)
+    login = knock(source)
     reader = open_reader(source)
     reading = _Reading()
     try:
@@ -167,7 +167,7 @@ def probe(
         reader.close()
 
 
-def _knock(source: SourceUrl) -> str:
+def knock(source: SourceUrl) -> str:
     """Find out what is wrong while it can still be told apart; how the camera lets us in."""
     if source.kind is SourceKind.RTSP:
         offer = rtsp.ask(source.target)

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import cv2
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from edge_agent.vision.arrays import Bools, Floats, Image, Ints
+from edge_agent.vision.assignment import linear_sum_assignment
 from edge_agent.vision.boxes import Boxes, shared
 
 HEAD_WIDTH = 0.8

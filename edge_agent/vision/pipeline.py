@@ -8,25 +8,23 @@ has gone are overwritten; nothing of them is kept but the sighting.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
-import structlog
 
 from edge_agent.capture import Frame
 from edge_agent.encounters import DistanceModel, EncounterBook
+from edge_agent.stills.portraits import Portraits, Still
 from edge_agent.vision.absence import Absences
 from edge_agent.vision.alignment import align
 from edge_agent.vision.arrays import Detections, Doubles
 from edge_agent.vision.boxes import shared
 from edge_agent.vision.config import VisionConfig
 from edge_agent.vision.crowd import Crowd, CrowdStep, PersonSpan
-from edge_agent.vision.errors import ModelError
-from edge_agent.vision.fusion import fuse
+from edge_agent.vision.describing import Describer
 from edge_agent.vision.gallery import Gallery
 from edge_agent.vision.looks import looks_of
-from edge_agent.vision.mask import NOTHING_KNOWN, MaskCourse
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.people import (
     NO_BODY,
@@ -44,10 +42,8 @@ from edge_agent.vision.scene import Scene
 from edge_agent.vision.stats import PipelineStats, Stage, StageClock
 from edge_agent.vision.track import Track
 from edge_agent.vision.wearing import Wearing
-from protocol.sightings import Quantised, quantise_template
+from protocol.sightings import Quantised
 from protocol.v2.sightings import Encounter, Row, Sighting
-
-log = structlog.get_logger()
 
 MAX_ENCOUNTERS = 64
 """Most encounters reported of one sighting: the longest ones."""
@@ -64,6 +60,7 @@ class CameraPipeline:
         *,
         camera: str = "",
         person_detectors: Sequence[PersonDetector] | None = None,
+        stills: Callable[[], bool] = lambda: False,
     ) -> None:
         """Set up for one camera, named for the logs.
 
@@ -73,6 +70,7 @@ class CameraPipeline:
             camera: its name.
             person_detectors: see people also when their faces do not show; each for this camera
                 alone. Left out: the bundle's, if it has one.
+            stills: whether a still is to be made of each sighting now; see :meth:`take_stills`.
 
         Raises:
             ModelError: the detector cannot be loaded.
@@ -102,6 +100,12 @@ class CameraPipeline:
             spacing_ms=round(config.crop_spacing_s * 1000),
             camera=camera,
         )
+        self._portraits = Portraits(
+            partial(models.detector, score_threshold=config.continue_score),
+            wanted=stills,
+            camera=camera,
+            bodies_sought=bool(self._person_detectors),
+        )
         self._tracks: dict[int, Track] = {}
         self._closed: dict[int, Track] = {}  # gone, but met one who has not: id and vote
         self._going_on: dict[int, tuple[Track, bool]] = {}  # of this frame, by the new number
@@ -109,6 +113,9 @@ class CameraPipeline:
         self._lost: dict[int, tuple[Track, bool]] = {}  # who may come back, as in `_going_on`
         self._last_ms: int | None = None
         self._clock = StageClock()
+        self._describer = Describer(
+            config, models, wearing=self._wearing, clock=self._clock, camera=camera
+        )
         self._frames = self._processed = self._faces = 0
         self._discarded = self._sightings = self._without_template = 0
 
@@ -131,8 +138,9 @@ class CameraPipeline:
         with self._clock.stage(Stage.DETECT):
             faces = self._face_detector.detect(frame.image)
         bodies = self._bodies(frame)
-        faces = self._with_closer(frame, faces, bodies)
-        faces = faces.take(outside(self._config.ignored, faces.boxes))
+        everyone = self._with_closer(frame, faces, bodies)
+        counted = outside(self._config.ignored, everyone.boxes)
+        faces = everyone.take(counted)
         self._faces += len(faces)
         with self._clock.stage(Stage.TRACK):
             looks = None if bodies is None else looks_of(frame.image, bodies.boxes)
@@ -150,6 +158,9 @@ class CameraPipeline:
             with self._clock.stage(Stage.CLOTHES):
                 at_ms = frame.captured_at_ms
                 self._wearing.look(frame.image, at_ms, step.persons, step.bodies, bodies)
+        with self._clock.stage(Stage.STILLS):
+            shown = faces.and_these(everyone.take(~counted))
+            self._portraits.look(frame.image, frame.captured_at_ms, step, shown, bodies)
         with self._clock.stage(Stage.ENCOUNTERS):
             self._observe_distances(step, frame.captured_at_ms, looked=bodies is not None)
         self._processed += 1
@@ -179,6 +190,10 @@ class CameraPipeline:
         self._persons_due.begin_again()
         self._scene.forget()
         return self._let_go()
+
+    def take_stills(self) -> dict[bytes, Still]:
+        """Hand out the stills of the sightings so far, by their ids; the caller wipes them."""
+        return self._portraits.take()
 
     @property
     def stats(self) -> PipelineStats:
@@ -238,6 +253,7 @@ class CameraPipeline:
         for gone, into in step.merged:
             self._book.merge(gone, into)
             self._wearing.merge(gone, into)
+            self._portraits.merge(gone, into)
             self._absences.merge(gone, into)
             if gone in self._tracks:
                 self._tracks[into].take(self._tracks.pop(gone))
@@ -352,11 +368,12 @@ class CameraPipeline:
             if seen:
                 kept.append(span.person)
                 self._closed[span.person] = track
-                self._vote(track)
+                self._describer.vote(track)
             else:
                 self._discarded += 1
                 self._book.forget(span.person, for_good=not lost and span.goes_on_as is None)
                 self._wearing.forget(span.person)
+                self._portraits.forget(span.person)
                 if not lost:
                     self._absences.forget(span.person)
                 track.wipe()
@@ -379,25 +396,11 @@ class CameraPipeline:
         true = track.moves() and not track.is_pattern()
         return long_enough and sure_enough and often and true
 
-    def _vote(self, track: Track) -> MaskCourse:
-        """The mask status from the crops so far, asked again only when they have changed."""
-        if track.voted_version != track.gallery.version:
-            crops, qualities = track.gallery.crops()
-            with self._clock.stage(Stage.MASK):
-                try:
-                    track.mask = self._models.mask.course(
-                        crops, qualities, track.gallery.times_ms()
-                    )
-                except ModelError as error:
-                    log.error("vision.mask_failed", camera=self._camera, reason=str(error))  # noqa: TRY400 - the reason says it all
-                    track.mask = NOTHING_KNOWN
-            crops.fill(0)
-            track.voted_version = track.gallery.version
-        return track.mask
-
     def _sighting(self, number: int) -> Sighting:
         track = self._closed[number]
-        template, worth, networks = self._template(track)
+        with self._clock.stage(Stage.STILLS):
+            self._portraits.finish(number, track.sighting_id)
+        template, worth, networks = self._describer.template(track)
         self._sightings += 1
         self._without_template += template is None
         modality = self._models.modality
@@ -413,47 +416,9 @@ class CameraPipeline:
             encounters=self._encounters(number),
         )
         templates: dict[str, Quantised] = {} if template is None else {modality: template}
-        return self._dressed(Sighting(track.sighting_id, track.episode, row, templates), number)
-
-    def _dressed(self, sighting: Sighting, number: int) -> Sighting:
-        """Add the template of what the person wears, if enough of it was seen."""
-        with self._clock.stage(Stage.CLOTHES):
-            clothes = self._wearing.template(number)
-        if clothes is None:
-            return sighting
-        modality = self._models.clothes_modality
-        networks = {**sighting.row.networks, modality: self._models.models[modality]}
-        return replace(
-            sighting,
-            row=replace(sighting.row, networks=networks),
-            templates={**sighting.templates, modality: clothes},
+        return self._describer.dressed(
+            Sighting(track.sighting_id, track.episode, row, templates), number
         )
-
-    def _template(self, track: Track) -> tuple[Quantised | None, float, str]:
-        """The quantised template, None if the crops do not do; their mean quality; its networks."""
-        crops, qualities = track.gallery.crops(self._config.face_min_quality)
-        worth = float(qualities.mean()) if len(qualities) else 0.0
-        try:
-            if len(crops) < self._config.min_crops:
-                return None, worth, ""
-            with self._clock.stage(Stage.MASK):
-                masked = self._models.mask.shows_mask(crops)
-            with self._clock.stage(Stage.EMBED):
-                vectors = self._models.embedder.embed(crops, masked)
-            fused = fuse(vectors, qualities)
-            vectors.fill(0)
-            if fused is None:
-                log.info("vision.track_incoherent", camera=self._camera, crops=len(crops))
-                return None, worth, ""
-            template = quantise_template(fused.vector)
-            fused.vector.fill(0)
-            networks = self._models.embedder.networks(masked[fused.used])
-            return template, float(qualities[fused.used].mean()), networks
-        except ModelError as error:
-            log.error("vision.embedding_failed", camera=self._camera, reason=str(error))  # noqa: TRY400 - the reason says it all
-            return None, worth, ""
-        finally:
-            crops.fill(0)
 
     def _encounters(self, number: int) -> tuple[Encounter, ...]:
         """The encounters of a closed track, with what is known of the others by now."""
@@ -463,7 +428,9 @@ class CameraPipeline:
             together_s = meeting.seconds + meeting.before_s
             if together_s < self._config.encounters.min_s or not self._is_person(other):
                 continue
-            mask = other.mask if meeting.other_track in self._closed else self._vote(other)
+            mask = (
+                other.mask if meeting.other_track in self._closed else self._describer.vote(other)
+            )
             met_ms = meeting.first_ms, meeting.last_ms
             found.append(
                 Encounter(

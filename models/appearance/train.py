@@ -16,8 +16,8 @@ import logging
 import sys
 from pathlib import Path
 
-from models.registries import FetchError
 from models.training_command import log_to_stderr, missing_package
+from runtime.registries import FetchError
 
 log = logging.getLogger("appearance")
 

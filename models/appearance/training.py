@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from models.registries import fetch_archive, sha256_of
+from runtime.registries import fetch_archive, sha256_of
 
 from . import evaluate
 from .anatomy import WHEEL, Anatomy, load_anatomy

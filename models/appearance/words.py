@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.registries import FetchError, fetch_archive, sha256_of
 from models.training_command import log_to_stderr
 from protocol.clothes import COLOURS, Colour, parse_clothes
 from runtime.clothes_words import WordDirections, packed
+from runtime.registries import FetchError, fetch_archive, sha256_of
 
 from . import evaluate
 from .anatomy import WHEEL, Anatomy, load_anatomy

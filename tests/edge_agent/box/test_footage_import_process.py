@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -20,13 +19,14 @@ from agent_process import ENVIRONMENT, Field
 from edge_site import is_announcement, wait_until
 from waiting import wait_for
 
+from demo.processes import sealtrace
 from protocol.epoch import RECORDING
 from protocol.names import EPOCH_MS, HOURS, SLOT_MS, CameraAddress, epoch_of
 from protocol.v2.hours import CameraHours
 
 pytestmark = [pytest.mark.processes, pytest.mark.models]
 STEP_S, PICTURES = 5, 400
-RUN = [sys.executable, "-c", "from sealtrace.command import main; main()", "footage", "import"]
+RUN = sealtrace("footage", "import")
 BEGIN_MS = (time.time_ns() // 1_000_000 // EPOCH_MS) * EPOCH_MS - 6 * SLOT_MS
 """Late yesterday: the film goes on until today."""
 

@@ -52,7 +52,7 @@ def door(box: Box) -> Iterator[Path]:
     wait_until(lambda: (box.folder / SOCKET_FILE).stat().st_mode & 0o777 == 0o600)
     yield box.folder
     stop.set("the test is over")
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert not (box.folder / SOCKET_FILE).exists()
     ledger.close()

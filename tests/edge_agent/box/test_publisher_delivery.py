@@ -89,7 +89,7 @@ class Runner:
 
     def stop(self) -> None:
         self.publisher.stop(1)
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         assert self.crashes == []
 

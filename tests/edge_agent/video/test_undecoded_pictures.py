@@ -56,7 +56,9 @@ class Sealer:
         self.sightings: list[Sighting] = []
         self.views: Counter[View] = Counter()
 
-    def add(self, sightings: list[Sighting], _now_ms: int, *, origin_ms: int | None) -> None:
+    def add(
+        self, sightings: list[Sighting], _now_ms: int, *, origin_ms: int | None, stills: object
+    ) -> None:
         assert origin_ms is None
         self.sightings += sightings
 
