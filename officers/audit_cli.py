@@ -15,12 +15,18 @@ from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from officers import desk
 from officers.audit_text import entries_table, finding_line, logs_table, officers_table
+from officers.desk.audit_desk import audited
+from officers.desk.audit_document import audit_html
 from officers.desk.audit_words import entry_json, moment, query_lines, report_json, verdict
+from officers.desk.moments import shown_in
+from officers.desk.report.words import ENGLISH, LANGUAGES, Words
 from officers.keyboard import AsJson, Keyring, tell
 from protocol.auditlog import KINDS
+from runtime.fsio import atomic_write
 from runtime.officer import OFFICER_ENVIRONMENT
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.terminal import err, note, out, reported, say, show_table, warn
+from runtime.zones import machine_zone
 
 app = typer.Typer(
     name="audit",
@@ -28,6 +34,8 @@ app = typer.Typer(
     help="Fetch the logs of all roles, verify them offline, read what they say.",
 )
 
+Language = StrEnum("Language", [(name, name) for name in LANGUAGES])  # type: ignore[misc]  # from LANGUAGES
+_ENGLISH = Language(ENGLISH)
 Kind = StrEnum("Kind", {kind.replace("-", "_"): kind for kind in sorted(KINDS)})  # type: ignore[misc]  # its members are the protocol's kinds
 _Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="The folder that `sealtrace audit fetch` made.")
@@ -182,6 +190,41 @@ def show(
     note(f"{len(chosen)} entries")
     for name, problem in copy.damaged:
         warn(f"the copy of the log of '{name}' cannot be read: {problem}")
+
+
+@app.command(
+    epilog="Examples:  sealtrace audit page logs --officer eve.toml --out audit.html   |   "
+    "sealtrace audit page logs --out audit.html --language ko"
+)
+def page(
+    *,
+    folder: _Folder,
+    out_file: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="Where to write the page (HTML).")
+    ],
+    language: Annotated[Language, typer.Option(help="Language of the page.")] = _ENGLISH,
+    officer_file: OfficerFile = None,
+    passphrase_file: PassphraseFile = None,
+    without_key: _Sealed = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write what an audit found as one page that opens in any browser, without a server.
+
+    The logs are verified first, as by `sealtrace audit verify`: verdict, findings with what they
+    mean, counts by month and legal ground, and each query's life, sentence by sentence with the
+    entries that prove it. The page fetches nothing, and the same logs make the same file. It tells
+    what the entries' contents say, so keep it as you keep the logs.
+
+    Exit code 1 when anything is wrong.
+    """
+    with reported():
+        desk.check_free(out_file, overwrite=force)
+        copy, auditor = _open(folder, officer_file, passphrase_file, without_key=without_key)
+        words = Words(language.value, shown_in() or machine_zone())
+        found = audited(folder, copy, auditor, month_of=words.month)
+        atomic_write(out_file, audit_html(found, words), 0o600, overwrite=force)
+    say(f"{out_file} is written: {verdict(found.report, len(copy.damaged))}")
+    raise typer.Exit(0 if found.sound else 1)
 
 
 def _open(

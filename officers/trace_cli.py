@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from officers import contact_cli, desk, handover_cli
+from officers import contact_cli, desk, handover_cli, still_cli
 from officers.desk.afterwards import Afterwards, afterwards_values
 from officers.desk.api_client import ENDED
 from officers.desk.by_words import words_note
@@ -225,6 +225,7 @@ def reject(
 
 contact_cli.register(app)
 handover_cli.register(app)
+still_cli.register(app)
 
 
 def _results(

@@ -24,10 +24,9 @@ from officers.desk.coverage_hours import (
     worst_hours_first,
 )
 from officers.desk.moments import duration_text, span_text
-from officers.desk.watching import gaps, worst_first
+from officers.desk.watching import gaps, number_text, people_text, worst_first
 from protocol.names import SLOT_MS
 from protocol.query import Query
-from protocol.small_cells import Small, Told
 from protocol.watching import CameraWatch, PlaceCounts, Watching
 from runtime.terminal import plain_table
 
@@ -199,18 +198,6 @@ def afterwards_table(rows: Sequence[Afterwards], *, every: bool = False) -> Tabl
     if len(rows) > _PLACES_SHOWN and not every:
         table.add_row(Text("…"), Text(f"{len(rows) - _PLACES_SHOWN} more (--all shows them)"))
     return table
-
-
-def people_text(one: PlaceCounts) -> str:
-    """Return how many people were counted: where that is withheld, how many at least."""
-    if one.people is Small.WITHHELD and one.people_at_least:
-        return f"{one.people_at_least}+"
-    return number_text(one.people)
-
-
-def number_text(number: Told) -> str:
-    """Return a number of people as it is shown."""
-    return "-" if number is Small.WITHHELD else str(number)
 
 
 def _watched_well(one: CameraWatch) -> bool:

@@ -49,7 +49,7 @@ def witness(
         show_facts(enrolment.facts)
         confirm(f"Sign this as {me.name}?", yes=yes)
         desk.witness_enrolment(enrolment, Keyring(me, passphrase_file).identity())
-        sheet, back = enrolment.sheet, enrolment.path
+        sheet, back = enrolment.sheet, enrolment.path or file
         whose = sheet.investigator or "the investigator"
         say(
             f"\nsigned: {back}\nGive it back to {whose}, who keeps it beside "

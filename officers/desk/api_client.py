@@ -14,11 +14,14 @@ from typing import Annotated, Any, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from officers.desk.fleet_answers import BoxSaid, HistorySaid
+from officers.desk.phrases import phrase
 from protocol.directory import FORMS
 from protocol.encoding import decode
-from protocol.names import NAME_PATTERN
+from protocol.names import NAME_PATTERN, SightingName
 from protocol.results import CANDIDATE_ID_BYTES
 from protocol.textformats import parse_json
+from protocol.v2.stills import request_digest
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.http import CBOR, client, raise_for_problem
@@ -48,6 +51,14 @@ class ApprovalNote(_Answer):
     """That an approver said yes, according to the aggregator."""
 
     approver: str
+    at_ms: int
+
+
+class RefusalNote(_Answer):
+    """That an approver said no, according to the aggregator; it may have been before a yes."""
+
+    approver: str
+    reason: str
     at_ms: int
 
 
@@ -102,6 +113,7 @@ class QuerySummary(_Answer):
     progress: Mapping[str, int] = {}
     approvals_needed: int
     approvals: tuple[ApprovalNote, ...] = ()
+    refusals: tuple[RefusalNote, ...] = ()
     withdrawals: tuple[WithdrawalNote, ...] = ()
     false_grants: tuple[FalseGrantNote, ...] = ()
     candidates: int = 0
@@ -158,6 +170,10 @@ class AggregatorClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
         self._http.close()
 
     def directory(self) -> bytes:
@@ -200,6 +216,20 @@ class AggregatorClient:
         }
         return _read(raise_for_problem(self._http.post("/v1/estimates", json=body)), Estimate)
 
+    def boxes(self) -> list[BoxSaid]:
+        """Return how each box is."""
+        listed = _json(self._get("/v1/boxes"))
+        if not isinstance(listed, list):
+            raise AnswerInvalid("the aggregator's list of boxes is none; is it up to date?")
+        return [_model(item, BoxSaid) for item in listed]
+
+    def box_history(self, box: str, *, days: int) -> HistorySaid | None:
+        """Return how a box was over the last days; None of an aggregator that keeps no history."""
+        response = self._http.get(f"/v1/boxes/{box}/health", params={"days": days})
+        if response.status_code in _NO_SUCH_LIST:
+            return None
+        return _read(raise_for_problem(response), HistorySaid)
+
     def file(self, signed: bytes) -> QuerySummary:
         """File a signed query."""
         return _read(self._send("POST", "/v1/queries", signed), QuerySummary)
@@ -208,7 +238,9 @@ class AggregatorClient:
         """Return all queries, newest first."""
         listed = _json(self._get("/v1/queries"))
         if not isinstance(listed, list):
-            raise AnswerInvalid("the aggregator's list of queries is none; is it up to date?")
+            raise AnswerInvalid(
+                phrase("the aggregator's list of queries is none; is it up to date?")
+            )
         return [_model(item, QuerySummary) for item in listed]
 
     def query(self, query_id: str) -> QuerySummary:
@@ -232,12 +264,22 @@ class AggregatorClient:
         data = self._get(f"/v1/queries/{query_id}/approvals").content
         listed = decode(data, what="approvals")
         if not isinstance(listed, list) or not all(isinstance(item, bytes) for item in listed):
-            raise AnswerInvalid("the aggregator's approvals are not a list; is it up to date?")
+            raise AnswerInvalid(
+                phrase("the aggregator's approvals are not a list; is it up to date?")
+            )
         return listed
 
     def approve(self, query_id: str, signed: bytes) -> QuerySummary:
         """Hand over a signed approval."""
         return _read(self._send("POST", f"/v1/queries/{query_id}/approvals", signed), QuerySummary)
+
+    def refusals(self, query_id: str) -> list[bytes]:
+        """Return a query's refusals as they were signed; an earlier aggregator knows of none."""
+        return self._listed(f"/v1/queries/{query_id}/refusals", "refusals")
+
+    def refuse(self, query_id: str, signed: bytes) -> QuerySummary:
+        """Hand over an approver's signed refusal."""
+        return _read(self._send("POST", f"/v1/queries/{query_id}/refusals", signed), QuerySummary)
 
     def withdraw(self, query_id: str, signed: bytes) -> QuerySummary:
         """Hand over a signed withdrawal."""
@@ -249,7 +291,9 @@ class AggregatorClient:
         data = self._get(f"/v1/queries/{query_id}/results").content
         listed = decode(data, what="results", max_bytes=_MAX_RESULTS_BYTES)
         if not isinstance(listed, list):
-            raise AnswerInvalid("the aggregator's results are not a list; is it up to date?")
+            raise AnswerInvalid(
+                phrase("the aggregator's results are not a list; is it up to date?")
+            )
         return [_stored(item) for item in listed]
 
     def decisions(self, query_id: str) -> list[bytes]:
@@ -285,6 +329,26 @@ class AggregatorClient:
         """Hand over one's signed word that results are written to files, to be logged."""
         self._send("POST", f"/v1/queries/{query_id}/exports", signed)
 
+    def ask_stills(self, query_id: str, signed: bytes) -> bytes:
+        """Hand over one's signed request for stills of one box; return its digest, 32 bytes."""
+        told = _json(self._send("POST", f"/v1/queries/{query_id}/stills", signed))
+        digest = told.get("request") if isinstance(told, dict) else None
+        if digest != request_digest(signed).hex():
+            raise AnswerInvalid("the aggregator answers another request for stills than was sent")
+        return bytes.fromhex(digest)
+
+    def still_answers(self, query_id: str, request: bytes | None = None) -> list[bytes]:
+        """Return what boxes answered the officer who asks: to one request, or within the hour."""
+        to = "" if request is None else f"?to={request.hex()}"
+        return self._listed(f"/v1/queries/{query_id}/stills{to}", "answers about stills")
+
+    def announcements(self, query_id: str, name: SightingName) -> list[bytes]:
+        """Return the signed announcement of a sighting's generation: one, or none."""
+        which = (
+            f"box={name.box}&camera={name.camera}&epoch={name.epoch}&generation={name.generation}"
+        )
+        return self._listed(f"/v1/queries/{query_id}/announcements?{which}", "announcements")
+
     def _listed(self, path: str, what: str) -> list[bytes]:
         response = self._http.get(path)
         if response.status_code in _NO_SUCH_LIST:
@@ -293,7 +357,12 @@ class AggregatorClient:
             raise_for_problem(response).content, what=what, max_bytes=_MAX_RESULTS_BYTES
         )
         if not isinstance(listed, list) or not all(isinstance(item, bytes) for item in listed):
-            raise AnswerInvalid(f"the aggregator's {what} are not a list; is it up to date?")
+            raise AnswerInvalid(
+                phrase(
+                    "the aggregator's {what} are not a list; is it up to date?",
+                    what=what,
+                )
+            )
         return listed
 
     def _get(self, path: str) -> httpx.Response:
@@ -313,7 +382,9 @@ def _stored(item: object) -> StoredResult:
         or not isinstance(item[1], bytes)
         or not isinstance(item[2], bytes | None)
     ):
-        raise AnswerInvalid("a result of the aggregator is not [id, sealed candidate, decision]")
+        raise AnswerInvalid(
+            phrase("a result of the aggregator is not [id, sealed candidate, decision]")
+        )
     return StoredResult(item[0], item[1], item[2])
 
 
@@ -321,7 +392,9 @@ def _json(response: httpx.Response) -> Any:
     try:
         return parse_json(response.content)
     except ValueError as error:
-        raise AnswerInvalid("the aggregator's answer is not JSON; is it up to date?") from error
+        raise AnswerInvalid(
+            phrase("the aggregator's answer is not JSON; is it up to date?")
+        ) from error
 
 
 def _read(response: httpx.Response, model: type[SomeModel]) -> SomeModel:
@@ -335,6 +408,10 @@ def _model(value: Any, model: type[SomeModel]) -> SomeModel:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise AnswerInvalid(
-            f"the aggregator's answer does not fit ({where}: {first['msg']}); are this command "
-            "and the aggregator of the same version?"
+            phrase(
+                "the aggregator's answer does not fit ({where}: {first}); are this command and "
+                "the aggregator of the same version?",
+                where=where,
+                first=first["msg"],
+            )
         ) from error

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from officers.desk.api_client import ENDED, QuerySummary
 from officers.desk.facts import Fact, state_text
-from officers.desk.looking import View, facts_of, look
+from officers.desk.looking import View, facts_of, look, voices_of
+from officers.desk.own_word import check_own, check_same
+from officers.desk.phrases import phrase
 from officers.desk.session import Session
-from protocol.about_queries import Approval
+from officers.desk.voices import Voices
+from protocol.about_queries import APPROVAL_KIND, Approval
 from protocol.directory import APPROVER
-from protocol.signing import SigningKey
+from protocol.signing import Signed, Unsigned
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 
@@ -24,10 +27,11 @@ class Review:
     """A query before an approver.
 
     ``hindrance`` says why an approval would count for nothing, or is empty; ``given`` tells that
-    this officer has approved it already.
+    this officer has approved it already, and not withdrawn that.
     """
 
     view: View
+    voices: Voices
     facts: tuple[Fact, ...]
     hindrance: str
     given: bool
@@ -50,13 +54,16 @@ def review(session: Session, query_id: str) -> Review:
     view = look(session, query_id)
     if view.case.requester == me.name:
         raise OperationError(
-            "this is your own query, and nobody approves their own; ask another approver"
+            phrase("this is your own query, and nobody approves their own; ask another approver")
         )
+    withdrawn = me.name in {one.officer for one in view.summary.withdrawals}
+    voices = voices_of(session, view)
     return Review(
         view,
-        facts_of(session, view),
-        _hindrance(view),
-        me.name in {approval.approver for approval in view.summary.approvals},
+        voices,
+        facts_of(session, view, voices),
+        _hindrance(view, withdrawn=withdrawn),
+        me.name in {one.approver for one in view.summary.approvals} and not withdrawn,
     )
 
 
@@ -70,23 +77,45 @@ def check_useful(reviewed: Review) -> None:
         raise ApprovalUseless(reviewed.hindrance)
 
 
-def approve(session: Session, reviewed: Review, key: SigningKey) -> QuerySummary:
-    """Sign an approval of the query that was reviewed, and hand it over.
+def to_approve(session: Session, reviewed: Review) -> Unsigned:
+    """Return what is signed to approve the query that was reviewed.
 
     Raises:
         ApprovalUseless: it would count for nothing.
+    """
+    check_useful(reviewed)
+    me, case = session.officer, reviewed.view.case
+    return Approval(case.digest, me.policy.digest, system_ms()).unsigned(me.name)
+
+
+def approve(session: Session, reviewed: Review, signed: Signed) -> QuerySummary:
+    """Hand over a signed approval of the query that was reviewed.
+
+    Args:
+        signed: what `to_approve` made.
+
+    Raises:
+        ApprovalUseless: it would count for nothing.
+        SignatureInvalid: it approves something else, or is not the approver's.
         OperationError: it cannot be kept or handed over.
     """
     check_useful(reviewed)
     me, case = session.officer, reviewed.view.case
-    approval = Approval(case.digest, me.policy.digest, system_ms()).sign(key)
+    approval = Approval.parse(check_own(me, signed, APPROVAL_KIND, APPROVER))
+    check_same(case.digest, approval.query_digest, "query")
+    check_same(me.policy.digest, approval.policy_digest, "policy")
     me.keep_query(case.query.query_id, case.signed)
-    return session.client.approve(case.id, approval.to_bytes())
+    return session.client.approve(case.id, signed.to_bytes())
 
 
-def _hindrance(view: View) -> str:
+def _hindrance(view: View, *, withdrawn: bool) -> str:
     if view.objection:
         return f"an approval would count for nothing: {view.objection}"
     if view.summary.state in ENDED:
         return f"the query has ended ({state_text(view.summary)}); nothing to approve"
+    if withdrawn:
+        return phrase(
+            "you have withdrawn your approval of this query, and that is for good: an approval "
+            "would count for nothing"
+        )
     return ""

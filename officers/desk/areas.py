@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from officers.desk.geojson import POLYGON, Line, Shape, read_shapes
+from officers.desk.phrases import phrase
 from runtime.errors import OperationError
 
 _MAX_CORNERS = 20_000
@@ -45,8 +46,12 @@ def read_area(path: Path) -> Area:
         return Area(_polygons(read_shapes(path, most_corners=_MAX_CORNERS)))
     except ValueError as error:
         raise AreaInvalid(
-            f"{path} is not an area ({error}); draw a Polygon or MultiPolygon on a map, and save "
-            "it as GeoJSON"
+            phrase(
+                "{path} is not an area ({error}); draw a Polygon or MultiPolygon on a map, and "
+                "save it as GeoJSON",
+                path=path,
+                error=error,
+            )
         ) from error
 
 

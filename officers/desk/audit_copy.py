@@ -24,11 +24,13 @@ from protocol.policy import Policy, open_policy
 from protocol.signing import VerifyKey
 from protocol.textformats import parse_json
 from runtime.errors import OperationError
-from runtime.fsio import FileProblem, read_file
+from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
 from runtime.logcopy import LogCopyInvalid, read_copy
 
 SITE_FILE, DIRECTORY_FILE, ADMISSIONS_FILE = "site.json", "directory.cbor", "admissions.cbor"
 POLICIES, LOGS = "policies", "logs"
+FORMER = "directories"
+"""Folder of the directories that were fetched before, each named by its digest."""
 
 
 class AuditCopyError(OperationError):
@@ -41,7 +43,7 @@ class AuditCopy:
 
     ``witnessed`` is what each role said of the others' logs, ``editions`` the digests of the signed
     directory and admissions; ``damaged`` names the logs whose files cannot be read at all, with the
-    reason.
+    reason; ``former`` are directories that were fetched before.
     """
 
     authority: VerifyKey
@@ -52,6 +54,7 @@ class AuditCopy:
     witnessed: Mapping[str, list[str]]
     editions: Editions
     damaged: tuple[tuple[str, str], ...]
+    former: tuple[Directory, ...] = ()
 
 
 def read_audit_copy(folder: Path, authority: VerifyKey | None = None) -> AuditCopy:
@@ -81,6 +84,10 @@ def read_audit_copy(folder: Path, authority: VerifyKey | None = None) -> AuditCo
             admissions = open_admissions(admitted, directory)
             editions[ADMISSIONS, admissions.version, FIRST] = hashlib.sha256(admitted).digest()
             directory = admissions.apply(directory)
+        former = [
+            open_directory(read_file(path, MAX_MESSAGE_BYTES), noted, site=site)
+            for path in sorted((folder / FORMER).glob("*.cbor"))
+        ]
         policies = {}
         for path in sorted((folder / POLICIES).glob("*.toml")):
             signature = read_file(path.with_suffix(".sig"), 4096)
@@ -103,7 +110,23 @@ def read_audit_copy(folder: Path, authority: VerifyKey | None = None) -> AuditCo
         read_witnessed(folder),
         editions,
         tuple(damaged),
+        tuple(one for one in former if one.version < directory.version),
     )
+
+
+def keep_former(folder: Path, newer: bytes) -> None:
+    """Keep the directory of an auditor's folder that a newer one is about to replace.
+
+    Raises:
+        FileProblem: it cannot be read or kept.
+    """
+    path = folder / DIRECTORY_FILE
+    if not path.exists():
+        return
+    data = read_file(path, MAX_MESSAGE_BYTES)
+    if data != newer:
+        kept = private_folder(folder / FORMER)
+        atomic_write(kept / f"{hashlib.sha256(data).hexdigest()}.cbor", data)
 
 
 def read_site(folder: Path) -> tuple[str, VerifyKey, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -16,11 +15,14 @@ from officers.desk.audit_copy import (
     POLICIES,
     SITE_FILE,
     AuditCopyError,
+    keep_former,
     read_site,
 )
+from officers.desk.audit_outcomes import Fetched, keep_outcomes
 from officers.desk.audit_witnessed import fetch_witnessed, seen_of
 from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
+from officers.desk.phrases import phrase
 from protocol.audit import LogCopy
 from protocol.auditlog import Checkpoint, check_entries, parse_checkpoint, verify_checkpoint
 from protocol.directory import AGGREGATOR, CUSTODIAN, FORMS, Directory, Principal
@@ -48,21 +50,7 @@ from runtime.tls import client_context
 _TIMEOUT_S = 30.0
 _MAX_PAGE = 16 << 20
 Progress = Callable[[str], None]
-"""Called with what is being fetched."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What came of fetching one log; ``problem`` is empty when all went well.
-
-    ``unreachable`` tells a role that did not answer from a log that is not what it was.
-    """
-
-    actor: str
-    entries: int
-    new: int
-    problem: str = ""
-    unreachable: bool = False
+"""Called with what is being fetched; what it raises stops that, and leaves the folder whole."""
 
 
 def fetch_logs(
@@ -88,15 +76,17 @@ def fetch_logs(
     site = officer.config.site
     fetcher = Fetcher(folder, officer.config.authority_key, officer.tls, tell)
     fetcher.prepare(site)
-    progress("directory and policy")
+    progress(phrase("directory and policy"))
     _refresh(officer, fetcher, tell)
     fetched = fetcher.fetch_logs(officer.directory, progress)
+    now_ms = system_ms()
     fetcher.keep_site(
         site,
         officer.trust.signed,
         officer.trust.signed_admissions,
-        fetched_ms=system_ms(),
+        fetched_ms=now_ms,
     )
+    keep_outcomes(folder, fetched, now_ms=now_ms)
     return fetched
 
 
@@ -110,7 +100,15 @@ def _refresh(officer: Officer, fetcher: Fetcher, tell: Tell) -> None:
             site=config.site,
         )
     except (OperationError, ProtocolError) as error:
-        tell(Notice(f"your own policy file is left out: {error}", warning=True))
+        tell(
+            Notice(
+                phrase(
+                    "your own policy file is left out: {error}",
+                    error=error,
+                ),
+                warning=True,
+            )
+        )
     directory = officer.directory
     for principal in (*directory.with_duty(AGGREGATOR), *directory.with_duty(CUSTODIAN)):
         if principal.url is None:
@@ -123,7 +121,11 @@ def _refresh(officer: Officer, fetcher: Fetcher, tell: Tell) -> None:
         except PeerUnreachable:
             continue  # said when its log is fetched
         except (OperationError, ProtocolError) as error:
-            words = f"what '{principal.name}' holds of directory and policy is not taken: {error}"
+            words = phrase(
+                "what '{name}' holds of directory and policy is not taken: {error}",
+                name=principal.name,
+                error=error,
+            )
             tell(Notice(words, warning=True))
 
 
@@ -159,20 +161,32 @@ class Fetcher:
             kept_site, kept_authority, _ = read_site(self._folder)
             if (kept_site, kept_authority) != (site, self._authority):
                 raise AuditCopyError(
-                    f"{self._folder} holds the logs of site '{kept_site}' (authority "
-                    f"{kept_authority.fingerprint}); give each site its own folder"
+                    phrase(
+                        "{folder} holds the logs of site '{kept_site}' (authority {fingerprint}); "
+                        "give each site its own folder",
+                        folder=self._folder,
+                        kept_site=kept_site,
+                        fingerprint=kept_authority.fingerprint,
+                    )
                 )
             return
         try:
             for part in (POLICIES, LOGS):
                 (self._folder / part).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise FileProblem(f"cannot create {self._folder}: {error.strerror}") from error
+            raise FileProblem(
+                phrase(
+                    "cannot create {folder}: {strerror}",
+                    folder=self._folder,
+                    strerror=error.strerror,
+                )
+            ) from error
 
     def keep_site(
         self, site: str, signed_directory: bytes, admissions: bytes | None, *, fetched_ms: int
     ) -> None:
         """Write directory, admissions and the time: to be called after the logs."""
+        keep_former(self._folder, signed_directory)
         atomic_write(self._folder / DIRECTORY_FILE, signed_directory)
         if admissions is not None:
             atomic_write(self._folder / ADMISSIONS_FILE, admissions)
@@ -236,9 +250,9 @@ class Fetcher:
         )
         fetched = []
         for origin, actor in keepers:
-            notify(f"log of {actor}")
+            notify(phrase("log of {actor}", actor=actor))
             fetched.append(
-                self._fetch_log(origin, directory.principals[actor], directory, witnessed)
+                self._fetch_log(origin, directory.principals[actor], directory, witnessed, notify)
             )
         return fetched
 
@@ -247,7 +261,7 @@ class Fetcher:
     ) -> dict[str, list[str]]:
         witnessed = {}
         for actor in sorted(log_keepers(directory).values()):
-            notify(f"what {actor} has seen")
+            notify(phrase("what {actor} has seen", actor=actor))
             principal = directory.principals[actor]
             try:
                 witnessed[actor] = fetch_witnessed(
@@ -256,7 +270,11 @@ class Fetcher:
             except PeerUnreachable:
                 continue  # said when its log is fetched
             except (OperationError, ProtocolError) as error:
-                words = f"'{actor}' does not say what it has seen of the others' logs: {error}"
+                words = phrase(
+                    "'{actor}' does not say what it has seen of the others' logs: {error}",
+                    actor=actor,
+                    error=error,
+                )
                 self._tell(Notice(words, warning=True))
         return witnessed
 
@@ -266,6 +284,7 @@ class Fetcher:
         principal: Principal,
         directory: Directory,
         witnessed: Mapping[str, list[str]],
+        notify: Callable[[str], None],
     ) -> Fetched:
         folder = self._folder / LOGS / principal.name
         try:
@@ -284,7 +303,17 @@ class Fetcher:
                 text = raise_for_problem(http.get("/v1/log/checkpoint")).text
                 head = verify_checkpoint(text, origin=origin, key=principal.verify_key)
                 texts.append(text)
-                entries = [*held.entries, *_new_entries(http, count, head.size)]
+                entries = [*held.entries]
+                for page in _new_entries(http, count, head.size):
+                    entries += page
+                    notify(
+                        phrase(
+                            "log of {actor}: {have:,} of {size:,} entries",
+                            actor=principal.name,
+                            have=len(entries),
+                            size=head.size,
+                        )
+                    )
                 needed = cosigning_quorum(directory, principal.name).needed
                 texts.extend(_checkpoints(http, held, head.size, needed))
             check_entries(entries, head)
@@ -319,17 +348,27 @@ def _hold_against(witness: str, seen: Checkpoint, entries: Sequence[bytes]) -> N
     """
     if seen.size > len(entries):
         raise LogInconsistent(
-            f"it shows {len(entries)} entries, and '{witness}' has cosigned {seen.size} of it"
+            phrase(
+                "it shows {count} entries, and '{witness}' has cosigned {size} of it",
+                count=len(entries),
+                witness=witness,
+                size=seen.size,
+            )
         )
     try:
         check_entries(entries, seen)
     except LogError as error:
         raise LogForked(
-            f"'{witness}' was shown another history of its first {seen.size} entries"
+            phrase(
+                "'{witness}' was shown another history of its first {size} entries",
+                witness=witness,
+                size=seen.size,
+            )
         ) from error
 
 
-def _new_entries(http: httpx.Client, start: int, stop: int) -> Iterator[bytes]:
+def _new_entries(http: httpx.Client, start: int, stop: int) -> Iterator[list[bytes]]:
+    """Yield the entries ``start`` to ``stop`` by pages."""
     while start < stop:
         answer = http.get("/v1/log/entries", params={"start": start, "stop": stop})
         page = decode(raise_for_problem(answer).content, what="log entries", max_bytes=_MAX_PAGE)
@@ -339,8 +378,10 @@ def _new_entries(http: httpx.Client, start: int, stop: int) -> Iterator[bytes]:
             or len(page) > stop - start
             or not all(isinstance(entry, bytes) for entry in page)
         ):
-            raise MalformedMessage("the log does not hand out the entries that it signed for")
-        yield from page
+            raise MalformedMessage(
+                phrase("the log does not hand out the entries that it signed for")
+            )
+        yield page
         start += len(page)
 
 
@@ -352,9 +393,9 @@ def _checkpoints(http: httpx.Client, held: LogCopy, size: int, needed: int) -> I
         try:
             page = parse_json(answer.content)
         except ValueError as error:
-            raise MalformedMessage("the log's checkpoints are not JSON") from error
+            raise MalformedMessage(phrase("the log's checkpoints are not JSON")) from error
         if not isinstance(page, list) or not all(isinstance(text, str) for text in page):
-            raise MalformedMessage("the log's checkpoints are not a list of texts")
+            raise MalformedMessage(phrase("the log's checkpoints are not a list of texts"))
         yield from page
         sizes = [parse_checkpoint(text)[0].size for text in page]
         if not sizes or max(sizes) < since:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from protocol.about_queries import Approval, Withdrawal
+from protocol.about_queries import Approval, Refusal, Withdrawal
 from protocol.audit_queries import BAD_BODY, OpenedEntry
 from protocol.exports import EXPORT_KIND, Export
 from protocol.findings import Finding, QueryCount, Report, Severity
@@ -42,6 +42,10 @@ def query_lines(query: QueryCount) -> list[str]:
             f"asked by {query.requester}: {_purpose(query.purpose or '', query.purpose_kind)}",
             f"{query.legal_basis} ({consent}); {counted(query.cameras or 0, 'camera')}, "
             f"{moment(start)} to {moment(end)}",
+            *(
+                f"the consent of {subject} is the file whose SHA-256 is {digest}"
+                for subject, digest in sorted(query.consent_documents.items())
+            ),
             f"enrolment witnessed by {_witnesses(query)}; asks for "
             f"{', '.join(query.options) or 'nothing'} besides comparing",
             f"approved by {', '.join(query.approvers) or 'nobody'}",
@@ -55,6 +59,8 @@ def query_lines(query: QueryCount) -> list[str]:
     if query.rows_opened is not None:
         stills = counted(query.stills_opened or 0, "still")
         lines.append(f"{counted(query.rows_opened, 'row')} and {stills} opened one by one")
+    if query.stills_sent is not None:
+        lines.append(f"{counted(query.stills_sent, 'still')} sent by boxes to who asked for them")
     if query.pairs is not None:
         lines.append(
             f"{counted(query.pairs, 'pair')} of those who were near compared, to link them"
@@ -69,6 +75,8 @@ def query_lines(query: QueryCount) -> list[str]:
         f"read {counted(query.reads, 'time')}, exported {counted(query.exports, 'time')}, "
         f"{counted(query.refusals, 'refusal')}"
     )
+    if query.refused_by:
+        lines.append(f"approval refused by {', '.join(query.refused_by)}")
     if query.withdrawn_by:
         lines.append(f"withdrawn by {', '.join(query.withdrawn_by)}")
     return [lines[0], *(f"    {printable(line)}" for line in lines[1:])]
@@ -164,6 +172,12 @@ def _approval_text(body: Mapping[str, Any]) -> str:
     return f"{signed.signer} approves {content.query_digest.hex()[:SHORT]}"
 
 
+def _refusal_text(body: Mapping[str, Any]) -> str:
+    signed = Signed.parse(body["refusal"], kind="refusal")
+    content = Refusal.parse(signed.payload)
+    return f"{signed.signer} refuses {content.query_digest.hex()[:SHORT]}: {content.reason}"
+
+
 def _withdrawal_text(body: Mapping[str, Any]) -> str:
     signed = Signed.parse(body["withdrawal"], kind="withdrawal")
     content = Withdrawal.parse(signed.payload)
@@ -237,6 +251,19 @@ def _linked_text(body: Mapping[str, Any]) -> str:
     )
 
 
+def _asked_text(body: Mapping[str, Any]) -> str:
+    stills = counted(int(body["stills"]), "still")
+    return f"{body['officer']} asked {body['box']} for {stills}"
+
+
+def _answered_text(body: Mapping[str, Any]) -> str:
+    reason = f" ({body['reason']})" if body["reason"] else ""
+    return (
+        f"{body['box']} answered {body['officer']}: {body['outcome']}{reason}; "
+        f"{counted(int(body['sent']), 'still')} sent for the query so far"
+    )
+
+
 def _version_text(body: Mapping[str, Any]) -> str:
     return f"version {body['version']}, {body['digest'].hex()[:SHORT]}"
 
@@ -250,6 +277,7 @@ def _days_text(body: Mapping[str, Any]) -> str:
 _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "query-filed": _query_text,
     "approval": _approval_text,
+    "approval-refused": _refusal_text,
     "withdrawal": _withdrawal_text,
     "decision": _decision_text,
     "exported": _export_text,
@@ -260,6 +288,8 @@ _SUMMARIES: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "match": _match_text,
     "opened-rows": _opened_text,
     "linked-contacts": _linked_text,
+    "still-asked": _asked_text,
+    "still-answered": _answered_text,
     "refusal": lambda body: str(body["reason"]),
     "rejected": lambda body: f"{body['box']}, {body['camera']}: {body['reason']}",
     "gap": lambda body: f"{body['box']}, {body['camera']}: {body['first']} to {body['last']}",

@@ -71,6 +71,7 @@ def verify_logs(copy: AuditCopy, auditor: AuditorKey | None = None) -> Verified:
         auditor=auditor,
         witnessed=copy.witnessed,
         editions=copy.editions,
+        former=copy.former,
     )
     return Verified(copy, report)
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 from officers.desk.deciding import numbered
 from officers.desk.example_names import parse_example
+from officers.desk.option_labels import EXAMPLE, EXAMPLE_OF, MODALITY, SUBJECT
 from officers.desk.options import FIRST_FORM, form_of
+from officers.desk.phrases import phrase
 from officers.desk.results import open_results, sealed_to_me
 from officers.desk.session import Session
 from officers.desk.subjects import DraftInvalid
@@ -28,17 +30,22 @@ class Shown:
     Args:
         examples: the sightings.
         pseudonym, reference: of somebody who has no subject file; empty where there is one.
+        document: SHA-256 of that somebody's document of consent; empty if it is not at hand.
         modalities, spaces: what results said that they were compared by; empty if nothing is known.
     """
 
     examples: tuple[SightingName, ...] = ()
     pseudonym: str = ""
     reference: str = ""
+    document: bytes = b""
     modalities: frozenset[str] = frozenset()
     spaces: frozenset[str] = frozenset()
 
-    def subject(self) -> Subject:
+    def subject(self, *, document: bool) -> Subject:
         """Return the subject that has no file.
+
+        Args:
+            document: whether the site's machines read which document the consent is.
 
         Raises:
             DraftInvalid: nobody said who it is, or on what ground.
@@ -46,27 +53,47 @@ class Shown:
         for option, text in (("pseudonym", self.pseudonym), ("reference", self.reference)):
             if not 0 < len(text) <= 128 or not text.isprintable():
                 raise DraftInvalid(
-                    f"--{option} must be a text of 1 to 128 characters: without a subject file, "
-                    "say under which pseudonym the example is looked for, and by which consent or "
-                    "order"
+                    phrase(
+                        "--{option} must be a text of 1 to 128 characters: without a subject "
+                        "file, say under which pseudonym the example is looked for, and by which "
+                        "consent or order",
+                        option=option,
+                    )
                 )
-        return Subject(self.pseudonym, self.reference, (), examples=self.examples)
+        return Subject(
+            self.pseudonym,
+            self.reference,
+            (),
+            examples=self.examples,
+            consent_document=self.document if document else b"",
+        )
 
-    def thresholds(self, asked: float | None, policy: Policy) -> dict[str, float]:
+    def thresholds(
+        self, asked: float | None, policy: Policy, modalities: Collection[str]
+    ) -> dict[str, float]:
         """Return from which score on examples are compared: as asked, else the policy's least.
 
-        In the spaces that are known, else in all for which the policy states one.
+        In the spaces that are known, else in all for which the policy states one: those in which an
+        example was found are none of its clothes if it was found by its face.
+
+        Args:
+            modalities: by what they are compared.
 
         Raises:
             DraftInvalid: it states none, or more than a query has room for.
         """
         floors = policy.floors_of_models
-        spaces = self.spaces or floors.keys()
+        spaces = (set(modalities) <= self.modalities and self.spaces) or floors.keys()
         if not spaces or len(spaces) > MAX_TEMPLATES:
             raise DraftInvalid(
-                f"the policy states a threshold_floor for {len(spaces)} models, and a query "
-                f"compares examples in 1 to {MAX_TEMPLATES} of them: name the example by "
-                "--example-of, which knows its model"
+                phrase(
+                    "the policy states a threshold_floor for {count} models, and a query compares "
+                    "examples in 1 to {max_templates} of them: name the example by "
+                    "{example_of_field}, which knows its model",
+                    count=len(spaces),
+                    max_templates=MAX_TEMPLATES,
+                    example_of_field=EXAMPLE_OF,
+                )
             )
         return {space: floors.get(space, -1.0) if asked is None else asked for space in spaces}
 
@@ -79,6 +106,7 @@ def shown_by(
     *,
     pseudonym: str = "",
     reference: str = "",
+    document: bytes = b"",
 ) -> Shown:
     """Return whoever is shown by sightings that are named, or are candidates of other queries.
 
@@ -87,7 +115,7 @@ def shown_by(
         examples: names, as `officers.desk.example_names` reads them.
         results: each a query's id, or its first digits, and a candidate's number: ``3f2a91:2``.
         sealing: the investigator's key, that opens results.
-        pseudonym, reference: as in `Shown`; by default those of the candidate.
+        pseudonym, reference, document: as in `Shown`; by default those of the candidate.
 
     Raises:
         DraftInvalid: one names no sighting, or none that can be an example.
@@ -99,26 +127,40 @@ def shown_by(
     for text in results:
         query_id, colon, number = text.partition(":")
         if not colon or not number.isdecimal():
-            raise DraftInvalid(f"--example-of: {text!r} is not ID:NUMBER, such as 3f2a91:2")
+            raise DraftInvalid(
+                phrase(
+                    "{example_of_field}: {text!r} is not ID:NUMBER, such as 3f2a91:2",
+                    example_of_field=EXAMPLE_OF,
+                    text=text,
+                )
+            )
         opened = open_results(session, sealed_to_me(session, query_id), sealing)
         (item,) = numbered(opened, [int(number)])
         found = item.candidate
         if found.name is None or found.episode is None:
             raise DraftInvalid(
-                f"candidate {number} of {query_id} was sealed in version 1, which gives no examples"
+                phrase(
+                    "candidate {number} of {query_id} was sealed in version 1, which gives no "
+                    "examples",
+                    number=number,
+                    query_id=query_id,
+                )
             )
         names.append(found.name)
         modalities.add(found.modality)
         spaces.add(found.model)
         pseudonym = pseudonym or found.subject
+        of = {one.pseudonym: one for one in opened.case.query.subjects}[found.subject]
         if not reference:
-            of = {one.pseudonym: one.consent_reference for one in opened.case.query.subjects}
-            reference = of[found.subject]
+            reference = of.consent_reference
+        if reference == of.consent_reference:
+            document = document or of.consent_document
     known = bool(results) and not examples
     return Shown(
         tuple(dict.fromkeys(names)),
         pseudonym,
         reference,
+        document,
         frozenset(modalities),
         frozenset(spaces if known else ()),
     )
@@ -138,19 +180,38 @@ def check_shown(shown: Shown, files: int, policy: Policy) -> None:
     if not shown.examples:
         if not files:
             raise DraftInvalid(
-                "say whom to look for: by --subject FILE, or by an earlier sighting with "
-                "--example or --example-of"
+                phrase(
+                    "say whom to look for: by {subject_field} FILE, or by an earlier sighting "
+                    "with {example_field} or {example_of_field}",
+                    subject_field=SUBJECT,
+                    example_field=EXAMPLE,
+                    example_of_field=EXAMPLE_OF,
+                )
             )
         return
     if form_of(policy) == FIRST_FORM:
         raise DraftInvalid(
-            "the policy is of the first schema, whose queries name no examples: leave --example "
-            "out, or have the site's authority run `sealtrace site policy upgrade`"
+            phrase(
+                "the policy is of the first schema, whose queries name no examples: leave "
+                "{example_field} out, or have the site's authority run `sealtrace site policy "
+                "upgrade`",
+                example_field=EXAMPLE,
+            )
         )
     if files > 1:
-        raise DraftInvalid("examples are of one subject: give one --subject with them, or none")
+        raise DraftInvalid(
+            phrase(
+                "examples are of one subject: give one {subject_field} with them, or none",
+                subject_field=SUBJECT,
+            )
+        )
     if len(shown.examples) > MAX_EXAMPLES:
-        raise DraftInvalid(f"a query names at most {MAX_EXAMPLES} examples of a subject")
+        raise DraftInvalid(
+            phrase(
+                "a query names at most {max_examples} examples of a subject",
+                max_examples=MAX_EXAMPLES,
+            )
+        )
 
 
 def modalities_shown(
@@ -176,7 +237,12 @@ def modalities_shown(
         chosen = set(permitted)
     if not chosen:
         raise DraftInvalid(
-            f"say with --modality by what the example is compared: on the legal basis "
-            f"'{legal_basis}' the policy permits {', '.join(sorted(permitted)) or 'nothing'}"
+            phrase(
+                "say with {modality_field} by what the example is compared: on the legal basis "
+                "'{legal_basis}' the policy permits {permitted}",
+                modality_field=MODALITY,
+                legal_basis=legal_basis,
+                permitted=", ".join(sorted(permitted)) or phrase("nothing"),
+            )
         )
     return tuple(sorted(chosen))

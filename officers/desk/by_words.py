@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from officers.desk.notices import Notice
+from officers.desk.option_labels import CONTINUATION
+from officers.desk.phrases import phrase, theirs
 from officers.desk.subjects import DraftInvalid, OpenedSubject
 from protocol.keytree import FOLLOWED
 from protocol.policy import BY_WORDS, Policy
@@ -14,15 +16,17 @@ from runtime.clothes_words import BY_WORDS_NOTE, WordDirections, WordsUnusable, 
 from runtime.officer import OfficerConfig
 
 WORDS_NOTICE = Notice(
-    "people dressed in such colours are ranked, roughly: others rank among them and before them "
-    "(docs/models.md says how often). This identifies nobody",
+    phrase(
+        "people dressed in such colours are ranked, roughly: others rank among them and before "
+        "them (docs/models.md says how often). This identifies nobody"
+    ),
     warning=True,
 )
 
 
 def words_note(subject: Subject) -> str:
     """Return what must be said wherever a subject by words is named; empty for anybody else."""
-    return BY_WORDS_NOTE.format(words=subject.words) if subject.words else ""
+    return phrase(BY_WORDS_NOTE, words=theirs(subject.words)) if subject.words else ""
 
 
 def check_by_words(
@@ -47,18 +51,27 @@ def check_by_words(
         return False
     if len(said) < len(subjects) or examples or tuple(modalities) != (FOLLOWED,):
         raise DraftInvalid(
-            f"'{said[0]}' is described in words, which nothing else can be compared beside: file "
-            "photographs, pictures and earlier sightings as a query of their own"
+            phrase(
+                "'{subject}' is described in words, which nothing else can be compared beside: "
+                "file photographs, pictures and earlier sightings as a query of their own",
+                subject=said[0],
+            )
         )
     if asks.continuation or asks.linked_contacts:
         raise DraftInvalid(
-            f"'{said[0]}' is described in words, so that whoever is found is nobody known: leave "
-            "out --continuation and linked contacts"
+            phrase(
+                "'{subject}' is described in words, so that whoever is found is nobody known: "
+                "leave out {continuation} and linked contacts",
+                subject=said[0],
+                continuation=CONTINUATION,
+            )
         )
     if policy.schema < 2:
         raise DraftInvalid(
-            "the site's policy is of the first schema, which knows no queries by words: have its "
-            "authority bring it to the second (`sealtrace site policy upgrade`)"
+            phrase(
+                "the site's policy is of the first schema, which knows no queries by words: have "
+                "its authority bring it to the second (`sealtrace site policy upgrade`)"
+            )
         )
     return True
 
@@ -81,9 +94,13 @@ def thresholds_by_words(
         least = [score for score in (known.get(model), floor) if score is not None]
         if not least:
             raise DraftInvalid(
-                f"no threshold is known for words with model {model}: the policy states no "
-                f'"{BY_WORDS}{model}" in its [threshold_floor], so that no query by words is '
-                "permitted with it"
+                phrase(
+                    "no threshold is known for words with model {model}: the policy states no "
+                    '"{name}" in its [threshold_floor], so that no query by words is permitted '
+                    "with it",
+                    model=model,
+                    name=BY_WORDS + model,
+                )
             )
         found[model] = max(least)
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
+from officers.desk.phrases import phrase
 from protocol.errors import ProtocolError
 from protocol.places import MAX_REGISTER_BYTES, Places, open_places
 from protocol.textformats import parse_toml
@@ -42,8 +43,13 @@ def read_positions(path: Path) -> dict[str, tuple[float, float]]:
         return _collected(rows)
     except (ValueError, OverflowError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise PlacesInvalid(
-            f"{path} is not a list of camera positions ({error}); write a CSV file with the "
-            "columns camera,lat,lon, or a .toml file with a section [cam-1] with lat and lon each"
+            phrase(
+                "{path} is not a list of camera positions ({error}); write a CSV file with the "
+                "columns camera,lat,lon, or a .toml file with a section [cam-1] with lat and lon "
+                "each",
+                path=path,
+                error=error,
+            )
         ) from error
 
 
@@ -72,10 +78,11 @@ def places_for(
         return None
     kept = kept_register(officer)
     if kept is None:
-        words = (
+        words = phrase(
             "where cameras are is not taken into account: the register of places that the "
-            f"directory names is not here{_other_copy(officer)}, and the aggregator does not have "
-            "it. The authority's office hands it out with `sealtrace site update SITE --push`"
+            "directory names is not here{other_copy}, and the aggregator does not have it. "
+            "The authority's office hands it out with `sealtrace site update SITE --push`",
+            other_copy=_other_copy(officer),
         )
         tell(Notice(words, warning=True))
     return kept
@@ -89,7 +96,7 @@ def _other_copy(officer: Officer) -> str:
     try:
         _read_register(path, officer)
     except (FileProblem, ProtocolError) as error:
-        return f" ({path}: {error})"
+        return phrase(" ({path}: {error})", path=path, error=error)
     return ""
 
 

@@ -5,22 +5,19 @@ The aggregator only passes these on: they are verified here, against the site's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from protocol.about_queries import APPROVAL_KIND
+from officers.desk.phrases import phrase
 from protocol.authorization import (
-    check_approval,
     check_people,
     check_policy,
     open_query,
     parse_signed_query,
 )
 from protocol.directory import INVESTIGATOR, Directory
-from protocol.errors import NotAuthorized, PrincipalRevoked, ProtocolError
+from protocol.errors import NotAuthorized, PrincipalRevoked
 from protocol.policy import Policy
 from protocol.query import Query
-from protocol.signing import Signed
 from runtime.errors import OperationError
 
 
@@ -65,8 +62,12 @@ def open_case(data: bytes, query_id: str, directory: Directory) -> Case:
         requester, revoked = signed.signer, True
     if query.query_id.hex() != query_id:
         raise CaseInvalid(
-            f"asked for query {query_id}, the aggregator handed out {query.query_id.hex()}: "
-            "do not go on, tell the auditors"
+            phrase(
+                "asked for query {query_id}, the aggregator handed out {other_id}: do not go on, "
+                "tell the auditors",
+                query_id=query_id,
+                other_id=query.query_id.hex(),
+            )
         )
     return Case(query, signed.digest, requester, data, revoked)
 
@@ -74,24 +75,10 @@ def open_case(data: bytes, query_id: str, directory: Directory) -> Case:
 def objection(case: Case, directory: Directory, policy: Policy, *, now_ms: int) -> str:
     """Return why the policy would refuse this query whoever approved it; empty if it would not."""
     if case.revoked:
-        return f"its requester '{case.requester}' has been revoked"
+        return phrase("its requester '{name}' has been revoked", name=case.requester)
     try:
         check_policy(case.query, policy, now_ms=now_ms)
         check_people(case.query, case.requester, directory, policy, now_ms=now_ms)
     except NotAuthorized as error:
         return str(error)
     return ""
-
-
-def standing_approvals(
-    listed: Iterable[bytes], case: Case, directory: Directory, policy: Policy
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Check approvals as custodians will; return the approvers, and what does not count and why."""
-    approvers, problems = set(), []
-    for data in listed:
-        try:
-            approval = Signed.parse(data, kind=APPROVAL_KIND)
-            approvers.add(check_approval(approval, case.digest, case.requester, directory, policy))
-        except ProtocolError as error:
-            problems.append(str(error))
-    return tuple(sorted(approvers)), tuple(problems)

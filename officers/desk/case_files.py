@@ -18,6 +18,7 @@ from officers.desk.grading import Clinical
 from officers.desk.grading_rules import Rules, rules_of
 from officers.desk.moments import to_milliseconds
 from officers.desk.officer import Officer, OfficerError
+from officers.desk.phrases import phrase
 from protocol import hpke
 from protocol.directory import INVESTIGATOR
 from protocol.errors import MalformedMessage, ProtocolError
@@ -94,9 +95,21 @@ def parse_day(text: str, *, what: str) -> date:
     try:
         day = date.fromisoformat(text.strip())
     except ValueError as error:
-        raise CaseFileInvalid(f"{what} {text!r} is not a day; write it as 2031-05-01") from error
+        raise CaseFileInvalid(
+            phrase(
+                "{what} {text!r} is not a day; write it as 2031-05-01",
+                what=what,
+                text=text,
+            )
+        ) from error
     if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
-        raise CaseFileInvalid(f"{what} {day} is of no year that counts; write it as 2031-05-01")
+        raise CaseFileInvalid(
+            phrase(
+                "{what} {day} is of no year that counts; write it as 2031-05-01",
+                what=what,
+                day=day,
+            )
+        )
     return day
 
 
@@ -110,7 +123,7 @@ def window_words(window: tuple[int, int] | None, zone: tzinfo) -> str:
     if window is None:
         return "not known"
     first, last = (datetime.fromtimestamp(at / 1000, zone) for at in (window[0], window[1] - 1))
-    return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, both days whole"
+    return phrase("{first} to {last}, both days whole", first=first.date(), last=last.date())
 
 
 def checked(case: CaseFile, *, today: date) -> CaseFile:
@@ -134,11 +147,21 @@ def checked(case: CaseFile, *, today: date) -> CaseFile:
     for what in ("onset", "tested"):
         day = getattr(case, what)
         if day is not None and day > today:
-            raise CaseFileInvalid(f"--{what} {day} lies ahead; check the year")
+            raise CaseFileInvalid(
+                phrase(
+                    "--{what} {day} lies ahead; check the year",
+                    what=what,
+                    day=day,
+                )
+            )
     days = [day for day in (case.onset, case.tested, case.isolated) if day is not None]
     if days and (max(days) - min(days)).days > 366 * _MOST_YEARS_APART:
         raise CaseFileInvalid(
-            f"{min(days)} and {max(days)} lie years apart and cannot be of one illness; check them"
+            phrase(
+                "{first} and {last} lie years apart and cannot be of one illness; check them",
+                first=min(days),
+                last=max(days),
+            )
         )
     return replace(case, name=name, preset=preset)
 
@@ -162,14 +185,25 @@ def read_case(officer: Officer, pseudonym: str, key: hpke.PrivateKey) -> CaseFil
         value = parse_json(opened)
     except (ProtocolError, ValueError) as error:
         raise CaseFileInvalid(
-            f"{path} does not open with your sealing key: it was sealed under an earlier one, or "
-            f"has been altered ({error}). Write it anew: `sealtrace subject case {pseudonym} "
-            "--forget`, then say what you know again"
+            phrase(
+                "{path} does not open with your sealing key: it was sealed under an earlier one, "
+                "or has been altered ({error}). Write it anew: `sealtrace subject case "
+                "{pseudonym} --forget`, then say what you know again",
+                path=path,
+                error=error,
+                pseudonym=pseudonym,
+            )
         ) from error
     try:
         return _from_value(value, pseudonym)
     except (ValueError, TypeError, KeyError) as error:
-        raise CaseFileInvalid(f"{path} cannot be read: {error}") from error
+        raise CaseFileInvalid(
+            phrase(
+                "{path} cannot be read: {error}",
+                path=path,
+                error=error,
+            )
+        ) from error
 
 
 def named_alike(officer: Officer, case: CaseFile, key: hpke.PrivateKey) -> list[str]:
@@ -200,7 +234,10 @@ def write_case(officer: Officer, case: CaseFile) -> bool:
     listed = officer.require(INVESTIGATOR)
     if listed.seal_key is None:
         raise OfficerError(
-            "the site's directory lists no sealing key of yours, so nothing can be sealed to you"
+            phrase(
+                "the site's directory lists no sealing key of yours, so nothing can be sealed to "
+                "you"
+            )
         )
     path = case_path(officer, case.pseudonym)
     first = not path.exists()
@@ -225,7 +262,13 @@ def forget_case(officer: Officer, pseudonym: str) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise FileProblem(f"cannot delete {path}: {error.strerror}") from error
+        raise FileProblem(
+            phrase(
+                "cannot delete {path}: {strerror}",
+                path=path,
+                strerror=error.strerror,
+            )
+        ) from error
     return True
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from officers.desk.areas import read_area
 from officers.desk.notices import Notice, Tell
+from officers.desk.option_labels import ALL_CAMERAS, AREA, CAMERA, PLACE
+from officers.desk.phrases import Phrase, phrase, together
 from officers.desk.subjects import DraftInvalid
 from protocol.directory import BOX, Directory
 from protocol.places import CameraPlace, Places
@@ -71,26 +73,47 @@ def choose(
     known, in_force = cameras_known(directory)
     if wanted.every:
         if wanted.cameras or wanted.needs_register:
-            raise DraftInvalid("give either --all-cameras or cameras, places and an area, not both")
+            raise DraftInvalid(
+                phrase(
+                    "give either {all_cameras_field} or cameras, places and an area, not both",
+                    all_cameras_field=ALL_CAMERAS,
+                )
+            )
         if not in_force:
-            raise DraftInvalid("the site has no cameras yet; add a box with `sealtrace box add`")
+            raise DraftInvalid(
+                phrase("the site has no cameras yet; add a box with `sealtrace box add`")
+            )
         if left_out := [camera for camera in known if camera not in in_force]:
-            words = (
-                f"left out, because their boxes are revoked: {few(left_out)}; for what they saw "
-                "before, name them with --camera"
+            words = phrase(
+                "left out, because their boxes are revoked: {left_out}; for what they saw "
+                "before, name them with {camera_field}",
+                left_out=few(left_out),
+                camera_field=CAMERA,
             )
             tell(Notice(words))
         return in_force
     if not wanted.anything:
         raise DraftInvalid(
-            "name the cameras with --camera, --place or --area, or all with --all-cameras "
-            f"({few(known)})"
+            phrase(
+                "name the cameras with {camera_field}, {place_field} or {area_field}, or all with "
+                "{all_cameras_field} ({known})",
+                camera_field=CAMERA,
+                place_field=PLACE,
+                area_field=AREA,
+                all_cameras_field=ALL_CAMERAS,
+                known=few(known),
+            )
         )
     if wanted.needs_register and register is None:
         raise DraftInvalid(
-            "--place and --area take the site's register of places, and it is not here; name "
-            "cameras with --camera, or have the authority's office hand it out "
-            "(`sealtrace site update SITE --push`)"
+            phrase(
+                "{place_field} and {area_field} take the site's register of places, and it is not "
+                "here; name cameras with {camera_field}, or have the authority's office hand it "
+                "out (`sealtrace site update SITE --push`)",
+                place_field=PLACE,
+                area_field=AREA,
+                camera_field=CAMERA,
+            )
         )
     found: set[str] = set()
     taking = _Taking(register, known, frozenset(in_force), tell)
@@ -124,17 +147,24 @@ def places_text(cameras: Sequence[str], register: Places | None) -> str:
         return ""
     placed = [register.cameras.get(camera) for camera in cameras]
     counts = Counter(place_text(one) for one in placed if one is not None)
-    said = [f"{count} at {place}" for place, count in counts.most_common()]
+    said = [
+        phrase("{count} at {place}", count=count, place=place)
+        for place, count in counts.most_common()
+    ]
     if unplaced := sum(one is None for one in placed):
-        said.append(f"{unplaced} that the register of places does not list")
-    return few(said, " and {} more places", separator="; ")
+        said.append(phrase("{count} that the register of places does not list", count=unplaced))
+    some, more = together(said[:_SHOWN], "; "), len(said) - _SHOWN
+    if more <= 0:
+        return some
+    return phrase("{some} and {more} more places", some=some, more=more)
 
 
-def few(names: Collection[str], more: str = " and {} more", *, separator: str = ", ") -> str:
+def few(names: Collection[str]) -> Phrase:
     """Return some names in a line, and how many more there are."""
-    listed = separator.join(list(names)[:_SHOWN])
-    rest = len(names) - _SHOWN
-    return listed + (more.format(rest) if rest > 0 else "")
+    some, more = ", ".join(list(names)[:_SHOWN]), len(names) - _SHOWN
+    if more <= 0:
+        return phrase("{names}", names=some)
+    return phrase("{names} and {more} more", names=some, more=more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,33 +183,60 @@ class _Taking:
             taken = {camera for camera in self.known if fnmatchcase(camera, text)}
             taken |= self._placed(_matching(text))
             if taken:
-                return self._told(f"--camera '{text}'", taken)
+                return self._told(_given(CAMERA, text), taken)
             near = ""
         else:
             near = next(iter(difflib.get_close_matches(text, self.known, n=1)), "")
-        hint = f"did you mean '{near}'?" if near else f"known are {few(self.known)}"
+        hint = (
+            phrase("did you mean '{near}'?", near=near)
+            if near
+            else phrase("known are {names}", names=few(self.known))
+        )
         if self._placed(_matching(text)):
-            hint = f"a place is called so: give --place '{text}'"
-        raise DraftInvalid(f"the site has no camera '{text}'; {hint}")
+            hint = phrase(
+                "a place is called so: give {place_field} '{text}'",
+                place_field=PLACE,
+                text=text,
+            )
+        raise DraftInvalid(
+            phrase(
+                "the site has no camera '{text}'; {hint}",
+                text=text,
+                hint=hint,
+            )
+        )
 
     def by_place(self, text: str) -> set[str]:
         taken = self._placed(_matching(text))
         if taken:
-            return self._told(f"--place '{text}'", taken)
+            return self._told(_given(PLACE, text), taken)
         names = {name for one in self._listed() for name in _names(one)}
         folded = {_folded(name): name for name in sorted(names)}
         near = difflib.get_close_matches(_folded(text), folded, n=1)
         places = sorted({one.place for one in self._listed()})
-        hint = f"did you mean '{folded[near[0]]}'?" if near else f"there are {few(places)}"
-        raise DraftInvalid(f"the register has no place '{text}'; {hint}")
+        hint = (
+            phrase("did you mean '{near}'?", near=folded[near[0]])
+            if near
+            else phrase("there are {names}", names=few(places))
+        )
+        raise DraftInvalid(
+            phrase(
+                "the register has no place '{text}'; {hint}",
+                text=text,
+                hint=hint,
+            )
+        )
 
     def in_area(self, path: Path) -> set[str]:
         area = read_area(path)
         register = self.register
         if register is None or not register.axes:
             raise DraftInvalid(
-                "the register of places has no positions, so no camera is in an area; name places "
-                "with --place"
+                phrase(
+                    "the register of places has no positions, so no camera is in an area; name "
+                    "places with {place_field}",
+                    place_field=PLACE,
+                )
             )
         taken, unplaced = set(), []
         for one in self._listed():
@@ -192,11 +249,19 @@ class _Taking:
                 taken.add(one.camera)
         unplaced += sorted(self.in_force - register.cameras.keys())
         if unplaced:
-            words = f"not in the area, as no position of theirs is known: {few(unplaced)}"
+            words = phrase(
+                "not in the area, as no position of theirs is known: {unplaced}",
+                unplaced=few(unplaced),
+            )
             self.tell(Notice(words, warning=True))
         if not taken:
-            raise DraftInvalid(f"no camera of the register is in the area of {path}")
-        return self._told(f"--area {path}", taken)
+            raise DraftInvalid(
+                phrase(
+                    "no camera of the register is in the area of {path}",
+                    path=path,
+                )
+            )
+        return self._told(phrase("{field} {given}", field=AREA, given=path), taken)
 
     def _listed(self) -> Iterator[CameraPlace]:
         """Yield the places of cameras that a box in force watches."""
@@ -216,15 +281,36 @@ class _Taking:
         """
         chosen = sorted(taken & self.in_force)
         if gone := sorted(taken - self.in_force):
-            words = (
-                f"{asked} leaves out, because no box in force watches them: {few(gone)}; for what "
-                "they saw before, name them with --camera"
+            words = phrase(
+                "{asked} leaves out, because no box in force watches them: {gone}; for what "
+                "they saw before, name them with {camera_field}",
+                asked=asked,
+                gone=few(gone),
+                camera_field=CAMERA,
             )
             self.tell(Notice(words))
         if not chosen:
-            raise DraftInvalid(f"{asked} names no camera that a box in force watches")
-        self.tell(Notice(f"{asked} takes {len(chosen)}: {few(chosen)}"))
+            raise DraftInvalid(
+                phrase(
+                    "{asked} names no camera that a box in force watches",
+                    asked=asked,
+                )
+            )
+        self.tell(
+            Notice(
+                phrase(
+                    "{asked} takes {count}: {chosen}",
+                    asked=asked,
+                    count=len(chosen),
+                    chosen=few(chosen),
+                )
+            )
+        )
         return set(chosen)
+
+
+def _given(field: Phrase, text: str) -> Phrase:
+    return phrase("{field} '{given}'", field=field, given=text)
 
 
 def _names(one: CameraPlace) -> Iterator[str]:

@@ -76,6 +76,39 @@ def hours_of(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Spell:
+    """Quarter hours in a row of one camera in one state, ms UTC; ``watched_s``: seconds of them."""
+
+    from_ms: int
+    to_ms: int
+    state: str
+    watched_s: int
+
+
+def spells_by_camera(watching: Watching | None, query: Query) -> dict[str, tuple[Spell, ...]]:
+    """Return of each camera, in the query's order, how it watched what has ended of the window.
+
+    Args:
+        watching: what was told; None: nothing, as nothing was opened yet.
+    """
+    told = {} if watching is None else {one.camera: one for one in watching.watches()}
+    until_ms = query.window_to_ms if watching is None else watching.until_ms
+    slots = range(query.window_from_ms, until_ms, SLOT_MS)[: told_of.MAX_SLOTS]
+    found: dict[str, tuple[Spell, ...]] = {}
+    for camera in query.cameras:
+        spells: list[Spell] = []
+        for at, begins_ms in enumerate(slots):
+            state, watched_s = _slot(at, told.get(camera), started=watching is not None)
+            ends_ms, last = begins_ms + SLOT_MS, spells[-1] if spells else None
+            if last is not None and last.state == state:
+                spells[-1] = Spell(last.from_ms, ends_ms, state, last.watched_s + watched_s)
+            else:
+                spells.append(Spell(begins_ms, ends_ms, state, watched_s))
+        found[camera] = tuple(spells)
+    return found
+
+
 def worst_hours_first(hours: tuple[CameraHour, ...]) -> dict[str, tuple[CameraHour, ...]]:
     """Return the hours by camera, the camera that watched least first."""
     by_camera: dict[str, list[CameraHour]] = {}

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from officers.desk.own_word import check_own, check_same
+from officers.desk.phrases import phrase
 from officers.desk.results import Results
 from officers.desk.session import Session
 from officers.desk.traces import Numbered, numbers_text
-from protocol.results import CONFIRMED, Decision
-from protocol.signing import SigningKey
+from protocol.directory import INVESTIGATOR
+from protocol.results import CONFIRMED, DECISION_KIND, Decision
+from protocol.signing import Signed, SigningKey, Unsigned
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 
@@ -23,7 +26,10 @@ def numbered(results: Results, numbers: Sequence[int]) -> list[Numbered]:
     unknown = [number for number in numbers if number not in by_number]
     if unknown:
         raise OperationError(
-            f"there is no candidate {numbers_text(unknown)}; `sealtrace trace show` lists them"
+            phrase(
+                "there is no candidate {numbers_text}; `sealtrace trace show` lists them",
+                numbers_text=numbers_text(unknown),
+            )
         )
     return [by_number[number] for number in dict.fromkeys(numbers)]
 
@@ -37,8 +43,11 @@ def check_decidable(verdict: str, candidates: Iterable[Numbered]) -> None:
     for item in candidates:
         if verdict == CONFIRMED and item.candidate.impossible is not None:
             raise OperationError(
-                f"candidate {item.number} cannot be true, and nobody confirms it: "
-                f"{item.candidate.impossible}"
+                phrase(
+                    "candidate {number} cannot be true, and nobody confirms it: {impossible}",
+                    number=item.number,
+                    impossible=item.candidate.impossible,
+                )
             )
 
 
@@ -65,8 +74,42 @@ def decide(
         OperationError: one cannot be true, or could not be handed over; those before it stand.
     """
     check_decidable(verdict, candidates)
-    case = results.case
     for item in candidates:
-        decision = Decision(case.digest, item.candidate_id, verdict, system_ms())
-        session.client.decide(case.id, decision.sign(key).to_bytes())
+        hand_in_decision(
+            session, results, item, to_decide(session, results, verdict, item).by_key(key)
+        )
         progress(item)
+
+
+def to_decide(session: Session, results: Results, verdict: str, item: Numbered) -> Unsigned:
+    """Return what is signed to confirm or reject one candidate.
+
+    Args:
+        session: an officer's to whom the results are sealed.
+        results: as opened.
+        verdict: ``CONFIRMED`` or ``REJECTED``.
+        item: of ``results``.
+
+    Raises:
+        OperationError: it cannot be true, and would be confirmed.
+    """
+    check_decidable(verdict, [item])
+    decision = Decision(results.case.digest, item.candidate_id, verdict, system_ms())
+    return decision.unsigned(session.officer.name)
+
+
+def hand_in_decision(session: Session, results: Results, item: Numbered, signed: Signed) -> None:
+    """Hand over a signed decision on one candidate.
+
+    Args:
+        signed: what `to_decide` made for ``item``.
+
+    Raises:
+        SignatureInvalid: it is of another candidate, or not the officer's.
+        OperationError: it cannot be true and is confirmed, or could not be handed over.
+    """
+    decision = Decision.parse(check_own(session.officer, signed, DECISION_KIND, INVESTIGATOR))
+    check_same(results.case.digest, decision.query_digest, "query")
+    check_same(item.candidate_id, decision.candidate_id, "candidate")
+    check_decidable(decision.verdict, [item])
+    session.client.decide(results.case.id, signed.to_bytes())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from officers.desk.api_client import Estimate
@@ -20,19 +20,20 @@ from officers.desk.by_words import (
     thresholds_by_words,
 )
 from officers.desk.camera_places import kept_register
+from officers.desk.draft_subjects import subjects_asked, with_witnesses
 from officers.desk.earlier_queries import reused_notices
 from officers.desk.facts import Fact, estimate_facts, policy_facts, query_facts
 from officers.desk.following import modalities_with, thresholds_of_following
-from officers.desk.notices import Kept, Notice, Tell
-from officers.desk.officer import Officer
+from officers.desk.notices import Kept, Notice
+from officers.desk.option_labels import PURPOSE, THRESHOLD, VALID_DAYS
 from officers.desk.options import (
     FIRST_FORM,
     check_confirmers,
-    check_possible,
     form_of,
     linking_notices,
     purpose_kind_of,
 )
+from officers.desk.phrases import phrase, words_of
 from officers.desk.scoping import Scope, estimate
 from officers.desk.session import Session
 from officers.desk.subjects import (
@@ -43,26 +44,27 @@ from officers.desk.subjects import (
     models_of,
     opened_subjects,
 )
+from officers.desk.unwatched import Unwatched, unwatched_fact
 from protocol import hpke
 from protocol.authorization import check_people, check_policy
 from protocol.directory import APPROVER, INVESTIGATOR
 from protocol.displaynames import display_name
-from protocol.enrolment import check_witnessed
-from protocol.errors import EnrolmentNotWitnessed, MalformedMessage
+from protocol.errors import MalformedMessage
 from protocol.policy import CONSENT, NO_CONTACTS, Policy
-from protocol.query import ID_BYTES, Asked, Query, Subject, TemplateReference
+from protocol.query import ID_BYTES, Asked, Query, Subject
 from runtime.bundle import load_bundle
 from runtime.clock import system_ms
 from runtime.officer import OfficerConfig
-from runtime.subject_files import read_sheet, sheet_path
 
 DAY_MS = 86_400_000
 DEFAULT_VALID_DAYS = 7
 DEFAULT_CANDIDATES = 100
 _MAX_PURPOSE = 2000
 _NOT_MEASURED = Notice(
-    "false matches of these models are not measured here: the query states the worst case, "
-    "every sighting in scope",
+    phrase(
+        "false matches of these models are not measured here: the query states the worst case, "
+        "every sighting in scope"
+    ),
     warning=True,
 )
 
@@ -104,7 +106,8 @@ class Request:
 class Draft:
     """A query as it would be signed, with the subjects' templates in the clear: close it after use.
 
-    ``facts`` is what to read before signing, ``approvers`` who may approve it.
+    ``facts`` is what to read before signing, ``approvers`` who may approve it, ``unwatched`` what
+    is known of hours in which its cameras saw nothing.
     """
 
     query: Query
@@ -113,6 +116,7 @@ class Draft:
     facts: tuple[Fact, ...]
     notices: tuple[Notice, ...]
     approvers: tuple[str, ...]
+    unwatched: Unwatched | None
     _opened: ExitStack = field(repr=False, compare=False)
 
     def close(self) -> None:
@@ -138,7 +142,6 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
     me = session.officer
     me.require(INVESTIGATOR)
     policy, tell, now_ms = me.policy, Kept(session.tell), system_ms()
-    check_possible(request.asks)
     check_shown(request.shown, len(request.subjects), policy)
     check_confirmers(request.confirmers, policy, requester=me.name, directory=me.directory)
     purpose_kind = purpose_kind_of(request.purpose_kind, policy)
@@ -171,7 +174,9 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
                 config=me.config,
             )
         if request.shown.examples:
-            thresholds = request.shown.thresholds(request.threshold, policy) | thresholds
+            thresholds = (
+                request.shown.thresholds(request.threshold, policy, modalities) | thresholds
+            )
         if request.threshold is None and not by_words:
             for notice in raised_notices(first, thresholds, policy):
                 tell(notice)
@@ -185,7 +190,7 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             expected_false = float(counted.sightings * count)
         query = _query(
             request,
-            _subjects(request, subjects, modalities),
+            subjects_asked(request.shown, subjects, modalities, documents=policy.consent_documents),
             modalities=modalities_with(request.asks, modalities),
             thresholds=thresholds,
             policy=policy,
@@ -194,7 +199,7 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             now_ms=now_ms,
         )
         if query.version > FIRST_FORM and request.subjects:
-            query = _witnessed(query, request.subjects, me, tell)
+            query = with_witnesses(query, request.subjects, me, tell)
         for notice in reused_notices(me, query):
             tell(notice)
         check_policy(query, policy, now_ms=now_ms)
@@ -206,6 +211,11 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             *estimate_facts(query, counted, now_ms=system_ms()),
             *policy_facts(query, policy, ""),
         )
+        gaps, missed = unwatched_fact(
+            session, query.cameras, query.window_from_ms, query.window_to_ms, now_ms=now_ms
+        )
+        if gaps is not None:
+            facts = (*facts, gaps)
         approvers = tuple(p.name for p in me.directory.with_duty(APPROVER) if p.name != me.name)
         return Draft(
             query,
@@ -214,6 +224,7 @@ def draft(session: Session, request: Request, sealing: hpke.PrivateKey) -> Draft
             facts,
             (*request.scope.notices, *tell.all),
             approvers,
+            missed,
             opening.pop_all(),
         )
 
@@ -226,14 +237,18 @@ def raised_notices(
     for model, threshold in thresholds.items():
         if model not in counted.raised:
             continue
-        why = (
-            f"the threshold for {model} is raised to {threshold:.3g}: so much is in scope that "
-            f"more than {policy.expected_false} strangers a subject would be expected below it"
+        why = phrase(
+            "the threshold for {model} is raised to {threshold:.3g}: so much is in scope that "
+            "more than {expected_false} strangers a subject would be expected below it",
+            model=model,
+            threshold=threshold,
+            expected_false=policy.expected_false,
         )
         if model in counted.beyond_counts:
-            why += (
-                ". Too few strangers were ever compared to count how many reach it: what is "
-                "expected is an upper bound"
+            why = phrase(
+                "{why}. Too few strangers were ever compared to count how many reach it: what is "
+                "expected is an upper bound",
+                why=why,
             )
         told.append(Notice(why))
     return told
@@ -266,9 +281,13 @@ def thresholds_for(
     missing = [model for model in models if model not in known]
     if missing:
         raise DraftInvalid(
-            f"no default threshold is known for model {missing[0]}: the subject was enrolled with "
-            "another model than the site runs. Enrol anew with the site's bundle, or give "
-            "--threshold"
+            phrase(
+                "no default threshold is known for model {missing}: the subject was enrolled with "
+                "another model than the site runs. Enrol anew with the site's bundle, or give "
+                "{threshold_field}",
+                missing=missing[0],
+                threshold_field=THRESHOLD,
+            )
         )
     return {model: max(known[model], floors.get(model, -1.0)) for model in models}
 
@@ -291,15 +310,20 @@ def _query(
     """
     scope = request.scope
     try:
-        purpose = display_name(request.purpose, what="--purpose", max_length=_MAX_PURPOSE)
+        purpose = display_name(request.purpose, what=PURPOSE, max_length=_MAX_PURPOSE)
     except MalformedMessage as error:
-        raise DraftInvalid(str(error)) from error
+        raise DraftInvalid(words_of(error)) from error
     days = request.valid_days or min(DEFAULT_VALID_DAYS, policy.max_query_days)
     not_after_ms = now_ms + days * DAY_MS
     if not_after_ms <= scope.window_to_ms:
         raise DraftInvalid(
-            f"the query would expire after {days} days, before its window ends; "
-            f"give a longer --valid-days (the policy permits {policy.max_query_days})"
+            phrase(
+                "the query would expire after {days} days, before its window ends; give a longer "
+                "{valid_days_field} (the policy permits {max_query_days})",
+                days=days,
+                valid_days_field=VALID_DAYS,
+                max_query_days=policy.max_query_days,
+            )
         )
     return Query(
         query_id=secrets.token_bytes(ID_BYTES),
@@ -345,46 +369,3 @@ def _modalities(
         legal_basis=request.legal_basis,
         policy=policy,
     )
-
-
-def _subjects(
-    request: Request, subjects: Sequence[OpenedSubject], modalities: Sequence[str]
-) -> list[Subject]:
-    if not subjects:
-        return [request.shown.subject()]
-    return [
-        Subject(
-            subject.file.pseudonym,
-            subject.file.consent_reference,
-            tuple(TemplateReference(t.modality, t.model, t.digest) for t in subject.of(modalities)),
-            examples=request.shown.examples,
-            words=subject.file.words,
-        )
-        for subject in subjects
-    ]
-
-
-def _witnessed(query: Query, files: Sequence[Path], me: Officer, tell: Tell) -> Query:
-    """Return the query with the witnesses' statements, from the sheets beside the subject files.
-
-    One that would not count is left out with a warning, unless the policy asks for it: then it
-    stays, so that the query is refused with the reason.
-    """
-    subjects = []
-    for subject, file in zip(query.subjects, files, strict=True):
-        path = sheet_path(file)
-        statement = read_sheet(path).statement if path.exists() else b""
-        carrying = replace(subject, witnessed=statement)
-        if statement and not me.policy.witnessed_enrolment:
-            try:
-                check_witnessed(
-                    carrying,
-                    requester=me.name,
-                    directory=me.directory,
-                    now_ms=query.requested_at_ms,
-                )
-            except EnrolmentNotWitnessed as error:
-                tell(Notice(f"{path} is left out of the query: {error}", warning=True))
-                carrying = subject
-        subjects.append(carrying)
-    return replace(query, subjects=tuple(subjects))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from officers.desk.moments import local_day
 from officers.desk.notices import Notice
 from officers.desk.officer import Officer
+from officers.desk.phrases import day, phrase
 from officers.desk.wording import short_id
 from protocol.authorization import parse_signed_query
 from protocol.errors import ProtocolError
@@ -31,11 +31,15 @@ def reused_notices(officer: Officer, query: Query) -> list[Notice]:
                 }
                 if not shared:
                     told[now.pseudonym] = Notice(
-                        f"'{now.pseudonym}' was asked for before, on "
-                        f"{local_day(earlier.requested_at_ms)} (query "
-                        f"{short_id(earlier.query_id.hex())}) on another consent or order, "
-                        f"'{before.consent_reference}': if that was somebody else, enrol under "
-                        "another pseudonym",
+                        phrase(
+                            "'{pseudonym}' was asked for before, on {day} (query {short_id}) on "
+                            "another consent or order, '{consent_reference}': if that was "
+                            "somebody else, enrol under another pseudonym",
+                            pseudonym=now.pseudonym,
+                            day=day(earlier.requested_at_ms),
+                            short_id=short_id(earlier.query_id.hex()),
+                            consent_reference=before.consent_reference,
+                        ),
                         warning=True,
                     )
     return list(told.values())

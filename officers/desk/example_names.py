@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from officers.desk.option_labels import EXAMPLE
+from officers.desk.phrases import phrase
 from officers.desk.subjects import DraftInvalid
 from protocol.errors import MalformedMessage
 from protocol.names import SightingName, epoch_of, slot_of, slot_start_ms
 
-_WRITE = (
+_WRITE = phrase(
     "write BOX/CAMERA/QUARTER-HOUR/GENERATION/ID, as in "
     "box-1/cam-1/2031-05-04T10:15Z/7/00a1b2c3d4e5f607"
 )
@@ -37,8 +39,23 @@ def parse_example(text: str) -> SightingName:
             if slot_start_ms(epoch, slot) == begins_ms:
                 return SightingName.from_value(value)
     except (ValueError, MalformedMessage) as error:
-        raise DraftInvalid(f"--example: {text!r} names no sighting: {error}; {_WRITE}") from error
-    raise DraftInvalid(f"--example: {text!r} names no sighting; {_WRITE}")
+        raise DraftInvalid(
+            phrase(
+                "{example_field}: {text!r} names no sighting: {error}; {write}",
+                example_field=EXAMPLE,
+                text=text,
+                error=error,
+                write=_WRITE,
+            )
+        ) from error
+    raise DraftInvalid(
+        phrase(
+            "{example_field}: {text!r} names no sighting; {write}",
+            example_field=EXAMPLE,
+            text=text,
+            write=_WRITE,
+        )
+    )
 
 
 def example_text(name: SightingName) -> str:

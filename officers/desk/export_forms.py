@@ -39,12 +39,14 @@ class Form:
         make: returns the file's text.
         confirmed_alone: whether nothing but confirmed hits is in it, whatever was asked for.
         map: whether it makes no sense without the cameras' positions.
+        suffix: of its file's name.
     """
 
     about: str
     make: Callable[[Report, Around], str]
     confirmed_alone: bool = False
     map: bool = False
+    suffix: str = ".csv"
 
     def __call__(
         self,
@@ -62,6 +64,7 @@ FORMATS: Mapping[str, Form] = {
     "json": Form(
         "all that is known, for programs",
         lambda report, at: as_json(report, positions=at.positions, hits_only=at.hits_only),
+        suffix=".json",
     ),
     "csv-line-list": Form(
         "a row a stay of a case",
@@ -88,11 +91,13 @@ FORMATS: Mapping[str, Form] = {
         "an HL7 FHIR R4 bundle: cases, contacts, places, exposures",
         as_fhir,
         confirmed_alone=True,
+        suffix=".json",
     ),
     "geojson": Form(
         "a map: a point a stay, a line along the hits",
         lambda report, at: as_geojson(report, positions=at.positions, hits_only=at.hits_only),
         map=True,
+        suffix=".geojson",
     ),
 }
 """Name to form."""

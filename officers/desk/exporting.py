@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from officers.desk.camera_places import Positions, read_positions
@@ -11,6 +11,7 @@ from officers.desk.export_forms import FORMATS, unplaced
 from officers.desk.forms.around import Around
 from officers.desk.graded import Said, graded
 from officers.desk.handing_over import hand_over
+from officers.desk.phrases import phrase
 from officers.desk.results import Results, trace
 from officers.desk.session import Session
 from officers.desk.verdicts import needed_confirmations
@@ -18,6 +19,18 @@ from protocol import hpke
 from protocol.places import Places
 from protocol.signing import SigningKey
 from runtime.errors import OperationError
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A form filled in and written nowhere yet; the counts as in `Exported`."""
+
+    form: str
+    content: bytes = field(repr=False)
+    hits: int
+    undecided: int
+    unplaced: tuple[str, ...]
+    kept_back: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +58,23 @@ def positions_for(form: str, file: Path | None, places: Places | None = None) ->
         FileProblem, PlacesInvalid: the file cannot be used.
     """
     if form not in FORMATS:
-        raise OperationError(f"there is no form '{form}'; there are {', '.join(sorted(FORMATS))}")
+        raise OperationError(
+            phrase(
+                "there is no form '{form}'; there are {formats}",
+                form=form,
+                formats=", ".join(sorted(FORMATS)),
+            )
+        )
     around = Around(positions=read_positions(file) if file is not None else {}, places=places)
     cameras = [*around.positions, *(() if places is None else places.cameras)]
     found = {name: around.position(name) for name in cameras}
     positions = {name: place for name, place in found.items() if place is not None}
     if FORMATS[form].map and not positions:
         raise OperationError(
-            "a map needs the cameras' positions; give --cameras with a CSV file camera,lat,lon, or "
-            "--places with your copy of the site's register of places"
+            phrase(
+                "a map needs the cameras' positions; give --cameras with a CSV file "
+                "camera,lat,lon, or --places with your copy of the site's register of places"
+            )
         )
     return positions
 
@@ -122,15 +143,35 @@ def export(
         FileProblem: the file exists and may not be replaced, or cannot be written.
         OperationError: it could not be logged; nothing is written then.
     """
+    made = rendered(session, results, form, around=around)
+    hand_over(session, results.case, form, {path: made.content}, key, overwrite=overwrite)
+    return Exported(
+        path,
+        hits=made.hits,
+        undecided=made.undecided,
+        unplaced=made.unplaced,
+        kept_back=made.kept_back,
+    )
+
+
+def rendered(session: Session, results: Results, form: str, *, around: Around) -> Rendered:
+    """Fill in a form with a query's traces; what too few have confirmed is in none.
+
+    Args:
+        session: the officer's.
+        results: as opened.
+        form: a name in `FORMATS`.
+        around: from `around_of`.
+    """
     report, chosen = trace(results), FORMATS[form]
     several = needed_confirmations(results.case, session.officer.policy) > 1
     alone = around.hits_only or chosen.confirmed_alone or several
     around = replace(around, hits_only=alone)
     text = chosen(report, positions=around.positions, hits_only=alone, around=around)
-    hand_over(session, results.case, form, {path: text.encode()}, key, overwrite=overwrite)
     undecided = sum(len(one.candidates) + len(one.continuations) for one in report.traces)
-    return Exported(
-        path,
+    return Rendered(
+        form,
+        text.encode(),
         hits=sum(len(one.hits) for one in report.traces),
         undecided=0 if alone else undecided,
         unplaced=tuple(unplaced(report, around.positions)) if around.positions else (),

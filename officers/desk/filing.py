@@ -9,45 +9,77 @@ from pathlib import Path
 from officers.desk.api_client import QuerySummary
 from officers.desk.case import Case, CaseInvalid
 from officers.desk.drafting import Draft
+from officers.desk.own_word import check_own, check_same
+from officers.desk.phrases import phrase
 from officers.desk.session import Session
 from officers.desk.subjects import DraftInvalid, OpenedSubject, opened_subjects, templates_for
 from protocol import hpke
 from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey
-from protocol.directory import AGGREGATOR, Directory
+from protocol.directory import AGGREGATOR, INVESTIGATOR, Directory
 from protocol.errors import ProtocolError
-from protocol.query import Query
-from protocol.signing import Signed, SigningKey
+from protocol.query import QUERY_KIND, Query
+from protocol.signing import Signed, Unsigned
 from protocol.templates import seal_templates
 from runtime.errors import OperationError
 
 
-def file(session: Session, draft: Draft, key: SigningKey) -> QuerySummary:
-    """Sign a drafted query, file it, and hand its templates over.
+class TemplatesNotSent(OperationError):
+    """A query is filed, and its templates are not there yet; ``query_id``: which."""
+
+    def __init__(self, query_id: str, error: Exception) -> None:
+        super().__init__(
+            phrase(
+                "the query is filed as {query}, but its templates are not there yet ({error}); "
+                "send them with `sealtrace query resume {query} --subject FILE`",
+                query=query_id,
+                error=error,
+            )
+        )
+        self.query_id = query_id
+
+
+def to_file(session: Session, draft: Draft) -> Unsigned:
+    """Return what is signed to file a drafted query.
 
     Args:
         session: the investigator's who drafted it.
         draft: not closed yet.
-        key: the investigator's signing key.
 
     Raises:
         DraftInvalid: the draft is closed.
-        OperationError: it could not be filed, or is filed without its templates as yet.
         MalformedMessage: it is not a query that anybody would accept.
+    """
+    _check_open(draft)
+    unsigned = draft.query.unsigned(session.officer.name)
+    Query.parse(unsigned.payload)
+    return unsigned
+
+
+def file(session: Session, draft: Draft, signed: Signed) -> QuerySummary:
+    """File a drafted query that was signed, and hand its templates over.
+
+    Args:
+        session: the investigator's who drafted it.
+        draft: not closed yet.
+        signed: what `to_file` made of this very draft.
+
+    Raises:
+        DraftInvalid: the draft is closed.
+        SignatureInvalid: it is not this draft that was signed, or not by the investigator.
+        TemplatesNotSent: it is filed without its templates as yet.
+        OperationError: it could not be filed.
     """
     me, query = session.officer, draft.query
     _check_open(draft)
-    signed = query.sign(key)
-    Query.parse(signed.payload)
+    payload = check_own(me, signed, QUERY_KIND, INVESTIGATOR)
+    check_same(query.unsigned(me.name).payload, payload, "draft")
     case = Case(query, signed.digest, me.name, signed.to_bytes())
     me.keep_query(query.query_id, case.signed)
     session.client.file(case.signed)
     try:
         return _send_templates(session, case, draft.subjects)
     except (OperationError, ProtocolError) as error:
-        raise OperationError(
-            f"the query is filed as {case.id}, but its templates are not there yet ({error}); "
-            f"send them with `sealtrace query resume {case.id} --subject FILE`"
-        ) from error
+        raise TemplatesNotSent(case.id, error) from error
 
 
 def own_case(session: Session, query_id: str) -> Case:
@@ -64,7 +96,10 @@ def own_case(session: Session, query_id: str) -> Case:
     case = session.case(query_id)
     if case.requester != session.officer.name:
         raise OperationError(
-            f"the query is {case.requester}'s, and only {case.requester} can send its templates"
+            phrase(
+                "the query is {requester}'s, and only {requester} can send its templates",
+                requester=case.requester,
+            )
         )
     return case
 
@@ -99,8 +134,10 @@ def matcher_key_of(data: bytes, case: Case, directory: Directory) -> hpke.Public
     statement = MatcherKey.parse(signed.verify(directory.resolver(AGGREGATOR)))
     if not hmac.compare_digest(statement.query_digest, case.digest):
         raise CaseInvalid(
-            "the aggregator answered with the matcher key of another query, so no template was "
-            "sent; try again, and tell the auditors if it stays so"
+            phrase(
+                "the aggregator answered with the matcher key of another query, so no template "
+                "was sent; try again, and tell the auditors if it stays so"
+            )
         )
     return statement.key
 
@@ -108,7 +145,9 @@ def matcher_key_of(data: bytes, case: Case, directory: Directory) -> hpke.Public
 def _check_open(draft: Draft) -> None:
     asked = {one.digest for subject in draft.query.subjects for one in subject.templates}
     if not asked <= {one.digest for subject in draft.subjects for one in subject.templates}:
-        raise DraftInvalid("the draft is closed, its templates are wiped: draft the query anew")
+        raise DraftInvalid(
+            phrase("the draft is closed, its templates are wiped: draft the query anew")
+        )
 
 
 def _send_templates(

@@ -9,7 +9,8 @@ import numpy as np
 
 from officers.desk.fit import Contradiction, Fit
 from officers.desk.ground import AT_ONCE, TOO_FAST, TWO_AT_ONCE, Ground
-from officers.desk.moments import duration_text
+from officers.desk.option_labels import ANYWAY
+from officers.desk.phrases import Phrase, duration, nphrase, phrase, together
 from officers.desk.ranking import Scope, Sightings, Weighed, weigh
 from officers.desk.traces import UNDECIDED, Numbered, Stay, Trace, numbers_text, stays_of
 from protocol.results import CONFIRMED, REJECTED
@@ -78,10 +79,14 @@ def contradictions_with(
     return tuple(one for one in found if numbers & {*one.numbers, *one.others})
 
 
-def contradiction_text(one: Contradiction) -> str:
+def contradiction_text(one: Contradiction) -> Phrase:
     """Return both and the reason: ``3 and 5-6: on two cameras at one time``."""
-    both = " and ".join(numbers_text(numbers) for numbers in (one.numbers, one.others))
-    return f"{both}: {one.why}"
+    return phrase(
+        "{numbers} and {others}: {why}",
+        numbers=numbers_text(one.numbers),
+        others=numbers_text(one.others),
+        why=one.why,
+    )
 
 
 def fit_text(fit: Fit | None) -> str:
@@ -90,12 +95,20 @@ def fit_text(fit: Fit | None) -> str:
         return ""
     said = []
     if fit.others:
-        said.append(f"fits {fit.others} other{'' if fit.others == 1 else 's'}")
+        said.append(nphrase("fits {n} other", "fits {n} others", fit.others))
     if fit.rival is not None:
-        more = f" and {fit.against - 1} more" if fit.against > 1 else ""
-        numbers = numbers_text(fit.rival.others)
-        said.append(f"not together with {numbers}{more}: {fit.rival.why}")
-    return "; ".join(said)
+        numbers, why = numbers_text(fit.rival.others), fit.rival.why
+        said.append(
+            phrase(
+                "not together with {numbers} and {more} more: {why}",
+                numbers=numbers,
+                more=fit.against - 1,
+                why=why,
+            )
+            if fit.against > 1
+            else phrase("not together with {numbers}: {why}", numbers=numbers, why=why)
+        )
+    return together(said, "; ")
 
 
 def check_possible(contradictions: Sequence[Contradiction]) -> None:
@@ -106,12 +119,17 @@ def check_possible(contradictions: Sequence[Contradiction]) -> None:
     """
     if not contradictions:
         return
-    listed = "; ".join(contradiction_text(one) for one in contradictions[:_LISTED])
-    more = len(contradictions) - _LISTED
+    said: list[str] = [contradiction_text(one) for one in contradictions[:_LISTED]]
+    if (more := len(contradictions) - _LISTED) > 0:
+        said.append(phrase("and {more} more", more=more))
     raise TraceImpossible(
-        f"these cannot all be {contradictions[0].subject}: {listed}"
-        + (f"; and {more} more" if more > 0 else "")
-        + ". Confirm by number those that are, or all with --anyway"
+        phrase(
+            "these cannot all be {subject}: {listed}. Confirm by number those that are, or all "
+            "with {anyway}",
+            subject=contradictions[0].subject,
+            listed=together(said, "; "),
+            anyway=ANYWAY,
+        )
     )
 
 
@@ -157,6 +175,10 @@ def _between(one: Stay, other: Stay, ground: Ground) -> Contradiction:
     else:
         cameras = (first.address.camera, second.address.camera)
         walk_s, metres = ground.walk_s(*cameras), ground.metres(*cameras) or 0.0
-        way = f"{metres:,.0f} m" if walk_s is None else f"a walk of {duration_text(walk_s)}"
-        why = f"{TOO_FAST} ({way} in {duration_text(seconds)})"
+        way = (
+            phrase("{metres:,.0f} m", metres=metres)
+            if walk_s is None
+            else phrase("a walk of {time}", time=duration(walk_s))
+        )
+        why = phrase("{why} ({way} in {time})", why=TOO_FAST, way=way, time=duration(seconds))
     return Contradiction(one.subject, one.numbers, other.numbers, why)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from officers.desk.option_labels import CONTINUATION
+from officers.desk.phrases import phrase
 from officers.desk.subjects import DraftInvalid
 from protocol.keytree import FOLLOWED
 from protocol.policy import Policy
@@ -47,8 +49,13 @@ def thresholds_of_following(
         }
     if not spaces or len(spaces) + len(set(compared)) > MAX_TEMPLATES:
         raise DraftInvalid(
-            f"--continuation: the policy states a threshold_floor for {len(spaces)} models that "
-            "tell what people wear, and a query compares by 1 to a few of them: have the site's "
-            "authority state it (`sealtrace site policy upgrade` takes those of the bundle)"
+            phrase(
+                "{continuation_field}: the policy states a threshold_floor for {count} models "
+                "that tell what people wear, and a query compares by 1 to a few of them: have the "
+                "site's authority state it (`sealtrace site policy upgrade` takes those of the "
+                "bundle)",
+                continuation_field=CONTINUATION,
+                count=len(spaces),
+            )
         )
     return {space: floors[space] for space in sorted(spaces)}

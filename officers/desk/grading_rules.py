@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from officers.desk.phrases import phrase
 from protocol.sightings import MaskStatus
 from runtime.config import Section, load
 from runtime.errors import OperationError
@@ -243,8 +244,12 @@ def rules_of(preset: str) -> Rules:
         return _read(Path(preset), own=True)
     if preset not in preset_names():
         raise PresetInvalid(
-            f"there is no preset {preset!r}; there are {', '.join(preset_names())}, and files of "
-            "your own: --preset ./our-rules.toml"
+            phrase(
+                "there is no preset {preset!r}; there are {preset_names}, and files of your own: "
+                "--preset ./our-rules.toml",
+                preset=preset,
+                preset_names=", ".join(preset_names()),
+            )
         )
     return _packaged(preset)
 
@@ -260,5 +265,10 @@ def _read(path: Path, *, own: bool) -> Rules:
         digest = hashlib.sha256(read_file(path, _MAX_BYTES)).hexdigest()
         preset = load(path, Preset, hint="see officers/presets/ for what a preset says")
     except OperationError as error:
-        raise PresetInvalid(f"the preset cannot be used: {error}") from error
+        raise PresetInvalid(
+            phrase(
+                "the preset cannot be used: {error}",
+                error=error,
+            )
+        ) from error
     return Rules(preset, digest, own)

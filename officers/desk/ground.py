@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from officers.desk.phrases import phrase
 from protocol.places import GLOBE, Places
 from protocol.query import Query
 
@@ -26,9 +27,9 @@ FASTEST_M_S = 4.0
 """Of somebody on foot in a hurry, in a straight line."""
 WALK_MPS = 1.4
 """Walking, in a straight line (Bohannon 1997: comfortable, 1.3 to 1.5 m/s)."""
-TOO_FAST = "faster than walking allows"
-AT_ONCE = "on two cameras at one time"
-TWO_AT_ONCE = "two people before one camera at one time"
+TOO_FAST = phrase("faster than walking allows")
+AT_ONCE = phrase("on two cameras at one time")
+TWO_AT_ONCE = phrase("two people before one camera at one time")
 _EARTH_M = 6_371_008.8
 """Mean radius (IUGG)."""
 _DAY_S = 86_400.0

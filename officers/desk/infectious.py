@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from officers.desk.case_files import read_case, window_words, zone_of
 from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
+from officers.desk.option_labels import FROM, TO
+from officers.desk.phrases import phrase
 from officers.desk.subjects import DraftInvalid
 from protocol import hpke
 
@@ -42,32 +44,85 @@ def infectious_days(
     clinical = None if case is None else case.clinical(zone)
     window = None if clinical is None else clinical.infectious_window()
     if window is None:
-        lack = "there is no case file of" if case is None else "no infectious window is known of"
+        lack = (
+            phrase("there is no case file of '{subject}'", subject=pseudonym)
+            if case is None
+            else phrase("no infectious window is known of '{subject}'", subject=pseudonym)
+        )
         raise DraftInvalid(
-            f"{lack} '{pseudonym}': write it with `sealtrace subject case {pseudonym} --preset "
-            "NAME --onset DAY`, or give --from and --to"
+            phrase(
+                "{lack}: write it with `sealtrace subject case {pseudonym} --preset NAME --onset "
+                "DAY`, or give {from_field} and {to_field}",
+                lack=lack,
+                pseudonym=pseudonym,
+                from_field=FROM,
+                to_field=TO,
+            )
         )
     starts, ends = (datetime.fromtimestamp(at / 1000, zone) for at in window)
-    tell(Notice(f"'{pseudonym}' was infectious {window_words(window, zone)}"))
+    tell(
+        Notice(
+            phrase(
+                "'{pseudonym}' was infectious {window_words}",
+                pseudonym=pseudonym,
+                window_words=window_words(window, zone),
+            )
+        )
+    )
     present = datetime.fromtimestamp(now.timestamp() // SLOT.total_seconds() * 900, zone)
     if starts >= present:
-        raise DraftInvalid(f"'{pseudonym}' becomes infectious only on {starts:%Y-%m-%d}; ask then")
+        raise DraftInvalid(
+            phrase(
+                "'{pseudonym}' becomes infectious only on {day}; ask then",
+                pseudonym=pseudonym,
+                day=starts.date(),
+            )
+        )
     if ends > present:
         ends = present
-        tell(Notice(f"what lies ahead is left out: asked for until {ends:%Y-%m-%d %H:%M}"))
+        tell(
+            Notice(
+                phrase(
+                    "what lies ahead is left out: asked for until {ends}",
+                    ends=_to_the_minute(ends),
+                )
+            )
+        )
     kept = present - timedelta(days=officer.policy.retention_days)
     longest = ends - timedelta(hours=officer.policy.max_window_hours)
     for earliest, why in (
-        (kept, f"older than the {officer.policy.retention_days} days that the site keeps"),
-        (longest, f"more than the {officer.policy.max_window_hours} hours of one query"),
+        (
+            kept,
+            phrase(
+                "older than the {days} days that the site keeps", days=officer.policy.retention_days
+            ),
+        ),
+        (
+            longest,
+            phrase(
+                "more than the {hours} hours of one query", hours=officer.policy.max_window_hours
+            ),
+        ),
     ):
         if starts < earliest:
             starts = earliest
-            words = f"what is {why} is left out: asked for from {starts:%Y-%m-%d %H:%M}"
+            words = phrase(
+                "what is {why} is left out: asked for from {starts}",
+                why=why,
+                starts=_to_the_minute(starts),
+            )
             tell(Notice(words, warning=True))
     if starts >= ends:
         raise DraftInvalid(
-            f"all days on which '{pseudonym}' was infectious are older than the "
-            f"{officer.policy.retention_days} days that the site keeps: nothing is left to open"
+            phrase(
+                "all days on which '{pseudonym}' was infectious are older than the "
+                "{retention_days} days that the site keeps: nothing is left to open",
+                pseudonym=pseudonym,
+                retention_days=officer.policy.retention_days,
+            )
         )
     return starts, ends
+
+
+def _to_the_minute(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from officers.desk.officer import Officer, OfficerError
+from officers.desk.phrases import phrase
 from protocol import hpke
 from protocol.directory import Principal
 from protocol.signing import SigningKey
@@ -31,7 +32,10 @@ class Keys:
         """
         if self._sealing is None:
             raise OfficerError(
-                "the site's directory lists no sealing key of yours, so nothing is sealed to you"
+                phrase(
+                    "the site's directory lists no sealing key of yours, so nothing is sealed to "
+                    "you"
+                )
             )
         return self._sealing
 
@@ -87,6 +91,10 @@ def _require_listed(officer: Officer, path: Path, fits: Callable[[Principal], bo
     listed = officer.directory.principals.get(officer.name)
     if listed is None or not fits(listed):
         raise OfficerError(
-            f"{path} is not the key that the site's directory lists for '{officer.name}'; "
-            "nobody would accept what it signs: install the key that was issued last"
+            phrase(
+                "{path} is not the key that the site's directory lists for '{name}'; nobody would "
+                "accept what it signs: install the key that was issued last",
+                path=path,
+                name=officer.name,
+            )
         )

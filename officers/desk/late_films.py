@@ -8,26 +8,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from officers.desk.api_client import LateFilmsNote
-from officers.desk.moments import span_text
+from officers.desk.phrases import Phrase, listed, nphrase, phrase, span, together
 
 
-def late_film_text(one: LateFilmsNote) -> str:
+def late_film_text(one: LateFilmsNote) -> Phrase:
     """Return of what camera and when, how much, and who imported it."""
-    quarters = "1 quarter hour" if one.quarter_hours == 1 else f"{one.quarter_hours} quarter hours"
-    return (
-        f"{one.camera}, {span_text(one.from_ms, one.to_ms)}: {quarters}, imported by "
-        f"{', '.join(one.boxes)}"
+    return nphrase(
+        "{camera}, {when}: {n} quarter hour, imported by {boxes}",
+        "{camera}, {when}: {n} quarter hours, imported by {boxes}",
+        one.quarter_hours,
+        camera=one.camera,
+        when=span(one.from_ms, one.to_ms),
+        boxes=listed(one.boxes, ""),
     )
 
 
-def late_film_lines(late: Sequence[LateFilmsNote]) -> tuple[str, ...]:
-    """Return what an officer is to know, line by line; none where nothing came late."""
+def late_film_lines(late: Sequence[LateFilmsNote], *, indent: str = "  ") -> tuple[Phrase, ...]:
+    """Return what an officer is to know, line by line; none where nothing came late.
+
+    Args:
+        late: what came.
+        indent: before each film's line.
+    """
     if not late:
         return ()
     return (
-        "films of hours that this query asked for came after it had ended, and nothing in them was "
-        "compared:",
-        *(f"  {late_film_text(one)}" for one in late),
-        "to have them compared, file a query for these cameras and hours: it needs approvals of "
-        "its own, and what was found and decided here stays with this one",
+        phrase(
+            "films of hours that this query asked for came after it had ended, and nothing in them "
+            "was compared:"
+        ),
+        *(together([indent, late_film_text(one)], "") for one in late),
+        phrase(
+            "to have them compared, file a query for these cameras and hours: it needs approvals "
+            "of its own, and what was found and decided here stays with this one"
+        ),
     )

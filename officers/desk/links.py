@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from officers.desk.case import Case, CaseInvalid
+from officers.desk.phrases import nphrase, phrase
 from protocol import hpke
 from protocol.errors import ProtocolError
 from protocol.links import Companion, Links
@@ -28,36 +29,42 @@ def open_links(
         links = Links.open(sealed[-1], sealing, query_digest=case.digest)
         _check(links, case)
     except (ProtocolError, CaseInvalid) as error:
-        return {}, (f"which contacts are one person cannot be used: {error}",)
+        return {}, (phrase("which contacts are one person cannot be used: {error}", error=error),)
     return links.numbers, tuple(_lacking(links))
 
 
 def _check(links: Links, case: Case) -> None:
     query = case.query
     if not query.asks.linked_contacts:
-        raise CaseInvalid("it links contacts, and the query does not ask for that")
+        raise CaseInvalid(phrase("it links contacts, and the query does not ask for that"))
     if any(
         address.site != query.site or address.camera not in query.cameras
         for address, _ in links.numbers
     ):
-        raise CaseInvalid("it is of cameras that the query does not name")
+        raise CaseInvalid(phrase("it is of cameras that the query does not name"))
 
 
 def _lacking(links: Links) -> list[str]:
     """Say whom numbers are missing of: they count as one person for each camera and stay."""
-    lacking = []
+    lacking: list[str] = []
     if links.without:
         lacking.append(
-            f"{_contacts(links.without)} could not be compared with others (no template of theirs "
-            "was seen): each counts as a person of their own"
+            nphrase(
+                "{n} contact could not be compared with others (no template of theirs was seen): "
+                "each counts as a person of their own",
+                "{n} contacts could not be compared with others (no template of theirs was seen): "
+                "each counts as a person of their own",
+                links.without,
+            )
         )
     if links.left_out:
         lacking.append(
-            f"{_contacts(links.left_out)} who were near for the shortest time were not compared: "
-            "each counts as a person of their own"
+            nphrase(
+                "{n} contact who were near for the shortest time were not compared: each counts as "
+                "a person of their own",
+                "{n} contacts who were near for the shortest time were not compared: each counts "
+                "as a person of their own",
+                links.left_out,
+            )
         )
     return lacking
-
-
-def _contacts(count: int) -> str:
-    return "1 contact" if count == 1 else f"{count} contacts"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from officers.desk.api_client import QuerySummary
 from officers.desk.camera_places import kept_register
-from officers.desk.case import Case, objection, standing_approvals
+from officers.desk.case import Case, objection
 from officers.desk.facts import (
     Fact,
     approval_facts,
@@ -15,7 +15,9 @@ from officers.desk.facts import (
     query_facts,
     state_facts,
 )
+from officers.desk.phrases import phrase
 from officers.desk.session import Session
+from officers.desk.voices import Voices, hear, refusal_facts
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 
@@ -46,8 +48,25 @@ def look(session: Session, query_id: str) -> View:
     return View(case, summary, objection(case, me.directory, me.policy, now_ms=system_ms()))
 
 
-def facts_of(session: Session, view: View) -> tuple[Fact, ...]:
-    """Return all that an approver must see of a query before signing."""
+def voices_of(session: Session, view: View) -> Voices:
+    """Return what approvers said of a query, verified here.
+
+    Raises:
+        OperationError: the aggregator gives none of it.
+    """
+    query, policy = view.case.query, session.officer.policy
+    needed = view.summary.approvals_needed
+    if query.legal_basis in policy.bases:
+        needed = policy.approvals_for(query.legal_basis, query.options)
+    return hear(session, view.case, needed)
+
+
+def facts_of(session: Session, view: View, voices: Voices | None = None) -> tuple[Fact, ...]:
+    """Return all that an approver must see of a query before signing.
+
+    Args:
+        voices: what approvers said, if it has been fetched.
+    """
     case, policy, directory = view.case, session.officer.policy, session.officer.directory
     query = case.query
     facts = query_facts(
@@ -69,16 +88,16 @@ def facts_of(session: Session, view: View) -> tuple[Fact, ...]:
         )
         facts += estimate_facts(query, estimate, now_ms=system_ms())
     except OperationError as error:
-        facts.append(Fact("in scope", f"the aggregator gives no estimate: {error}"))
-    approvers, problems = standing_approvals(
-        session.client.approvals(case.id), case, directory, policy
-    )
-    needed = view.summary.approvals_needed
-    if query.legal_basis in policy.bases:
-        needed = policy.approvals_for(query.legal_basis, query.options)
+        facts.append(
+            Fact(
+                phrase("in scope"), phrase("the aggregator gives no estimate: {error}", error=error)
+            )
+        )
+    said = voices or voices_of(session, view)
     return (
         *facts,
         *policy_facts(query, policy, view.objection),
-        *approval_facts(approvers, problems, needed),
+        *approval_facts([one.approver for one in said.approvals], said.problems, said.needed),
+        *refusal_facts(said),
         *state_facts(view.summary),
     )

@@ -37,6 +37,11 @@ def show_in(zone: ZoneInfo | None) -> None:
     _zone.set(zone)
 
 
+def shown_in() -> ZoneInfo | None:
+    """Return the zone that times are shown in (in this context); None: this machine's."""
+    return _zone.get()
+
+
 def is_now(text: str) -> bool:
     """Tell whether a text means the present."""
     return text.strip().lower() == "now"

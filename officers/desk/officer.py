@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from officers.desk.moments import show_in
+from officers.desk.phrases import phrase
 from protocol.directory import AGGREGATOR, CUSTODIAN, Directory, Principal
 from protocol.directory_forms import FIRST, SECOND
 from protocol.encoding import MAX_MESSAGE_BYTES
@@ -14,7 +15,7 @@ from protocol.policy import Policy
 from runtime.config import TlsConfig
 from runtime.errors import OperationError
 from runtime.fsio import atomic_write, private_folder, read_file
-from runtime.officer import OfficerConfig, load_officer
+from runtime.officer import OfficerConfig, load_officer, officer_file
 from runtime.trust import Trust, read_policy
 from runtime.zones import zone
 
@@ -28,8 +29,10 @@ class OfficerError(OperationError):
 class Officer:
     """One officer's configuration, directory, policy and record; the keys are apart (`keys`)."""
 
-    def __init__(self, config: OfficerConfig) -> None:
+    def __init__(self, config: OfficerConfig, file: Path | None = None) -> None:
         self.config = config
+        self.file = file
+        """Where the configuration was read from, for a helper that reads it, too."""
         self.trust = Trust(
             site=config.site,
             authority=config.authority_key,
@@ -47,9 +50,10 @@ class Officer:
         Raises:
             ConfigError, TrustError: one of them is missing or cannot be used.
         """
-        config = load_officer(path)
+        file = officer_file(path).absolute()
+        config = load_officer(file)
         show_in(None if config.time_zone is None else zone(config.time_zone))
-        return cls(config)
+        return cls(config, file)
 
     @property
     def name(self) -> str:
@@ -87,8 +91,10 @@ class Officer:
         """
         if self.config.tls is None:
             raise OfficerError(
-                "officer.toml has no [tls] section: the aggregator and the custodians talk to "
-                "known officers only; add ca, certificate and private_key"
+                phrase(
+                    "officer.toml has no [tls] section: the aggregator and the custodians talk to "
+                    "known officers only; add ca, certificate and private_key"
+                )
             )
         return self.config.tls
 
@@ -101,10 +107,15 @@ class Officer:
         """
         listed = self.directory.principals.get(self.name)
         if listed is None or duty not in listed.duties:
-            held = ", ".join(sorted(listed.duties)) if listed else "nobody of this site"
+            held = ", ".join(sorted(listed.duties)) if listed else phrase("nobody of this site")
             raise OfficerError(
-                f"this takes an {duty}, and the directory lists '{self.name}' as {held}; "
-                "name another officer with --officer"
+                phrase(
+                    "this takes an {duty}, and the directory lists '{name}' as {held}; name "
+                    "another officer with --officer",
+                    duty=duty,
+                    name=self.name,
+                    held=held,
+                )
             )
         return self.directory.require(self.name, duty)
 
@@ -117,7 +128,9 @@ class Officer:
         for principal in self.directory.with_duty(AGGREGATOR):
             if principal.url:
                 return principal.url
-        raise OfficerError("the site's directory gives no address of an aggregator in force")
+        raise OfficerError(
+            phrase("the site's directory gives no address of an aggregator in force")
+        )
 
     def custodians(self) -> list[Principal]:
         """Return the custodians in force."""

@@ -1,7 +1,4 @@
-"""What a query says from its second form on: which of the policy's purposes it serves, its options.
-
-What a policy may permit and this version cannot do yet is refused here, before anything is signed.
-"""
+"""What a query says from its second form on: the policy's purpose that it serves, its options."""
 
 from __future__ import annotations
 
@@ -9,6 +6,15 @@ import re
 from collections.abc import Sequence
 
 from officers.desk.notices import Notice
+from officers.desk.option_labels import (
+    AFTERWARDS,
+    CONFIRMER,
+    NOBODY_NEAR,
+    PURPOSE,
+    PURPOSE_KIND,
+    WHO_WAS_NEAR,
+)
+from officers.desk.phrases import listed, phrase
 from officers.desk.subjects import DraftInvalid
 from protocol.directory import INVESTIGATOR, Directory
 from protocol.keytree import NEEDS_CONSENT
@@ -37,23 +43,44 @@ def purpose_kind_of(asked: str, policy: Policy) -> str:
     if policy.purposes is None:
         if asked:
             raise DraftInvalid(
-                "--purpose-kind: the policy has no list of purposes; leave it out, and say why in "
-                "--purpose"
+                phrase(
+                    "{purpose_kind_field}: the policy has no list of purposes; leave it out, and "
+                    "say why in {purpose_field}",
+                    purpose_kind_field=PURPOSE_KIND,
+                    purpose_field=PURPOSE,
+                )
             )
         return ""
     listed = sorted(policy.purposes)
     if not listed:
         raise DraftInvalid(
-            "the policy lists no purposes, so it permits no query: have the site's authority name "
-            "some (`purposes` in policy.toml), and sign that with `sealtrace site policy`"
+            phrase(
+                "the policy lists no purposes, so it permits no query: have the site's authority "
+                "name some (`purposes` in policy.toml), and sign that with `sealtrace site policy`"
+            )
         )
-    choice = f"--purpose-kind takes one of the policy's purposes: {', '.join(listed)}"
+    choice = phrase(
+        "{purpose_kind_field} takes one of the policy's purposes: {listed}",
+        purpose_kind_field=PURPOSE_KIND,
+        listed=", ".join(listed),
+    )
     if asked:
         if asked not in policy.purposes:
-            raise DraftInvalid(f"the policy knows no purpose {asked!r}; {choice}")
+            raise DraftInvalid(
+                phrase(
+                    "the policy knows no purpose {asked!r}; {choice}",
+                    asked=asked,
+                    choice=choice,
+                )
+            )
         return asked
     if len(listed) > 1:
-        raise DraftInvalid(f"say which purpose the query serves: {choice}")
+        raise DraftInvalid(
+            phrase(
+                "say which purpose the query serves: {choice}",
+                choice=choice,
+            )
+        )
     return listed[0]
 
 
@@ -68,12 +95,25 @@ def contacts_asked(word: str, *, none: bool = False) -> tuple[bool | None, bool]
         DraftInvalid: it is another word, or contradicts the older way.
     """
     if none and word not in {"", NO_CONTACTS}:
-        raise DraftInvalid(f"--no-contacts and --contacts {word} contradict each other: give one")
+        raise DraftInvalid(
+            phrase(
+                "{no_contacts_field} and {contacts_field} {word} contradict each other: give one",
+                no_contacts_field=NOBODY_NEAR,
+                contacts_field=WHO_WAS_NEAR,
+                word=word,
+            )
+        )
     word = NO_CONTACTS if none else word
     if not word:
         return None, False
     if word not in CONTACTS:
-        raise DraftInvalid(f"--contacts takes {', '.join(CONTACTS[:-1])} or {CONTACTS[-1]}")
+        raise DraftInvalid(
+            phrase(
+                "{contacts_field} takes {words}",
+                contacts_field=WHO_WAS_NEAR,
+                words=listed(CONTACTS, "or"),
+            )
+        )
     return word != NO_CONTACTS, word == LINKED_CONTACTS
 
 
@@ -92,33 +132,25 @@ def afterwards_minutes(text: str) -> int:
     minutes = int(read[1]) * _MINUTES[read[2]] if read else 0
     if not 0 < minutes <= MAX_AFTERWARDS_MIN or minutes % SLOT_MIN:
         raise DraftInvalid(
-            f"--afterwards takes whole quarter hours, such as 45m or 3h, of at most "
-            f"{MAX_AFTERWARDS_MIN // 60}h; not {text!r}"
+            phrase(
+                "{afterwards_field} takes whole quarter hours, such as 45m or 3h, of at most "
+                "{max_afterwards_min}h; not {text!r}",
+                afterwards_field=AFTERWARDS,
+                max_afterwards_min=MAX_AFTERWARDS_MIN // 60,
+                text=text,
+            )
         )
     return minutes
-
-
-def check_possible(asks: Asked) -> None:
-    """Check that nothing is asked for that this version cannot do yet.
-
-    Raises:
-        DraftInvalid: something is; it says what.
-    """
-    wanted = {
-        "--evidence-stills: this version keeps no pictures": asks.evidence_stills > 0,
-    }
-    for words, is_wanted in wanted.items():
-        if is_wanted:
-            raise DraftInvalid(f"{words} yet, whatever the policy permits; leave it out")
 
 
 def linking_notices(asks: Asked, modalities: Sequence[str]) -> list[Notice]:
     """Warn where a query asks for linked contacts and opens no faces, by which they are linked."""
     if not asks.linked_contacts or not NEEDS_CONSENT.isdisjoint(modalities):
         return []
-    words = (
-        "the query asks for linked contacts and opens no face templates: clothes link nobody with "
-        "any network that was measured, so each contact will count as a person of their own"
+    words = phrase(
+        "the query asks for linked contacts and opens no face templates: clothes link nobody "
+        "with any network that was measured, so each contact will count as a person of their "
+        "own"
     )
     return [Notice(words, warning=True)]
 
@@ -132,25 +164,53 @@ def check_confirmers(
         DraftInvalid: it says whom to name.
     """
     others = [one.name for one in directory.with_duty(INVESTIGATOR) if one.name != requester]
-    able = (
-        f"--confirmer takes other investigators of the site: {', '.join(others) or 'it has none'}"
+    able = phrase(
+        "{confirmer_field} takes other investigators of the site: {others}",
+        confirmer_field=CONFIRMER,
+        others=", ".join(others) or phrase("it has none"),
     )
     if confirmers and policy.schema == 1:
         raise DraftInvalid(
-            "the policy is of the first schema, under which nobody but the one who asks confirms "
-            "hits: leave --confirmer out, or have the site's authority run `sealtrace site policy "
-            "upgrade`"
+            phrase(
+                "the policy is of the first schema, under which nobody but the one who asks "
+                "confirms hits: leave {confirmer_field} out, or have the site's authority run "
+                "`sealtrace site policy upgrade`",
+                confirmer_field=CONFIRMER,
+            )
         )
     for name in confirmers:
         if name == requester:
-            raise DraftInvalid(f"'{name}' asks: name other officers to confirm. {able}")
+            raise DraftInvalid(
+                phrase(
+                    "'{name}' asks: name other officers to confirm. {able}",
+                    name=name,
+                    able=able,
+                )
+            )
         if name not in others:
-            raise DraftInvalid(f"'{name}' is no investigator of the site in force. {able}")
+            raise DraftInvalid(
+                phrase(
+                    "'{name}' is no investigator of the site in force. {able}",
+                    name=name,
+                    able=able,
+                )
+            )
         if confirmers.count(name) > 1:
-            raise DraftInvalid(f"'{name}' is named twice to confirm hits. {able}")
+            raise DraftInvalid(
+                phrase(
+                    "'{name}' is named twice to confirm hits. {able}",
+                    name=name,
+                    able=able,
+                )
+            )
     missing = policy.confirmations - 1 - len(confirmers)
     if missing > 0:
         raise DraftInvalid(
-            f"the policy has {policy.confirmations} officers confirm each hit, who asks among "
-            f"them: name {missing} more. {able}"
+            phrase(
+                "the policy has {confirmations} officers confirm each hit, who asks among them: "
+                "name {missing} more. {able}",
+                confirmations=policy.confirmations,
+                missing=missing,
+                able=able,
+            )
         )

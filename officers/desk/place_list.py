@@ -56,7 +56,8 @@ def placed_cameras(
     if wanted.anything:
         known = choose(wanted, officer.directory, register, tell)
     axes = () if register is None else register.axes
-    listed = [Placed(one, _place(register, one), one in in_force, axes) for one in known]
+    watched = frozenset(in_force)
+    listed = [Placed(one, _place(register, one), one in watched, axes) for one in known]
     return tuple(sorted(listed, key=_order))
 
 

@@ -10,32 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import httpx
-
 from officers.desk.case import Case, CaseInvalid
-from officers.desk.moments import local_text
-from officers.desk.officer import Officer
-from protocol.directory import CUSTODIAN, Directory, Principal
-from protocol.encoding import decode
-from protocol.errors import MalformedMessage, ProtocolError
+from officers.desk.phrases import Phrase, either, listed, moment, nphrase, phrase, together
+from officers.desk.receipts_asked import Given
+from protocol.directory import CUSTODIAN, Directory
+from protocol.errors import ProtocolError
 from protocol.names import SightingName
 from protocol.results import Opening
 from protocol.signing import Signed
 from protocol.v2.release import ROW_RELEASE_KIND, RowRelease, digest_of
 from runtime.clock import system_ms
-from runtime.errors import OperationError, explained
-from runtime.http import raise_for_problem
-from runtime.peers import at_once, client_of
+from runtime.errors import OperationError
 
-_MAX_RECEIPTS_BYTES = 64 << 20
 _ON_ITS_WAY_MS = 60_000
 """What was opened so short a time ago may not be listed yet."""
-_OR_LATE = ", or has not taken in answers that came late, of rows that it does show"
-_SPEAK_TO_AUDITORS = "do not go on, tell the auditors"
-
-
-class _Endless(MalformedMessage):
-    """A custodian's receipts do not end, or nobody reads so many."""
+_OR_LATE = phrase(", or has not taken in answers that came late, of rows that it does show")
+_SPEAK_NOW = phrase("do not go on, tell the auditors")
+_SPEAK = phrase("Do not go on, tell the auditors")
 
 
 class ReceiptsContradict(OperationError):
@@ -43,31 +34,25 @@ class ReceiptsContradict(OperationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """The receipts that a custodian gave for a query when asked; ``silence``: why there are none.
-
-    Args:
-        signed: `RowRelease`s as the custodian signed them.
-        endless: it gave more of them than anybody reads.
-    """
-
-    custodian: str
-    signed: tuple[bytes, ...] = ()
-    silence: str = ""
-    endless: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Counted:
     """How many distinct rows a custodian opened for a query, by its receipts.
 
-    ``silence`` says why it gave none when it was asked; then ``rows`` is by those that the
+    ``silence`` says why it gave none when it was asked; then all else is by those that the
     aggregator handed over.
+
+    Args:
+        listed: how many of the rows that the aggregator lists this custodian has signed for.
+        answers: its releases; ``first_ms`` and ``last_ms``: when the first and the last of them
+            left, 0 where there is none.
     """
 
     custodian: str
     rows: int
     silence: str = ""
+    listed: int = 0
+    answers: int = 0
+    first_ms: int = 0
+    last_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,51 +80,8 @@ def check_receipts(receipts: Receipts) -> None:
     """
     if receipts.problems:
         raise ReceiptsContradict(
-            "what is shown is not what was opened:\n" + "\n".join(receipts.problems)
+            together([phrase("what is shown is not what was opened:"), *receipts.problems])
         )
-
-
-def ask_custodians(officer: Officer, case: Case) -> list[Given]:
-    """Ask every custodian, past the aggregator, for its receipts of a query.
-
-    Raises:
-        OfficerError: the officer has no certificate.
-    """
-    tls, path = officer.tls, f"/v1/rows/{case.digest.hex()}"
-
-    def ask(custodian: Principal) -> Given:
-        try:
-            with client_of(custodian, tls) as http:
-                return Given(custodian.name, _read_receipts(http, path))
-        except (OperationError, ProtocolError) as error:
-            silence = explained(error) or type(error).__name__
-            return Given(custodian.name, silence=silence, endless=isinstance(error, _Endless))
-
-    return at_once(officer.custodians(), ask)
-
-
-def _read_receipts(http: httpx.Client, path: str) -> tuple[bytes, ...]:
-    """Read all receipts of a query, page by page.
-
-    Raises:
-        PeerUnreachable, ProblemError: the custodian does not give them.
-        MalformedMessage: it gives something else, or the same again and again.
-    """
-    receipts: list[bytes] = []
-    room, from_entry = _MAX_RECEIPTS_BYTES, 0
-    while True:
-        answer = raise_for_problem(http.get(path, params={"from_entry": from_entry})).content
-        page = decode(answer, what="receipts")
-        if not isinstance(page, list) or not all(isinstance(one, bytes) for one in page):
-            raise MalformedMessage("its answer is not a list of receipts")
-        if not page:
-            return tuple(receipts)
-        receipts += page
-        last = RowRelease.parse(Signed.parse(page[-1], kind=ROW_RELEASE_KIND).payload).entry_index
-        room -= len(answer)
-        if last < from_entry or room < 0:
-            raise _Endless("its list of receipts does not end")
-        from_entry = last + 1
 
 
 def compare(
@@ -173,9 +115,7 @@ def compare(
     names = sorted({*silent, *ledger.totals})
     return Receipts(
         rows=len(ledger.opened),
-        custodians=tuple(
-            Counted(name, ledger.totals.get(name, 0), silent.get(name, "")) for name in names
-        ),
+        custodians=tuple(ledger.counted(name, silent.get(name, "")) for name in names),
         waiting=tuple(ledger.waiting),
         problems=tuple(ledger.problems),
     )
@@ -213,9 +153,15 @@ class _Ledger:
                 _check_rows(release, salt, rows)
             except (ProtocolError, CaseInvalid) as error:
                 self.problems.append(
-                    f"the receipt of {custodian} that the aggregator shows for opening {number} "
-                    f"does not hold: {error}. The aggregator may have had other rows opened than "
-                    f"it lists: {_SPEAK_TO_AUDITORS}"
+                    phrase(
+                        "the receipt of {custodian} that the aggregator shows for opening "
+                        "{number} does not hold: {error}. The aggregator may have had other rows "
+                        "opened than it lists: {speak}",
+                        custodian=custodian,
+                        number=number,
+                        error=error,
+                        speak=_SPEAK_NOW,
+                    )
                 )
                 continue
             self._account(custodian).shown[release.release_id] = (release, rows)
@@ -229,9 +175,13 @@ class _Ledger:
         """Take in what a custodian says itself: what the aggregator did not list, or only did."""
         if given.endless:
             self.problems.append(
-                f"{given.custodian} gives more receipts than anybody reads, which hides what it "
-                "opened: it misleads you, or the aggregator had the same rows opened again and "
-                f"again to that end. {_SPEAK_TO_AUDITORS.capitalize()}"
+                phrase(
+                    "{custodian} gives more receipts than anybody reads, which hides what it "
+                    "opened: it misleads you, or the aggregator had the same rows opened again "
+                    "and again to that end. {speak}",
+                    custodian=given.custodian,
+                    speak=_SPEAK,
+                )
             )
         if given.silence:
             return
@@ -241,8 +191,12 @@ class _Ledger:
                 release = self._read(signed, given.custodian)
             except (ProtocolError, CaseInvalid) as error:
                 self.problems.append(
-                    f"{given.custodian} hands out a receipt that does not hold: {error}. "
-                    f"{_SPEAK_TO_AUDITORS.capitalize()}"
+                    phrase(
+                        "{custodian} hands out a receipt that does not hold: {error}. {speak}",
+                        custodian=given.custodian,
+                        error=error,
+                        speak=_SPEAK,
+                    )
                 )
                 continue
             told.add(release.release_id)
@@ -250,15 +204,23 @@ class _Ledger:
                 account.hidden[release.release_id] = release
             elif account.shown[release.release_id][0] != release:
                 self.problems.append(
-                    f"{given.custodian} has signed two receipts under one id "
-                    f"({release.release_id.hex()[:12]}): {_SPEAK_TO_AUDITORS}"
+                    phrase(
+                        "{custodian} has signed two receipts under one id ({release_id}): {speak}",
+                        custodian=given.custodian,
+                        release_id=release.release_id.hex()[:12],
+                        speak=_SPEAK_NOW,
+                    )
                 )
         for release_id, (release, _) in account.shown.items():
             if release_id not in told and not self._young(release):
                 self.problems.append(
-                    f"{given.custodian} does not know of the {_rows(release.rows)} that it signed "
-                    f"for at {local_text(release.released_at_ms)}: it hides them, or its disk was "
-                    "put back to an earlier day; tell the auditors"
+                    phrase(
+                        "{custodian} does not know of the {rows} that it signed for at {when}: it "
+                        "hides them, or its disk was put back to an earlier day; tell the auditors",
+                        custodian=given.custodian,
+                        rows=_rows(release.rows),
+                        when=moment(release.released_at_ms),
+                    )
                 )
 
     def count(self, given: Sequence[Given]) -> None:
@@ -271,25 +233,66 @@ class _Ledger:
         for name, account in sorted(self._accounts.items()):
             more = self._excess(name, account)
             if 0 < more <= self._on_their_way(account):
-                self.waiting.append(f"{name} opens rows just now: look again in a minute")
+                self.waiting.append(
+                    phrase(
+                        "{name} opens rows just now: look again in a minute",
+                        name=name,
+                    )
+                )
             elif more > 0:
                 excess[name] = more
         if not excess:
             return
-        counts = ", ".join(f"{name}: {_rows(more)}" for name, more in excess.items())
+        counts = listed(
+            (
+                phrase("{name}: {rows}", name=name, rows=_rows(more))
+                for name, more in excess.items()
+            ),
+            "",
+        )
         if len(excess) >= self._directory.threshold:
             late = all(more <= self._not_by(name) for name, more in excess.items())
             self.problems.append(
-                f"custodians opened rows that the aggregator lists nowhere ({counts}): it may have "
-                "read when and where somebody was whom it does not show you"
-                f"{_OR_LATE if late else ''}. {_SPEAK_TO_AUDITORS.capitalize()}"
+                phrase(
+                    "custodians opened rows that the aggregator lists nowhere ({counts}): it may "
+                    "have read when and where somebody was whom it does not show you{or_late}. "
+                    "{speak}",
+                    counts=counts,
+                    or_late=_OR_LATE if late else "",
+                    speak=_SPEAK,
+                )
             )
             return
         silent = [one.custodian for one in given if one.silence]
-        unknown = f"; whether {' or '.join(silent)} did too is not known" if silent else ""
+        unknown = (
+            phrase("; whether {silent} did too is not known", silent=either(silent))
+            if silent
+            else ""
+        )
         self.waiting.append(
-            f"rows are released that are not listed ({counts}): fewer custodians than must agree, "
-            f"so by them alone nothing has been opened{unknown}. Look again when all answer"
+            phrase(
+                "rows are released that are not listed ({counts}): fewer custodians than must "
+                "agree, so by them alone nothing has been opened{unknown}. Look again when all "
+                "answer",
+                counts=counts,
+                unknown=unknown,
+            )
+        )
+
+    def counted(self, name: str, silence: str) -> Counted:
+        """Return what is known of one custodian, once all was counted."""
+        account = self._account(name)
+        releases = [*(release for release, _ in account.shown.values()), *account.hidden.values()]
+        times = [release.released_at_ms for release in releases]
+        rows = set[SightingName]().union(*(rows for _, rows in account.shown.values()))
+        return Counted(
+            name,
+            self.totals.get(name, 0),
+            silence,
+            listed=len(rows),
+            answers=len(releases),
+            first_ms=min(times, default=0),
+            last_ms=max(times, default=0),
         )
 
     def check_listed(self, listed: Mapping[SightingName, str], settled: int | None) -> None:
@@ -299,16 +302,24 @@ class _Ledger:
         missing = sorted(due - set(listed))
         if missing:
             self.problems.append(
-                f"of what was opened, {_rows(len(missing))} of {_cameras(missing)} cannot be found "
-                "among the results: the aggregator may have read them and keeps them from you. "
-                f"{_SPEAK_TO_AUDITORS.capitalize()}"
+                phrase(
+                    "of what was opened, {rows} of {cameras} cannot be found among the results: "
+                    "the aggregator may have read them and keeps them from you. {speak}",
+                    rows=_rows(len(missing)),
+                    cameras=_cameras(missing),
+                    speak=_SPEAK,
+                )
             )
         unbacked = [what for name, what in listed.items() if name not in self.opened]
         if unbacked:
             self.problems.append(
-                f"no {self._directory.threshold} custodians sign for {', '.join(unbacked)}: the "
-                "aggregator has made it up, or does not say how it was opened. "
-                f"{_SPEAK_TO_AUDITORS.capitalize()}"
+                phrase(
+                    "no {threshold} custodians sign for {unbacked}: the aggregator has made it "
+                    "up, or does not say how it was opened. {speak}",
+                    threshold=self._directory.threshold,
+                    unbacked=", ".join(unbacked),
+                    speak=_SPEAK,
+                )
             )
 
     def _excess(self, name: str, account: _Account) -> int:
@@ -319,9 +330,15 @@ class _Ledger:
             seen |= rows
             if release.total < len(seen):
                 self.problems.append(
-                    f"{name} had opened {_rows(release.total)} for this query at "
-                    f"{local_text(release.released_at_ms)}, and the aggregator lists {len(seen)}: "
-                    f"one of them counts falsely. {_SPEAK_TO_AUDITORS.capitalize()}"
+                    phrase(
+                        "{name} had opened {rows} for this query at {when}, and the aggregator "
+                        "lists {count}: one of them counts falsely. {speak}",
+                        name=name,
+                        rows=_rows(release.total),
+                        when=moment(release.released_at_ms),
+                        count=len(seen),
+                        speak=_SPEAK,
+                    )
                 )
                 break
         releases = [*(release for release, _ in shown), *account.hidden.values()]
@@ -356,9 +373,14 @@ class _Ledger:
         signed = Signed.parse(data, kind=ROW_RELEASE_KIND)
         release = RowRelease.parse(signed.verify(self._directory.historic_resolver(CUSTODIAN)))
         if signed.signer != custodian:
-            raise CaseInvalid(f"it is signed by '{signed.signer}'")
+            raise CaseInvalid(
+                phrase(
+                    "it is signed by '{signer}'",
+                    signer=signed.signer,
+                )
+            )
         if release.query_digest != self._case.digest:
-            raise CaseInvalid("it was given for another query")
+            raise CaseInvalid(phrase("it was given for another query"))
         return release
 
     def _account(self, custodian: str) -> _Account:
@@ -375,11 +397,11 @@ def _check_rows(release: RowRelease, salt: bytes, rows: frozenset[SightingName])
         CaseInvalid: it does not.
     """
     if release.rows != len(rows) or digest_of(salt, rows) != release.digest:
-        raise CaseInvalid("it was given for other rows than those listed")
+        raise CaseInvalid(phrase("it was given for other rows than those listed"))
 
 
-def _rows(count: int) -> str:
-    return f"{count} row" if count == 1 else f"{count} rows"
+def _rows(count: int) -> Phrase:
+    return nphrase("{n} row", "{n} rows", count)
 
 
 def _cameras(rows: Iterable[SightingName]) -> str:

@@ -18,7 +18,9 @@ from officers.desk.fit import Contradiction
 from officers.desk.fitting import contradictions_with, fitted
 from officers.desk.ground import Ground, ground_of
 from officers.desk.links import open_links
-from officers.desk.receipts import Receipts, ask_custodians, compare
+from officers.desk.phrases import linked, phrase
+from officers.desk.receipts import Receipts, compare
+from officers.desk.receipts_asked import ask_custodians
 from officers.desk.session import Session
 from officers.desk.traces import UNDECIDED, Numbered, Trace, traces_of, with_ways
 from officers.desk.verdicts import needed_confirmations, read_words, word_in
@@ -107,10 +109,14 @@ def sealed_to_me(session: Session, query_id: str) -> Case:
     me.require(INVESTIGATOR)
     case = session.case(query_id)
     if me.name not in case.officers:
-        readers = " and ".join(case.officers)
+        readers = linked(case.officers)
         raise OperationError(
-            f"the query is {case.requester}'s: what it found is sealed to {readers} and opens for "
-            "nobody else"
+            phrase(
+                "the query is {requester}'s: what it found is sealed to {readers} and opens for "
+                "nobody else",
+                requester=case.requester,
+                readers=readers,
+            )
         )
     return case
 
@@ -150,7 +156,7 @@ def open_results(
     )
     openings, unreadable = open_openings(sealed, case, sealing)
     listed = {
-        item.candidate.name: f"candidate {item.number}"
+        item.candidate.name: phrase("candidate {number}", number=item.number)
         for item in candidates
         if item.candidate.name is not None
     }
@@ -220,7 +226,13 @@ def open_candidates(
             candidate = _open_candidate(result, case, sealing)
             said = _said(result, words_on.get(result.candidate_id, ()), case, directory)
         except (ProtocolError, CaseInvalid) as error:
-            problems.append(f"result {number} cannot be used: {error}")
+            problems.append(
+                phrase(
+                    "result {number} cannot be used: {error}",
+                    number=number,
+                    error=error,
+                )
+            )
             continue
         opened.append(Numbered(number, result.candidate_id, candidate, said=said, needed=needed))
     followed, unknown = _with_whom_they_follow(_with_their_hits(opened))
@@ -238,7 +250,7 @@ def _said(
         return last_words(words)
     own = word_in(result.decision, case, directory)
     if not hmac.compare_digest(own.candidate_id, result.candidate_id):
-        raise CaseInvalid("the decision on it is on another candidate")
+        raise CaseInvalid(phrase("the decision on it is on another candidate"))
     return last_words((*words, own))
 
 
@@ -252,8 +264,12 @@ def open_openings(
             opened.append(Opening.open(data, sealing, query_digest=case.digest))
         except ProtocolError as error:
             problems.append(
-                f"opening {number} of the aggregator's list cannot be read: {error}; which rows it "
-                "was of is not known. Do not go on, tell the auditors"
+                phrase(
+                    "opening {number} of the aggregator's list cannot be read: {error}; which "
+                    "rows it was of is not known. Do not go on, tell the auditors",
+                    number=number,
+                    error=error,
+                )
             )
     return tuple(opened), tuple(problems)
 
@@ -276,14 +292,18 @@ def _with_whom_they_follow(items: Sequence[Numbered]) -> tuple[list[Numbered], l
         for item in items
         if item.matched and item.candidate.follows is None
     }
-    followed, problems = [], []
+    followed: list[Numbered] = []
+    problems: list[str] = []
     for item in items:
         one = item.candidate
         hit = None if one.follows is None else numbers.get((one.subject, one.follows))
         if one.follows is not None and hit is None:
             problems.append(
-                f"result {item.number} cannot be used: it is said to go on from a hit that is not "
-                "among the results"
+                phrase(
+                    "result {number} cannot be used: it is said to go on from a hit that is not "
+                    "among the results",
+                    number=item.number,
+                )
             )
             continue
         followed.append(replace(item, follows=hit))
@@ -298,19 +318,19 @@ def _place(one: Candidate) -> tuple[object, ...]:
 def _open_candidate(result: StoredResult, case: Case, sealing: hpke.PrivateKey) -> Candidate:
     candidate = Candidate.open(result.sealed, sealing, query_digest=case.digest)
     if not hmac.compare_digest(candidate.candidate_id(case.digest), result.candidate_id):
-        raise CaseInvalid("it came under another candidate's id")
+        raise CaseInvalid(phrase("it came under another candidate's id"))
     query = case.query
     if (
         candidate.address.site != query.site
         or candidate.address.camera not in query.cameras
         or candidate.subject not in {subject.pseudonym for subject in query.subjects}
     ):
-        raise CaseInvalid("it is of a camera or subject that the query does not name")
+        raise CaseInvalid(phrase("it is of a camera or subject that the query does not name"))
     if candidate.follows is not None and not query.asks.continuation:
-        raise CaseInvalid("it was found by clothes, and the query follows nobody")
+        raise CaseInvalid(phrase("it was found by clothes, and the query follows nobody"))
     name = candidate.name
     if name is not None:
         begins_ms = slot_start_ms(name.epoch, name.slot)
         if not query.window_from_ms <= begins_ms <= query.window_to_ms - SLOT_MS:
-            raise CaseInvalid("it is of a quarter hour that the query does not ask for")
+            raise CaseInvalid(phrase("it is of a quarter hour that the query does not ask for"))
     return candidate

@@ -10,8 +10,9 @@ from pathlib import Path
 from officers.desk.api_client import Estimate
 from officers.desk.camera_places import kept_register, places_for
 from officers.desk.choosing import Wanted, choose
-from officers.desk.moments import local_text, to_milliseconds, whole_slots
+from officers.desk.moments import to_milliseconds, whole_slots
 from officers.desk.notices import Kept, Notice
+from officers.desk.phrases import moment, phrase
 from officers.desk.session import Session
 from protocol.directory import INVESTIGATOR
 from protocol.names import SLOT_MS
@@ -63,8 +64,12 @@ def scope(
     if (from_ms, to_ms) != (to_milliseconds(starts), to_milliseconds(ends)):
         tell(
             Notice(
-                "the window is widened to whole quarter hours, the least that keys exist for: "
-                f"{local_text(from_ms)} to {local_text(to_ms)}"
+                phrase(
+                    "the window is widened to whole quarter hours, the least that keys exist for: "
+                    "{begins} to {ends}",
+                    begins=moment(from_ms),
+                    ends=moment(to_ms),
+                )
             )
         )
     wanted = Wanted(tuple(cameras), tuple(places), area, every)

@@ -12,6 +12,7 @@ from officers.desk.camera_places import keep_register, kept_register
 from officers.desk.case import Case, CaseInvalid, open_case
 from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
+from officers.desk.phrases import phrase
 from protocol.authorization import parse_signed_query
 from protocol.errors import ProtocolError
 from runtime.errors import OperationError
@@ -46,8 +47,15 @@ class Session:
         if len(found) == 1:
             return found[0]
         raise QueryNotFound(
-            f"{'several queries begin' if found else 'no query begins'} with '{given}'; "
-            "`sealtrace query list` shows the ids"
+            phrase(
+                "several queries begin with '{given}'; `sealtrace query list` shows the ids",
+                given=given,
+            )
+            if found
+            else phrase(
+                "no query begins with '{given}'; `sealtrace query list` shows the ids",
+                given=given,
+            )
         )
 
     def case(self, text: str) -> Case:
@@ -66,8 +74,11 @@ class Session:
         kept = self.officer.kept_query(case.query.query_id)
         if kept is not None and parse_signed_query(kept).digest != case.digest:
             raise CaseInvalid(
-                f"the aggregator hands out another query as {case.id[:12]} than the one that you "
-                "signed or approved under this id: do not go on, tell the auditors"
+                phrase(
+                    "the aggregator hands out another query as {id} than the one that you signed "
+                    "or approved under this id: do not go on, tell the auditors",
+                    id=case.id[:12],
+                )
             )
         return case
 
@@ -80,8 +91,10 @@ class Session:
         summary = self.client.query(case.id)
         if summary.digest != case.digest.hex():
             raise QueryNotFound(
-                "what the aggregator says of the query's state is about another query than the "
-                "one it handed out: do not go on, tell the auditors"
+                phrase(
+                    "what the aggregator says of the query's state is about another query than "
+                    "the one it handed out: do not go on, tell the auditors"
+                )
             )
         return summary
 
@@ -119,7 +132,10 @@ def refresh_directory(session: Session) -> None:
     except PeerUnreachable:
         raise
     except (OperationError, ProtocolError) as error:
-        words = f"the directory that the aggregator holds is not taken: {error}"
+        words = phrase(
+            "the directory that the aggregator holds is not taken: {error}",
+            error=error,
+        )
         session.tell(Notice(words, warning=True))
 
 
@@ -142,7 +158,10 @@ def refresh_places(session: Session) -> None:
     except PeerUnreachable:
         raise
     except (OperationError, ProtocolError) as error:
-        words = f"the register of places that the aggregator holds is not taken: {error}"
+        words = phrase(
+            "the register of places that the aggregator holds is not taken: {error}",
+            error=error,
+        )
         session.tell(Notice(words, warning=True))
 
 
@@ -156,6 +175,9 @@ def check_id(text: str) -> str:
     if _ID.fullmatch(given) or _ID_START.fullmatch(given):
         return given
     raise QueryNotFound(
-        f"{text!r} is not a query's id (32 hexadecimal digits, or the first 4 or more of them); "
-        "`sealtrace query list` shows the ids"
+        phrase(
+            "{text!r} is not a query's id (32 hexadecimal digits, or the first 4 or more of "
+            "them); `sealtrace query list` shows the ids",
+            text=text,
+        )
     )

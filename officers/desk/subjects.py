@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from officers.desk.option_labels import SUBJECT
+from officers.desk.phrases import phrase
 from protocol import hpke
 from protocol.errors import ModelMismatch, ProtocolError, TemplatesDisagree
 from protocol.keytree import FOLLOWED
@@ -54,7 +56,12 @@ def opened_subjects(
         names = [subject.file.pseudonym for subject in subjects]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise DraftInvalid(f"subject '{twice[0]}' is given twice; name each file once")
+            raise DraftInvalid(
+                phrase(
+                    "subject '{twice}' is given twice; name each file once",
+                    twice=twice[0],
+                )
+            )
         yield subjects
     finally:
         for subject in subjects:
@@ -67,11 +74,21 @@ def _open_subject(path: Path, sealing: hpke.PrivateKey) -> OpenedSubject:
     try:
         return OpenedSubject(file, file.open(sealing))
     except ModelMismatch as error:
-        raise DraftInvalid(f"{path}: {error}; enrol the subject anew") from error
+        raise DraftInvalid(
+            phrase(
+                "{path}: {error}; enrol the subject anew",
+                path=path,
+                error=error,
+            )
+        ) from error
     except ProtocolError as error:
         raise DraftInvalid(
-            f"{path} does not open with your sealing key: it was enrolled by another "
-            f"investigator, or has been altered ({error})"
+            phrase(
+                "{path} does not open with your sealing key: it was enrolled by another "
+                "investigator, or has been altered ({error})",
+                path=path,
+                error=error,
+            )
         ) from error
 
 
@@ -88,29 +105,44 @@ def modalities_of(
     rule = policy.bases.get(legal_basis)
     if rule is None:
         raise DraftInvalid(
-            f"the site's policy knows no legal basis '{legal_basis}'; "
-            f"it knows {', '.join(sorted(policy.bases))}"
+            phrase(
+                "the site's policy knows no legal basis '{legal_basis}'; it knows {bases}",
+                legal_basis=legal_basis,
+                bases=", ".join(sorted(policy.bases)),
+            )
         )
     held = {template.modality for subject in subjects for template in subject.templates}
     permitted = held & rule.modalities
     chosen = set(asked) or permitted - {FOLLOWED} or permitted
     if not chosen:
         raise DraftInvalid(
-            f"on the legal basis '{legal_basis}' the policy permits "
-            f"{', '.join(sorted(rule.modalities)) or 'no modality'}, and the subjects' files hold "
-            f"{', '.join(sorted(held))}"
+            phrase(
+                "on the legal basis '{legal_basis}' the policy permits {modalities}, and the "
+                "subjects' files hold {held}",
+                legal_basis=legal_basis,
+                modalities=", ".join(sorted(rule.modalities)) or phrase("no modality"),
+                held=", ".join(sorted(held)),
+            )
         )
     for subject in subjects:
         if not subject.of(sorted(chosen)):
             raise DraftInvalid(
-                f"the file of '{subject.file.pseudonym}' holds no template for "
-                f"{', '.join(sorted(chosen))}; enrol the subject anew, or ask for another modality"
+                phrase(
+                    "the file of '{pseudonym}' holds no template for {chosen}; enrol the subject "
+                    "anew, or ask for another modality",
+                    pseudonym=subject.file.pseudonym,
+                    chosen=", ".join(sorted(chosen)),
+                )
             )
     unheld = sorted(chosen - held)
     if unheld:
         raise DraftInvalid(
-            f"the subjects' files hold no template for {', '.join(unheld)}, so nothing could be "
-            f"compared there; they hold {', '.join(sorted(held))}"
+            phrase(
+                "the subjects' files hold no template for {unheld}, so nothing could be compared "
+                "there; they hold {held}",
+                unheld=", ".join(unheld),
+                held=", ".join(sorted(held)),
+            )
         )
     return tuple(sorted(chosen))
 
@@ -143,7 +175,12 @@ def check_one_person_each(
                 partial(least_resemblance, calibrations),
             )
         except TemplatesDisagree as error:
-            raise DraftInvalid(f"nothing was signed: {error}") from error
+            raise DraftInvalid(
+                phrase(
+                    "nothing was signed: {error}",
+                    error=error,
+                )
+            ) from error
 
 
 def templates_for(query: Query, subjects: Sequence[OpenedSubject]) -> dict[str, list[Template]]:
@@ -155,7 +192,12 @@ def templates_for(query: Query, subjects: Sequence[OpenedSubject]) -> dict[str, 
     by_name = {subject.file.pseudonym: subject for subject in subjects}
     extra = sorted(set(by_name) - {subject.pseudonym for subject in query.subjects})
     if extra:
-        raise DraftInvalid(f"the query does not name '{extra[0]}'; leave that file out")
+        raise DraftInvalid(
+            phrase(
+                "the query does not name '{extra}'; leave that file out",
+                extra=extra[0],
+            )
+        )
     templates: dict[str, list[Template]] = {}
     for wanted in query.subjects:
         if not wanted.templates:  # by examples alone
@@ -164,14 +206,21 @@ def templates_for(query: Query, subjects: Sequence[OpenedSubject]) -> dict[str, 
         subject = by_name.get(wanted.pseudonym)
         if subject is None:
             raise DraftInvalid(
-                f"the file of '{wanted.pseudonym}' is missing; give it with --subject"
+                phrase(
+                    "the file of '{pseudonym}' is missing; give it with {subject_field}",
+                    pseudonym=wanted.pseudonym,
+                    subject_field=SUBJECT,
+                )
             )
         by_digest = {template.digest: template for template in subject.templates}
         try:
             templates[wanted.pseudonym] = [by_digest[r.digest] for r in wanted.templates]
         except KeyError:
             raise DraftInvalid(
-                f"the file of '{wanted.pseudonym}' is not the one that the query was signed for "
-                "(was the subject enrolled again?); give that one, or file a new query"
+                phrase(
+                    "the file of '{pseudonym}' is not the one that the query was signed for (was "
+                    "the subject enrolled again?); give that one, or file a new query",
+                    pseudonym=wanted.pseudonym,
+                )
             ) from None
     return templates

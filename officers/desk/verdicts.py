@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Iterable
 
 from officers.desk.case import Case
+from officers.desk.phrases import phrase
 from protocol.confirming import Word, read_word
 from protocol.directory import Directory
 from protocol.errors import ProtocolError
@@ -45,5 +46,11 @@ def read_words(
         try:
             words.append(word_in(data, case, directory))
         except ProtocolError as error:
-            problems.append(f"decision {number} counts for nothing: {error}")
+            problems.append(
+                phrase(
+                    "decision {number} counts for nothing: {error}",
+                    number=number,
+                    error=error,
+                )
+            )
     return tuple(words), tuple(problems)

@@ -11,11 +11,13 @@ from typing import Any
 
 from officers.desk.case import Case, CaseInvalid
 from officers.desk.moments import iso_utc
+from officers.desk.phrases import phrase
 from protocol import hpke
 from protocol.errors import ProtocolError
 from protocol.names import SLOT_MS
+from protocol.small_cells import Small, Told
 from protocol.v2.rows import SLOT_S
-from protocol.watching import SECONDS, CameraWatch, Watching
+from protocol.watching import SECONDS, CameraWatch, PlaceCounts, Watching
 
 
 def open_watching(
@@ -32,7 +34,7 @@ def open_watching(
         watching = Watching.open(sealed[-1], sealing, query_digest=case.digest)
         _check(watching, case)
     except (ProtocolError, CaseInvalid) as error:
-        return None, (f"what the cameras watched cannot be used: {error}",)
+        return None, (phrase("what the cameras watched cannot be used: {error}", error=error),)
     return watching, ()
 
 
@@ -113,3 +115,15 @@ def _count_values(watching: Watching) -> Iterator[dict[str, Any]]:
             "unknown": one.unknown,
             "most_at_once": list(one.at_once),
         }
+
+
+def people_text(one: PlaceCounts) -> str:
+    """Return how many people were counted: where that is withheld, how many at least."""
+    if one.people is Small.WITHHELD and one.people_at_least:
+        return f"{one.people_at_least}+"
+    return number_text(one.people)
+
+
+def number_text(number: Told) -> str:
+    """Return a number of people as it is shown."""
+    return "-" if number is Small.WITHHELD else str(number)

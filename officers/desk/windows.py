@@ -9,13 +9,14 @@ from typing import Protocol
 from officers.desk.moments import (
     MomentInvalid,
     is_now,
-    local_text,
     names_no_zone,
     parse_moment,
     to_milliseconds,
 )
 from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
+from officers.desk.option_labels import FROM, LIVE, TO
+from officers.desk.phrases import moment, phrase
 from protocol.names import SLOT_MS
 from runtime.zones import zone
 
@@ -55,20 +56,33 @@ def window(
     site = None if named is None else zone(named)
     starts, ends = (
         parse_moment(text, now=now, zone=site, what=what)
-        for text, what in ((start, "--from"), (end, "--to"))
+        for text, what in ((start, FROM), (end, TO))
     )
-    for text, moment, what in ((start, starts, "--from"), (end, ends, "--to")):
+    for text, at, what in ((start, starts, FROM), (end, ends, TO)):
         if names_no_zone(text):
-            whose = f"the site's time zone, {named}" if named else "this machine's time zone"
+            whose = (
+                phrase("the site's time zone, {zone}", zone=named)
+                if named
+                else phrase("this machine's time zone")
+            )
             tell(
-                Notice(f"{what} {text} is taken as {local_text(to_milliseconds(moment))}: {whose}")
+                Notice(
+                    phrase(
+                        "{what} {text} is taken as {when}: {whose}",
+                        what=what,
+                        text=text,
+                        when=moment(to_milliseconds(at)),
+                        whose=whose,
+                    )
+                )
             )
     now_ms = to_milliseconds(now)
     over_ms = now_ms // SLOT_MS * SLOT_MS
     next_ms = over_ms + SLOT_MS
-    closed = (
-        f"the quarter hour from {local_text(over_ms)} on stays closed until it is over, at "
-        f"{local_text(next_ms)}"
+    closed = phrase(
+        "the quarter hour from {begins} on stays closed until it is over, at {ends}",
+        begins=moment(over_ms),
+        ends=moment(next_ms),
     )
     if live:
         return Window(starts, ends)
@@ -76,12 +90,32 @@ def window(
         ends = datetime.fromtimestamp(over_ms / 1000, UTC)
         if to_milliseconds(starts) >= over_ms:
             raise MomentInvalid(
-                f"{closed}: give a --from before it, give --live to open it while it runs, or ask "
-                "again then"
+                phrase(
+                    "{closed}: give a {from_field} before it, give {live_field} to open it while "
+                    "it runs, or ask again then",
+                    closed=closed,
+                    from_field=FROM,
+                    live_field=LIVE,
+                )
             )
-        tell(Notice(f"--to now is {local_text(over_ms)}: {closed} (--live opens it at once)"))
+        tell(
+            Notice(
+                phrase(
+                    "{to_field} now is {when}: {closed} ({live_field} opens it at once)",
+                    to_field=TO,
+                    when=moment(over_ms),
+                    closed=closed,
+                    live_field=LIVE,
+                )
+            )
+        )
     elif to_milliseconds(ends) > over_ms:
-        words = f"{closed}, and each after it likewise: the query waits for them (--live does not)"
+        words = phrase(
+            "{closed}, and each after it likewise: the query waits for them ({live_field} does "
+            "not)",
+            closed=closed,
+            live_field=LIVE,
+        )
         tell(Notice(words))
     return Window(starts, ends)
 
@@ -112,14 +146,17 @@ def closed_text(query: Asked, *, now_ms: int) -> str | None:
     over_ms = now_ms // SLOT_MS * SLOT_MS
     if query.window_to_ms > over_ms:
         first_ms = max(over_ms, query.window_from_ms)
-        return (
-            f"what is after {local_text(first_ms)} is closed as yet: a quarter hour opens once it "
-            f"is over (the next at {local_text(first_ms + SLOT_MS)}, the last at "
-            f"{local_text(query.window_to_ms)}); the query waits for it"
+        return phrase(
+            "what is after {first} is closed as yet: a quarter hour opens once it is over (the "
+            "next at {next}, the last at {last}); the query waits for it",
+            first=moment(first_ms),
+            next=moment(first_ms + SLOT_MS),
+            last=moment(query.window_to_ms),
         )
     if now_ms - query.window_to_ms < _SEALING_MS:
-        return (
-            f"its last quarter hour was over at {local_text(query.window_to_ms)}, and may still be "
-            "on its way from the boxes; look again in two minutes"
+        return phrase(
+            "its last quarter hour was over at {when}, and may still be on its way from the boxes; "
+            "look again in two minutes",
+            when=moment(query.window_to_ms),
         )
     return None

@@ -13,18 +13,23 @@ from officers.desk.facts import Fact
 from officers.desk.moments import local_text
 from officers.desk.notices import Notice, Tell, unheard
 from officers.desk.officer import Officer
+from officers.desk.own_word import check_own, check_same
+from officers.desk.phrases import option, phrase, words_of
 from officers.desk.session import check_id, connect
-from protocol.about_queries import Withdrawal
-from protocol.directory import APPROVER
+from protocol.about_queries import MAX_REASON, WITHDRAWAL_KIND, Withdrawal
+from protocol.directory import APPROVER, INVESTIGATOR
 from protocol.errors import ProtocolError
-from protocol.signing import SigningKey
+from protocol.signing import Signed, Unsigned
 from runtime.clock import system_ms
 from runtime.errors import OperationError
 from runtime.http import ProblemError
 from runtime.peers import News, Told, tell_all
 
 AGGREGATOR_LABEL = "aggregator"
-_MAX_REASON = 2000
+
+
+class ReasonInvalid(OperationError):
+    """A reason is empty or too long."""
 
 
 class RevocationError(OperationError):
@@ -93,59 +98,89 @@ def find_withdrawable(officer: Officer, text: str, tell: Tell = unheard) -> With
         data = officer.kept_query(bytes.fromhex(kept[0]))
         if data is None:
             raise
-        words = f"the aggregator does not give the query ({error}); going by the copy kept here"
+        words = phrase(
+            "the aggregator does not give the query ({error}); going by the copy kept here",
+            error=error,
+        )
         tell(Notice(words, warning=True))
         case = open_case(data, kept[0], officer.directory)
         return Withdrawable(case, own=case.requester == officer.name)
     if officer.name not in {case.requester, *signers} and case.id not in kept:
         raise RevocationError(
-            f"'{officer.name}' neither asked for this query nor approved it: there is nothing to "
-            "withdraw. An approver who does not want it simply does not approve"
+            phrase(
+                "'{name}' neither asked for this query nor approved it: there is nothing to "
+                "withdraw. An approver who does not want it simply does not approve",
+                name=officer.name,
+            )
         )
     return Withdrawable(case, own=case.requester == officer.name)
 
 
-def check_reason(reason: str) -> str:
-    """Return a withdrawal's reason as it is signed.
+def reason_of(reason: str) -> str:
+    """Return the reason of a withdrawal or refusal as it is signed: on one line.
 
     Raises:
-        RevocationError: it is empty or too long.
+        ReasonInvalid: it is empty or too long.
     """
     words = " ".join(reason.split())
-    if not 0 < len(words) <= _MAX_REASON or not words.isprintable():
-        raise RevocationError(f"--reason must be a text of 1 to {_MAX_REASON} characters")
+    if not 0 < len(words) <= MAX_REASON or not words.isprintable():
+        raise ReasonInvalid(
+            phrase(
+                "{option} must be a text of 1 to {most} characters",
+                option=option("--reason", "Reason"),
+                most=MAX_REASON,
+            )
+        )
     return words
 
 
-def withdraw(officer: Officer, found: Withdrawable, reason: str, key: SigningKey) -> Outcome:
-    """Sign the withdrawal and hand it to the aggregator and to every custodian in force.
+def to_withdraw(officer: Officer, found: Withdrawable, reason: str) -> Unsigned:
+    """Return what is signed to withdraw.
 
     Args:
         officer: who withdraws.
         found: from `find_withdrawable`.
         reason: why, for the auditors.
-        key: the officer's signing key.
 
     Raises:
-        RevocationError: the reason is empty or too long.
+        ReasonInvalid: the reason is empty or too long.
         OfficerError: the query is another officer's, and this one is no approver.
     """
-    words = check_reason(reason)
+    words = reason_of(reason)
+    officer.require(_duty(found))
+    return Withdrawal(found.case.digest, words, system_ms()).unsigned(officer.name)
+
+
+def withdraw(officer: Officer, found: Withdrawable, signed: Signed) -> Outcome:
+    """Hand a signed withdrawal to the aggregator and to every custodian in force.
+
+    Args:
+        officer: who withdraws.
+        found: from `find_withdrawable`.
+        signed: what `to_withdraw` made.
+
+    Raises:
+        SignatureInvalid: it is of another query, or not the officer's.
+    """
     case = found.case
-    if not found.own:
-        officer.require(APPROVER)
-    signed = Withdrawal(case.digest, words, system_ms()).sign(key).to_bytes()
-    custodians = officer.custodians()
-    told = tell_all(custodians, News.of_withdrawal(signed), officer.tls)
+    withdrawal = Withdrawal.parse(check_own(officer, signed, WITHDRAWAL_KIND, _duty(found)))
+    check_same(case.digest, withdrawal.query_digest, "query")
+    data, custodians = signed.to_bytes(), officer.custodians()
+    told = tell_all(custodians, News.of_withdrawal(data), officer.tls)
     have = sum(not delivery.problem for delivery in told)
     closed = len(custodians) - have < officer.directory.threshold
-    return Outcome((_tell_aggregator(officer, case, signed), *told), closed, _effect(found))
+    return Outcome((_tell_aggregator(officer, case, data), *told), closed, _effect(found))
+
+
+def _duty(found: Withdrawable) -> str:
+    """Return the duty in which one withdraws: the query as who asked, an approval as approver."""
+    return INVESTIGATOR if found.own else APPROVER
 
 
 def _effect(found: Withdrawable) -> str:
     if found.own:
-        return "withdrawn: nothing more can be opened for this query"
-    return (
+        return phrase("withdrawn: nothing more can be opened for this query")
+    return phrase(
         "withdrawn: your approval counts no longer with the custodians; the query stops unless "
         "enough other approvals stand"
     )
@@ -156,7 +191,7 @@ def _tell_aggregator(officer: Officer, case: Case, signed: bytes) -> Told:
         with AggregatorClient(officer.aggregator_url(), officer.tls) as client:
             client.withdraw(case.id, signed)
     except ProblemError as error:
-        return Told(AGGREGATOR_LABEL, f"refuses: {error}")
+        return Told(AGGREGATOR_LABEL, phrase("refuses: {error}", error=error))
     except OperationError as error:
-        return Told(AGGREGATOR_LABEL, str(error))
+        return Told(AGGREGATOR_LABEL, words_of(error))
     return Told(AGGREGATOR_LABEL)

@@ -15,7 +15,7 @@ from opened_rows import RowsOf, row_name
 from custodian.config import CustodianConfig
 from officers import desk
 from officers.desk.case import Case, open_case
-from officers.desk.receipts import Given, ask_custodians
+from officers.desk.receipts_asked import Given, ask_custodians
 from protocol.encoding import encode
 from protocol.signing import Signed
 from protocol.v2.release import ROW_RELEASE_KIND, RowRelease

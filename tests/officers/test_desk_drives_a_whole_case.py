@@ -58,13 +58,18 @@ def request(site: OfficerSite, session: desk.Session, *cameras: str) -> desk.Req
     return desk.Request(scope, (site.subject_file("P-17"),), purpose="contact  tracing")
 
 
+def signed_and_filed(session: desk.Session, draft: desk.Draft, keys: desk.Keys) -> str:
+    signed = desk.to_file(session, draft).by_key(keys.identity)
+    return desk.file(session, draft, signed).id
+
+
 def filed(site: OfficerSite) -> str:
     officer, keys = person(site, "ana")
     with (
         desk.connect(officer) as session,
         closing(desk.draft(session, request(site, session, "cam-1"), keys.sealing)) as draft,
     ):
-        return desk.file(session, draft, keys.identity).id
+        return signed_and_filed(session, draft, keys)
 
 
 def words(facts: Sequence[desk.Fact]) -> dict[str, str]:
@@ -108,7 +113,7 @@ def test_a_case_goes_from_the_draft_to_the_export_without_a_terminal(
             assert "whole quarter hours" in widened.text
             assert heard == [widened]
             assert not site.aggregator.desk.everything()
-            query_id = desk.file(session, draft, keys.identity).id
+            query_id = signed_and_filed(session, draft, keys)
         (listed,) = session.queries("awaiting-approvals")
         assert listed.id == query_id
 
@@ -124,7 +129,8 @@ def test_a_case_goes_from_the_draft_to_the_export_without_a_terminal(
                 "found",
             }
             assert (review.hindrance, review.given) == ("", False)
-            summary = desk.approve(session, review, held.identity)
+            signed = desk.to_approve(session, review).by_key(held.identity)
+            summary = desk.approve(session, review, signed)
     assert [approval.approver for approval in summary.approvals] == ["bo", "cy"]
 
     digest = site.record(query_id).digest
@@ -192,7 +198,7 @@ def test_a_closed_draft_files_nothing(site: OfficerSite) -> None:
         draft.close()
         assert not any(t.row.any() for subject in draft.subjects for t in subject.templates)
         with pytest.raises(DraftInvalid, match="draft the query anew"):
-            desk.file(session, draft, keys.identity)
+            signed_and_filed(session, draft, keys)
     assert len(site.aggregator.desk.everything()) == before
 
 
@@ -204,12 +210,12 @@ def test_an_approval_that_would_count_for_nothing_is_not_signed(site: OfficerSit
         desk.review(session, query_id)
     site.aggregator.desk.set_state(digest, "running")
     site.aggregator.desk.set_state(digest, "complete")
-    bo, keys = person(site, "bo")
+    bo, _ = person(site, "bo")
     with desk.connect(bo) as session:
         review = desk.review(session, query_id)
         assert "has ended" in review.hindrance
         with pytest.raises(ApprovalUseless, match="has ended"):
-            desk.approve(session, review, keys.identity)
+            desk.to_approve(session, review)
     assert site.aggregator.desk.approvals(digest) == []
 
 
@@ -220,7 +226,9 @@ def test_a_withdrawal_is_shown_then_signed_and_says_who_has_it(site: OfficerSite
     assert found.own
     assert words(found.facts)["withdraws"] == "the query"
     assert site.aggregator.desk.withdrawals(site.record(query_id).digest) == []
-    outcome = desk.withdraw(ana, found, "wrong patient", keys.identity)
+    outcome = desk.withdraw(
+        ana, found, desk.to_withdraw(ana, found, "wrong patient").by_key(keys.identity)
+    )
     assert outcome.missed == (DOWN,)
     assert outcome.closed
     assert "nothing more can be opened" in outcome.effect
@@ -234,7 +242,7 @@ def test_a_query_is_resumed_and_waited_for_with_progress(site: OfficerSite) -> N
         scope = desk.scope(session, ["cam-1"], now - timedelta(hours=1), now)
         asked = desk.Request(scope, (subject,), purpose="contact tracing")
         with closing(desk.draft(session, asked, keys.sealing)) as draft:
-            query_id = desk.file(session, draft, keys.identity).id
+            query_id = signed_and_filed(session, draft, keys)
         site.aggregator.desk.interrupt_open_queries()
         case = desk.own_case(session, query_id)
         assert desk.resume(session, case, [subject], keys.sealing).state == "awaiting-approvals"
@@ -288,7 +296,7 @@ def test_a_pseudonym_that_was_asked_for_on_another_consent_is_noticed(site: Offi
         with desk.connect(officer) as session:
             asked = replace(request(site, session, "cam-1"), subjects=(path,))
             with closing(desk.draft(session, asked, keys.sealing)) as draft:
-                desk.file(session, draft, keys.identity)
+                signed_and_filed(session, draft, keys)
                 return [one.text for one in draft.notices if "asked for before" in one.text]
 
     assert said("P-99", "C-1", "first") == []

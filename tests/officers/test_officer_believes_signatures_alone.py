@@ -8,10 +8,11 @@ import protocol_samples as s
 import pytest
 
 from officers.desk.api_client import StoredResult
-from officers.desk.case import CaseInvalid, objection, open_case, standing_approvals
+from officers.desk.case import CaseInvalid, objection, open_case
 from officers.desk.facts import false_words, query_facts
 from officers.desk.filing import matcher_key_of
 from officers.desk.results import open_candidates
+from officers.desk.voices import weigh
 from protocol import hpke
 from protocol.about_queries import MatcherKey
 from protocol.errors import SignatureInvalid, UnknownSigner
@@ -116,6 +117,7 @@ def test_only_approvals_that_custodians_would_count_are_shown_as_such() -> None:
         s.approval(genuine.query, "ana").to_bytes(),
         b"rubbish",
     ]
-    approvers, problems = standing_approvals(listed, case, s.directory(), s.POLICY)
+    voices = weigh(listed, [], case, directory=s.directory(), policy=s.POLICY, needed=2)
+    approvers, problems = tuple(one.approver for one in voices.approvals), voices.problems
     assert approvers == ("bo",)
     assert len(problems) == 3

@@ -233,4 +233,6 @@ def test_without_a_floor_or_with_too_many_the_space_has_to_come_from_a_result() 
     policy = parse_policy(POLICY)
     for floors in ({}, {f"m{number}-64@0123456789abcdef": 0.5 for number in range(9)}):
         with pytest.raises(DraftInvalid, match="--example-of, which knows its model"):
-            Shown((an_hour_ago(),)).thresholds(None, replace(policy, threshold_floor=floors))
+            Shown((an_hour_ago(),)).thresholds(
+                None, replace(policy, threshold_floor=floors), ("face",)
+            )

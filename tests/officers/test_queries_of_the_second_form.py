@@ -212,7 +212,7 @@ def test_contacts_are_asked_for_as_far_as_the_policy_permits(
         (("--afterwards", "3h"), "counts who else was there; the policy permits none"),
         (("--continuation",), "follows people by their clothes; the policy permits none"),
         (("--same-place-counts",), "counts who else was there; the policy permits none"),
-        (("--evidence-stills", "3"), "keeps no pictures"),
+        (("--evidence-stills", "3"), "asks for 3 stills; the policy permits 0"),
         (("--purpose-kind", "curiosity"), "the policy's purposes: exercise"),
     ],
 )
@@ -251,7 +251,8 @@ def test_approvers_read_every_option_that_a_query_asks_for_and_what_each_costs()
     assert told["linked contacts"].startswith("yes")
     assert told["continuation"].startswith("yes")
     assert told["same-place counts"].startswith("yes")
-    assert told["stills"] == "yes: of at most 3 sightings"
+    assert told["stills"].startswith("yes: of 3 sightings at most, a small picture")
+    assert told["stills"].endswith("Stills of false candidates show strangers")
     assert (
         "readable for ana and bea alone; a hit is what one of them confirms" in told["candidates"]
     )

@@ -14,12 +14,12 @@ from opened_rows import SALT, RowsOf, opening_by, row_name
 
 from officers.desk.case import open_case
 from officers.desk.receipts import (
-    Given,
     Receipts,
     ReceiptsContradict,
     check_receipts,
     compare,
 )
+from officers.desk.receipts_asked import Given
 from protocol.names import SightingName
 from protocol.results import Opening
 from protocol.signing import Signed

@@ -10,7 +10,8 @@ from row_desk import RowDesk, founds_of, name_of, says
 from throwaway_ca import ThrowawayCa
 
 from officers.desk.case import open_case
-from officers.desk.receipts import Given, Receipts, compare
+from officers.desk.receipts import Receipts, compare
+from officers.desk.receipts_asked import Given
 from protocol.encoding import decode
 from protocol.names import SightingName
 

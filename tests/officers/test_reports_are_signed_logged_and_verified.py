@@ -69,7 +69,7 @@ class Told:
         return base
 
     def exported(self) -> int:
-        entries = map(Entry.parse, self.site.aggregator.log.entries())
+        entries = map(Entry.parse, self.site.aggregator.written_log.entries())
         return sum(entry.kind == "exported" for entry in entries)
 
 

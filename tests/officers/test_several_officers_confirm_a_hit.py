@@ -309,7 +309,8 @@ def test_a_confirmers_query_is_theirs_to_read_and_nobody_elses(site: OfficerSite
         )
         keys = desk.unlock(ana, PASSPHRASE.encode())
         with closing(desk.draft(session, asked, keys.sealing)) as draft:
-            query_id = desk.file(session, draft, keys.identity).id
+            signed = desk.to_file(session, draft).by_key(keys.identity)
+            query_id = desk.file(session, draft, signed).id
         assert desk.sealed_to_me(session, query_id).officers == ("ana", "dan")
     with desk.connect(dan) as session:
         assert desk.sealed_to_me(session, query_id).requester == "ana"

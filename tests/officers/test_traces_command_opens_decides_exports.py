@@ -248,7 +248,7 @@ def test_an_export_is_private_whole_and_not_replaced_unasked(
 
 
 def exports(site: OfficerSite) -> int:
-    entries = map(Entry.parse, site.aggregator.log.entries())
+    entries = map(Entry.parse, site.aggregator.written_log.entries())
     return sum(entry.kind == "exported" for entry in entries)
 
 

@@ -10,6 +10,7 @@ from officers.desk.report.gathering import Gathered
 from officers.desk.report.words import Words, marked
 from protocol.keytree import APPEARANCE, FACE
 from protocol.policy import CONSENT, LINKED_CONTACTS, NEAR_CONTACTS, STATUTORY_ORDER
+from protocol.query import Subject
 
 _BASES = {CONSENT: marked("consent"), STATUTORY_ORDER: marked("statutory order")}
 _MODALITIES = {FACE: marked("faces"), APPEARANCE: marked("clothes and build")}
@@ -33,7 +34,9 @@ def asked_blocks(gathered: Gathered, words: Words) -> Iterator[Block]:
         words.text(
             "{case}: {reference}",
             case=one.pseudonym,
-            reference="; ".join(filter(None, (one.consent_reference, words_note(one)))),
+            reference="; ".join(
+                filter(None, (one.consent_reference, _document(one), words_note(one)))
+            ),
         )
         for one in query.subjects
     ]
@@ -121,6 +124,11 @@ def log_blocks(gathered: Gathered, words: Words) -> Iterator[Block]:
         widths=(25, 18, 135),
         right=frozenset({1}),
     )
+
+
+def _document(subject: Subject) -> str:
+    digest = subject.consent_document.hex()
+    return f"SHA-256 {digest}" if digest else ""
 
 
 def _known(texts: dict[str, str], name: str, words: Words) -> str:

@@ -20,11 +20,11 @@ def font_file() -> Path:
 
 
 def woff_of(text: str) -> bytes:
-    """Return a WOFF font of just the characters of a text."""
+    """Return a WOFF font of just the characters of a text; of the same ones the same bytes."""
     options = Options()
     options.layout_features = []
     options.flavor = "woff"
-    with TTFont(font_file(), lazy=True) as font:
+    with TTFont(font_file(), lazy=True, recalcTimestamp=False) as font:
         cut = Subsetter(options)
         cut.populate(text=text)
         cut.subset(font)

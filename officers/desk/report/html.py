@@ -44,6 +44,17 @@ figcaption { font-size: .85rem; color: #444; }
 .mark { position: fixed; inset: 0; pointer-events: none; display: grid; place-content: center;
   font-size: 1.6rem; color: #222; opacity: .08; transform: rotate(-30deg); white-space: nowrap;
   line-height: 9rem; text-align: center; z-index: 1; }
+@media (max-width: 600px) {
+  table:not(.facts), table:not(.facts) tbody, table:not(.facts) tr, table:not(.facts) td {
+    display: block; }
+  table:not(.facts) thead { position: absolute; clip-path: inset(50%); height: 1px;
+    overflow: hidden; width: 1px; }
+  table:not(.facts) tr { border-bottom: 2px solid #ccc; padding: .3rem 0; }
+  table:not(.facts) td { border: 0; padding: .15rem 0; text-align: start; }
+  td[data-label]::before { content: attr(data-label); color: #555; display: block;
+    font-size: .85em; }
+  table.facts th { width: 7rem; }
+}
 @media print { body { max-width: none; padding: 0; } h2, h3 { break-after: avoid; }
   tr, figure { break-inside: avoid; } }
 """.replace("FONTS", _FONTS)  # fmt: skip
@@ -107,7 +118,10 @@ def _table(table: Table) -> str:
     )
     body = "".join(
         "<tr>"
-        + "".join(f"<td{k}>{_text(cell)}</td>" for k, cell in zip(kinds, row, strict=True))
+        + "".join(
+            f'<td{kind} data-label="{_text(name)}">{_text(cell)}</td>'
+            for kind, name, cell in zip(kinds, table.columns, row, strict=True)
+        )
         + "</tr>\n"
         for row in table.rows
     )

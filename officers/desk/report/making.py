@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from officers.desk.forms.around import Around
@@ -52,6 +52,15 @@ class Made:
     hits: int
 
 
+@dataclass(frozen=True, slots=True)
+class SetReport:
+    """A report that is set and written nowhere yet, and how many confirmed sightings it has."""
+
+    pdf: bytes = field(repr=False)
+    html: bytes = field(repr=False)
+    hits: int
+
+
 def make_report(
     session: Session,
     results: Results,
@@ -81,15 +90,33 @@ def make_report(
         FileProblem: a file exists and may not be replaced, or cannot be written.
         OperationError: there is no such language, or it could not be logged: nothing is written.
     """
-    words = Words(language, around.zone)
     paths.check(overwrite=overwrite)
-    gathered = gather(session, results, around, plan=plan)
-    document = document_of(gathered, words)
-    files = {paths.pdf: set_pdf(document), paths.html: set_html(document)}
+    made = set_report(session, results, around=around, language=language, plan=plan)
+    files = {paths.pdf: made.pdf, paths.html: made.html}
     hand_over(
         session, results.case, FORM, files, key, overwrite=overwrite, signature=paths.signature
     )
-    return Made(paths, sum(len(trace.hits) for trace in gathered.report.traces))
+    return Made(paths, made.hits)
+
+
+def set_report(
+    session: Session,
+    results: Results,
+    *,
+    around: Around,
+    language: str = ENGLISH,
+    plan: Plan | None = None,
+) -> SetReport:
+    """Set a query's report as PDF and HTML, in memory; as `make_report`.
+
+    Raises:
+        OperationError: there is no such language, or the aggregator does not answer.
+    """
+    words = Words(language, around.zone)
+    gathered = gather(session, results, around, plan=plan)
+    document = document_of(gathered, words)
+    hits = sum(len(trace.hits) for trace in gathered.report.traces)
+    return SetReport(set_pdf(document), set_html(document), hits)
 
 
 def set_pdf(document: Document) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from officers.desk.forms.around import Around
 from officers.desk.graded import GradedTrace
 from officers.desk.report.account import WITHIN_REACH, account_text
 from officers.desk.report.document import Block, Heading, Paragraph, Table
@@ -103,14 +104,14 @@ def _accounts(met: Sequence[Met], gathered: Gathered, words: Words) -> Iterator[
                 f"{points:.1f}",
             )
             for one in graded
-            for at, (said, points) in enumerate(_account(one, gathered, words))
+            for at, (said, points) in enumerate(account_of(one, gathered.around, words))
         ],
         widths=(20, 130, 20),
         right=frozenset({2}),
     )
 
 
-def _account(one: Met, gathered: Gathered, words: Words) -> Iterator[tuple[str, float]]:
+def account_of(one: Met, around: Around, words: Words) -> Iterator[tuple[str, float]]:
     """Yield a grade's lines and points: an exposure each, by the site's clocks, then the sum."""
     exposures = one.person.exposures
     for at, line in enumerate(one.grade.lines if one.grade is not None else ()):
@@ -119,7 +120,7 @@ def _account(one: Met, gathered: Gathered, words: Words) -> Iterator[tuple[str, 
             contact, camera = exposures[at].contact, exposures[at].stay.address.camera
             when = words.span(contact.from_ms, contact.to_ms)
             how_long = words.duration(contact.seconds)
-            where = gathered.around.name(camera)
+            where = around.name(camera)
             head = words.text(
                 "{where}, {when}, {how_long} within reach",
                 where=where,

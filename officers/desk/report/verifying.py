@@ -55,6 +55,24 @@ def verify_file(file: Path, signature: Path, directory: Directory) -> Verified:
     """
     content = read_file(file, MAX_FILE_BYTES)
     data = read_file(signature, _MAX_SIGNATURE_BYTES)
+    return verify_content(content, data, directory, names=(str(file), str(signature)))
+
+
+def verify_content(
+    content: bytes, data: bytes, directory: Directory, *, names: tuple[str, str]
+) -> Verified:
+    """Check that an investigator of the site signed this very content.
+
+    Args:
+        content: of the file that was handed over.
+        data: of the signature beside it.
+        directory: the site's, verified.
+        names: of both files, for what is said of them.
+
+    Raises:
+        FileAltered: as `verify_file`.
+    """
+    file, signature = names
     try:
         signed = Signed.parse(data, kind=EXPORT_KIND)
         export = open_export(signed, directory)

@@ -46,7 +46,7 @@ _DISEASES = {
         marked("Tuberculosis"),
     )
 }
-_REASONS = {
+_REASONS: dict[str, str] = {
     AT_ONCE: marked("on two cameras at one time"),
     TOO_FAST: marked("faster than walking allows"),
 }

@@ -74,6 +74,10 @@ class Words:
         """Return ``2031-05-04``."""
         return f"{self._at(time_ms):%Y-%m-%d}"
 
+    def month(self, time_ms: int) -> str:
+        """Return ``2031-05``."""
+        return f"{self._at(time_ms):%Y-%m}"
+
     def span(self, from_ms: int, to_ms: int) -> str:
         """Return from and to; the day once where it is the same."""
         begins, ends = self._at(from_ms), self._at(to_ms)
