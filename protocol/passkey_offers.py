@@ -21,7 +21,7 @@ from protocol.errors import (
     UnknownSigner,
 )
 from protocol.passkeys import MAX_ASSERTION_BYTES, Passkey
-from protocol.signing import Signed, SigningKey, sign, to_be_signed
+from protocol.signing import Signed, SigningKey, Unsigned
 
 PASSKEY_KIND = "passkey"
 OFFICERS = frozenset({INVESTIGATOR, APPROVER, AUDITOR})
@@ -55,9 +55,13 @@ class PasskeyOffer:
             }
         )
 
+    def unsigned(self, officer: str) -> Unsigned:
+        """Return what the passkey and the key file of the officer of that name both sign."""
+        return Unsigned(PASSKEY_KIND, officer, self.payload())
+
     def challenge_bytes(self, officer: str) -> bytes:
         """Return what the passkey has to sign (a browser is given its SHA-256)."""
-        return to_be_signed(PASSKEY_KIND, officer, self.payload())
+        return self.unsigned(officer).challenge_bytes()
 
     def to_bytes(self, officer: SigningKey, assertion: bytes) -> bytes:
         """Return the file that goes to the office.
@@ -66,8 +70,7 @@ class PasskeyOffer:
             officer: their key file's key.
             assertion: the passkey's over `challenge_bytes` (`protocol.passkeys.encode_assertion`).
         """
-        signed = sign(PASSKEY_KIND, self.payload(), officer)
-        return encode([signed.to_bytes(), assertion])
+        return offer_file(self.unsigned(officer.signer).by_key(officer), assertion)
 
     @classmethod
     def parse(cls, payload: bytes) -> PasskeyOffer:
@@ -86,6 +89,16 @@ class PasskeyOffer:
         fields.done()
         check_page(offer.passkey)
         return offer
+
+
+def offer_file(signed: Signed, assertion: bytes) -> bytes:
+    """Return the file that goes to the office.
+
+    Args:
+        signed: the offer, by key file.
+        assertion: the passkey's, over the same bytes.
+    """
+    return encode([signed.to_bytes(), assertion])
 
 
 def check_page(passkey: Passkey) -> None:

@@ -33,9 +33,10 @@ def assertion(
     rp_id: str = RP_ID,
     flags: int = PRESENT | VERIFIED,
     said: bytes | None = None,
+    origin: str = ORIGIN,
 ) -> bytes:
     """What a browser and its authenticator make of ``message``."""
     data = hashlib.sha256(rp_id.encode()).digest() + bytes([flags]) + (7).to_bytes(4, "big")
-    client = client_data_for(message, ORIGIN) if said is None else said
+    client = client_data_for(message, origin) if said is None else said
     signed = key.sign(data + hashlib.sha256(client).digest(), ec.ECDSA(hashes.SHA256()))
     return encode_assertion(data, client, signed)
