@@ -124,12 +124,24 @@ def _hosts(path: Path) -> Iterator[tuple[str, str]]:
             yield table["host"], f"{path.name}: {section}"
     for key in ("url", "repository"):
         yield from _of_url(values.get(key), f"{path.name}: {key}")
+    yield from _of_headquarters(path, values)
     cameras = values.get("cameras")
     for camera in cameras if isinstance(cameras, list) else ():
         if isinstance(camera, dict):
             yield from _of_url(camera.get("source"), f"{path.name}: camera {camera.get('name')}")
     if {"directory", "authority", "site"} <= values.keys():
         yield from _in_directory(path, values)
+
+
+def _of_headquarters(path: Path, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the hosts of a store and of a cluster that a configuration names."""
+    sections = {name: values.get(name) for name in ("store", "objects", "cluster")}
+    tables = {name: one if isinstance(one, dict) else {} for name, one in sections.items()}
+    yield from _of_url(tables["store"].get("url"), f"{path.name}: store")
+    yield from _of_url(tables["objects"].get("endpoint"), f"{path.name}: objects")
+    for scheduler in (values.get("scheduler"), tables["cluster"].get("scheduler")):
+        if isinstance(scheduler, str) and scheduler:
+            yield from _of_url(f"tls://{scheduler}", f"{path.name}: scheduler")
 
 
 def _of_url(url: Any, what: str) -> Iterator[tuple[str, str]]:

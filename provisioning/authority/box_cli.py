@@ -181,7 +181,7 @@ def show_boxes(listed: list[BoxState], *, live: bool) -> None:
         if live:
             row += [
                 ago(entry.last_seen),
-                "" if entry.online is None else "online" if entry.online else "[red]offline[/]",
+                _state(entry),
                 escape(entry.version),
                 _protocol(entry),
                 "" if entry.gaps is None else str(entry.gaps),
@@ -190,6 +190,12 @@ def show_boxes(listed: list[BoxState], *, live: bool) -> None:
             row.append(escape("; ".join(entry.trouble)))
         table.add_row(*row)
     show_table(table)
+
+
+def _state(entry: BoxState) -> str:
+    if entry.revoked_at is not None:
+        return "[red]revoked[/]"
+    return "" if entry.online is None else "online" if entry.online else "[red]offline[/]"
 
 
 def _protocol(entry: BoxState) -> str:

@@ -207,11 +207,19 @@ def overview(site: Site, *, now: datetime | None = None) -> list[BoxState]:
 
 
 def with_live(state: BoxState, row: Mapping[str, Any] | None) -> BoxState:
-    """Return ``state`` with what the aggregator tells about the box (``GET /v1/boxes``)."""
+    """Return ``state`` with what the aggregator tells about the box (``GET /v1/boxes``).
+
+    A revoked box is not online, whatever its last report says: it may be connected for some
+    seconds more, and nothing that it sends is taken.
+    """
     if row is None:
         return state
     seen_ms, gaps = row.get("last_seen_ms"), row.get("gaps") or ()
     trouble = []
+    told_revoked = bool(row.get("revoked"))
+    revoked = told_revoked or state.revoked_at is not None
+    if told_revoked and state.revoked_at is None:
+        trouble.append("revoked, as headquarters have it")
     if row.get("clock_wrong"):
         trouble.append(f"its clock is {(row.get('clock_offset_ms') or 0) / 1000:+.0f} s off")
     if rejects := row.get("rejects"):
@@ -220,11 +228,12 @@ def with_live(state: BoxState, row: Mapping[str, Any] | None) -> BoxState:
     if row.get("quarantined"):
         look = "`sealtrace aggregator quarantine`"
         trouble.append(f"{row['quarantined']} messages in quarantine ({look})")
-    trouble += camera_troubles(state.cameras, row.get("figures") or {})
+    if not revoked:
+        trouble += camera_troubles(state.cameras, row.get("figures") or {})
     return replace(
         state,
         last_seen=None if not seen_ms else datetime.fromtimestamp(int(seen_ms) / 1000, UTC),
-        online=row.get("state") == ONLINE,
+        online=row.get("state") == ONLINE and not revoked,
         version=str(row.get("version") or ""),
         protocol=row.get("protocol"),
         gaps=len(gaps),

@@ -342,6 +342,10 @@ def _renew(site: Site, office: Office, name: str, now: datetime) -> Path:
     if name == BROKER_NAME:
         office.issue_broker(site.paths.broker, now=now)
         mosquitto.give_to_mosquitto(site.paths.broker)
+        for number, broker in enumerate(site.plan.broker.further, start=2):
+            further = site.paths.further_broker(number)
+            office.issue_broker(further, now=now, service=broker)
+            mosquitto.give_to_mosquitto(further)
         return site.paths.broker
     principal = site.directory.principals[name]
     if BOX in principal.duties:

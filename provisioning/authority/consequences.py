@@ -219,6 +219,16 @@ def _of_permissions(before: Policy, after: Policy) -> Iterable[Consequence]:
             f" {purposes_text(after)}"
         )
         yield Consequence(Weight.SAID, text)
+    if after.consent_documents and not before.consent_documents:
+        text = (
+            "from then on a query on consent must name the document by its hash: who was enrolled"
+            " without one is enrolled anew. Software that does not know consent_documents refuses"
+            " the policy: update it first, on every machine"
+        )
+        yield Consequence(Weight.SAID, text)
+    if before.consent_documents and not after.consent_documents:
+        text = "from then on a query on consent need not name the document"
+        yield Consequence(Weight.SAID, text)
     if before.confirmations != after.confirmations:
         yield Consequence(Weight.SAID, f"from then on {confirmations_text(after)}")
 

@@ -40,6 +40,7 @@ from provisioning.formats.plan import (
     site_toml,
 )
 from provisioning.formats.plan_boxes import BoxPlan
+from provisioning.formats.plan_services import ServicePlan
 from provisioning.formats.secretfiles import Secrets, write_box_identity
 from provisioning.registrar import mosquitto
 from runtime.fsio import FileProblem, atomic_write, fsync_folder
@@ -237,18 +238,24 @@ def _make_services(making: Making) -> None:
 
 
 def _make_broker(making: Making) -> None:
-    broker = making.plan.broker
-    mosquitto.write_config(
-        making.paths.broker,
-        site=making.plan.site,
-        host=broker.listen_address,
-        port=broker.port,
-        headquarters_port=broker.headquarters,
-        aggregator=AGGREGATOR_NAME,
-        limits=mosquitto.BrokerLimits(max_message_bytes=broker.max_message_bytes),
-    )
-    making.office.issue_broker(making.paths.broker, now=making.now)
-    _finish_folder(making.paths.broker, readme("broker", making.plan.site))
+    first = making.plan.broker
+    folders: dict[Path, tuple[ServicePlan, int]] = {
+        making.paths.broker: (first, first.headquarters)
+    }
+    for number, another in enumerate(first.further, start=2):
+        folders[making.paths.further_broker(number)] = (another, another.headquarters)
+    for folder, (broker, headquarters_port) in folders.items():
+        mosquitto.write_config(
+            folder,
+            site=making.plan.site,
+            host=broker.listen_address,
+            port=broker.port,
+            headquarters_port=headquarters_port,
+            aggregator=AGGREGATOR_NAME,
+            limits=mosquitto.BrokerLimits(max_message_bytes=first.max_message_bytes),
+        )
+        making.office.issue_broker(folder, now=making.now, service=broker)
+        _finish_folder(folder, readme("broker", making.plan.site))
 
 
 def make_officer(making: Making, officer: OfficerPlan, folder: Path) -> None:

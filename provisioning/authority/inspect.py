@@ -19,6 +19,7 @@ from protocol.directory import (
     open_directory,
 )
 from protocol.errors import ProtocolError
+from provisioning.authority.cluster import cluster_problems
 from provisioning.authority.consequences import none_can_be_approved
 from provisioning.authority.directory_files import kept_path
 from provisioning.authority.ledger import Ledger
@@ -86,6 +87,7 @@ def inspect_site(site: Site, *, now: datetime | None = None) -> Report:
         *_due(rows, ledger, site, now),
         *_broker_problems(site),
         *_register_problems(site),
+        *cluster_problems(site, within_days=SOON_DAYS, now=now),
         *(problem for row in rows if row.folder for problem in _folder_problems(site, row)),
     ]
     return Report(rows, tuple(problems), tuple(_registers(site)))

@@ -92,13 +92,21 @@ class Office:
         days = self._plan.certificates.service_days
         self._write(folder, self._issue(name, usages, _hosts(service), now=now, days=days))
 
-    def issue_broker(self, folder: Path, *, now: datetime) -> None:
-        """Write the broker's certificate files."""
-        hosts, days = _hosts(self._plan.broker), self._plan.certificates.service_days
+    def issue_broker(
+        self, folder: Path, *, now: datetime, service: ServicePlan | None = None
+    ) -> None:
+        """Write a broker's certificate files; without a ``service``, the first one's."""
+        hosts = _hosts(service or self._plan.broker)
+        days = self._plan.certificates.service_days
         leaf = self._issue(BROKER_NAME, (pki.SERVER,), hosts, now=now, days=days)
         mosquitto.write_certificates(
             folder, ca_pem=self.trust_pem, certificate_pem=leaf.chain_pem, key_pem=leaf.key_pem
         )
+
+    def issue_process(self, folder: Path, name: str, *, now: datetime) -> None:
+        """Write the TLS folder with which a further process of the aggregator meets the broker."""
+        days = self._plan.certificates.service_days
+        self._write(folder, self._issue(name, (pki.CLIENT,), (), now=now, days=days))
 
     def issue_officer(self, folder: Path, name: str, *, now: datetime) -> None:
         """Write the TLS folder of an officer."""

@@ -21,8 +21,10 @@ OF_SECOND_SCHEMA = (
     "continuation_cameras",
     "same_place_counts",
     "evidence_stills",
+    "evidence_export",
     "confirmations",
     "enrolment_without_witness",
+    "consent_documents",
     "cover",
     "cover_interval_s",
     "outside_witnesses",
@@ -168,8 +170,11 @@ continuation_cameras = {plan.continuation_cameras}
 # One approval more.
 same_place_counts = {tomltext.value(plan.same_place_counts)}
 
-# Of how many sightings a query may ask for a picture; 0 permits none.
+# Of how many sightings a query may ask for a picture; 0 permits none, and boxes keep none.
 evidence_stills = {plan.evidence_stills}
+
+# Whether the still of a confirmed hit may be handed over as a file, marked with query and officer.
+evidence_export = {tomltext.value(plan.evidence_export)}
 
 # Investigators who must each confirm that a sighting is the person; who asked is one of them.
 # Nothing is exported before. Two, as Article 14(5) of the EU AI Act asks for remote biometric
@@ -178,6 +183,10 @@ confirmations = {plan.confirmations}
 
 # Whether a person may be searched for whose photographs no second officer has seen and signed for.
 enrolment_without_witness = {tomltext.value(plan.enrolment_without_witness)}
+
+# Whether every query on consent must name the signed document of consent by its hash: approvers and
+# auditors can then hold the document against it. Software older than this line refuses the file.
+consent_documents = {tomltext.value(plan.consent_documents)}
 
 # What hides from the broker who passes when: "off"; "slots", each quarter hour in padded sizes, and
 # nothing sooner unless a live query stands; "steady", besides one envelope every so many seconds.

@@ -6,7 +6,7 @@ the site's authority says it in so many words.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -65,7 +65,7 @@ def upgrade_of(site: Site) -> Upgrade | None:
     kept = {m: score for m, score in policy.threshold_floor.items() if m not in floors}
     text = policy_text(
         site.plan.site,
-        _plan_of(policy, kept),
+        _plan_of(policy, kept, said=stated),
         version=policy.version + 1,
         schema=SCHEMA,
         default_floors=floors,
@@ -89,7 +89,7 @@ def has_models(paths: SitePaths) -> bool:
     return (paths.models / MANIFEST_NAME).exists()
 
 
-def _plan_of(policy: Policy, floors: Mapping[str, float]) -> PolicyPlan:
+def _plan_of(policy: Policy, floors: Mapping[str, float], *, said: Collection[str]) -> PolicyPlan:
     """Return the values of a policy; what it does not state is closed."""
     permits = policy.permits if policy.schema > 1 else Permissions()
     return PolicyPlan.model_validate(
@@ -111,8 +111,10 @@ def _plan_of(policy: Policy, floors: Mapping[str, float]) -> PolicyPlan:
             "continuation_cameras": permits.continuation_cameras,
             "same_place_counts": permits.same_place_counts,
             "evidence_stills": permits.evidence_stills,
+            "evidence_export": permits.evidence_export,
             "confirmations": policy.confirmations,
             "enrolment_without_witness": policy.schema > 1 and not policy.witnessed_enrolment,
+            "consent_documents": policy.consent_documents or "consent_documents" not in said,
             "cover": policy.cover,
             "cover_interval_s": policy.cover_interval_s if policy.cover == COVER_STEADY else None,
             "outside_witnesses": policy.outside_witnesses,

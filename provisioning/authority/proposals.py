@@ -194,7 +194,8 @@ def tell_broker(change: Change) -> bool | None:
     paths = change.site.paths
     if not (paths.broker_config.exists() and change.changed):
         return None
-    return mosquitto.signal_mosquitto(paths.broker)
+    told = [mosquitto.signal_mosquitto(folder) for folder in paths.brokers]
+    return any(told)
 
 
 def _names(box: BoxPlan) -> str:

@@ -70,9 +70,22 @@ def aggregator_toml(plan: SitePlan, authority: str, *, bundle: bool) -> str:
         "state_dir": "state",
         "http": {"host": plan.aggregator.listen_address, "port": plan.aggregator.port},
         "tls": _TLS,
-        "mqtt": mqtt_table(plan, plan.broker.headquarters),
+        "mqtt": mqtt_table(plan, headquarters=True),
     }
     return _text("The aggregator.", "aggregator serve", content, plan.aggregator.settings)
+
+
+def scheduler_toml(address: str) -> str:
+    """Return ``scheduler.toml`` of a cluster whose scheduler is at ``address`` (host:port)."""
+    host, _, port = address.rpartition(":")
+    content = {"host": host.strip("[]"), "port": int(port), "tls": _TLS}
+    return _text("The cluster's scheduler.", "aggregator scheduler", content, {})
+
+
+def match_worker_toml(address: str, name: str) -> str:
+    """Return ``match-worker.toml`` for the machine ``name`` of a cluster."""
+    content = {"scheduler": address, "tls": _TLS}
+    return _text(f"A match worker on '{name}'.", "aggregator match-worker", content, {})
 
 
 def registrar_toml(plan: SitePlan, registrar: RegistrarPlan, authority: str) -> str:
@@ -97,6 +110,12 @@ def registrar_toml(plan: SitePlan, registrar: RegistrarPlan, authority: str) -> 
             "tls": mosquitto,
             "aggregator": AGGREGATOR_NAME,
             "folder": "../broker" if mosquitto else None,
+            "further": [{"host": one.host, "port": one.port} for one in plan.broker.further]
+            or None,
+            "further_folders": [
+                f"../broker-{number}" for number in range(2, len(plan.broker.further) + 2)
+            ]
+            or None,
         },
         "box": {"time_zone": plan.time_zone},
     }
@@ -133,16 +152,22 @@ def box_toml(plan: SitePlan, box: BoxPlan, authority: str) -> str:
         "time_zone": plan.time_zone,
         "bundle": layout.MODELS_FOLDER,
         "state_dir": "state",
-        "mqtt": mqtt_table(plan, plan.broker.port),
+        "mqtt": mqtt_table(plan),
         "cameras": [camera.table() for camera in box.cameras],
         "recordings": [{"name": name} for name in box.recordings if name not in own],
     }
     return _text(f"The edge box '{box.name}'.", "edge run", content, box.settings)
 
 
-def mqtt_table(plan: SitePlan, port: int) -> dict[str, Any]:
-    """Return ``[mqtt]`` of those who speak to the broker at ``port``."""
-    table: dict[str, Any] = {"host": plan.broker.host, "port": port}
+def mqtt_table(plan: SitePlan, *, headquarters: bool = False) -> dict[str, Any]:
+    """Return ``[mqtt]`` of boxes, or of those who come in at headquarters' ports."""
+    first = plan.broker
+    ports = [(first.host, first.port, first.headquarters)]
+    ports += [(one.host, one.port, one.headquarters) for one in first.further]
+    places = [{"host": host, "port": ours if headquarters else port} for host, port, ours in ports]
+    table: dict[str, Any] = dict(places[0])
+    if len(places) > 1:
+        table["further"] = places[1:]
     if plan.broker.kind == "mosquitto":
         table["tls"] = _TLS
     return table

@@ -17,6 +17,7 @@ from provisioning.authority import changes, open_site, proposals
 from provisioning.authority.brokerfiles import broker_change, change_broker
 from provisioning.authority.consequences import Consequence, Weight
 from provisioning.authority.inspect import SOON_DAYS
+from provisioning.authority.processes import add_process, refuse_process
 from provisioning.authority.terminal import (
     Answers,
     Push,
@@ -26,10 +27,12 @@ from provisioning.authority.terminal import (
 from provisioning.formats.opened import Site, changing
 from provisioning.formats.options import OfficerFile, PassphraseFile, SiteFolder, reported
 from provisioning.formats.plan import OfficerPlan
+from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.terminal import DryRun, note, say
 
 app = typer.Typer()
+_DUTIES = {"api", "ingest", "queries", "upkeep"}
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 
 
@@ -178,6 +181,43 @@ def _revocation_json(site: Site, name: str, effects: Sequence[Consequence]) -> d
         "refused": any(one.weight is Weight.REFUSED for one in effects),
         "consequences": [asdict(one) for one in effects],
     }
+
+
+@app.command(
+    epilog="Examples:  sealtrace site process north 2 --duty ingest --port 8451   |   "
+    "sealtrace site process north 3 --duty api --port 8452 --dry-run"
+)
+def process(
+    folder: SiteFolder,
+    number: Annotated[int, typer.Argument(help="Which process: 2 to 16; the first is there.")],
+    duty: Annotated[
+        list[str], typer.Option(help="What it does: api, ingest, queries, upkeep; may be repeated.")
+    ],
+    *,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="TCP port of its HTTP interface.")],
+    passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Write what a further process of the aggregator needs; again, to renew its certificate.
+
+    All processes of an aggregator work on one store. Give the first its duties in aggregator.toml
+    ([processes] duties), or by `sealtrace aggregator serve --duty`.
+    """
+    with reported():
+        site = open_site(folder)
+        refuse_process(site, number)
+        if unknown := sorted(set(duty) - _DUTIES):
+            raise OperationError(
+                f"there is no duty {', '.join(unknown)}; there are: {', '.join(sorted(_DUTIES))}"
+            )
+        if dry_run:
+            say(f"would write aggregator-{number}.toml in {site.paths.aggregator.parent}")
+            return
+        passphrase = site_passphrase(site, passphrase_file)
+        for path in add_process(folder, number, passphrase, duties=duty, port=port):
+            say(f"wrote {path}")
+        say("Have the broker read its rights again (SIGHUP), then start the process with")
+        say(f"  sealtrace aggregator serve --config aggregator-{number}.toml")
 
 
 @app.command(epilog="Example:  sealtrace site broker north --dry-run")

@@ -11,6 +11,7 @@ import typer
 
 from provisioning.authority import (
     addresses_cli,
+    cluster_cli,
     create_site,
     load_plan,
     open_site,
@@ -52,6 +53,10 @@ app.command(
     epilog="Example:  sealtrace site addresses custodian.toml --also 10.2.0.0/24 --out"
     " /etc/systemd/system/sealtrace-custodian.service.d/50-addresses.conf"
 )(addresses_cli.addresses)
+app.command(
+    epilog="Examples:  sealtrace site cluster north --scheduler 10.0.0.5:8786 --worker rack-1"
+    "   |   sealtrace site cluster north --worker rack-2   |   sealtrace site cluster north"
+)(cluster_cli.cluster)
 
 
 @app.command(

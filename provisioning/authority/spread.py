@@ -54,13 +54,15 @@ def _spread_to_broker(paths: SitePaths, plan: SitePlan, directory: bytes) -> lis
         admitted = Admissions.parse(admissions.payload)
         listed, revoked = admitted.apply(listed), sorted(admitted.revoked_at_ms)
     rights = Rights.of(listed, aggregator=AGGREGATOR_NAME, revoked=revoked)
-    changed = mosquitto.write_rights(paths.broker, rights)
-    crl_file = paths.broker / mosquitto.CERTIFICATES / layout.CRL_FILE
-    files = [paths.crl, paths.boxes_ca.first_crl, crl_file]
-    lists = [read_file(path, _MAX_BYTES) for path in files if path.exists()]
-    crls = pki.merged_crls(*lists)
-    changed += mosquitto.write_revocations(paths.broker, crls, pki.without_boxes(crls))
-    mosquitto.give_to_mosquitto(paths.broker)
+    changed: list[Path] = []
+    for folder in paths.brokers:
+        changed += mosquitto.write_rights(folder, rights)
+        crl_file = folder / mosquitto.CERTIFICATES / layout.CRL_FILE
+        files = [paths.crl, paths.boxes_ca.first_crl, crl_file]
+        lists = [read_file(path, _MAX_BYTES) for path in files if path.exists()]
+        crls = pki.merged_crls(*lists)
+        changed += mosquitto.write_revocations(folder, crls, pki.without_boxes(crls))
+        mosquitto.give_to_mosquitto(folder)
     return changed
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from provisioning.box.firstboot import steps, units
+from provisioning.box.firstboot import registrar_clock, steps, units
 from provisioning.box.firstboot.install import Folder
 from provisioning.box.firstboot.keys import (
     RUNTIME_FOLDER,
@@ -77,6 +77,33 @@ def join(
         say(f"{done.box} is admitted; key {done.fingerprint}, in {_where(found)}")
         say(f"certificate until {done.until:%Y-%m-%d %H:%M} UTC; it renews itself")
         say(f"Next: sealtrace edge run --config {quoted(place.box_toml)}")
+
+
+@app.command(epilog="Example:  sealtrace box clock --claim-file claim.toml")
+def clock(
+    claim_file: _ClaimFile = None, folder: _BoxFolder = _DEFAULT, *, dry_run: DryRun = False
+) -> None:
+    """Set this machine's clock by the registrar's, where no time server answers.
+
+    The answer must be signed by the registrar whom the claim names, and lie between the moment at
+    which the claim was made and that at which it, or the box's certificate, runs out.
+    """
+    with reported():
+        place = Folder(private_folder(folder).absolute())
+        given = claim_file is not None and claim_file.exists()
+        claim = load_claim(claim_file) if claim_file and given else place.read_claim()
+        if dry_run:
+            say(f"would ask {claim.url} for the time, and set the clock by it")
+            return
+        done = registrar_clock.set_by_registrar(place, claim)
+        if done.was_set:
+            way = "behind" if done.moved_ms > 0 else "ahead"
+            say(
+                f"the clock was {abs(done.moved_ms) / 1000:,.0f} s {way}; it is set by the time"
+                f" that the registrar of site {claim.site} signed"
+            )
+        else:
+            say("the clock agrees with the registrar's")
 
 
 @app.command(epilog="Example:  sealtrace box request --claim-file claim.toml --out /media/usb")

@@ -46,6 +46,11 @@ class ClaimFile(Section):
     """SHA-256 of that signed directory: another one of the same version is refused."""
     admissions_version: Annotated[int, Field(ge=0)] = 0
     """The registrar's list of boxes at that moment: the box takes no older one. 0: none yet."""
+    registrar: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    """The registrar's public key, which may tell the time; empty: the claim is of a version that
+    did not say."""
+    made_at: AwareDatetime | None = None
+    """When the claim was made: it is no earlier."""
 
     @property
     def secret(self) -> bytes:
@@ -63,7 +68,7 @@ class ClaimFile(Section):
             f"# One-time claim of the box '{self.box}', site '{self.site}'."
             " Whoever has it first can join as this box:\n"
             f"# keep it until then like a key. Good until {self.expires_at:%Y-%m-%d %H:%M} UTC.\n\n"
-            + tomltext.table(self.model_dump())
+            + tomltext.table(self.model_dump(exclude_none=True))
         )
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:

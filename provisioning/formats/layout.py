@@ -116,6 +116,26 @@ class SitePaths:
         return self.ca / "issued.json"
 
     @property
+    def cluster_certificate(self) -> Path:
+        """The certificate of the CA of the machines that match; absent without a cluster."""
+        return self.ca / "cluster.pem"
+
+    @property
+    def cluster_key(self) -> Path:
+        """That CA's key, encrypted."""
+        return self.ca / "cluster-key.secret"
+
+    @property
+    def cluster_ledger(self) -> Path:
+        """Every certificate that was issued by it."""
+        return self.ca / "cluster-issued.json"
+
+    @property
+    def cluster(self) -> Path:
+        """Folder of the cluster's scheduler and match workers, a folder each."""
+        return self.root / "cluster"
+
+    @property
     def authority(self) -> Path:
         """Folder of the site's signing authority: to be kept offline."""
         return self.root / "authority"
@@ -174,6 +194,16 @@ class SitePaths:
     def broker(self) -> Path:
         """Folder of the broker."""
         return self.root / "broker"
+
+    def further_broker(self, number: int) -> Path:
+        """Folder of a further broker: 2 is the first of those."""
+        return self.root / f"broker-{number}"
+
+    @property
+    def brokers(self) -> list[Path]:
+        """The folders of the brokers that are here."""
+        further = (self.further_broker(number) for number in range(2, 9))
+        return [folder for folder in (self.broker, *further) if folder.is_dir()]
 
     @property
     def broker_config(self) -> Path:

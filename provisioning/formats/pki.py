@@ -71,12 +71,18 @@ def pem(item: x509.Certificate | x509.CertificateRevocationList) -> bytes:
     return item.public_bytes(Encoding.PEM)
 
 
-def new_root(site: str, *, now: datetime, years: int) -> Authority:
-    """Make the self-signed root of ``site``."""
+def new_root(
+    site: str, *, now: datetime, years: int, title: str = "root CA", path_length: int = 1
+) -> Authority:
+    """Make a self-signed CA of ``site``: its root, or one that stands beside it.
+
+    Args:
+        path_length: how many CAs may stand between it and a leaf.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _ca_name(site, "root CA")
-    certificate = _ca_builder(name, name, key, now, years, path_length=1).sign(key, hashes.SHA256())
-    return Authority(certificate, key)
+    name = _ca_name(site, title)
+    builder = _ca_builder(name, name, key, now, years, path_length=path_length)
+    return Authority(builder.sign(key, hashes.SHA256()), key)
 
 
 def new_issuing(
@@ -111,6 +117,7 @@ def issue(
     hosts: Iterable[str] = (),
     now: datetime,
     days: int,
+    unit: str = "",
 ) -> Leaf:
     """Issue a certificate for the principal ``name`` with a new key.
 
@@ -118,10 +125,11 @@ def issue(
         hosts: names and addresses for the subject alternative names; clients have none, and get
             their own name as the one DNS name, since modern TLS stacks want some.
         days: how long it holds; never longer than ``ca``'s own certificate.
+        unit: the organisational unit that it names, if any.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     certificate = certify(
-        ca, name, key.public_key(), usages=usages, hosts=hosts, now=now, days=days
+        ca, name, key.public_key(), usages=usages, hosts=hosts, now=now, days=days, unit=unit
     )
     return Leaf(certificate, chain_pem(ca, certificate), key_pem(key))
 
@@ -135,13 +143,16 @@ def certify(
     hosts: Iterable[str] = (),
     now: datetime,
     days: int,
+    unit: str = "",
 ) -> x509.Certificate:
     """Issue a certificate for a key whose private half is elsewhere; see :func:`issue`."""
     site = ca.certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)[0].value
     until = min(now + timedelta(days=days), ca.certificate.not_valid_after_utc)
+    units = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit)] if unit else []
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, site),
+            *units,
             x509.NameAttribute(NameOID.COMMON_NAME, name),
         ]
     )

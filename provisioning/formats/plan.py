@@ -188,6 +188,7 @@ class SitePlan(Section):
         yield from self.custodians
         yield self.aggregator
         yield self.broker
+        yield from self.broker.further
         if self.registrar is not None:
             yield self.registrar
 

@@ -85,12 +85,16 @@ class PolicyPlan(Section):
     """Whether a query may count how many others were there."""
     evidence_stills: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Of how many sightings a query may ask for a picture."""
+    evidence_export: bool = False
+    """Whether a still of a confirmed hit may be handed over as a file, marked with who did it."""
     confirmations: Annotated[int, Field(ge=1, le=8)] = 2
     """Investigators who must each confirm a hit, the one who asked with them, before it may be
     exported: two, as Article 14(5) of the EU AI Act asks."""
     enrolment_without_witness: bool = True
     """Whether a person may be enrolled without a second officer who saw whose photographs they
     are."""
+    consent_documents: bool = True
+    """Whether every query on consent must name the document of consent by its hash."""
     cover: Literal["off", "slots", "steady"] = "slots"
     """What hides from the broker who passes when."""
     cover_interval_s: Annotated[int, Field(ge=1, le=900)] | None = None

@@ -78,6 +78,26 @@ class RegistrarPlan(ServicePlan):
     """Keys and sections copied into `registrar.toml`, such as `{certificates = {days = 14}}`."""
 
 
+class FurtherBrokerPlan(ServicePlan):
+    """Another Mosquitto of the site, on another machine: boxes go to it when the first is gone."""
+
+    port: Port = 8883
+    """TCP port for boxes."""
+    headquarters_port: Port | None = None
+    """TCP port for the aggregator. Default: the next one."""
+
+    @property
+    def headquarters(self) -> int:
+        """The TCP port for the aggregator."""
+        return self.port + 1 if self.headquarters_port is None else self.headquarters_port
+
+    @model_validator(mode="after")
+    def _two_ports(self) -> FurtherBrokerPlan:
+        if not self.port != self.headquarters <= 65535:
+            raise ValueError("headquarters_port needs a TCP port of its own: set another one")
+        return self
+
+
 class BrokerPlan(ServicePlan):
     """The MQTT broker: `embedded` for demonstrations on one machine, `mosquitto` for the field."""
 
@@ -90,6 +110,8 @@ class BrokerPlan(ServicePlan):
     next one."""
     max_message_bytes: Annotated[int, Field(ge=64 << 10, le=256 << 20)] = 8 << 20
     """Largest message that the broker takes."""
+    further: Annotated[tuple[FurtherBrokerPlan, ...], Field(max_length=7)] = ()
+    """Other brokers of the site (Mosquitto alone), which know nothing of one another."""
 
     @property
     def headquarters(self) -> int:
@@ -97,6 +119,12 @@ class BrokerPlan(ServicePlan):
         if self.kind == "embedded":
             return self.port
         return self.port + 1 if self.headquarters_port is None else self.headquarters_port
+
+    @model_validator(mode="after")
+    def _further_ones_are_mosquittos(self) -> BrokerPlan:
+        if self.further and self.kind == "embedded":
+            raise ValueError('a site with several brokers has Mosquittos: set kind = "mosquitto"')
+        return self
 
     @model_validator(mode="after")
     def _embedded_on_loopback(self) -> BrokerPlan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import structlog
-from fastapi import FastAPI, Header, Request
+from fastapi import FastAPI, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response
 
@@ -53,6 +53,14 @@ def make_app(registrar: Registrar) -> FastAPI:
     def configuration(request: Request) -> CborResponse:
         """The calling box's configuration, signed by the registrar (CBOR)."""
         return CborResponse(registrar.configuration(peer_of(request, boxes=True)))
+
+    @app.get("/v1/time")
+    def time(nonce: Annotated[str, Query(pattern=r"^[0-9a-f]{64}$")]) -> CborResponse:
+        """The time by this machine's clock, signed by the registrar for a nonce of 32 bytes (hex).
+
+        For boxes that no time server has told it, before they are let in: it takes no certificate.
+        """
+        return CborResponse(registrar.time(bytes.fromhex(nonce)))
 
     return app
 

@@ -17,6 +17,7 @@ from protocol.names import (
     EPOCH,
     HOURS,
     RECEIPT,
+    STILL_REQUESTS,
     TOPIC_ROOT,
     CameraAddress,
     admissions_topic,
@@ -24,12 +25,20 @@ from protocol.names import (
     day_keys_topic,
     directory_topic,
     notice_topic,
+    stills_topic,
 )
 
 BOXES_ACL, HEADQUARTERS_ACL, ACL_FILE = "acl-boxes", "acl-headquarters", "acl"
 """Access lists of the two listeners; ``acl`` is both, for configurations with one listener."""
 
 _WRITTEN_OF_A_CAMERA = (ENVELOPE, EPOCH)
+PROCESSES = 16
+"""The aggregator may be so many processes: the broker knows each by a certificate of its own."""
+
+
+def process_name(aggregator: str, number: int) -> str:
+    """Return the name in the certificate of one of the aggregator's processes; 1 has its own."""
+    return aggregator if number == 1 else f"{aggregator}-{number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,7 @@ class Rights:
     Args:
         boxes: camera names of each box in force, of recordings too, by its name.
         revoked: names that may not speak any more, connected or not.
+        processes: names of the aggregator's further processes, which have its rights.
     """
 
     site: str
@@ -46,6 +56,7 @@ class Rights:
     boxes: Mapping[str, Collection[str]] = field(default_factory=dict)
     revoked: Collection[str] = ()
     custodians: int = 0
+    processes: Collection[str] = ()
 
     @classmethod
     def of(cls, directory: Directory, *, aggregator: str, revoked: Iterable[str] = ()) -> Rights:
@@ -60,23 +71,30 @@ class Rights:
             },
             revoked=frozenset(out),
             custodians=len(directory.with_duty(CUSTODIAN)),
+            processes=[
+                name
+                for name in (process_name(aggregator, n) for n in range(2, PROCESSES + 1))
+                if name not in directory.principals  # somebody else's name stays theirs
+            ],
         )
 
     def topics_of(self, box: str) -> list[str]:
-        """Return the topics that ``box`` may write: those of its cameras, and its own health."""
+        """Return the topics that ``box`` may write: its cameras', its own health, its stills'."""
         topics = [
             CameraAddress(self.site, box, camera).topic(leaf)
             for camera in sorted(self.boxes.get(box, ()))
             for leaf in _WRITTEN_OF_A_CAMERA
         ]
-        return [*topics, box_health_topic(self.site, box)] if box in self.boxes else []
+        own = [box_health_topic(self.site, box), stills_topic(self.site, box)]
+        return [*topics, *own] if box in self.boxes else []
 
     @property
     def retained_topics(self) -> int:
         """Return how many messages the broker can be made to keep, by everybody together."""
         cameras = sum(len(names) for names in self.boxes.values())
-        # receipts and hours; day keys and directory in both forms; admissions, notice
-        ours = 2 * cameras + (self.custodians + 1) * len(FORMS) + 2
+        # receipts and hours; requests for stills; day keys and directory in both forms;
+        # admissions, notice
+        ours = 2 * cameras + len(self.boxes) + (self.custodians + 1) * len(FORMS) + 2
         return sum(len(self.topics_of(box)) for box in self.boxes) + ours
 
     def boxes_acl(self) -> str:
@@ -97,9 +115,13 @@ class Rights:
 
     def _denied(self) -> str:
         base, text = self._base, ""
-        for name in sorted(self.revoked):
+        revoked = set(self.revoked)
+        if self.aggregator in revoked:
+            revoked |= set(self.processes)
+        for name in sorted(revoked):
             own = [f"{base}/{name}/#", f"{base}/custodians/#"]
-            topics = ["#"] if name == self.aggregator else own
+            ours = name in {self.aggregator, *self.processes}
+            topics = ["#"] if ours else own
             text += f"\nuser {name}\n" + "".join(f"topic deny {topic}\n" for topic in topics)
         if text:
             text = (
@@ -110,13 +132,18 @@ class Rights:
 
     def _headquarters(self) -> str:
         base, site = self._base, self.site
-        return f"""
-# The aggregator reads all of the site, answers with receipts and hours, relays, gives notice.
-user {self.aggregator}
+        rights = f"""\
 topic read {base}/#
 topic write {base}/+/+/{RECEIPT}
 topic write {base}/+/+/{HOURS}
+topic write {base}/+/{STILL_REQUESTS}
 {_lines("topic write", _relayed(site))}"""
+        further = "".join(f"\nuser {name}\n{rights}" for name in self.processes)
+        return f"""
+# The aggregator reads all of the site, answers with receipts and hours, relays, gives notice, and
+# hands on what stills officers ask for; so do its further processes, where it is several.
+user {self.aggregator}
+{rights}{further}"""
 
     def _boxes(self) -> str:
         base, site = self._base, self.site
@@ -125,10 +152,11 @@ topic write {base}/+/+/{HOURS}
             written += f"\nuser {box}\n"
             written += "".join(f"topic write {topic}\n" for topic in self.topics_of(box))
         return f"""
-# A box reads its receipts, which hours are told of its cameras, the custodians' day keys, who is
-# in the site, and what is asked live.
+# A box reads its receipts, which hours are told of its cameras, which stills officers ask it for,
+# the custodians' day keys, who is in the site, and what is asked live.
 pattern read {base}/%u/+/{RECEIPT}
 pattern read {base}/%u/+/{HOURS}
+pattern read {base}/%u/{STILL_REQUESTS}
 {_lines("pattern read", _relayed(site))}
 # It writes of its own cameras alone, by name.
 {written}"""

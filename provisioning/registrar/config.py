@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from provisioning.formats.layout import BoxesCaPaths
-from runtime.config import HttpConfig, Name, PrincipalConfig, Section, TlsConfig
+from runtime.config import BrokerAddress, HttpConfig, Name, PrincipalConfig, Section, TlsConfig
+from runtime.metrics_config import MetricsConfig
 
 
 class ClaimsSection(Section):
@@ -36,11 +37,15 @@ class BrokerSection(Section):
     """TCP port."""
     tls: bool = True
     """Whether it wants client certificates (Mosquitto does, the demo's embedded broker not)."""
+    further: tuple[BrokerAddress, ...] = ()
+    """Other brokers of the site, as boxes reach them."""
     aggregator: str = "aggregator"
     """The aggregator's name in its access list."""
     folder: Path | None = None
     """The broker's folder when it runs on this machine: revocations are written there, and it is
     signalled. Without, they are written to ``state_dir/broker``."""
+    further_folders: tuple[Path, ...] = ()
+    """The folders of the other brokers, those that run on this machine."""
     push: tuple[str, ...] = ()
     """A command, started in the folder with ``acl*`` and ``certs/crl*.pem``, that brings them to
     the broker's machine and has the broker read them; run again until it succeeds."""
@@ -65,6 +70,8 @@ class RegistrarConfig(PrincipalConfig):
     """Certificates."""
     broker: BrokerSection = BrokerSection()
     """The broker."""
+    metrics: MetricsConfig = MetricsConfig()
+    """Monitoring."""
     box: dict[str, Any] = Field(default_factory=dict)
     """Keys and sections that are copied into every box's box.toml, such as [box.outbox]."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from protocol.admissions import Admissions
 from protocol.directory import BOX, Principal
 from protocol.directory_forms import FIRST
-from protocol.joining import BoxConfiguration
+from protocol.joining import BoxConfiguration, RegistrarTime
 from protocol.signing import VerifyKey
 from provisioning.formats import pki
 from provisioning.formats.claimfile import moment
@@ -69,12 +70,14 @@ class Issuer:
     def configuration(self, record: BoxRecord) -> bytes:
         """Return the signed configuration of a box."""
         broker = self._config.broker
-        settings = {
+        settings: dict[str, Any] = {
             **self._config.box,
             **record.settings,
             "mqtt": {"host": broker.host, "port": broker.port, "tls": broker.tls},
             "cameras": list(record.cameras),
         }
+        if broker.further:
+            settings["mqtt"]["further"] = [one.model_dump() for one in broker.further]
         ca_pem = read_file(self._config.ca_files.trust, _MAX_PEM) + pki.pem(
             self._signer().ca.certificate
         )
@@ -89,6 +92,11 @@ class Issuer:
             ca_pem=ca_pem.decode(),
         )
         return told.sign(self._signer().identity).to_bytes()
+
+    def time(self, nonce: bytes) -> bytes:
+        """Return the signed time of this machine's clock."""
+        said = RegistrarTime(self._config.site, nonce, self._now_ms())
+        return said.sign(self._signer().identity).to_bytes()
 
     def sign_admissions(self) -> None:
         """Sign the next version of the admissions: who is in, who is out."""

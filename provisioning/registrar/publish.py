@@ -50,10 +50,18 @@ def news_of(registrar: Registrar) -> News:
 
 
 def write_broker(registrar: Registrar) -> Told:
-    """Write the broker's access and revocation lists, and have it read them if it runs here."""
+    """Write the brokers' access and revocation lists, and have those read them that run here.
+
+    What brings the first one's to another machine (``push``) brings them to the others, too.
+    """
     broker, config = registrar.config.broker, registrar.config
     folder, here = _broker_folder(config)
     try:
+        for further in broker.further_folders:
+            if (further / mosquitto.CONFIG_FILE).exists():
+                _write_lists(registrar, further.resolve(), broker)
+                mosquitto.give_to_mosquitto(further)
+                mosquitto.signal_mosquitto(further.resolve())
         changed = _write_lists(registrar, folder, broker)
         if not here:
             if not broker.tls:
@@ -148,6 +156,11 @@ class Publisher:
         self._write = write
         self._targets: dict[str, _Target] = {}
         self._broker = _Target()
+
+    @property
+    def untold(self) -> int:
+        """How many services and brokers could not be told the newest when they were last tried."""
+        return sum(bool(one.problem) for one in (self._broker, *list(self._targets.values())))
 
     def run(self, stop: Stop) -> None:
         """Publish until ``stop``; the body of the thread ``publish``."""

@@ -85,11 +85,17 @@ class Registrar:
 
     def status(self) -> dict[str, object]:
         """Return what `sealtrace registrar status` shows."""
-        boxes = self.store.boxes()
         return {
             "site": self.config.site,
             "directory_version": self.directory.version,
             "admissions_version": self.trust.admissions_version,
+            **self.counts(),
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Return how many boxes were announced here, are waited for, and were revoked."""
+        boxes = self.store.boxes()
+        return {
             "boxes": len(boxes),
             "waiting": sum(self.store.open_claim(box.name) is not None for box in boxes),
             "revoked": len(self.store.revocations()),
@@ -168,7 +174,7 @@ class Registrar:
         kept = dict(settings) if settings is not None else (record.settings if record else {})
         now_ms = self._now_ms()
         expires_ms = now_ms + 3_600_000 * (hours or self.config.claims.hours)
-        claim = new_claim()
+        claim, us = new_claim(), directory.principals.get(self.config.name)
         self.store.put_box(box, tables, kept, claimed_ms=now_ms)
         self.store.put_claim(claims.digest_of(claim), box, expires_ms=expires_ms)
         _log.info("box_claimed", box=box, cameras=names)
@@ -183,6 +189,8 @@ class Registrar:
             directory_version=self.trust.directory.version,
             directory_digest=hashlib.sha256(self.trust.readable_in(FIRST)).hexdigest(),
             admissions_version=self.trust.admissions_version,
+            registrar=us.verify_key.raw.hex() if us else "",
+            made_at=moment(now_ms),
         )
 
     # ------------------------------------------------------------------ admission
@@ -274,6 +282,10 @@ class Registrar:
                 " made for it, not here"
             )
         return self.issuer.configuration(record)
+
+    def time(self, nonce: bytes) -> bytes:
+        """Return what time it is, signed for whoever drew ``nonce``, known or not."""
+        return self.issuer.time(nonce)
 
     # ------------------------------------------------------------------ revocation
 

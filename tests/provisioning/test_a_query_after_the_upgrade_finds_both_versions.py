@@ -197,6 +197,7 @@ def test_one_query_finds_whom_the_site_saw_before_its_upgrade_and_since(
     patient = int(old.truth["patient_seed"])
     new = see_in_version_2(old, headquarters, custodians, patient)
     query_id = ask(old, headquarters, patient)
+    assert headquarters.runner is not None
     headquarters.runner.step(headquarters.desk.get(query_id))
     record = headquarters.desk.get(query_id)
     assert (record.state, record.reason) == ("complete", "")

@@ -75,6 +75,19 @@ def test_an_admitted_box_starts_with_what_it_was_told(site: RegistrarSite) -> No
     assert folder.read_claim().claim == ""
 
 
+def test_a_used_claim_is_overwritten_where_it_lay(site: RegistrarSite) -> None:
+    claim = site.claim()
+    folder, read, keys = site.begin(claim)
+    inode, kept = folder.claim.stat().st_ino, folder.path.parent / "kept"
+    assert site.begin(claim)[0].claim.stat().st_ino == inode, "a retry writes no second copy"
+    kept.hardlink_to(folder.claim)
+    folder.claim.with_name(".claim.toml.former").write_bytes(claim.read_bytes())  # left by a cut
+    steps.join(folder, read, keys)
+    assert kept.read_bytes() == bytes(len(claim.read_bytes()))
+    assert folder.read_claim() == read.used()
+    assert not list(folder.path.glob(".*"))
+
+
 def test_no_private_key_leaves_the_box_and_no_other_user_reads_one(site: RegistrarSite) -> None:
     claim = site.claim()
     assert b"PRIVATE KEY" not in claim.read_bytes()

@@ -170,7 +170,7 @@ def test_a_running_session_takes_the_renewed_certificate_when_it_connects_again(
     config = load_box(first.box_toml)
     outcomes: list[str] = []
     with Session(config.mqtt, client_id="box-10") as session:
-        assert session.wait_connected(20)
+        assert session.wait_connected(60)
         for name in ("certificate.pem", "private-key.pem"):
             shutil.copy(second.path / "tls" / name, first.path / "tls" / name)
         site.services["broker"].stop()

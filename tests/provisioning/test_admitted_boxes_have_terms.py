@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from brokers import free_port
 from fastapi import FastAPI
 from registrar_site import RegistrarSite, copy_of, served
 from serving import Serving
 from starlette.responses import Response
 from typer.testing import CliRunner, Result
 
+from demo.ports import free_port
 from protocol.admissions import Admissions, open_admissions
 from protocol.boxterms import BoxTerms
 from protocol.directory import BOX, Principal, open_directory

@@ -15,7 +15,7 @@ from models.appearance.figure import draw_figure
 from models.appearance.picture import draw_crop
 from models.appearance.scene import draw_camera, occlude
 from models.appearance.synthesis import Cast, draw_people
-from models.registries import FileAltered
+from runtime.registries import FileAltered
 
 
 @pytest.fixture(scope="module")

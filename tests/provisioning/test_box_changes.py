@@ -12,8 +12,10 @@ from protocol.directory import BOX
 from protocol.errors import PrincipalRevoked
 from protocol.signing import SigningKey
 from provisioning.authority import SiteError, SitePaths, boxes, changes, open_site
+from provisioning.authority.box_cli import show_boxes
 from provisioning.authority.inspect import inspect_site
 from provisioning.formats.plan_boxes import BoxPlan, CameraPlan
+from runtime.clock import system_ms
 from runtime.config import load
 from runtime.keyfiles import read_secret
 
@@ -185,6 +187,24 @@ def test_the_list_tells_what_is_known(site: SitePaths, passphrase: bytes) -> Non
         "camera cam-2 shows another place than before",
     )
     assert boxes.with_live(second, None) == second
+
+
+def test_a_revoked_box_is_not_online_whatever_it_still_reports(
+    site: SitePaths, passphrase: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes.revoke(site.root, "box-1", passphrase)
+    first, second = boxes.overview(open_site(site.root))
+    told = {"state": "online", "last_seen_ms": system_ms(), "figures": {"trouble.view.cam-1": 5}}
+    live = boxes.with_live(first, told)
+    assert (live.online, live.trouble) == (False, ())
+    assert boxes.with_live(second, told).online
+    elsewhere = boxes.with_live(second, {**told, "revoked": True})
+    assert not elsewhere.online
+    assert elsewhere.trouble == ("revoked, as headquarters have it",)
+    show_boxes([live], live=True)
+    shown = capsys.readouterr().out
+    assert " revoked " in shown
+    assert "online" not in shown
 
 
 def test_passwords_of_cameras_are_not_printed(site: SitePaths, passphrase: bytes) -> None:

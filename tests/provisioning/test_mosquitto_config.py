@@ -75,10 +75,11 @@ def test_nobody_may_write_a_topic_of_which_they_choose_a_part() -> None:
         "st/v1/demo/box-2/cam-3/envelope",
         "st/v1/demo/box-2/cam-3/epoch",
         "st/v1/demo/box-2/health",
+        "st/v1/demo/box-2/stills",
     ]
-    by_boxes, of_cameras, day_keys, lists, notice = 3 + 5, 2 * 3, 2 * 3, 2 + 1, 1
+    by_boxes, of_cameras, to_boxes, day_keys, lists, notice = 4 + 6, 2 * 3, 2, 2 * 3, 2 + 1, 1
     assert Rights("demo", "aggregator", BOXES, custodians=3).retained_topics == (
-        by_boxes + of_cameras + day_keys + lists + notice
+        by_boxes + of_cameras + to_boxes + day_keys + lists + notice
     )
 
 

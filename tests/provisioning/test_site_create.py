@@ -225,5 +225,5 @@ def _handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> tuple[str | No
     with client.wrap_socket(left, server_hostname="localhost") as sock:
         name = common_name(sock.getpeercert())
         sock.send(b"x")
-        thread.join(10)
+        thread.join(60)
     return name, seen[0]

@@ -14,6 +14,8 @@ from typer.testing import CliRunner
 
 from provisioning.authority.addresses import AddressesUnknown, Peer, drop_in, peers
 from provisioning.authority.site_cli import app
+from provisioning.box.firstboot.keys import FileKeys, TpmKeys
+from provisioning.box.firstboot.units import units as units_of
 from provisioning.fleet.image.claim import read_claim
 from provisioning.fleet.image.firstboot_files import system_files
 from provisioning.fleet.image.settings import Releases, SystemSettings
@@ -81,6 +83,25 @@ def test_every_unit_has_a_limit(tmp_path: Path, key: str) -> None:
         assert [line for line in lines if line.startswith(f"{key}=")], name
 
 
+def test_only_a_box_whose_keys_a_tpm_holds_unseals_them_before_its_agent(tmp_path: Path) -> None:
+    folder = tmp_path / "box"
+    FileKeys(folder).make()
+    condition = units_of(folder=str(folder))["sealtrace-keys.service"].split("ConditionPathExists=")
+    assert not Path(condition[1].splitlines()[0]).exists()
+    TpmKeys(folder, _Sealing()).make()
+    assert Path(condition[1].splitlines()[0]).exists()
+
+
+class _Sealing:
+    """Seals nothing: the file's name is what counts here."""
+
+    def seal(self, secret: bytes) -> tuple[bytes, bytes]:
+        return b"public", secret
+
+    def unseal(self, public: bytes, private: bytes) -> bytes:
+        return private
+
+
 def test_a_damaged_database_stops_a_service_and_not_a_box(tmp_path: Path) -> None:
     given = {n: t for n, t in units(tmp_path).items() if "RestartPreventExitStatus=4" in t}
     roles = ("aggregator", "custodian", "registrar")
@@ -109,6 +130,19 @@ def test_a_roles_configuration_names_its_peers(tmp_path: Path) -> None:
     assert "secret" not in text
     assert text.splitlines()[1:5] == [
         "[Service]", "IPAddressAllow=", "IPAddressDeny=any", "IPAddressAllow=localhost",
+    ]  # fmt: skip
+
+
+def test_a_store_and_a_cluster_elsewhere_are_peers_too(tmp_path: Path) -> None:
+    aggregator, worker = tmp_path / "aggregator.toml", tmp_path / "match-worker.toml"
+    aggregator.write_text(
+        '[store]\nurl = "postgresql://sealtrace@10.4.0.1/sealtrace"\n'
+        '[objects]\nendpoint = "https://10.4.0.2:9000"\n[cluster]\nscheduler = "10.4.0.3:8786"\n'
+    )
+    worker.write_text('scheduler = "[fd00::7]:8786"\n')
+    found = peers([aggregator, worker])
+    assert [peer.addresses for peer in found] == [
+        ("10.4.0.1",), ("10.4.0.2",), ("10.4.0.3",), ("fd00::7",),
     ]  # fmt: skip
 
 
