@@ -26,6 +26,7 @@ from provisioning.fleet.image.settings import (
 )
 from provisioning.fleet.image.sign_cli import named_software, sign
 from provisioning.fleet.image.software import open_list
+from provisioning.fleet.image.wheels_cli import wheels as fill_wheels
 from provisioning.formats.options import cameras_of
 from runtime.fsio import read_file, sha256_file
 from runtime.redaction import redact
@@ -208,6 +209,11 @@ def build(
         _report(built, request)
 
 
+app.command(
+    "wheels",
+    epilog="Examples:  sealtrace image wheels wheels   |   sealtrace image wheels pi"
+    " --machine arm64 --python 3.13",
+)(fill_wheels)
 app.command(
     epilog="Examples:  sealtrace image sign north --wheels wheels   |   sealtrace image sign north"
     " --requirements software.txt"

@@ -14,6 +14,7 @@ import pytest
 from registrar_site import make_site, served
 from waiting import wait_for
 
+from demo.ports import free_ports
 from edge_agent.config import load_box
 from edge_agent.identity import load_board_key
 from provisioning.authority import SitePlan
@@ -74,16 +75,17 @@ Start = Callable[[str], SoftwareTpm]
 
 
 @pytest.fixture
-def start(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Start software TPMs by name; the same name is the same TPM after a reboot."""
     running: list[SoftwareTpm] = []
 
     def begin(name: str) -> SoftwareTpm:
-        for _ in range(5):  # it takes two ports in a row, and one may be another's
-            running.append(SoftwareTpm(tmp_path / name, free_port()))
-            if not running[-1].ended:
-                return running[-1]
-        pytest.fail("swtpm does not start")
+        first, second = free_ports(2)
+        while second != first + 1:  # it takes two ports in a row
+            first, second = second, free_ports(1)[0]
+        running.append(SoftwareTpm(tmp_path / name, first))
+        assert not running[-1].ended, "swtpm does not start"
+        return running[-1]
 
     yield begin
     for each in running:

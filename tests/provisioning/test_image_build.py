@@ -141,14 +141,13 @@ def test_a_raspberry_pi_image_gets_what_its_first_boot_needs(
     assert values["ssh_pwauth"] is False
     assert [user["lock_passwd"] for user in values["users"]] == [True]
     assert values["users"][0]["shell"] == "/usr/sbin/nologin"
-    files = written(values)
     carried = tmp_path / "carried.toml"
-    carried.write_text(files["/etc/sealtrace/claim.toml"])
+    carried.write_bytes(read_fat_file(image, MIB, "sealtrace/claim.toml"))
     assert load_claim(carried) == load_claim(claim)
-    assert json.loads(files["/etc/sealtrace/cameras.json"]) == [
+    assert json.loads(read_fat_file(image, MIB, "sealtrace/cameras.json")) == [
         {"name": "door", "source": "rtsp://u:secret@10.0.0.7/s1"}
     ]
-    assert {entry["permissions"] for entry in values["write_files"]} == {"0600", "0644", "0755"}
+    assert {entry["permissions"] for entry in values["write_files"]} == {"0644", "0755"}
     assert ["systemctl", "enable", "sealtrace-first-boot.service"] in values["runcmd"]
     network = yaml.safe_load(read_fat_file(image, MIB, "network-config"))["network"]
     assert network["version"] == 2
@@ -347,7 +346,7 @@ def test_no_software_is_asked_for_by_name_at_a_public_index(
     assert "--index-url" in done.output
     assert not (tmp_path / "box-7.img").exists()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ImageError, match=r"pip wheel --no-deps .*locks/edge.lock"):
+    with pytest.raises(ImageError, match="sealtrace image wheels"):
         read_wheels(tmp_path / "empty")
 
 
@@ -539,9 +538,10 @@ def test_the_wireless_passphrase_itself_is_not_in_the_image(
 def test_no_value_breaks_out_of_its_place(build: Build, stock: StockImage, tmp_path: Path) -> None:
     source = 'rtsp://x/"\n- path: /etc/shadow\n  content: |\n    root::0:0:::\n#{}[]&*!|>%@`'
     build(stock.path, "--camera", f"door={source}")
-    files = written(user_data(tmp_path / "box-7.img"))
-    assert "/etc/shadow" not in files
-    assert json.loads(files["/etc/sealtrace/cameras.json"]) == [{"name": "door", "source": source}]
+    image = tmp_path / "box-7.img"
+    assert "/etc/shadow" not in written(user_data(image))
+    cameras = json.loads(read_fat_file(image, MIB, "sealtrace/cameras.json"))
+    assert cameras == [{"name": "door", "source": source}]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,6 @@ from provisioning.fleet.image.claim import read_claim
 from provisioning.fleet.image.firstboot_files import SCRIPT_PATH, SystemFile, system_files
 from provisioning.fleet.image.settings import CardFile, Releases, SystemSettings, Wifi
 from provisioning.fleet.image.software import list_of_wheels
-from provisioning.formats.claimfile import load_claim
 
 pytestmark = pytest.mark.processes
 
@@ -66,16 +65,17 @@ class Box:
         self.etc.mkdir()
         self.software = self.etc / "software.txt"
         self.signature = self.etc / "software.txt.sig"
-        (self.etc / "claim.toml").write_text(files["/etc/sealtrace/claim.toml"].text)
-        card = self.boot / "sealtrace"
-        card.mkdir(parents=True)
-        (card / "image.json").write_text("{}")
+        self.card = self.boot / "sealtrace"
+        self.card.mkdir(parents=True)
+        (self.card / "image.json").write_text("{}")
+        self.claim = self.card / "claim.toml"
+        shutil.copy(folder.parent / "claims" / "box-7.claim", self.claim)
         self.fill("wheels", {"pip": bundled_pip().read_bytes(), "agent": agent_wheel(folder)})
 
-    def fill(self, kind: str, contents: dict[str, bytes]) -> None:
+    def fill(self, kind: str, contents: dict[str, bytes], *, on_root: bool = False) -> None:
         names = {"pip": bundled_pip().name, "agent": "sealtrace-0.1.0-py3-none-any.whl"}
-        folder = self.boot / "sealtrace" / kind
-        folder.mkdir()
+        folder = (self.var / "card" if on_root else self.card) / kind
+        folder.mkdir(parents=True)
         lines = []
         for key, data in contents.items():
             name = names.get(key, key)
@@ -147,21 +147,23 @@ def box(tmp_path: Path, files: dict[str, SystemFile]) -> Box:
 
 
 def test_a_box_installs_itself_from_its_card_and_joins(box: Box) -> None:
-    (box.etc / "cameras.json").write_text("[]")
+    (box.card / "cameras.json").write_text("[]")
     box.fill("models", {"manifest.json": b"{}", "face.onnx": b"\x01" * 5000})
     done = box.start()
     assert done.returncode == 0, done.stderr + done.stdout
     assert (box.var / "calls").read_text().splitlines() == [
-        f"box enrol --folder {box.var}/box --claim-file {box.etc}/claim.toml"
-        f" --cameras-file {box.etc}/cameras.json"
+        f"box enrol --folder {box.var}/box --claim-file {box.claim}"
+        f" --cameras-file {box.card}/cameras.json"
     ]
     left = set(box.etc.iterdir())
-    assert left == {box.software, box.signature}, "neither claim nor cameras stay behind"
+    assert left == {box.software, box.signature}
     assert (box.var / "models" / "face.onnx").read_bytes() == b"\x01" * 5000
     assert (box.var / "box").stat().st_mode & 0o777 == 0o700
     units = box.units.read_text()
-    assert "enable --now sealtrace-edge.service" in units
-    assert "sealtrace-renew.timer" in units
+    ours = "sealtrace-keys.service sealtrace-renew.timer sealtrace-edge.service"
+    assert units.splitlines() == [
+        f"enable {ours}", "start --no-block sealtrace-card.service", f"start {ours}",
+    ]  # fmt: skip
     again = box.start()
     assert "admitted already" in again.stdout
     assert len((box.var / "calls").read_text().splitlines()) == 1
@@ -171,10 +173,93 @@ def test_a_box_without_network_keeps_its_claim_and_tries_again(box: Box) -> None
     failed = box.start(NO_NETWORK="1")
     assert failed.returncode != 0
     assert "cannot be reached" in failed.stderr
-    assert (box.etc / "claim.toml").exists()
+    assert box.claim.exists()
     assert not box.units.exists()
     assert box.start().returncode == 0
     assert "installing" not in box.start().stdout
+
+
+def _without_time_servers(box: Box) -> dict[str, str]:
+    tools = box.etc.parent / "tools"
+    tools.mkdir()
+    (tools / "timedatectl").write_text("#!/bin/sh\necho no\n")
+    (tools / "timedatectl").chmod(0o755)
+    command = tools / "sealtrace"  # as if it had been installed
+    command.write_text(
+        f'#!/bin/sh\necho "$@" >>{box.var}/calls\n'
+        f'[ "$2" != enrol ] || echo box = 1 >{box.var}/box/box.toml\n'
+    )
+    command.chmod(0o755)
+    path = f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {"PATH": path, "SEALTRACE_COMMAND": str(command)}
+
+
+def test_without_time_servers_the_registrar_is_asked_before_a_certificate_is(box: Box) -> None:
+    found = _without_time_servers(box)
+    done = box.start(**found, SEALTRACE_CLOCK_WAIT_S="600", SEALTRACE_NTP_WAIT_S="0")
+    assert done.returncode == 0, done.stderr
+    assert (box.var / "calls").read_text().splitlines() == [
+        f"box clock --claim-file {box.claim}",
+        f"box enrol --folder {box.var}/box --claim-file {box.claim}",
+    ]
+
+
+def test_the_claim_goes_though_the_agent_cannot_start(box: Box) -> None:
+    found = _without_time_servers(box)
+    lines = box.systemctl.read_text()
+    box.systemctl.write_text(lines + '[ "$2" != sealtrace-keys.service ] || [ "$1" = enable ]\n')
+    done = box.start(**found)
+    assert done.returncode == 0, done.stderr
+    assert "its agent is not up yet and is started again: systemctl status seal" in done.stdout
+    assert "its agent runs" not in done.stdout
+    assert (box.var / "admitted").exists()
+    assert "start --no-block sealtrace-card.service" in box.units.read_text()
+
+
+def test_a_box_that_nobody_tells_the_time_goes_on_and_says_so(box: Box) -> None:
+    done = box.start(**_without_time_servers(box))
+    assert done.returncode == 0, done.stderr
+    assert "no time server answers; going on" in done.stdout
+
+
+def test_software_on_the_root_file_system_is_installed_from_there(box: Box) -> None:
+    shutil.rmtree(box.card / "wheels")
+    box.fill("wheels", {"pip": bundled_pip().read_bytes(), "agent": agent_wheel(box.etc.parent)},
+             on_root=True)  # fmt: skip
+    box.fill("models", {"manifest.json": b"{}"}, on_root=True)
+    done = box.start()
+    assert done.returncode == 0, done.stderr
+    assert (box.var / "models" / "manifest.json").read_bytes() == b"{}"
+
+
+def test_shellcheck_warns_of_nothing_in_a_cards_scripts(
+    tmp_path: Path, files: dict[str, SystemFile]
+) -> None:
+    program = shutil.which("shellcheck")
+    if program is None:
+        pytest.skip("shellcheck is not installed (Debian: apt install shellcheck)")
+    scripts = [file for file in files.values() if file.text.startswith("#!/bin/sh")]
+    assert len(scripts) == 2
+    for file in scripts:
+        script = tmp_path / Path(file.path).name
+        script.write_text(file.text)
+        told = subprocess.run(
+            [program, "--severity=warning", str(script)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert told.returncode == 0, told.stdout
+
+
+def test_nothing_of_a_box_waits_for_a_network(files: dict[str, SystemFile]) -> None:
+    for path, file in files.items():
+        assert "network-online" not in file.text, path
+        assert "time-sync" not in file.text, path
+    network = yaml.safe_load(
+        cloudinit.network_config(SystemSettings(hostname="box-7"), raspberry=False)
+    )
+    assert "optional" not in network["network"]["ethernets"]["cable"]
 
 
 def test_a_half_installed_box_begins_the_installation_afresh(box: Box) -> None:
@@ -279,7 +364,7 @@ def test_a_list_that_the_sites_authority_did_not_sign_stops_before_pip_runs(
     assert "sign" in done.stderr
     assert "installing the software" not in done.stdout
     assert not box.opt.exists()
-    assert (box.etc / "claim.toml").exists()
+    assert box.claim.exists()
 
 
 def test_an_index_that_serves_another_wheel_under_the_name_is_refused(
@@ -347,6 +432,3 @@ def test_documents_are_read_back_as_they_were_meant(
     assert list(network["network"]["wifis"]["wlan0"]["access-points"]) == ["yes: [no] #1"]
     meta = cloudinit.meta_data("sealtrace-box-7-1", settings)
     assert cloudinit.read_instance_id(meta) == "sealtrace-box-7-1"
-    claim = tmp_path / "claim.toml"
-    claim.write_text(cloudinit.written_files(text.encode())["/etc/sealtrace/claim.toml"])
-    assert load_claim(claim).box == "box-7"

@@ -331,7 +331,7 @@ def test_a_box_without_a_network_comes_in_by_usb_stick(hq: Headquarters, tmp_pat
         other = ("box", "install", str(stick / "altered.admission"), *here)
         assert "error" in box.command(*other, expect=1)
     assert "its agent runs" in box.first_boot()  # it is tried again every minute
-    assert not box.path("/etc/sealtrace/claim.toml").exists()
+    assert not (box.boot / "sealtrace" / "claim.toml").exists()
     site.may_import("box-16", "cellar", push=True)
     agent = box.agent()
     agent.start()

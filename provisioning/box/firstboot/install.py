@@ -238,6 +238,8 @@ def _box_toml(
     if not isinstance(broker, dict) or not isinstance(cameras, list) or not cameras:
         raise InstallRefused("the configuration names no broker or no cameras")
     mqtt: dict[str, Any] = {"host": broker.get("host"), "port": broker.get("port")}
+    if further := broker.get("further"):
+        mqtt["further"] = [_place(one) for one in further]
     if broker.get("tls", True):
         mqtt["tls"] = {
             "ca": _relative(folder.ca, folder),
@@ -268,6 +270,13 @@ def _box_toml(
         return head + tomltext.table(content)
     except (TypeError, KeyError, AttributeError) as error:
         raise InstallRefused(f"the configuration cannot be written as TOML: {error}") from error
+
+
+def _place(broker: Any) -> dict[str, Any]:
+    """Return where a further broker is, and nothing else of what was told of it."""
+    if not isinstance(broker, dict):
+        raise InstallRefused("the configuration has a further broker that is no table")
+    return {"host": broker.get("host"), "port": broker.get("port")}
 
 
 def _with_source(camera: Any, sources: Mapping[str, str]) -> dict[str, Any]:

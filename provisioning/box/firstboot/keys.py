@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from protocol.encoding import Fields, decode, encode
 from protocol.signing import SEED_BYTES, SigningKey
 from provisioning.box.firstboot.errors import FirstBootError, TpmError
+from provisioning.box.firstboot.units import SEALED_IDENTITY
 from provisioning.formats import layout, pki
 from provisioning.formats.secretfiles import IDENTITY
 from runtime.fsio import atomic_write, private_folder, read_file
@@ -30,7 +31,7 @@ from runtime.keyfiles import read_secret, write_secret
 
 RUNTIME_FOLDER = Path("/run/sealtrace")
 Backend = Literal["auto", "file", "tpm"]
-_SEALED_IDENTITY, _SEALED_TLS = "identity.tpm", "private-key.tpm"
+_SEALED_TLS = "private-key.tpm"
 _SCALAR_BYTES = 32
 _MAX_BYTES = 64 << 10
 
@@ -158,7 +159,7 @@ class TpmKeys:
         return SigningKey(box, seed), key
 
     def _sealed(self) -> tuple[Path, Path]:
-        return self.folder / _SEALED_IDENTITY, self.folder / layout.TLS_FOLDER / _SEALED_TLS
+        return self.folder / SEALED_IDENTITY, self.folder / layout.TLS_FOLDER / _SEALED_TLS
 
     def _write(self, path: Path, secret: bytes) -> None:
         public, private = self.sealer.seal(secret)
@@ -197,7 +198,7 @@ def open_keys(
         TpmError: a TPM is asked for, or needed, and cannot be used.
     """
     files = FileKeys(folder)
-    sealed = (folder / _SEALED_IDENTITY).exists()
+    sealed = (folder / SEALED_IDENTITY).exists()
     if files.identity_file.exists() and not sealed:
         if backend == "tpm":
             raise FirstBootError(

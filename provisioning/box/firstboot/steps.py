@@ -26,6 +26,7 @@ from provisioning.box.firstboot.install import (
     write_certificate,
 )
 from provisioning.box.firstboot.keys import BoxKeys, give_to_owner, make_request
+from provisioning.box.firstboot.wiping import replace_wiped
 from provisioning.formats import pki
 from provisioning.formats.claimfile import ClaimFile, load_claim
 from runtime.fsio import FileProblem, atomic_write, private_folder, read_file
@@ -67,6 +68,8 @@ def begin(path: Path, claim_file: Path | None) -> tuple[Folder, ClaimFile]:
             )
         if before.claim == "" and folder.box_toml.exists() and not claim.claim:
             return folder, before
+        if before == claim:
+            return folder, claim  # written once, so that one copy has to be wiped
     claim.write(folder.claim, overwrite=True)
     return folder, claim
 
@@ -87,8 +90,7 @@ def join(
     if certificate is None or certificate.not_valid_after_utc <= datetime.now(UTC):
         certificate, chain = est_client.join(claim, identity, key)
         write_certificate(folder, certificate, chain, claim.ca)
-    claim = claim.used()
-    claim.write(folder.claim, overwrite=True)
+    claim = _used(folder, claim)
     data = est_client.configuration(claim, folder.tls(keys))
     return _finish(
         folder,
@@ -144,8 +146,7 @@ def accept(
     above = pki.load_certificates(told.ca_pem.encode(), what="the configuration's CAs")
     chain = est_client.check_certificate(certificate, above, claim=claim, key=key)
     write_certificate(folder, certificate, chain, claim.ca)
-    claim = claim.used()
-    claim.write(folder.claim, overwrite=True)
+    claim = _used(folder, claim)
     return _finish(
         folder,
         claim,
@@ -155,6 +156,13 @@ def accept(
         certificate=certificate,
         sources=sources,
     )
+
+
+def _used(folder: Folder, claim: ClaimFile) -> ClaimFile:
+    """Keep the claim file without its claim, which is overwritten where it lay."""
+    used = claim.used()
+    replace_wiped(folder.claim, lambda: used.write(folder.claim, overwrite=True))
+    return used
 
 
 def renewal_due(certificate: x509.Certificate, now: datetime | None = None) -> bool:

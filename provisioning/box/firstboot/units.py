@@ -4,12 +4,16 @@ from __future__ import annotations
 
 SEALTRACE = "/opt/sealtrace/bin/sealtrace"
 BOX_FOLDER = "/var/lib/sealtrace/box"
+SEALED_IDENTITY = "identity.tpm"
+"""The identity key as the TPM sealed it; it is there when the TPM holds the keys."""
 EDGE_UNIT = "sealtrace-edge.service"
 UNSEAL_UNIT = "sealtrace-keys.service"
 RENEW_UNIT, RENEW_TIMER = "sealtrace-renew.service", "sealtrace-renew.timer"
 
 
-def hardening(memory: str = "1G") -> str:
+def hardening(
+    memory: str = "1G", *, capabilities: str = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER"
+) -> str:
     """Return the lines that every unit of a box shares beside the agent's, which has its own.
 
     These units run as root: they give files to the agent's user and use the TPM, so its device and
@@ -17,6 +21,7 @@ def hardening(memory: str = "1G") -> str:
 
     Args:
         memory: the most that they may use, with room (docs/operations.md).
+        capabilities: what of root's rights stays.
     """
     return f"""\
 NoNewPrivileges=yes
@@ -33,7 +38,7 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 SystemCallArchitectures=native
-CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER
+CapabilityBoundingSet={capabilities}
 UMask=0022
 # Nothing of this process on a disk: no core dumps, no swap.
 LimitCORE=0
@@ -55,7 +60,8 @@ def units(command: str = SEALTRACE, folder: str = BOX_FOLDER) -> dict[str, str]:
         UNSEAL_UNIT: f"""\
 [Unit]
 Description=Sealtrace: put this box's keys into memory
-ConditionPathExists={folder}/box.toml
+# Keys in files are where the agent reads them: nothing to start, seconds of each boot.
+ConditionPathExists={folder}/{SEALED_IDENTITY}
 Before={EDGE_UNIT} {RENEW_UNIT}
 
 [Service]
@@ -78,12 +84,15 @@ RequiredBy={EDGE_UNIT}
         RENEW_UNIT: f"""\
 [Unit]
 Description=Sealtrace: renew this box's certificate when it is due, fetch its configuration
-Wants=network-online.target
-After=network-online.target time-sync.target
+After=time-set.target
 ConditionPathExists={folder}/box.toml
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
+# Without a network it fails and is tried again; a certificate is due days before it ends.
+Restart=on-failure
+RestartSec=10min
 ExecStart={command} box renew --if-due --folder {folder} --restart {EDGE_UNIT}
 ProtectSystem=strict
 ReadWritePaths={folder} -/run/sealtrace
@@ -95,7 +104,7 @@ UMask=0077
 Description=Sealtrace: renew this box's certificate in time
 
 [Timer]
-OnBootSec=10min
+OnActiveSec=10min
 OnUnitActiveSec=6h
 RandomizedDelaySec=30min
 

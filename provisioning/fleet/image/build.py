@@ -10,7 +10,7 @@ import hashlib
 import os
 import secrets
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -30,14 +30,17 @@ from provisioning.fleet.image.bootpartition import (
 from provisioning.fleet.image.errors import BootPartitionFull, ImageError, ImageExists
 from provisioning.fleet.image.fat import FatVolume, require_mtools
 from provisioning.fleet.image.firstboot_files import (
-    CLAIM_PATH,
+    CLAIM_NAME,
+    FORMER_CLAIM_PATH,
     SIGNATURE_PATH,
     SOFTWARE_PATH,
+    secret_files,
     system_files,
 )
 from provisioning.fleet.image.manifest import Manifest
 from provisioning.fleet.image.progress import Bars
-from provisioning.fleet.image.settings import SystemSettings
+from provisioning.fleet.image.rootvolume import RootVolume, find_root
+from provisioning.fleet.image.settings import CardFile, SystemSettings
 from provisioning.fleet.image.software import SoftwareList, parse_signature
 from provisioning.formats.claimfile import ClaimFile
 from runtime.config import ConfigError, parse
@@ -105,8 +108,7 @@ def build_image(request: BuildRequest, bars: Bars) -> BuiltImage:
     with _unfinished(request.out) as (descriptor, working):
         advance = bars.stage("unpacking", request.base.stat().st_size)
         unpacked = unpack(request.base, descriptor, request.checksum, advance=advance)
-        about = _describe(request, unpacked.sha256)
-        _prepare(working, request, about)
+        about = _prepare(working, request, _describe(request, unpacked.sha256))
         block_map, digest = map_image(
             working, advance=bars.stage("mapping and hashing", unpacked.raw_bytes)
         )
@@ -136,13 +138,13 @@ def show_image(image: Path) -> tuple[Manifest, list[str]]:
             "`sealtrace image build` makes one"
         )
     about = Manifest.parse(volume.read(manifest.NAME))
-    return about, _doubts(volume, about)
+    return about, _doubts(image, volume, about)
 
 
 def user_documents(claim: ClaimFile, settings: SystemSettings, kind: SystemKind) -> dict[str, str]:
     """Return cloud-init's three documents by name, the instance id being in ``meta-data``."""
     raspberry = kind is SystemKind.RASPBERRY
-    files = system_files(claim, settings)
+    files = system_files(claim, settings)  # none of them secret: cloud-init keeps copies
     user = cloudinit.user_data(settings, files, raspberry=raspberry)
     network = cloudinit.network_config(settings, raspberry=raspberry)
     instance = cloudinit.instance_id(claim.box, (user, network))
@@ -167,7 +169,8 @@ def _present(request: BuildRequest, bars: Bars) -> BuiltImage | None:
     try:
         about, doubts = show_image(request.out)
         base_sha256, _ = sha256_file(request.base)
-        if not doubts and about == _describe(request, base_sha256) and bmap.exists():
+        described = _describe(request, base_sha256).model_copy(update={"place": about.place})
+        if not doubts and about == described and bmap.exists():
             size = request.out.stat().st_size
             block_map, digest = map_image(request.out, advance=bars.stage("checking", size))
             if sums.read_text().split()[:1] == [digest] and bmap.read_bytes() == block_map.to_xml():
@@ -215,16 +218,19 @@ def _unfinished(out: Path) -> Iterator[tuple[int, Path]]:
         working.unlink(missing_ok=True)
 
 
-def _prepare(image: Path, request: BuildRequest, about: Manifest) -> None:
-    """Write what the first boot needs into the boot partition of ``image``."""
+def _prepare(image: Path, request: BuildRequest, about: Manifest) -> Manifest:
+    """Write what the first boot needs into ``image``; return the description with its place."""
     boot = find_boot_partition(image)
     epoch_s = request.epoch_s
     if epoch_s is None:
         epoch_s = open_volume(image, boot).newest_s() or 0
-    volume = open_volume(image, boot, written_at_s=max(epoch_s, _EARLIEST_FAT_S))
+    written_at_s = max(epoch_s, _EARLIEST_FAT_S)
+    volume = open_volume(image, boot, written_at_s=written_at_s)
     kind = recognise_system(volume.names())
     documents = user_documents(request.claim, request.settings, kind)
     files = {name: text.encode() for name, text in documents.items()}
+    for name, text in secret_files(request.claim, request.settings).items():
+        files[f"{manifest.FOLDER}/{name}"] = text.encode()
     files[manifest.NAME] = about.to_bytes()
     if kind is SystemKind.RASPBERRY:
         instance = cloudinit.read_instance_id(documents["meta-data"])
@@ -232,50 +238,117 @@ def _prepare(image: Path, request: BuildRequest, about: Manifest) -> None:
         if request.settings.ssh_keys:
             files["ssh"] = b""
     card = {manifest.WHEELS: request.settings.wheels, manifest.MODELS: request.settings.models}
-    for folder, listed in card.items():
-        if listed:
-            lines = (f"{file.sha256}  {file.path.name}\n" for file in listed)
-            files[f"{folder}.sha256"] = "".join(lines).encode()
     paths = {folder: [file.path for file in listed] for folder, listed in card.items() if listed}
-    _require_free(volume, boot.fat.cluster_bytes, files, paths)
+    sums = {
+        f"{folder}.sha256": "".join(
+            f"{file.sha256}  {file.path.name}\n" for file in listed
+        ).encode()
+        for folder, listed in card.items()
+        if listed
+    }
     if volume.has(manifest.FOLDER):
         volume.remove_folder(manifest.FOLDER)
+    root = find_root(image, written_at_s=written_at_s)
+    sizes = _Sizes.of(volume, boot.fat.cluster_bytes, files, (sums, paths))
+    if not sizes.fit_boot:
+        about = about.model_copy(update={"place": "root"})
+        files[manifest.NAME] = about.to_bytes()
+        sizes.require_root(root)
     volume.make_folder(manifest.FOLDER)
     volume.write(files)
-    for folder, sources in paths.items():
-        volume.make_folder(folder)
-        volume.copy_in(sources, folder)
-    if damaged := _damaged(volume, about):
+    if root is not None and about.place == "root":
+        root.copy_in(paths, sums)
+    else:
+        volume.write({f"{manifest.FOLDER}/{name}": data for name, data in sums.items()})
+        for folder, sources in paths.items():
+            volume.make_folder(f"{manifest.FOLDER}/{folder}")
+            volume.copy_in(sources, f"{manifest.FOLDER}/{folder}")
+    if damaged := _damaged(image, volume, about):
         raise ImageError(f"files changed while they were copied ({damaged[0]}); build again")
     if kind is SystemKind.EFI:
         volume.set_label(CIDATA)
+    return about
 
 
-def _require_free(
-    volume: FatVolume, cluster_bytes: int, files: dict[str, bytes], paths: dict[str, list[Path]]
-) -> None:
-    sizes = [len(data) for data in files.values()]
-    sizes += [path.stat().st_size for sources in paths.values() for path in sources]
-    needed = sum(-(-size // cluster_bytes) * cluster_bytes for size in sizes) + 8 * cluster_bytes
-    free = volume.free_bytes()
-    if needed > free:
-        then = ", or leave out --wheels and give --requirements with --index-url"
-        raise BootPartitionFull(
-            f"the boot partition has {free / 1e6:.1f} MB free, and {needed / 1e6:.1f} MB are "
-            "needed; use a base image with a larger boot partition"
-            + (then if manifest.WHEELS in paths else "")
+def _sums(listed: Sequence[CardFile]) -> bytes:
+    return "".join(f"{file.sha256}  {file.path.name}\n" for file in listed).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sizes:
+    """What has to go onto a card, and how much room the boot partition has, in bytes."""
+
+    free: int
+    documents: int
+    card: int
+
+    @classmethod
+    def of(
+        cls,
+        volume: FatVolume,
+        cluster_bytes: int,
+        files: dict[str, bytes],
+        card: tuple[dict[str, bytes], dict[str, list[Path]]],
+    ) -> _Sizes:
+        def whole(sizes: Iterable[int]) -> int:
+            return sum(-(-size // cluster_bytes) * cluster_bytes for size in sizes)
+
+        sums, paths = card
+        sizes = [len(data) for data in sums.values()]
+        sizes += [path.stat().st_size for sources in paths.values() for path in sources]
+        documents = whole(len(data) for data in files.values()) + 8 * cluster_bytes
+        return cls(volume.free_bytes(), documents, whole(sizes))
+
+    @property
+    def fit_boot(self) -> bool:
+        """Whether all fits on the boot partition."""
+        return self.documents + self.card <= self.free
+
+    def require_root(self, root: RootVolume | None) -> None:
+        """Check that the documents fit on the boot partition, and all else on the root.
+
+        Raises:
+            BootPartitionFull: they do not; with how much is free and how much is needed.
+        """
+        told = f"the boot partition has {self.free / 1e6:.1f} MB free"
+        if self.documents > self.free:
+            raise BootPartitionFull(
+                f"{told}, and {self.documents / 1e6:.1f} MB are needed; use a base image with a"
+                " larger boot partition"
+            )
+        needed = f"software and models need {self.card / 1e6:.1f} MB"
+        then = (
+            "use a base image with more room, leave the models to the releases (no --models), or"
+            " leave out --wheels and give --requirements with --index-url"
         )
+        if root is None:
+            raise BootPartitionFull(f"{told}, {needed}, and no partition is ext4; {then}")
+        free = root.free_bytes()
+        if self.card > free:
+            raise BootPartitionFull(
+                f"{told}, the root file system {max(free, 0) / 1e6:.1f} MB, and {needed}; {then}"
+            )
 
 
-def _damaged(volume: FatVolume, about: Manifest) -> list[str]:
-    """Return which of the files that were copied onto the boot partition are not as listed."""
-    found = []
+def _damaged(image: Path, volume: FatVolume, about: Manifest) -> list[str]:
+    """Return which of the files that were copied onto the card are not as listed."""
+    found: list[str] = []
+    root = find_root(image) if about.place == "root" else None
     for folder, listed in about.card_folders.items():
-        present = set(volume.names(folder)) if volume.has(folder) else set()
+        if root is not None:
+            sums = {name: root.sha256(f"{folder}/{name}") for name in root.names(folder)}
+        else:
+            place = f"{manifest.FOLDER}/{folder}"
+            names = volume.names(place) if volume.has(place) else []
+            sums = {
+                name: hashlib.sha256(volume.read(f"{place}/{name}")).hexdigest()
+                for name in names
+                if name in listed
+            }
         for name, expected in listed.items():
-            if name not in present:
+            if name not in sums:
                 found.append(f"{folder}/{name} is missing")
-            elif hashlib.sha256(volume.read(f"{folder}/{name}")).hexdigest() != expected:
+            elif sums[name] != expected:
                 found.append(f"{folder}/{name} is damaged")
     return found
 
@@ -294,12 +367,12 @@ def kernel_arguments(line: bytes, instance: str) -> bytes:
     return (" ".join([*kept, f"{_DATA_SOURCE};i={instance}"]) + "\n").encode()
 
 
-def _doubts(volume: FatVolume, about: Manifest) -> list[str]:
+def _doubts(image: Path, volume: FatVolume, about: Manifest) -> list[str]:
     """Return in what an image contradicts its own description."""
     found = []
     try:
         files = cloudinit.written_files(volume.read("user-data"))
-        claim = _claim_in(files)
+        claim = _claim_in(volume, files)
         if (claim.site, claim.box) != (about.site, about.box):
             found.append(f"its claim is of box '{claim.box}' of site '{claim.site}'")
         if SIGNATURE_PATH in files:  # images of earlier versions hold none
@@ -310,12 +383,14 @@ def _doubts(volume: FatVolume, about: Manifest) -> list[str]:
             found.append(f"its claim runs out at {claim.expires_at:%Y-%m-%d %H:%M} UTC")
     except ImageError as error:
         found.append(str(error))
-    return found + _damaged(volume, about)
+    return found + _damaged(image, volume, about)
 
 
-def _claim_in(files: dict[str, str]) -> ClaimFile:
+def _claim_in(volume: FatVolume, files: dict[str, str]) -> ClaimFile:
+    """Return the claim: a file of its own, or, in images of version 1, one in user-data."""
+    name = f"{manifest.FOLDER}/{CLAIM_NAME}"
     try:
-        values = parse_toml(files.get(CLAIM_PATH, ""))
-        return parse(values, ClaimFile, source="the claim", folder=Path())
-    except (tomllib.TOMLDecodeError, ConfigError):
-        raise ImageError("its user-data holds no usable claim") from None
+        text = volume.read(name).decode() if volume.has(name) else files.get(FORMER_CLAIM_PATH, "")
+        return parse(parse_toml(text), ClaimFile, source="the claim", folder=Path())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, ConfigError):
+        raise ImageError("its boot partition holds no usable claim") from None

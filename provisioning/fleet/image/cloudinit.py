@@ -13,7 +13,12 @@ from typing import Any
 import yaml
 
 from provisioning.fleet.image.errors import ImageError
-from provisioning.fleet.image.firstboot_files import SERVICE_USER, SystemFile
+from provisioning.fleet.image.firstboot_files import (
+    CARD_SCRIPT_PATH,
+    CARD_UNIT,
+    SERVICE_USER,
+    SystemFile,
+)
 from provisioning.fleet.image.settings import SystemSettings
 
 HEADER = "#cloud-config\n"
@@ -65,7 +70,7 @@ def user_data(settings: SystemSettings, files: Sequence[SystemFile], *, raspberr
                 "gecos": "Installer",
                 "shell": _LOGIN_SHELL,
                 "groups": ["adm", "sudo", "video"],
-                "sudo": ["ALL=(ALL) NOPASSWD:ALL"],
+                "sudo": "ALL=(ALL) NOPASSWD:ALL",
                 "lock_passwd": True,
                 "ssh_authorized_keys": list(settings.ssh_keys),
             }
@@ -78,7 +83,9 @@ def user_data(settings: SystemSettings, files: Sequence[SystemFile], *, raspberr
     if settings.ntp:
         commands.append(_try("systemctl try-restart systemd-timesyncd.service"))
     commands += [
+        _try(f"{CARD_SCRIPT_PATH} mount"),
         ["systemctl", "daemon-reload"],
+        ["systemctl", "enable", CARD_UNIT],
         ["systemctl", "enable", "sealtrace-first-boot.service"],
         ["systemctl", "start", "--no-block", "sealtrace-first-boot.service"],
     ]
@@ -86,6 +93,7 @@ def user_data(settings: SystemSettings, files: Sequence[SystemFile], *, raspberr
         "hostname": settings.hostname,
         "manage_etc_hosts": True,
         "timezone": settings.timezone,
+        "locale": "false",  # stays as it is: images without `locales` end in an error else
         "ssh_pwauth": False,
         "disable_root": True,
         "users": users,
@@ -111,7 +119,11 @@ def network_config(settings: SystemSettings, *, raspberry: bool) -> str:
     Raises:
         ImageError: a wireless network was asked for where its device has no known name.
     """
-    wired: dict[str, Any] = {"dhcp4": True, "dhcp6": True, "optional": True}
+    # Only a cable beside a wireless network is optional: where all are, systemd-networkd waits for
+    # two minutes and gives up, at every boot of whatever waits for the network.
+    wired: dict[str, Any] = {"dhcp4": True, "dhcp6": True}
+    if settings.wifi is not None:
+        wired["optional"] = True
     if raspberry:
         network: dict[str, Any] = {"version": 2, "ethernets": {"eth0": wired}}
     else:
@@ -128,7 +140,6 @@ def network_config(settings: SystemSettings, *, raspberry: bool) -> str:
             "wlan0": {
                 "dhcp4": True,
                 "dhcp6": True,
-                "optional": True,
                 "regulatory-domain": settings.wifi.country,
                 "access-points": {settings.wifi.ssid: access},
             }

@@ -29,6 +29,10 @@ class BootPartitionFull(ImageError):
     """What the first boot needs does not fit on the boot partition."""
 
 
+class RootVolumeUnusable(BaseImageUnusable):
+    """The root file system of the base image cannot take the card's software."""
+
+
 class ToolMissing(ImageError):
     """A program that the work needs is not on this machine."""
 
@@ -39,6 +43,10 @@ class ClaimUnusable(ImageError):
 
 class SoftwareUnsigned(ImageError):
     """The software for boxes is not what the site's authority signed."""
+
+
+class WheelsUnavailable(ImageError):
+    """The software for boxes could not be fetched or built."""
 
 
 class ImageExists(ImageError):

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,11 +107,8 @@ class FatVolume:
         Raises:
             BootPartitionFull: there is no room.
         """
-        with tempfile.TemporaryDirectory(prefix="sealtrace-image-") as made:
-            for name in sorted(files):
-                source = Path(made) / "content"
-                source.write_bytes(files[name])
-                self._run("mcopy", "-o", str(source), f"::/{name}")
+        for name in sorted(files):  # over a pipe: what is secret lies in no temporary file
+            self._run("mcopy", "-o", "-", f"::/{name}", content=files[name])
 
     def copy_in(self, sources: Sequence[Path], folder: str) -> None:
         """Copy files of the disk into a folder that exists.
@@ -149,13 +145,13 @@ class FatVolume:
         """Set the volume's label (at most 11 upper-case characters)."""
         self._run("mlabel", f"::{label}")
 
-    def _run(self, tool: str, *arguments: str) -> bytes:
+    def _run(self, tool: str, *arguments: str, content: bytes = b"") -> bytes:
         command = [tool, "-i", self._image, *arguments]
         try:
             done = subprocess.run(
                 command,
                 env=self._environment,
-                stdin=subprocess.DEVNULL,
+                input=content,
                 capture_output=True,
                 check=False,
                 timeout=_TIMEOUT_S,

@@ -14,8 +14,9 @@ from provisioning.fleet.image.settings import SystemSettings
 from provisioning.formats.claimfile import ClaimFile
 
 FOLDER = "sealtrace"
+"""The folder on the boot partition that is ours."""
 NAME = f"{FOLDER}/image.json"
-WHEELS, MODELS = f"{FOLDER}/wheels", f"{FOLDER}/models"
+WHEELS, MODELS = "wheels", "models"
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -25,7 +26,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
 
     kind: Literal["sealtrace-image"] = "sealtrace-image"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
+    """1: the claim is in user-data, wheels and models on the boot partition."""
     site: str
     box: str
     registrar_url: str = Field(
@@ -43,6 +45,8 @@ class Manifest(BaseModel):
     releases: str
     wheels: dict[str, _Sha256]
     models: dict[str, _Sha256]
+    place: Literal["boot", "root"] = "boot"
+    """Where they are: on the boot partition, or, where it is too small, the root file system."""
     base: str
     base_sha256: _Sha256
     inputs: _Sha256
@@ -54,7 +58,7 @@ class Manifest(BaseModel):
 
     @property
     def card_folders(self) -> dict[str, dict[str, str]]:
-        """What is copied onto the boot partition: folder to name to SHA-256."""
+        """What is copied onto the card: folder to name to SHA-256."""
         folders = {WHEELS: self.wheels, MODELS: self.models}
         return {folder: files for folder, files in folders.items() if files}
 

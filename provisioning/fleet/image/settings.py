@@ -64,7 +64,7 @@ class Wifi:
 
 @dataclass(frozen=True, slots=True)
 class CardFile:
-    """A file that is copied onto the boot partition, and the SHA-256 of it."""
+    """A file that is copied onto the card, and the SHA-256 of it."""
 
     path: Path
     sha256: str
@@ -192,11 +192,8 @@ def read_wheels(folder: Path) -> tuple[CardFile, ...]:
     ]
     if missing:
         raise ImageError(
-            f"{folder} has no wheel of {' and '.join(missing)}; fill it from a checkout, on a "
-            f"machine like the box: `pip wheel --no-deps --wheel-dir {quoted(folder)} .`, "
-            f"`pip download --no-deps --only-binary :all: --dest {quoted(folder)} pip`, and "
-            "`pip download --require-hashes --only-binary :all: --requirement locks/edge.lock "
-            f"--dest {quoted(folder)}`. The name sealtrace at public indexes is not ours"
+            f"{folder} has no wheel of {' and '.join(missing)}; fill it with "
+            f"`sealtrace image wheels {quoted(folder)}`"
         )
     return tuple(_card_file(path) for path in paths)
 

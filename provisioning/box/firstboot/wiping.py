@@ -1,0 +1,40 @@
+"""Replace a file that held a secret so that its former blocks hold it no more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from runtime.fsio import FileProblem, fsync_folder
+
+
+def replace_wiped(path: Path, write: Callable[[], None]) -> None:
+    """Have ``write`` put a new file at ``path``, and overwrite what was there where it lay.
+
+    The former file keeps a second name until it is overwritten: after a power cut there is the old
+    file or the new one, and the next call wipes what was left.
+
+    Raises:
+        FileProblem: the folder cannot be written.
+    """
+    former = path.with_name(f".{path.name}.former")
+    try:
+        _wipe(former)
+        if path.exists():
+            os.link(path, former)
+        write()
+        _wipe(former)
+    except OSError as error:
+        raise FileProblem(f"{path} cannot be replaced: {error.strerror or error}") from error
+
+
+def _wipe(path: Path) -> None:
+    if not path.exists():
+        return
+    with path.open("r+b") as stream:
+        stream.write(bytes(path.stat().st_size))
+        stream.flush()
+        os.fsync(stream.fileno())
+    path.unlink()
+    fsync_folder(path.parent)
