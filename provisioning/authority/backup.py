@@ -1,33 +1,27 @@
 """One encrypted file that holds a site's offline half, and the way back from it.
 
-The file is a secret file of `runtime.keyfiles` with a random key in it, a line between, and the
-site's folder as a compressed tar under that key (AES-256-GCM, which covers the first part too).
-Models and services' state folders are left out: they can be had again, or belong to the services.
+The site's folder as a compressed tar in a sealed archive (`runtime.sealed_archive`). Models and
+services' state folders are left out: they can be had again, or belong to the services.
 """
 
 from __future__ import annotations
 
 import io
-import secrets
 import shutil
 import tarfile
 import tempfile
 from pathlib import Path
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from provisioning.authority.create import refuse_existing
 from provisioning.formats import layout
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.opened import Site, SiteError, changing, open_site
 from provisioning.registrar import mosquitto
-from runtime import keyfiles
 from runtime.fsio import FileProblem, atomic_write, fsync_folder, read_file
 from runtime.keyfiles import Cost
+from runtime.sealed_archive import ArchiveDamaged, open_archive, require_archive, seal_archive
 
 _PURPOSE = "site backup"
-_SEPARATOR = b"\n-----BEGIN SEALTRACE ARCHIVE-----\n"
 _LEFT_OUT = frozenset({layout.MODELS_FOLDER, "state", mosquitto.DATA})
 _FOLDER_DEPTH = {
     "custodians": 2,
@@ -39,7 +33,6 @@ _FOLDER_DEPTH = {
     "broker": 1,
 }
 _MAX_BYTES = 512 << 20
-_NONCE = bytes(12)  # the key is used for this one archive only
 
 
 def refuse_backup(out: Path) -> None:
@@ -62,10 +55,7 @@ def backup_site(site: Site, out: Path, passphrase: bytes) -> int:
     with changing(site.paths):
         archive = _pack(site.paths.root)
     cost = Cost(memory_kib=site.plan.security.argon2_memory_kib)
-    key = secrets.token_bytes(32)
-    head = _sealed_key(key, passphrase, cost)
-    body = AESGCM(key).encrypt(_NONCE, archive, head)
-    data = head + _SEPARATOR + body
+    data = seal_archive(archive, passphrase, _PURPOSE, cost=cost)
     atomic_write(out.absolute(), data, 0o600, overwrite=False)
     return len(data)
 
@@ -79,19 +69,18 @@ def restore_site(archive: Path, path: Path, passphrase: bytes) -> SitePaths:
     """
     path = path.absolute()
     refuse_existing(path)
-    head, body = _split(archive)
+    sealed = _read(archive)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        key = _opened_key(head, passphrase, archive)
-        _unpack(AESGCM(key).decrypt(_NONCE, body, head), staging)
+        _unpack(open_archive(sealed, passphrase, _PURPOSE, name=str(archive)), staging)
         open_site(staging)
         mosquitto.give_to_mosquitto(staging / "broker")
         refuse_existing(path)
         staging.rename(path)
         fsync_folder(path.parent)
-    except InvalidTag:
-        raise SiteError(f"{archive} is damaged; use another copy of the backup") from None
+    except ArchiveDamaged as error:
+        raise SiteError(str(error)) from None
     except tarfile.TarError as error:
         raise SiteError(f"{archive} holds no site ({error}); use another copy") from error
     finally:
@@ -106,14 +95,16 @@ def check_restore(archive: Path, path: Path) -> None:
         SiteError: it does not, or it is not.
     """
     refuse_existing(path.absolute())
-    _split(archive)
+    _read(archive)
 
 
-def _split(archive: Path) -> tuple[bytes, bytes]:
-    head, separator, body = read_file(archive, _MAX_BYTES).partition(_SEPARATOR)
-    if not separator:
-        raise SiteError(f"{archive} is not a site backup; give a file of `sealtrace site backup`")
-    return head, body
+def _read(archive: Path) -> bytes:
+    data = read_file(archive, _MAX_BYTES)
+    try:
+        require_archive(data, _PURPOSE, name=str(archive))
+    except ArchiveDamaged as error:
+        raise SiteError(str(error)) from None
+    return data
 
 
 def _pack(root: Path) -> bytes:
@@ -143,22 +134,3 @@ def _unpack(data: bytes, folder: Path) -> None:
     for name in ("ca", "authority"):
         if (folder / name).is_dir():
             (folder / name).chmod(0o700)
-
-
-def _sealed_key(key: bytes, passphrase: bytes, cost: Cost) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "key"
-        keyfiles.write_secret(path, key, passphrase, _PURPOSE, cost=cost)
-        return path.read_bytes()
-
-
-def _opened_key(head: bytes, passphrase: bytes, archive: Path) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / archive.name
-        path.write_bytes(head)
-        try:
-            return keyfiles.read_secret(path, passphrase, _PURPOSE)
-        except keyfiles.WrongPassphrase:
-            raise keyfiles.WrongPassphrase(
-                f"the passphrase does not open {archive} (or the file was altered); try again"
-            ) from None
