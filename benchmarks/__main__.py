@@ -1,7 +1,8 @@
 """Run every benchmark and print what the README claims: `python -m benchmarks [--quick] [NAME]...`.
 
 Each module `bench_<name>` has a `run()` that returns its figures; one that cannot run here (no
-models, no photographs) is named with its reason, and the exit code is then 1.
+models, no photographs) is named with its reason, and the exit code is then 1. `city` alone takes
+options of its own: `python -m benchmarks city --help`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from rich.console import Console  # noqa: TID251 - prints our own words
 
 import benchmarks
+from benchmarks import city
 from benchmarks.figures import Figure
 from benchmarks.printing import machine, table
 
@@ -45,7 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     known = names()
     parser.add_argument("name", nargs="*", help=f"which of {', '.join(known)}; all by default")
     parser.add_argument("--quick", action="store_true", help="shorter rounds, rougher figures")
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["city"]:  # it has options of its own
+        return city.main(given[1:])
+    options = parser.parse_args(given)
     if unknown := set(options.name) - set(known):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
     progress, groups, failed = Console(stderr=True), [], False

@@ -1,4 +1,8 @@
-"""Matching figures on two processes: plain blocks, and the sealed path from store to scores.
+"""Matching figures: the scan beside its peers, and the sealed path from the store to scores.
+
+Everything is CPU time of one process that computes in one thread, so that figures of one run
+compare on whatever machine, however busy: BLAS, OpenMP and faiss are held to one thread, and that
+they kept to it is looked at. The whole query over processes is `python -m benchmarks city`.
 
 Run: `python -m benchmarks.bench_matching [--quick]`. Needs nothing but the packages.
 """
@@ -7,15 +11,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Barrier
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,7 @@ from aggregator.config import LimitsSection
 from aggregator.ingest.intake import Intake
 from aggregator.ingest.messages import Incoming
 from aggregator.matching.coverage import Portion, tell_portions
-from aggregator.matching.kernel import Kernel
+from aggregator.matching.kernel import BLOCK_ROWS, Kernel
 from aggregator.matching.probes import Probes
 from aggregator.matching.scopes import MatchReport, match_scopes
 from aggregator.store.sqlite.segments import SegmentFile
@@ -45,116 +47,167 @@ from protocol.keytree import FACE
 from protocol.sightings import row_bytes
 
 SUBJECTS = 10
-THRESHOLD = 0.5
-SEGMENT_SIZE = 64
-PROCESSES = 2
-_BLAS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_barrier: Any = None
+THRESHOLD = 0.55
+SIZES = (21, 5, 64)
+"""Sightings a segment: an ordinary quarter hour, a quiet one, a crowded one."""
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_ROUNDS = 5
+Scan = Callable[[], int]
 
 
-def queries(seed: int = 1) -> npt.NDArray[np.float32]:
-    """Return (10, d) float32 subject templates of unit length."""
-    rows = unit_rows(np.random.default_rng(seed), SUBJECTS).astype(np.float32)
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+def queries(seed: int = 1) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Return (10, d) int8 subject templates, and the same as float32 of unit length."""
+    rows = unit_rows(np.random.default_rng(seed), SUBJECTS)
+    plain = rows.astype(np.float32)
+    return rows, np.asarray(plain / np.linalg.norm(plain, axis=1, keepdims=True), np.float32)
 
 
 def run(quick: bool = False) -> list[Figure]:
-    """Measure; `quick` takes fewer and smaller rounds."""
+    """Measure; `quick` takes fewer rows and segments.
+
+    Raises:
+        RuntimeError: something was compared wrongly, or more threads than one computed.
+    """
     quiet_logs()
-    before = {name: os.environ.get(name) for name in _BLAS}
-    os.environ.update(dict.fromkeys(_BLAS, "1"))  # for the processes started below
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(dict.fromkeys(ONE_THREAD, "1"))  # BLAS reads it when it is loaded
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
     try:
-        return [*_plain(quick), *_sealed(quick, version=1), *_sealed(quick, version=2)]
+        process = context.Process(target=_measure, args=(theirs, quick), name="matching")
+        process.start()
+        theirs.close()
+        answer = ours.recv()
+        process.join()
+    except EOFError as error:
+        raise RuntimeError("the measuring process ended in the middle") from error
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+    if isinstance(answer, list):
+        return answer
+    raise RuntimeError(str(answer))
 
 
-def _in_processes(work: Any, arguments: Sequence[tuple[Any, ...]]) -> tuple[float, list[Any]]:
-    """Run ``work`` in as many fresh processes, started together; return seconds and results.
-
-    Each makes ready first (``work(*arguments)`` returns what to time), then all wait for all.
-    """
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(arguments))
-    with ProcessPoolExecutor(
-        len(arguments), mp_context=context, initializer=_ready, initargs=(barrier,)
-    ) as pool:
-        done = list(pool.map(_timed, [(work, item) for item in arguments]))
-    began = min(start for start, _, _ in done)
-    ended = max(end for _, end, _ in done)
-    return ended - began, [result for _, _, result in done]
+def _measure(pipe: Connection, quick: bool) -> None:
+    quiet_logs()
+    try:
+        figures = [*_scans(200_000 if quick else 1_000_000)]
+        for size in SIZES:
+            figures += _sealed(size, cameras=8 if quick else 60)
+        pipe.send(figures)
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")
+        raise
 
 
-def _ready(barrier: Barrier) -> None:
-    global _barrier  # noqa: PLW0603 - a process of its own
-    _barrier = barrier
+# ---------------------------------------------------------------------- the scan
 
 
-def _timed(task: tuple[Any, tuple[Any, ...]]) -> tuple[float, float, Any]:
-    work, arguments = task
-    measured = work(*arguments)
-    measured()  # warm caches and pages
-    _barrier.wait(120)
-    start = time.monotonic()  # CLOCK_MONOTONIC is one clock for all processes
-    result = measured()
-    return start, time.monotonic(), result
-
-
-def _kernel_rows(count: int, rounds: int, *, as_float: bool = False) -> Any:
-    """Return a function that compares ``count`` rows with the subjects ``rounds`` times."""
-    rng = np.random.default_rng(os.getpid())
-    rows = unit_rows(rng, count)
-    wanted = queries()
-    if as_float:
-        prepared = rows.astype(np.float32)
-        prepared /= np.linalg.norm(prepared, axis=1, keepdims=True)
-        columns = np.ascontiguousarray(wanted.T)
-
-        def baseline() -> int:
-            for _ in range(rounds):
-                if (prepared @ columns >= 0.9).any():
-                    raise AssertionError
-            return count * rounds
-
-        return baseline
+def _scans(count: int) -> list[Figure]:
+    """Have each peer find which of ``count`` rows reach which subject's threshold."""
+    rows = unit_rows(np.random.default_rng(3), count)
     table = np.frombuffer(face_block(rows), np.uint8).reshape(-1, row_bytes(DIMENSION))
-    kernel = Kernel(wanted, np.full(SUBJECTS, 0.9, np.float32))
+    scans: dict[str, Scan] = {
+        "int8 rows as they lie in opened blocks (our kernel)": _our_scan(table),
+        "numkong on the same rows, int8 against int8": _numkong_scan(table),
+        "float32 rows made beforehand, one BLAS product": _blas_scan(rows),
+        "faiss-cpu, IndexFlatIP of float32, range search": _faiss_scan(rows),
+    }
+    for name, scan in scans.items():
+        if (found := scan()) != 1:
+            raise RuntimeError(f"{name}: {found} pairs found where there is one")
+    seconds = _in_turn(list(scans.values()))
+    ours = count / seconds[0]
+    figures = []
+    for number, (name, took_s) in enumerate(zip(scans, seconds, strict=True)):
+        rate = count / took_s
+        against = ("our kernel", rate / ours) if number else ("", None)
+        what = f"{name}: {DIMENSION}-d, {SUBJECTS} subjects"
+        figures.append(Figure(what, rate, "rows/CPU s", *against))
+    return figures
+
+
+def _planted(rows: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Return the subjects, the first of whom is one of the rows."""
+    wanted, _ = queries()
+    wanted[0] = rows[len(rows) // 2]
+    return wanted
+
+
+def _unit(rows: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
+    plain = rows.astype(np.float32)
+    plain /= np.linalg.norm(plain, axis=1, keepdims=True)
+    return plain
+
+
+def _our_scan(table: npt.NDArray[np.uint8]) -> Scan:
+    wanted = _unit(_planted(table[:, :DIMENSION].view(np.int8)))
+    kernel = Kernel(wanted, np.full(SUBJECTS, THRESHOLD, np.float32))
+    return lambda: len(kernel.hits(table).rows)
+
+
+def _numkong_scan(table: npt.NDArray[np.uint8]) -> Scan:
+    """Exact int8 products over the rows in place, then each row's and each subject's scale."""
+    import numkong  # noqa: PLC0415 - of this process alone
+
+    wanted = _planted(table[:, :DIMENSION].view(np.int8))
+    packed = numkong.dots_pack(wanted)
+    least = THRESHOLD * np.linalg.norm(wanted.astype(np.float32), axis=1)
 
     def scan() -> int:
-        for _ in range(rounds):
-            if kernel.hits(table).rows.size:
-                raise AssertionError
-        return count * rounds
+        found = 0
+        for start in range(0, len(table), BLOCK_ROWS):
+            block = table[start : start + BLOCK_ROWS]
+            products = np.asarray(numkong.dots_packed(block[:, :DIMENSION].view(np.int8), packed))
+            scales = np.ascontiguousarray(block[:, DIMENSION:]).view("<f4")
+            found += int(np.count_nonzero(products * scales >= least))
+        return found
 
     return scan
 
 
-def _plain_work(count: int, rounds: int) -> Any:
-    return _kernel_rows(count, rounds)
+def _blas_scan(rows: npt.NDArray[np.int8]) -> Scan:
+    plain, columns = _unit(rows), np.ascontiguousarray(_unit(_planted(rows)).T)
+
+    def scan() -> int:
+        return sum(
+            int(np.count_nonzero(plain[start : start + BLOCK_ROWS] @ columns >= THRESHOLD))
+            for start in range(0, len(plain), BLOCK_ROWS)
+        )
+
+    return scan
 
 
-def _float_work(count: int, rounds: int) -> Any:
-    return _kernel_rows(count, rounds, as_float=True)
+def _faiss_scan(rows: npt.NDArray[np.int8]) -> Scan:
+    import faiss  # noqa: PLC0415 - of this process alone
+
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexFlatIP(DIMENSION)
+    index.add(_unit(rows))
+    wanted = _unit(_planted(rows))
+    return lambda: int(index.range_search(wanted, THRESHOLD)[0][-1])
 
 
-def _plain(quick: bool) -> list[Figure]:
-    count, rounds = (100_000, 5) if quick else (400_000, 12)
-    task = [(count, rounds)] * PROCESSES
-    float_s, floats = _in_processes(_float_work, task)
-    block_s, blocks = _in_processes(_plain_work, task)
-    float_rate, block_rate = sum(floats) / float_s, sum(blocks) / block_s
-    baseline = "float32 rows, one BLAS product"
-    return [
-        Figure(f"{baseline}, 2 processes", float_rate, "sightings/s"),
-        Figure(
-            f"plain int8 blocks, {DIMENSION}-d, {SUBJECTS} subjects, 2 processes",
-            block_rate,
-            "sightings/s",
-            baseline,
-            block_rate / float_rate,
-        ),
-    ]
+def _in_turn(scans: Sequence[Scan]) -> list[float]:
+    """Return the least CPU seconds of each, run in turn so that all meet the same machine.
+
+    Raises:
+        RuntimeError: other threads than this one computed.
+    """
+    least = [float("inf")] * len(scans)
+    for _ in range(_ROUNDS):
+        for number, scan in enumerate(scans):
+            begin_s, alone_s = time.process_time(), time.thread_time()
+            scan()
+            took_s, by_us_s = time.process_time() - begin_s, time.thread_time() - alone_s
+            if took_s > 1.2 * by_us_s + 0.02:
+                raise RuntimeError(f"other threads computed too: {threading.active_count()} here")
+            least[number] = min(least[number], took_s)
+    return least
+
+
+# ---------------------------------------------------------------------- the sealed path
 
 
 def fill_store(path: Path, site: Site, *, slots: int, size: int) -> None:
@@ -179,90 +232,72 @@ def fill_store(path: Path, site: Site, *, slots: int, size: int) -> None:
     store.close()
 
 
-def _sealed_work(path: Path, packed: bytes) -> Any:
-    reader = SegmentFile(path).open()
-    scopes: list[EpochKeys] = pickle.loads(packed)  # noqa: S301 - our own
-    thresholds = np.full(SUBJECTS, THRESHOLD, np.float32)
-    probes = Probes(
-        FACE, MODEL, queries(), thresholds, tuple(f"s{number}" for number in range(SUBJECTS))
-    )
-
-    def scan() -> MatchReport:
-        return match_scopes(
-            reader, scopes, [probes], calibrations={}, contacts=True, max_candidates=1000
-        )
-
-    return scan
-
-
-def _sealed(quick: bool, *, version: int) -> list[Figure]:
-    slots, cameras = 96, 20 if quick else 120
-    figures = []
+def _sealed(size: int, *, cameras: int, slots: int = 96) -> list[Figure]:
+    """Compare a day of segments of one size, cold and warm, and read what they tell of watching."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.db"
-        site = make_site(cameras, version=version)
-        fill_store(path, site, slots=slots, size=SEGMENT_SIZE)
+        site = make_site(cameras, version=2)
+        fill_store(path, site, slots=slots, size=size)
         scopes = [camera.granted() for camera in site.cameras]
-        shares = [pickle.dumps(scopes[n::PROCESSES]) for n in range(PROCESSES)]
-        read_s, bytes_read = _in_processes(_read_work, [(path, s) for s in shares])
-        elapsed_s, reports = _in_processes(_sealed_work, [(path, s) for s in shares])
-        expected = slots * cameras * SEGMENT_SIZE
-        sightings = sum(report.sightings for report in reports)
-        if sightings != expected or any(report.altered for report in reports):
-            raise AssertionError(f"compared {sightings} of {expected} sightings")
-        rate, read_rate = sightings / elapsed_s, expected / read_s
-        baseline = f"version {version}: the same blocks only read from SQLite"
-        figures += [
-            Figure(
-                f"{baseline} ({sum(bytes_read) / read_s / 2**20:.0f} MiB/s), 2 processes",
-                read_rate,
-                "sightings/s",
-            ),
-            Figure(
-                f"version {version}: store to scores, {SEGMENT_SIZE} a segment, 2 processes",
-                rate,
-                "sightings/s",
-                baseline,
-                rate / read_rate,
-            ),
-        ]
-        if version > 1:
-            figures.append(_telling(path, scopes))
-    return figures
+        segments, expected = slots * cameras, slots * cameras * size
+        reader = SegmentFile(path).open()
+
+        def read() -> int:
+            return sum(
+                len(row.blocks[0] or b"")
+                for keys in scopes
+                for row in reader.scan(keys.scope, modalities=(FACE,))
+            )
+
+        def compare() -> int:
+            report = _matched(path, scopes)
+            if report.sightings != expected or report.altered:
+                raise RuntimeError(f"compared {report.sightings} of {expected} sightings")
+            return report.sightings
+
+        _forget(path)
+        begins_s = time.process_time()
+        compare()
+        cold_s = time.process_time() - begins_s
+        read_s, warm_s = _in_turn([read, compare])
+        portions = [Portion(keys, 0, reader.newest(), anew=True) for keys in scopes]
+        begins_s = time.process_time()
+        tell_portions(reader, portions)
+        tell_s = time.process_time() - begins_s
+        at_all = path.stat().st_size
+    what, alone = f"segments of {size}, from the store to scores", "only reading the blocks, by row"
+    by_reading = (f"{alone}: {read_s / segments * 1e6:.1f} µs", warm_s / read_s)
+    return [
+        Figure(what, warm_s / segments * 1e6, "CPU µs a segment", *by_reading),
+        Figure(f"{what}, read from disk", cold_s / segments * 1e6, "CPU µs a segment",
+               "the same out of memory", cold_s / warm_s),
+        Figure(what, expected / warm_s, "sightings/CPU s"),
+        Figure(f"segments of {size}: reading what each tells of its slot",
+               tell_s / segments * 1e6, "CPU µs a segment", what, tell_s / warm_s),
+        Figure(f"segments of {size} in store, face and metadata alone",
+               at_all / expected, "bytes a sighting"),
+    ]  # fmt: skip
 
 
-def _telling(path: Path, scopes: Sequence[EpochKeys]) -> Figure:
-    """Measure what it costs to read from each segment how long its camera watched, by CPU time."""
-    reader = SegmentFile(path).open()
-    portions = [Portion(keys, 0, reader.newest(), anew=True) for keys in scopes]
-    compare = _sealed_work(path, pickle.dumps(scopes))
-    compare()
-    start_s = time.process_time()
-    compare()
-    between_s = time.process_time()
-    told = tell_portions(reader, portions)
-    tell_s, compare_s = time.process_time() - between_s, between_s - start_s
-    return Figure(
-        "reading what each of these segments tells of its slot",
-        tell_s / sum(int(one.segments.sum()) for one in told) * 1e6,
-        "µs a segment",
-        f"comparing {SEGMENT_SIZE} sightings with {SUBJECTS} subjects",
-        tell_s / compare_s,
+def _matched(path: Path, scopes: Sequence[EpochKeys]) -> MatchReport:
+    thresholds = np.full(SUBJECTS, THRESHOLD, np.float32)
+    names = tuple(f"s{number}" for number in range(SUBJECTS))
+    probes = Probes(FACE, MODEL, queries()[1], thresholds, names)
+    return match_scopes(
+        SegmentFile(path).open(),
+        scopes,
+        [probes],
+        calibrations={},
+        contacts=True,
+        max_candidates=1000,
     )
 
 
-def _read_work(path: Path, packed: bytes) -> Any:
-    reader = SegmentFile(path).open()
-    scopes: list[EpochKeys] = pickle.loads(packed)  # noqa: S301 - our own
-
-    def read() -> int:
-        return sum(
-            len(row.blocks[0] or row.live or b"")
-            for keys in scopes
-            for row in reader.scan(keys.scope, modalities=(FACE,))
-        )
-
-    return read
+def _forget(path: Path) -> None:
+    """Have the system forget what it holds of a file in memory."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def table(title: str, groups: Sequence[tuple[str, Sequence[Figure]]]) -> Table:
 
 def print_figures(name: str, figures: Sequence[Figure]) -> None:
     """Print one benchmark's figures."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table(name, [("", figures)]))
     console.print(f"[dim]{machine()}[/dim]")
 

@@ -13,12 +13,20 @@ import numpy.typing as npt
 
 from protocol import hpke
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
+from protocol.encoding import encode
 from protocol.epoch import Announcement, announce, excluded_subsets
 from protocol.epoch_keys import EpochKeys, combine
 from protocol.grant import Scope, release
 from protocol.keytree import COVER, FACE, LIVE, META, ModalityKey
 from protocol.names import ENVELOPE, EPOCH, EPOCH_MS, CameraAddress, SlotName, slot_start_ms
-from protocol.sealing import SEAL_OVERHEAD, SEGMENT, Header, seal_block, seal_envelope
+from protocol.sealing import (
+    LIVE_ENVELOPE,
+    SEAL_OVERHEAD,
+    SEGMENT,
+    Header,
+    seal_block,
+    seal_envelope,
+)
 from protocol.sightings import (
     Encounter,
     MaskStatus,
@@ -39,7 +47,7 @@ from protocol.v2.sightings import Row
 from protocol.v2.sightings import Sighting as SightingOfVersion2
 
 SITE = "bench"
-DIMENSION = 192
+DIMENSION = 128
 MODEL = f"bench-{DIMENSION}@00000000"
 CUSTODIANS = ("c1", "c2", "c3")
 Message = tuple[str, bytes]
@@ -129,9 +137,7 @@ class Camera:
             rest = META if self.announcement.version == 1 else COVER
             self._keys[slot] = {label: keys.key(slot, label) for label in (FACE, rest, LIVE)}
         if self.announcement.version > 1:
-            if kind != SEGMENT:
-                raise ValueError("live envelopes of version 2 are not made here")
-            return self._seal_segment(slot, rows, met=met, at_ms=at_ms)
+            return self._seal_second(kind, slot, rows, met=met, at_ms=at_ms)
         header = Header(
             kind,
             self.address,
@@ -153,13 +159,13 @@ class Camera:
         )
         return self.address.topic(ENVELOPE), envelope.to_bytes()
 
-    def _seal_segment(
-        self, slot: int, rows: npt.NDArray[np.int8], *, met: int, at_ms: int
+    def _seal_second(
+        self, kind: str, slot: int, rows: npt.NDArray[np.int8], *, met: int, at_ms: int
     ) -> Message:
-        """Return a segment of version 2, its metadata random: here nobody opens it."""
+        """Return an envelope of version 2, its metadata random: here nobody opens it."""
         space = Space(MODEL)
         header = HeaderOfVersion2(
-            SEGMENT,
+            kind,
             SlotName(self.address, self.announcement.epoch, self.announcement.generation, slot),
             self.sequence,
             self.announcement.origin,
@@ -188,6 +194,14 @@ class Camera:
             entries.append(BlockEntry(label, hashlib.sha256(sealed).digest(), of))
         blocks.append(fill(os.urandom(metadata)))
         entries.append(BlockEntry(META, hashlib.sha256(blocks[-1]).digest()))
+        if kind == LIVE_ENVELOPE:
+            told = zip(entries, blocks, strict=True)
+            inside = encode([[entry.to_value(), block] for entry, block in told])
+            binding = header.binding(LIVE)
+            sealed = seal_block(
+                self._keys[slot][LIVE], inside, header=binding, label="", nonce=header.nonce
+            )
+            blocks, entries = [sealed], [BlockEntry(LIVE, hashlib.sha256(sealed).digest())]
         whole = replace(header, blocks=tuple(entries))
         signature = sign("envelope", whole.to_bytes(), self.board).signature
         envelope = EnvelopeOfVersion2(whole, whole.to_bytes(), tuple(blocks), signature)

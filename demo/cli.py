@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -15,6 +16,7 @@ import typer
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from demo.local_site import PASSPHRASE, LocalSite
 from runtime import logs
 from runtime.config import LogConfig
 from runtime.errors import OperationError
@@ -94,27 +96,40 @@ def run(
         else:
             _out.print(f"[bold red]Not every promise held[/] ({took}).")
         if keep:
-            _wait_for_interrupt(folder)
+            _wait_for_interrupt(folder, _open_desks(tour.site))
     finally:
         tour.stop()
     raise typer.Exit(0 if tour.checks.all_held else 1)
 
 
-def _wait_for_interrupt(folder: Path) -> None:
+def _open_desks(site: LocalSite) -> Mapping[str, str]:
+    """Start each officer's desk; return what opens it, by the officer's name and duties."""
+    officers = site.plan.officers
+    opened = site.start_desks(*(one.name for one in officers))
+    return {f"{one.name} ({', '.join(one.duties)})": opened[one.name] for one in officers}
+
+
+def _wait_for_interrupt(folder: Path, desks: Mapping[str, str]) -> None:
     officer = folder.absolute() / "site" / "officers" / "ana" / "officer.toml"
     program = "sealtrace" if shutil.which("sealtrace") else Path(sys.argv[0]).absolute()
+    _out.print("Still running. Each person's desk, to open in a browser of this machine:")
+    for who, address in desks.items():
+        _out.print(f"  {who}: {address}", highlight=False, soft_wrap=True)
     _out.print(
-        f"Still running. Try, in another terminal:\n"
+        f"An address opens its desk once, within two minutes; `{program} desk` as that officer\n"
+        f'gives a new one. The passphrase is "{PASSPHRASE}".\n'
+        f"Or try, in another terminal:\n"
         f"  export SEALTRACE_OFFICER={shlex.quote(str(officer))}\n"
-        f'  export SEALTRACE_PASSPHRASE="only for a demonstration"\n'
+        f'  export SEALTRACE_PASSPHRASE="{PASSPHRASE}"\n'
         f"  {program} query list\n"
         f"  {program} trace show ID      (an id of the list; its first digits will do)\n"
-        f"The others are bo, cy and di (approvers) and eve (auditor). Ctrl-C stops everything.",
+        f"  {program} desk               (a new address of this officer's desk)\n"
+        f"Ctrl-C stops everything, and so does `kill {os.getpid()}` or a closed terminal.",
         highlight=False,
         soft_wrap=True,
     )
     stop = Stop()
-    with signals(stop):
+    with signals(stop, on_reload=lambda: stop.set("the terminal was closed")):
         stop.wait()
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from demo.processes import ProcessFailed, Service, run_command, sealtrace
+from demo.ports import free_ports
+from demo.processes import READY_WITHIN_S, ProcessFailed, Service, run_command, sealtrace
 from provisioning.authority import create_site
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.plan import SitePlan
@@ -30,18 +32,6 @@ OFFICERS: Mapping[str, Sequence[str]] = {
 PASSPHRASE = "only for a demonstration"  # noqa: S105 - of a site that lives for minutes
 Broker = Literal["embedded", "mosquitto"]
 Tell = Callable[[str], None]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports of loopback that nobody listens on at this moment."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def plan_of(
@@ -157,6 +147,32 @@ class LocalSite:
         """Return an officer's configuration file."""
         return self.paths.root / "officers" / name / "officer.toml"
 
+    def start_desks(self, *officers: str) -> Mapping[str, str]:
+        """Start these officers' desks, all at once.
+
+        Returns:
+            What opens each in a browser, once within two minutes, by the officer's name.
+
+        Raises:
+            ProcessFailed: a desk does not come up, or says no address.
+        """
+        names = {officer: f"desk-{officer}" for officer in officers}
+        for (officer, name), port in zip(names.items(), free_ports(len(names)), strict=True):
+            desk = sealtrace("desk", "--officer", str(self.officer(officer)), "--port", str(port))
+            self._add(name, [*desk, "--no-browser"], self.officer(officer).parent)
+            self.services[name].port = port
+        self.start(*names.values())
+        return {officer: self._address(officer, name) for officer, name in names.items()}
+
+    def _address(self, officer: str, name: str) -> str:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline:  # it listens a moment before it says so
+            said = self.services[name].output()
+            if said.endswith("\n") and (found := _START_ADDRESS.search(said)) is not None:
+                return found[0]
+            time.sleep(0.05)
+        raise ProcessFailed(f"the desk of {officer} says no address: {said}")
+
     def run(self, officer: str, *arguments: str, expect: int | None = 0) -> str:
         """Run ``sealtrace ARGUMENTS`` as an officer; return what it printed.
 
@@ -212,10 +228,15 @@ class LocalSite:
             run = sealtrace("edge", "run", "--config", str(folder / "box.toml"))
             self._add(box.name, run, folder)
 
+    def add(self, name: str, arguments: list[str], folder: Path) -> None:
+        """Note how a further process is started, or another way for one that is noted."""
+        self._add(name, arguments, folder)
+
     def _add(self, name: str, arguments: list[str], folder: Path) -> None:
         self.services[name] = Service(
             name, arguments, folder, self.folder / "logs" / f"{name}.log", self.environment
         )
 
 
+_START_ADDRESS = re.compile(r"http://localhost:\S+")
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV")

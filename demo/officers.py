@@ -43,7 +43,10 @@ class Officers:
     def enrol(self, pseudonym: str, photo: Path) -> Path:
         """Enrol a subject from a photo, as ana; return the subject file."""
         file = self.site.folder / f"{pseudonym}.subject"
+        form = self.site.folder / f"{pseudonym}.consent.pdf"
+        form.write_bytes(f"%PDF-1.7 {pseudonym} consents".encode())
         arguments = ["--pseudonym", pseudonym, "--consent", "consent form 2026/17"]
+        arguments += ["--consent-document", str(form)]
         self.site.run(
             "ana", "subject", "enrol", *arguments, "--photo", str(photo), "--out", str(file)
         )

@@ -1,15 +1,20 @@
-"""Start the site's real processes, wait until each says that it is ready, stop them in order."""
+"""Start the site's real processes, wait until each says that it is ready, stop them in order.
+
+They end with the process that started them, however that ends.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +24,7 @@ from runtime.errors import OperationError
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 20.0
 _TAIL_LINES = 12
+_starter = ThreadPoolExecutor(1, "starter")
 
 
 class ProcessFailed(OperationError):
@@ -45,15 +51,17 @@ class Service:
         """Start it; :meth:`wait_ready` says when it can be used."""
         self._offset = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                list(self.arguments),
+            # By a thread that lasts: the kernel takes the end of a child's thread for its parent's.
+            self.process = _starter.submit(
+                subprocess.Popen,
+                ending_with_us(self.arguments),
                 cwd=self.folder,
                 env=dict(self.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-            )
+            ).result()
 
     def wait_ready(self, timeout_s: float = READY_WITHIN_S) -> None:
         """Wait for its line "ready".
@@ -137,6 +145,16 @@ class Service:
             with socket.socket() as probe:
                 return probe.connect_ex(("127.0.0.1", self.port)) == 0
         return bool(self.events("ready")) or self.output().startswith("ready:")
+
+
+def ending_with_us(arguments: Sequence[str]) -> list[str]:
+    """Return a command line whose process is told to stop (SIGTERM) when the calling thread ends.
+
+    By util-linux's setpriv (prctl(2), PR_SET_PDEATHSIG), which becomes the program: the process has
+    the number that it would have had. Where there is no setpriv, the command line as it is.
+    """
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [*([setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []), *arguments]
 
 
 def sealtrace(*arguments: str) -> list[str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from demo.checks import Checks
-from demo.officers import Officers
+from demo.local_site import LocalSite
+from demo.officers import Filed, Officers
 from demo.tour import auditing, importing, refusing, setting_up, tracing
 from demo.tour.stage import SUBJECT, Stage, Tell
 
@@ -30,11 +31,18 @@ class Tour:
 
     def __init__(self, folder: Path, bundle: Path, photos: Path, tell: Tell) -> None:
         self._stage = Stage(folder, bundle, photos, tell)
+        self.query_id = ""
+        """Of the query that traces the patient, once it is filed."""
 
     @property
     def checks(self) -> Checks:
         """What was promised, and what was seen of it so far."""
         return self._stage.checks
+
+    @property
+    def site(self) -> LocalSite:
+        """The site that is shown."""
+        return self._stage.site
 
     @property
     def traces(self) -> list[tuple[str, Any]]:
@@ -56,9 +64,7 @@ class Tour:
             ProcessFailed: a process or command failed, so that nothing more could be shown.
         """
         stage = self._stage
-        setting_up.set_up(stage)
-        officers = Officers(stage.site)
-        subject, filed = tracing.trace_patient(stage, officers)
+        officers, subject, filed = self.tell_story()
         importing.import_yesterday(stage, officers, subject)
         auditing.audit(stage)
         refusing.refuse(stage, officers, filed, subject)
@@ -70,6 +76,24 @@ class Tour:
             not crashed,
             ", ".join(crashed) or f"{up} processes; box-3 is out",
         )
+
+    def tell_story(self, *, recorded: bool = True) -> tuple[Officers, Path, Filed]:
+        """Make the site and trace the patient, and try nothing that must not work.
+
+        Args:
+            recorded: whether a film is to be imported afterwards.
+
+        Returns:
+            The officers, the patient's subject file, and the query, which still stands.
+
+        Raises:
+            ProcessFailed: a process or command failed.
+        """
+        setting_up.set_up(self._stage, recorded=recorded)
+        officers = Officers(self.site)
+        subject, filed = tracing.trace_patient(self._stage, officers)
+        self.query_id = filed.query_id
+        return officers, subject, filed
 
     def stop(self) -> None:
         """Stop every process."""

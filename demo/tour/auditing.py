@@ -41,7 +41,11 @@ def _nothing_plain(stage: Stage) -> None:
         "no file of any process holds a plain template or sighting id",
         bool(needles) and not on_disk and found_planted,
         f"{len(needles)} byte strings, {len(files)} files: "
-        + (str(on_disk[0][0]) if on_disk else "none found; a planted one was"),
+        + (
+            f"{on_disk[0][0].relative_to(stage.folder)}"
+            if on_disk
+            else "none found; a planted one was"
+        ),
     )
     stage.checks.note(
         "the MQTT traffic holds none either",

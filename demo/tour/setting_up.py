@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+from demo.building import place_cameras
 from demo.clips import compose
 from demo.hard_cases import hard_scenario
 from demo.local_site import CUSTODIANS, OFFICERS, LocalSite, plan_of
@@ -15,14 +16,24 @@ from provisioning.authority.policy_holders import services
 from provisioning.authority.push import officer_tls
 from runtime.policy_words import permitted_text, purposes_text
 
+STILLS = 20
+"""Of how many sightings a query of the demo may ask for a picture."""
 
-def set_up(stage: Stage) -> None:
+
+def set_up(stage: Stage, *, recorded: bool = True) -> None:
     """Make the site of ``stage`` and start all but the boxes of the harder scenes.
+
+    Args:
+        stage: of the run.
+        recorded: whether to compose the film that is imported later, the longest of all.
 
     Raises:
         ProcessFailed: a process did not come up.
     """
     _compose(stage)
+    if recorded:
+        folder = stage.folder.parent / "recorded-clip"
+        (stage.recorded,) = compose(recorded_scenario(), stage.photos, folder)
     _make_site(stage)
     _start_services(stage)
 
@@ -37,7 +48,6 @@ def _compose(stage: Stage) -> None:
     folder = stage.folder.parent
     for name, scenario in (("clips", demo_scenario()), ("hard-clips", hard_scenario())):
         stage.truth += compose(scenario, stage.photos, folder / name)
-    (stage.recorded,) = compose(recorded_scenario(), stage.photos, folder / "recorded-clip")
 
 
 def _make_site(stage: Stage) -> None:
@@ -46,7 +56,12 @@ def _make_site(stage: Stage) -> None:
         shutil.rmtree(stage.folder)
     stage.folder.mkdir(parents=True)
     cameras = {clip.camera: {"source": f"file:{clip.path.resolve()}"} for clip in stage.truth}
-    policy = {"same_place_counts": True, "continuation": True, "confirmations": 2}
+    policy = {
+        "same_place_counts": True,
+        "continuation": True,
+        "confirmations": 2,
+        "evidence_stills": STILLS,
+    }
     more = {
         "dan": ["investigator"],  # two confirm each hit
         "di": ["approver"],  # counting, following: one approval more each
@@ -67,6 +82,7 @@ def _start_services(stage: Stage) -> None:
     site.start("broker")
     stage.listen(site.plan.broker.port)
     site.start(*CUSTODIANS, "aggregator")
+    place_cameras(site, [*stage.cameras, CAMERA])
     site.start(*boxes(demo_scenario()))
     _compare_policies(stage)
 
