@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import shutil
-import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +11,11 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import brokers
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from demo import ports
 from provisioning.authority import SitePaths, SitePlan, create_site
 from runtime import keyfiles
 from runtime.config import TlsConfig
@@ -91,20 +90,14 @@ def made_registrar_site(
     tmp_path_factory: pytest.TempPathFactory, make_plan: Callable[..., SitePlan]
 ) -> SitePaths:
     """A site with a registrar at a port of its own, that tests only copy."""
-    plan = make_plan(registrar={"port": brokers.free_port()})
+    plan = make_plan(registrar={"port": ports.free_port()})
     return create_site(plan, tmp_path_factory.mktemp("registrar") / "site", PASSPHRASE)
 
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Gives TCP ports that nobody listens on."""
-
-    def find() -> int:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            return int(sock.getsockname()[1])
-
-    return find
+    return ports.free_port
 
 
 def role_tls(folder: Path) -> TlsConfig:

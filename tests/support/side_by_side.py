@@ -28,6 +28,8 @@ WAITING = (
     "test_camera_setup_probe.py",
 )
 """Files that mostly wait: begun one after the other, early, so that others compute meanwhile."""
+_LONG = frozenset({"system", "tools"})
+"""Folders of files that take long: what a worker begins with last should be short."""
 _BETWEEN = 15
 """So many other groups are begun between two that wait."""
 
@@ -55,13 +57,17 @@ def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
     for item in sorted(items, key=lambda item: item.path):
         groups.setdefault(group_of_item(item), []).append(item)
     first = sorted(
-        groups, key=lambda name: (name not in SITES, "system" not in Path(name).parts, name)
+        groups, key=lambda name: (name not in SITES, _LONG.isdisjoint(_parts(name)), name)
     )
     waiting = [name for name in first if Path(name).name in WAITING]
     others = [name for name in first if name not in waiting]
     for at, name in enumerate(waiting):
         others.insert(min(len(SITES) + at * (_BETWEEN + 1), len(others)), name)
     return [item for name in others for item in groups[name]]
+
+
+def _parts(name: str) -> frozenset[str]:
+    return frozenset(Path(name).parts)
 
 
 def only_shares_out(config: pytest.Config) -> bool:

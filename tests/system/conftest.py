@@ -68,6 +68,7 @@ def quiet_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSite
     limits = {"limits": {"max_envelope_bytes": 65_536}}
     folder = tmp_path_factory.mktemp("quiet")
     site = RunningSite(plan_with_dan(cameras, bundle=None, aggregator_settings=limits), folder)
+    site.have_metrics("aggregator", "c1")
     try:
         site.start(*SERVERS)
         _RUNNING.append(site)

@@ -37,6 +37,7 @@ def box(site: Site, tmp_path: Path) -> Iterator[Box]:
     one = Box(site, tmp_path / "box")
     yield one
     one.outbox.close()
+    one.ring.close()
 
 
 @pytest.fixture
@@ -52,6 +53,7 @@ def new_box(site: Site, tmp_path: Path) -> Iterator[Callable[..., Box]]:
     yield make
     for one in boxes:
         one.outbox.close()
+        one.ring.close()
 
 
 @pytest.fixture
