@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ROOT / "locks"
 LOADED = {
     "aggregator": ("aggregator.cli", "aggregator.service", "aggregator.matching.pool"),
+    "cluster": ("psycopg", "psycopg_pool", "obstore", "distributed"),
     "custodian": ("custodian.cli", "custodian.service"),
     "edge": ("edge_agent.cli", "edge_agent.agent", "provisioning.box.updates.update_cli"),
     "office": ("provisioning.authority.site_cli", "provisioning.fleet.release_cli"),

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,9 @@ from brokers import Embedded
 from edge_brokers import Headquarters
 from edge_site import DEADLINE_S, Opened, Site, wait_until
 
-RUN = [sys.executable, "-c", "from sealtrace.command import main; main()", "edge"]
+from demo.processes import ending_with_us, sealtrace
+
+RUN = sealtrace("edge")
 ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
 
 
@@ -25,7 +26,7 @@ class Process:
 
     def __init__(self, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
-            [*RUN, *arguments],
+            ending_with_us([*RUN, *arguments]),
             stderr=subprocess.PIPE,
             text=True,
             env=ENVIRONMENT | dict(environment or {}),
@@ -63,7 +64,7 @@ class Process:
 
     def end(self) -> int:
         code = self._process.wait(2 * DEADLINE_S)
-        self._reader.join(5)
+        self._reader.join(60)
         return code
 
     def kill(self) -> None:

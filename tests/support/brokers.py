@@ -14,12 +14,8 @@ import pytest
 from waiting import DEADLINE_S, wait_for
 
 from demo.broker import BrokerPlace, EmbeddedBroker
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+from demo.ports import free_port
+from demo.processes import ending_with_us
 
 
 def listens(port: int) -> bool:
@@ -58,7 +54,7 @@ class Mosquitto:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [str(mosquitto()), "-c", str(self._config)],
+                ending_with_us([str(mosquitto()), "-c", str(self._config)]),
                 stdout=subprocess.DEVNULL,
                 stderr=log,
             )
@@ -74,6 +70,13 @@ class Mosquitto:
             self._process.terminate()
             self._process.wait(DEADLINE_S)
             self._process = None
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL)."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(DEADLINE_S)
+        self._process = None
 
 
 def mosquitto() -> str | None:

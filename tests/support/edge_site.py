@@ -17,14 +17,17 @@ from edge_agent.epochs import BoardEpochs, DayKeyring
 from edge_agent.outbox import EPOCH as EPOCH_MESSAGE
 from edge_agent.outbox import Outbox
 from edge_agent.seal import CameraSealer
+from edge_agent.stills.keeping import CameraStills
+from edge_agent.stills.portraits import Still
+from edge_agent.stills.ring import StillRing
 from protocol import epoch_keys, grant, hpke, names
 from protocol.daykeys import DayKeys
 from protocol.directory import AGGREGATOR, BOX, CUSTODIAN, Directory, Principal
 from protocol.epoch import CAMERA_NOW, EPOCH_KIND, Announcement
 from protocol.errors import MalformedMessage
 from protocol.keytree import COUNTS, COVER, DEPTH, FACE, LIVE, META, descend, tree_top
-from protocol.names import CameraAddress, slot_start_ms
-from protocol.sealing import LIVE_ENVELOPE, open_block
+from protocol.names import CameraAddress, SightingName, SlotName, slot_start_ms
+from protocol.sealing import LIVE_ENVELOPE, SEGMENT, open_block
 from protocol.sealing import Envelope as EnvelopeOfVersion1
 from protocol.sightings import (
     MaskStatus,
@@ -38,13 +41,14 @@ from protocol.signing import Signed, SigningKey, signed_kind
 from protocol.v2.blocks import true_rows
 from protocol.v2.counts import Counts
 from protocol.v2.envelopes import Envelope, parse_envelope
+from protocol.v2.evidence import SealedStill, open_still_key, release_stills
 from protocol.v2.header import CLOCK
 from protocol.v2.keys import row_key, row_value
 from protocol.v2.rows import ABSENT, Coverage
 from protocol.v2.sightings import Encounter, MaskSpan, Row, Sighting
 from runtime.trust import Trust
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 DIMENSION = 32
 MODEL = f"test-{DIMENSION}@00000000"
 ID_BASE = 0x5EA1_ED1D_0000_0000
@@ -317,6 +321,32 @@ class Site:
                 )
         return opened
 
+    def open_still(
+        self,
+        sealed: bytes,
+        announcements: Sequence[bytes],
+        *,
+        custodians: Sequence[str] = ("c1", "c3"),
+    ) -> bytes:
+        """Open a sealed still by what custodians release for it alone."""
+        still = SealedStill.parse(sealed)
+        for payload in announcements:
+            announcement = self.announcement(payload)
+            name = still.name.slot_name("demo")
+            if (announcement.address, announcement.epoch, announcement.generation) != (
+                name.address,
+                name.epoch,
+                name.generation,
+            ):
+                continue
+            released = {
+                custodian: release_stills(roots, announcement, [still.name])[still.name]
+                for custodian, roots in self._roots(announcement, custodians).items()
+            }
+            key = open_still_key(announcement, still.name, released, still.sealed[:32]).key
+            return bytes(still.open(key))
+        raise AssertionError("the generation was not announced")
+
     def _roots(
         self, announcement: Announcement, custodians: Sequence[str]
     ) -> dict[str, dict[int, bytes]]:
@@ -463,6 +493,8 @@ class Box:
     max_segment_bytes: int = 6 << 20
     memory_bytes: int = 1 << 20
     counting: bool = False
+    stills_bytes: int = 1 << 20
+    stills_hours: float = 72.0
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -475,6 +507,10 @@ class Box:
             max_pages=self.max_pages,
         )
         self.announced: list[bytes] = []
+        self.ring = StillRing(
+            self.folder / "stills.sqlite", max_bytes=self.stills_bytes, hours=self.stills_hours
+        )
+        self.stills: dict[str, CameraStills] = {}
         self.sealer = self.new_sealer("cam-1")
 
     def new_sealer(
@@ -496,8 +532,10 @@ class Box:
             day_keys_wait_s=self.sealing.day_keys_wait_s,
             origin=origin,
         )
+        self.stills[camera] = CameraStills(camera, self.ring)
         return CameraSealer(
             epochs,
+            stills=self.stills[camera],
             outbox=self.outbox,
             board=self.site.board,
             config=self.sealing,
@@ -513,6 +551,16 @@ class Box:
         """Hand over sightings that ended a second ago (or whenever is said)."""
         last_ms = self.clock.now_ms - round(ago_s * 1000)
         self.sealer.add([make_sighting(last_ms, seed=seed) for seed in seeds], self.clock.now_ms)
+
+    def see_with_still(
+        self, seed: int, picture: bytes, *, ago_s: float = 1.0, sealed: bool = True
+    ) -> None:
+        """Hand over a sighting of which a picture was made; without one there is a reason."""
+        last_ms = self.clock.now_ms - round(ago_s * 1000)
+        seen = make_sighting(last_ms, seed=seed)
+        still = Still(bytearray(picture), "" if picture else "others-near")
+        self.sealer.add([seen], self.clock.now_ms, stills={seen.sighting_id: still})
+        assert not (sealed and any(still.jpeg)), "wiped as soon as it is sealed"
 
     def watch(self, seconds: float, view: View = View.WATCHED) -> None:
         """Let time pass in which the camera sees something, or nothing."""
@@ -551,3 +599,14 @@ class Box:
 
     def opened(self) -> list[Opened]:
         return self.site.open(self.payloads())
+
+    def names(self, payloads: Sequence[bytes]) -> list[SightingName]:
+        """Names of all sightings in segments, as whoever opens their rows knows them."""
+        return [
+            SightingName.of(
+                SlotName(self.sealer.address, o.epoch, o.generation, o.slot), one.sighting_id
+            )
+            for o in self.site.open(payloads)
+            if o.kind == SEGMENT
+            for one in o.sightings
+        ]

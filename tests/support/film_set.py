@@ -102,9 +102,12 @@ class FilmSet:
         """Enrol the subject from a photo with the investigator's command."""
         out = self.site.local.folder / f"{pseudonym}.subject"
         if not out.exists():
+            form = out.with_name("consent.pdf")
+            form.write_bytes(b"%PDF-1.7 I consent")
             self.site.local.run(
                 "ana", "subject", "enrol", "--pseudonym", pseudonym, "--consent", "C-2031/17",
-                "--photo", str(self.photos / photo), "--out", str(out),
+                "--consent-document", str(form), "--photo", str(self.photos / photo),
+                "--out", str(out),
             )  # fmt: skip
         return out
 

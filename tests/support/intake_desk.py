@@ -55,5 +55,10 @@ class Desk:
         return int(rows(self.store, "SELECT count(*) FROM envelopes")[0][0])
 
     def status(self, box: str = "box-1") -> BoxStatus:
-        found = statuses(self.store, self.directory, clock_skew_ms=self.limits.clock_skew_s * 1000)
+        found = statuses(
+            self.store,
+            self.directory,
+            clock_skew_ms=self.limits.clock_skew_s * 1000,
+            now_ms=self.now_ms,
+        )
         return next(status for status in found if status.box == box)

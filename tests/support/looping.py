@@ -42,6 +42,14 @@ def looping_plan(clip: ClipTruth, bundle: Path, broker: Broker) -> SitePlan:
             "sealing": {"batch": 1, "live_after_s": 0.5},
             "outbox": {"resend_after_s": 4},
             "mqtt": {"keepalive_s": 5},
+            # Faces are large here: a smaller picture and fewer crops of each find the same people.
+            "vision": {
+                "detect_width": 480,
+                "detect_height": 270,
+                "person_width": 256,
+                "person_height": 160,
+                "crops_per_track": 3,
+            },
         },
         aggregator_settings={"mqtt": {"keepalive_s": 5}},
     )

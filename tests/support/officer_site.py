@@ -14,10 +14,10 @@ from typing import Any
 import custodian_site
 import protocol_samples as s
 import structlog
-from brokers import free_port
 from fastapi import FastAPI
 from laid_down import lay_custodian
 from opened_rows import FIRST_ENTRY, RowsOf
+from starlette.types import ASGIApp
 from throwaway_ca import ThrowawayCa
 from typer.testing import CliRunner, Result
 
@@ -30,9 +30,12 @@ from custodian.api import make_app
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from custodian.tally import ROWS
+from demo.ports import free_port
 from protocol import hpke
 from protocol.directory import Directory
+from protocol.directory_forms import SECOND
 from protocol.enrolment import WitnessSheet
+from protocol.places import parse_places
 from protocol.policy import sign_policy
 from protocol.results import Candidate, Opening
 from protocol.templates import SubjectFile, Template
@@ -51,9 +54,9 @@ DOWN = "c3"
 
 
 class Served:
-    """An application behind a real TLS server, in a thread."""
+    """An application behind a real server, in a thread; without certificates a plain one."""
 
-    def __init__(self, app: FastAPI, port: int, tls: TlsConfig) -> None:
+    def __init__(self, app: ASGIApp, port: int, tls: TlsConfig | None) -> None:
         self._stop, ready = Stop(), Ready()
         self._thread = threading.Thread(
             target=serve,
@@ -76,6 +79,8 @@ class OfficerSite:
     folder: Path
     thresholds: dict[str, float] = field(default_factory=lambda: {s.MODEL: 0.55})
     policy: bytes = s.POLICY_TEXT
+    places: bytes = b""
+    """The register of places, which the directory names and officers have a copy of."""
 
     def __post_init__(self) -> None:
         self._exit = ExitStack()
@@ -187,7 +192,10 @@ class OfficerSite:
             url = f"https://localhost:{port}"
             principals[name] = replace(principals[name], url=url)
         principals["dan"] = s.principal("dan", "investigator", seal_key=s.sealing_key("dan").public)
-        return replace(base, principals=principals)
+        if not self.places:
+            return replace(base, principals=principals)
+        digest = parse_places(self.places).digest
+        return replace(base, principals=principals, form=SECOND, places=digest)
 
     def _start_aggregator(self) -> Aggregator:
         folder = self.folder / "aggregator"
@@ -202,12 +210,13 @@ class OfficerSite:
             site=s.SITE,
             store=made.store,
             trust=made.trust,
-            log=made.log,
+            log=made.written_log,
             witness=made.witness,
             policy=made.policy,
             policy_text=self.policy,
             policy_signature=(folder / "policy.toml.sig").read_bytes(),
             desk=made.desk,
+            stills=made.stills,
             intake=made.intake,
             calibrations=made.calibrations,
             default_thresholds=self.thresholds,
@@ -247,8 +256,10 @@ class OfficerSite:
 
     def _write_site(self, folder: Path) -> None:
         folder.mkdir(parents=True)
-        signed = self.directory.sign(s.authority()).to_bytes()
+        signed = self.directory.sign(s.authority(), self.directory.form).to_bytes()
         (folder / "directory.cbor").write_bytes(signed)
+        if self.places:
+            (folder / "places.csv").write_bytes(self.places)
         (folder / "policy.toml").write_bytes(self.policy)
         (folder / "policy.toml.sig").write_bytes(sign_policy(self.policy, s.authority()))
 

@@ -8,7 +8,7 @@ import protocol_parsers_v2
 import protocol_samples as s
 import query_samples_v2 as q2
 
-from protocol.about_queries import Approval, MatcherKey, Withdrawal
+from protocol.about_queries import Approval, MatcherKey, Refusal, Withdrawal
 from protocol.admissions import Admissions
 from protocol.auditlog import Entry, seal_entry
 from protocol.daykeys import DayKeys
@@ -18,7 +18,7 @@ from protocol.enrolment import WitnessedEnrolment, WitnessSheet
 from protocol.epoch import Announcement
 from protocol.exports import Export
 from protocol.grant import Grant, GrantRequest, Scope, release, seal_grant
-from protocol.joining import BoxConfiguration, OfflineAdmission, OfflineRequest
+from protocol.joining import BoxConfiguration, OfflineAdmission, OfflineRequest, RegistrarTime
 from protocol.policy import parse_policy
 from protocol.query import Query
 from protocol.results import Decision
@@ -60,6 +60,9 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         Query.parse,
         q2.everything().sign(s.signing_key("ana")).payload,
     ),
+    "query with its document": (
+        Query.parse, q2.documented().sign(s.signing_key("ana")).payload
+    ),
     "query by words": (Query.parse, q2.by_words().sign(s.signing_key("ana")).payload),
     "enrolment": (
         WitnessedEnrolment.parse,
@@ -67,6 +70,10 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     ),
     "witness sheet": (WitnessSheet.parse, q2.sheet().to_bytes()),
     "approval": (Approval.parse, s.case().approvals[0].payload),
+    "refusal": (
+        Refusal.parse,
+        Refusal(b"d" * 32, b"p" * 32, "why", 4).sign(s.signing_key("bo")).payload,
+    ),
     "withdrawal": (
         Withdrawal.parse,
         Withdrawal(b"d" * 32, "why", 4).sign(s.signing_key("bo")).payload,
@@ -78,6 +85,12 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "grant request": (
         GrantRequest.parse,
         GrantRequest(b"q", (b"a",), (), b"m", (b"n",), 5).sign(s.signing_key("a")).payload,
+    ),
+    "grant request by digest": (
+        GrantRequest.parse,
+        GrantRequest(b"", (b"a",), (), b"m", (b"n",), 5, b"q" * 32)
+        .sign(s.signing_key("a"))
+        .payload,
     ),
     "grant": (
         Grant.parse,
@@ -129,6 +142,10 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         BoxConfiguration(s.SITE, "box-1", 1, {"cameras": []}, b"d", None, "pem\n")
         .sign(s.signing_key("registrar"))
         .payload,
+    ),
+    "registrar's time": (
+        RegistrarTime.parse,
+        RegistrarTime(s.SITE, bytes(32), 1).sign(s.signing_key("registrar")).payload,
     ),
     "box request of a stick": (
         OfflineRequest.parse,

@@ -35,6 +35,7 @@ from protocol.v2.release import (
 )
 from protocol.v2.rows import Rows, coverage_in
 from protocol.v2.sightings import Row
+from protocol.v2.stills import StillAnswer, StillRequest
 from protocol.watching import NO_SEGMENT, Watching, tell_counts
 
 ROW = SightingName.of(v2.NAME, s.fixed("id one", 8))
@@ -128,6 +129,14 @@ PARSERS: dict[str, tuple[Callable[[bytes], object], bytes]] = {
         EvidenceRelease(bytes(16), bytes(32), 1, 1, bytes(32), 4, 5, {"ana": b"sealed"})
         .sign(s.signing_key("c1"))
         .payload,
+    ),
+    "still request": (
+        StillRequest.parse,
+        StillRequest(s.SITE, bytes(32), ROW.box, (ROW,), bytes(16), 5).payload(),
+    ),
+    "still answer": (
+        StillAnswer.parse,
+        StillAnswer(s.SITE, bytes(32), bytes(32), ROW, "ana", "sent", "", b"s", 5).payload(),
     ),
     "notice": (Notice.parse, _notice()),
     "camera hours": (

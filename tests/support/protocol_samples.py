@@ -11,7 +11,7 @@ from typing import TypedDict, Unpack
 import numpy as np
 
 from protocol import hpke
-from protocol.about_queries import Approval
+from protocol.about_queries import Approval, Refusal
 from protocol.directory import (
     AGGREGATOR,
     APPROVER,
@@ -273,6 +273,12 @@ class Case:
 
 def approval(signed: Signed, approver: str, *, policy_digest: bytes = POLICY.digest) -> Signed:
     return Approval(signed.digest, policy_digest, NOW_MS).sign(signing_key(approver))
+
+
+def refusal(
+    signed: Signed, approver: str, *, reason: str = "the hours are too wide", at_ms: int = NOW_MS
+) -> Signed:
+    return Refusal(signed.digest, POLICY.digest, reason, at_ms).sign(signing_key(approver))
 
 
 def case(*, approvers: tuple[str, ...] = ("bo", "cy"), **changes: Unpack[QueryChanges]) -> Case:

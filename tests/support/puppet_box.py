@@ -99,7 +99,7 @@ class PuppetBox:
 
     def __enter__(self) -> PuppetBox:
         self._session.start()
-        assert self._session.wait_connected(20)
+        assert self._session.wait_connected(60)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -217,7 +217,7 @@ class PuppetBox:
         sent = [m if isinstance(m, bytes) else m.to_bytes() for m in messages]
         for data in sent:
             topic = self.address.topic(ENVELOPE)
-            self._session.publish(topic, data, on_done=answers.put, timeout_s=20)
+            self._session.publish(topic, data, on_done=answers.put, timeout_s=60)
         outcomes = [answers.get(timeout=30).result for _ in sent]
         assert set(outcomes) <= {"acknowledged"}
         return sent

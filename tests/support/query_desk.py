@@ -71,7 +71,9 @@ class QueryDesk:
         query = Query(
             query_id=os.urandom(16),
             site=self.site.plan.site,
-            subjects=(Subject("patient-17", "consent C-2031/17", references),),
+            subjects=(
+                Subject("patient-17", "consent C-2031/17", references, consent_document=bytes(32)),
+            ),
             purpose="contact tracing of a confirmed patient",
             legal_basis="consent",
             cameras=tuple(sorted(cameras)),

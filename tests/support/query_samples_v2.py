@@ -72,6 +72,11 @@ def everything() -> Query:
     )
 
 
+def documented(**changes: object) -> Query:
+    """A query that names the document of consent by its hash, as its witness did."""
+    return query(subjects=(subject(**({"consent_document": DOCUMENT} | changes)),))
+
+
 def by_words(**changes: object) -> Query:
     """A query on a statutory order for whoever wears a red jacket and dark trousers."""
     model = f"clothes-{s.DIMENSION}@0123456789abcdef"

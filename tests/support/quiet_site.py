@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +37,7 @@ from protocol.sightings import encode_meta, encode_template_block
 from protocol.signing import Signed
 from protocol.templates import seal_templates
 from runtime.auditlog import AuditLog
+from runtime.lifecycle import Stop
 from runtime.trust import Trust
 
 FIRST_SLOT, LABELS = 38, ("face", "live", "meta")
@@ -97,6 +100,9 @@ class QuietSite:
             log=self.log, actor="aggregator",
         )  # fmt: skip
         self.asked = 0
+        self._asking = threading.Lock()
+        self._sent: dict[bytes, bytes] = {}
+        self.on_ask: Callable[[str, bytes, GrantRequest], object] = lambda *_: None
         self._sequences = dict.fromkeys(names, 0)
         monkeypatch.setattr(
             aggregator.circle,
@@ -108,6 +114,11 @@ class QuietSite:
         for name in names:
             self.announce(name)
         self.ids = [self._file(number) for number in range(queries)]
+
+    def look(self) -> None:
+        """Have the runner look once, and wait until what it began is done."""
+        self.runner.look(Stop())
+        assert self.runner.wait(30.0), "a step takes long"
 
     def close(self) -> None:
         """Close the files."""
@@ -187,13 +198,19 @@ class QuietSite:
 
     def _serve(self, request: httpx.Request) -> httpx.Response:
         name = request.url.host.removesuffix(".test")
-        self.asked += 1
+        with self._asking:
+            self.asked += 1
+            asked_before = self.asked
         asked = GrantRequest.parse(Signed.parse(request.content, kind=GRANT_REQUEST_KIND).payload)
+        if asked.query_digest is not None:
+            asked = asked.having(self._sent[asked.query_digest])
+        self._sent[Signed.parse(asked.query, kind="query").digest] = asked.query
         query = Query.parse(Signed.parse(asked.query, kind="query").payload)
         matcher = Signed.parse(asked.matcher_key, kind=MATCHER_KEY_KIND)
         digest = Signed.parse(asked.query, kind="query").digest
         last = min((asked.requested_at_ms - s.EPOCH * 86_400_000) // SLOT_MS, 43)
         assert query.live
+        self.on_ask(name, query.query_id, asked)
         released = []
         for data in asked.announcements:
             signed = Signed.parse(data, kind="epoch")
@@ -201,7 +218,7 @@ class QuietSite:
             own = roots_of(name, said.subsets())
             scope = Scope(said.address, said.epoch, said.generation, FIRST_SLOT, last)
             released.append(release({n: self.roots[n] for n in own}, scope, LABELS))
-        number = s.fixed(f"grant {name} {self.asked}", 16)
+        number = s.fixed(f"grant {name} {asked_before}", 16)
         grant = Grant(
             grant_id=number, query_digest=digest, labels=LABELS,
             scopes=tuple(one.scope for one in released), refused=(), entry_index=0,

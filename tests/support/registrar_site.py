@@ -101,10 +101,10 @@ def served(registrar: Registrar) -> Iterator[int]:
     thread = threading.Thread(target=run, name="registrar")
     thread.start()
     try:
-        yield ready.wait(20)
+        yield ready.wait(60)
     finally:
         stop.set("the test is over")
-        thread.join(20)
+        thread.join(60)
 
 
 def make_site(

@@ -39,7 +39,8 @@ from aggregator.store.rows import QueryRecord
 from custodian.config import CustodianConfig
 from custodian.custodian import Custodian
 from officers.desk.case import open_case
-from officers.desk.receipts import Given, Receipts, compare
+from officers.desk.receipts import Receipts, compare
+from officers.desk.receipts_asked import Given
 from protocol.about_queries import MATCHER_KEY_KIND, MatcherKey
 from protocol.auditlog import Entry, origin_of
 from protocol.authorization import authorize

@@ -51,6 +51,8 @@ class RtspCamera:
 
     def close(self) -> None:
         self._closing.set()
+        with contextlib.suppress(OSError):  # who waits in accept() would take one more caller
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.drop_clients()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 from waiting import wait_for
 
 from demo.local_site import CUSTODIANS, PASSPHRASE, LocalSite, plan_of
+from demo.ports import free_port
 from demo.processes import run_command, sealtrace
 from demo.wiretap import Wiretap
 from protocol import hpke
@@ -53,9 +56,11 @@ class Numbered:
 class RunningSite:
     """A `LocalSite` and everything that a test may do to it."""
 
-    def __init__(self, plan: SitePlan, folder: Path) -> None:
+    def __init__(self, plan: SitePlan, folder: Path, *, database: str = "") -> None:
+        """Make it; ``database``: the PostgreSQL that its plan names, where it names one."""
         self.local = LocalSite.create(plan, folder)
         self.plan = plan
+        self._database = database
 
     # ------------------------------------------------------------------ processes
 
@@ -112,6 +117,22 @@ class RunningSite:
         if push:
             options += ["--push", "--officer", str(self.local.officer("eve"))]
         self.command("box", "recordings", str(self.local.paths.root), box, *options)
+
+    def have_metrics(self, *names: str) -> None:
+        """Have roles tell monitoring once they start, each on a port of its own."""
+        for name in names:
+            with self.configuration(name).open("a") as file:
+                file.write(f'\n[metrics]\nlisten = "127.0.0.1:{free_port()}"\n')
+
+    def metrics(self, name: str) -> str:
+        """What a role that runs tells monitoring."""
+        told = tomllib.loads(self.configuration(name).read_text())["metrics"]["listen"]
+        return httpx.get(f"http://{told}/metrics", trust_env=False).text
+
+    def configuration(self, name: str) -> Path:
+        """The configuration of a custodian or the aggregator."""
+        kind = "aggregator" if name == "aggregator" else "custodian"
+        return self.folder(name) / f"{kind}.toml"
 
     # ------------------------------------------------------------------ keys
 
@@ -227,7 +248,7 @@ class RunningSite:
         return counts
 
     def numbered(self, camera: str) -> list[Numbered]:
-        """What the aggregator's store says of a camera's sequence numbers, in order."""
+        """What the aggregator's store (SQLite) says of a camera's sequence numbers, in order."""
         rows = self.rows(
             "SELECT q.sequence, q.outcome FROM sequences q JOIN streams s ON s.id = q.stream"
             " WHERE s.camera = ? ORDER BY q.sequence",
@@ -237,6 +258,13 @@ class RunningSite:
 
     def stored(self, camera: str) -> list[int]:
         """The sequence numbers of a camera that are stored, in order; one entry each."""
+        if self._database:
+            rows = self.rows(
+                "SELECT e.sequence FROM envelopes e JOIN streams s ON s.id = e.stream"
+                " WHERE s.camera = ? ORDER BY e.sequence",
+                camera,
+            )
+            return [sequence for (sequence,) in rows]
         return [item.sequence for item in self.numbered(camera) if item.outcome == 1]
 
     def announcements(self, *cameras: str) -> list[bytes]:
@@ -248,7 +276,10 @@ class RunningSite:
         return [signed for camera, signed in rows if camera in cameras]
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Read the aggregator's database."""
+        """Read the aggregator's database; values stand at the question marks."""
+        if self._database:
+            with psycopg.connect(self._database) as connection:
+                return connection.execute(sql.replace("?", "%s").encode(), values).fetchall()
         return read_rows(self.folder("aggregator") / "state" / "aggregator.db", sql, *values)
 
     def outbox(self, box: str) -> dict[str, Any]:

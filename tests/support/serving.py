@@ -9,7 +9,7 @@ from runtime.config import HttpConfig, TlsConfig
 from runtime.http import Ready, serve
 from runtime.lifecycle import Stop
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 class Serving:

@@ -81,6 +81,7 @@ class SiteV1:
             ("purposes = []", f'purposes = ["{PURPOSE}"]'),
             ('contacts = "none"', 'contacts = "near"'),
             ("enrolment_without_witness = false", "enrolment_without_witness = true"),
+            ("consent_documents = true", "consent_documents = false"),
             ("[threshold_floor]", f'[threshold_floor]\n"{PUPPET_MODEL}" = 0.5'),
         ):
             assert f"\n{closed}\n" in text

@@ -57,10 +57,13 @@ class StartedBox:
         return self.path("/var/lib/sealtrace/box/box.toml")
 
     def first_boot(self, *, expect: int = 0) -> str:
-        """Run the script that the card brought, as its unit does; return what it says."""
-        script = self.path("/usr/local/sbin/sealtrace-first-boot")
+        """Run the scripts that the card brought, as their units do; return what they say."""
+        said = self._script("first-boot", expect)
+        return said + (self._script("card", 0) if expect == 0 else "")
+
+    def _script(self, name: str, expect: int) -> str:
         done = subprocess.run(
-            [str(script)],
+            [str(self.path(f"/usr/local/sbin/sealtrace-{name}"))],
             env={
                 **self._environment,
                 "SEALTRACE_ETC": str(self.path("/etc/sealtrace")),
@@ -69,6 +72,9 @@ class StartedBox:
                 "SEALTRACE_COMMAND": str(self.folder / "sealtrace"),
                 "SEALTRACE_SYSTEMCTL": str(self.folder / "systemctl"),
                 "SEALTRACE_USER": "",
+                "SEALTRACE_SYSTEM_ETC": str(self.path("/etc")),
+                "SEALTRACE_MOUNT": "true",
+                "SEALTRACE_MOUNTS": "/dev/null",
                 "SEALTRACE_CLOCK_WAIT_S": "0",
             },
             cwd=self.folder,

@@ -19,7 +19,7 @@ from release_desk import Box, Desk
 from waiting import wait_for
 
 from demo.clips import compose
-from demo.local_site import free_ports
+from demo.ports import free_ports
 from demo.processes import Service, run_command, sealtrace
 from demo.scenario import demo_scenario
 

@@ -140,7 +140,7 @@ def test_a_box_hears_what_is_meant_for_it_alone(site: RunningSite) -> None:
 def test_an_officers_certificate_is_no_box(site: RunningSite) -> None:
     topic = CameraAddress("demo", "box-1", "cam-1").topic("epoch")
     with Session(site.mqtt("ana"), client_id="ana") as session:
-        assert session.wait_connected(10)
+        assert session.wait_connected(60)
         with pytest.raises(PublishFailed, match="refused"):
             session.publish_and_wait(topic, b"anything")
 

@@ -14,7 +14,7 @@ from puppet_box import announced
 from query_desk import Case, QueryDesk
 from waiting import wait_for
 
-from aggregator.store.sqlite.segments import SegmentFile
+from aggregator.store import open_reader
 from demo.intruder import Intruder, plain_needles
 from demo.wiretap import Message, find_in_files, find_in_messages
 from protocol.names import ENVELOPE, epoch_of, slot_of
@@ -69,7 +69,7 @@ def searched(request: pytest.FixtureRequest) -> Searched:
 
 def segments_of(films: FilmSet) -> list[Envelope]:
     """The segments of the films' slot, put together again from the aggregator's store."""
-    reader = SegmentFile(films.site.folder("aggregator") / "state" / "aggregator.db").open()
+    reader = open_reader(films.site.folder("aggregator") / "state" / "aggregator.db")
     wanted = epoch_of(films.slot_ms), slot_of(films.slot_ms)
     found = []
     for number in range(1, reader.newest() + 1):

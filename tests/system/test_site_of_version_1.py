@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from desk_pages import page_desk, words_of
 from running_site import SERVERS
 from site_v1 import CUSTODIANS, SiteV1, opened
 
@@ -150,3 +151,8 @@ def test_the_processes_start_on_it_and_the_officers_find_their_cases(
     query = old.truth["queries"]["traced"]
     (subject,) = started.run_json("ana", "trace", "show", query)["subjects"]
     assert {hit["camera"] for hit in subject["hits"]} == {"cam-2", "cam-3"}
+    with page_desk(started, "ana", unlocked=False) as desk:  # pages came since
+        desk.house.unlock(old.passphrase)
+        told = words_of(desk.get(f"/queries/{query}/trace", follow=True))
+        assert "cam-2" in told
+        assert "cam-3" in told

@@ -75,17 +75,16 @@ def click_commands() -> dict[str, Any]:
 def pages_of(command: Any, words: tuple[str, ...]) -> Iterator[CommandPage]:
     """The command itself, if it runs by itself, then its sub-commands, in their own order."""
     inner = getattr(command, "commands", None)
-    if inner is not None:
-        for name, child in inner.items():
-            yield from pages_of(child, (*words, name))
-        return
-    yield CommandPage(
-        words=words,
-        help=inspect.cleandoc(command.help or ""),
-        epilog=inspect.cleandoc(command.epilog or ""),
-        parameters=tuple(_parameters(command)),
-        hidden=bool(command.hidden),
-    )
+    if inner is None or command.invoke_without_command:
+        yield CommandPage(
+            words=words,
+            help=inspect.cleandoc(command.help or ""),
+            epilog=inspect.cleandoc(command.epilog or ""),
+            parameters=tuple(_parameters(command)),
+            hidden=bool(command.hidden),
+        )
+    for name, child in (inner or {}).items():
+        yield from pages_of(child, (*words, name))
 
 
 @cache

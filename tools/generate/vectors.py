@@ -19,11 +19,18 @@ import protocol_samples_v2 as v2
 import query_samples_v2 as q2
 
 from protocol import hpke
+from protocol.about_queries import MatcherKey, Refusal
 from protocol.auditlog import Checkpoint, cosign, origin_of, root_of, sign_checkpoint
 from protocol.epoch import excluded_subsets, roots_of
 from protocol.exports import Export
-from protocol.grant import Grant, Scope, release, seal_grant
-from protocol.joining import BoxConfiguration, BoxIdentity, OfflineAdmission, OfflineRequest
+from protocol.grant import Grant, GrantRequest, Scope, release, seal_grant
+from protocol.joining import (
+    BoxConfiguration,
+    BoxIdentity,
+    OfflineAdmission,
+    OfflineRequest,
+    RegistrarTime,
+)
 from protocol.keytree import (
     EVIDENCE,
     FACE,
@@ -51,6 +58,7 @@ from protocol.v2.evidence import (
 )
 from protocol.v2.hours import CameraHours, DayHours
 from protocol.v2.release import RowRelease, digest_of, release_rows, seal_rows
+from protocol.v2.stills import StillRequest, answer_request
 
 VECTORS = Path(__file__).parents[2] / "docs" / "vectors"
 WINDOWS = [(0, 95), (0, 0), (95, 95), (38, 43), (1, 94), (63, 64)]
@@ -164,6 +172,21 @@ def approval() -> dict[str, object]:
     }
 
 
+def refusal() -> dict[str, object]:
+    """An approver's signed no to the query of the vector ``query``."""
+    said = s.refusal(s.case().query, "bo")
+    content = Refusal.parse(said.payload)
+    return {
+        "approver": "bo",
+        "public": s.signing_key("bo").verify_key.raw.hex(),
+        "query_digest": content.query_digest.hex(),
+        "policy_digest": content.policy_digest.hex(),
+        "reason": content.reason,
+        "refused_at_ms": content.refused_at_ms,
+        "signed": said.to_bytes().hex(),
+    }
+
+
 def export() -> dict[str, object]:
     """An officer's word that results were written to files, as it lies beside a report."""
     files = [s.fixed(f"file {number}", 32) for number in (1, 2)]
@@ -180,7 +203,7 @@ def export() -> dict[str, object]:
 
 
 def grant() -> dict[str, object]:
-    """Two custodians' grants, and what they combine to."""
+    """A request in full and by digest, two custodians' grants, and what they combine to."""
     announced = s.announcement()
     scope = Scope(s.ADDRESS, s.EPOCH, s.GENERATION, 38, 41)
     matcher, labels = s.sealing_key("matcher"), (FACE, META, LIVE)
@@ -199,7 +222,24 @@ def grant() -> dict[str, object]:
                 "signed": signed.to_bytes().hex(),
             }
         )
+    whole = GrantRequest(
+        query=s.case().query.to_bytes(),
+        approvals=tuple(approval.to_bytes() for approval in s.case().approvals),
+        withdrawals=(),
+        matcher_key=MatcherKey(s.case().query.digest, matcher.public, s.NOW_MS)
+        .sign(s.signing_key("aggregator"))
+        .to_bytes(),
+        announcements=(announced.sign(s.signing_key("box-1")).to_bytes(),),
+        requested_at_ms=s.NOW_MS,
+    )
+    asked = s.signing_key("aggregator")
     return {
+        "requests": {
+            "public": asked.verify_key.raw.hex(),
+            "query_digest": s.case().query.digest.hex(),
+            "in_full": whole.sign(asked).to_bytes().hex(),
+            "by_digest": whole.naming(s.case().query.digest).sign(asked).to_bytes().hex(),
+        },
         "announcement": announced.sign(s.signing_key("box-1")).to_bytes().hex(),
         "matcher_seed": matcher.seed.hex(),
         "scope": scope.to_value(),
@@ -258,6 +298,7 @@ def joining() -> dict[str, object]:
         ca_pem="-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n",
     )
     signed, certificate = told.sign(registrar).to_bytes(), s.fixed("certificate", 200)
+    nonce = s.fixed("nonce", 32)
     return {
         "site": s.SITE,
         "box": "box-1",
@@ -269,6 +310,9 @@ def joining() -> dict[str, object]:
         "stick_request": OfflineRequest(s.SITE, "box-1", claim, request, identity).to_bytes().hex(),
         "settings": settings,
         "configuration": signed.hex(),
+        "nonce": nonce.hex(),
+        "time_ms": s.NOW_MS,
+        "time": RegistrarTime(s.SITE, nonce, s.NOW_MS).sign(registrar).to_bytes().hex(),
         "certificate": certificate.hex(),
         "stick_admission": OfflineAdmission("box-1", certificate, signed).to_bytes().hex(),
     }
@@ -388,6 +432,20 @@ def query_words() -> dict[str, object]:
     }
 
 
+def query_document() -> dict[str, object]:
+    """Version 2: a signed query that names the document of consent by its hash."""
+    signed = q2.documented().sign(s.signing_key("ana"))
+    (subject,) = q2.documented().subjects
+    return {
+        "public": s.signing_key("ana").verify_key.raw.hex(),
+        "signed": signed.to_bytes().hex(),
+        "digest": signed.digest.hex(),
+        "pseudonym": subject.pseudonym,
+        "consent_reference": subject.consent_reference,
+        "consent_document": subject.consent_document.hex(),
+    }
+
+
 def links() -> dict[str, object]:
     """Version 2: which companions are one contact, sealed to an officer of a query."""
     officer, digest = s.sealing_key("ana"), s.fixed("query", 32)
@@ -451,9 +509,28 @@ def evidence() -> dict[str, object]:
                 "signed": said.sign(s.signing_key(custodian)).to_bytes().hex(),
             }
         )
+    asked = StillRequest(s.SITE, digest, name.box, (name,), s.fixed("asked", 16), s.NOW_MS)
+    request = asked.sign(s.signing_key("ana")).to_bytes()
+    answer = answer_request(
+        request,
+        "ana",
+        asked,
+        name,
+        answered_at_ms=s.NOW_MS + 500,
+        still=still.to_bytes(),
+        to=s.sealing_key("ana").public,
+    )
     return {
         "announcement": announced.sign(s.signing_key(s.ADDRESS.box)).to_bytes().hex(),
         "query_digest": digest.hex(),
+        "request": {
+            "public": s.signing_key("ana").verify_key.raw.hex(),
+            "signed": request.hex(),
+        },
+        "answer": {
+            "public": s.signing_key(name.box).verify_key.raw.hex(),
+            "signed": answer.sign(s.signing_key(name.box)).to_bytes().hex(),
+        },
         "sighting": [*name.to_value()[:5], sighting_id.hex()],
         "still": still.to_bytes().hex(),
         "picture": picture.hex(),
@@ -521,6 +598,7 @@ ALL = {
     "announcement": announcement,
     "query": query,
     "approval": approval,
+    "refusal": refusal,
     "export": export,
     "grant": grant,
     "checkpoint": checkpoint,
@@ -530,6 +608,7 @@ ALL = {
     "row-release": row_release,
     "query-2": query_2,
     "query-words": query_words,
+    "query-document": query_document,
     "links": links,
     "enrolment": enrolment,
     "evidence": evidence,
