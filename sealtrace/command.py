@@ -33,6 +33,7 @@ _UNIX_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirec
 # One line each, here, so that `sealtrace --help` need not load them.
 SUMMARIES = {
     "demo": "See it work: a small site, six cameras, a patient traced end to end.",
+    "doctor": "Look whether this machine is well, whatever its role; say what to do next.",
     "protocol": "Hold another implementation's test vectors against this one.",
     "site": "Create a site: its authority, custodians, officers, policy and directory.",
     "box": "Admit, configure, replace and revoke the boxes beside cameras.",
@@ -48,6 +49,7 @@ SUMMARIES = {
     "custodian": "Run a key custodian: verifies queries itself, grants exact windows.",
     "aggregator": "Run the aggregator: keeps sealed sightings, runs authorized queries.",
     "subject": "Enrol a consenting person from a photo, for a query; witness it.",
+    "desk": "Work at the officers' desk, in this machine's browser.",
     "query": "File, approve, revoke and follow subject queries.",
     "trace": "Show and export what an authorized query found; confirm or reject.",
     "audit": "Verify the logs offline and read the entries sealed to you.",
