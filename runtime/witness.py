@@ -50,7 +50,8 @@ class Witness:
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
+        with self._lock:
+            self._database.close()
 
     def last_seen(self, origin: str) -> int:
         """Return the size of the last checkpoint cosigned for ``origin``; 0 before the first."""

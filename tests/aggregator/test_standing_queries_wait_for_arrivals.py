@@ -11,6 +11,7 @@ from pathlib import Path
 import protocol_samples as s
 import pytest
 from quiet_site import QuietSite
+from store_file import connections_to
 from waiting import wait_for
 
 import aggregator.runner
@@ -73,8 +74,8 @@ def statements(site: QuietSite) -> Iterator[list[str]]:
     """Collect the SQL that this thread runs inside the block, and those that step queries."""
     assert isinstance(site.store, SqliteStore)
     ran: list[str] = []
-    connections = [site.store._reader().conn, *(one.conn for one in site.store._readers)]
-    connections.append(site.store._writer.conn)
+    site.store._reader()
+    connections = connections_to(site.store.path)
     for connection in connections:
         connection.set_trace_callback(ran.append)
     yield ran

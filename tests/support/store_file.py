@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 from aggregator.store import Store
@@ -25,3 +27,13 @@ def rows(store: Store, sql: str, *values: object) -> list[tuple[Any, ...]]:
     """Return what a statement finds in the file, committed."""
     with altering(store) as connection:
         return connection.execute(sql, values).fetchall()
+
+
+def connections_to(path: Path) -> list[sqlite3.Connection]:
+    """Return every connection to a file that this process has, whichever thread uses it."""
+    gc.collect()
+    return [
+        one
+        for one in gc.get_objects()
+        if isinstance(one, sqlite3.Connection) and getattr(one, "of", None) == path
+    ]

@@ -19,7 +19,7 @@ from aggregator.store.sqlite.queries import QueryTables
 from aggregator.store.sqlite.schema import MIGRATIONS, PAGE_BYTES
 from aggregator.store.sqlite.segments import SegmentTables
 from aggregator.store.sqlite.stills import StillTables
-from runtime.database import open_database, storage_errors, write_transaction
+from runtime.database import StorageError, open_database, storage_errors, write_transaction
 
 _WRITER_CACHE_KIB = 32 * 1024
 
@@ -50,9 +50,11 @@ class SqliteStore:
             path, MIGRATIONS, page_size=PAGE_BYTES, max_pages=max_pages, across_threads=True
         )
         self._lock = threading.RLock()
-        self._local = threading.local()
+        self._local: threading.local | None = threading.local()
         # Weak: a thread's connection goes with the thread.
-        self._readers: weakref.WeakSet[Database] = weakref.WeakSet()
+        self._readers: weakref.WeakKeyDictionary[Database, threading.Thread] = (
+            weakref.WeakKeyDictionary()
+        )
         self._writer.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
         # What is deleted is sealed: overwriting it is worth no disk access of its own.
         self._writer.execute("PRAGMA secure_delete = FAST")
@@ -83,20 +85,27 @@ class SqliteStore:
                 raise
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; one that another thread reads by goes when it has read.
+
+        Closed beneath a statement, SQLite would free what that thread still uses.
+        """
         with self._lock:
-            for reader in list(self._readers):
-                reader.conn.close()
+            readers, self._local = list(self._readers.items()), None
+            for reader, thread in readers:
+                if thread is threading.current_thread() or not thread.is_alive():
+                    reader.conn.close()
             self._writer.conn.close()
 
     def _over(self, connection: Callable[[], Database]) -> tuple[LedgerTables, SegmentTables]:
         return LedgerTables(connection), SegmentTables(connection, self.path)
 
     def _reader(self) -> Database:
-        """Return this thread's own connection for reading."""
-        database: Database | None = getattr(self._local, "database", None)
+        """Return this thread's own connection for reading, which goes with the thread."""
+        local = self._local
+        if local is None:
+            raise StorageError(f"{self.path} is closed")
+        database: Database | None = getattr(local, "database", None)
         if database is None:
-            database = open_for_reading(self.path)
-            self._local.database = database
-            self._readers.add(database)
+            database = local.database = open_for_reading(self.path)
+            self._readers[database] = threading.current_thread()
         return database
