@@ -77,6 +77,23 @@ def only_shares_out(config: pytest.Config) -> bool:
 
 def scheduler(config: pytest.Config, log: Any) -> Any:
     """Return what shares the groups out among the workers."""
-    made = LoadScopeScheduling(config, log)
-    made._split_scope = lambda nodeid: group_of(nodeid.partition("::")[0])
-    return made
+    return _Groups(config, log)
+
+
+class _Groups(LoadScopeScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid.partition("::")[0])
+
+    def remove_node(self, node: Any) -> Any:
+        """Give to others what a worker had left, and nothing that it had done.
+
+        A worker that is given a group of which nothing is left never ends, and nor does the run.
+        """
+        work = self.assigned_work[node]
+        self.assigned_work[node] = {
+            name: tests for name, tests in work.items() if not all(tests.values())
+        }
+        return super().remove_node(node)
+
+    def mark_test_pending(self, item: str) -> None:
+        """Nothing: a test in which a worker died is among what is given to others."""

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from unchanged import Project
 
-SUPPORT = Path(__file__).resolve().parents[1] / "support"
+ROOT = Path(__file__).resolve().parents[2]
+SUPPORT = ROOT / "tests/support"
 FILES = {
     "pyproject.toml": 'first = "role.commands:app"',
     "requirements.lock": "",
@@ -79,6 +80,14 @@ def changed_by(root: Path, path: str) -> set[str]:
 )
 def test_what_a_change_can_reach_runs(root: Path, path: str, runs: set[str]) -> None:
     assert changed_by(root, path) == runs
+
+
+def test_few_modules_of_the_project_are_reached_by_every_file_of_tests() -> None:
+    """What all tests begin with must not lead to the roles, or `make check` always runs all."""
+    files = [str(path.relative_to(ROOT)) for path in ROOT.glob("[a-z]*/**/*.py")]
+    project = Project(ROOT, [*files, "pyproject.toml"], {})
+    begun_with = {path for path in project._reached(["tests/conftest.py"]) if "tests/" not in path}
+    assert {path.partition("/")[0] for path in begun_with} <= {"models", "protocol", "runtime"}
 
 
 def test_a_module_that_is_gone_is_a_change(root: Path) -> None:
