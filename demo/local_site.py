@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from demo.processes import READY_WITHIN_S, ProcessFailed, Service, run_command, 
 from provisioning.authority import create_site
 from provisioning.formats.layout import SitePaths
 from provisioning.formats.plan import SitePlan
+from provisioning.registrar import mosquitto
 from runtime.keyfiles import PASSPHRASE_ENVIRONMENT
 
 CUSTODIANS = ("c1", "c2", "c3")
@@ -208,11 +208,11 @@ class LocalSite:
                 "broker", "serve", "--port", str(plan.broker.port), "--data", str(root / "broker")
             )
         else:
-            found = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-            broker = [found, "-c", str(self.paths.broker_config)]
+            broker = mosquitto.mosquitto_command()
         self._add("broker", broker, self.paths.broker)
         if plan.broker.kind == "mosquitto":
             self.services["broker"].port = plan.broker.port
+            self.services["broker"].account = mosquitto.ACCOUNT
         for custodian in plan.custodians:
             folder = root / "custodians" / custodian.name
             serve = sealtrace("custodian", "serve", "--config", str(folder / "custodian.toml"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -36,6 +37,7 @@ class Service:
     """One process of the site. Its output goes to ``log``, which is also where "ready" is read.
 
     A program that never says so (Mosquitto) is ready once it listens on ``port`` of loopback.
+    Where root starts it, it runs as ``account``, if that is given and there is one.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Service:
     log: Path
     environment: Mapping[str, str]
     port: int | None = None
+    account: str = ""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _offset: int = field(default=0, init=False)
 
@@ -54,7 +57,7 @@ class Service:
             # By a thread that lasts: the kernel takes the end of a child's thread for its parent's.
             self.process = _starter.submit(
                 subprocess.Popen,
-                ending_with_us(self.arguments),
+                ending_with_us(self.arguments, self.account),
                 cwd=self.folder,
                 env=dict(self.environment),
                 stdin=subprocess.DEVNULL,
@@ -147,14 +150,26 @@ class Service:
         return bool(self.events("ready")) or self.output().startswith("ready:")
 
 
-def ending_with_us(arguments: Sequence[str]) -> list[str]:
+def ending_with_us(arguments: Sequence[str], account: str = "") -> list[str]:
     """Return a command line whose process is told to stop (SIGTERM) when the calling thread ends.
 
     By util-linux's setpriv (prctl(2), PR_SET_PDEATHSIG), which becomes the program: the process has
     the number that it would have had. Where there is no setpriv, the command line as it is.
+
+    Args:
+        arguments: the command line.
+        account: whom the program would change to by itself when root starts it: whoever changes the
+            user is told of no death any more. So it is changed before.
     """
     setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
-    return [*([setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []), *arguments]
+    if setpriv is None:
+        return list(arguments)
+    becomes: list[str] = []
+    if account and os.geteuid() == 0:
+        with suppress(KeyError):
+            user = pwd.getpwnam(account)
+            becomes = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    return [setpriv, *becomes, "--pdeathsig", "TERM", "--", *arguments]
 
 
 def sealtrace(*arguments: str) -> list[str]:

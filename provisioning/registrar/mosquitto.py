@@ -27,7 +27,8 @@ CONFIG_FILE, PID_FILE = "mosquitto.conf", "mosquitto.pid"
 CERTIFICATES, DATA = "certs", "data"
 CRL_FILE, HEADQUARTERS_CRL_FILE = "crl.pem", "crl-headquarters.pem"
 _OVERHEAD_BYTES = 64 << 10
-_USER = "mosquitto"
+ACCOUNT = "mosquitto"
+"""The user that Mosquitto changes to when root starts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +199,7 @@ def give_to_mosquitto(folder: Path) -> None:
     if os.geteuid() != 0 or not folder.is_dir():
         return
     try:
-        account = pwd.getpwnam(_USER)
+        account = pwd.getpwnam(ACCOUNT)
     except KeyError:
         return
     for path in (folder, *folder.rglob("*")):

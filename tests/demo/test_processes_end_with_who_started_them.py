@@ -30,6 +30,22 @@ for name, command in commands.items():
     print(service.process.pid, flush=True)
 time.sleep(600)
 """
+MOSQUITTO = """
+import os, sys, time
+from pathlib import Path
+from demo.processes import Service
+from provisioning.registrar import mosquitto
+folder, port = Path(sys.argv[1], "broker"), int(sys.argv[2])
+folder.mkdir()
+(folder / mosquitto.CONFIG_FILE).write_text(f"listener {port} 127.0.0.1\\nallow_anonymous true\\n")
+mosquitto.give_to_mosquitto(folder)
+command, log, environment = mosquitto.mosquitto_command(), folder.parent / "log", dict(os.environ)
+service = Service("broker", command, folder, log, environment, port, mosquitto.ACCOUNT)
+service.start()
+service.wait_ready()
+print(service.process.pid, flush=True)
+time.sleep(600)
+"""
 
 
 def runs(pid: int) -> bool:
@@ -41,12 +57,21 @@ def runs(pid: int) -> bool:
 
 
 def test_all_end_when_who_started_them_is_killed(tmp_path: Path) -> None:
+    ends_with_its_parent(STARTS, 2, tmp_path)
+
+
+@pytest.mark.mosquitto
+def test_mosquitto_ends_though_it_would_have_changed_its_user(tmp_path: Path) -> None:
+    ends_with_its_parent(MOSQUITTO, 1, tmp_path)
+
+
+def ends_with_its_parent(starts: str, count: int, folder: Path) -> None:
     port = free_port()
     parent = subprocess.Popen(
-        [sys.executable, "-c", STARTS, str(tmp_path), str(port)], stdout=subprocess.PIPE
+        [sys.executable, "-c", starts, str(folder), str(port)], stdout=subprocess.PIPE
     )
     assert parent.stdout is not None
-    started = [int(parent.stdout.readline()) for _ in range(2)]
+    started = [int(parent.stdout.readline()) for _ in range(count)]
     assert listens(port)
     assert all(runs(pid) for pid in started)
     parent.kill()
