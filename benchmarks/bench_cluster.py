@@ -43,14 +43,15 @@ from protocol.keytree import FACE
 SIGHTINGS_A_SEGMENT = 21
 SLOTS = 96
 SUBJECTS = 10
-DAYS = 12
-"""Cameras' days in a portion: the fewest that the aggregator hands out (`matching.pool`)."""
+DAYS = 48
+"""Cameras' days in a portion: a fifth of the most that a query over a city is dealt out by
+(`aggregator.matching.pool`), and more than a small query's."""
 _JOINED_WITHIN_S = 60.0
 
 
 def run(*, quick: bool = False) -> Iterator[Figure]:
     """Return the figures."""
-    cameras, rounds = (12, 1) if quick else (48, 8)
+    cameras, rounds = (12, 1) if quick else (48, 32)
     with tempfile.TemporaryDirectory() as named:
         folder = Path(named)
         site = make_site(cameras, version=2)
