@@ -27,7 +27,11 @@ IMAGE_BYTES = ROOT_AT + (ROOT_MIB + 1) * MIB
 ROOT_UUID = "5ea17ace-0000-4000-8000-00000000b007"
 PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
 """The releases there are stand-ins for, and the Python of each."""
-NEEDED = ("mmdebstrap", "mke2fs", "mkfs.vfat", "sfdisk", "mcopy")
+NEEDED = {
+    "mmdebstrap": "mmdebstrap", "mke2fs": "e2fsprogs", "mkfs.vfat": "dosfstools", "sfdisk": "fdisk",
+    "mcopy": "mtools",
+}  # fmt: skip
+"""Programs, and Debian's packages of them."""
 SBIN = "/usr/sbin:/sbin"
 
 # What Debian's class `generic` has of it. Left out, for they do nothing here or would ask outside:
@@ -109,9 +113,9 @@ class Stock:
 
 
 def missing_tools() -> list[str]:
-    """Return which programs that making an image takes are not here."""
+    """Return what making an image takes and is not here, as packages of Debian."""
     path = f"{os.environ.get('PATH', '')}:{SBIN}"
-    return [tool for tool in NEEDED if shutil.which(tool, path=path) is None]
+    return [name for tool, name in NEEDED.items() if shutil.which(tool, path=path) is None]
 
 
 def recipe(suite: str, more: Sequence[str] = ()) -> str:
