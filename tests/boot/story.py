@@ -348,7 +348,8 @@ class Story:
         listed = self.hq.command("box", "list", self.hq.root, "--live")
         line = next(line for line in listed.splitlines() if line.startswith(self.box))
         self._must("online" not in line, f"box list says: {line}")
-        self.guest.wait(lambda: not self._agent_runs(), "end of the agent", 60)
+        ended = {"inactive", "failed"}  # it takes leave of the broker first
+        self.guest.wait(lambda: self._show("ActiveState") in ended, "end of the agent", 60)
         took = time.monotonic() - began
         code = self._show("ExecMainStatus")
         self._must(code == str(REVOKED), f"the agent ended with {code}")
