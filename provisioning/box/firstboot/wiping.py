@@ -13,7 +13,8 @@ def replace_wiped(path: Path, write: Callable[[], None]) -> None:
     """Have ``write`` put a new file at ``path``, and overwrite what was there where it lay.
 
     The former file keeps a second name until it is overwritten: after a power cut there is the old
-    file or the new one, and the next call wipes what was left.
+    file or the new one, and the next call wipes what was left. No link is followed: root runs this
+    in a folder of the agent's account.
 
     Raises:
         FileProblem: the folder cannot be written.
@@ -30,11 +31,14 @@ def replace_wiped(path: Path, write: Callable[[], None]) -> None:
 
 
 def _wipe(path: Path) -> None:
+    if path.is_symlink():  # never ours: the agent's account, whose folder it is, put it there
+        path.unlink()
     if not path.exists():
         return
-    with path.open("r+b") as stream:
-        stream.write(bytes(path.stat().st_size))
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "r+b") as stream:
+        stream.write(bytes(os.fstat(descriptor).st_size))
         stream.flush()
-        os.fsync(stream.fileno())
+        os.fsync(descriptor)
     path.unlink()
     fsync_folder(path.parent)
