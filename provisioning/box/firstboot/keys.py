@@ -223,11 +223,22 @@ def make_request(box: str, key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def give_to_owner(*folders: Path, owner_of: Path) -> None:
-    """When root runs this, hand what was written to the user whose folder it is."""
+    """When root runs this, hand what was written to the user whose folder it is.
+
+    Each folder is held while its names are given away: that user may put a link in its place.
+    """
     if os.geteuid() != 0 or not owner_of.is_dir():
         return
     owner = owner_of.stat()
     for folder in folders:
         with contextlib.suppress(OSError):
-            for path in (folder, *folder.rglob("*")):
-                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+            for _, within, files, descriptor in os.fwalk(folder):
+                os.chown(descriptor, owner.st_uid, owner.st_gid)
+                for name in (*within, *files):
+                    os.chown(
+                        name,
+                        owner.st_uid,
+                        owner.st_gid,
+                        dir_fd=descriptor,
+                        follow_symlinks=False,
+                    )
