@@ -111,9 +111,9 @@ def taking(out: Path, tell: Tell, *, kept: Collection[str] = ()) -> Iterator[Tak
         _clear(partial, {_LOCK, *kept})
         try:
             yield Taking(partial, tell)
-            (partial / _LOCK).unlink()
             _make_folders_durable(partial)
             partial.rename(out)
+            (out / _LOCK).unlink()  # not before: whoever found none would clear what is done
             fsync_folder(out.parent)
         except BaseException:
             if partial.exists():

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.backup.taking import taking
+from runtime.errors import OperationError
 from runtime.fsio import FileProblem
 
 
@@ -55,3 +56,26 @@ def test_no_backup_is_made_where_everybody_may_exchange_it(tmp_path: Path) -> No
     with taking(tmp_path / "monday", quiet):
         pass
     assert (tmp_path / "monday").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_second_backup_of_the_name_never_empties_one_that_is_being_given_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.rename
+    second: list[str] = []
+
+    def rename(self: Path, target: Path) -> Path:
+        if not second:
+            second.append("begun")
+            with (
+                pytest.raises(OperationError, match="is being made; wait for it"),
+                taking(tmp_path / "monday", quiet),
+            ):
+                pass
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with taking(tmp_path / "monday", quiet) as one:
+        one.add("directory.cbor", b"a paper")
+    assert second == ["begun"]
+    assert [file.name for file in (tmp_path / "monday").iterdir()] == ["directory.cbor"]
