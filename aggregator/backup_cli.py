@@ -108,7 +108,7 @@ def restore(
 
     with reported("stopped; run it again to come to its end"):
         passphrase = get_passphrase(passphrase_file, what="the aggregator's identity")
-        with told.configured_from(backup_folder, config, passphrase, PURPOSE):
+        with told.configured_from(backup_folder, config, passphrase, PURPOSE, check=check):
             settings = load(config, AggregatorConfig)
             key = identity_of(settings, passphrase)
             told.require_signed_configuration(backup_folder, key, role=ROLE, site=settings.site)

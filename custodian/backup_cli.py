@@ -90,7 +90,7 @@ def restore(
 
     with reported("stopped; run it again to come to its end"):
         passphrase = get_passphrase(passphrase_file, what="the custodian's identity")
-        with told.configured_from(backup_folder, config, passphrase, PURPOSE):
+        with told.configured_from(backup_folder, config, passphrase, PURPOSE, check=check):
             settings = load(config, CustodianConfig)
             key = read_identity(settings.identity, settings.name, passphrase)
             told.require_signed_configuration(backup_folder, key, role=ROLE, site=settings.site)

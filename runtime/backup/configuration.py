@@ -110,23 +110,36 @@ def opened(archive: Path, passphrase: bytes, purpose: str) -> Configuration:
 def put_back(configuration: Configuration, folder: Path) -> tuple[list[str], list[str]]:
     """Put a configuration into ``folder``; what is there already is left as it is.
 
+    Its own file comes last: who is killed before finds none, and begins anew.
+
     Returns:
         the files that were written, and those that were there.
 
     Raises:
-        FileProblem: it cannot be written.
+        FileProblem: it cannot be written; nothing of it is left.
     """
     written: list[str] = []
     kept: list[str] = []
-    for name, (data, mode) in configuration.files.items():
-        target = folder / name
-        if target.exists():
-            kept.append(name)
-            continue
-        private_folder(target.parent)
-        atomic_write(target, data, mode, overwrite=False)
-        written.append(name)
+    try:
+        for name in sorted(configuration.files, key=lambda one: one == configuration.name):
+            data, mode = configuration.files[name]
+            target = folder / name
+            if target.exists():
+                kept.append(name)
+                continue
+            private_folder(target.parent)
+            atomic_write(target, data, mode, overwrite=False)
+            written.append(name)
+    except BaseException:
+        take_away(written, folder)
+        raise
     return written, kept
+
+
+def take_away(written: Iterable[str], folder: Path) -> None:
+    """Remove what was put back; its own file, which was written last, goes first."""
+    for name in reversed([*written]):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _paths(value: object) -> Iterator[Path]:

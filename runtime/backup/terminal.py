@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from protocol.signing import SigningKey
-from runtime.backup.configuration import FILE, opened, put_back
+from runtime.backup.configuration import FILE, opened, put_back, take_away
 from runtime.backup.manifest import Manifest, require_signed
 from runtime.backup.role import LogPutBack
 from runtime.errors import OperationError
@@ -76,11 +76,13 @@ def show_checked(manifest: Manifest, backup: Path) -> None:
 
 
 @contextmanager
-def configured_from(backup: Path, config: Path, passphrase: bytes, purpose: str) -> Iterator[None]:
+def configured_from(
+    backup: Path, config: Path, passphrase: bytes, purpose: str, *, check: bool
+) -> Iterator[None]:
     """Put the configuration back where there is none; one that is there stays.
 
     In the block it is checked that the backup is what the identity in it has signed; if it raises,
-    what was put back is gone again.
+    what was put back is gone again, and in any case where the backup is only checked.
 
     Raises:
         OperationError: it cannot be.
@@ -95,15 +97,17 @@ def configured_from(backup: Path, config: Path, passphrase: bytes, purpose: str)
             f" --config {config.with_name(found.name)}"
         )
     written, kept = put_back(found, config.parent)
-    say(f"configuration: {len(written)} files put into {config.absolute().parent}")
-    for name in kept:
-        say(f"configuration: {name} was there and is left as it is")
+    stays = False
     try:
+        if not check:
+            say(f"configuration: {len(written)} files put into {config.absolute().parent}")
+            for name in kept:
+                say(f"configuration: {name} was there and is left as it is")
         yield
-    except BaseException:
-        for name in written:
-            (config.parent / name).unlink(missing_ok=True)
-        raise
+        stays = not check
+    finally:
+        if not stays:
+            take_away(written, config.parent)
 
 
 def require_signed_configuration(backup: Path, key: SigningKey, *, role: str, site: str) -> None:

@@ -476,6 +476,12 @@ def test_a_machine_that_is_empty_gets_its_configuration_back_by_the_passphrase_a
     )
     assert wrong.exit_code == 1
     assert not path.exists()
+    checked = CliRunner().invoke(
+        app, ["restore", str(backup), *arguments, "--check"], env=environment
+    )
+    assert checked.exit_code == 0, checked.output
+    assert "is whole" in checked.output
+    assert files_of(path.parent) == []  # no key stays where a backup was only read
     (tmp_path / "older").mkdir()  # a configuration of another day, by the same passphrase
     for one in backup.iterdir():
         shutil.copy(one, tmp_path / "older")
