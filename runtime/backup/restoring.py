@@ -134,7 +134,8 @@ class Restoring:
             return
         target = self._state / staged.name
         make_durable(staged)
-        there = [target.with_name(f"{target.name}{ending}") for ending in (*BESIDE, "")]
+        # The file first: one that stays without its log would be whole, and lack what came last.
+        there = [target.with_name(f"{target.name}{ending}") for ending in ("", *BESIDE)]
         moved = [one for one in there if one.exists()]
         for one in moved:
             private_folder(self._aside)
