@@ -96,20 +96,15 @@ class LocalProcesses:
         """Have a task done (`Workers.submit`).
 
         Raises:
-            MatchingFailed: these workers have been closed.
+            MatchingFailed: these workers have been closed, or there is no thread for any.
         """
         job = _Job(task)
         with self._turn:
             if self._closed:
                 raise MatchingFailed(_CLOSED)
-            self._waiting.append(task.group, job)
             if not self._idle and len(self._feeders) < self._processes:
-                number = len(self._feeders)
-                feeder = threading.Thread(
-                    target=self._feed, args=(number,), name=f"feed-matcher-{number}", daemon=True
-                )
-                self._feeders.append(feeder)
-                feeder.start()
+                self._begin_to_feed(len(self._feeders))
+            self._waiting.append(task.group, job)
             self._turn.notify()
         return job.future
 
@@ -126,6 +121,19 @@ class LocalProcesses:
                 job.future.set_exception(MatchingFailed(_CLOSED))
         for feeder in self._feeders:
             feeder.join(2 * _JOIN_S)
+
+    def _begin_to_feed(self, number: int) -> None:
+        feeder = threading.Thread(
+            target=self._feed, args=(number,), name=f"feed-matcher-{number}", daemon=True
+        )
+        try:
+            feeder.start()
+        except RuntimeError as error:  # the next time there may be one
+            _log.error("matching_waits_for_a_thread", error=str(error))
+            if not self._feeders:
+                raise MatchingFailed(f"no thread can be had to match with: {error}") from error
+            return
+        self._feeders.append(feeder)
 
     def _feed(self, number: int) -> None:
         """Have one process do job after job until all is closed."""

@@ -61,7 +61,7 @@ class Workers(Protocol):
         before its task has begun costs nothing more; its exception is a `MatchingFailed`.
 
         Raises:
-            MatchingFailed: these workers have been closed.
+            MatchingFailed: these workers have been closed, or cannot be had now.
         """
 
     def close(self) -> None:

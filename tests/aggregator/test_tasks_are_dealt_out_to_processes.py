@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, wait
 from dataclasses import replace
@@ -133,6 +134,19 @@ class Noting:
 
     def close(self) -> None:
         """There is nothing to end."""
+
+
+def test_where_no_thread_can_be_had_the_task_fails_and_the_next_is_done(
+    one_process: LocalProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(threading.Thread, "start", start)
+        with pytest.raises(MatchingFailed, match="no thread can be had"):
+            one_process.submit(task())
+    assert found(one_process.submit(task())) == 1
 
 
 def test_tasks_end_where_what_lies_together_ends(store: SqliteStore) -> None:
