@@ -99,3 +99,16 @@ def test_links_of_the_account_have_root_write_and_give_away_nothing(
     assert [one.name for one in elsewhere.iterdir()] == ["precious"]
     assert precious.read_text() == "root's own\n"
     assert (precious.stat().st_uid, precious.stat().st_mode & 0o777) == (0, 0o644)
+
+
+@pytest.mark.parametrize("name", ["key\n..", "key\x1b]0;all is well\x07.pem"])
+def test_a_name_that_reads_as_two_or_steers_a_terminal_has_nothing_placed(
+    name: str, place: Place, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "tls" / name).mkdir()
+    (folder / "tls" / name / "shadow").write_text("a key\n")
+    done = place(folder)
+    assert done.returncode == 1
+    assert "Nothing was placed" in done.stderr
+    assert not (tmp_path / "etc" / "custodian").exists()
+    assert done.stderr.rstrip("\n").isprintable()
