@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -35,7 +36,7 @@ from aggregator.store.packed.format import (
     read_index,
     require_digest,
 )
-from aggregator.store.packed.place import Objects
+from aggregator.store.packed.place import Objects, open_plain
 from aggregator.store.packs import Pack
 from runtime.database import StorageDamaged, StorageError, damaged_files, forget_damage
 
@@ -85,9 +86,9 @@ class FetchedFile:
 class FolderFile:
     """A file of a folder, closed when nobody has it any more: threads share it."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor = open_plain(path)
 
     def __del__(self) -> None:
         with suppress(OSError, AttributeError):
@@ -317,7 +318,7 @@ class Shelf:
             file = FetchedFile(data or memoryview(b""))
         else:
             try:
-                file = FolderFile(str(folder / path))
+                file = FolderFile(folder / path)
             except FileNotFoundError:
                 raise NotAnObject(_missing(ending, None)) from None
             size = file.identity()[2]

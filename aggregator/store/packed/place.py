@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -123,7 +124,7 @@ class Objects:
         with _about(self.name_of(path)):
             try:
                 if folder is not None:  # without the library's threads: of a city there are many
-                    with (folder / path).open("rb") as file:
+                    with os.fdopen(open_plain(folder / path), "rb") as file:
                         size = min(os.fstat(file.fileno()).st_size, most)
                         return memoryview(file.read(size + 1))
                 found = obstore.get(self._store, path)
@@ -170,6 +171,20 @@ class Objects:
                 return
             for listed in obstore.list(self._store, f"{name}/"):
                 self.delete([one["path"] for one in listed])
+
+
+def open_plain(path: Path) -> int:
+    """Open a file of a folder for reading; a pipe is not waited for.
+
+    Raises:
+        FileNotFoundError: there is none of that name, or what has it is no file.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def _begins(found: obstore.GetResult, size: int) -> memoryview:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,24 @@ def test_a_file_that_is_cut_off_while_it_is_read_ends_no_process(site: PackedSit
     with pytest.raises(StorageDamaged, match="cut off"):
         list(site.store.segments.scan(scope, modalities=(FACE,)))
     forget_damage(str(file_of(site, FACE)))
+
+
+@pytest.mark.parametrize("ending", [INDEX, FACE])
+@pytest.mark.timeout(20)
+def test_a_pipe_or_folder_in_a_files_place_is_met_as_a_missing_file_and_not_waited_for(
+    site: PackedSite, ending: str
+) -> None:
+    file = file_of(site, ending)
+    whole = file.read_bytes()
+    file.unlink()
+    for make, remove in ((os.mkfifo, os.unlink), (os.mkdir, os.rmdir)):
+        make(file)
+        site.reopen()
+        with pytest.raises(StorageDamaged, match=rf"/{NAME.path}.{ending} is damaged.*is missing"):
+            read_everything(site)
+        remove(file)
+    file.write_bytes(whole)
+    read_everything(site)
 
 
 def index_of(site: PackedSite) -> bytes:
