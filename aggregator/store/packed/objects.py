@@ -157,9 +157,7 @@ class OpenedObject:
         except NotAnObject as error:
             raise self._shelf.damaged(self.pack, str(error), _ENDING_OF[label]) from None
         except OSError as error:
-            raise StorageError(
-                f"cannot read {self._shelf.name_of(self.pack)}: {error.strerror}; check the disk"
-            ) from None
+            raise self._shelf.unreadable(self.pack, error) from None
 
     def block(self, label: str, row: int) -> bytes:
         """Return one block of one row; empty where it has none."""
@@ -235,6 +233,10 @@ class Shelf:
         error = StorageDamaged.of(f"{self.name_of(pack)}.{ending}", reason)
         _log.error("object_damaged", reason=str(error))
         return error
+
+    def unreadable(self, pack: Pack, error: OSError) -> StorageError:
+        """Return the error that names an object of which a file cannot be read."""
+        return StorageError(f"cannot read {self.name_of(pack)}: {error.strerror}; check the disk")
 
     def _note_whole(self, pack: Pack, ending: str) -> None:
         """Note that a file is what was written; it may have been put back."""
@@ -321,6 +323,8 @@ class Shelf:
                 file = FolderFile(folder / path)
             except FileNotFoundError:
                 raise NotAnObject(_missing(ending, None)) from None
+            except OSError as error:
+                raise self.unreadable(pack, error) from None
             size = file.identity()[2]
         if size != note.size:
             raise NotAnObject(_missing(ending, size))
@@ -338,11 +342,16 @@ class Shelf:
 
         Raises:
             NotAnObject: it is not the one that was placed.
+            StorageError: it cannot be read.
         """
         path = f"{pack.name.path}.{ending}"
         identity = file.identity() if isinstance(file, FolderFile) else None
         if again or identity is None or self._verified.get(path) != identity:
-            require_digest(ending, file.digest(), note.digest)
+            try:
+                digest = file.digest()
+            except OSError as error:
+                raise self.unreadable(pack, error) from None
+            require_digest(ending, digest, note.digest)
             if identity is not None:
                 if len(self._verified) >= _VERIFIED_FILES:
                     self._verified.clear()

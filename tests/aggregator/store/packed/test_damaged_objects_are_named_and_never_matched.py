@@ -15,6 +15,7 @@ from packed_site import PackedSite
 from sealed_boxes import DAY
 
 from aggregator.store import SegmentRun
+from aggregator.store.packed.checking import damage_of
 from aggregator.store.packed.format import (
     INDEX,
     PARTS,
@@ -23,9 +24,10 @@ from aggregator.store.packed.format import (
     read_index,
     write,
 )
+from aggregator.store.packed.place import ObjectsPlace
 from aggregator.store.packs import PackName
 from protocol.keytree import APPEARANCE, FACE
-from runtime.database import StorageDamaged, damaged_files, forget_damage
+from runtime.database import StorageDamaged, StorageError, damaged_files, forget_damage
 
 NAME = PackName(DAY, 0, 1)
 ENDINGS = (*PARTS, INDEX)
@@ -136,6 +138,17 @@ def test_a_pipe_or_folder_in_a_files_place_is_met_as_a_missing_file_and_not_wait
         remove(file)
     file.write_bytes(whole)
     read_everything(site)
+
+
+def test_a_file_that_cannot_be_read_is_named_by_whoever_only_checks_it(site: PackedSite) -> None:
+    file = file_of(site, FACE)
+    file.unlink()
+    file.symlink_to(file)  # is there, and opens as little as on a disk that fails
+    (pack,) = site.store.ledger.packs_on(DAY)
+    with pytest.raises(StorageError, match=f"cannot read .*{NAME.path}"):
+        site.store.segments.vouch(1)
+    with pytest.raises(StorageError, match=f"cannot read .*{NAME.path}"):
+        damage_of(ObjectsPlace(str(site.folder / "segments")).open(), pack)
 
 
 def index_of(site: PackedSite) -> bytes:
