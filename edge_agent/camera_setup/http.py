@@ -6,6 +6,7 @@ for: a password is tried once, so that no account is locked.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
@@ -19,6 +20,7 @@ from edge_agent.camera_setup.errors import (
     WrongPath,
 )
 from edge_agent.camera_setup.rtsp import connect
+from runtime.http import StreamingClient
 from runtime.redaction import redact
 
 _PORTS = {"http": 80, "https": 443}
@@ -43,8 +45,10 @@ def ask(url: str, *, timeout_s: float = 5.0) -> str:
     if scheme == "https":
         return ""
     address = urlunsplit((scheme, parts.netloc.rpartition("@")[2], parts.path, parts.query, ""))
-    with httpx.Client(timeout=timeout_s, trust_env=False) as client:
-        status, kind, challenge = _head(client, address, shown, None)
+    # However fast it comes: an answer whose head is not there by then is none.
+    strict = {"least_per_s": float("inf"), "patience_s": timeout_s}
+    with StreamingClient(None, timeout_s, **strict, headers={}) as client:
+        status, kind, challenges = _head(client, address, shown)
         if status != 401:
             _refuse(status, kind, shown)
             return "none"
@@ -54,24 +58,29 @@ def ask(url: str, *, timeout_s: float = 5.0) -> str:
                 "for the password), or in box.toml as http://USER:PASSWORD@HOST/PATH."
             )
         login = unquote(parts.username), unquote(parts.password or "")
-        digest = challenge.lower().startswith("digest")
-        auth: httpx.Auth = httpx.DigestAuth(*login) if digest else httpx.BasicAuth(*login)
-        status, kind, _ = _head(client, address, shown, auth)
+        reply = _authorization(client.build_request("GET", address), challenges, *login)
+        if reply is None:
+            raise CameraProblem(
+                f"{shown} wants a login of a kind that is not known here. Choose Digest in the "
+                "camera's settings."
+            )
+        status, kind, _ = _head(client, address, shown, reply)
         _refuse(status, kind, shown)
-        return "Digest" if digest else "Basic"
+        return reply.partition(" ")[0]
 
 
 def _head(
-    client: httpx.Client, address: str, shown: str, auth: httpx.Auth | None
-) -> tuple[int, str, str]:
-    """Return an answer's status, its kind of content and what login it asks for."""
+    client: StreamingClient, address: str, shown: str, authorization: str = ""
+) -> tuple[int, str, list[str]]:
+    """Return an answer's status, its kind of content and what logins it asks for."""
+    own = {b"authorization": authorization.encode()} if authorization else {}
     try:
-        with client.stream("GET", address, auth=auth) as answer:
+        with client.stream("GET", address, headers=own) as answer:
             headers = answer.headers
             return (
                 answer.status_code,
                 headers.get("content-type", ""),
-                headers.get("www-authenticate", ""),
+                headers.get_list("www-authenticate"),
             )
     except httpx.TimeoutException as error:
         raise CameraTimeout(
@@ -83,6 +92,27 @@ def _head(
             f"{shown}: what answers there does not speak HTTP. Give the camera's HTTP port "
             "(usually 80), or its rtsp:// address."
         ) from error
+
+
+def _authorization(
+    request: httpx.Request, challenges: list[str], user: str, password: str
+) -> str | None:
+    """Answer a camera's login challenges; None when none is known. Digest goes first.
+
+    httpx computes it and sends nothing: sending, it would read all of the refusal.
+    """
+    for challenge in challenges:
+        if challenge.lower().startswith("digest "):
+            flow = httpx.DigestAuth(user, password).sync_auth_flow(request)
+            headers = httpx.Headers({"www-authenticate": challenge}, encoding="utf-8")
+            refused = httpx.Response(401, headers=headers, request=next(flow))
+            with suppress(KeyError, ValueError, NotImplementedError, httpx.ProtocolError):
+                return flow.send(refused).headers["authorization"]
+    if any(challenge.lower().startswith("basic") for challenge in challenges):
+        return next(httpx.BasicAuth(user, password).sync_auth_flow(request)).headers[
+            "authorization"
+        ]
+    return None
 
 
 def _refuse(status: int, kind: str, shown: str) -> None:
