@@ -195,6 +195,11 @@ class OnvifCamera:
             raise self._unreachable(error.__cause__) from error
         except httpx.HTTPError as error:
             raise self._unreachable(error) from error
+        except (KeyError, ValueError, NotImplementedError) as error:  # httpx's, at the challenge
+            raise CameraProblem(
+                f"{self._shown} wants a login of a kind that is not known here. Choose Digest in "
+                "the camera's settings."
+            ) from error
         return self._open(response.status_code, response.content)
 
     def _unreachable(self, why: BaseException | None) -> CameraProblem:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import re
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from dripping import dripping
@@ -64,6 +66,34 @@ def test_a_wrong_or_missing_password_is_told(server: OnvifServer) -> None:
     server.raw = lambda _: (401, b"")
     with pytest.raises(WrongPassword):
         ask(server)
+
+
+@pytest.mark.parametrize(
+    "challenge",
+    [
+        'Digest realm="c", nonce="1", algorithm=WHIRLPOOL',
+        'Digest realm="c", nonce="1", qop="auth-int"',
+        'Digest realm="c", nonce',
+    ],
+)
+def test_a_login_of_no_known_kind_is_told(challenge: str) -> None:
+    class Web(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", challenge)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Web) as web:
+        threading.Thread(target=web.serve_forever, args=(0.02,), daemon=True).start()
+        with (
+            OnvifCamera(f"127.0.0.1:{web.server_address[1]}", "viewer", "hunter2") as camera,
+            pytest.raises(CameraProblem, match="login of a kind"),
+        ):
+            camera.streams()
+        web.shutdown()
 
 
 def test_a_camera_without_a_login_needs_none(server: OnvifServer) -> None:
