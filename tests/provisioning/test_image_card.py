@@ -120,6 +120,22 @@ def test_a_wheel_that_was_changed_on_the_root_file_system_is_found(
     assert show_image(image)[1] == ["wheels/part0-1-py3-none-any.whl is damaged"]
 
 
+@pytest.mark.timeout(60)
+def test_a_file_that_claims_to_be_larger_than_its_file_system_is_not_read_to_its_end(
+    debian: StockImage, tmp_path: Path
+) -> None:
+    image = built(debian, tmp_path, [9 * MIB])
+    name = "part0-1-py3-none-any.whl"
+    subprocess.run(
+        [
+            "debugfs", "-w", "-R", f"sif {CARD_FOLDER}/wheels/{name} size {1 << 42}",
+            f"{image}?offset={debian.root_offset}",
+        ],
+        env={"PATH": f"{os.environ['PATH']}:/sbin:/usr/sbin"}, capture_output=True, check=True,
+    )  # fmt: skip
+    assert show_image(image)[1] == [f"wheels/{name} is damaged"]
+
+
 def test_what_fits_nowhere_is_told_in_numbers(debian: StockImage, tmp_path: Path) -> None:
     with pytest.raises(BootPartitionFull) as told:
         built(debian, tmp_path, [40 * MIB])

@@ -100,8 +100,11 @@ class RootVolume:
             [_tool(command[0]), *command[1:]], env=self._environment(), cwd=self.image.parent,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         ) as process:  # fmt: skip
-            while process.stdout is not None and (chunk := process.stdout.read(1 << 20)):
+            left = self.partition.size  # what claims to be larger is holes, and not as listed
+            while left >= 0 and process.stdout and (chunk := process.stdout.read(1 << 20)):
                 hashing.update(chunk)
+                left -= len(chunk)
+            process.kill()
         return hashing.hexdigest()
 
     def _written(self, source: Path, target: str) -> list[str]:
