@@ -56,7 +56,9 @@ _Identity = tuple[int, int, int, int]
 
 
 class File(Protocol):
-    """One file of an object."""
+    """One file of an object; ``checked``: against its digest, by whoever has it."""
+
+    checked: bool
 
     def digest(self) -> bytes:
         """Return the SHA-256 of what is behind the prefix."""
@@ -74,6 +76,7 @@ class FetchedFile:
     """A file that is in memory whole."""
 
     def __init__(self, data: memoryview) -> None:
+        self.checked = False
         self._data = data
 
     def digest(self) -> bytes:
@@ -87,6 +90,7 @@ class FolderFile:
     """A file of a folder, closed when nobody has it any more: threads share it."""
 
     def __init__(self, path: Path) -> None:
+        self.checked = False
         self._path = path
         self._descriptor = open_plain(path)
 
@@ -127,7 +131,6 @@ class OpenedObject:
         """By modality, the ledger's numbers of its blocks' models: kept by who reads it."""
         self._shelf = shelf
         self._files: dict[str, File] = {}
-        self._checked: set[str] = set()
         self._vouched = False
 
     @cached_property
@@ -204,12 +207,19 @@ class OpenedObject:
         file, note = self._files.get(ending), self.index.files[ending]
         if file is None:
             file = self._shelf.open_file(self.pack, ending, note)
-            self._files[ending] = file
-            self._shelf.note_opened(self, file, note.size)
-        if checked and ending not in self._checked:
+            self._shelf.keep(self, ending, file)
+        if checked and not file.checked:
             self._shelf.check_file(self.pack, ending, note, file)
-            self._checked.add(ending)
+            file.checked = True
         return file
+
+    def keep(self, ending: str, file: File) -> None:
+        """Keep a file for who reads on."""
+        self._files[ending] = file
+
+    def close(self) -> None:
+        """Keep no file any more: who still has this object opens what it reads."""
+        self._files.clear()
 
 
 class Shelf:
@@ -358,12 +368,14 @@ class Shelf:
                 self._verified[path] = identity
         self._note_whole(pack, ending)
 
-    def note_opened(self, opened: OpenedObject, file: File, size: int) -> None:
-        """Count what an opened file holds, memory or a descriptor; others make room for it."""
+    def keep(self, opened: OpenedObject, ending: str, file: File) -> None:
+        """Have an object keep a file, which is memory or a descriptor; others make room for it."""
         with self._lock:
             if self._opened.get(opened.pack.number) is not opened:
                 return
+            opened.keep(ending, file)
             if isinstance(file, FetchedFile):
+                size = opened.index.files[ending].size
                 opened.fetched += size
                 self._fetched += size
             else:
@@ -385,6 +397,7 @@ class Shelf:
             self._fetched -= gone.fetched
             self._descriptors -= gone.descriptors
             self._segments -= len(gone.index.rows)
+            gone.close()  # a day that was laid out still has it
 
 
 def _missing(ending: str, size: int | None) -> str:

@@ -12,6 +12,8 @@ from packed_site import RNG, PackedSite
 from sealed_boxes import DAY, DIMENSION, MODEL, unit_vector
 
 from aggregator.store import SegmentReader, SegmentRun
+from aggregator.store.packed.objects import FetchedFile
+from aggregator.store.packed.place import Objects, ObjectsPlace
 from aggregator.store.packed.reading import PackedReader
 from protocol.grant import Scope
 from protocol.keytree import APPEARANCE, FACE
@@ -162,3 +164,35 @@ def test_nonces_made_together_are_those_made_one_by_one() -> None:
         nonce_of(salt, n) for salt, n in zip(salts, sequences.tolist(), strict=True)
     ]
     assert nonces_of(b"", sequences[:0]) == []
+
+
+class Bucket(Objects):
+    """The objects of a folder as an S3 has them: each file comes whole."""
+
+    def __init__(self, folder: Objects) -> None:
+        super().__init__(ObjectsPlace("s3://bucket/segments"))
+        self._folder = folder
+
+    def get(self, path: str, *, most: int) -> memoryview | None:
+        return self._folder.get(path, most=most)
+
+
+def test_what_a_day_was_laid_out_of_is_fetched_within_the_same_bounds(
+    site: PackedSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [alone(site, box) for box in site.boxes]
+    site.reopen()
+    reader = site.store.segments
+    assert isinstance(reader, PackedReader)
+    shelf = reader._shelf
+    shelf.objects = Bucket(shelf.objects)
+    for box in site.boxes:
+        list(reader.told(site.scope(box), through=reader.newest()))
+    day = reader._days._last[()]
+    bound = shelf._fetched
+    monkeypatch.setattr("aggregator.store.packed.objects._FETCHED_BYTES", bound)
+    found = [read(reader, site.scope(box)) for box in site.boxes]
+    kept = [file for one in day.objects for file in one._files.values()]
+    sizes = [len(file._data) for file in kept if isinstance(file, FetchedFile)]
+    assert sum(sizes) <= max(bound, shelf._fetched)
+    assert found == said
