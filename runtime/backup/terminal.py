@@ -13,6 +13,7 @@ import typer
 from protocol.signing import SigningKey
 from runtime.backup.configuration import FILE, opened, put_back, take_away
 from runtime.backup.manifest import Manifest, require_signed
+from runtime.backup.restoring import require_own_account
 from runtime.backup.role import LogPutBack
 from runtime.errors import OperationError
 from runtime.terminal import say, warn
@@ -85,6 +86,7 @@ def configured_from(
     what was put back is gone again, and in any case where the backup is only checked.
 
     Raises:
+        NotRestored: root would leave it in a folder of another account.
         OperationError: it cannot be.
     """
     if config.exists():
@@ -96,6 +98,7 @@ def configured_from(
             f"the configuration in {backup} is called {found.name}: give"
             f" --config {config.with_name(found.name)}"
         )
+    require_own_account(config.absolute().parent)
     written, kept = put_back(found, config.parent)
     stays = False
     try:
