@@ -514,6 +514,15 @@ def test_the_ground_measured_at_a_camera_outlives_renewals(site: RegistrarSite) 
     assert told.matrix is not None  # what headquarters says goes first
 
 
+def test_a_configuration_that_the_card_no_longer_gives_is_written_anew(site: RegistrarSite) -> None:
+    folder = site.join(site.claim())
+    whole = folder.box_toml.read_bytes()
+    folder.box_toml.write_bytes(b"\xff" + whole[1:])
+    done, _ = steps.renew(folder, FileKeys(folder.path))
+    assert done.changed
+    assert folder.box_toml.read_bytes() == whole
+
+
 def test_a_box_of_the_authority_renews_too(site: RegistrarSite) -> None:
     """Its certificate comes from the offline issuing CA, its key from its own folder."""
     box = site.paths.box("box-1").parent

@@ -129,6 +129,17 @@ def test_no_time_before_the_last_that_was_told_is_believed(site: RegistrarSite) 
     board.ask()
 
 
+@pytest.mark.parametrize(
+    "damage", [b"", b"\xff", b"[]", b'{"time_ms": 1%s}' % (b"0" * 30), bytes(4096)]
+)
+def test_where_what_was_told_last_is_damaged_the_other_bounds_hold(
+    site: RegistrarSite, damage: bytes
+) -> None:
+    board = Board(site)
+    (board.folder.path / CLOCK_FILE).write_bytes(damage)
+    assert board.ask().was_set
+
+
 def test_a_box_that_is_in_is_bounded_by_its_certificate(site: RegistrarSite) -> None:
     board = Board(site)
     site.join(site.boxes / "box-7.claim.toml")

@@ -195,9 +195,10 @@ def install(
         raise InstallRefused(f"the site knows '{claim.box}' by another key")
     text = _box_toml(told, claim, folder, keys, sources or {})
     atomic_write(folder.ca, told.ca_pem.encode())
-    changed = not folder.box_toml.exists() or folder.box_toml.read_text() != text
+    content = text.encode()
+    changed = not folder.box_toml.exists() or folder.box_toml.read_bytes() != content
     if changed:
-        atomic_write(folder.box_toml, text.encode(), 0o600)
+        atomic_write(folder.box_toml, content, 0o600)
     atomic_write(known, data, 0o600)
     return changed
 

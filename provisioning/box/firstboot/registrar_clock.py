@@ -26,6 +26,7 @@ from provisioning.box.firstboot.install import Folder
 from provisioning.formats import pki
 from provisioning.formats.claimfile import ClaimFile
 from runtime.clock import running_ms, system_ms
+from runtime.errors import OperationError
 from runtime.fsio import atomic_write, read_file
 
 CLOCK_FILE = "clock.json"
@@ -125,7 +126,7 @@ def _last_known(folder: Folder) -> datetime | None:
         return None
     try:
         return _moment(int(parse_json(read_file(path, _MAX_BYTES))["time_ms"]))
-    except (ValueError, KeyError, TypeError, OverflowError, OSError):
+    except (OperationError, ValueError, KeyError, TypeError):
         return None  # damaged: the other bounds hold
 
 
