@@ -37,6 +37,7 @@ _OBJECT_BYTES = 256 << 20
 _OBJECT_SEGMENTS = 1 << 16
 _TELL_EVERY = 200
 MAX_MARK_BYTES = 256
+_DAY_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,9 @@ class Packer:
         over = {pack.name.epoch for pack in unsettled if pack.digest} - kept
         if over:
             for day in self._objects.folders():
-                if day.isdecimal() and int(day) <= max(over) and int(day) not in kept:
+                if not day.isdecimal() or len(day) > _DAY_DIGITS:
+                    continue  # not ours, whatever the place lists
+                if int(day) <= max(over) and int(day) not in kept:
                     self._objects.delete_folder(day)
         for pack in unsettled:
             if pack.name.epoch not in over:

@@ -69,6 +69,17 @@ def test_a_days_objects_are_fetched_together_and_one_that_is_missing_is_named(
     forget_damage(name)
 
 
+def test_a_store_that_lists_what_is_no_day_stops_nobody(site: PackedSite) -> None:
+    site.fill((4,))
+    site.pack()
+    odd = [f"{'1' * 5000}/a", "²/a", "days/a"]  # of so many digits Python makes no number
+    for path in odd:
+        site.store.objects.put(path, b"")
+    purge(site.store, now_ms=(DAY + 16) * EPOCH_MS, retention_days=14)
+    site.pack()
+    assert sorted(site.store.objects.folders()) == sorted(path.split("/")[0] for path in odd)
+
+
 def test_a_day_past_its_retention_is_deleted_there(site: PackedSite) -> None:
     site.fill((4,))
     site.fill((4,), day=DAY + 1)
