@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -92,7 +93,7 @@ def find(
     Args:
         given: files or folders; none: where configurations usually are.
         role: whose they are, where their names do not tell.
-        here: the current folder.
+        here: the current folder; not looked into where everybody may write.
         installed: the folder of installed configurations.
 
     Raises:
@@ -104,7 +105,8 @@ def find(
     if given:
         return [one for path in given for one in _given(path, role)]
     below = [one for folder in _folders(installed) for one in _in(folder)]
-    places = [_in(here), [*_in(installed), *below], _in(ON_A_CARD)]
+    ours = [] if _is_everybodys(here) else _in(here)
+    places = [ours, [*_in(installed), *below], _in(ON_A_CARD)]
     if named := os.environ.get(OFFICER_ENVIRONMENT):
         places.insert(0, _known([Path(named)]))
     for place in places:
@@ -153,6 +155,14 @@ def _in(folder: Path) -> list[tuple[Path, Role]]:
         return _known(sorted(folder.glob("*.toml")))
     except OSError:
         return []
+
+
+def _is_everybodys(folder: Path) -> bool:
+    """Tell whether anybody may have put a configuration there: what is advised rests on it."""
+    try:
+        return bool(folder.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
 
 
 def _known(paths: Iterable[Path]) -> list[tuple[Path, Role]]:

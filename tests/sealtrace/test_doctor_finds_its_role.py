@@ -48,6 +48,21 @@ def test_the_current_folder_comes_before_the_installed_ones(tmp_path: Path) -> N
     assert find([], role=None, here=here, installed=installed)[0][1].name == "edge"
 
 
+def test_what_anybody_may_have_put_into_the_current_folder_is_looked_at_only_when_named(
+    tmp_path: Path,
+) -> None:
+    here, installed = tmp_path / "tmp", tmp_path / "etc"
+    installed.mkdir()
+    here.mkdir()
+    here.chmod(0o1777)
+    (installed / "custodian.toml").touch()
+    planted = here / "custodian.toml"  # whose keys are /etc/shadow, and to be given to its author
+    planted.touch()
+    (found,) = find([], role=None, here=here, installed=installed)
+    assert found[0] == installed / "custodian.toml"
+    assert find([planted], role=None, here=here, installed=installed)[0][0] == planted
+
+
 def test_several_are_refused_with_a_command_for_each(tmp_path: Path) -> None:
     for name in ("aggregator", "registrar"):
         (tmp_path / "my etc" / name).mkdir(parents=True)
