@@ -32,6 +32,8 @@ MEMORY = $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 1048576 { p
 WORKERS = $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 # Whether `make check` leaves out tests that passed and reach nothing that changed.
 REMEMBER = $(if $(strip $(ALL)$(TEST_ARGS)),,1)
+# What `make check` leaves out besides, but where all of it is wanted.
+SLOW = $(if $(strip $(ALL)),, and not slow)
 LOCK = $(STATE)/lock-tools/bin/uv pip compile --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --quiet --custom-compile-command "make lock"
 
@@ -60,7 +62,7 @@ cluster-demo: setup ## The same trace over PostgreSQL, an S3 and several process
 
 check: setup ## Check what is quick and changed: lint, tests without processes and models; all: ALL=1.
 	TMPDIR=$(MEMORY) HYPOTHESIS_PROFILE=few SEALTRACE_REMEMBER=$(REMEMBER) $(MAKE) --jobs 2 --no-print-directory lint tests \
-		TEST_ARGS='-m "not processes and not models" \
+		TEST_ARGS='-m "not processes and not models$(SLOW)" \
 		-o tmp_path_retention_policy=failed $(TEST_ARGS)'
 
 test: setup ## Check everything: format, lint, types, import rules, all tests.

@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Watch who starts processes; tell what was slow."""
     quick = _is_quick(config)
     config.pluginmanager.register(ProcessWatch(forbids=quick))
-    config.pluginmanager.register(CostReport())
+    config.pluginmanager.register(CostReport(quick=quick))
     config.pluginmanager.register(RestoredLogs())
     config.pluginmanager.register(SecondTries())
     if quick:  # a machine's hundred authorities take 50 ms a client that names none of its own

@@ -196,6 +196,7 @@ def test_a_ledger_may_be_left_to_the_servers_own_backup(make: Make, tmp_path: Pa
     hq.require_all()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("the_machines_authorities")
 @pytest.mark.parametrize("copied", [True, False])
 def test_segments_in_an_s3_are_copied_or_left_where_they_are(

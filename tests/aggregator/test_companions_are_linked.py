@@ -246,6 +246,7 @@ def test_a_word_taken_back_takes_its_companions_with_it(asking: Asking) -> None:
     assert told(desk) == {}
 
 
+@pytest.mark.slow
 def test_numbers_stay_while_more_is_confirmed_and_over_a_restart(asking: Asking) -> None:
     desk = asking()
     two_cameras(desk)

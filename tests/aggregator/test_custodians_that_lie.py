@@ -128,6 +128,7 @@ def test_an_old_grant_is_not_taken_again(site: Site) -> None:
     assert "came before" in refusal.reason
 
 
+@pytest.mark.slow
 def test_one_that_is_silent_holds_nothing_up(site: Site) -> None:
     gone = threading.Event()
 

@@ -69,6 +69,7 @@ def withdraw(desk: RowDesk) -> None:
     assert desk.record.state == "withdrawn"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("officer", ["ana", "bea"])
 def test_two_custodians_that_were_late_once_each_accuse_nobody(desk: RowDesk, officer: str) -> None:
     for late, person in (("c1", "one"), ("c3", "two")):
@@ -90,6 +91,7 @@ def test_two_custodians_that_were_late_once_each_accuse_nobody(desk: RowDesk, of
     assert not desk.accused
 
 
+@pytest.mark.slow
 def test_the_runner_takes_in_what_came_late_at_its_next_look(desk: RowDesk) -> None:
     hold_back(desk, "c1")
     see(desk, "subject")
@@ -100,6 +102,7 @@ def test_the_runner_takes_in_what_came_late_at_its_next_look(desk: RowDesk) -> N
     assert [sorted(one.receipts) for one in desk.openings()] == [["c2", "c3"], ["c1"]]
 
 
+@pytest.mark.slow
 def test_what_came_late_is_listed_before_the_process_stops(desk: RowDesk) -> None:
     hold_back(desk, "c1")
     see(desk, "subject")
@@ -111,6 +114,7 @@ def test_what_came_late_is_listed_before_the_process_stops(desk: RowDesk) -> Non
     assert [sorted(one.receipts) for one in desk.openings()] == [["c2", "c3"], ["c1"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", ["c1", "c3"])
 def test_what_comes_after_the_querys_end_is_listed(desk: RowDesk, late: str) -> None:
     hold_back(desk, late)
@@ -126,6 +130,7 @@ def test_what_comes_after_the_querys_end_is_listed(desk: RowDesk, late: str) -> 
     assert (found.rows, found.problems, found.waiting) == (1, (), ())
 
 
+@pytest.mark.slow
 def test_a_late_answer_keeps_no_key_of_a_query_that_has_ended(desk: RowDesk) -> None:
     hold_back(desk, "c1")
     see(desk, "subject")
@@ -136,6 +141,7 @@ def test_a_late_answer_keeps_no_key_of_a_query_that_has_ended(desk: RowDesk) -> 
     assert not run.keys
 
 
+@pytest.mark.slow
 def test_what_comes_late_is_for_officers_in_force_alone(desk: RowDesk) -> None:
     hold_back(desk, "c1")
     see(desk, "subject")
@@ -154,6 +160,7 @@ def impatient(desk: RowDesk) -> None:
     desk.begin()
 
 
+@pytest.mark.slow
 def test_rows_that_wait_open_with_a_late_answer_and_nobody_is_asked_again(desk: RowDesk) -> None:
     impatient(desk)
     desk.down = {"c3"}
@@ -171,6 +178,7 @@ def test_rows_that_wait_open_with_a_late_answer_and_nobody_is_asked_again(desk: 
     assert (desk.held().rows, desk.held().problems) == (1, ())
 
 
+@pytest.mark.slow
 def test_a_row_that_opens_after_the_querys_end_is_shown(desk: RowDesk) -> None:
     impatient(desk)
     desk.down = {"c3"}
@@ -206,6 +214,7 @@ LIES: dict[str, Spoil] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lie", LIES)
 def test_a_late_lie_is_named_though_the_row_is_open(desk: RowDesk, lie: str) -> None:
     desk.spoils["c1"] = LIES[lie]
@@ -218,6 +227,7 @@ def test_a_late_lie_is_named_though_the_row_is_open(desk: RowDesk, lie: str) -> 
     assert [one.row for one in desk.candidates()] == [v2.sighting("one").row]
 
 
+@pytest.mark.slow
 def test_an_old_release_that_comes_late_is_not_taken_again(desk: RowDesk) -> None:
     desk.spoils["c1"] = says(nothing, release_id=b"one and the same")
     desk.open(founds_of("one"), more_may_come=True)
@@ -230,6 +240,7 @@ def test_an_old_release_that_comes_late_is_not_taken_again(desk: RowDesk) -> Non
     assert len(desk.openings()) == openings
 
 
+@pytest.mark.slow
 def test_a_late_refusal_is_no_opening_and_ends_nothing(desk: RowDesk) -> None:
     impatient(desk)
     desk.down = {"c3"}
@@ -242,6 +253,7 @@ def test_a_late_refusal_is_no_opening_and_ends_nothing(desk: RowDesk) -> None:
     assert desk.run.rows.words().startswith("1 hit waits for custodian c1, c3")
 
 
+@pytest.mark.slow
 def test_what_came_late_while_the_disk_was_full_is_listed_afterwards(desk: RowDesk) -> None:
     hold_back(desk, "c1")
     desk.open(founds_of(*(f"person {n}" for n in range(60))))

@@ -142,6 +142,7 @@ def test_scores_are_those_of_the_plain_product_and_padding_is_never_found(site: 
             assert score == pytest.approx(float(vector @ template), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_blocks_larger_than_the_buffer_are_compared_whole(site: Site) -> None:
     ana = unit_vector(RNG)
     crowd = strangers(4300, RNG)

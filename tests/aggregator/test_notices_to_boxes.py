@@ -199,6 +199,7 @@ class Board:
         self.retained[topic] = payload
 
 
+@pytest.mark.slow
 def test_an_approval_is_with_the_broker_within_a_second(office: Office) -> None:
     board: Any = Board()
     relay = Relay(

@@ -56,6 +56,7 @@ def test_all_tables_are_listed_with_their_counts(desk: Desk, tmp_path: Path) -> 
     assert "envelopes" in look(tmp_path)
 
 
+@pytest.mark.slow
 def test_no_table_shows_anything_sealed_or_signed(desk: Desk, tmp_path: Path) -> None:
     (payload,) = rows(desk.store, "SELECT face FROM envelopes WHERE id = 1")
     for one in json.loads(look(tmp_path, "--json")):

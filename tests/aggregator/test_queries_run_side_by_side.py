@@ -233,6 +233,7 @@ class Nobody:
         """There is nothing to end."""
 
 
+@pytest.mark.slow
 def test_a_withdrawal_ends_a_query_that_waits_for_workers(make: MakeSite) -> None:
     site, nobody = make(queries=1, cameras=2), Nobody()
     site.see("cam-1")
@@ -248,6 +249,7 @@ def test_a_withdrawal_ends_a_query_that_waits_for_workers(make: MakeSite) -> Non
     assert nobody.waiting[0].cancelled()
 
 
+@pytest.mark.slow
 def test_a_query_that_waits_for_workers_says_so_until_there_is_one(make: MakeSite) -> None:
     site, nobody = make(queries=1, cameras=2), Nobody()
     site.see("cam-1")

@@ -161,6 +161,7 @@ def test_an_export_of_anybody_else_or_of_another_query_is_refused(
     assert exported(site) == before
 
 
+@pytest.mark.slow
 def test_approvers_are_told_of_generations_that_open_by_the_slot(site: OfficerSite) -> None:
     address = CameraAddress(s.SITE, "box-1", "cam-1")
     with site.aggregator.store.writing() as unit:
@@ -184,6 +185,7 @@ def test_approvers_are_told_of_generations_that_open_by_the_slot(site: OfficerSi
         assert other["version_1_generations"] == 0
 
 
+@pytest.mark.slow
 def test_results_of_before_are_sealed_to_who_asked_and_decisions_are_theirs(tmp_path: Path) -> None:
     path = tmp_path / "aggregator.db"
     before = next(n for n, step in enumerate(MIGRATIONS) if "openings" in step.name)

@@ -153,6 +153,7 @@ def test_a_withdrawal_ends_its_query_before_anything_else_is_matched(standing: Q
     assert found(standing) == [0, *[1] * (QUERIES - 1)]
 
 
+@pytest.mark.slow
 def test_a_withdrawal_and_an_arrival_wake_the_thread(
     site: QuietSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ def test_the_announcement_stays_the_same_until_the_keys_change(make: Make, time:
     assert max(day_keys_of(c1)) == TODAY + 8
 
 
+@pytest.mark.slow
 def test_a_clock_that_had_leapt_to_and_fro_pushes_no_present_day_out(
     make: Make, time: Time
 ) -> None:

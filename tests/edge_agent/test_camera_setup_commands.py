@@ -140,6 +140,7 @@ def test_a_bundle_that_nobody_vouches_for_is_not_used(
     assert "64 hex" in run("probe", film, "--bundle", tmp_path, "--trusted", "x").output
 
 
+@pytest.mark.slow
 def test_the_password_is_asked_for_and_printed_nowhere(run: Callable[..., Result]) -> None:
     camera = RtspCamera("MD5", password="hunt@er 2")
     url = f"rtsp://127.0.0.1:{camera.port}/ch1"
@@ -273,6 +274,7 @@ def test_the_grid_picture_comes_without_points_and_without_passers_by(
     assert load_box(box).cameras[0].homography is not None
 
 
+@pytest.mark.slow
 def test_nobody_answers_a_discovery(run: Callable[..., Result]) -> None:
     result = run("discover", "--address", "127.0.0.1:9", "--timeout", 0.2)
     assert result.exit_code == 0, result.output

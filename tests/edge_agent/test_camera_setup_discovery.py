@@ -101,6 +101,7 @@ def camera() -> Iterator[Callable[[Callable[[str], list[bytes]]], Camera]]:
 CameraMaker = Callable[[Callable[[str], list[bytes]]], Camera]
 
 
+@pytest.mark.slow
 def test_a_camera_is_found_and_describes_itself(camera: CameraMaker) -> None:
     there = camera(lambda asked: [answer(asked)])
     assert discover(timeout_s=0.5, address=there.address) == [
@@ -120,6 +121,7 @@ def test_a_camera_is_found_and_describes_itself(camera: CameraMaker) -> None:
     assert body.words("Probe", "Types") == "dn:NetworkVideoTransmitter"
 
 
+@pytest.mark.slow
 def test_what_answers_twice_is_listed_once_and_rubbish_is_not(camera: CameraMaker) -> None:
     there = camera(
         lambda asked: [
@@ -294,6 +296,7 @@ def test_each_question_is_its_own() -> None:
     assert probe_message("urn:uuid:a") != probe_message("urn:uuid:b")
 
 
+@pytest.mark.slow
 def test_the_question_reaches_the_multicast_group(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as group:
         group.bind(("", 0))

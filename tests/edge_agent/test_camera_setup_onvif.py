@@ -180,6 +180,7 @@ def test_a_camera_that_says_too_much_is_not_read_to_its_end(server: OnvifServer)
         ask(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "begin",
     [

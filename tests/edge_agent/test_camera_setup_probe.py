@@ -110,6 +110,7 @@ def test_a_file_that_is_no_video_says_so(tmp_path: Path, name: str) -> None:
         probe(str(tmp_path / name))
 
 
+@pytest.mark.slow
 def test_a_live_camera_is_timed_by_its_arrivals() -> None:
     camera = RtspCamera("MD5", password="hunter2")
     url = f"rtsp://viewer:hunter2@127.0.0.1:{camera.port}/ch1"

@@ -27,6 +27,7 @@ def closed_port() -> int:
         return port
 
 
+@pytest.mark.slow
 def test_rtsp_frames_come_and_come_again_after_the_camera_hung_up(
     rtsp_camera: RtspCamera, wait_until: Wait
 ) -> None:
@@ -75,6 +76,7 @@ def test_stop_does_not_wait_for_the_backoff(wait_until: Wait) -> None:
     assert "capture-camera" not in names
 
 
+@pytest.mark.slow
 def test_a_stream_that_a_library_stumbles_over_is_opened_again(
     rtsp_camera: RtspCamera, wait_until: Wait, monkeypatch: pytest.MonkeyPatch
 ) -> None:

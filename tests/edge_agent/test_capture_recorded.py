@@ -44,6 +44,7 @@ def test_fast_gives_every_frame_once_in_order_with_its_time(video: Path) -> None
     assert source.stats.dropped == source.stats.bad == source.stats.truncated == 0
 
 
+@pytest.mark.slow
 def test_realtime_drops_what_is_not_fetched_and_keeps_the_newest(
     video: Path, wait_until: Wait
 ) -> None:
@@ -57,6 +58,7 @@ def test_realtime_drops_what_is_not_fetched_and_keeps_the_newest(
         assert source.ended
 
 
+@pytest.mark.slow
 def test_realtime_stamps_frames_with_rising_times(video: Path) -> None:
     with FrameSource(str(video)) as source:
         times = [frame.captured_at_ms for frame in source.frames()]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from benchmarks.bench_detection import darkened
 from edge_agent.vision.alignment import ARCFACE_POINTS
@@ -104,6 +105,7 @@ def test_what_is_too_dark_flat_or_noisy_is_worth_nothing() -> None:
     assert values == sorted(values)
 
 
+@pytest.mark.slow
 def test_at_seven_percent_of_the_light_no_face_is_worth_anything() -> None:
     held_out = load_crops(DATA / "mask_holdout.npz").images
     assert (sharpness(held_out) > 0).all()

@@ -65,6 +65,7 @@ def draw_flat_mask(image: npt.NDArray[np.uint8], colour: tuple[int, int, int]) -
     cv2.fillPoly(image, [np.round(corners).astype(np.int32)], colour, cv2.LINE_AA)
 
 
+@pytest.mark.slow
 def test_unseen_crops_are_told_apart(
     probabilities: npt.NDArray[np.float64], holdout: CropSet
 ) -> None:
@@ -72,6 +73,7 @@ def test_unseen_crops_are_told_apart(
     assert evaluate.score(probabilities, holdout.labels).balanced_accuracy >= 0.985
 
 
+@pytest.mark.slow
 def test_doubtful_crops_are_left_unknown(
     probabilities: npt.NDArray[np.float64], holdout: CropSet, metadata: dict[str, str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_probabilities_do_not_depend_on_the_batch(classifier: MaskClassifier) ->
     np.testing.assert_allclose(together, alone, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_held_out_faces_are_told_apart_in_daylight_and_a_quarter_of_it(
     classifier: MaskClassifier,
 ) -> None:

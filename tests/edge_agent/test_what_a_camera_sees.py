@@ -117,6 +117,7 @@ def test_a_picture_tells_whether_it_shows_anything(
     assert {judge(picture(number)) for number in range(5)} == {view}
 
 
+@pytest.mark.slow
 def test_seconds_add_up_to_the_time_watched(told: Told) -> None:
     watch = Watch(told)
     for number, at_ms in enumerate(frames(60)):
@@ -234,6 +235,7 @@ def test_what_is_wrong_for_half_a_minute_is_reported(
     assert set(found[-5:]) == {trouble}
 
 
+@pytest.mark.slow
 def test_a_bus_that_stops_and_lamps_that_go_on_and_off_are_no_trouble() -> None:
     def bus(number: int) -> Image:
         image = street(number).copy()
@@ -257,6 +259,7 @@ def test_a_trouble_that_has_passed_is_reported_no_more() -> None:
     assert (watch.trouble, watch.sees) == (Trouble.NONE, True)
 
 
+@pytest.mark.slow
 def test_a_camera_on_patrol_is_not_reported_to_show_another_place() -> None:
     for moves, last in ((False, Trouble.MOVED), (True, Trouble.NONE)):
         watch = Watch(nothing, moves=moves)
@@ -272,6 +275,7 @@ def test_a_camera_on_patrol_is_still_seen_to_be_blocked() -> None:
     assert watch.trouble is Trouble.BLOCKED
 
 
+@pytest.mark.slow
 def test_dusk_does_not_make_another_place() -> None:
     watch = Watch(nothing)
     for number, at_ms in enumerate(frames(300, fps=1)):

@@ -23,6 +23,7 @@ INPUTS = examples(8)
 CORPUS = Path(__file__).parent / "corpus"
 
 
+@pytest.mark.slow
 def test_a_short_run_over_every_parser_finds_nothing() -> None:
     with targets() as found:
         campaign = run(found, seed=7, more=lambda number: number < INPUTS, corpus=CORPUS)

@@ -178,6 +178,7 @@ def test_an_approver_holds_a_document_against_the_query_on_a_page(
     assert "This is not the document" in held(bo, query_id, bytes(2 << 20)), "scans are large"
 
 
+@pytest.mark.slow
 def test_nothing_of_a_document_that_was_held_against_it_stays(
     site: OfficerSite, bo: PageDesk, query_id: str
 ) -> None:
@@ -188,6 +189,7 @@ def test_nothing_of_a_document_that_was_held_against_it_stays(
     assert not any(marked[:200] in path.read_bytes() for path in files)
 
 
+@pytest.mark.slow
 def test_a_policy_says_to_programs_whether_it_asks_for_the_document() -> None:
     policies: list[Policy] = [parse_policy(POLICY), parse_policy(OLDER + s.POLICY_TEXT)]
     assert [one.consent_documents for one in policies] == [True, False]

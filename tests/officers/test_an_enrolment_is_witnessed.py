@@ -131,6 +131,7 @@ def test_who_cannot_witness_is_told(site: OfficerSite, subject: Path) -> None:
     assert WitnessSheet.parse(sheet_path(subject).read_bytes()).statement == b""
 
 
+@pytest.mark.slow
 def test_what_cannot_be_witnessed_is_told(site: OfficerSite, subject: Path) -> None:
     explained(witness(site, "bo", site.officer("bo"), "--yes"), "not a witness's sheet")
     explained(witness(site, "bo", subject.with_name("none.witness"), "--yes"), "none.witness")
@@ -141,6 +142,7 @@ def test_what_cannot_be_witnessed_is_told(site: OfficerSite, subject: Path) -> N
     explained(witness(site, "bo", subject, "--yes"), "no document of consent", "enrol anew")
 
 
+@pytest.mark.slow
 def test_a_second_witness_is_told_of_the_first(site: OfficerSite, subject: Path) -> None:
     assert witness(site, "bo", sheet_path(subject), "--yes").exit_code == 0
     again = witness(site, "cy", sheet_path(subject), "--yes")
@@ -148,6 +150,7 @@ def test_a_second_witness_is_told_of_the_first(site: OfficerSite, subject: Path)
     assert WitnessSheet.parse(sheet_path(subject).read_bytes()).witness == "cy"
 
 
+@pytest.mark.slow
 def test_a_page_can_do_it_without_a_terminal(site: OfficerSite, subject: Path) -> None:
     officer = desk.Officer.load(site.officer("bo"))
     enrolment = desk.look_at_enrolment(officer, sheet_path(subject))

@@ -55,6 +55,7 @@ def facts(site: OfficerSite, query_id: str, name: str) -> list[str]:
     return [one.words for one in told]
 
 
+@pytest.mark.slow
 def test_everybody_reads_who_refused_and_why(site: OfficerSite, query_id: str) -> None:
     summary = refused(site, query_id, "bo", "four  hours are\ntoo many")
     assert [one.reason for one in summary.refusals] == ["four hours are too many"]
@@ -64,6 +65,7 @@ def test_everybody_reads_who_refused_and_why(site: OfficerSite, query_id: str) -
         assert "“four hours are too many” (signature checked here)" in words
 
 
+@pytest.mark.slow
 def test_who_refused_approves_later_and_the_newest_word_counts(
     site: OfficerSite, query_id: str
 ) -> None:
@@ -79,6 +81,7 @@ def test_who_refused_approves_later_and_the_newest_word_counts(
     assert words.endswith("“no”; approved it since")
 
 
+@pytest.mark.slow
 def test_nobody_refuses_twice_or_what_they_approved_or_what_has_ended(
     site: OfficerSite, query_id: str
 ) -> None:
@@ -95,6 +98,7 @@ def test_nobody_refuses_twice_or_what_they_approved_or_what_has_ended(
         refused(site, query_id, "cy", "no")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 2001, "a\x07b"])
 def test_a_refusal_needs_a_reason_that_can_be_read(
     site: OfficerSite, query_id: str, reason: str
@@ -103,6 +107,7 @@ def test_a_refusal_needs_a_reason_that_can_be_read(
         refused(site, query_id, "bo", reason)
 
 
+@pytest.mark.slow
 def test_who_withdrew_an_approval_is_told_that_another_counts_for_nothing(
     site: OfficerSite, query_id: str
 ) -> None:
@@ -114,6 +119,7 @@ def test_who_withdrew_an_approval_is_told_that_another_counts_for_nothing(
     assert "that is for good" in review.hindrance
 
 
+@pytest.mark.slow
 def test_a_refusal_of_another_query_or_by_somebody_else_is_not_handed_in(
     site: OfficerSite, query_id: str
 ) -> None:
@@ -155,6 +161,7 @@ def test_an_approval_given_before_a_refusal_does_not_overtake_it() -> None:
     assert heard.refused
 
 
+@pytest.mark.slow
 def test_the_command_shows_asks_and_signs(site: OfficerSite, query_id: str) -> None:
     declined = site.run(app, "bo", "refuse", query_id, "--reason", "too wide", answer="n\n")
     assert declined.exit_code == 1

@@ -124,6 +124,7 @@ def compared(site: OfficerSite, query_id: str) -> desk.Compared:
         return desk.compare_with_last(session, session.case(query_id))
 
 
+@pytest.mark.slow
 def test_a_query_is_compared_with_the_last_that_looks_for_the_same_subject(
     site: OfficerSite,
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_query_is_compared_with_the_last_that_looks_for_the_same_subject(
     assert "no earlier query" in compared(site, first).words
 
 
+@pytest.mark.slow
 def test_an_earlier_query_that_is_not_what_it_is_said_to_be_is_not_compared_with(
     site: OfficerSite,
 ) -> None:

@@ -67,6 +67,7 @@ def last_line(done: Result) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_fetched_logs_verify_offline(desk: Desk) -> None:
     done = desk.verify()
     assert done.exit_code == 0, done.output
@@ -80,6 +81,7 @@ def test_fetched_logs_verify_offline(desk: Desk) -> None:
         assert words in done.stdout
 
 
+@pytest.mark.slow
 def test_without_the_key_the_structure_is_verified(desk: Desk) -> None:
     for how in ({"officer": False}, {}):
         done = desk.verify(*([] if "officer" in how else ["--without-key"]), **how)
@@ -95,6 +97,7 @@ def test_the_report_as_json(desk: Desk) -> None:
     assert {log["entries"] for log in report["logs"]} == {8, 3, 2}
 
 
+@pytest.mark.slow
 def test_fetching_again_takes_only_what_is_new(site: Site) -> None:
     first = json.loads(site.fetch("--json").stdout)
     assert {item["log"]: item["new"] for item in first} == {
@@ -115,6 +118,7 @@ def test_fetching_again_takes_only_what_is_new(site: Site) -> None:
     assert site.verify().exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_log_rewritten_between_two_fetches_is_found_out(site: Site) -> None:
     site.fetch()
     c1 = site.roles["c1"]
@@ -128,6 +132,7 @@ def test_a_log_rewritten_between_two_fetches_is_found_out(site: Site) -> None:
     assert site.kinds_found() >= {"log-inconsistent"}
 
 
+@pytest.mark.slow
 def test_a_log_cut_short_between_two_fetches_is_found_out(site: Site) -> None:
     site.fetch()
     c1 = site.roles["c1"]
@@ -149,6 +154,7 @@ def test_one_altered_byte_is_noticed(desk: Desk, place: int) -> None:
     assert last_line(desk.verify()).startswith("NOT sound")
 
 
+@pytest.mark.slow
 def test_a_custodian_that_is_down_is_said_and_the_rest_is_fetched(site: Site) -> None:
     site.roles["c2"].stop()
     done = site.fetch("--json")
@@ -162,6 +168,7 @@ def test_a_custodian_that_is_down_is_said_and_the_rest_is_fetched(site: Site) ->
     assert "log-missing" in verified.stdout
 
 
+@pytest.mark.slow
 def test_a_role_with_another_certificate_or_key_is_not_believed(site: Site) -> None:
     c1 = site.roles["c1"]
     forged = AuditLog(
@@ -203,6 +210,7 @@ def other_history(site: Site, keeper: str, witness: str, *, entries: int) -> Non
     shown.restart()
 
 
+@pytest.mark.slow
 def test_a_witness_that_was_shown_another_history_is_asked_and_tells(site: Site) -> None:
     other_history(site, "c1", "c3", entries=3)
     done = site.fetch()
@@ -215,6 +223,7 @@ def test_a_witness_that_was_shown_another_history_is_asked_and_tells(site: Site)
         assert "under the signature of 'c1': the log has two" in told.stdout
 
 
+@pytest.mark.slow
 def test_a_log_that_is_shown_shorter_than_witnesses_saw_it_is_found_out(site: Site) -> None:
     other_history(site, "c1", "c3", entries=5)
     done = site.fetch()
@@ -223,6 +232,7 @@ def test_a_log_that_is_shown_shorter_than_witnesses_saw_it_is_found_out(site: Si
     assert "log-inconsistent" in site.kinds_found()
 
 
+@pytest.mark.slow
 def test_a_role_that_does_not_tell_what_it_saw_is_noted_and_the_logs_are_fetched(
     site: Site,
 ) -> None:
@@ -236,6 +246,7 @@ def test_a_role_that_does_not_tell_what_it_saw_is_noted_and_the_logs_are_fetched
     assert "witness-silent" in verified.stdout
 
 
+@pytest.mark.slow
 def test_what_is_not_covered_yet_is_said_in_the_last_line(site: Site) -> None:
     site.time_ms = system_ms()
     site.roles["c2"].add("refusal", {"query_digest": b"", "reason": "none"})
@@ -300,6 +311,7 @@ def test_a_directory_altered_in_the_folder_is_refused(desk: Desk) -> None:
     assert desk.verify().exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_newer_directory_is_taken_from_the_aggregator(site: Site) -> None:
     newer = site.directory.revoke("di", at_ms=s.NOW_MS)
     site.signed_directory = newer.sign(s.authority()).to_bytes()
@@ -307,6 +319,7 @@ def test_a_newer_directory_is_taken_from_the_aggregator(site: Site) -> None:
     assert "directory version 4" in site.verify().stdout
 
 
+@pytest.mark.slow
 def test_a_box_that_the_registrar_admitted_is_known_to_the_audit(site: Site) -> None:
     registrar, box = SigningKey("registrar", bytes([7]) * 32), SigningKey("box-9", bytes(32))
     listed = {
@@ -329,6 +342,7 @@ def test_a_box_that_the_registrar_admitted_is_known_to_the_audit(site: Site) -> 
     assert "no longer says" not in site.verify().stdout
 
 
+@pytest.mark.slow
 def test_a_station_that_imports_films_of_a_camera_is_known_to_the_audit(site: Site) -> None:
     listed = dict(site.directory.principals)
     listed["box-2"] = replace(listed["box-2"], recordings=("cam-1",))
@@ -344,6 +358,7 @@ def test_a_station_that_imports_films_of_a_camera_is_known_to_the_audit(site: Si
     assert "no longer says" not in site.verify().stdout
 
 
+@pytest.mark.slow
 def test_a_grant_that_was_not_approved_fails_the_audit(site: Site) -> None:
     case = s.case(approvers=("bo",), purpose="curiosity")
     site.roles["c2"].add("grant", grant_body(case, "c2"))
@@ -376,6 +391,7 @@ def test_whatever_a_log_says_is_shown_and_cannot_steer_the_terminal(
     assert finding_line(finding)[0].isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_an_audit_is_written_as_one_page_in_a_language(
     desk: Desk, tmp_path: Path, language: str

@@ -43,6 +43,7 @@ class Sitting:
         assert self.desk.join(DEADLINE_S)
 
 
+@pytest.mark.slow
 def test_logs_are_fetched_verified_and_kept_until_the_desk_locks(site: Site) -> None:
     sitting = Sitting(site)
     assert not sitting.desk.has_copy
@@ -58,6 +59,7 @@ def test_logs_are_fetched_verified_and_kept_until_the_desk_locks(site: Site) -> 
     assert sitting.desk.audited is None
 
 
+@pytest.mark.slow
 def test_with_nobody_to_ask_the_copy_from_before_is_shown_with_what_is_missing(
     site: Site,
 ) -> None:
@@ -79,6 +81,7 @@ def test_with_nobody_to_ask_the_copy_from_before_is_shown_with_what_is_missing(
     site.roles["aggregator"].restart()
 
 
+@pytest.mark.slow
 def test_a_log_that_was_rolled_back_is_an_alarm(site: Site) -> None:
     sitting = Sitting(site)
     sitting.run()
@@ -99,6 +102,7 @@ def test_a_log_that_was_rolled_back_is_an_alarm(site: Site) -> None:
     assert not told["c1"].unreachable
 
 
+@pytest.mark.slow
 def test_what_is_stopped_leaves_the_copy_as_it_was(site: Site) -> None:
     sitting = Sitting(site)
     sitting.run()
@@ -117,6 +121,7 @@ def test_what_is_stopped_leaves_the_copy_as_it_was(site: Site) -> None:
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_fault_of_the_program_ends_it_in_words(site: Site) -> None:
     sitting = Sitting(site)
 
@@ -130,6 +135,7 @@ def test_a_fault_of_the_program_ends_it_in_words(site: Site) -> None:
     assert broken.work.problem.startswith("The audit ended by a fault of the program.")
 
 
+@pytest.mark.slow
 def test_a_damaged_copy_is_told_and_not_raised(site: Site) -> None:
     sitting = Sitting(site)
     sitting.run()

@@ -236,11 +236,13 @@ def test_the_page_tells_verdict_findings_counts_and_stories_and_fetches_nothing(
     assert not re.search(r"(?:src|href|action)\s*=|url\((?!data:)|@import|<script", page)
 
 
+@pytest.mark.slow
 def test_the_same_logs_make_the_same_page(tmp_path: Path) -> None:
     found = audit_of(LoggedSite().whole().signed(), tmp_path)
     assert audit_html(found, WORDS) == audit_html(found, WORDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_what_others_wrote_is_no_markup_on_the_page(tmp_path: Path, language: str) -> None:
     attack = "<img src=x onerror=alert(1)>\"'</td>\u202e{0}{__class__}%s"

@@ -152,6 +152,7 @@ def test_an_area_holds_what_lies_in_a_triangle(east: float, north: float) -> Non
     assert near or triangle.holds(east, north) == inside
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "words"),
     [
@@ -230,6 +231,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfficerSite]:
     made.close()
 
 
+@pytest.mark.slow
 def test_a_query_by_place_is_signed_with_its_cameras(site: OfficerSite) -> None:
     filed = site.run(
         app, "ana", "file", "--subject", str(site.subject_file("patient-17")), "--place", "로비",
@@ -244,6 +246,7 @@ def test_a_query_by_place_is_signed_with_its_cameras(site: OfficerSite) -> None:
     assert "places" in site.run(app, "bo", "show", query_id).stdout
 
 
+@pytest.mark.slow
 def test_places_are_listed(site: OfficerSite) -> None:
     listed = site.run(app, "bo", "places")
     assert listed.exit_code == 0, listed.output

@@ -50,6 +50,7 @@ def queue(query: TracedQuery, officer: str = "ana") -> Queue:
     return one
 
 
+@pytest.mark.slow
 def test_order_is_time_and_never_score(query: TracedQuery) -> None:
     query.show("cam-1", 60, 70, score=0.51, log10_lr=-1.0)
     entries = queue(query).entries
@@ -59,6 +60,7 @@ def test_order_is_time_and_never_score(query: TracedQuery) -> None:
     assert [one.number for one in queue(query).impossible] == [5]
 
 
+@pytest.mark.slow
 def test_sightings_that_the_board_says_are_one_person_are_one_entry_and_signed_each(
     site: TracedSite,
 ) -> None:
@@ -76,6 +78,7 @@ def test_sightings_that_the_board_says_are_one_person_are_one_entry_and_signed_e
     assert left == {1: CONFIRMED, 2: WAITING}, "half of a stay is not the stay"
 
 
+@pytest.mark.slow
 def test_a_second_officer_sees_no_first_word_before_their_own(query: TracedQuery) -> None:
     query.decide("ana", CONFIRMED, 1)
     query.decide("ana", REJECTED, 2)
@@ -115,6 +118,7 @@ def test_the_next_one_is_the_next_in_time_and_round_again(query: TracedQuery) ->
         one.entry(5)
 
 
+@pytest.mark.slow
 def test_travel_is_told_from_the_confirmed_ones_before_and_after(query: TracedQuery) -> None:
     one = queue(query)
     ground = opened(query).results.ground
@@ -129,6 +133,7 @@ def test_travel_is_told_from_the_confirmed_ones_before_and_after(query: TracedQu
     assert after.contradiction is None
 
 
+@pytest.mark.slow
 def test_who_cannot_have_walked_so_fast_is_told_of_those_that_wait(query: TracedQuery) -> None:
     one = queue(query)
     ground = opened(query).results.ground
@@ -146,6 +151,7 @@ def test_who_cannot_have_walked_so_fast_is_told_of_those_that_wait(query: Traced
 # -- what is kept open ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_open_is_opened_anew_when_more_was_found_or_time_has_passed(
     query: TracedQuery,
 ) -> None:
@@ -206,6 +212,7 @@ def test_a_view_given_beside_a_score_has_no_first_one() -> None:
         views.take(DIGEST, [b"1"], "perhaps")
 
 
+@pytest.mark.slow
 def test_a_still_was_shown_or_is_missing_or_nobody_has_looked() -> None:
     views = Views()
     assert views.still_of(DIGEST, [b"1", b"2"]) is None

@@ -35,6 +35,7 @@ def has_messages(domain: Domain) -> bool:
     return any(one.id for one in template(domain))
 
 
+@pytest.mark.slow
 @EACH_DOMAIN
 def test_nothing_is_lacking_and_placeholders_are_those_of_the_message(domain: Domain) -> None:
     for path in catalogues(domain):
@@ -46,6 +47,7 @@ def test_nothing_is_lacking_and_placeholders_are_those_of_the_message(domain: Do
                     assert names(words) == names(spoken(one)[-1]), one.id
 
 
+@pytest.mark.slow
 @EACH_DOMAIN
 def test_what_is_kept_is_what_the_code_says_and_is_compiled(domain: Domain) -> None:
     if not has_messages(domain):
@@ -56,6 +58,7 @@ def test_what_is_kept_is_what_the_code_says_and_is_compiled(domain: Domain) -> N
         assert path.with_suffix(".mo").read_bytes() == compiled(catalogue)
 
 
+@pytest.mark.slow
 @EACH_DOMAIN
 def test_no_korean_particle_follows_a_placeholder(domain: Domain) -> None:
     for path in catalogues(domain):

@@ -100,6 +100,7 @@ def test_every_custodian_is_asked_for_the_query_and_the_silent_one_is_named(
     assert {name for name, _ in site.asked} == {"c1", "c2"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -119,6 +120,7 @@ def test_rubbish_is_an_answer_of_nothing_and_keeps_nobody_else_silent(
     assert given["c1"].silence == ""
 
 
+@pytest.mark.slow
 def test_a_list_that_does_not_end_is_given_up_and_taken_for_more_than_silence(
     site: ReceiptsOnly,
 ) -> None:
@@ -130,6 +132,7 @@ def test_a_list_that_does_not_end_is_given_up_and_taken_for_more_than_silence(
     assert [name for name, one in given.items() if one.endless] == ["c2"]
 
 
+@pytest.mark.slow
 def test_a_custodian_of_an_earlier_version_is_named_too(tmp_path: Path) -> None:
     class Older(ReceiptsOnly):
         def _start_custodian(self, name: str) -> None:  # type: ignore[override]

@@ -94,6 +94,7 @@ def candidate(camera: str, from_s: int) -> Candidate:
     )
 
 
+@pytest.mark.slow
 def test_a_case_goes_from_the_draft_to_the_export_without_a_terminal(
     site: OfficerSite, tmp_path: Path
 ) -> None:
@@ -234,6 +235,7 @@ def test_a_withdrawal_is_shown_then_signed_and_says_who_has_it(site: OfficerSite
     assert "nothing more can be opened" in outcome.effect
 
 
+@pytest.mark.slow
 def test_a_query_is_resumed_and_waited_for_with_progress(site: OfficerSite) -> None:
     ana, keys = person(site, "ana")
     subject = site.subject_file("P-17")
@@ -260,6 +262,7 @@ def test_a_query_is_resumed_and_waited_for_with_progress(site: OfficerSite) -> N
         assert not late.in_time
 
 
+@pytest.mark.slow
 def test_logs_are_fetched_verified_and_read_without_a_terminal(
     site: OfficerSite, tmp_path: Path
 ) -> None:
@@ -283,6 +286,7 @@ def test_logs_are_fetched_verified_and_read_without_a_terminal(
     assert desk.read_entries(copy, auditor, desk.Selection(log="nobody")) == []
 
 
+@pytest.mark.slow
 def test_a_pseudonym_that_was_asked_for_on_another_consent_is_noticed(site: OfficerSite) -> None:
     officer, keys = person(site, "ana")
 

@@ -234,6 +234,7 @@ def test_usual_cases_begin_with_what_the_policy_permits() -> None:
     assert entered_by(policy, "contacts", now=now)["contacts"] == "linked"
 
 
+@pytest.mark.slow
 def test_a_draft_of_a_version_to_come_says_so(ana: Officer) -> None:
     made = new_draft(ana)
     path = ana.config.state_dir / "drafts" / f"{made.id}.draft"

@@ -56,6 +56,7 @@ def everything_under(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_report_is_set_signed_and_logged_and_is_on_no_disk(query: TracedQuery) -> None:
     with at_work(query) as (session, results, keys):
         around = desk.around_of(session, results, keys.sealing, hits_only=True)
@@ -94,6 +95,7 @@ def test_a_form_is_filled_in_as_the_command_writes_it(query: TracedQuery, tmp_pa
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_was_signed_of_other_files_is_not_handed_in(query: TracedQuery) -> None:
     with at_work(query) as (session, results, keys):
         prepared = to_hand_over(session, results.case, "json", {"a": b"one"})
@@ -116,6 +118,7 @@ def test_what_was_signed_of_other_files_is_not_handed_in(query: TracedQuery) -> 
 # -- until the browser has fetched them -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_files_are_kept_for_a_while_of_their_query_alone_and_forgotten_at_once() -> None:
     now = 0.0
     shelf = FilesAtHand(kept_s=60, most_bytes=10, clock=lambda: now)

@@ -69,6 +69,7 @@ def test_a_query_that_follows_opens_clothes_at_the_policys_least_threshold_and_s
     assert "1 for continuation" in told
 
 
+@pytest.mark.slow
 def test_where_the_policy_knows_no_model_of_clothes_nothing_is_signed(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -153,12 +154,14 @@ def test_who_goes_on_from_nobody_that_is_listed_is_not_used() -> None:
     assert len(problems) == 1
 
 
+@pytest.mark.slow
 def test_who_was_followed_for_a_query_that_follows_nobody_is_not_used() -> None:
     follows, problems = opened(case_of(asks=Asked()), found(1), found(3, follows=1))
     assert follows == (None,)
     assert "the query follows nobody" in problems[0]
 
 
+@pytest.mark.slow
 def test_a_likelihood_ratio_of_somebody_who_was_followed_is_not_believed() -> None:
     lying = replace(found(3, follows=1), log10_lr=6.0)
     follows, problems = opened(case_of(), found(1), lying)

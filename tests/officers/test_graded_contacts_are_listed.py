@@ -283,6 +283,7 @@ def test_two_cases_whose_names_read_alike_are_told_apart(site: OfficerSite, case
     assert "reads like" not in apart.output
 
 
+@pytest.mark.slow
 def test_a_case_file_that_cannot_be_used_hides_no_trace(
     site: OfficerSite, query_id: str, cases: Path
 ) -> None:
@@ -294,6 +295,7 @@ def test_a_case_file_that_cannot_be_used_hides_no_trace(
     assert "1 hit" in shown.output
 
 
+@pytest.mark.slow
 def test_days_beyond_the_calendar_end_in_words(site: OfficerSite, query_id: str) -> None:
     for day in ("0001-01-01", "9999-12-31", "2031-02-30"):
         explained(contacts(site, query_id, "--preset", "tuberculosis", "--onset", day), "--onset")

@@ -50,6 +50,7 @@ def import_film(site: OfficerSite, query_id: str) -> int:
     return begins_ms
 
 
+@pytest.mark.slow
 def test_every_command_about_the_query_tells_of_films_that_came_after_it(site: OfficerSite) -> None:
     query_id = ended(site)
     shown = site.run(query_cli.app, "ana", "show", query_id)
@@ -92,6 +93,7 @@ def test_nothing_is_said_where_nothing_came(site: OfficerSite) -> None:
     assert late_film_lines(()) == ()
 
 
+@pytest.mark.slow
 def test_each_camera_has_its_line() -> None:
     late = [
         LateFilmsNote(
@@ -106,6 +108,7 @@ def test_each_camera_has_its_line() -> None:
     assert "approvals of its own" in last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

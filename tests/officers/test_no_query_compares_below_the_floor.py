@@ -52,6 +52,7 @@ def test_it_is_not_drafted(site: OfficerSite, threshold: float) -> None:
         drafted(site, threshold)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threshold", BELOW)
 def test_the_aggregator_takes_none_that_another_program_signed(
     site: OfficerSite, threshold: float
@@ -65,6 +66,7 @@ def test_the_aggregator_takes_none_that_another_program_signed(
         session.client.file(query.sign(s.signing_key("ana")).to_bytes())
 
 
+@pytest.mark.slow
 def test_an_approver_is_told_and_custodians_refuse_it_whoever_approved(site: OfficerSite) -> None:
     query = replace(drafted(site, None), thresholds={s.MODEL: -1.0})
     signed = query.sign(s.signing_key("ana"))

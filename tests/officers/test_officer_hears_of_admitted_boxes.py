@@ -29,6 +29,7 @@ def known_to(officer: Officer) -> Directory:
     return officer.directory
 
 
+@pytest.mark.slow
 def test_officers_hear_of_admissions_from_the_aggregator_and_keep_them(site: OfficerSite) -> None:
     registrar = SigningKey.generate("registrar")
     listed = Principal("registrar", frozenset({REGISTRAR}), registrar.verify_key)

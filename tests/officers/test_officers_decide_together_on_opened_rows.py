@@ -99,6 +99,7 @@ def words(result: Result) -> str:
     return " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_two_officers_confirm_and_both_see_the_hit(opened: Opened) -> None:
     opened.open(1, 2, 3)
     opened.keep_receipts()
@@ -118,6 +119,7 @@ def test_two_officers_confirm_and_both_see_the_hit(opened: Opened) -> None:
     assert opened.hits("ana") == opened.hits("dan") == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_true_is_shown_apart_and_confirmed_by_nobody(opened: Opened) -> None:
     opened.open(1, 2, 3)
     opened.keep_receipts()
@@ -176,6 +178,7 @@ def test_a_candidate_that_no_custodian_signs_for_is_not_believed_in_silence(
     assert json.loads(shown.stdout)["opened"]["rows"] == 0
 
 
+@pytest.mark.slow
 def test_a_row_of_another_hour_than_the_query_asks_for_is_not_used(opened: Opened) -> None:
     elsewhere = row_name(9, at_ms=opened.begins_ms - 86_400_000)
     row = Row(opened.begins_ms, opened.begins_ms + 1000, MaskStatus.UNMASKED, 0.9, 0.8)
@@ -186,6 +189,7 @@ def test_a_row_of_another_hour_than_the_query_asks_for_is_not_used(opened: Opene
     assert "result 4 cannot be used: it is of a quarter hour" in words(shown)
 
 
+@pytest.mark.slow
 def test_a_third_officer_reads_nothing(opened: Opened) -> None:
     shown = opened.run("bo", "show", opened.id)
     assert shown.exit_code == 1

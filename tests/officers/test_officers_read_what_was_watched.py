@@ -216,6 +216,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfficerSite]:
     made.close()
 
 
+@pytest.mark.slow
 def test_an_officer_asks_for_counts_and_reads_them_with_the_trace(
     site: OfficerSite, tmp_path: Path
 ) -> None:
@@ -249,6 +250,7 @@ def test_an_officer_asks_for_counts_and_reads_them_with_the_trace(
     assert json.loads(out.read_text())["watching"]["counts"][0]["people_at_least"] == 31
 
 
+@pytest.mark.slow
 def test_approvers_read_that_people_are_counted(site: OfficerSite) -> None:
     filed = site.run(
         query_cli.app, "ana", "file", "--subject", str(site.subject_file("P-17")),

@@ -73,6 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfficerSite]:
     made.close()
 
 
+@pytest.mark.slow
 def test_an_officer_asks_for_linked_contacts_and_reads_the_numbers(site: OfficerSite) -> None:
     filed = site.run(
         query_cli.app, "ana", "file", "--subject", str(site.subject_file("P-17")),

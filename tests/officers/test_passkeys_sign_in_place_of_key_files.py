@@ -68,6 +68,7 @@ def filed(site: OfficerSite) -> str:
             return desk.file(session, draft, signed).id
 
 
+@pytest.mark.slow
 def test_a_case_goes_from_the_filing_to_the_audit_by_passkeys_alone(
     site: PasskeySite, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def audited(site: OfficerSite, folder: Path) -> Report:
     return report
 
 
+@pytest.mark.slow
 def test_an_assertion_of_another_port_or_person_is_handed_in_nowhere(site: PasskeySite) -> None:
     query_id = filed(site)
     with desk.connect(officer(site, "bo")) as session:
@@ -145,6 +147,7 @@ def test_an_assertion_of_another_port_or_person_is_handed_in_nowhere(site: Passk
     assert site.aggregator.desk.approvals(site.record(query_id).digest) == []
 
 
+@pytest.mark.slow
 def test_headquarters_refuses_what_an_officers_program_would_have_let_by(site: PasskeySite) -> None:
     query_id = filed(site)
     with desk.connect(officer(site, "bo")) as session:
@@ -154,6 +157,7 @@ def test_headquarters_refuses_what_an_officers_program_would_have_let_by(site: P
             session.client.approve(query_id, forged.to_bytes())
 
 
+@pytest.mark.slow
 def test_a_passkey_that_was_withdrawn_signs_nothing_and_its_approval_is_gone(
     site: PasskeySite,
 ) -> None:
@@ -173,6 +177,7 @@ def test_a_passkey_that_was_withdrawn_signs_nothing_and_its_approval_is_gone(
 # ---------------------------------------------------------------------- offered to the office
 
 
+@pytest.mark.slow
 def test_an_offer_signed_by_passkey_and_key_file_is_what_the_office_takes(
     site: OfficerSite,
 ) -> None:
@@ -184,6 +189,7 @@ def test_an_offer_signed_by_passkey_and_key_file_is_what_the_office_takes(
     assert open_offer(file, cy.directory, now_ms=system_ms()) == ("cy", NEW.passkey)
 
 
+@pytest.mark.slow
 def test_an_offer_that_one_of_both_did_not_sign_is_not_written(site: OfficerSite) -> None:
     cy = officer(site, "cy")
     unsigned = desk.to_offer_passkey(cy, NEW.passkey)
@@ -196,6 +202,7 @@ def test_an_offer_that_one_of_both_did_not_sign_is_not_written(site: OfficerSite
         desk.offer_passkey(cy, replace(by_key, signature=bytes(64)), NEW.sign(unsigned).signature)
 
 
+@pytest.mark.slow
 def test_passkeys_that_the_directory_lists_are_told_and_not_offered_again(
     site: PasskeySite,
 ) -> None:

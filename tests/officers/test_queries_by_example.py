@@ -95,6 +95,7 @@ def test_what_names_no_sighting_is_refused_with_how_to_write_it(text: str) -> No
         parse_example(text)
 
 
+@pytest.mark.slow
 def test_on_an_order_somebody_is_looked_for_by_a_sighting_alone(site: OfficerSite) -> None:
     name = an_hour_ago()
     more = ("--example", example_text(name), "--pseudonym", "W-3", "--reference", "order 12/31")
@@ -116,6 +117,7 @@ def test_on_an_order_somebody_is_looked_for_by_a_sighting_alone(site: OfficerSit
     assert told["query"]["subjects"][0]["examples"] == [example_text(name)]
 
 
+@pytest.mark.slow
 def test_a_candidate_of_a_query_that_the_officer_reads_is_an_example(site: OfficerSite) -> None:
     first = filed(site, file(site, "--subject", str(site.witnessed_file("P-17"))))
     digest = site.record(first.query_id.hex()).digest
@@ -198,6 +200,7 @@ def test_an_example_elsewhere_than_the_query_looks_is_refused_before_it_is_signe
     assert len(site.aggregator.desk.everything()) == before
 
 
+@pytest.mark.slow
 def test_two_subjects_share_no_example_and_the_modality_has_to_be_said(
     site: OfficerSite, tmp_path: Path
 ) -> None:
@@ -209,6 +212,7 @@ def test_two_subjects_share_no_example_and_the_modality_has_to_be_said(
     assert "say with --modality by what the example is compared" in said(unsaid)
 
 
+@pytest.mark.slow
 def test_a_query_of_the_first_form_names_no_example(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -229,6 +233,7 @@ def test_a_query_of_the_first_form_names_no_example(
     assert "of the first schema, whose queries name no examples" in said(result)
 
 
+@pytest.mark.slow
 def test_without_a_floor_or_with_too_many_the_space_has_to_come_from_a_result() -> None:
     policy = parse_policy(POLICY)
     for floors in ({}, {f"m{number}-64@0123456789abcdef": 0.5 for number in range(9)}):

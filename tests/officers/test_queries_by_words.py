@@ -75,6 +75,7 @@ def said(result: Result) -> str:
     return " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_words_are_in_the_query_in_the_facts_and_in_the_trace(site: OfficerSite) -> None:
     result = file(site, "--subject", str(described(site)))
     query = filed(site, result)
@@ -104,6 +105,7 @@ def test_where_nobody_counted_everybody_in_scope_may_be_dressed_so(site: Officer
     assert expected_by_words(100, 2, {CLOTHES: 0.12}, config) == 200
 
 
+@pytest.mark.slow
 def test_beside_words_nothing_else_is_filed(site: OfficerSite) -> None:
     words = described(site, "W-5")
     both = file(site, "--subject", str(words), "--subject", str(described(site, "P-7", "")))
@@ -114,6 +116,7 @@ def test_beside_words_nothing_else_is_filed(site: OfficerSite) -> None:
     assert "whoever is found is nobody known" in said(followed)
 
 
+@pytest.mark.slow
 def test_a_threshold_below_the_floor_for_words_is_refused(site: OfficerSite) -> None:
     refused = file(site, "--subject", str(described(site, "W-6")), "--threshold", "0.05")
     assert refused.exit_code == 1

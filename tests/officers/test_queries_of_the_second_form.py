@@ -186,6 +186,7 @@ def test_where_no_witness_is_asked_for_a_good_statement_goes_along_and_a_bad_one
     assert (query.subjects[0].witnessed, notices) == (b"", ())
 
 
+@pytest.mark.slow
 def test_contacts_are_asked_for_as_far_as_the_policy_permits(
     lenient: OfficerSite, tmp_path: Path
 ) -> None:
@@ -201,6 +202,7 @@ def test_contacts_are_asked_for_as_far_as_the_policy_permits(
         none.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -265,12 +267,14 @@ def test_approvers_read_every_option_that_a_query_asks_for_and_what_each_costs()
     assert "1 for statutory-order" in words(policy_facts(order, policy, ""))["approvals"]
 
 
+@pytest.mark.slow
 def test_a_query_of_the_first_form_says_that_nobody_witnessed() -> None:
     told = words(query_facts(s.query(), "ana", s.directory(), s.POLICY, now_ms=s.NOW_MS))
     assert "by nobody" in told["witnessed"]
     assert "stills" not in told
 
 
+@pytest.mark.slow
 def test_the_aggregator_counts_the_approvals_that_options_cost(tmp_path: Path) -> None:
     dear = OfficerSite(tmp_path, policy=UNWITNESSED + b"[option_approvals]\nnear = 1\n")
     try:

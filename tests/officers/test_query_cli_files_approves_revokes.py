@@ -385,6 +385,7 @@ def test_a_newer_directory_is_taken_and_an_older_one_is_not(site: OfficerSite) -
     assert open_directory(kept.read_bytes(), authority).version == newest.version
 
 
+@pytest.mark.slow
 def test_an_officer_who_is_not_named_is_told_how(
     site: OfficerSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,6 +397,7 @@ def test_an_officer_who_is_not_named_is_told_how(
     explained(CliRunner().invoke(app, ["list", "--officer", "none.toml"]), "none.toml")
 
 
+@pytest.mark.slow
 def test_all_cameras_says_which_are_left_out(site: OfficerSite) -> None:
     assert "left out" not in file_answering(site, "n\n").stderr
     principals = dict(site.directory.principals)

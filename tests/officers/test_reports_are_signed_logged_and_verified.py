@@ -109,6 +109,7 @@ def words(result: Result) -> str:
     return " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_a_report_is_three_private_files_that_pass(told: Told, base: Path) -> None:
     assert sorted(path.name for path in base.parent.iterdir()) == [
         "report.html", "report.pdf", "report.sig",
@@ -122,6 +123,7 @@ def test_a_report_is_three_private_files_that_pass(told: Told, base: Path) -> No
         assert "ana, investigator of vectors" in words(checked)
 
 
+@pytest.mark.slow
 def test_only_what_enough_officers_confirmed_is_in_it(base: Path) -> None:
     page = base.with_suffix(".html").read_text()
     assert "P-17: 1 confirmed sightings at 1 cameras" in page
@@ -207,6 +209,7 @@ def test_what_says_that_it_was_made_after_its_signer_was_revoked_does_not_pass(
         verify_file(pdf, signature, before)
 
 
+@pytest.mark.slow
 def test_the_log_holds_the_digests_of_both_files(told: Told, tmp_path: Path) -> None:
     before = told.exported()
     base = told.report(tmp_path, officer="dan")
@@ -220,6 +223,7 @@ def test_the_log_holds_the_digests_of_both_files(told: Told, tmp_path: Path) -> 
     assert list(said.files) == [hashlib.sha256(data).digest() for data in files]
 
 
+@pytest.mark.slow
 def test_files_that_exist_are_left_and_nothing_is_logged(told: Told, tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("mine")
     before = told.exported()
@@ -232,6 +236,7 @@ def test_files_that_exist_are_left_and_nothing_is_logged(told: Told, tmp_path: P
     assert "mine" not in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_it_is_in_korean_when_asked(told: Told, tmp_path: Path) -> None:
     page = told.report(tmp_path, "--language", "ko").with_suffix(".html").read_text()
     assert "접촉자 추적 보고서" in page
@@ -239,6 +244,7 @@ def test_it_is_in_korean_when_asked(told: Told, tmp_path: Path) -> None:
     assert other.exit_code == 2
 
 
+@pytest.mark.slow
 def test_the_heads_of_all_logs_are_in_it_and_who_is_silent(told: Told, base: Path) -> None:
     page = base.with_suffix(".html").read_text()
     custodian = told.site.custodians[0]
@@ -247,6 +253,7 @@ def test_the_heads_of_all_logs_are_in_it_and_who_is_silent(told: Told, base: Pat
     assert page.count(">aggregator<") == 1
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_none_is_refused_before_anything_is_fetched(
     told: Told, tmp_path: Path
 ) -> None:
@@ -262,6 +269,7 @@ def test_a_plan_that_is_none_is_refused_before_anything_is_fetched(
     told.report(tmp_path, "--plan", str(plan))
 
 
+@pytest.mark.slow
 def test_an_approver_makes_no_report(told: Told, tmp_path: Path) -> None:
     refused = told.run("report", told.id, "--out", str(tmp_path / "r"), officer="bo")
     assert refused.exit_code == 1

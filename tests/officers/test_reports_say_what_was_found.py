@@ -211,6 +211,7 @@ def hostile() -> Gathered:
     )
 
 
+@pytest.mark.slow
 def test_the_page_has_no_script_fetches_nothing_and_shows_hostile_texts_as_texts() -> None:
     page = as_html(document_of(hostile(), Words("en", r.SEOUL)))
     reader = read(page)
@@ -223,6 +224,7 @@ def test_the_page_has_no_script_fetches_nothing_and_shows_hostile_texts_as_texts
     assert re.findall(rb"url\((.{16})", page) == [b"data:font/woff;b"]
 
 
+@pytest.mark.slow
 def test_tables_and_languages_are_told_to_who_cannot_see() -> None:
     page = as_html(document("ko")).decode()
     assert '<html lang="ko">' in page
@@ -281,6 +283,7 @@ def copied(pdf: bytes) -> str:
     return subprocess.run(run, input=pdf, capture_output=True, check=True).stdout.decode()
 
 
+@pytest.mark.slow
 def test_texts_as_long_as_they_may_be_and_many_cameras_are_set_all_the_same() -> None:
     query = r.query()
     query = replace(
@@ -293,6 +296,7 @@ def test_texts_as_long_as_they_may_be_and_many_cameras_are_set_all_the_same() ->
     assert set_pdf(document_of(made, Words("en", r.SEOUL))).startswith(b"%PDF-")
 
 
+@pytest.mark.slow
 def test_times_that_a_box_made_up_spoil_no_report() -> None:
     made = r.report()
     (trace,) = made.traces
@@ -304,6 +308,7 @@ def test_times_that_a_box_made_up_spoil_no_report() -> None:
     assert set_pdf(of).startswith(b"%PDF-")
 
 
+@pytest.mark.slow
 def test_the_pdf_is_one_and_has_only_its_own_font() -> None:
     pdf = set_pdf(document("ko"))
     assert pdf.startswith(b"%PDF-")

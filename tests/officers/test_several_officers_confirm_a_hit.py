@@ -288,6 +288,7 @@ def test_queries_of_the_first_form_name_nobody_to_confirm() -> None:
         check_confirmers(("dan",), s.POLICY, requester="ana", directory=DIRECTORY)
 
 
+@pytest.mark.slow
 def test_the_words_on_who_confirms_follow_the_policy() -> None:
     query = q2.query(confirmers=("dan", "bea"), policy_digest=POLICY.digest)
 
@@ -299,6 +300,7 @@ def test_the_words_on_who_confirms_follow_the_policy() -> None:
     assert "a hit is what one of them confirms and none rejects" in told(ONE)
 
 
+@pytest.mark.slow
 def test_a_confirmers_query_is_theirs_to_read_and_nobody_elses(site: OfficerSite) -> None:
     ana, dan = (desk.Officer.load(site.officer(name)) for name in ("ana", "dan"))
     with desk.connect(ana) as session:

@@ -71,6 +71,7 @@ class Looking:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_both_who_confirm_see_the_still_and_each_step_is_told(
     site: TracedSite, query: TracedQuery, box: BoxThatAnswers
 ) -> None:
@@ -88,6 +89,7 @@ def test_both_who_confirm_see_the_still_and_each_step_is_told(
             assert still.jpeg == b""
 
 
+@pytest.mark.slow
 def test_a_still_that_is_on_its_way_is_not_asked_for_twice(
     site: TracedSite, query: TracedQuery, box: BoxThatAnswers
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_still_that_is_on_its_way_is_not_asked_for_twice(
     assert len(box.heard) == 1
 
 
+@pytest.mark.slow
 def test_no_more_stills_open_than_the_query_asked_for(
     site: TracedSite, query: TracedQuery, box: BoxThatAnswers
 ) -> None:
@@ -110,6 +113,7 @@ def test_no_more_stills_open_than_the_query_asked_for(
     assert "evidence_stills permits 2" in str(refused.absent)
 
 
+@pytest.mark.slow
 def test_a_sighting_whose_row_was_not_opened_shows_nothing(
     site: TracedSite, query: TracedQuery, box: BoxThatAnswers
 ) -> None:
@@ -119,6 +123,7 @@ def test_a_sighting_whose_row_was_not_opened_shows_nothing(
     assert "whose rows this custodian opened" in str(refused.absent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -148,6 +153,7 @@ def test_a_box_that_sends_none_is_quoted_and_no_custodian_asked(
     assert absent.final is (said[0] in {"none", "gone"} or said[1] == "over-cap")
 
 
+@pytest.mark.slow
 def test_a_silent_box_may_be_asked_again_and_waiting_can_be_stopped(
     site: TracedSite, query: TracedQuery, box: BoxThatAnswers
 ) -> None:
@@ -165,6 +171,7 @@ def test_a_silent_box_may_be_asked_again_and_waiting_can_be_stopped(
         assert officer.still().jpeg
 
 
+@pytest.mark.slow
 def test_a_withdrawal_stops_stills(
     site: TracedSite, query: TracedQuery, box: BoxThatAnswers
 ) -> None:
@@ -183,6 +190,7 @@ def test_a_withdrawal_stops_stills(
         assert officer.still(1).absent == "The query is withdrawn, so nothing more opens for it."
 
 
+@pytest.mark.slow
 def test_custodians_that_are_away_may_come_back(
     site: TracedSite, query: TracedQuery, box: BoxThatAnswers
 ) -> None:
@@ -197,6 +205,7 @@ def test_custodians_that_are_away_may_come_back(
     assert not absent.final
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "data", [b"<svg onload=alert(1)>", picture() + b"more", picture(1200, 40), b""]
 )
@@ -211,6 +220,7 @@ def test_what_is_no_plain_picture_is_not_shown(
     assert still.final
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_another_officers_or_sightings_shows_nothing(
     site: TracedSite, query: TracedQuery, box: BoxThatAnswers
 ) -> None:
@@ -229,6 +239,7 @@ def exported(query: TracedQuery, officer: Looking, number: int) -> bytes:
     return content
 
 
+@pytest.mark.slow
 def test_a_still_leaves_as_a_file_where_the_policy_says_so_of_hits_alone_and_marked(
     tmp_path: Path,
 ) -> None:
@@ -265,6 +276,7 @@ def test_a_still_leaves_as_a_file_where_the_policy_says_so_of_hits_alone_and_mar
     assert all(part.mean() > 0.01 for part in parts), "no part is without the mark"
 
 
+@pytest.mark.slow
 def test_no_still_leaves_as_a_file_without_the_policy(site: TracedSite, query: TracedQuery) -> None:
     query.decide("ana", "confirmed", 1)
     with looking(site, query, "ana") as officer:
@@ -273,6 +285,7 @@ def test_no_still_leaves_as_a_file_without_the_policy(site: TracedSite, query: T
             check_exportable(item, officer.session.officer.policy)
 
 
+@pytest.mark.slow
 def test_what_can_have_no_still_asks_nobody(site: TracedSite, query: TracedQuery) -> None:
     plain = traced(site)
     plain.show("cam-1", 300, 310)

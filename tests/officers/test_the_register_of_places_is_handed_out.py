@@ -86,6 +86,7 @@ def test_a_copy_that_was_spoilt_is_fetched_anew(site: OfficerSite, tls: TlsConfi
         assert kept_register(ana) is not None
 
 
+@pytest.mark.slow
 def test_what_an_aggregator_gives_besides_is_not_kept(site: OfficerSite, tls: TlsConfig) -> None:
     assert brought(site, REGISTER, tls) == ""
     ana = desk.Officer.load(site.officer("ana"))
@@ -96,6 +97,7 @@ def test_what_an_aggregator_gives_besides_is_not_kept(site: OfficerSite, tls: Tl
         assert cached.read_bytes() == REGISTER
 
 
+@pytest.mark.slow
 def test_strangers_neither_read_nor_bring_a_register(site: OfficerSite) -> None:
     stranger = site.ca.issue("zoe")
     with client(f"https://localhost:{site.ports['aggregator']}", stranger) as http:

@@ -117,6 +117,7 @@ def test_candidates_are_shown_likeliest_first_and_are_no_hits_yet(traced: Traced
         assert words in text
 
 
+@pytest.mark.slow
 def test_confirmed_candidates_make_the_trace_in_order_of_time(traced: Traced) -> None:
     result = traced.run("confirm", traced.id[:8], "3", "1-2", "--yes")
     assert result.exit_code == 0, result.output
@@ -131,6 +132,7 @@ def test_confirmed_candidates_make_the_trace_in_order_of_time(traced: Traced) ->
     assert "cam-1 > cam-2" in shown
 
 
+@pytest.mark.slow
 def test_numbers_stay_when_more_is_found(traced: Traced) -> None:
     traced.run("confirm", traced.id, "3", "--yes")
     traced.site.add_candidate(candidate("cam-2", 700, 710, log10_lr=5.5), traced.digest)
@@ -140,6 +142,7 @@ def test_numbers_stay_when_more_is_found(traced: Traced) -> None:
     assert len(traced.decisions()) == 1
 
 
+@pytest.mark.slow
 def test_confirming_all_refuses_two_places_at_once_and_does_it_anyway_if_told(
     traced: Traced,
 ) -> None:
@@ -165,6 +168,7 @@ def test_confirming_all_refuses_two_places_at_once_and_does_it_anyway_if_told(
     assert told["why"] == "on two cameras at one time"
 
 
+@pytest.mark.slow
 def test_a_decision_can_be_changed_and_rejected_ones_are_hidden(traced: Traced) -> None:
     traced.run("confirm", traced.id, "--all", "--yes")
     assert len(traced.values()["hits"]) == 3
@@ -176,6 +180,7 @@ def test_a_decision_can_be_changed_and_rejected_ones_are_hidden(traced: Traced) 
     assert "nothing to do" in traced.run("confirm", traced.id, "--all", "--yes").output
 
 
+@pytest.mark.slow
 def test_nothing_is_decided_without_a_yes_or_with_wrong_numbers(traced: Traced) -> None:
     explained(traced.run("confirm", traced.id, "1", answer="n\n"), "nothing was signed", "cam-1")
     explained(traced.run("confirm", traced.id, "7", "--yes"), "no candidate 7")
@@ -295,12 +300,14 @@ def test_a_contact_list_holds_confirmed_hits_alone(
     assert "undecided" not in text
 
 
+@pytest.mark.slow
 def test_a_map_without_places_is_refused(traced: Traced, tmp_path: Path) -> None:
     result = traced.run("export", traced.id, "--format", "geojson", "--out", str(tmp_path / "x"))
     explained(result, "--cameras")
     assert not (tmp_path / "x").exists()
 
 
+@pytest.mark.slow
 def test_waiting_shows_what_there_is_when_time_runs_out(traced: Traced) -> None:
     shown = traced.run("show", traced.id, "--wait", "0")
     assert shown.exit_code == 0

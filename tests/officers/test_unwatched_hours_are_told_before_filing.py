@@ -54,6 +54,7 @@ def told(
     return found
 
 
+@pytest.mark.slow
 def test_each_quarter_hour_that_was_not_watched_is_counted_by_why(site: OfficerSite) -> None:
     remember(
         site,
@@ -74,6 +75,7 @@ def test_each_quarter_hour_that_was_not_watched_is_counted_by_why(site: OfficerS
         assert said in words
 
 
+@pytest.mark.slow
 def test_cameras_that_watched_all_of_it_are_said_to_have(site: OfficerSite) -> None:
     remember(site, {})
     found = told(site)
@@ -83,6 +85,7 @@ def test_cameras_that_watched_all_of_it_are_said_to_have(site: OfficerSite) -> N
     )
 
 
+@pytest.mark.slow
 def test_what_headquarters_do_not_tell_is_not_taken_for_watched(site: OfficerSite) -> None:
     remember(site, {})
     found = told(site, ("cam-1", "cam-77"), back=20 * 96)
@@ -92,6 +95,7 @@ def test_what_headquarters_do_not_tell_is_not_taken_for_watched(site: OfficerSit
     assert "are not told of" in str(unwatched_words(found))
 
 
+@pytest.mark.slow
 def test_for_hours_ahead_it_is_told_how_the_cameras_are_now(site: OfficerSite) -> None:
     remember(site, {})
     blocked = {**WELL, "trouble.view.cam-1": 2.0}
@@ -103,6 +107,7 @@ def test_for_hours_ahead_it_is_told_how_the_cameras_are_now(site: OfficerSite) -
     assert told(site, back=2).now == (), "what is over is told by its own hours"
 
 
+@pytest.mark.slow
 def test_a_draft_tells_it_in_words_and_on_the_map_before_anything_is_signed(
     site: OfficerSite,
 ) -> None:

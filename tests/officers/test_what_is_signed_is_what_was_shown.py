@@ -93,6 +93,7 @@ def test_an_approval_of_another_query_is_not_handed_in(site: OfficerSite) -> Non
         assert [a.approver for a in desk.approve(session, first, signed).approvals] == ["bo"]
 
 
+@pytest.mark.slow
 def test_a_withdrawal_of_another_query_goes_to_nobody(site: OfficerSite) -> None:
     one, other = filed(site), filed(site)
     ana = officer(site, "ana")
@@ -105,6 +106,7 @@ def test_a_withdrawal_of_another_query_goes_to_nobody(site: OfficerSite) -> None
     assert desk.withdraw(ana, first, signed).deliveries[0].problem == ""
 
 
+@pytest.mark.slow
 def test_a_verdict_on_another_candidate_is_not_handed_in(site: OfficerSite) -> None:
     query_id = filed(site)
     for seconds in (0, 60):

@@ -128,6 +128,7 @@ def test_an_error_raised_with_plain_words_is_said_as_they_are() -> None:
     assert korean(words_of(OperationError("nothing like it"))) == "nothing like it"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_every_known_sentence_is_one_that_the_code_writes(sentence: str) -> None:
     for piece, *_ in Formatter().parse(sentence):

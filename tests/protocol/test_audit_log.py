@@ -140,6 +140,7 @@ def test_an_altered_checkpoint_does_not_verify(data: st.DataObject) -> None:
         verify_checkpoint(altered, origin=ORIGIN, key=s.signing_key("c1").verify_key)
 
 
+@pytest.mark.slow
 def test_no_checkpoint_has_a_second_spelling() -> None:
     signer = s.signing_key("c1")
     note, key = sign_checkpoint(head([b"a", b"b"]), signer), signer.verify_key

@@ -96,6 +96,7 @@ def test_no_such_message_needs_memory_or_time_that_a_small_process_lacks(name: s
     assert ended in {"MalformedMessage", "MessageTooLarge"}
 
 
+@pytest.mark.slow
 def test_what_is_still_read_costs_at_most_a_hundred_bytes_for_each_item_that_its_size_allows() -> (
     None
 ):

@@ -6,6 +6,8 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 from protocol.keytree import MODALITIES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +49,7 @@ def naming(source: str) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_no_other_code_names_a_modality() -> None:
     found = {
         str(path.relative_to(ROOT))

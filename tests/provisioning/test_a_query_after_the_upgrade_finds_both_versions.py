@@ -191,6 +191,7 @@ def ask(old: SiteV1, headquarters: Aggregator, who: int) -> bytes:
     return record.query_id
 
 
+@pytest.mark.slow
 def test_one_query_finds_whom_the_site_saw_before_its_upgrade_and_since(
     old: SiteV1, headquarters: Aggregator, custodians: dict[str, Custodian]
 ) -> None:

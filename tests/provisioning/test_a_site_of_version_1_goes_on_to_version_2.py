@@ -101,6 +101,7 @@ def test_whoever_reads_the_first_form_alone_hears_of_every_change(old: SiteV1, r
         assert first.principals["box-2"].revoked_at_ms is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CUSTODIANS)
 def test_a_custodian_takes_the_second_form_and_logs_which_form_it_goes_by(
     old: SiteV1, run: Run, name: str

@@ -165,6 +165,7 @@ def test_an_expired_a_replaced_an_unknown_and_a_foreign_claim(site: RegistrarSit
     assert not folder.certificate.exists()
 
 
+@pytest.mark.slow
 def test_a_request_must_prove_both_keys_and_name_the_box(site: RegistrarSite) -> None:
     claim = load_claim(site.claim())
     context = ssl.create_default_context(cadata=claim.ca)

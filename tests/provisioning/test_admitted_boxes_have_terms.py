@@ -129,6 +129,7 @@ def terms_in(site: RegistrarSite, file: Path) -> BoxTerms:
     return open_admissions(signed, directory).apply(directory).principals[ADMITTED].terms
 
 
+@pytest.mark.slow
 def test_an_admitted_box_is_given_recordings_and_everybody_goes_by_them(
     run: Run, site: RegistrarSite
 ) -> None:
@@ -150,6 +151,7 @@ def test_an_admitted_box_is_given_recordings_and_everybody_goes_by_them(
     assert open_site(root).directory.admitted == {}
 
 
+@pytest.mark.slow
 def test_an_admitted_box_is_held_to_version_2_from_its_last_word_in_version_1(
     run: Run, site: RegistrarSite
 ) -> None:

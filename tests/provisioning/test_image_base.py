@@ -37,6 +37,7 @@ def sha256(path: Path) -> Checksum:
     return Checksum("sha256", hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["", ".xz", ".zst", ".gz"])
 def test_an_image_is_unpacked_byte_for_byte_with_its_holes(
     raw: Path, tmp_path: Path, ending: str

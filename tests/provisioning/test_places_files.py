@@ -54,6 +54,7 @@ def test_spreadsheets_that_write_semicolons_and_a_mark_are_read() -> None:
     assert made.places.cameras["cam-1"].room == "Hall, east"
 
 
+@pytest.mark.slow
 def test_a_file_of_very_many_columns_or_lines_is_refused_at_once() -> None:
     columns = ",".join(f"c{number}" for number in range(200_000))
     with pytest.raises(MalformedMessage, match="no column 'camera'"):

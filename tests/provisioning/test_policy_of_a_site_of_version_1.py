@@ -136,6 +136,7 @@ def generation_of(data: bytes) -> tuple[CameraAddress, int, int]:
     return said.address, said.epoch, said.generation
 
 
+@pytest.mark.slow
 def test_a_site_of_version_1_works_again_once_its_policy_is_upgraded_and_opened(
     old: SiteV1, run: Run, tmp_path: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_site_of_version_1_works_again_once_its_policy_is_upgraded_and_opened(
         asking.grant(replace(query, live=True), stored)
 
 
+@pytest.mark.slow
 def test_an_upgraded_site_of_version_1_is_whole_for_all_its_roles(old: SiteV1, run: Run) -> None:
     run("upgrade", old.root, "--yes")
     assert "nothing is to do" in run("upgrade", old.root).stdout

@@ -336,6 +336,7 @@ def serve(
         one.stop()
 
 
+@pytest.mark.slow
 def test_custodians_are_asked_which_policy_they_hold_until_all_have_the_new_one(
     serve: Callable[..., tuple[SitePaths, Running]], run: Run
 ) -> None:

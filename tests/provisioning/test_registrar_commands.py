@@ -55,6 +55,7 @@ def listed(run: Run, site: RegistrarSite) -> dict[str, dict[str, object]]:
     return {row["box"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_from_claim_to_swap_over_the_network(run: Run, site: RegistrarSite) -> None:
     root, box = site.paths.root, Path("at-the-camera")
     assert "would claim" in said(run("claim", root, "box-7", "--camera", CAMERA, "--dry-run"))

@@ -13,6 +13,7 @@ import provisioning.box.updates.fetcher
 from provisioning.box.updates.fetcher import ReleaseFetcher
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "begin",
     [

@@ -340,6 +340,7 @@ def test_a_broker_that_does_not_let_us_in_is_wrong(mosquitto_with: Callable[[str
     assert "it refuses us: Not authorized" in only(found, Level.WRONG)
 
 
+@pytest.mark.slow
 def test_a_broker_that_says_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.doctor.broker.WITHIN_S", 1.0)
     found = Findings()
@@ -377,6 +378,7 @@ def metrics_told(port: int, *sources: str) -> Findings:
     return found
 
 
+@pytest.mark.slow
 def test_metrics_that_are_told_are_well_and_parts_that_are_missing_a_warning() -> None:
     assert metrics_told(free_port()).worst is Level.WELL
     assert "store" in only(metrics_told(free_port(), "store"), Level.WARNING)

@@ -103,6 +103,7 @@ def one_endless_header(connection: socket.socket) -> None:
         connection.sendall(b"y" * 65_536)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "talk",
     [
@@ -130,6 +131,7 @@ def test_an_answer_that_does_not_end_is_given_up_early(talk: Talk) -> None:
     assert peak < 16 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "begin",
     [b"", b"HTTP/1.1 200 OK\r\nx: ", head(b"content-length: 1000"), b"HTTP/1.1 100 Continue\r\n"],
@@ -149,6 +151,7 @@ def test_an_answer_that_drips_is_given_up_at_its_deadline(begin: bytes) -> None:
         assert time.monotonic() - began < 2
 
 
+@pytest.mark.slow
 def test_a_request_that_is_taken_by_drips_is_given_up_at_its_deadline() -> None:
     def sip(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -127,6 +127,7 @@ def works(serving: Serving, tls: TlsConfig) -> bool:
         return bool(http.get("/who").json() == "hq")
 
 
+@pytest.mark.slow
 def test_who_does_not_take_leave_after_a_bug_takes_nobody_along(
     app: FastAPI, authority: ThrowawayCa
 ) -> None:
@@ -139,6 +140,7 @@ def test_who_does_not_take_leave_after_a_bug_takes_nobody_along(
         assert closed_in_time(rude)
 
 
+@pytest.mark.slow
 def test_who_says_nothing_is_cut_before_and_after_the_handshake(
     app: FastAPI, authority: ThrowawayCa
 ) -> None:
@@ -150,6 +152,7 @@ def test_who_says_nothing_is_cut_before_and_after_the_handshake(
         assert works(serving, hq)
 
 
+@pytest.mark.slow
 def test_a_handshake_that_drips_is_cut(app: FastAPI, authority: ThrowawayCa) -> None:
     hello = b"\x16\x03\x01\x02\x00" + bytes(4000)
     with Serving(app, authority.issue("server"), FAST) as serving:
@@ -159,6 +162,7 @@ def test_a_handshake_that_drips_is_cut(app: FastAPI, authority: ThrowawayCa) -> 
         assert works(serving, authority.issue("hq"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "begin",
     [
@@ -183,6 +187,7 @@ def test_a_request_that_drips_is_cut(
             assert works(serving, hq)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 def test_who_does_not_take_an_answer_is_cut(
     app: FastAPI, authority: ThrowawayCa, secure: bool
@@ -203,6 +208,7 @@ def test_who_does_not_take_an_answer_is_cut(
         assert got < LARGE
 
 
+@pytest.mark.slow
 def test_a_steady_body_and_a_long_answer_are_not_cut(app: FastAPI, authority: ThrowawayCa) -> None:
     def parts() -> Iterator[bytes]:
         for _ in range(12):
@@ -219,6 +225,7 @@ def test_a_steady_body_and_a_long_answer_are_not_cut(app: FastAPI, authority: Th
         assert len(http.get("/large").json()) == LARGE
 
 
+@pytest.mark.slow
 def test_a_caller_that_waits_for_its_answer_is_not_cut(
     app: FastAPI, authority: ThrowawayCa, entered: threading.Event, release: threading.Event
 ) -> None:
@@ -310,6 +317,7 @@ def test_more_requests_than_are_worked_at_at_once_are_told_to_ask_again(
             assert again.get("/who").status_code == 200
 
 
+@pytest.mark.slow
 def test_bodies_that_wait_together_take_no_more_than_their_room(
     app: FastAPI, authority: ThrowawayCa
 ) -> None:

@@ -86,6 +86,7 @@ def watching(path: Path, stop: Stop, every_s: float) -> Threads:
     return threads
 
 
+@pytest.mark.slow
 def test_a_page_that_spoils_while_running_ends_the_process_at_the_next_check(
     tmp_path: Path,
 ) -> None:
@@ -101,6 +102,7 @@ def test_a_page_that_spoils_while_running_ends_the_process_at_the_next_check(
     assert "restore it from a backup" in stop.reason
 
 
+@pytest.mark.slow
 def test_damage_that_somebody_meets_ends_the_process_before_the_next_check(
     tmp_path: Path,
 ) -> None:
@@ -132,6 +134,7 @@ def test_a_large_file_is_opened_unread_and_its_check_ends_with_the_process(tmp_p
     forget_damage(path)
 
 
+@pytest.mark.slow
 def test_a_check_that_the_process_does_not_wait_for_finds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     filled(path, 2 * CHECKED_AT_ONCE_BYTES // 200).close()
@@ -144,6 +147,7 @@ def test_a_check_that_the_process_does_not_wait_for_finds_nothing(tmp_path: Path
     check_database(path)
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_read_now_ends_nothing(tmp_path: Path) -> None:
     stop = Stop()
     folder = tmp_path / "folder.db"

@@ -198,6 +198,7 @@ def test_a_cosignature_is_kept_once_it_verifies(served: Served) -> None:
     assert verify_cosignature(carried, witness=C2, key=s.signing_key("c2").verify_key) == TIME_S
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["key", "size", "itself", "officer", "garbage", "long", "two"])
 def test_a_cosignature_that_is_not_one_is_not_kept(served: Served, case: str) -> None:
     served.add(3)

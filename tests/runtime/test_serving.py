@@ -73,6 +73,7 @@ def test_a_thread_that_dies_ends_the_service_with_its_exit_code() -> None:
     assert stop.reason == "thread die crashed: RuntimeError"
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_an_error_for_people_and_ends_the_threads() -> None:
     ended = []
 

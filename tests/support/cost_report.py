@@ -1,4 +1,7 @@
-"""Prints which files of tests cost most: seconds of processors, whatever else the machine does."""
+"""Prints which files of tests cost most: seconds of processors, whatever else the machine does.
+
+Where tests are to be quick it names those that are not and do not say so.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,20 @@ import warm_start
 
 _PROPERTY = "cpu_s"
 _SHOWN = 15
+_SLOW, _SLOW_S = "slow", 1.0
+"""Who takes half a second is marked; it is told of at twice that, as machines differ."""
 
 
 class CostReport:
-    """A plugin of pytest; the children of a test count when they have ended."""
+    """A plugin of pytest; the children of a test count when they have ended.
 
-    def __init__(self) -> None:
+    Args:
+        quick: whether what is run is to be quick.
+    """
+
+    def __init__(self, *, quick: bool) -> None:
+        self._quick = quick
+        self._unmarked: dict[str, float] = {}
         self._began_s = 0.0
         self._files: defaultdict[str, float] = defaultdict(float)
 
@@ -38,6 +49,8 @@ class CostReport:
         if report.when == "teardown":
             spent = dict(report.user_properties).get(_PROPERTY, 0.0)
             self._files[report.location[0]] += float(str(spent))
+            if self._quick and float(str(spent)) > _SLOW_S and _SLOW not in report.keywords:
+                self._unmarked[report.nodeid] = float(str(spent))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the dearest files."""
@@ -45,6 +58,10 @@ class CostReport:
         terminalreporter.section(f"{_SHOWN} files that cost most CPU time, {_all_s(self._files)}")
         for file, spent_s in dearest:
             terminalreporter.line(f"{spent_s:8.1f} s  {file}")
+        if self._unmarked:
+            terminalreporter.section("mark with @pytest.mark.slow, or make cheaper")
+        for test, spent_s in self._unmarked.items():
+            terminalreporter.line(f"{spent_s:8.1f} s  {test}")
 
 
 def _all_s(files: dict[str, float]) -> str:

@@ -46,6 +46,7 @@ def test_segments_are_of_21_people_on_average() -> None:
     assert np.dot(SIZES, SHARES) == pytest.approx(21, abs=0.2)
 
 
+@pytest.mark.slow
 def test_each_slot_of_each_camera_is_a_segment_under_its_own_announced_keys(tmp_path: Path) -> None:
     site = make_site(tmp_path, 2, days=1)
     keys = {name: {EPOCH: hpke.PrivateKey.generate().public.raw} for name in CUSTODIANS}

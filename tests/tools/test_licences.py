@@ -34,6 +34,7 @@ def installed(folder: Path, *lines: str, files: dict[str, bytes] | None = None) 
     return PathDistribution(info)
 
 
+@pytest.mark.slow
 def test_everything_that_is_installed_is_permitted() -> None:
     names = locked(LOCKS)
     assert {"cryptography", "numpy", "opencv-python-headless"} < set(names)

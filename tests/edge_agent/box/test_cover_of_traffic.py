@@ -309,6 +309,7 @@ def covered(box: Box, policy: Callable[[int], Cadence]) -> CameraSealer:
     return box.sealer
 
 
+@pytest.mark.slow
 def test_under_steady_cover_envelopes_leave_at_their_pace_and_look_alike(box: Box) -> None:
     """With nobody in it, with some, with more than fit: one each time, of one size."""
     covered(box, lambda _now_ms: Cadence(True, 1))
@@ -350,6 +351,7 @@ def test_under_steady_cover_no_segment_leaves_sooner_because_somebody_came(
     assert [one.kind for one in box.opened()].count("segment") == segments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every_s", "begin_s"), [(30, 0), (30, 13), (7, 3), (1, 2)])
 def test_under_a_steady_cover_the_traffic_is_the_same_whether_or_not_people_come(
     new_box: NewBox, monkeypatch: pytest.MonkeyPatch, every_s: int, begin_s: int

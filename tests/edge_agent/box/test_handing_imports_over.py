@@ -63,6 +63,7 @@ def quarter(*seeds: int, camera: str = "cam-1") -> Quarter:
     return Quarter(camera, NUMBER, STAMPED, seen, bytes([6]) * SLOT_S)
 
 
+@pytest.mark.slow
 def test_what_an_importer_hands_over_is_sealed_by_the_agent(door: Path, box: Box) -> None:
     with AgentDesk(door) as desk:
         assert desk.standing([EPOCH]).days == {EPOCH}
@@ -82,12 +83,14 @@ def test_what_an_importer_hands_over_is_sealed_by_the_agent(door: Path, box: Box
     assert [one.nearest_m for one in sealed.sightings] == [[1.5], [1.5]]
 
 
+@pytest.mark.slow
 def test_a_quarter_hour_with_many_people_is_handed_over_in_parts(door: Path, box: Box) -> None:
     with AgentDesk(door) as desk:
         assert desk.seal(quarter(*range(600)), floor=NUMBER) == 600
     assert sorted(seed for one in box.opened() for seed in one.ids) == list(range(600))
 
 
+@pytest.mark.slow
 def test_a_refusal_is_told_and_the_next_question_answered(door: Path) -> None:
     with AgentDesk(door) as desk:
         with pytest.raises(ImportRefused, match="sealtrace box recordings"):
@@ -95,6 +98,7 @@ def test_a_refusal_is_told_and_the_next_question_answered(door: Path) -> None:
         assert desk.seal(quarter(1), floor=0) == 1
 
 
+@pytest.mark.slow
 def test_one_importer_at_a_time(door: Path) -> None:
     with AgentDesk(door) as desk, AgentDesk(door) as second:
         desk.standing([])
@@ -104,6 +108,7 @@ def test_one_importer_at_a_time(door: Path) -> None:
     wait_until(lambda: _answers(door))
 
 
+@pytest.mark.slow
 def test_a_box_without_descriptors_lets_an_importer_in_when_it_has_some_again(door: Path) -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     folder = os.open(door, os.O_RDONLY | os.O_DIRECTORY)
@@ -147,6 +152,7 @@ def message(value: Any) -> bytes:
     return struct.pack(">I", len(data)) + data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "said",
     [

@@ -84,6 +84,7 @@ def ids(box: Box) -> list[int]:
     return sorted(one - BEGIN_MS // MINUTE for each in opened for one in each.ids)
 
 
+@pytest.mark.slow
 def test_films_of_two_cameras_become_segments(
     box: Box, open_desk: Callable[[], ImportDesk], folder: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_films_of_two_cameras_become_segments(
     assert ids(box) == sorted([*range(20), *range(10, 20)])
 
 
+@pytest.mark.slow
 def test_a_second_run_of_the_same_films_adds_nothing(
     box: Box, open_desk: Callable[[], ImportDesk], folder: Path
 ) -> None:
@@ -110,6 +112,7 @@ def test_a_second_run_of_the_same_films_adds_nothing(
     assert box.outbox.next_sequence("cam-1") == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2])
 def test_an_import_goes_on_where_it_was_killed(
     box: Box, open_desk: Callable[[], ImportDesk], folder: Path, after: int
@@ -125,6 +128,7 @@ def test_an_import_goes_on_where_it_was_killed(
     assert do(open_desk(), *films).sealed == 0
 
 
+@pytest.mark.slow
 def test_seconds_of_a_camera_add_up_over_runs(
     box: Box, open_desk: Callable[[], ImportDesk], folder: Path
 ) -> None:
@@ -155,6 +159,7 @@ def test_a_film_that_broke_off_is_done_and_named(
     assert [one.fate for one in planned(open_desk(), film).verdicts] == [Fate.NOTHING_NEW]
 
 
+@pytest.mark.slow
 def test_the_whole_copy_of_a_film_that_broke_off_brings_the_rest(
     box: Box, open_desk: Callable[[], ImportDesk], folder: Path
 ) -> None:
@@ -180,6 +185,7 @@ def test_a_file_that_grew_is_not_taken_for_done(
     assert [one.fate for one in planned(open_desk(), longer).verdicts] == [Fate.PARTLY]
 
 
+@pytest.mark.slow
 def test_when_it_ends_early_nobody_who_was_seen_stays_in_memory(
     open_desk: Callable[[], ImportDesk], folder: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_sealing_goes_on_and_keys_are_dropped_while_the_disk_is_full(
     assert sum(len(one.sightings) for one in opened) == (seed + 1) * 50
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_put_aside_and_the_box_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     for content in (b"not a database at all" * 500, b""):
@@ -238,6 +239,7 @@ def test_the_file_shrinks_after_a_backlog_has_been_delivered(tmp_path: Path) -> 
     assert path.stat().st_size < large / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", "-wal"])
 def test_the_files_hold_no_plain_template(
     new_box: Callable[..., Box], site: Site, suffix: str

@@ -317,6 +317,7 @@ def test_a_slot_of_several_segments_counts_everybody_once(new_box: NewBox) -> No
 # -- replaced live envelopes ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_segment_names_the_live_envelopes_that_headquarters_may_have(box: Box) -> None:
     payloads: list[bytes] = []
     for seed in range(3):

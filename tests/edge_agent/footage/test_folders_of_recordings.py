@@ -83,6 +83,7 @@ def test_files_are_sorted_by_camera_and_time_with_what_is_between(put: Put) -> N
     assert found.overlaps == ()
 
 
+@pytest.mark.slow
 def test_overlaps_of_one_camera_are_told_also_of_a_file_within_another(put: Put) -> None:
     folder = put("gate/20261128_100000.avi", "door/20261128_100000.avi")
     long = film(folder / "gate" / "20261128_095950.avi", 600)
@@ -209,6 +210,7 @@ def test_an_hour_that_was_twice_is_asked_for(put: Put) -> None:
     assert "--list" in trouble
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_says_why(put: Put, tmp_path: Path) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
@@ -243,6 +245,7 @@ def test_a_name_that_is_no_text_is_refused_and_shown_harmlessly(put: Put) -> Non
     assert bad.trouble == "It has a name that is not UTF-8. Rename it."
 
 
+@pytest.mark.slow
 def test_four_k_and_damage_in_the_middle_and_no_rate_are_no_trouble(put: Put) -> None:
     folder = put("gate_20261128_100000.avi", "gate_20261128_100002.avi")
     film(folder / "uhd_20261128_100000.avi", 2, size=(2160, 3840))

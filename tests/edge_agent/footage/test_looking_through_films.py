@@ -43,6 +43,7 @@ def minutes(one: Seen) -> list[int]:
     return [(sighting.row.last_ms - BEGIN_MS) // MINUTE for sighting in one.sightings]
 
 
+@pytest.mark.slow
 def test_each_quarter_hour_is_told_once_in_order(folder: Path) -> None:
     messages = look(passage(found(folder / "a.mp4", "hall", BEGIN_MS + 5 * MINUTE, 25)))
     first, second = seen(messages)
@@ -56,6 +57,7 @@ def test_each_quarter_hour_is_told_once_in_order(folder: Path) -> None:
     assert ended == [PartEnded(0, "")]
 
 
+@pytest.mark.slow
 def test_progress_adds_up_to_what_there_is(folder: Path) -> None:
     messages = look(passage(found(folder / "a.mp4", "hall", BEGIN_MS, 20)))
     pulses = [one for one in messages if isinstance(one, Pulse)]
@@ -128,6 +130,7 @@ def test_who_is_told_of_late_is_in_the_quarter_hour_that_is_open(folder: Path) -
     assert minutes(second) == [13, 14, 15, 16, 17, 18, 19]
 
 
+@pytest.mark.slow
 def test_when_it_is_stopped_nothing_more_is_told(folder: Path) -> None:
     film = passage(found(folder / "a.mp4", "hall", BEGIN_MS, 30))
     eyes = MinuteEyes()

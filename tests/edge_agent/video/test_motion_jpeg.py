@@ -47,6 +47,7 @@ def test_other_films_are_read_as_ever(tmp_path: Path) -> None:
     assert len(all_of(FileReader(path, SPARSE), gap_s=0.195)) == 6
 
 
+@pytest.mark.slow
 def test_packets_above_4k_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="4K"):
         PacketDecoder(film(tmp_path / "large.avi", 1, size=(2880, 5120)), "it")

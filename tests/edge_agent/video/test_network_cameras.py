@@ -31,6 +31,7 @@ def http_camera() -> Iterator[HttpCamera]:
     camera.close()
 
 
+@pytest.mark.slow
 def test_an_http_camera_gives_pictures_to_who_has_its_password(http_camera: HttpCamera) -> None:
     url = f"http://viewer:hunter2%23@127.0.0.1:{http_camera.port}/mjpg"
     with FrameSource(url) as source:
@@ -39,6 +40,7 @@ def test_an_http_camera_gives_pictures_to_who_has_its_password(http_camera: Http
     assert http_camera.clients == 1
 
 
+@pytest.mark.slow
 def test_an_http_camera_that_refuses_us_is_tried_again_without_showing_its_password(
     http_camera: HttpCamera,
     wait_until: Callable[[Callable[[], bool]], None],
@@ -53,6 +55,7 @@ def test_an_http_camera_that_refuses_us_is_tried_again_without_showing_its_passw
     assert "guess42" not in printed
 
 
+@pytest.mark.slow
 def test_a_password_with_a_hash_is_taken_escaped() -> None:
     camera = RtspCamera("MD5", password="pass#/?@word")
     try:
@@ -89,6 +92,7 @@ def test_an_address_that_merely_holds_such_marks_is_taken(url: str) -> None:
     assert parse_source_url(url).target == url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("login", "path", "problem", "words"),
     [
@@ -106,6 +110,7 @@ def test_a_probe_says_what_is_wrong_with_an_http_camera(
     assert "guess42" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_probe_of_an_http_camera_tells_how_it_let_us_in(http_camera: HttpCamera) -> None:
     seen = probe(f"http://viewer:hunter2%23@127.0.0.1:{http_camera.port}/mjpg", seconds=0.5)
     assert (seen.result.login, seen.result.live) == ("Basic", True)

@@ -58,6 +58,7 @@ def test_a_frame_rate_of_zero_in_the_header_is_no_hindrance(tmp_path: Path) -> N
     assert all(a.at_s < b.at_s for a, b in itertools.pairwise(pictures))
 
 
+@pytest.mark.slow
 def test_frames_above_4k_are_refused_before_any_is_decoded(tmp_path: Path) -> None:
     path = film(tmp_path / "large.avi", 1, size=(2880, 5120))
     with pytest.raises(SourceError, match=r"5120x2880.*4K"):

@@ -193,6 +193,7 @@ def test_a_live_interlaced_camera_is_read_through_ffmpeg() -> None:
         camera.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_ffmpeg")
 def test_a_live_interlaced_camera_says_what_to_install(
     wait_until: Callable[[Callable[[], bool]], None], capfd: pytest.CaptureFixture[str]

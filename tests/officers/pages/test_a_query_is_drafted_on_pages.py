@@ -92,6 +92,7 @@ def filed(ana: PageDesk, query_id: str) -> Query:
     return Query.parse(parse_signed_query(data).payload)
 
 
+@pytest.mark.slow
 def test_a_draft_is_filed_as_the_command_files_it(site: OfficerSite, ana: PageDesk) -> None:
     at = started()
     begun = ana.post("/drafts", {"chosen": "yes", "case": "contacts", "patients": "p-1"})
@@ -134,6 +135,7 @@ def test_a_draft_is_filed_as_the_command_files_it(site: OfficerSite, ana: PageDe
     assert drafts(ana.house.officer, KEY) == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "form", "field", "said"),
     [
@@ -160,6 +162,7 @@ def test_what_is_wrong_is_said_at_its_field_and_what_was_typed_stays(
         assert value in answer.text
 
 
+@pytest.mark.slow
 def test_cameras_are_added_by_place_and_pattern(ana: PageDesk) -> None:
     path = f"/drafts/{drafted(ana, cameras=()).id}"
     added = ana.post(f"{path}/where", {"add": "yes", "place": "로비"})
@@ -189,6 +192,7 @@ def test_no_button_takes_all_cameras(ana: PageDesk) -> None:
     assert not re.search(r"<button[^>]*>[^<]*\b[Aa]ll\b", text)
 
 
+@pytest.mark.slow
 def test_what_changed_in_another_window_is_not_signed(ana: PageDesk) -> None:
     draft = drafted(ana)
     shown = ana.get(f"/drafts/{draft.id}/check")
@@ -201,6 +205,7 @@ def test_what_changed_in_another_window_is_not_signed(ana: PageDesk) -> None:
     assert where(anew).startswith("/sign/")
 
 
+@pytest.mark.slow
 def test_a_page_from_before_the_last_showing_signs_nothing(ana: PageDesk) -> None:
     draft = drafted(ana)
     first = ana.get(f"/drafts/{draft.id}/check")
@@ -208,6 +213,7 @@ def test_a_page_from_before_the_last_showing_signs_nothing(ana: PageDesk) -> Non
     assert ana.post(f"/drafts/{draft.id}/check", hidden(first)).status_code == 422
 
 
+@pytest.mark.slow
 def test_a_draft_is_signed_once_and_back_shows_the_receipt(ana: PageDesk) -> None:
     draft = drafted(ana)
     to_sign = ana.post(f"/drafts/{draft.id}/check", hidden(ana.get(f"/drafts/{draft.id}/check")))
@@ -217,6 +223,7 @@ def test_a_draft_is_signed_once_and_back_shows_the_receipt(ana: PageDesk) -> Non
     assert "not here any more" in ana.get(f"/drafts/{draft.id}/check").text
 
 
+@pytest.mark.slow
 def test_locking_in_the_middle_keeps_the_draft_sealed_and_asks_for_the_key(ana: PageDesk) -> None:
     draft = drafted(ana, purpose="typed before the lock")
     shown = ana.get(f"/drafts/{draft.id}/check")
@@ -230,6 +237,7 @@ def test_locking_in_the_middle_keeps_the_draft_sealed_and_asks_for_the_key(ana: 
         assert b"typed before" not in path.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_others_wrote_is_shown_as_text(ana: PageDesk) -> None:
     draft = drafted(ana, purpose=ALL_AT_ONCE, cameras=("cam-1", ALL_AT_ONCE))
     for step in ("who", "where", "when", "why", "check"):
@@ -253,6 +261,7 @@ def test_ten_patients_go_side_by_side(ana: PageDesk) -> None:
     assert page.count("KST") + page.count("UTC") >= 2
 
 
+@pytest.mark.slow
 def test_a_draft_that_is_discarded_is_gone(ana: PageDesk) -> None:
     draft = drafted(ana)
     assert "cannot be brought back" in words_of(ana.get(f"/drafts/{draft.id}/discard"))
@@ -260,6 +269,7 @@ def test_a_draft_that_is_discarded_is_gone(ana: PageDesk) -> None:
     assert ana.get(f"/drafts/{draft.id}/who").status_code == 409
 
 
+@pytest.mark.slow
 def test_who_is_no_investigator_drafts_nothing(site: OfficerSite) -> None:
     with closing(PageDesk(site, "bo")) as bo:
         assert bo.get("/drafts").status_code == 409
@@ -267,6 +277,7 @@ def test_who_is_no_investigator_drafts_nothing(site: OfficerSite) -> None:
         assert bo.post("/drafts", {"chosen": "yes"}).status_code == 409
 
 
+@pytest.mark.slow
 def test_templates_that_did_not_arrive_are_sent_from_the_page(ana: PageDesk) -> None:
     """As after a power cut between the two: the query is filed, and its templates are not."""
     draft, me, now = drafted(ana), ana.house.officer, datetime.now(UTC)

@@ -42,6 +42,7 @@ def refusals(site: OfficerSite, query_id: str) -> list[str]:
     return [one.signer for one in site.aggregator.desk.refusals(site.record(query_id).digest)]
 
 
+@pytest.mark.slow
 def test_what_would_open_stands_first_and_the_buttons_end_the_text(
     bo: PageDesk, query_id: str
 ) -> None:
@@ -146,6 +147,7 @@ def test_differences_from_the_last_query_stand_beside_the_cost(
     assert "new in this query" in said
 
 
+@pytest.mark.slow
 def test_a_withdrawal_says_who_has_it_and_hands_the_same_in_again(
     site: OfficerSite, bo: PageDesk, query_id: str
 ) -> None:
@@ -184,6 +186,7 @@ def test_an_approver_reads_and_signs_in_korean(site: OfficerSite, query_id: str)
         assert "요청을 승인했습니다" in words_of(cy.sign(to_sign))
 
 
+@pytest.mark.slow
 def test_a_receipt_of_what_headquarters_lost_or_hide_says_so(
     site: OfficerSite, bo: PageDesk, query_id: str
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_receipt_of_what_headquarters_lost_or_hide_says_so(
     assert "tell the auditor" in said
 
 
+@pytest.mark.slow
 def test_an_approval_that_headquarters_made_up_is_told_and_not_counted(
     site: OfficerSite, bo: PageDesk, query_id: str
 ) -> None:

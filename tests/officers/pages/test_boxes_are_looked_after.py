@@ -51,6 +51,7 @@ def remember(site: OfficerSite, box: str = "box-1", *, version: str = "1.2") -> 
                 unit.ledger.put_health(HealthRow(box, at, 30, at * SLOT_MS, 0, version, worst))
 
 
+@pytest.mark.slow
 def test_all_boxes_are_shown_those_in_trouble_first_by_headquarters_word(
     site: OfficerSite, bo: PageDesk
 ) -> None:
@@ -65,6 +66,7 @@ def test_all_boxes_are_shown_those_in_trouble_first_by_headquarters_word(
     assert {"/fleet/box-1", "/fleet/box-2"} <= links_of(page)
 
 
+@pytest.mark.slow
 def test_figures_that_a_box_does_not_tell_are_not_made_up(site: OfficerSite, bo: PageDesk) -> None:
     hear(site, {"group.canary": 1, "certificate_ends_s": system_ms() / 1000 + 30.5 * 86_400})
     words = words_of(bo.get("/fleet"))
@@ -73,6 +75,7 @@ def test_figures_that_a_box_does_not_tell_are_not_made_up(site: OfficerSite, bo:
     assert "Certificate not known" in older
 
 
+@pytest.mark.slow
 def test_the_filter_says_what_it_hides(site: OfficerSite, bo: PageDesk) -> None:
     hear(site)
     words = words_of(bo.get("/fleet?only=trouble"))
@@ -84,6 +87,7 @@ def test_the_filter_says_what_it_hides(site: OfficerSite, bo: PageDesk) -> None:
     assert "hidden" not in words_of(bo.get("/fleet"))
 
 
+@pytest.mark.slow
 def test_cameras_are_on_the_map_with_shape_and_word(site: OfficerSite, bo: PageDesk) -> None:
     hear(site, {"trouble.view.cam-1": 4})
     page = bo.get("/fleet?look=map")
@@ -91,6 +95,7 @@ def test_cameras_are_on_the_map_with_shape_and_word(site: OfficerSite, bo: PageD
     assert "/fleet/box-1" in links_of(page)
 
 
+@pytest.mark.slow
 def test_a_boxs_last_days_are_drawn_and_told_by_day(site: OfficerSite, bo: PageDesk) -> None:
     hear(site)
     remember(site)
@@ -104,6 +109,7 @@ def test_a_boxs_last_days_are_drawn_and_told_by_day(site: OfficerSite, bo: PageD
     assert "never heard" in silent
 
 
+@pytest.mark.slow
 def test_missing_messages_are_counted(site: OfficerSite, bo: PageDesk) -> None:
     hear(site)
     with site.aggregator.store.writing() as unit:
@@ -116,12 +122,14 @@ def test_missing_messages_are_counted(site: OfficerSite, bo: PageDesk) -> None:
     assert "given up" in words
 
 
+@pytest.mark.slow
 def test_a_box_that_nobody_knows_is_no_page(bo: PageDesk) -> None:
     assert bo.get("/fleet/nobody").status_code == 404
     assert bo.get("/fleet/Not%20A%20Name").status_code == 422
     assert bo.get("/fleet?look=thumbnails").status_code == 422
 
 
+@pytest.mark.slow
 def test_silent_headquarters_are_told(site: OfficerSite, bo: PageDesk) -> None:
     bo.get("/fleet")
     site.close()
@@ -130,6 +138,7 @@ def test_silent_headquarters_are_told(site: OfficerSite, bo: PageDesk) -> None:
     assert "Headquarters do not answer." in words_of(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_what_a_box_calls_itself_is_words(site: OfficerSite, language: str) -> None:
     hear(site, {f"group.{NASTY}": 1, f"trouble.day_keys.{NASTY}": 1}, version=NASTY)
@@ -143,6 +152,7 @@ def test_what_a_box_calls_itself_is_words(site: OfficerSite, language: str) -> N
     assert sum(page.text.count("&lt;script&gt;alert(1)") for page in pages) > 3
 
 
+@pytest.mark.slow
 def test_pages_are_said_in_korean(site: OfficerSite) -> None:
     hear(site)
     remember(site)

@@ -66,6 +66,7 @@ def said(query: TracedQuery) -> list[tuple[str, str]]:
     return [(one.signer, Decision.parse(one.payload).verdict) for one in signed]
 
 
+@pytest.mark.slow
 def test_the_first_that_waits_is_shown_and_the_list_is_in_order_of_time(
     site: TracedSite, desk: PageDesk
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_query_without_stills_shows_the_score_at_once_and_says_why(
     assert "because there is no still to look at first" in page
 
 
+@pytest.mark.slow
 def test_where_there_may_be_a_still_no_score_is_on_the_page_before_the_officers_view(
     seen: TracedQuery, desk: PageDesk
 ) -> None:
@@ -116,6 +118,7 @@ def test_where_there_may_be_a_still_no_score_is_on_the_page_before_the_officers_
     assert "0.84" not in desk.get(path(seen, 2)).text, "each has a view of its own"
 
 
+@pytest.mark.slow
 def test_a_view_is_undone_and_that_the_score_was_seen_stays_known(
     seen: TracedQuery, desk: PageDesk
 ) -> None:
@@ -127,6 +130,7 @@ def test_a_view_is_undone_and_that_the_score_was_seen_stays_known(
     assert "Before the score was shown it was: different person." in page
 
 
+@pytest.mark.slow
 def test_a_still_is_shown_from_memory_and_gone_when_one_goes_on(
     site: TracedSite, seen: TracedQuery, desk: PageDesk
 ) -> None:
@@ -153,6 +157,7 @@ def test_a_still_is_shown_from_memory_and_gone_when_one_goes_on(
     assert desk.get(still).headers["location"].startswith("/lock")
 
 
+@pytest.mark.slow
 def test_a_still_that_the_box_never_made_lets_the_score_through(
     site: TracedSite, seen: TracedQuery, desk: PageDesk
 ) -> None:
@@ -168,6 +173,7 @@ def test_a_still_that_the_box_never_made_lets_the_score_through(
     assert send(desk, seen, 3, "view", view="same").status_code == 303
 
 
+@pytest.mark.slow
 def test_the_still_of_a_hit_leaves_marked_and_logged_where_the_policy_permits_and_no_other(
     tmp_path: Path,
 ) -> None:
@@ -208,6 +214,7 @@ def test_the_still_of_a_hit_leaves_marked_and_logged_where_the_policy_permits_an
 # -- deciding -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_verdict_is_signed_stored_and_the_next_candidate_follows(
     site: TracedSite, desk: PageDesk
 ) -> None:
@@ -227,6 +234,7 @@ def test_a_verdict_is_signed_stored_and_the_next_candidate_follows(
     assert said(query)[-1] == ("ana", REJECTED), "a newer word takes the place of the older"
 
 
+@pytest.mark.slow
 def test_a_stay_of_several_sightings_is_signed_with_one_passphrase(
     site: TracedSite, desk: PageDesk
 ) -> None:
@@ -239,6 +247,7 @@ def test_a_stay_of_several_sightings_is_signed_with_one_passphrase(
     assert said(query) == [("ana", REJECTED)] * 3
 
 
+@pytest.mark.slow
 def test_the_second_confirmer_reads_no_first_verdict_before_their_own(
     site: TracedSite, dan: PageDesk
 ) -> None:
@@ -263,6 +272,7 @@ def test_what_cannot_be_true_is_not_among_those_to_decide(site: TracedSite, desk
 # -- what goes wrong ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_tabs_sign_nothing_that_one_of_them_has_decided_since(
     site: TracedSite, desk: PageDesk
 ) -> None:
@@ -289,6 +299,7 @@ def test_an_aggregator_that_hides_what_was_opened_is_told_of_and_nothing_can_be_
     assert "<form" not in page.text.partition("<main")[2]
 
 
+@pytest.mark.slow
 def test_a_locked_desk_asks_for_the_passphrase_and_forgets_views(
     seen: TracedQuery, desk: PageDesk
 ) -> None:
@@ -311,6 +322,7 @@ def test_a_query_of_other_officers_opens_for_nobody_else(site: TracedSite) -> No
         bo.close()
 
 
+@pytest.mark.slow
 def test_ten_subjects_stand_side_by_side_and_no_pseudonym_is_in_an_address(
     site: TracedSite, desk: PageDesk
 ) -> None:
@@ -326,6 +338,7 @@ def test_ten_subjects_stand_side_by_side_and_no_pseudonym_is_in_an_address(
 HOSTILE = "<script>alert(1)</script>\"'"
 
 
+@pytest.mark.slow
 def test_what_others_wrote_is_text_and_never_markup(tmp_path: Path) -> None:
     class Hostile(TracedSite):
         hostile = " <b onclick=x>"

@@ -81,6 +81,7 @@ def query_of(desk: PageDesk, signed: Response) -> Query:
     return Query.parse(Signed.parse(data, kind="query").payload)
 
 
+@pytest.mark.slow
 def test_the_clothes_of_a_candidate_are_looked_for_in_a_query_of_their_own(
     ana: PageDesk, found: TracedQuery
 ) -> None:
@@ -106,6 +107,7 @@ def test_the_clothes_of_a_candidate_are_looked_for_in_a_query_of_their_own(
     assert query.thresholds[CLOTHES] == 0.6, "not in the space of the face it was found by"
 
 
+@pytest.mark.slow
 def test_without_the_sighting_nobody_is_looked_for(ana: PageDesk, found: TracedQuery) -> None:
     begun = ana.post("/drafts", {"example": f"{found.id}:2"}).headers["location"]
     kept = ana.post(begun, {})
@@ -117,6 +119,7 @@ def test_without_the_sighting_nobody_is_looked_for(ana: PageDesk, found: TracedQ
         assert "<script>" not in page.text.partition("<main")[2].partition("</main>")[0]
 
 
+@pytest.mark.slow
 def test_where_the_policy_has_no_clothes_no_candidate_offers_them(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
@@ -137,6 +140,7 @@ def test_where_the_policy_has_no_clothes_no_candidate_offers_them(
         made.close()
 
 
+@pytest.mark.slow
 def test_words_and_photographs_are_not_mixed_in_one_draft(ana: PageDesk) -> None:
     draft = new_draft(ana.house.officer, examples=("00ff:1", "00ff:2"))
     assert read_draft(ana.house.officer, draft.id, KEY).examples == ("00ff:1", "00ff:2")

@@ -77,6 +77,7 @@ def part_of(desk: PageDesk, query_id: str) -> str:
     return words_of(desk.get(f"/queries/{query_id}/custodians"))
 
 
+@pytest.mark.slow
 def test_each_custodian_is_told_with_what_it_opened_and_that_it_agrees(
     ana: PageDesk, opened: Opened
 ) -> None:
@@ -122,6 +123,7 @@ def test_who_does_not_read_the_results_is_not_told(site: OfficerSite, opened: Op
         assert "rows opened" not in part_of(bo, opened.id)
 
 
+@pytest.mark.slow
 def test_an_auditor_reads_how_many_each_opened_without_what_is_sealed(
     site: OfficerSite, opened: Opened
 ) -> None:
@@ -134,6 +136,7 @@ def test_an_auditor_reads_how_many_each_opened_without_what_is_sealed(
     assert "c1 as many as any custodian 2 rows opened" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("counted", "kind", "words"),
     [

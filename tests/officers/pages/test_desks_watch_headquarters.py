@@ -77,6 +77,7 @@ def test_a_candidate_is_known_at_the_next_look_at_what_runs(
     assert live.seen() == {f"query:{query_id}": 1, f"candidates:{query_id}": 2}
 
 
+@pytest.mark.slow
 def test_of_many_queries_that_run_each_has_its_turn(site: OfficerSite, desk: PageDesk) -> None:
     ids = [filed(site) for _ in range(7)]  # one more than is looked at in a second
     live = desk.house.live
@@ -101,6 +102,7 @@ def test_a_new_query_and_an_approval_are_news_of_queries(site: OfficerSite) -> N
     desk.close()
 
 
+@pytest.mark.slow
 def test_a_hit_is_told_to_an_open_tab_within_three_seconds(
     site: OfficerSite, desk: PageDesk
 ) -> None:
@@ -148,6 +150,7 @@ class Events(threading.Thread):
             ), self._said
 
 
+@pytest.mark.slow
 def test_what_waits_for_each_duty_stands_on_the_first_page(site: OfficerSite) -> None:
     query_id = filed(site)
     find(site, query_id, 9)
@@ -163,6 +166,7 @@ def test_what_waits_for_each_duty_stands_on_the_first_page(site: OfficerSite) ->
         desk.close()
 
 
+@pytest.mark.slow
 def test_a_desk_says_that_headquarters_are_silent_and_still_shows_its_pages(
     tmp_path: Path,
 ) -> None:
@@ -195,6 +199,7 @@ def test_the_connection_to_headquarters_is_kept(
     desk.close()
 
 
+@pytest.mark.slow
 def test_what_is_decided_waits_no_longer_until_more_is_found(
     site: OfficerSite, desk: PageDesk
 ) -> None:

@@ -60,6 +60,7 @@ def test_the_harness_finds_each_text_that_is_not_escaped() -> None:
     assert tampered("<p>nothing</p>") == []
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text_on_every_page(desk: PageDesk) -> None:
     def parts(here: Here) -> Response:
         here.notice(ALL_AT_ONCE, warning=True)
@@ -86,6 +87,7 @@ def test_hostile_text_stays_text_on_every_page(desk: PageDesk) -> None:
         assert tampered(told.text) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_is_to_be_signed_is_text(desk: PageDesk, text: str) -> None:
     act = Unsigned("sample", "ana", b"x")
@@ -95,6 +97,7 @@ def test_what_is_to_be_signed_is_text(desk: PageDesk, text: str) -> None:
     assert tampered(page.text) == []
 
 
+@pytest.mark.slow
 def test_addresses_with_hostile_text_lead_nowhere_and_show_nothing(desk: PageDesk) -> None:
     for text in HOSTILE:
         for answer in (

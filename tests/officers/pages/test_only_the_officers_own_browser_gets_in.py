@@ -341,6 +341,7 @@ def test_each_wrong_passphrase_makes_the_next_try_wait_longer(site: OfficerSite)
     desk.close()
 
 
+@pytest.mark.slow
 def test_two_officers_work_at_two_desks_of_one_machine_at_once(site: OfficerSite) -> None:
     ana, bo = PageDesk(site, "ana"), PageDesk(site, "bo", port=8766)
     ana.client.cookies.update(bo.client.cookies)  # cookies know no ports
@@ -357,6 +358,7 @@ def test_two_officers_work_at_two_desks_of_one_machine_at_once(site: OfficerSite
 # ---------------------------------------------------------------------- how long it took
 
 
+@pytest.mark.slow
 def test_every_answer_says_how_long_the_desk_took(desk: PageDesk) -> None:
     for path in ("/", "/settings", "/nowhere"):
         said = desk.get(path).headers["server-timing"]

@@ -26,6 +26,7 @@ def bo(site: OfficerSite) -> Iterator[PageDesk]:
         yield made
 
 
+@pytest.mark.slow
 def test_who_has_none_reads_how_to_get_one(bo: PageDesk) -> None:
     said = words_of(bo.get(BASE))
     assert "lists no passkey of yours" in said
@@ -33,6 +34,7 @@ def test_who_has_none_reads_how_to_get_one(bo: PageDesk) -> None:
     assert "It works once the office has listed it." in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -54,6 +56,7 @@ def test_what_no_browser_makes_is_told_and_nothing_goes_on(bo: PageDesk, answer:
     assert bo.get(f"{BASE}/new").headers["location"] == BASE
 
 
+@pytest.mark.slow
 def test_no_step_can_be_taken_before_the_one_before_it(bo: PageDesk) -> None:
     for path in (f"{BASE}/new", f"{BASE}/offered"):
         assert bo.get(path).headers["location"] == BASE

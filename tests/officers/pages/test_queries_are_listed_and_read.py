@@ -83,6 +83,7 @@ def test_nothing_that_others_write_is_markup(
     assert HOSTILE in words_of(bo.get(f"/queries/{query_id}"))
 
 
+@pytest.mark.slow
 def test_ways_on_are_those_of_the_officers_duties(
     site: OfficerSite, bo: PageDesk, ana: PageDesk
 ) -> None:
@@ -106,6 +107,7 @@ def test_the_first_digits_lead_to_the_whole_address(bo: PageDesk, query_id: str)
     assert bo.get("/queries/ffffffff").status_code == 404
 
 
+@pytest.mark.slow
 def test_another_query_under_the_id_of_one_that_was_approved_is_a_page_without_a_button(
     site: OfficerSite, bo: PageDesk
 ) -> None:
@@ -122,6 +124,7 @@ def test_another_query_under_the_id_of_one_that_was_approved_is_a_page_without_a
         assert "<button" not in page.text.partition("<main")[2].partition("</main>")[0]
 
 
+@pytest.mark.slow
 def test_a_query_reads_in_korean(site: OfficerSite, query_id: str) -> None:
     with page_desk(site, "cy", language="ko") as cy:
         said = words_of(cy.get(f"/queries/{query_id}"))

@@ -85,6 +85,7 @@ def test_without_a_copy_the_page_says_what_fetching_does(eve: Auditor) -> None:
     assert "Save as one page" not in words
 
 
+@pytest.mark.slow
 def test_a_copy_from_before_is_verified_when_the_page_opens(eve: Auditor) -> None:
     eve.hold(LoggedSite().whole().signed())
     words = words_of(eve.see())
@@ -95,6 +96,7 @@ def test_a_copy_from_before_is_verified_when_the_page_opens(eve: Auditor) -> Non
     assert QUERY in links_of(eve.get("/audit"))
 
 
+@pytest.mark.slow
 def test_a_querys_life_is_told_with_the_entries_that_prove_it(eve: Auditor) -> None:
     logs = LoggedSite().whole().signed()
     eve.hold(logs)
@@ -104,6 +106,7 @@ def test_a_querys_life_is_told_with_the_entries_that_prove_it(eve: Auditor) -> N
     assert eve.get("/audit/queries/" + "0" * 32).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_finding_says_what_it_means_what_to_do_and_what_it_stands_on(eve: Auditor) -> None:
     eve.hold(LoggedSite().file().receive("c1").signed())
     listed = words_of(eve.see())
@@ -163,6 +166,7 @@ def test_what_was_fetched_before_is_held_against_what_comes_now(eve: Auditor) ->
     assert f"The log of {DOWN} could not be fetched. Shown is an earlier copy." in rest
 
 
+@pytest.mark.slow
 def test_an_unreachable_log_is_shown_from_the_copy_with_its_date(eve: Auditor) -> None:
     eve.hold(LoggedSite().whole().signed())
     folder = audit_folder(eve.house.officer)
@@ -185,6 +189,7 @@ def test_progress_is_told_and_a_second_fetch_changes_nothing(eve: Auditor) -> No
     assert "Sound" in words_of(eve.get("/audit")), "there was nothing to stop"
 
 
+@pytest.mark.slow
 def test_locking_forgets_what_was_opened_and_the_copy_stays(eve: Auditor) -> None:
     eve.hold(LoggedSite().whole().signed())
     eve.see()
@@ -220,6 +225,7 @@ def still(logs: LoggedSite) -> None:
     logs.aggregator.add("still-answered", {**about, **more})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 @pytest.mark.parametrize("write", [rejected, read_by, withdrawn, still])
 def test_what_others_wrote_into_logs_is_words_on_every_page(
@@ -238,6 +244,7 @@ def test_what_others_wrote_into_logs_is_words_on_every_page(
     assert any("&lt;script&gt;alert(1)" in page.text for page in (*pages, saved))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_the_audit_is_handed_out_as_one_page_in_the_desks_language(
     site: OfficerSite, language: str
@@ -254,6 +261,7 @@ def test_the_audit_is_handed_out_as_one_page_in_the_desks_language(
     assert "default-src 'none'" in saved.text
 
 
+@pytest.mark.slow
 def test_pages_are_said_in_korean(site: OfficerSite) -> None:
     with closing(Auditor(site, "eve", language="ko")) as eve:
         eve.hold(LoggedSite().file().receive("c1").signed())
@@ -264,6 +272,7 @@ def test_pages_are_said_in_korean(site: OfficerSite) -> None:
         assert "있었던 일" in words_of(eve.get(QUERY))
 
 
+@pytest.mark.slow
 def test_the_copy_on_the_machine_holds_no_contents_in_the_clear(eve: Auditor) -> None:
     eve.hold(LoggedSite().whole().signed())
     eve.see(QUERY)

@@ -92,6 +92,7 @@ def test_one_officer_has_one_desk_and_a_record_that_only_they_read(site: Officer
     again.close()
 
 
+@pytest.mark.slow
 def test_missing_files_of_others_are_said_with_the_command_that_sets_them_up(
     tmp_path: Path,
 ) -> None:
@@ -99,6 +100,7 @@ def test_missing_files_of_others_are_said_with_the_command_that_sets_them_up(
         Vendor(tmp_path).check()
 
 
+@pytest.mark.slow
 def test_a_file_of_others_that_was_altered_is_not_served(tmp_path: Path) -> None:
     real = Vendor()
     name = real.versioned("htmx.org/dist/htmx.min.js")

@@ -169,6 +169,7 @@ def test_several_are_signed_by_a_passkey_each_by_itself(with_passkey: PageDesk) 
     assert [one.verify(resolver) for one in taken] == [one.payload for one in acts]
 
 
+@pytest.mark.slow
 def test_a_passkey_is_not_asked_without_end(with_passkey: PageDesk) -> None:
     acts = [Unsigned("sample", "ana", f"{n}".encode()) for n in range(MOST_BY_PASSKEY + 1)]
     shown = with_passkey.get(waiting(with_passkey, Headquarters(), *acts))
@@ -176,6 +177,7 @@ def test_a_passkey_is_not_asked_without_end(with_passkey: PageDesk) -> None:
     assert "Sign as ana" in words_of(shown)
 
 
+@pytest.mark.slow
 def test_what_waits_is_forgotten_when_the_desk_locks(desk: PageDesk) -> None:
     path = waiting(desk, Headquarters())
     desk.house.lock()

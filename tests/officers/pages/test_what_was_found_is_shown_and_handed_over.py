@@ -60,6 +60,7 @@ def data_of(text: str) -> dict[str, object]:
 # -- the trace ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trace_lists_stops_and_what_waits_for_whom(query: TracedQuery, desk: PageDesk) -> None:
     page = desk.get(path(query, "trace"))
     words = words_of(page)
@@ -72,6 +73,7 @@ def test_a_trace_lists_stops_and_what_waits_for_whom(query: TracedQuery, desk: P
     assert [stop["camera"] for stop in stops] == ["cam-1", "cam-4"]
 
 
+@pytest.mark.slow
 def test_what_was_not_watched_is_told_worst_first_and_as_no_proof_of_absence(
     query: TracedQuery, desk: PageDesk
 ) -> None:
@@ -84,12 +86,14 @@ def test_what_was_not_watched_is_told_worst_first_and_as_no_proof_of_absence(
     assert "running, but blind" in listed
 
 
+@pytest.mark.slow
 def test_a_custodian_that_is_down_is_named(query: TracedQuery, desk: PageDesk) -> None:
     words = words_of(desk.get(path(query, "trace")))
     assert "c3 : does not answer" in words
     assert "verified here" in words.partition("What custodians opened")[2]
 
 
+@pytest.mark.slow
 def test_who_came_afterwards_is_told_by_numbers_and_none_below_five(site: TracedSite) -> None:
     query = traced(site, asks=Asked(same_place_counts=True, afterwards_min=30))
     query.show("cam-1", 0, 60)
@@ -108,6 +112,7 @@ def test_who_came_afterwards_is_told_by_numbers_and_none_below_five(site: Traced
     assert " 3 " not in told
 
 
+@pytest.mark.slow
 def test_a_trace_that_contradicts_itself_says_which_and_why(site: TracedSite) -> None:
     query = on_their_way(site)
     for officer in ("ana", "dan"):
@@ -124,6 +129,7 @@ def test_a_trace_that_contradicts_itself_says_which_and_why(site: TracedSite) ->
 # -- contacts -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_contacts_are_graded_by_the_case_file_with_an_account_and_a_filter_says_what_it_hides(
     site: TracedSite, query: TracedQuery, desk: PageDesk
 ) -> None:
@@ -184,6 +190,7 @@ def disk(site: TracedSite) -> set[Path]:
     return {one for one in site.officer("ana").parent.rglob("*") if one.is_file()}
 
 
+@pytest.mark.slow
 def test_a_report_is_signed_logged_and_given_to_the_browser_and_to_no_disk(
     site: TracedSite, query: TracedQuery, desk: PageDesk
 ) -> None:
@@ -226,6 +233,7 @@ def test_a_report_is_signed_logged_and_given_to_the_browser_and_to_no_disk(
     assert "no longer kept" in words_of(gone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "ending", "within"),
     [
@@ -249,6 +257,7 @@ def test_what_too_few_have_confirmed_is_in_no_export(
         assert "cam-2" not in content
 
 
+@pytest.mark.slow
 def test_a_form_that_there_is_not_is_told_at_its_field(query: TracedQuery, desk: PageDesk) -> None:
     wrong = desk.post(path(query, "report", "make"), {"form": "xlsx"})
     assert wrong.status_code == 422
@@ -265,6 +274,7 @@ class HostileSite(TracedSite):
     hostile = f" {HOSTILE[0]}{HOSTILE[6]}"
 
 
+@pytest.mark.slow
 def test_what_others_wrote_is_text_on_every_page(tmp_path: Path) -> None:
     site = HostileSite(tmp_path, policy=ONE_CONFIRMS)
     desk = PageDesk(site, "ana")
@@ -298,6 +308,7 @@ def test_what_others_wrote_is_text_on_every_page(tmp_path: Path) -> None:
 # -- headquarters are silent ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_open_is_read_on_while_headquarters_are_silent_and_nothing_is_signed(
     tmp_path: Path,
 ) -> None:
@@ -321,6 +332,7 @@ def test_what_is_open_is_read_on_while_headquarters_are_silent_and_nothing_is_si
         desk.close()
 
 
+@pytest.mark.slow
 def test_the_pages_say_all_of_it_in_korean(site: TracedSite, query: TracedQuery) -> None:
     desk = PageDesk(site, "ana", language="ko")
     try:

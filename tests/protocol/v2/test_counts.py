@@ -129,6 +129,7 @@ people = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(people, max_size=12))
 def test_counts_agree_with_looking_second_by_second_and_come_back(crowd: list[Sighting]) -> None:
     counts = counted(*crowd)

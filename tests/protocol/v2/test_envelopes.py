@@ -87,6 +87,7 @@ def test_nobody_seen_is_a_segment_all_the_same_and_tells_what_was_watched() -> N
     assert true_rows(memoryview(came.open("face", v2.key("face"))), v2.SPACE) == 0
 
 
+@pytest.mark.slow
 def test_an_observer_cannot_tell_one_person_from_eight() -> None:
     def sizes(count: int) -> list[int]:
         seen = [v2.sighting(f"p{number}", face=bool(number % 2)) for number in range(count)]

@@ -128,6 +128,7 @@ def test_an_encounter_with_a_value_out_of_range_is_refused(field: str, value: fl
         wrong.to_bytes()
 
 
+@pytest.mark.slow
 def test_a_row_of_more_items_than_its_reader_takes_is_refused() -> None:
     row = v2.sighting("one").row
     span = MaskSpan(row.first_ms, row.first_ms, MaskStatus.UNMASKED, 0)
@@ -140,6 +141,7 @@ def test_a_row_of_more_items_than_its_reader_takes_is_refused() -> None:
     assert not agree(replace(row, masks=(span,) * 65))
 
 
+@pytest.mark.slow
 def test_a_row_of_more_bytes_than_its_reader_takes_is_refused() -> None:
     row = v2.sighting("one").row
     far = MaskSpan(row.first_ms + 2**40, row.first_ms + 2**41, MaskStatus.MASKED, 1)

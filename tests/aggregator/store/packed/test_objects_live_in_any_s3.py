@@ -41,6 +41,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(place_module, "_TRIES_AGAIN", 0)
 
 
+@pytest.mark.slow
 def test_segments_packed_into_an_s3_come_back_as_they_came(site: PackedSite) -> None:
     site.fill((4, 8))
     assert site.pack().objects == 2
@@ -53,6 +54,7 @@ def test_segments_packed_into_an_s3_come_back_as_they_came(site: PackedSite) -> 
     assert not (site.folder / "segments").exists()
 
 
+@pytest.mark.slow
 def test_a_days_objects_are_fetched_together_and_one_that_is_missing_is_named(
     site: PackedSite,
 ) -> None:
@@ -69,6 +71,7 @@ def test_a_days_objects_are_fetched_together_and_one_that_is_missing_is_named(
     forget_damage(name)
 
 
+@pytest.mark.slow
 def test_a_store_that_lists_what_is_no_day_stops_nobody(site: PackedSite) -> None:
     site.fill((4,))
     site.pack()
@@ -128,6 +131,7 @@ def test_of_a_file_that_somebody_made_larger_no_more_is_read_than_it_had(
     site.store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_while_it_is_away_packing_waits_and_goes_on_afterwards(
     site: PackedSite, server: S3Server
