@@ -210,7 +210,7 @@ def software_tpm(folder: Path) -> tuple[Service, Path]:
     service = Service(
         "tpm",
         ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--ctrl",
-         f"type=unixio,path={socket}", "--terminate"],
+         f"type=unixio,path={socket}"],
         folder, EVIDENCE / "tpm.log", {"PATH": os.environ["PATH"]},
     )  # fmt: skip
     service.start()
