@@ -232,6 +232,7 @@ class Story:
 
     def cut_with_full_outbox(self) -> str:
         """Let messages wait, cut the power, boot with no cable; put it in, and none is missing."""
+        self.guest.wait_reachable()
         before = {name: len(self.hq.stored(name)) for name in self.cameras}
         with self.hq.site.without("broker"):
             self.guest.wait(lambda: self._waiting() >= 6, "messages that wait", 120)
