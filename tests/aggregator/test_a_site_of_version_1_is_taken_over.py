@@ -110,6 +110,7 @@ def asdict_of(path: Path) -> list[dict[str, object]]:
         return [asdict(table) for table in inspector.tables()]
 
 
+@pytest.mark.slow
 def test_its_custodians_are_backed_up_and_put_back_with_their_withdrawals_and_without_keys(
     old: SiteV1, tmp_path: Path
 ) -> None:

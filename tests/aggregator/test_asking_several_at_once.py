@@ -123,6 +123,7 @@ def test_an_answer_that_comes_just_as_the_patience_ends_is_in_time(
     assert (found, late) == ({"c1": "yes"}, [])
 
 
+@pytest.mark.slow
 def test_no_answer_is_lost_or_told_twice_however_short_the_patience_is() -> None:
     panel: Panel[int] = Panel(HASTY)
     lock, said, in_time, late = Lock(), list[int](), list[int](), list[int]()

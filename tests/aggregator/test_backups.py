@@ -137,6 +137,7 @@ def fill(hq: Headquarters) -> None:
     hq.writer.fill((20,), day=TODAY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", every_backend("sqlite", "postgresql"))
 def test_what_was_kept_is_there_again_byte_for_byte(
     make: Make, tmp_path: Path, backend: str
@@ -312,6 +313,7 @@ def test_a_ledger_of_another_kind_is_not_put_back(make: Make, tmp_path: Path) ->
         hq.put_back(tmp_path / "monday")
 
 
+@pytest.mark.slow
 def test_an_empty_machine_gets_everything_back_by_commands_alone(
     make: Make, tmp_path: Path
 ) -> None:

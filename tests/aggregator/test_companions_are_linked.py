@@ -193,6 +193,7 @@ def test_one_companion_on_two_cameras_is_one_number_and_others_are_others(asking
     assert desk.record.state == "complete"
 
 
+@pytest.mark.slow
 def test_the_log_tells_how_many_were_compared_and_nothing_of_whom(asking: Asking) -> None:
     desk = asking()
     two_cameras(desk)
@@ -217,6 +218,7 @@ def test_no_row_of_a_companion_is_opened_for_it(asking: Asking) -> None:
     assert desk.record.progress["rows"] == 2
 
 
+@pytest.mark.slow
 def test_what_is_sealed_holds_no_template(asking: Asking) -> None:
     desk = asking()
     two_cameras(desk)
@@ -237,6 +239,7 @@ def test_companions_of_a_rejected_candidate_are_not_compared(asking: Asking) -> 
     assert told(desk).keys() == {"friend a", "guard"}
 
 
+@pytest.mark.slow
 def test_a_word_taken_back_takes_its_companions_with_it(asking: Asking) -> None:
     desk = asking()
     two_cameras(desk)
@@ -263,6 +266,7 @@ def test_numbers_stay_while_more_is_confirmed_and_over_a_restart(asking: Asking)
     assert desk.held().problems == ()
 
 
+@pytest.mark.slow
 def test_numbers_of_another_query_are_others(asking: Asking) -> None:
     desk = asking()
     two_cameras(desk)

@@ -106,6 +106,7 @@ def late(desk: RowDesk) -> tuple[LateFilms, ...]:
 # ---------------------------------------------------------------------- while it goes on
 
 
+@pytest.mark.slow
 def test_films_of_past_hours_that_come_while_a_query_goes_on_are_granted_and_compared(
     desk: RowDesk,
 ) -> None:
@@ -123,6 +124,7 @@ def test_films_of_past_hours_that_come_while_a_query_goes_on_are_granted_and_com
     assert late(desk) == ()
 
 
+@pytest.mark.slow
 def test_what_is_imported_bit_by_bit_is_compared_as_it_comes(desk: RowDesk) -> None:
     desk.step()
     film = Film(desk)
@@ -155,6 +157,7 @@ def test_both_boxes_of_a_camera_are_opened_and_each_candidate_says_whose_it_is(
     }
 
 
+@pytest.mark.slow
 def test_a_station_that_makes_up_films_leaves_room_for_the_box_that_watches_the_camera(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca: ThrowawayCa
 ) -> None:

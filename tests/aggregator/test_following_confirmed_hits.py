@@ -134,6 +134,7 @@ def test_nobody_is_followed_before_officers_have_confirmed_the_face(asking: Aski
     assert desk.record.reason.startswith("1 candidate waits to be confirmed")
 
 
+@pytest.mark.slow
 def test_a_confirmed_hit_is_followed_before_and_after_over_the_querys_cameras(
     asking: Asking,
 ) -> None:
@@ -177,6 +178,7 @@ def test_a_rejected_candidate_is_not_followed_and_the_query_ends(asking: Asking)
     assert desk.record.state == "complete"
 
 
+@pytest.mark.slow
 def test_nobody_is_followed_from_one_who_was_followed(asking: Asking) -> None:
     desk = asking()
     street(desk)
@@ -249,6 +251,7 @@ def test_one_hit_brings_so_many_rows_and_all_together_half_of_what_the_query_may
     assert desk.record.progress["dropped"] >= MOST_A_HIT
 
 
+@pytest.mark.slow
 def test_the_quarter_hours_around_the_hit_go_first_and_leave_room_for_the_others(
     asking: Asking,
 ) -> None:
@@ -275,6 +278,7 @@ def test_what_the_face_finds_too_is_a_find_and_no_continuation(asking: Asking) -
     assert {one.follows for one in desk.candidates()} == {None}
 
 
+@pytest.mark.slow
 def test_a_live_query_follows_into_what_comes_after_the_confirmation(asking: Asking) -> None:
     at_ms = slot_start_ms(s.EPOCH, 41) + 60_000
     desk = asking(at_ms=at_ms, requested_at_ms=at_ms)
@@ -290,6 +294,7 @@ def test_a_live_query_follows_into_what_comes_after_the_confirmation(asking: Ask
     assert desk.record.state == "standing"
 
 
+@pytest.mark.slow
 def test_no_template_of_clothes_stands_in_any_file(asking: Asking, tmp_path: Path) -> None:
     desk = asking()
     street(desk)
@@ -300,6 +305,7 @@ def test_no_template_of_clothes_stands_in_any_file(asking: Asking, tmp_path: Pat
     assert not any(plain in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_the_word_of_as_many_officers_as_the_policy_says_makes_a_hit(
     asking: Asking,
 ) -> None:

@@ -371,6 +371,7 @@ def test_a_revoked_box_is_not_admitted(desk: Desk, box: TestBox) -> None:
     assert desk.store.ledger.quarantined() == [item]
 
 
+@pytest.mark.slow
 def test_a_full_quarantine_leaves_messages_to_their_box(tmp_path: Path, box: TestBox) -> None:
     desk = Desk(tmp_path / "a.db", [box], quarantine_mb=1)
     ahead = {"sealed_at_ms": NOW_MS + HOUR_MS}
@@ -383,6 +384,7 @@ def test_a_full_quarantine_leaves_messages_to_their_box(tmp_path: Path, box: Tes
     assert through + 1 - len(missing) == batch.quarantined
 
 
+@pytest.mark.slow
 def test_dropping_messages_makes_room_in_a_full_quarantine(tmp_path: Path, box: TestBox) -> None:
     desk = Desk(tmp_path / "a.db", [box], quarantine_mb=1)
     ahead = {"sealed_at_ms": NOW_MS + HOUR_MS}
@@ -392,6 +394,7 @@ def test_dropping_messages_makes_room_in_a_full_quarantine(tmp_path: Path, box: 
     assert desk.take(box.live(some(1000) * 3, **ahead)).quarantined == 1
 
 
+@pytest.mark.slow
 def test_what_our_own_code_fails_on_cannot_fill_the_disk(
     tmp_path: Path, box: TestBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

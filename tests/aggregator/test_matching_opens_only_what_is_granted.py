@@ -348,6 +348,7 @@ def test_only_what_came_after_the_cursor_is_matched_again(site: Site) -> None:
     assert second.cursor > first.cursor
 
 
+@pytest.mark.slow
 def test_more_rows_than_a_block_and_a_segment_larger_than_the_buffer(site: Site) -> None:
     ana = unit_vector(RNG)
     box = site.boxes[0]

@@ -150,6 +150,7 @@ def test_a_segment_that_never_comes_is_missed_without_anything_happening(ask: As
     assert watched(desk).missing_s == before + SLOT_MS // 1000
 
 
+@pytest.mark.slow
 def test_all_is_told_when_the_query_is_complete(ask: Ask) -> None:
     desk = ask(asks=WITH_COUNTS, approvers=COUNTING)
     desk.step()

@@ -74,6 +74,7 @@ def cameras_of(request: GrantRequest) -> list[str]:
     return [Announcement.parse(one.payload, box=one.signer).address.camera for one in listed]
 
 
+@pytest.mark.slow
 def test_a_live_query_shows_its_hit_while_custodians_keep_another_waiting(make: MakeSite) -> None:
     site, answered = make(queries=2, cameras=2), threading.Event()
 
@@ -95,6 +96,7 @@ def test_a_live_query_shows_its_hit_while_custodians_keep_another_waiting(make: 
         answered.set()
 
 
+@pytest.mark.slow
 def test_a_step_that_is_under_way_ends_soon_when_the_process_stops(make: MakeSite) -> None:
     site, asked, answered = make(queries=1, cameras=2), threading.Event(), threading.Event()
 

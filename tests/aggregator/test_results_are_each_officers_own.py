@@ -89,6 +89,7 @@ def decide(
     return ask(site, officer, signed, "decisions", decision.to_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("officer", ["ana", "dan"])
 def test_who_asked_and_who_confirms_read_what_is_sealed_to_them(
     site: OfficerSite, filed: Signed, officer: str

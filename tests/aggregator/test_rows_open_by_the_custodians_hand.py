@@ -267,6 +267,7 @@ def test_after_a_restart_what_was_opened_is_known_and_counts(desk: RowDesk) -> N
     assert desk.record.progress["rows"] == CAP
 
 
+@pytest.mark.slow
 def test_hits_that_waited_when_the_process_ended_open_after_it(desk: RowDesk) -> None:
     people = [f"person {n}" for n in range(CAP)]
     desk.down = {"c1", "c3"}

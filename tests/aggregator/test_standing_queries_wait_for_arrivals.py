@@ -122,6 +122,7 @@ def test_an_envelope_is_matched_at_once_by_all_who_hold_its_keys(
     assert not [sql for sql in ran if "FROM announcements" in sql and "max(id)" not in sql]
 
 
+@pytest.mark.slow
 def test_an_announcement_is_asked_for_alone(standing: QuietSite) -> None:
     asked = standing.asked
     standing.announce("cam-3", generation=s.GENERATION + 1)
@@ -133,6 +134,7 @@ def test_an_announcement_is_asked_for_alone(standing: QuietSite) -> None:
     assert not [sql for sql in ran if "WHERE stream = " in sql and "FROM announcements" in sql]
 
 
+@pytest.mark.slow
 def test_a_quarter_of_an_hour_later_the_next_keys_are_asked_for(standing: QuietSite) -> None:
     asked = standing.asked
     standing.now_ms += SLOT_MS
@@ -200,6 +202,7 @@ def test_a_query_ends_when_its_time_is_up(standing: QuietSite, bound: str) -> No
     assert states(standing) == {"expired"}
 
 
+@pytest.mark.slow
 def test_a_live_query_is_complete_once_late_envelopes_can_have_come(standing: QuietSite) -> None:
     query = standing.desk.get(standing.ids[0]).query
     standing.now_ms = query.window_to_ms + ARRIVAL_MS - 1000
@@ -210,6 +213,7 @@ def test_a_live_query_is_complete_once_late_envelopes_can_have_come(standing: Qu
     assert states(standing) == {"complete"}
 
 
+@pytest.mark.slow
 def test_a_clock_that_was_set_back_has_every_query_authorized_anew(
     standing: QuietSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:

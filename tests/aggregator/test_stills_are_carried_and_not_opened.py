@@ -297,6 +297,7 @@ def test_both_are_forgotten_in_time(office: Office) -> None:
     assert office.store.ledger.count_stills_sent(office.query.digest) == 1
 
 
+@pytest.mark.slow
 def test_an_officer_cannot_pile_up_requests_nor_boxes_answers(office: Office) -> None:
     data = office.request()
     office.ask(data)

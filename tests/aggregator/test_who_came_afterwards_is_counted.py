@@ -155,6 +155,7 @@ def test_after_a_rejected_candidate_nobody_is_counted(asking: Asking) -> None:
     assert counted(desk) == {}
 
 
+@pytest.mark.slow
 def test_a_restart_forgets_nothing_that_was_confirmed(asking: Asking) -> None:
     desk = asking(seen=(38, 43))
     decide(desk)

@@ -188,6 +188,7 @@ def test_keys_on_the_machine_stay_when_a_spoilt_database_is_put_back(
     assert read_grant(again.granter.grant(asked.to_bytes()), "c1")
 
 
+@pytest.mark.slow
 def test_nothing_is_put_over_a_running_custodian_or_another_history(
     make: Make, take: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -375,6 +376,7 @@ def cosign(log: Custodian, witness: Witness) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_log_of_which_others_have_seen_more_is_not_put_back(
     watched: tuple[Custodian, Custodian], take: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -392,6 +394,7 @@ def test_a_log_of_which_others_have_seen_more_is_not_put_back(
     assert (found.log.size, found.log.more) == (size, [])
 
 
+@pytest.mark.slow
 def test_a_shorter_log_is_put_back_when_it_is_said_so_and_the_others_are_named(
     watched: tuple[Custodian, Custodian], take: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -404,6 +407,7 @@ def test_a_shorter_log_is_put_back_when_it_is_said_so_and_the_others_are_named(
     assert [one.name for one in found.log.more] == ["c2"]
 
 
+@pytest.mark.slow
 def test_of_two_histories_none_is_put_back_nor_continued_by_the_others_copy(
     watched: tuple[Custodian, Custodian], make: Make, take: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -452,6 +456,7 @@ def test_where_nobody_can_be_asked_it_must_be_said(
         put_back(tmp_path, tmp_path / "monday", AskedOfLog())
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_empty_gets_its_configuration_back_by_the_passphrase_alone(
     make: Make, tmp_path: Path
 ) -> None:

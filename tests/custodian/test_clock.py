@@ -82,6 +82,7 @@ def test_steps_of_47_hours_a_minute_destroy_nothing_and_are_alarmed(make: Make, 
     assert not c1.clock.in_doubt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_ms", [MINUTE_MS, HOUR_MS, 47 * HOUR_MS, 400 * DAY_MS])
 def test_steps_of_any_size_for_days_move_the_believed_time_as_real_time_passes(
     store: Store, time: Time, by_ms: int

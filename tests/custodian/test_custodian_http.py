@@ -109,6 +109,7 @@ def test_the_aggregator_gets_a_grant(served: Served) -> None:
     assert grant.open(asked.matcher)[0].scope.first_slot == 38
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["ana", "bo", "eve", "c2", "box-1"])
 def test_others_may_not_ask_for_grants(served: Served, who: str) -> None:
     answer = served.call(who, "POST", "/v1/grants", asked_of(served).to_bytes())
@@ -145,6 +146,7 @@ def test_a_refusal_says_why_over_http(served: Served) -> None:
     assert (garbage.status_code, kind_of(garbage)) == (400, "malformed-message")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("who", "status"),
     [("bo", 200), ("ana", 200), ("aggregator", 200), ("eve", 403), ("c2", 403), ("box-1", 403)],
@@ -175,6 +177,7 @@ def test_status_tells_how_it_is(served: Served) -> None:
     assert told["day_keys"]["count"] == 14 + 1 + 7  # past days, today, days ahead
 
 
+@pytest.mark.slow
 def test_those_who_cosign_its_log_vouch_for_the_time_after_the_machine_was_off(
     make: Make, ca: ThrowawayCa, time: Time
 ) -> None:
@@ -241,6 +244,7 @@ def test_whom_only_a_newer_directory_lists_may_bring_it(served: Served) -> None:
     assert served.call("flo", "PUT", "/v1/directory", newer).json()["changed"] is True
 
 
+@pytest.mark.slow
 def test_a_directory_that_would_grow_is_refused_for_nothing(served: Served) -> None:
     kinds = ("directory", "admissions")
     signed = [sign(kind, shared_references(), s.signing_key("ana")).to_bytes() for kind in kinds]
@@ -253,6 +257,7 @@ def test_a_directory_that_would_grow_is_refused_for_nothing(served: Served) -> N
     within(10, 32 << 20, refused)
 
 
+@pytest.mark.slow
 def test_while_no_auditor_is_in_force_nothing_is_granted(served: Served) -> None:
     asked = asked_of(served)
     blind = s.directory().revoke("eve", at_ms=s.NOW_MS).sign(s.authority()).to_bytes()
@@ -269,6 +274,7 @@ def test_boxes_have_no_business_here(served: Served) -> None:
         assert (answer.status_code, kind_of(answer)) == (403, "duty-required")
 
 
+@pytest.mark.slow
 def test_requests_over_the_limits(serve_custodian: Callable[..., Served]) -> None:
     served = serve_custodian(
         extra="[limits]\nmax_request_bytes = 4096\ngrants_per_minute = 2\nchanges_per_minute = 1"
@@ -335,6 +341,7 @@ def opening(serve_custodian: Callable[..., Served]) -> Served:
     return serve_custodian(policy=q2.POLICY_TEXT, directory=directory())
 
 
+@pytest.mark.slow
 def test_the_aggregator_gets_rows_and_those_who_confirm_get_the_receipts(opening: Served) -> None:
     asked = rows_of(opening)
     answer = opening.call("aggregator", "POST", "/v1/rows", asked.to_bytes())
@@ -349,6 +356,7 @@ def test_the_aggregator_gets_rows_and_those_who_confirm_get_the_receipts(opening
     assert decode(behind.content, what="receipts") == []
 
 
+@pytest.mark.slow
 def test_nobody_else_opens_rows_or_reads_what_was_opened(opening: Served) -> None:
     asked = rows_of(opening)
     for who in ("ana", "bo", "eve", "c2"):
@@ -366,6 +374,7 @@ def test_nobody_else_opens_rows_or_reads_what_was_opened(opening: Served) -> Non
         assert opening.call("ana", "GET", f"/v1/rows/{odd}").status_code == 422
 
 
+@pytest.mark.slow
 def test_a_confirming_officer_gets_stills_and_the_aggregator_none(opening: Served) -> None:
     asked = rows_of(opening)
     assert opening.call("aggregator", "POST", "/v1/rows", asked.to_bytes()).status_code == 200
@@ -384,6 +393,7 @@ def test_too_many_rows_are_refused_by_the_cap_by_name(opening: Served) -> None:
     assert "max_candidates" in answer.json()["detail"]
 
 
+@pytest.mark.slow
 def test_requests_for_rows_and_stills_are_limited_too(
     serve_custodian: Callable[..., Served],
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sealtrace.command import SUMMARIES
 from tools.generate import cli_reference as cli
 from tools.generate import openapi
@@ -13,6 +15,7 @@ def commands() -> list[cli.CommandPage]:
     return [page for pages in cli.all_pages().values() for page in pages]
 
 
+@pytest.mark.slow
 def test_the_command_reference_is_what_the_commands_say() -> None:
     assert cli.stale() == [], "run: python -m tools.generate.cli_reference"
 

@@ -141,6 +141,7 @@ def test_what_answers_twice_is_listed_once_and_rubbish_is_not(camera: CameraMake
     assert [each.elsewhere for each in found] == [False, False, False, True]
 
 
+@pytest.mark.slow
 def test_nobody_there_is_an_empty_list() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))

@@ -108,6 +108,7 @@ def test_a_refusal_without_end_is_not_read() -> None:
     assert sum(sent) < 64 << 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", b""])
 def test_an_answer_a_byte_at_a_time_comes_to_an_end(start: bytes) -> None:
     def answer(caller: socket.socket, _request: bytes) -> None:

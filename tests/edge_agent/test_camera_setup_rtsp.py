@@ -149,6 +149,7 @@ def test_each_answer_says_what_to_do(
     assert "evil" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_silence_ends_after_the_time_given(answering: list[bytes]) -> None:
     with pytest.raises(CameraTimeout, match="does not answer"):
         rtsp.ask(address(answering), timeout_s=0.3)

@@ -203,6 +203,7 @@ def test_thresholds_open_until_the_decided_are_right() -> None:
     assert evaluate.choose_thresholds(probabilities, labels, 1.0, 0.01) == (0.70, 0.30)
 
 
+@pytest.mark.slow
 def test_calibration_undoes_overconfidence_and_bias() -> None:
     rng = np.random.default_rng(3)
     honest = rng.normal(0, 2, 2000)

@@ -214,6 +214,7 @@ def troubles_after(picture: Callable[[int], Image], seconds: float) -> list[Trou
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("picture", "trouble"),
     [

@@ -97,6 +97,7 @@ def test_the_documents_hash_is_signed_and_an_approver_reads_it(
     assert said["subjects"][0]["consent_document"] == DIGEST.hex()
 
 
+@pytest.mark.slow
 def test_under_an_older_policy_queries_are_as_older_machines_read_them(older: OfficerSite) -> None:
     query_id = filed(older, "P-17")
     assert older.record(query_id).query.subjects[0].consent_document == b""
@@ -163,6 +164,7 @@ def held(desk: PageDesk, query_id: str, content: bytes) -> str:
     )
 
 
+@pytest.mark.slow
 def test_an_approver_holds_a_document_against_the_query_on_a_page(
     bo: PageDesk, query_id: str
 ) -> None:

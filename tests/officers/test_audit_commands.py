@@ -411,6 +411,7 @@ def test_an_audit_is_written_as_one_page_in_a_language(
     assert (forced.exit_code, to.read_text()) == (0, text)
 
 
+@pytest.mark.slow
 def test_a_page_without_the_key_tells_no_contents(desk: Desk, tmp_path: Path) -> None:
     to = tmp_path / "audit.html"
     done = desk.run("page", str(desk.out), "--out", str(to), officer=False)

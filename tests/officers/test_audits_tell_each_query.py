@@ -220,6 +220,7 @@ def test_a_rewritten_log_is_an_alarm_and_a_late_witness_is_none(tmp_path: Path) 
 # ------------------------------------------------------------------------------- the static page
 
 
+@pytest.mark.slow
 def test_the_page_tells_verdict_findings_counts_and_stories_and_fetches_nothing(
     tmp_path: Path,
 ) -> None:

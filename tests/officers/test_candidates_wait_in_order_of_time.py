@@ -92,6 +92,7 @@ def test_a_second_officer_sees_no_first_word_before_their_own(query: TracedQuery
     assert (first.verdict, second.verdict) == (CONFIRMED, REJECTED)
 
 
+@pytest.mark.slow
 def test_what_enough_officers_confirmed_asks_nobody_else(site: TracedSite) -> None:
     query = on_their_way(site)
     results = opened(query, "ana").results
@@ -106,6 +107,7 @@ def test_what_enough_officers_confirmed_asks_nobody_else(site: TracedSite) -> No
     assert one.entries[0].others == {"bea": CONFIRMED, "dan": CONFIRMED}
 
 
+@pytest.mark.slow
 def test_the_next_one_is_the_next_in_time_and_round_again(query: TracedQuery) -> None:
     query.decide("ana", REJECTED, 2)
     one = queue(query)
@@ -202,6 +204,7 @@ def test_an_undone_view_leaves_known_that_the_score_was_seen() -> None:
     assert not views.knows(DIGEST, [b"1"])
 
 
+@pytest.mark.slow
 def test_a_view_given_beside_a_score_has_no_first_one() -> None:
     views = Views()
     views.take(DIGEST, [b"1"], CANNOT_TELL, knowing=True)

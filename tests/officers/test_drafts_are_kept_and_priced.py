@@ -92,6 +92,7 @@ def fields_wrong(officer: Officer, draft: SavedDraft, known: Any) -> dict[str, s
     return {field: " ".join(one.words for one in found if one.field == field) for field in fields}
 
 
+@pytest.mark.slow
 def test_what_was_typed_is_there_again_and_nowhere_in_the_clear(ana: Officer) -> None:
     made = new_draft(ana, purpose="sûr, 환자", from_time="25:99", patients=("p-1",))
     assert read_draft(ana, made.id, KEY) == made
@@ -222,6 +223,7 @@ def test_options_are_offered_with_their_price_or_the_reason_why_not() -> None:
     assert held["live"].why_not is None
 
 
+@pytest.mark.slow
 def test_usual_cases_begin_with_what_the_policy_permits() -> None:
     policy, now = parse_policy(POLICY), datetime(2031, 5, 4, 10, 7, tzinfo=UTC)
     cases = {one.name: one for one in usual_cases(policy)}

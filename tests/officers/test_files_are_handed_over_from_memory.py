@@ -83,6 +83,7 @@ def test_a_report_is_set_signed_and_logged_and_is_on_no_disk(query: TracedQuery)
             )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_form_is_filled_in_as_the_command_writes_it(query: TracedQuery, tmp_path: Path) -> None:
     with at_work(query) as (session, results, keys):
         around = desk.around_of(session, results, keys.sealing)

@@ -48,6 +48,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OfficerSite]:
     made.close()
 
 
+@pytest.mark.slow
 def test_a_query_that_follows_opens_clothes_at_the_policys_least_threshold_and_says_so(
     site: OfficerSite,
 ) -> None:

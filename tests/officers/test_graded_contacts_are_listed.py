@@ -168,6 +168,7 @@ def test_a_damaged_case_file_is_said_to_be_one(site: OfficerSite, cases: Path) -
     explained(keep(site), "does not open with your sealing key", "--forget")
 
 
+@pytest.mark.slow
 def test_contacts_are_listed_those_to_ring_first_in_front(
     site: OfficerSite, query_id: str, cases: Path
 ) -> None:
@@ -223,12 +224,14 @@ def test_a_number_that_is_nobody_and_rules_that_are_none_are_refused(
     explained(contacts(site, query_id, "--preset", "flu"), "there is no preset 'flu'")
 
 
+@pytest.mark.slow
 def test_the_sources_of_the_rules_are_shown(site: OfficerSite, query_id: str) -> None:
     shown = contacts(site, query_id, "--preset", "covid-19", "--sources")
     assert "MMWR" in shown.output
     assert "our own choice" in shown.output
 
 
+@pytest.mark.slow
 def test_the_trace_itself_says_how_its_contacts_are_graded(
     site: OfficerSite, query_id: str, cases: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_every_command_about_the_query_tells_of_films_that_came_after_it(site: O
     assert json.loads(as_json.stdout)["late_films"] == [told]
 
 
+@pytest.mark.slow
 def test_nothing_is_said_where_nothing_came(site: OfficerSite) -> None:
     query_id = ended(site)
     assert "films" not in site.run(trace_cli.app, "ana", "show", query_id).output

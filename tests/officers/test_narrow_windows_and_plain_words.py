@@ -169,6 +169,7 @@ def test_of_what_was_told_nothing_every_hour_is_not_granted() -> None:
     assert states(hours_of(None, asked)) == ["not granted"] * 6
 
 
+@pytest.mark.slow
 def test_a_window_beyond_the_calendar_is_no_error_and_has_an_end() -> None:
     asked = replace(
         query("cam-1"), window_from_ms=1 << 60, window_to_ms=(1 << 60) + 900 * 24 * HOUR_MS

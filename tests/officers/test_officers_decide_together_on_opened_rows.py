@@ -132,6 +132,7 @@ def test_what_cannot_be_true_is_shown_apart_and_confirmed_by_nobody(opened: Open
     assert opened.run("ana", "reject", opened.id, "3", "--yes").exit_code == 0
 
 
+@pytest.mark.slow
 def test_counts_of_custodians_are_shown_and_the_silent_one_named(opened: Opened) -> None:
     opened.open(1, 2, 3)
     opened.keep_receipts()

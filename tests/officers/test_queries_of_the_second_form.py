@@ -125,6 +125,7 @@ def test_the_aggregator_does_not_take_in_what_every_custodian_would_refuse(
         site.aggregator.desk.file(bare.sign(s.signing_key("ana")).to_bytes())
 
 
+@pytest.mark.slow
 def test_an_approver_reads_who_witnessed_and_every_option_then_signs(site: OfficerSite) -> None:
     result = file(site, site.witnessed_file("P-17"), "--json")
     assert result.exit_code == 0, result.output

@@ -69,6 +69,7 @@ def explained(result: Result, *words: str) -> None:
 # ---------------------------------------------------------------------- filing
 
 
+@pytest.mark.slow
 def test_what_is_signed_is_what_was_asked_and_shown(site: OfficerSite) -> None:
     result = file(site, "--camera", "cam-2", "--live", "--no-contacts", "--yes")
     assert result.exit_code == 0, result.output
@@ -186,6 +187,7 @@ def test_a_wrong_passphrase_and_a_wrong_key_are_explained(site: OfficerSite) -> 
 # ---------------------------------------------------------------------- approving
 
 
+@pytest.mark.slow
 def test_an_approver_sees_all_of_it_then_signs(site: OfficerSite) -> None:
     query_id = filed(site, "--camera", "cam-2", "--live")
     declined = site.run(app, "bo", "approve", query_id, answer="n\n")
@@ -227,6 +229,7 @@ def test_an_unknown_id_is_explained(site: OfficerSite) -> None:
     explained(site.run(app, "bo", "show", "x"), "not a query's id")
 
 
+@pytest.mark.slow
 def test_a_query_that_an_aggregator_has_changed_is_not_believed(site: OfficerSite) -> None:
     query_id = filed(site)
     record = site.record(query_id)
@@ -253,6 +256,7 @@ def put_signed(site: OfficerSite, query_id: str, signed: bytes) -> None:
 # ---------------------------------------------------------------------- revoking
 
 
+@pytest.mark.slow
 def test_a_withdrawal_goes_to_every_custodian_and_says_who_has_it(site: OfficerSite) -> None:
     query_id = filed(site)
     site.run(app, "bo", "approve", query_id, "--yes")
@@ -291,6 +295,7 @@ def swapped(site: OfficerSite, query_id: str) -> bytes:
     return record.digest  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_a_second_query_under_one_id_does_not_draw_the_withdrawal_away(site: OfficerSite) -> None:
     query_id = filed(site)
     site.run(app, "bo", "approve", query_id, "--yes")
@@ -301,6 +306,7 @@ def test_a_second_query_under_one_id_does_not_draw_the_withdrawal_away(site: Off
         assert [w.signer for w in custodian.withdrawals.known(digest)] == ["bo"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [("show",), ("approve", "--yes")])
 def test_a_second_query_under_one_id_is_not_taken_for_the_one_that_was_signed(
     site: OfficerSite, command: tuple[str, ...]

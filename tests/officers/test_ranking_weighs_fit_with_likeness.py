@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from examples import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,6 +128,7 @@ def test_what_has_no_ratio_supports_nobody_and_is_kept() -> None:
     assert (weighed.fitting.tolist(), weighed.log10_support[1]) == ([1, 0], 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60), deadline=None)
 @given(many, st.data())
 def test_a_higher_ratio_never_ranks_lower(seen: list[Seen], data: st.DataObject) -> None:

@@ -233,6 +233,7 @@ def test_tables_and_languages_are_told_to_who_cannot_see() -> None:
     assert 'scope="row"' in page
 
 
+@pytest.mark.slow
 def test_the_mark_is_on_the_page() -> None:
     made = document()
     assert s.query().query_id.hex()[:12] in made.mark

@@ -106,6 +106,7 @@ def explained(result: Result, *words: str) -> None:
         assert word in " ".join(result.output.split())
 
 
+@pytest.mark.slow
 def test_candidates_are_shown_likeliest_first_and_are_no_hits_yet(traced: Traced) -> None:
     shown = traced.run("show", traced.id)
     assert shown.exit_code == 0, shown.output
@@ -210,6 +211,7 @@ def test_what_does_not_belong_to_the_query_is_left_out_and_told(traced: Traced) 
     assert sum(len(stays) for stays in traced.values().values()) == 3
 
 
+@pytest.mark.slow
 def test_a_forged_decision_confirms_nothing(traced: Traced) -> None:
     (number, _, _), *_ = traced.site.aggregator.desk.results(
         traced.site.record(traced.id), reader="ana"
@@ -226,6 +228,7 @@ def test_a_forged_decision_confirms_nothing(traced: Traced) -> None:
     assert traced.values()["hits"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "csv-line-list", "csv-contacts", "geojson"])
 def test_an_export_is_private_whole_and_not_replaced_unasked(
     traced: Traced, form: str, tmp_path: Path
@@ -286,6 +289,7 @@ def test_help_lists_the_forms_and_what_they_are(site: OfficerSite) -> None:
         assert words in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv-persons", "go-data-contacts", "go-data-cases", "fhir"])
 def test_a_contact_list_holds_confirmed_hits_alone(
     traced: Traced, form: str, tmp_path: Path

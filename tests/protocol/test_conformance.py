@@ -48,6 +48,7 @@ def test_the_committed_vector_conforms(form: str) -> None:
     assert check_vector(form, load(form), load) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_a_vector_with_one_thing_changed_does_not(form: str) -> None:
     vector = load(form)

@@ -183,6 +183,7 @@ def test_all_bytes_are_refused_or_the_one_spelling_of_their_value(data: bytes) -
     assert same(value, cbor2.loads(data))
 
 
+@pytest.mark.slow
 def test_of_all_messages_of_one_or_two_bytes_those_are_read_that_are_canonical_and_plain() -> None:
     for number in (*range(0x100), *range(0x1_0000)):
         data = number.to_bytes(1 if number < 0x100 else 2, "big")

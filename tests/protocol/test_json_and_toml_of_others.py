@@ -81,6 +81,7 @@ def test_a_server_whose_answer_is_no_json_is_said_to_be_another(content: bytes) 
         json_of(httpx.Response(200, content=content, request=request))
 
 
+@pytest.mark.slow
 def test_nothing_else_reads_json_or_toml_of_others() -> None:
     reading = {
         str(path.relative_to(ROOT))

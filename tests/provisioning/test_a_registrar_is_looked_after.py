@@ -35,6 +35,7 @@ def levels(site: RegistrarSite) -> dict[str, Level]:
     return worst
 
 
+@pytest.mark.slow
 def test_a_running_registrar_is_well_and_one_that_is_down_is_wrong(site: RegistrarSite) -> None:
     assert levels(site)["service"] is Level.WRONG
     with served(site.registrar):

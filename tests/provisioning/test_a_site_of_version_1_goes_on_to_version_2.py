@@ -74,6 +74,7 @@ class OldBox:
         self.outbox.close()
 
 
+@pytest.mark.slow
 def test_boxes_seal_in_version_1_until_the_office_signs_and_in_version_2_from_then_on(
     old: SiteV1, run: Run
 ) -> None:
@@ -91,6 +92,7 @@ def test_boxes_seal_in_version_1_until_the_office_signs_and_in_version_2_from_th
         assert again.epochs.version == 2
 
 
+@pytest.mark.slow
 def test_whoever_reads_the_first_form_alone_hears_of_every_change(old: SiteV1, run: Run) -> None:
     run("update", old.root, "--sign")
     changes.revoke(old.root, "box-2", old.passphrase)

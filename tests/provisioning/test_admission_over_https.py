@@ -55,6 +55,7 @@ def fetch(site: RegistrarSite, folder: Folder) -> bytes:
     return est_client.configuration(folder.read_claim(), folder.tls(FileKeys(folder.path)))
 
 
+@pytest.mark.slow
 def test_an_admitted_box_starts_with_what_it_was_told(site: RegistrarSite) -> None:
     folder = site.join(site.claim())
     config = load_box(folder.box_toml)
@@ -75,6 +76,7 @@ def test_an_admitted_box_starts_with_what_it_was_told(site: RegistrarSite) -> No
     assert folder.read_claim().claim == ""
 
 
+@pytest.mark.slow
 def test_a_used_claim_is_overwritten_where_it_lay(site: RegistrarSite) -> None:
     claim = site.claim()
     folder, read, keys = site.begin(claim)
@@ -88,6 +90,7 @@ def test_a_used_claim_is_overwritten_where_it_lay(site: RegistrarSite) -> None:
     assert not list(folder.path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_no_private_key_leaves_the_box_and_no_other_user_reads_one(site: RegistrarSite) -> None:
     claim = site.claim()
     assert b"PRIVATE KEY" not in claim.read_bytes()
@@ -102,6 +105,7 @@ def test_no_private_key_leaves_the_box_and_no_other_user_reads_one(site: Registr
         assert (folder.path / path).stat().st_mode & 0o077 == 0, path
 
 
+@pytest.mark.slow
 def test_a_claim_is_good_once(site: RegistrarSite) -> None:
     claim = site.claim()
     site.join(claim)
@@ -110,6 +114,7 @@ def test_a_claim_is_good_once(site: RegistrarSite) -> None:
     assert not (site.boxes / "thief" / "box.toml").exists()
 
 
+@pytest.mark.slow
 def test_a_lost_answer_can_be_asked_for_again_by_the_same_keys_for_a_while(
     site: RegistrarSite,
 ) -> None:
@@ -241,6 +246,7 @@ def test_nothing_that_a_stranger_sends_is_read_before_the_claim_is_known(
     within(10, 8 << 20, refused)
 
 
+@pytest.mark.slow
 def test_without_a_certificate_there_is_nothing_but_admission(site: RegistrarSite) -> None:
     claim = load_claim(site.claim())
     context = ssl.create_default_context(cadata=claim.ca)
@@ -255,6 +261,7 @@ def test_without_a_certificate_there_is_nothing_but_admission(site: RegistrarSit
         assert rejoin.status_code == 401
 
 
+@pytest.mark.slow
 def test_a_box_does_not_talk_to_a_service_of_another_site(
     site: RegistrarSite,
     make_plan: Callable[..., SitePlan],
@@ -271,6 +278,7 @@ def test_a_box_does_not_talk_to_a_service_of_another_site(
     other.registrar.close()
 
 
+@pytest.mark.slow
 def test_renewal_keeps_the_keys_and_is_left_alone_until_it_is_due(site: RegistrarSite) -> None:
     folder = site.join(site.claim())
     keys = FileKeys(folder.path)
@@ -292,6 +300,7 @@ def test_renewal_keeps_the_keys_and_is_left_alone_until_it_is_due(site: Registra
         steps.renew(folder, keys, now=later + timedelta(days=40))
 
 
+@pytest.mark.slow
 def test_a_stolen_tls_key_alone_does_not_renew(site: RegistrarSite) -> None:
     folder = site.join(site.claim())
     keys = FileKeys(folder.path)
@@ -300,6 +309,7 @@ def test_a_stolen_tls_key_alone_does_not_renew(site: RegistrarSite) -> None:
         est_client.renew(folder.read_claim(), SigningKey.generate("box-7"), key, folder.tls(keys))
 
 
+@pytest.mark.slow
 def test_a_revoked_box_gets_nothing_any_more_and_its_name_stays_its_own(
     site: RegistrarSite,
 ) -> None:
@@ -320,6 +330,7 @@ def test_a_revoked_box_gets_nothing_any_more_and_its_name_stays_its_own(
         site.registrar.claim("box-7", [CAMERA])
 
 
+@pytest.mark.slow
 def test_a_swapped_box_keeps_its_cameras(site: RegistrarSite) -> None:
     old = site.join(site.claim())
     with pytest.raises(Exception, match="camera 'door' is on box 'box-7'"):
@@ -341,6 +352,7 @@ def test_a_swap_that_cannot_be_done_revokes_nobody(site: RegistrarSite) -> None:
     assert site.registrar.revoke("box-7")
 
 
+@pytest.mark.slow
 def test_a_configuration_that_was_altered_or_is_for_another_box_is_refused(
     site: RegistrarSite,
 ) -> None:
@@ -378,6 +390,7 @@ def before_a_claim(site: RegistrarSite, box: str) -> tuple[Folder, FileKeys]:
     return folder, keys
 
 
+@pytest.mark.slow
 def test_a_new_box_takes_no_directory_from_before_its_claim(
     site: RegistrarSite, passphrase: bytes
 ) -> None:
@@ -443,6 +456,7 @@ def test_a_new_box_takes_no_list_of_boxes_from_before_its_claim(
             install(folder, replayed, claim=claim, identity=identity, keys=keys)
 
 
+@pytest.mark.slow
 def test_a_claim_of_an_earlier_version_still_lets_its_box_in(site: RegistrarSite) -> None:
     path = site.claim()
     kept = [
@@ -455,6 +469,7 @@ def test_a_claim_of_an_earlier_version_still_lets_its_box_in(site: RegistrarSite
     assert site.join(path).box_toml.exists()
 
 
+@pytest.mark.slow
 def test_a_new_claim_for_an_admitted_box_does_not_trip_over_what_it_has_kept(
     site: RegistrarSite, passphrase: bytes
 ) -> None:
@@ -465,6 +480,7 @@ def test_a_new_claim_for_an_admitted_box_does_not_trip_over_what_it_has_kept(
     steps.renew(folder, FileKeys(folder.path))
 
 
+@pytest.mark.slow
 def test_a_registrar_cannot_decide_whom_a_box_believes(site: RegistrarSite) -> None:
     folder = site.join(site.claim())
     claim, keys = folder.read_claim(), FileKeys(folder.path)
@@ -492,6 +508,7 @@ def replace_source(camera: dict[str, str], source: str) -> dict[str, object]:
     return {**camera, "source": source}
 
 
+@pytest.mark.slow
 def test_the_ground_measured_at_a_camera_outlives_renewals(site: RegistrarSite) -> None:
     folder = site.join(site.claim())
     ground = {"image_points_px": [[1.5, 2]] * 4, "ground_points_m": [[0, 0.25]] * 4}
@@ -515,6 +532,7 @@ def test_the_ground_measured_at_a_camera_outlives_renewals(site: RegistrarSite) 
     assert told.matrix is not None  # what headquarters says goes first
 
 
+@pytest.mark.slow
 def test_a_configuration_that_the_card_no_longer_gives_is_written_anew(site: RegistrarSite) -> None:
     folder = site.join(site.claim())
     whole = folder.box_toml.read_bytes()
@@ -524,6 +542,7 @@ def test_a_configuration_that_the_card_no_longer_gives_is_written_anew(site: Reg
     assert folder.box_toml.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_box_of_the_authority_renews_too(site: RegistrarSite) -> None:
     """Its certificate comes from the offline issuing CA, its key from its own folder."""
     box = site.paths.box("box-1").parent
@@ -546,6 +565,7 @@ def test_two_registrars_on_one_database_agree(site: RegistrarSite) -> None:
     assert site.registrar.directory.principals["box-7"].revoked_at_ms is not None
 
 
+@pytest.mark.slow
 def test_of_many_boxes_with_one_claim_exactly_one_gets_in(site: RegistrarSite) -> None:
     """All at once, over two processes' worth of connections to the database."""
     claim = load_claim(site.claim())

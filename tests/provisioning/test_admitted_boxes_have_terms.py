@@ -174,6 +174,7 @@ def test_an_admitted_box_is_held_to_version_2_from_its_last_word_in_version_1(
     assert open_site(root).directory.admitted == {ADMITTED: BoxTerms(("film-1",), 777)}
 
 
+@pytest.mark.slow
 def test_where_the_registrar_is_elsewhere_the_aggregator_tells_whom_it_admitted(
     run: Run, site: RegistrarSite
 ) -> None:
@@ -192,6 +193,7 @@ def test_where_the_registrar_is_elsewhere_the_aggregator_tells_whom_it_admitted(
     assert open_site(root).directory.version == 3
 
 
+@pytest.mark.slow
 def test_a_revoked_box_and_one_that_is_only_claimed_are_given_nothing(
     run: Run, site: RegistrarSite
 ) -> None:
@@ -241,6 +243,7 @@ def test_who_swaps_a_box_with_recordings_is_told_that_the_new_one_has_none(
     assert "sealtrace box recordings DIR box-8 --camera film-1" in text
 
 
+@pytest.mark.slow
 def test_a_list_that_no_registrar_signed_brings_in_nobody(run: Run, site: RegistrarSite) -> None:
     root = site.paths.root
     stranger = SigningKey.generate("registrar")

@@ -38,6 +38,7 @@ def test_an_archive_without_the_mesh_is_refused(tmp_path: Path) -> None:
         load_anatomy(tmp_path / "other.whl")
 
 
+@pytest.mark.slow
 def test_a_larger_cast_begins_with_the_people_of_a_smaller_one(
     anatomy: Anatomy, tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_the_outline_says_where_the_person_is(anatomy: Anatomy) -> None:
     assert edges < 100
 
 
+@pytest.mark.slow
 def test_clothes_stay_with_a_person_from_picture_to_picture(anatomy: Anatomy) -> None:
     rng = np.random.default_rng(2)
     camera = draw_camera(rng)

@@ -176,6 +176,7 @@ def test_the_dry_run_prints_the_policy_to_be_opened_and_signed_by_hand(
     assert (after.purposes, after.permits) == (frozenset({"exercise"}), Permissions(live=True))
 
 
+@pytest.mark.slow
 def test_floors_that_are_missing_or_too_low_are_the_models_and_higher_ones_stay(
     old: SitePaths, run: Run, passphrase: bytes
 ) -> None:
@@ -353,6 +354,7 @@ def test_custodians_are_asked_which_policy_they_hold_until_all_have_the_new_one(
     assert "✗ c2: has version 2" in again.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["upgrade", "sign"])
 def test_no_policy_is_signed_that_a_custodian_says_it_could_not_read(
     serve: Callable[..., tuple[SitePaths, Running]],

@@ -137,6 +137,7 @@ def test_a_passkey_that_is_not_the_officers_own_is_refused(
         registers.add_passkey(site.root, offer(site, passphrase, passkey=moved))
 
 
+@pytest.mark.slow
 def test_the_directory_names_a_register_of_places_that_was_checked(
     run: Run, site: SitePaths, passphrase: bytes, tmp_path: Path
 ) -> None:

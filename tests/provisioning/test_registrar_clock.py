@@ -58,6 +58,7 @@ class Board:
         )
 
 
+@pytest.mark.slow
 def test_a_board_that_begins_in_1970_is_told_the_time(site: RegistrarSite) -> None:
     board = Board(site)
     before = system_ms()
@@ -129,6 +130,7 @@ def test_no_time_before_the_last_that_was_told_is_believed(site: RegistrarSite) 
     board.ask()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [b"", b"\xff", b"[]", b'{"time_ms": 1%s}' % (b"0" * 30), bytes(4096)]
 )
@@ -174,6 +176,7 @@ def test_an_answer_is_for_one_question_of_one_site() -> None:
             RegistrarTime.open(changed, site="north", nonce=b"n" * 32, key=key.verify_key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nonce", ["", "00", "g" * 64, "0" * 66])
 def test_a_question_without_a_nonce_is_refused(site: RegistrarSite, nonce: str) -> None:
     folder = site.join(site.claim())
@@ -181,6 +184,7 @@ def test_a_question_without_a_nonce_is_refused(site: RegistrarSite, nonce: str) 
         assert http.get("/v1/time", params={"nonce": nonce}).status_code == 422
 
 
+@pytest.mark.slow
 def test_the_command_asks_and_leaves_a_right_clock_alone(site: RegistrarSite) -> None:
     claim, folder = site.claim(), site.boxes / "new"
     told = CliRunner().invoke(app, ["clock", "--claim-file", str(claim), "--folder", str(folder)])

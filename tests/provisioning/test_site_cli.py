@@ -293,6 +293,7 @@ def test_a_policy_is_changed_from_a_file(run: Run, site: SitePaths, tmp_path: Pa
     assert "policy version 2 is signed" in done.stdout, done.output
 
 
+@pytest.mark.slow
 def test_a_secret_file_gets_its_owners_passphrase(
     run: Run, site: SitePaths, tmp_path: Path, passphrase: bytes
 ) -> None:

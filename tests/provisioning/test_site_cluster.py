@@ -87,6 +87,7 @@ def test_a_second_run_changes_nothing_and_a_new_machine_gets_its_own_alone(
     assert planned(site, "rack-2").needs == ()
 
 
+@pytest.mark.slow
 def test_what_runs_out_is_said_and_renewed_where_the_folders_went_away_too(
     site: SitePaths, passphrase: bytes
 ) -> None:
@@ -106,6 +107,7 @@ def test_what_runs_out_is_said_and_renewed_where_the_folders_went_away_too(
     assert planned(site, now=later).needs == ()
 
 
+@pytest.mark.slow
 def test_anew_makes_another_ca_and_certifies_everybody_even_after_an_interruption(
     site: SitePaths, passphrase: bytes
 ) -> None:

@@ -304,6 +304,7 @@ def test_a_taken_port_and_a_plain_public_address_are_clear_errors() -> None:
         Ready().wait(0)
 
 
+@pytest.mark.slow
 def test_nobody_there_is_a_clear_error() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -247,6 +247,7 @@ def test_the_silent_of_one_address_make_way_for_the_honest_of_all(
         assert_open_at_most(10, silent)
 
 
+@pytest.mark.slow
 def test_the_silent_of_many_addresses_make_way_for_the_honest(
     app: FastAPI, authority: ThrowawayCa
 ) -> None:
@@ -261,6 +262,7 @@ def test_the_silent_of_many_addresses_make_way_for_the_honest(
         assert_open_at_most(40, silent)
 
 
+@pytest.mark.slow
 def test_a_peer_with_a_certificate_takes_no_more_than_its_share(
     app: FastAPI, authority: ThrowawayCa
 ) -> None:

@@ -166,6 +166,7 @@ def test_a_line_that_repeats_is_written_at_once_and_then_counted(stream: io.Stri
     assert lines(stream)[-1]["event"] == "refused"
 
 
+@pytest.mark.slow
 def test_an_event_that_differs_each_time_cannot_fill_a_disk(stream: io.StringIO) -> None:
     clock = Clock()
     folding(stream, clock)

@@ -103,6 +103,7 @@ def test_addresses_of_loopback_are_taken(listen: str) -> None:
     assert MetricsConfig(listen=listen).listen == listen
 
 
+@pytest.mark.slow
 def test_only_the_one_path_is_there_and_only_for_who_asks_for_this_machine() -> None:
     port = free_port()
     with told(make(port, things=put_things), port) as url:

@@ -9,6 +9,7 @@ import pytest
 from tools.sql_in_store import STORE, faults, main
 
 
+@pytest.mark.slow
 def test_nothing_outside_the_store_touches_a_database() -> None:
     assert main() == 0
 

@@ -142,6 +142,7 @@ def test_seconds_of_a_camera_add_up_over_runs(
     ]
 
 
+@pytest.mark.slow
 def test_a_film_that_broke_off_is_done_and_named(
     box: Box, open_desk: Callable[[], ImportDesk], folder: Path
 ) -> None:
@@ -168,6 +169,7 @@ def test_the_whole_copy_of_a_film_that_broke_off_brings_the_rest(
     assert ids(box) == list(range(20))
 
 
+@pytest.mark.slow
 def test_a_file_that_grew_is_not_taken_for_done(
     box: Box, open_desk: Callable[[], ImportDesk], folder: Path
 ) -> None:

@@ -117,6 +117,7 @@ def test_films_of_several_days_have_a_generation_each_beside_that_of_the_live_ca
     ]
 
 
+@pytest.mark.slow
 def test_live_and_imported_messages_of_a_camera_share_one_series(
     box: Box, desk: ImportDesk
 ) -> None:

@@ -89,6 +89,7 @@ def test_fast_is_the_same_where_something_moves_and_fewer_where_nothing_does(
     assert len(times_ms(still, gap_s=0.2)) == 15
 
 
+@pytest.mark.slow
 def test_what_moves_is_seen_and_noise_is_not() -> None:
     rng = np.random.default_rng(3)
     place = rng.integers(40, 200, (720, 1280, 3), np.uint8)

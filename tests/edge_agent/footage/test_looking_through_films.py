@@ -65,6 +65,7 @@ def test_progress_adds_up_to_what_there_is(folder: Path) -> None:
     assert sum(one.sightings for one in pulses) == 20
 
 
+@pytest.mark.slow
 def test_a_gap_in_a_film_is_offline_and_one_between_films_is_in_no_count(folder: Path) -> None:
     first = found(folder / "gap.mp4", "hall", BEGIN_MS, 4)
     second = found(folder / "b.mp4", "hall", BEGIN_MS + 6 * MINUTE, 4)
@@ -118,6 +119,7 @@ def test_a_film_without_a_picture_is_named_and_nothing_is_told_of_it(
     assert not any(one.views.strip(b"\0") or one.sightings for one in seen(messages))
 
 
+@pytest.mark.slow
 def test_who_is_told_of_late_is_in_the_quarter_hour_that_is_open(folder: Path) -> None:
     class Slow(MinuteEyes):
         def expire(self, now_ms: int) -> list:  # type: ignore[type-arg]

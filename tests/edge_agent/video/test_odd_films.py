@@ -65,6 +65,7 @@ def test_frames_above_4k_are_refused_before_any_is_decoded(tmp_path: Path) -> No
         reader_of(path)
 
 
+@pytest.mark.slow
 def test_4k_is_read(tmp_path: Path) -> None:
     (picture,) = all_of(reader_of(film(tmp_path / "uhd.avi", 1, size=(2160, 3840))))
     assert picture.image.shape == (2160, 3840, 3)

@@ -187,6 +187,7 @@ def test_the_cost_follows_what_is_entered_and_says_whose_word_it_is(ana: PageDes
     assert read_draft(ana.house.officer, draft.id, KEY).cameras == ("cam-1", "cam-2")
 
 
+@pytest.mark.slow
 def test_no_button_takes_all_cameras(ana: PageDesk) -> None:
     text = ana.get(f"/drafts/{drafted(ana).id}/where").text
     assert not re.search(r"<button[^>]*>[^<]*\b[Aa]ll\b", text)
@@ -253,6 +254,7 @@ def test_what_others_wrote_is_shown_as_text(ana: PageDesk) -> None:
         assert tampered(ana.get(path).text) == [], path
 
 
+@pytest.mark.slow
 def test_ten_patients_go_side_by_side(ana: PageDesk) -> None:
     draft = drafted(ana, patients=("p-1", "p-2"))
     assert where(ana.post(f"/drafts/{draft.id}/split")) == "/drafts"

@@ -56,6 +56,7 @@ def test_what_would_open_stands_first_and_the_buttons_end_the_text(
     assert "primary" not in page.text.partition("<main")[2].partition("</main>")[0]
 
 
+@pytest.mark.slow
 def test_a_signed_approval_ends_on_a_receipt_that_was_verified_here(
     site: OfficerSite, bo: PageDesk, query_id: str
 ) -> None:
@@ -90,6 +91,7 @@ def test_a_form_that_showed_another_query_signs_nothing(
     assert (approvals(site, query_id), refusals(site, query_id)) == ([], [])
 
 
+@pytest.mark.slow
 def test_a_refusal_needs_a_reason_and_keeps_what_was_typed(
     site: OfficerSite, bo: PageDesk, query_id: str
 ) -> None:
@@ -109,6 +111,7 @@ def test_a_refusal_needs_a_reason_and_keeps_what_was_typed(
     assert refusals(site, query_id) == ["bo"]
 
 
+@pytest.mark.slow
 def test_who_refused_is_told_so_and_may_approve(
     site: OfficerSite, bo: PageDesk, query_id: str
 ) -> None:
@@ -177,6 +180,7 @@ def test_a_stranger_to_a_query_withdraws_nothing(bo: PageDesk, query_id: str) ->
     assert "neither asked for this query nor approved it" in words_of(page)
 
 
+@pytest.mark.slow
 def test_an_approver_reads_and_signs_in_korean(site: OfficerSite, query_id: str) -> None:
     with page_desk(site, "cy", language="ko") as cy:
         path = f"/queries/{query_id}/decide"

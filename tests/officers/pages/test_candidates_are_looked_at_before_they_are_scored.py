@@ -82,6 +82,7 @@ def test_the_first_that_waits_is_shown_and_the_list_is_in_order_of_time(
     assert "5 candidates, in order of time" in words_of(page)
 
 
+@pytest.mark.slow
 def test_a_query_without_stills_shows_the_score_at_once_and_says_why(
     site: TracedSite, desk: PageDesk
 ) -> None:
@@ -262,6 +263,7 @@ def test_the_second_confirmer_reads_no_first_verdict_before_their_own(
     assert "You do not agree" in after
 
 
+@pytest.mark.slow
 def test_what_cannot_be_true_is_not_among_those_to_decide(site: TracedSite, desk: PageDesk) -> None:
     query = on_their_way(site)
     answer = desk.get(path(query, 5))
@@ -287,6 +289,7 @@ def test_two_tabs_sign_nothing_that_one_of_them_has_decided_since(
     assert viewed.status_code == 409
 
 
+@pytest.mark.slow
 def test_an_aggregator_that_hides_what_was_opened_is_told_of_and_nothing_can_be_signed(
     site: TracedSite, desk: PageDesk
 ) -> None:
@@ -311,6 +314,7 @@ def test_a_locked_desk_asks_for_the_passphrase_and_forgets_views(
     assert "0.84" not in desk.get(path(seen, 1)).text
 
 
+@pytest.mark.slow
 def test_a_query_of_other_officers_opens_for_nobody_else(site: TracedSite) -> None:
     query = on_their_way(site)
     bo = PageDesk(site, "bo")

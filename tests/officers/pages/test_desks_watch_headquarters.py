@@ -62,6 +62,7 @@ def find(site: OfficerSite, query_id: str, number: int) -> None:
     site.add_candidate(candidate, site.record(query_id).digest)
 
 
+@pytest.mark.slow
 def test_a_candidate_is_known_at_the_next_look_at_what_runs(
     site: OfficerSite, desk: PageDesk
 ) -> None:
@@ -187,6 +188,7 @@ def test_a_desk_says_that_headquarters_are_silent_and_still_shows_its_pages(
     desk.close()
 
 
+@pytest.mark.slow
 def test_the_connection_to_headquarters_is_kept(
     site: OfficerSite,
 ) -> None:

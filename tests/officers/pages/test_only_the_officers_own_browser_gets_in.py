@@ -134,6 +134,7 @@ def test_a_start_address_grows_old(site: OfficerSite) -> None:
     desk.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("token", ["", "x", "%00", "한국어", "A" * 5000])
 def test_a_guessed_start_opens_nothing(desk: PageDesk, token: str) -> None:
     other = stranger(desk)
@@ -235,6 +236,7 @@ def test_files_of_pages_are_kept_by_digest_and_nothing_else_is_served(desk: Page
         assert desk.get(f"/static/{path}").status_code == 404
 
 
+@pytest.mark.slow
 def test_pages_have_no_script_or_style_in_line(desk: PageDesk) -> None:
     for path in ("/", "/nowhere"):
         page = desk.get(path).text

@@ -37,6 +37,7 @@ def ana(site: OfficerSite) -> Iterator[PageDesk]:
         yield made
 
 
+@pytest.mark.slow
 def test_the_list_says_what_waits_for_whom_and_marks_what_waits_for_me(
     bo: PageDesk, ana: PageDesk, query_id: str
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_query_tells_what_it_opens_by_whose_word(bo: PageDesk, query_id: str) 
     assert "patient-17" not in page.text.partition("<title>")[2].partition("</title>")[0]
 
 
+@pytest.mark.slow
 def test_nothing_that_others_write_is_markup(
     site: OfficerSite, bo: PageDesk, query_id: str
 ) -> None:

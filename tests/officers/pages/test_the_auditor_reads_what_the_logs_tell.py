@@ -123,6 +123,7 @@ def test_a_finding_says_what_it_means_what_to_do_and_what_it_stands_on(eve: Audi
         assert eve.get(f"/audit/findings/{number}").status_code in {404, 422}
 
 
+@pytest.mark.slow
 def test_counts_are_told_by_month_and_ground_and_never_by_officer(eve: Auditor) -> None:
     eve.hold(LoggedSite().whole().signed())
     words = words_of(eve.see("/audit/counts"))
@@ -132,6 +133,7 @@ def test_counts_are_told_by_month_and_ground_and_never_by_officer(eve: Auditor) 
         assert f" {officer} " not in words
 
 
+@pytest.mark.slow
 def test_a_log_that_is_not_what_it_was_takes_the_whole_page(eve: Auditor) -> None:
     eve.hold(forked(LoggedSite().whole()))
     page = eve.see()
@@ -145,6 +147,7 @@ def test_a_log_that_is_not_what_it_was_takes_the_whole_page(eve: Auditor) -> Non
     assert "A log is not what it was" in words_of(eve.get(QUERY))
 
 
+@pytest.mark.slow
 def test_fetching_takes_what_can_be_had_and_names_who_did_not_answer(eve: Auditor) -> None:
     eve.hold(None)
     assert eve.post("/audit/fetch").status_code == 303
@@ -155,6 +158,7 @@ def test_fetching_takes_what_can_be_had_and_names_who_did_not_answer(eve: Audito
     assert "There is no copy of a log here" in words
 
 
+@pytest.mark.slow
 def test_what_was_fetched_before_is_held_against_what_comes_now(eve: Auditor) -> None:
     eve.hold(LoggedSite().whole().signed())
     eve.post("/audit/fetch")
@@ -179,6 +183,7 @@ def test_an_unreachable_log_is_shown_from_the_copy_with_its_date(eve: Auditor) -
     assert "<script>alert(1)" not in page.text
 
 
+@pytest.mark.slow
 def test_progress_is_told_and_a_second_fetch_changes_nothing(eve: Auditor) -> None:
     eve.hold(LoggedSite().whole().signed())
     eve.see()

@@ -157,6 +157,7 @@ def test_contacts_are_graded_by_the_case_file_with_an_account_and_a_filter_says_
     assert "contact 1" not in filtered
 
 
+@pytest.mark.slow
 def test_a_day_that_is_none_and_one_that_lies_ahead_are_told_at_their_fields(
     query: TracedQuery, desk: PageDesk
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_day_that_is_none_and_one_that_lies_ahead_are_told_at_their_fields(
     assert 'id="e-tested"' in wrong.text
 
 
+@pytest.mark.slow
 def test_a_case_file_is_deleted_on_request(
     site: TracedSite, query: TracedQuery, desk: PageDesk
 ) -> None:

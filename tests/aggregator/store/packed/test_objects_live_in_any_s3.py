@@ -83,6 +83,7 @@ def test_a_store_that_lists_what_is_no_day_stops_nobody(site: PackedSite) -> Non
     assert sorted(site.store.objects.folders()) == sorted(path.split("/")[0] for path in odd)
 
 
+@pytest.mark.slow
 def test_a_day_past_its_retention_is_deleted_there(site: PackedSite) -> None:
     site.fill((4,))
     site.fill((4,), day=DAY + 1)

@@ -327,6 +327,7 @@ def test_nothing_is_packed_where_the_place_is_not_mounted(site: PackedSite) -> N
     site.require_all()
 
 
+@pytest.mark.slow
 def test_objects_of_many_segments_are_small_and_few_of_them_are_kept_opened(
     site: PackedSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
