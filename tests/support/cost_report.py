@@ -15,7 +15,7 @@ import warm_start
 _PROPERTY = "cpu_s"
 _SHOWN = 15
 _SLOW, _SLOW_S = "slow", 1.0
-"""Who takes half a second is marked; it is told of at twice that, as machines differ."""
+"""Who takes a quarter of a second is marked; it is told of at far more, as machines differ."""
 
 
 class CostReport:
