@@ -20,10 +20,12 @@ NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 FENCE = re.compile(r"^```([a-z]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+MADE = {"build"}
+"""Folders that commands make: what is in them depends on what was run."""
 TOP_FOLDERS = {
     *(path.name for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")),
     ".ci",
-}
+} - MADE
 
 
 @cache
