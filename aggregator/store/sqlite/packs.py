@@ -113,16 +113,19 @@ class PackTables(Tables):
         return bool(self._table("packs").count_where("id = ? AND state = ?", [pack, PLACED]))
 
     def unsettled_packs(self) -> list[Pack]:
-        rows = self._run(f"SELECT {_PACK} FROM packs p WHERE p.state IN (1, 3) ORDER BY p.id")  # noqa: S608 - our own words
+        rows = self._run(
+            f"SELECT {_PACK} FROM packs p WHERE p.state IN ({WRITING}, {DROPPING}) ORDER BY p.id"  # noqa: S608 - our own words
+        )
         return [_pack(row) for row in rows]
 
     def pack_days(self) -> set[int]:
-        return {row[0] for row in self._run("SELECT DISTINCT epoch FROM packs WHERE state = 2")}
+        days = self._run("SELECT DISTINCT epoch FROM packs WHERE state = ?", (PLACED,))
+        return {row[0] for row in days}
 
     def waiting_hours(self, *, over_slot: int) -> list[WaitingHour]:
         rows = self._run(
             "SELECT w.*, EXISTS (SELECT 1 FROM packs p WHERE p.epoch = w.epoch"  # noqa: S608 - our own words
-            " AND p.shard = w.shard AND p.hour = w.hour AND p.state = 2) FROM ("
+            f" AND p.shard = w.shard AND p.hour = w.hour AND p.state = {PLACED}) FROM ("
             f"SELECT epoch, (stream - 1) / {SHARD_STREAMS} AS shard,"
             f" slot / {SLOTS_AN_HOUR} AS hour, count(*) FROM envelopes"
             f" WHERE segment = 1 AND epoch * {SLOTS_PER_EPOCH}"
