@@ -90,7 +90,7 @@ class Agent:
         self._errand = errand
         cv2.setNumThreads(config.opencv_threads)
         quiet_opencv()
-        installed = load_installed(config)
+        installed = load_installed(config, read_models=False)  # load_models does
         self._board, self._trust = installed.board, installed.trust
         self._lock = FolderLock(private_folder(config.state_dir))
         self._models: VisionModels = load_models(installed.bundle, num_threads=config.model_threads)

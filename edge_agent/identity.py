@@ -12,7 +12,7 @@ from protocol.directory import BOX, Directory, Principal
 from protocol.encoding import MAX_MESSAGE_BYTES
 from protocol.errors import PrincipalRevoked, ProtocolError, UnknownSigner
 from protocol.signing import SEED_BYTES, SigningKey, VerifyKey
-from runtime.bundle import Bundle, load_bundle
+from runtime.bundle import Bundle, Role, load_bundle
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, private_folder, read_file
 from runtime.keyfiles import open_secret
@@ -22,6 +22,8 @@ _log = structlog.get_logger()
 
 IDENTITY_PURPOSE = "identity"
 ADMISSIONS_FILE = "admissions.cbor"
+_ROLES: tuple[Role, ...] = ("face_detector", "face_embedder", "mask_status")
+"""Of the models without which no box runs."""
 
 
 class NotOurBox(OperationError):
@@ -41,12 +43,16 @@ class Installed:
     trust: Trust
 
 
-def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
+def load_installed(
+    config: BoxConfig, *, keep_state: bool = True, read_models: bool = True
+) -> Installed:
     """Read and verify identity, directory and model bundle, and that they fit one another.
 
     Args:
         config: of the box.
         keep_state: create the state folder and keep newer directories there; without, only look.
+        read_models: hash the models' files, too. Without, whoever loads them does: `Bundle.read`
+            hashes what it returns, and hashing 90 MB twice is seconds of a slow board's start.
 
     Raises:
         BoxRevoked: the directory has revoked this box.
@@ -55,7 +61,7 @@ def load_installed(config: BoxConfig, *, keep_state: bool = True) -> Installed:
     board = load_board_key(config)
     trust = load_trust(config, keep_state=keep_state)
     require_box(trust.directory, config, board.verify_key)
-    return Installed(board, load_models_bundle(config), trust)
+    return Installed(board, load_models_bundle(config, read=read_models), trust)
 
 
 def load_trust(config: BoxConfig, *, keep_state: bool = True) -> Trust:
@@ -82,17 +88,13 @@ def load_trust(config: BoxConfig, *, keep_state: bool = True) -> Trust:
     return trust
 
 
-def load_models_bundle(config: BoxConfig) -> Bundle:
-    """Read and verify the models that this box is to run.
+def load_models_bundle(config: BoxConfig, *, read: bool = True) -> Bundle:
+    """Read and verify the models that this box is to run; without ``read`` what is signed alone.
 
     Raises:
         BundleError: one is missing, damaged or unsigned.
     """
-    return load_bundle(
-        config.bundle,
-        config.trusted_bundle_keys,
-        roles=("face_detector", "face_embedder", "mask_status"),
-    )
+    return load_bundle(config.bundle, config.trusted_bundle_keys, roles=_ROLES if read else ())
 
 
 def _take(trust: Trust, path: Path) -> None:
