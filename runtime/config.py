@@ -26,6 +26,7 @@ from protocol.textformats import parse_toml
 from runtime import tomltext
 from runtime.errors import OperationError
 from runtime.fsio import FileProblem, read_file
+from runtime.meanings import meanings
 
 MAX_CONFIG_BYTES = 1 << 20
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - nothing is bound here
@@ -42,9 +43,7 @@ class SecretGiven(ValueError):
 class Section(BaseModel):
     """A part of a configuration: unknown keys are refused, docstrings under fields are its help."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 def _name(value: str) -> str:
@@ -379,9 +378,10 @@ def _render_section(
 ) -> None:
     """Render ``model``; ``usual`` is the same section as it is when nobody sets anything."""
     tables: list[tuple[str, Any, str, object]] = []
+    about_fields = meanings(type(model))
     for name, field in type(model).model_fields.items():
         value = getattr(model, name)
-        about = (field.description or "").replace("``", "'")
+        about = about_fields.get(name, "").replace("``", "'")
         default = getattr(usual, name, field.get_default(call_default_factory=False))
         if _is_table(value):
             tables.append((name, value, about, default))

@@ -22,6 +22,7 @@ from runtime.config import (
     parse,
     render,
 )
+from runtime.meanings import meanings
 
 
 class CameraConfig(Section):
@@ -144,6 +145,20 @@ def test_missing_and_binary_files_are_clear_errors(tmp_path: Path) -> None:
 
 
 text_values = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+def test_what_keys_mean_is_read_from_the_source_where_it_is_shown_and_not_before() -> None:
+    assert not [name for name, field in BoxConfig.model_fields.items() if field.description]
+    assert meanings(BoxConfig)["box"] == "Name of the box."
+    assert set(meanings(BoxConfig)) > set(meanings(RoleConfig)) > set()
+    assert "# Name of the box.\n# Required.\nbox = " in render(BoxConfig(box="box-1"))
+
+
+def test_keys_without_a_source_are_shown_without_their_meaning() -> None:
+    made: dict[str, type[Section]] = {}
+    exec("class Made(Section):\n    key: int = 1\n    'What it means.'", {"Section": Section}, made)  # noqa: S102
+    assert render(made["Made"]()).endswith("key = 1\n")
+    assert meanings(made["Made"]) == {}
 
 
 @given(
