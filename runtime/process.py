@@ -15,9 +15,11 @@ SWITCHES = {
     "ORT_DISABLE_TELEMETRY": "1",
     "OTEL_SDK_DISABLED": "true",
     "FASTAPI_OTEL_AUTO_CONFIGURE": "false",
+    "PYDANTIC_DISABLE_PLUGINS": "__all__",
 }
 """What keeps libraries from reporting to somebody: onnxruntime to its maker, FastAPI to whatever
-collector the environment names. What was looked for and found is in docs/dependencies.md."""
+collector the environment names, pydantic to whatever plugin is installed beside it. What was looked
+for and found is in docs/dependencies.md."""
 
 MAX_PIXELS = 1 << 26
 """A picture of more pixels is not decoded: 64 million of them take 192 MiB, a small file or not."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import errno
+import gc
 import importlib.util
 import io
 import os
@@ -71,6 +72,7 @@ def main() -> None:
     is said.
     """
     process.begin()
+    gc.disable()  # until what is run is loaded: that makes no garbage, and is looked through often
     codecs.register_error("sealtrace", _in_plain_letters)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -170,8 +172,12 @@ def _dispatch(app: typer.Typer, name: str, arguments: Sequence[str]) -> int:
 
     # Until a service sets up its own: nothing on standard output, no variables in tracebacks.
     logs.configure(LogConfig(level="warning"), role=name)
+    command = laid_out(get_command(app))
+    if not gc.isenabled():
+        gc.freeze()  # what is loaded stays: looking for garbage passes it by from now on
+        gc.enable()
     try:
-        laid_out(get_command(app)).main(args=list(arguments), prog_name=f"sealtrace {name}")
+        command.main(args=list(arguments), prog_name=f"sealtrace {name}")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILURE if end.code else OK
     return OK

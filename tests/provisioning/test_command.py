@@ -144,6 +144,23 @@ def test_the_overview_loads_no_role_and_no_heavy_library() -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.processes
+def test_garbage_is_looked_for_once_a_command_is_loaded_and_not_in_what_was() -> None:
+    program = (
+        "import atexit, gc, sys\n"
+        "sys.argv = ['sealtrace', 'edge', 'run', '--help']\n"
+        "from sealtrace.command import main\n"
+        "looked = []\n"
+        "gc.callbacks.append(lambda phase, _: looked.append(gc.get_freeze_count() > 50_000))\n"
+        "atexit.register(lambda: print(gc.isenabled(), {*looked}, file=sys.stderr))\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "True {True}\n")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == OK
     assert capsys.readouterr().out.startswith("sealtrace 0")
