@@ -194,7 +194,7 @@ def enrol(
         atomic_write(target, subject.to_bytes(), 0o600, overwrite=force)
         for_witness = _write_sheet(subject, sheet_path(target))
         _out.print(
-            f"{target}: {pseudonym} enrolled from {_from_what(made, photos, picture, words)}"
+            f"{target}: {pseudonym} enrolled {_from_what(made, photos, picture, words)}"
             f"\nsealed to investigator {settings.name}, "
             f"model{'s' if len(made) > 1 else ''} {' and '.join(one.model_id for one in made)}"
             + for_witness
@@ -282,7 +282,7 @@ def _from_what(
         )
     if picture is not None:
         words.append(f"a picture of their clothes, quality {made[-1].quality:.2f}")
-    return ", and ".join(words)
+    return "from " + ", and ".join(words)
 
 
 def _enrol(photos: list[Path], models: VisionModels, *, masked: bool) -> Enrolled:

@@ -153,7 +153,11 @@ def show(
             if trace.candidates:
                 say(
                     f"\n{trace.subject}: considered, not decided (confirm or reject by number), "
-                    "likeliest first"
+                    + (
+                        "most alike first: a ranked list, which identifies nobody"
+                        if all(one.by_appearance for one in trace.candidates)
+                        else "likeliest first"
+                    )
                 )
                 table = stays_table(ranked(trace.candidates), every_contact=everything)
                 show_table(table)

@@ -1,7 +1,9 @@
-"""The candidates that an officer decides on, in order of time, and what may be shown of each.
+"""The candidates that an officer decides on, in their order, and what may be shown of each.
 
-Order is time and never score, and nobody sees another officer's word before giving their own: stays
-are put together by the reader's own verdicts. Travel times are held against what is confirmed.
+Order is time and never score, save where clothes alone were asked for: there the score says nothing
+of who it is, and a ranking is all that was asked for. Nobody sees another officer's word before
+giving their own: stays are put together by the reader's own verdicts. Travel times are held against
+what is confirmed.
 Pure: no clock, no files, no keys.
 """
 
@@ -75,13 +77,18 @@ class Queue:
     """One subject's candidates.
 
     Args:
-        entries: in order of time.
+        entries: in order of time; of clothes alone, those most alike first.
         impossible: what was opened and cannot be true.
     """
 
     subject: str
     entries: tuple[Entry, ...]
     impossible: tuple[Numbered, ...]
+
+    @property
+    def by_likeness(self) -> bool:
+        """Whether it is a ranked list of people dressed alike, and in that order."""
+        return bool(self.entries) and all(_of_clothes_alone(one.stay) for one in self.entries)
 
     @property
     def waiting(self) -> tuple[Entry, ...]:
@@ -100,7 +107,7 @@ class Queue:
         raise OperationError(phrase("there is no candidate {number} to decide on", number=number))
 
     def after(self, entry: Entry) -> Entry | None:
-        """Return the next one that waits, in order of time and round again; None if none does."""
+        """Return the next one that waits, in their order and round again; None if none does."""
         at = self.entries.index(entry)
         round_again = (*self.entries[at + 1 :], *self.entries[:at])
         return next((one for one in round_again if one.state == WAITING), None)
@@ -141,8 +148,14 @@ def queues_of(results: Results) -> tuple[Queue, ...]:
             if stay.subject == name and set(stay.numbers) - set(stay.unmatched)
         ]
         impossible = tuple(one for one in results.impossible if one.candidate.subject == name)
+        if all(_of_clothes_alone(one.stay) for one in entries):
+            entries.sort(key=lambda one: -(one.stay.score or 0.0))
         queues.append(Queue(name, tuple(entries), impossible))
     return tuple(queues)
+
+
+def _of_clothes_alone(stay: Stay) -> bool:
+    return stay.by_appearance and not stay.follows
 
 
 def travels(entry: Entry, queue: Queue, ground: Ground) -> tuple[Travel, ...]:

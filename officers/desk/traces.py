@@ -172,7 +172,8 @@ def stays_of(candidates: Iterable[Numbered], *, max_gap_ms: int = MAX_GAP_MS) ->
     Only candidates of one subject, camera, origin and verdict that were found in one way are
     merged: those of which the board says that they are of one person (one episode, or one continues
     another), and of others those that directly follow one another. Two people at one moment are
-    two: what overlaps is not merged without the board's word. What cannot be true is in none.
+    two: what overlaps is not merged without the board's word. Nor is what was found by clothes and
+    nobody has confirmed: the next in such clothes is somebody else. What cannot be true is in none.
     """
     groups: dict[tuple[object, ...], list[Numbered]] = {}
     for item in candidates:
@@ -306,7 +307,13 @@ def _runs(items: Sequence[Numbered], max_gap_ms: int) -> list[list[Numbered]]:
 
     What overlaps is two people, for all that their faces are alike; and where two might go on from
     one, or one from two, nobody can say who is who: these stay apart.
+
+    Args:
+        items: of one camera and one verdict, found in one way.
+        max_gap_ms: longest pause.
     """
+    if items[0].candidate.modality == FOLLOWED and items[0].verdict != CONFIRMED:
+        return [sorted(one, key=_by_time) for one in _of_one_person(items)]
     parts = sorted(map(_Part.of, _of_one_person(items)), key=lambda one: one.order)
     begins = [part.begins_ms for part in parts]
     by_end = sorted(range(len(parts)), key=lambda row: parts[row].ends_ms)

@@ -259,9 +259,9 @@ def test_clothes_in_words_make_a_subject_file_that_says_so(
     note = "by words: red jacket, dark trousers; a ranking aid, identifies nobody"
     result = office.run(words=" red jacket,  dark trousers")
     assert result.exit_code == 0, result.output
-    assert note in " ".join(result.output.split())
     subject = SubjectFile.parse(office.out.read_bytes())
     assert subject.words == "red jacket, dark trousers"
+    assert f"enrolled {note}" in " ".join(result.output.split())
     (template,) = subject.open(office.sealing)
     assert (template.modality, template.model) == (FOLLOWED, bundle.model_id("appearance"))
     shown = CliRunner().invoke(app, ["show", str(office.out)])

@@ -61,6 +61,21 @@ def test_order_is_time_and_never_score(query: TracedQuery) -> None:
 
 
 @pytest.mark.slow
+def test_people_dressed_alike_are_a_ranked_list_and_nobody_else_is(site: TracedSite) -> None:
+    query = traced(site)
+    for begins_s, score in ((0, 0.2), (8, 0.6), (16, 0.3)):
+        query.show("cam-1", begins_s, begins_s + 6, score=score, clothes=True)
+    ranked = queue(query)
+    assert ranked.by_likeness
+    assert [one.number for one in ranked.entries] == [2, 3, 1]
+    assert ranked.after(ranked.entries[0]) is ranked.entries[1]
+    query.show("cam-2", 30, 40, score=0.9)
+    with_a_face = queue(query)
+    assert not with_a_face.by_likeness
+    assert [one.number for one in with_a_face.entries] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
 def test_sightings_that_the_board_says_are_one_person_are_one_entry_and_signed_each(
     site: TracedSite,
 ) -> None:

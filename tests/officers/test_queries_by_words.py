@@ -94,7 +94,10 @@ def test_words_are_in_the_query_in_the_facts_and_in_the_trace(site: OfficerSite)
         name=None, episode=b"episode!",
     )  # fmt: skip
     site.add_candidate(candidate, site.record(query.query_id.hex()).digest)
-    assert NOTE in said(site.run(trace, "ana", "show", query.query_id.hex()))
+    found = said(site.run(trace, "ana", "show", query.query_id.hex()))
+    assert NOTE in found
+    assert "most alike first: a ranked list, which identifies nobody" in found
+    assert "likeliest first" not in found
     values = json.loads(site.run(trace, "ana", "show", query.query_id.hex(), "--json").stdout)
     assert values["subjects"][0]["by_words"] == NOTE
 

@@ -212,6 +212,22 @@ def test_a_minute_after_a_minute_is_one_stay_and_a_pause_makes_two() -> None:
     assert stays[0].seconds == 110
 
 
+def test_who_comes_next_in_like_clothes_is_somebody_else_until_an_officer_confirms_both() -> None:
+    alike = [replace(candidate(*when), modality="appearance") for when in ((0, 6), (8, 14))]
+    for verdict in (UNDECIDED, REJECTED):
+        assert [s.numbers for s in stays_of(numbered(*alike, verdict=verdict))] == [(1,), (2,)]
+    assert [s.numbers for s in stays_of(numbered(*alike))] == [(1, 2)]
+
+
+def test_clothes_of_one_person_by_the_boards_word_are_one_stay() -> None:
+    first, second = (
+        replace(candidate(*when), modality="appearance", episode=b"one walk")
+        for when in ((0, 60), (60, 70))
+    )
+    (stay,) = stays_of(numbered(first, second, verdict=UNDECIDED))
+    assert stay.numbers == (1, 2)
+
+
 def test_other_cameras_and_other_verdicts_are_not_merged() -> None:
     items = numbered(candidate(0, 10), candidate(10, 20, camera="cam-2"), candidate(20, 30))
     assert len(stays_of(items)) == 3

@@ -111,6 +111,7 @@ class TracedQuery:
         follows: int | None = None,
         quality: float = 0.8,
         masks: tuple[MaskSpan, ...] = (),
+        clothes: bool = False,
     ) -> Candidate:
         """Have the query find a sighting, so many seconds after its window begins."""
         number = self.found = self.found + 1
@@ -126,7 +127,9 @@ class TracedQuery:
         )  # fmt: skip
         one = replace(one, log10_lr=log10_lr if score is not None else None)
         if follows is not None:
-            one = replace(one, modality=FOLLOWED, log10_lr=None, follows=self.rows[follows])
+            one = replace(one, follows=self.rows[follows])
+        if clothes or follows is not None:
+            one = replace(one, modality=FOLLOWED, log10_lr=None)
         self.rows = {**self.rows, number: name}
         self.site.add_candidate(one, self.digest, readers=self.readers)
         opening = opening_by(self.custodians, [name])

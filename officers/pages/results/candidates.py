@@ -195,6 +195,7 @@ def _page(
         query_id=shown.query_id,
         short=short_id(shown.query_id),
         queue=queue,
+        by_words=results.case.query.subjects[of - 1].words,
         rows=_rows(here, shown),
         subjects=_subjects(here, shown.opened.queues, shown.query_id, of),
         place=words.place(here, results, stay.address.camera),

@@ -83,6 +83,21 @@ def test_the_first_that_waits_is_shown_and_the_list_is_in_order_of_time(
 
 
 @pytest.mark.slow
+def test_of_clothes_alone_it_is_a_ranked_list_that_identifies_nobody(
+    site: TracedSite, desk: PageDesk
+) -> None:
+    query = traced(site)
+    query.show("cam-1", 60, 70, score=0.51, clothes=True)
+    query.show("cam-1", 80, 90, score=0.63, clothes=True)
+    first = desk.get(f"/queries/{query.id[:8]}/candidates")
+    assert first.headers["location"] == path(query, 2)
+    page = desk.get(path(query, 2))
+    assert re.findall(r'<span class="queue-number">(\d+)<', page.text) == ["2", "1"]
+    assert "2 candidates dressed alike, most alike first" in words_of(page)
+    assert "a ranked list of people dressed alike. This identifies nobody." in words_of(page)
+
+
+@pytest.mark.slow
 def test_a_query_without_stills_shows_the_score_at_once_and_says_why(
     site: TracedSite, desk: PageDesk
 ) -> None:
