@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -62,14 +63,20 @@ class Wiretap:
 def find_in_files(needles: Sequence[bytes], files: Iterable[Path]) -> list[tuple[Path, int]]:
     """Return (file, number of the needle) for every file that holds one of ``needles``.
 
-    Files are read in pieces that overlap, so nothing hides at a border. Files that vanish while
-    processes run (journals) are passed over.
+    Files are read in pieces that overlap, so nothing hides at a border, and one that has several
+    names (a bundle's networks, linked into each role's folder) once, by the first. Files that
+    vanish while processes run (journals) are passed over.
     """
     overlap = max((len(needle) for needle in needles), default=1) - 1
     found = []
+    read: set[tuple[int, int]] = set()
     for path in files:
         try:
             with path.open("rb") as file:
+                told = os.fstat(file.fileno())
+                if (told.st_dev, told.st_ino) in read:
+                    continue
+                read.add((told.st_dev, told.st_ino))
                 kept = b""
                 seen: set[int] = set()
                 while piece := file.read(_CHUNK_BYTES):
