@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -21,6 +22,8 @@ from officers.desk.officer import Officer
 from officers.pages.app import make_app
 from officers.pages.guard import cookie_name, start_path
 from officers.pages.house import House
+from protocol.query import Query
+from protocol.signing import Signed
 from runtime.lifecycle import Stop
 
 PORT = 8765
@@ -129,6 +132,36 @@ class PageDesk:
         """Lock, and hang up."""
         self.client.close()
         self.house.close()
+
+
+def file_for(
+    desk: PageDesk, patient: str, *, purpose_kind: str, passphrase: str = PASSPHRASE
+) -> tuple[Query, str]:
+    """File a query on an order for an enrolled patient on pages: cam-1, the last two hours.
+
+    Returns:
+        The query, and what is said of it before it is signed.
+    """
+    path = desk.post("/drafts", {"chosen": "yes", "patients": patient}).headers["location"]
+    path = path.rpartition("/")[0]
+    desk.post(f"{path}/where", {"cameras": "cam-1"})
+    at = datetime.now(UTC).astimezone() - timedelta(hours=2)
+    desk.post(f"{path}/when", {"from_day": f"{at:%Y-%m-%d}", "from_time": f"{at:%H:%M}"})
+    reasons = {"purpose": "where they went", "purpose_kind": purpose_kind, "contacts": "none"}
+    desk.post(f"{path}/why", {**reasons, "legal_basis": "statutory-order"})
+    check = desk.get(f"{path}/check")
+    said = words_of(check)
+    assert "This cannot be filed so" not in said, said
+    signed = desk.sign(desk.post(f"{path}/check", hidden(check)), passphrase)
+    return query_of(desk, signed), said
+
+
+def query_of(desk: PageDesk, signed: Response) -> Query:
+    """The query that was filed on a page: its receipt is its own page."""
+    query_id = str(signed.url).rpartition("/")[2]
+    data = desk.house.officer.kept_query(bytes.fromhex(query_id))
+    assert data is not None
+    return Query.parse(Signed.parse(data, kind="query").payload)
 
 
 @contextmanager

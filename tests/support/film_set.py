@@ -1,4 +1,4 @@
-"""Three boxes that watch films of people whom we know: a whole site, and the truth about it."""
+"""Boxes that watch films of people whom we know: a whole site, and the truth about it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,6 @@ from demo.scenario import ClipTruth
 from demo.wiretap import Wiretap
 from protocol.names import SLOT_MS
 
-BOXES = ("box-1", "box-2", "box-3")
-
 
 @dataclass
 class FilmSet:
@@ -31,6 +29,11 @@ class FilmSet:
     starts_ms: dict[str, int]
     photos: Path
     tap: Wiretap | None = None
+
+    @property
+    def boxes(self) -> list[str]:
+        """The boxes that watch the films, in the films' order."""
+        return [clip.camera.replace("cam-", "box-") for clip in self.truth]
 
     @property
     def window(self) -> tuple[int, int]:
@@ -60,12 +63,12 @@ class FilmSet:
             for clip in truth
         }
         cameras["cam-4"] = {"source": "file:none.mp4"}  # its box never runs: tests speak for it
-        counting = {"policy": {"same_place_counts": True}}
-        plan = plan_with_dan(cameras, bundle=bundle, broker=broker, **counting, **options)
-        site = RunningSite(plan, folder)
-        for box, clip in zip(BOXES, truth, strict=True):
-            site.may_import(box, clip.camera)
-        return cls(site, truth, slot_ms, starts, photos)
+        policy = {"same_place_counts": True}
+        plan = plan_with_dan(cameras, bundle=bundle, broker=broker, policy=policy, **options)
+        made = cls(RunningSite(plan, folder), truth, slot_ms, starts, photos)
+        for box, clip in zip(made.boxes, truth, strict=True):
+            made.site.may_import(box, clip.camera)
+        return made
 
     def shoot(self) -> None:
         """Start everything; wait until headquarters has all that the boxes have sealed."""
@@ -73,8 +76,8 @@ class FilmSet:
         if self.site.plan.broker.kind == "embedded":
             self.tap = Wiretap(self.site.mqtt("wiretap"))
             self.tap.start()
-        self.site.start(*BOXES)
-        for box in BOXES:
+        self.site.start(*self.boxes)
+        for box in self.boxes:
             service = self.site.local.services[box]
             wait_for(
                 partial(service.events, "source_ended"),

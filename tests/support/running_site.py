@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -136,9 +135,9 @@ class RunningSite:
 
     # ------------------------------------------------------------------ keys
 
-    @cached_property
+    @property
     def policy(self) -> Policy:
-        """The site's policy."""
+        """The site's policy, as it is now."""
         return parse_policy(self.local.paths.policy.read_bytes())
 
     @property

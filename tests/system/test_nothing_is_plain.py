@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 import signal
 from dataclasses import dataclass
@@ -10,17 +9,13 @@ from pathlib import Path
 
 import pytest
 from film_set import FilmSet
-from puppet_box import announced
+from plain_bytes import plain_bytes, spelled
 from query_desk import Case, QueryDesk
 from waiting import wait_for
 
-from aggregator.store import open_reader
-from demo.intruder import Intruder, plain_needles
 from demo.wiretap import Message, find_in_files, find_in_messages
-from protocol.names import ENVELOPE, epoch_of, slot_of
-from protocol.sealing import SEGMENT
+from protocol.names import ENVELOPE
 from protocol.templates import SubjectFile
-from protocol.v2.envelopes import Envelope
 
 
 @dataclass(frozen=True)
@@ -42,56 +37,15 @@ def searched(request: pytest.FixtureRequest) -> Searched:
         request.getfixturevalue("fetched_logs")  # before an intruder stirs up the logs
     subject = SubjectFile.parse(films.enrol().read_bytes())
     templates = subject.open(films.site.sealing("ana"))
-    desk, intruder = QueryDesk(films.site), Intruder(films.site.local)
+    desk = QueryDesk(films.site)
     cameras = [clip.camera for clip in films.truth]
     case: Case = desk.draft(templates, cameras, *films.window, threshold=0.8)
-    approvals = [desk.approval(case, name) for name in ("bo", "cy")]
-    announcements = [
-        data
-        for data in films.site.announcements(*cameras)
-        if announced(data).epoch == epoch_of(films.slot_ms)
-    ]
-    answers = intruder.ask(case.signed, approvals, announcements)
     found = [template.row.tobytes()[:24] for template in templates]
-    segments = segments_of(films)
-    for data in announcements:
-        stated = announced(data)
-        keys = intruder.keys(answers, data)
-        for envelope in segments:
-            name = envelope.header.name
-            if (name.address, name.generation) == (stated.address, stated.generation):
-                found += plain_needles(envelope, keys)
+    found += plain_bytes(films, case.signed, [desk.approval(case, name) for name in ("bo", "cy")])
     sightings = sum(len(clip.sightings) for clip in films.truth)
     assert len(found) >= 1 + 2 * (sightings - 1)  # a template and an id; one is far away
     assert len(set(found)) == len(found)
     return Searched(films, found)
-
-
-def segments_of(films: FilmSet) -> list[Envelope]:
-    """The segments of the films' slot, put together again from the aggregator's store."""
-    reader = open_reader(films.site.folder("aggregator") / "state" / "aggregator.db")
-    wanted = epoch_of(films.slot_ms), slot_of(films.slot_ms)
-    found = []
-    for number in range(1, reader.newest() + 1):
-        try:
-            envelope = reader.envelope(number)
-        except KeyError:
-            continue  # a live one that its segment has replaced
-        if not isinstance(envelope, Envelope):
-            continue  # of version 1, which tests of the same site publish in a box's name
-        name = envelope.header.name
-        if envelope.header.kind == SEGMENT and (name.epoch, name.slot) == wanted:
-            found.append(envelope)
-    return found
-
-
-def spelled(needles: list[bytes]) -> list[bytes]:
-    """The needles as bytes, and as logs or JSON would write them."""
-    return [
-        form
-        for needle in needles
-        for form in (needle, needle.hex().encode(), base64.b64encode(needle).rstrip(b"="))
-    ]
 
 
 def test_no_file_of_the_site_holds_anything_plain(searched: Searched) -> None:

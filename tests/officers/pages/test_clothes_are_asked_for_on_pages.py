@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
 import protocol_samples as s
 import pytest
-from desk_pages import PageDesk, hidden, links_of, page_desk, words_of
+from desk_pages import PageDesk, file_for, hidden, links_of, page_desk, query_of, words_of
 from httpx import Response
 from officer_site import OfficerSite
 from traced_query import ONE_CONFIRMS, TracedQuery, TracedSite, on_their_way
@@ -19,8 +18,6 @@ from officers.desk.by_clothes import EXAMPLE, PICTURE, WORDS, clothes_offers
 from officers.desk.drafts import drafts, new_draft, read_draft
 from officers.desk.patients import forget_patient, patients
 from protocol.policy import BY_WORDS, parse_policy
-from protocol.query import Query, Subject
-from protocol.signing import Signed
 from runtime.bundle import load_bundle
 
 KEY = s.sealing_key("ana")
@@ -71,14 +68,6 @@ def found(site: TracedSite) -> TracedQuery:
 def ana(site: TracedSite) -> Iterator[PageDesk]:
     with closing(PageDesk(site, "ana")) as made:
         yield made
-
-
-def query_of(desk: PageDesk, signed: Response) -> Query:
-    """The query that was filed on a page: its receipt is its own page."""
-    query_id = str(signed.url).rpartition("/")[2]
-    data = desk.house.officer.kept_query(bytes.fromhex(query_id))
-    assert data is not None
-    return Query.parse(Signed.parse(data, kind="query").payload)
 
 
 @pytest.mark.slow
@@ -213,28 +202,13 @@ def test_clothes_in_words_and_on_a_picture_are_kept_and_drafted(
         assert both["W-3"].file.words == "red jacket, dark trousers"
         assert both["W-4"].clothes_alone
         assert not both["W-4"].file.words
-        filed = {name: drafted(ana, name) for name in ("W-3", "W-4")}
+        filed = {}
+        for name in ("W-3", "W-4"):
+            query, said = file_for(ana, name, purpose_kind="exercise")
+            assert "of everybody seen there" in said
+            (filed[name],) = query.subjects
         mixed = new_draft(ana.house.officer, patients=("W-3", "W-4"), cameras=("cam-1",))
         said = words_of(ana.get(f"/drafts/{mixed.id}/check"))
         assert "is described in words, which nothing else can be compared beside" in said
     assert filed["W-3"].words == "red jacket, dark trousers"
     assert filed["W-3"].consent_document == filed["W-4"].consent_document != b""
-
-
-def drafted(ana: PageDesk, name: str) -> Subject:
-    """File a query for somebody on pages; return what it says of them."""
-    path = ana.post("/drafts", {"chosen": "yes", "patients": name}).headers["location"]
-    path = path.rpartition("/")[0]
-    draft = drafts(ana.house.officer, KEY)[0]
-    assert path.endswith(draft.id)
-    ana.post(f"{path}/where", {"cameras": "cam-1"})
-    at = datetime.now(UTC).astimezone() - timedelta(hours=2)
-    ana.post(f"{path}/when", {"from_day": f"{at:%Y-%m-%d}", "from_time": f"{at:%H:%M}"})
-    reasons = {"purpose": "where they went", "purpose_kind": "exercise", "contacts": "none"}
-    ana.post(f"{path}/why", {**reasons, "legal_basis": "statutory-order"})
-    check = ana.get(f"{path}/check")
-    assert "This cannot be filed so" not in words_of(check), words_of(check)
-    assert "of everybody seen there" in words_of(check)
-    receipt = ana.sign(ana.post(f"{path}/check", hidden(check)))
-    (subject,) = query_of(ana, receipt).subjects
-    return subject
