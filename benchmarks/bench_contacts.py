@@ -28,6 +28,7 @@ from edge_agent.vision.crowd import Crowd, CrowdStep
 from edge_agent.vision.models import VisionModels
 from edge_agent.vision.people import Bodies
 from edge_agent.vision.pipeline import CameraPipeline
+from edge_agent.vision.searching import Eyes
 from officers.desk.persons import Person, persons_of
 from officers.desk.traces import Numbered, traces_of
 from protocol.keytree import FACE
@@ -324,6 +325,10 @@ class _FacesShown:
         del image
         return self.shown.faces()
 
+    def grid(self, image: Image) -> None:
+        """It takes no parts of frames."""
+        del image
+
     def detect_in(self, image: Image, areas: Floats, known: Detections) -> Detections:
         """Return nothing: a closer look finds no more."""
         del image, areas, known
@@ -341,8 +346,15 @@ class _Box(CameraPipeline):
     def __init__(self, models: VisionModels) -> None:
         self.shown = _Shown()
         config = VisionConfig(encounters=EncounterConfig(reach_m=REACH_M, ground=_ground()))
-        super().__init__(config, models, person_detectors=[_BodiesShown(self.shown)])
-        self._face_detector = _FacesShown(self.shown)  # type: ignore[assignment]
+        bodies = [_BodiesShown(self.shown)]
+        super().__init__(config, models, person_detectors=bodies)
+        self._eyes = Eyes(
+            config,
+            models,
+            self._clock,
+            bodies,
+            _FacesShown(self.shown),  # type: ignore[arg-type]
+        )
         self._who: dict[bytes, Counter[int]] = {}
 
     def who(self, sighting_id: bytes) -> Counter[int]:

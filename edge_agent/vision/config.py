@@ -71,6 +71,9 @@ class VisionConfig(Section):
     """Frames are shrunk to fit this height for detection."""
     detect_fps: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Detections a second; frames in between are not looked at."""
+    search_whole_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    """The whole picture is searched so often at least, in between only what has changed in it; 0
+    for the whole always."""
     begin_score: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Detector score from which a face may begin a track."""
     confirm_score: Annotated[float, Field(gt=0, lt=1)] = 0.65

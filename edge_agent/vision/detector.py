@@ -9,6 +9,7 @@ is to be kept (`FaceDetector.refine`), in which backs of heads are not found aga
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,9 +17,10 @@ from edge_agent.opencv import quiet_opencv
 from edge_agent.vision.alignment import cut
 from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
 from edge_agent.vision.boxes import common_area
+from edge_agent.vision.changes import Grid, Part
 from edge_agent.vision.quality import face_signs
 from edge_agent.vision.shrinking import shrunk
-from edge_agent.vision.yunet import YuNet
+from edge_agent.vision.yunet import LARGEST_STRIDE, YuNet
 
 FINE_SIZE = 128
 """Side (px) of the patch in which a face is looked for again."""
@@ -74,24 +76,45 @@ class FaceDetector:
         self._score_threshold = score_threshold
         self._net = YuNet(model, nms_threshold=nms_threshold)
 
-    def detect(self, image: Image) -> Detections:
+    def detect(self, image: Image, parts: Sequence[Part] | None = None) -> Detections:
         """Find the faces of a frame (H, W, 3) uint8 BGR of any size; best first.
 
         The frame is not enlarged here: see :meth:`detect_in`.
 
+        Args:
+            image: the frame.
+            parts: of :meth:`grid`, no two with a square in common, to be searched alone; None:
+                all of the frame.
+
         Raises:
             ModelError: the model does not give what a YuNet detector gives.
         """
-        rows, columns = image.shape[:2]
-        scale = self._scale(image)
-        size = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+        size = self._working_size(image)
         small = shrunk(image, size)
         try:
-            faces = self._net.find(small, self._score_threshold)
+            if parts is None:
+                faces = self._net.find(small, self._score_threshold)
+            else:
+                found = [self._in_part(small, part) for part in parts]
+                faces = np.concatenate([np.zeros((0, 15), np.float32), *found])
+                faces = faces[np.argsort(-faces[:, 14], kind="stable")]
         finally:
             if small is not image:
                 small.fill(0)
-        return _detections(faces, np.array([columns / size[0], rows / size[1]], np.float32))
+        scale = np.array([image.shape[1] / size[0], image.shape[0] / size[1]], np.float32)
+        return _detections(faces, scale)
+
+    def grid(self, image: Image) -> Grid:
+        """The squares on whose borders parts of a frame (H, W, 3) end."""
+        size = image.shape[1], image.shape[0]
+        return Grid.of(size, self._working_size(image), LARGEST_STRIDE)
+
+    def _in_part(self, small: Image, part: Part) -> Floats:
+        """Rows (n, 15) of a part of a frame at its working size, in pixels of that."""
+        left, top = LARGEST_STRIDE * part.left, LARGEST_STRIDE * part.top
+        cut_out = small[top : LARGEST_STRIDE * part.bottom, left : LARGEST_STRIDE * part.right]
+        found = self._net.find(cut_out, self._score_threshold)
+        return _moved(found, np.array([left, top], np.float64), 1.0)
 
     def detect_in(
         self, image: Image, boxes: Floats | Doubles, known: Detections | None = None
@@ -158,6 +181,10 @@ class FaceDetector:
                 if box[2] * scale < _FINE_BELOW_PX:
                     landmarks[row] = face[4:14].reshape(5, 2)
         return Detections(detections.boxes, landmarks, scores)
+
+    def _working_size(self, image: Image) -> tuple[int, int]:
+        scale = self._scale(image)
+        return max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
 
     def _scale(self, image: Image) -> float:
         return float(min(self._width / image.shape[1], self._height / image.shape[0], 1.0))

@@ -16,7 +16,6 @@ from edge_agent.vision.embedder import (
 )
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
-from edge_agent.vision.people import PersonDetector
 from edge_agent.vision.person_detector import OnnxPersonDetector, PersonForm, form_of
 from protocol.keytree import Modality
 from runtime.bundle import MODALITY_OF, Bundle, ModelEntry, Role
@@ -86,7 +85,7 @@ class VisionModels:
             nms_threshold=self.detector_nms,
         )
 
-    def person_detector(self, width: int, height: int) -> PersonDetector | None:
+    def person_detector(self, width: int, height: int) -> OnnxPersonDetector | None:
         """A detector of whole persons for the caller's thread; None if the bundle has none.
 
         Raises:

@@ -47,6 +47,13 @@ class Bodies:
         """The bodies at these rows, in their order."""
         return Bodies(self.boxes[rows], self.scores[rows])
 
+    def and_these(self, others: Bodies) -> Bodies:
+        """These bodies, then others of the same frame."""
+        return Bodies(
+            np.concatenate([self.boxes, others.boxes]),
+            np.concatenate([self.scores, others.scores]),
+        )
+
     @classmethod
     def none(cls) -> Bodies:
         """Nobody at all."""

@@ -14,6 +14,7 @@ Scores are one column a class, or one alone. What overlaps is thinned out here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from edge_agent.opencv import quiet_opencv
 from edge_agent.vision.arrays import Doubles, Floats, Image, Ints
+from edge_agent.vision.changes import Grid, Part
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.people import Bodies
 from edge_agent.vision.shrinking import shrunk
@@ -32,6 +34,7 @@ MAX_PERSONS = 128
 """Most persons reported of one frame: the surest."""
 _MAX_CANDIDATES = 2000
 _SMALLEST_PX = 4.0
+_GRIDS = 32  # sizes of inputs whose cells are kept: parts of frames have many
 
 Layout: TypeAlias = Literal["distances", "boxes"]
 
@@ -123,31 +126,70 @@ class OnnxPersonDetector:
         self._input = self._session.get_inputs()[0].name
         self._centres: dict[tuple[int, int], tuple[Doubles, Doubles]] = {}
 
-    def detect(self, image: Image) -> Bodies:
+    def detect(self, image: Image, parts: Sequence[Part] | None = None) -> Bodies:
         """Find the persons of a frame (H, W, 3) uint8 BGR of any size, the surest first.
+
+        Args:
+            image: the frame.
+            parts: of :meth:`grid`, to be searched alone; None: all of the frame.
 
         Raises:
             ModelError: the model fails, or does not give what its manifest says.
         """
         rows, columns = image.shape[:2]
+        size = self._working_size(image)
+        small = shrunk(image, size)
+        try:
+            if parts is None:
+                found = [self._persons(small)]
+            else:
+                found = [self._in_part(small, part) for part in parts]
+        finally:
+            if small is not image:
+                small.fill(0)
+        corners = np.concatenate([np.zeros((0, 4)), *(corners for corners, _ in found)])
+        scores = np.concatenate([np.zeros(0), *(scores for _, scores in found)])
+        back = np.array([columns / size[0], rows / size[1]] * 2)
+        corners = np.clip(corners * back, 0, np.array([columns, rows] * 2))
+        return _thinned(corners, scores, self._form.nms_threshold)
+
+    def grid(self, image: Image) -> Grid | None:
+        """The squares on whose borders parts of a frame (H, W, 3) end; None: it takes no parts."""
+        if self._form.size is not None:
+            return None
+        size = image.shape[1], image.shape[0]
+        return Grid.of(size, self._working_size(image), self._form.multiple)
+
+    def _working_size(self, image: Image) -> tuple[int, int]:
+        rows, columns = image.shape[:2]
         scale = min(self._limits[0] / columns, self._limits[1] / rows, 1.0)
-        size = max(1, round(columns * scale)), max(1, round(rows * scale))
-        values = self._prepared(image, size)
+        return max(1, round(columns * scale)), max(1, round(rows * scale))
+
+    def _in_part(self, small: Image, part: Part) -> tuple[Doubles, Doubles]:
+        """As `_persons`, of a part of a frame at its working size."""
+        side = self._form.multiple
+        place = (
+            slice(side * part.top, side * part.bottom),
+            slice(side * part.left, side * part.right),
+        )
+        corners, scores = self._persons(small[place])
+        return corners + np.array([side * part.left, side * part.top] * 2), scores
+
+    def _persons(self, small: Image) -> tuple[Doubles, Doubles]:
+        """Corners (n, 4) and scores (n,) of who is in a picture, in its pixels; not thinned out."""
+        values = self._prepared(small)
         try:
             outputs = self._session.run(None, {self._input: values})
         except Exception as error:
             raise ModelError(f"the person detector failed ({error})") from error
         finally:
             values.fill(0)
-        corners, scores = self._read(outputs, (values.shape[3], values.shape[2]))
-        back = np.array([columns / size[0], rows / size[1]] * 2)
-        corners = np.clip(corners * back, 0, np.array([columns, rows] * 2))
-        return _thinned(corners, scores, self._form.nms_threshold)
+        return self._read(outputs, (values.shape[3], values.shape[2]))
 
-    def _prepared(self, image: Image, size: tuple[int, int]) -> Floats:
-        """The network's input (1, 3, h, w): the frame shrunk to `size`, the rest black."""
+    def _prepared(self, small: Image) -> Floats:
+        """The network's input (1, 3, h, w): the picture, the rest black."""
         form = self._form
-        small = shrunk(image, size)
+        size = small.shape[1], small.shape[0]
         columns, rows = form.size or tuple(
             -(-side // form.multiple) * form.multiple for side in size
         )
@@ -157,7 +199,7 @@ class OnnxPersonDetector:
             plane = planes[2 - channel if form.rgb else channel]
             values[0, channel] = table[0, 0]
             values[0, channel, : size[1], : size[0]] = cv2.LUT(plane, table)
-        for plane in (*planes, *([small] if small is not image else [])):
+        for plane in planes:
             plane.fill(0)
         return values
 
@@ -204,7 +246,9 @@ class OnnxPersonDetector:
                 y, x = np.mgrid[:rows, :columns]
                 centres.append((np.column_stack([x.ravel(), y.ravel()]) + 0.5) * stride)
                 strides.append(np.full(rows * columns, float(stride)))
-            self._centres = {size: (np.concatenate(centres), np.concatenate(strides))}
+            if len(self._centres) >= _GRIDS:
+                self._centres.clear()
+            self._centres[size] = np.concatenate(centres), np.concatenate(strides)
         return self._centres[size]
 
 

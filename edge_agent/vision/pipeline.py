@@ -31,14 +31,12 @@ from edge_agent.vision.people import (
     NO_FACE,
     Bodies,
     PersonDetector,
-    distinct,
-    faces_of_bodies,
-    heads_of,
     outside,
 )
 from edge_agent.vision.quality import face_signs, quality, sharpness, upper_bounds
 from edge_agent.vision.rhythm import Rhythm
 from edge_agent.vision.scene import Scene
+from edge_agent.vision.searching import Eyes
 from edge_agent.vision.stats import PipelineStats, Stage, StageClock
 from edge_agent.vision.track import Track
 from edge_agent.vision.wearing import Wearing
@@ -78,17 +76,11 @@ class CameraPipeline:
         self._config = config
         self._models = models
         self._camera = camera
-        if person_detectors is None:
-            own = models.person_detector(config.person_width, config.person_height)
-            person_detectors = () if own is None else (own,)
-        self._person_detectors = tuple(person_detectors)
-        self._face_detector = models.detector(
-            config.detect_width, config.detect_height, config.continue_score
-        )
         self._crowd = Crowd(config)
         self._scene = Scene()
         self._faces_due = Rhythm(config.detect_fps)
-        self._persons_due = Rhythm(min(config.person_fps, config.detect_fps))
+        self._clock = StageClock()
+        self._eyes = Eyes(config, models, self._clock, person_detectors)
         meeting = config.encounters
         self._book = EncounterBook(reach_m=meeting.reach_m, max_gap_s=meeting.max_gap_s)
         self._distances: DistanceModel | None = None
@@ -104,7 +96,7 @@ class CameraPipeline:
             partial(models.detector, score_threshold=config.continue_score),
             wanted=stills,
             camera=camera,
-            bodies_sought=bool(self._person_detectors),
+            bodies_sought=self._eyes.seek_bodies,
         )
         self._tracks: dict[int, Track] = {}
         self._closed: dict[int, Track] = {}  # gone, but met one who has not: id and vote
@@ -112,7 +104,6 @@ class CameraPipeline:
         self._absences = Absences(config.person_max_absent_s)
         self._lost: dict[int, tuple[Track, bool]] = {}  # who may come back, as in `_going_on`
         self._last_ms: int | None = None
-        self._clock = StageClock()
         self._describer = Describer(
             config, models, wearing=self._wearing, clock=self._clock, camera=camera
         )
@@ -134,11 +125,9 @@ class CameraPipeline:
             return before
         self._fit_frame(frame)
         if self._scene.is_cut(frame.image):
+            self._eyes.forget()
             before += self._let_go()
-        with self._clock.stage(Stage.DETECT):
-            faces = self._face_detector.detect(frame.image)
-        bodies = self._bodies(frame)
-        everyone = self._with_closer(frame, faces, bodies)
+        everyone, bodies = self._eyes.look(frame)
         counted = outside(self._config.ignored, everyone.boxes)
         faces = everyone.take(counted)
         self._faces += len(faces)
@@ -187,7 +176,7 @@ class CameraPipeline:
         """
         self._last_ms = None
         self._faces_due.begin_again()
-        self._persons_due.begin_again()
+        self._eyes.begin_again()
         self._scene.forget()
         return self._let_go()
 
@@ -212,28 +201,6 @@ class CameraPipeline:
         )
 
     # -- while people are in view -----------------------------------------------------------------
-
-    def _bodies(self, frame: Frame) -> Bodies | None:
-        """The persons of a frame by all detectors of them; None if it is not their turn."""
-        if not self._person_detectors or not self._persons_due.is_due(frame.captured_at_ms):
-            return None
-        with self._clock.stage(Stage.PERSONS):
-            found = [detector.detect(frame.image) for detector in self._person_detectors]
-            bodies = Bodies(
-                np.concatenate([one.boxes for one in found]),
-                np.concatenate([one.scores for one in found]),
-            )
-            heads = heads_of(bodies.boxes)
-            return distinct(bodies.take(outside(self._config.ignored, heads)))
-
-    def _with_closer(self, frame: Frame, faces: Detections, bodies: Bodies | None) -> Detections:
-        """The faces, and those found by looking closer at the heads of bodies that have none."""
-        if bodies is None or not len(bodies):
-            return faces
-        owned = faces_of_bodies(faces.boxes, bodies.boxes)
-        heads = heads_of(bodies.boxes[np.setdiff1d(np.arange(len(bodies)), owned)])
-        with self._clock.stage(Stage.CLOSER):
-            return faces.and_these(self._face_detector.detect_in(frame.image, heads, faces))
 
     def _flush_if_back(self, at_ms: int) -> list[Sighting]:
         """Close all tracks when time has gone back: none of them could ever end otherwise."""
@@ -312,7 +279,7 @@ class CameraPipeline:
         if not len(wanted):
             return
         with self._clock.stage(Stage.REFINE):
-            refined = self._face_detector.refine(frame.image, chosen.take(wanted))
+            refined = self._eyes.refine(frame.image, chosen.take(wanted))
         for row, score in zip(wanted.tolist(), refined.scores.tolist(), strict=True):
             tracks[row].note_closer(found=score > 0)
         with self._clock.stage(Stage.ALIGN):
@@ -340,7 +307,7 @@ class CameraPipeline:
         Of two boxes of which one is within the other, and which do not both have a face, nobody can
         say that they are two people: nobody is their own contact.
         """
-        if self._distances is None or not (looked or not self._person_detectors):
+        if self._distances is None or not (looked or not self._eyes.seek_bodies):
             return
         apart = self._distances.distances(step.face_boxes, step.body_boxes)
         faceless = step.faces == NO_FACE

@@ -20,7 +20,8 @@ from edge_agent.vision.errors import ModelError
 MAX_FACES = 2000
 """Candidates looked at of one picture: a face is several, and a crowd more than 500."""
 _STRIDES = (8, 16, 32)
-_LARGEST = _STRIDES[-1]
+LARGEST_STRIDE = _STRIDES[-1]
+"""Pictures cut at multiples of it (px) have the cells that they have in the whole."""
 _HEADS = ("cls", "obj", "bbox", "kps")
 _WIDTHS = (1, 1, 4, 10)
 _OUTPUTS = [f"{head}_{stride}" for head in _HEADS for stride in _STRIDES]
@@ -116,8 +117,8 @@ def _blob(image: Image) -> tuple[Floats, int, int]:
     To the right and below it is continued in black. `cv2.dnn.blobFromImage` gives the same.
     """
     height, width = image.shape[:2]
-    rows, columns = -(-height // _LARGEST), -(-width // _LARGEST)
-    blob = np.zeros((1, 3, rows * _LARGEST, columns * _LARGEST), np.float32)
+    rows, columns = -(-height // LARGEST_STRIDE), -(-width // LARGEST_STRIDE)
+    blob = np.zeros((1, 3, rows * LARGEST_STRIDE, columns * LARGEST_STRIDE), np.float32)
     for channel, plane in enumerate(cv2.split(image)):
         np.copyto(blob[0, channel, :height, :width], plane)
         plane.fill(0)
@@ -129,7 +130,7 @@ def _faces(answers: list[Floats], rows: int, columns: int, score_threshold: floa
     found = []
     for number, stride in enumerate(_STRIDES):
         parts = answers[number :: len(_STRIDES)]
-        down, across = rows * _LARGEST // stride, columns * _LARGEST // stride
+        down, across = rows * LARGEST_STRIDE // stride, columns * LARGEST_STRIDE // stride
         if any(
             np.size(part) != down * across * width
             for part, width in zip(parts, _WIDTHS, strict=True)
