@@ -199,9 +199,10 @@ class BoxConfig(RoleConfig):
         if len(set(names)) != len(names):
             raise ValueError("two cameras have the same name")
         films = [camera.name for camera in self.recordings]
-        if not names and not films:
+        if not films and "cameras" not in self.model_fields_set:
             raise ValueError(
-                "cameras: is required and missing; an import station has [[recordings]] instead"
+                "cameras: is required and missing; an import station has `cameras = []`, or"
+                " [[recordings]]"
             )
         if len({*names, *films}) != len(names) + len(films):
             raise ValueError("a camera stands twice, in [[cameras]] or [[recordings]]")

@@ -43,6 +43,7 @@ Cameras = Annotated[
 @app.command(
     epilog="Examples:  sealtrace box claim north box-7 --camera door=rtsp://10.0.0.7/stream1"
     "   |   sealtrace box claim north box-7 --cameras-file cameras.toml --out box-7.claim.toml"
+    "   |   sealtrace box claim north station-1 --station"
 )
 def claim(
     folder: OfficeFolder,
@@ -56,6 +57,9 @@ def claim(
             help="Cameras with all their settings: TOML with [[cameras]], as in box.toml.",
         ),
     ] = None,
+    station: Annotated[
+        bool, typer.Option("--station", help="An import station: it has no cameras.")
+    ] = False,
     hours: Annotated[
         int | None, typer.Option(min=1, max=24 * 90, help="How long it is good. Default: 72.")
     ] = None,
@@ -73,10 +77,14 @@ def claim(
         target = out or Path(f"{name}.claim.toml")
         with office.opened(folder) as registrar:
             if dry_run:
-                say(f"would claim {name} and write {target}: {_names(tables)}")
+                names = "an import station" if station else _names(tables)
+                say(f"would claim {name} and write {target}: {names}")
                 return
-            made = registrar.claim(name, tables, hours=hours)
+            made = registrar.claim(name, tables, hours=hours, station=station)
         write_claim(made, target)
+        if station:
+            say("When it is admitted, say of which cameras it imports films:")
+            say(f"  sealtrace box recordings DIR {name} --camera NAME --push")
 
 
 @app.command(epilog="Example:  sealtrace box admit north /media/usb/box-7.request --out /media/usb")

@@ -134,17 +134,20 @@ class Registrar:
         *,
         settings: Mapping[str, Any] | None = None,
         hours: int | None = None,
+        station: bool = False,
     ) -> ClaimFile:
         """Announce a box and make its one-time claim; earlier unused claims of it are void.
 
         Args:
             cameras: its cameras' tables (``name``, ``source``, ...); those known, when empty.
+            station: it is an import station, which has no cameras.
 
         Raises:
-            RegistrarError: the name or a camera is taken, or no camera is known.
+            RegistrarError: the name or a camera is taken, or no camera is known of what is no
+                import station.
         """
         with self.store.changing():
-            return self._claim(box, cameras, settings, hours, self.directory)
+            return self._claim(box, cameras, settings, hours, self.directory, station=station)
 
     def _claim(
         self,
@@ -153,12 +156,19 @@ class Registrar:
         settings: Mapping[str, Any] | None,
         hours: int | None,
         directory: Directory,
+        *,
+        station: bool,
     ) -> ClaimFile:
         record = self.store.box(box)
         claims.check_name(box, directory, record)
         tables = [dict(camera) for camera in cameras] or list(record.cameras if record else ())
-        if not tables:
-            raise RegistrarError(f"box '{box}' needs a camera: add --camera NAME=URL")
+        if station and tables:
+            raise RegistrarError(f"box '{box}' has cameras: it is no import station (--station)")
+        if not tables and record is None and not station:
+            raise RegistrarError(
+                f"box '{box}' needs a camera: add --camera NAME=URL, or --station for an import"
+                " station"
+            )
         names = tuple(str(table["name"]) for table in tables)
         if len(set(names)) != len(names):
             raise RegistrarError(f"box '{box}' names a camera twice")
@@ -337,6 +347,7 @@ class Registrar:
                 record.settings if record else None,
                 hours,
                 without,
+                station=not names,
             )
 
     def _revoke(self, box: str) -> bool:

@@ -92,6 +92,36 @@ def test_from_claim_to_swap_over_the_network(run: Run, site: RegistrarSite) -> N
     )
 
 
+@pytest.mark.slow
+def test_an_import_station_joins_without_a_camera_and_is_given_its_films(
+    run: Run, site: RegistrarSite
+) -> None:
+    root, box = site.paths.root, Path("station")
+    assert "an import station" in said(run("claim", root, "station-1", "--station", "--dry-run"))
+    text = said(run("claim", root, "station-1", "--station"))
+    assert "sealtrace box recordings DIR station-1 --camera NAME --push" in text
+    said(run("claim", root, "station-1"))  # it came too late: announced once more
+    claim = ("--claim-file", "station-1.claim.toml", "--folder", box)
+    with served(site.registrar):
+        assert "station-1 is admitted" in said(run("join", *claim))
+        assert load_box(box / "box.toml").cameras == ()
+        films = ("--camera", "door", "--camera", "hall")
+        given = said(run("recordings", root, "station-1", *films, "--push"), 1)
+        assert "✓ registrar: has version 2" in given  # whose folder is here as well
+        assert "✗ c1" in given  # nobody runs here
+        assert site.registrar.directory.principals["station-1"].recordings == ("door", "hall")
+        text = (
+            box / "box.toml"
+        ).read_text() + '\n[[recordings]]\nname = "door"\ndetect_fps = 2.0\n'
+        (box / "box.toml").write_text(text)
+        assert "renewed" in said(run("renew", "--folder", box))
+        assert load_box(box / "box.toml").recordings[0].detect_fps == 2.0  # this box's to say
+    away = said(run("recordings", root, "station-1", "--camera", "door", "--push"), 1)
+    assert "✓ registrar: has version 3 (it does not answer; the file is in its folder here)" in away
+    said(run("swap", root, "station-1", "station-2"))
+    assert listed(run, site)["station-2"]["cameras"] == []
+
+
 def test_a_box_without_a_network_comes_in_by_usb_stick(run: Run, site: RegistrarSite) -> None:
     root, box, stick = site.paths.root, Path("at-the-camera"), Path("usb")
     stick.mkdir()
@@ -125,6 +155,8 @@ def test_a_box_without_a_network_comes_in_by_usb_stick(run: Run, site: Registrar
 def test_wrong_use_is_explained(run: Run, site: RegistrarSite, tmp_path: Path) -> None:
     root = site.paths.root
     assert "needs a camera" in said(run("claim", root, "box-7"), 1)
+    refused = said(run("claim", root, "box-7", "--camera", CAMERA, "--station"), 1)
+    assert "has cameras: it is no import station" in refused
     assert "is on box 'box-1'" in said(run("claim", root, "x", "--camera", "cam-1=rtsp://h/s"), 1)
     assert "in the site already" in said(run("claim", root, "box-1", "--camera", CAMERA), 1)
     assert "not free" in said(run("claim", root, "registrar", "--camera", CAMERA), 1)

@@ -236,7 +236,7 @@ def _box_toml(
         )
     broker = told.settings.get("mqtt")
     cameras = told.settings.get("cameras")
-    if not isinstance(broker, dict) or not isinstance(cameras, list) or not cameras:
+    if not isinstance(broker, dict) or not isinstance(cameras, list):
         raise InstallRefused("the configuration names no broker or no cameras")
     mqtt: dict[str, Any] = {"host": broker.get("host"), "port": broker.get("port")}
     if further := broker.get("further"):
@@ -250,7 +250,8 @@ def _box_toml(
     rest = {
         key: value for key, value in told.settings.items() if key not in _OURS and key != "cameras"
     }
-    ground = _ground_measured_here(folder)
+    before = _installed_before(folder)
+    ground = _ground_measured(before)
     content = {
         "site": claim.site,
         "box": claim.box,
@@ -259,13 +260,14 @@ def _box_toml(
         "directory": layout.DIRECTORY_FILE,
         "state_dir": STATE_FOLDER,
         "bundle": DEFAULT_MODELS,
+        "recordings": _films_as_before(before, cameras),
         **rest,
         "mqtt": mqtt,
         "cameras": [_with_ground(_with_source(camera, sources), ground) for camera in cameras],
     }
     head = (
         "# Written by `sealtrace box` from what headquarters signed. Changes are overwritten, but\n"
-        "# for the ground measured by `sealtrace camera calibrate`.\n\n"
+        "# for the ground measured by `sealtrace camera calibrate`, and [[recordings]].\n\n"
     )
     try:
         return head + tomltext.table(content)
@@ -287,20 +289,36 @@ def _with_source(camera: Any, sources: Mapping[str, str]) -> dict[str, Any]:
     return dict(camera) if source is None else {**camera, "source": source}
 
 
-def _ground_measured_here(folder: Folder) -> dict[str, Any]:
-    """Return the ground planes, by camera, that `sealtrace camera calibrate` put into box.toml."""
+def _installed_before(folder: Folder) -> dict[str, Any]:
+    """Return what stands in box.toml so far."""
     if not folder.box_toml.exists():
         return {}
     try:
-        cameras = parse_toml(read_file(folder.box_toml, MAX_CONFIG_BYTES).decode())["cameras"]
-        return {c["name"]: c["homography"] for c in cameras if c.get("homography")}
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, LookupError, TypeError, AttributeError):
+        return parse_toml(read_file(folder.box_toml, MAX_CONFIG_BYTES).decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
         return {}  # damaged: it is about to be written anew
+
+
+def _ground_measured(before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ground planes, by camera, that `sealtrace camera calibrate` put into box.toml."""
+    try:
+        return {c["name"]: c["homography"] for c in before["cameras"] if c.get("homography")}
+    except (LookupError, TypeError, AttributeError):
+        return {}
 
 
 def _with_ground(camera: dict[str, Any], ground: Mapping[str, Any]) -> dict[str, Any]:
     measured = ground.get(camera["name"])
     return camera if measured is None else {"homography": measured, **camera}
+
+
+def _films_as_before(before: Mapping[str, Any], cameras: Sequence[Any]) -> list[Any] | None:
+    """Return how films of other cameras are looked at: this box's to say, in [[recordings]]."""
+    try:
+        own = {camera["name"] for camera in cameras}
+        return [film for film in before["recordings"] if film["name"] not in own] or None
+    except (LookupError, TypeError):
+        return None
 
 
 def _relative(path: Path, folder: Folder) -> str:
