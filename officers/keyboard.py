@@ -107,6 +107,7 @@ def confirm(question: str, *, yes: bool) -> None:
     try:
         agreed = typer.confirm(f"\n{question}", default=False, err=True)
     except typer.Abort:
+        note("")  # nobody ended the question's line
         agreed = False
     if not agreed:
         raise Declined("nothing was signed (answer y, or give --yes)")

@@ -222,11 +222,11 @@ def get_passphrase(file: Path | None = None, *, what: str = "the key", new: bool
     Args:
         file: from ``--passphrase-file``; one trailing line end is not part of the passphrase.
         what: what it opens, for the question.
-        new: it is being chosen: ask twice, and refuse fewer than 8 bytes.
+        new: it is being chosen: ask twice, until both are the same, and refuse fewer than 8 bytes.
 
     Raises:
         PassphraseMissing: none of the three gives one.
-        KeyFileError: too short for a new one, or the two answers differ.
+        KeyFileError: too short for a new one.
         FileProblem: ``file`` cannot be read.
     """
     if file is not None:
@@ -254,9 +254,13 @@ def _ask(what: str, *, new: bool) -> bytes:
             f"a passphrase for {what} is needed and there is no terminal to ask at; give "
             f"--passphrase-file or set {PASSPHRASE_ENVIRONMENT}"
         )
-    first = getpass.getpass(f"{'New passphrase' if new else 'Passphrase'} for {what}: ")
-    if new and getpass.getpass("The same again: ") != first:
-        raise KeyFileError("the two answers differ; start again")
+    try:
+        first = getpass.getpass(f"{'New passphrase' if new else 'Passphrase'} for {what}: ")
+        while new and getpass.getpass("The same again: ") != first:
+            sys.stderr.write("the two answers differ: once more, both\n")
+            first = getpass.getpass(f"New passphrase for {what}: ")
+    except EOFError:
+        raise PassphraseMissing(f"no passphrase for {what} was given; nothing was done") from None
     return first.encode()
 
 

@@ -15,6 +15,7 @@ from edge_agent.footage.clocks import offset_of, zone_of
 from edge_agent.footage.found import FoundFile, ScanOptions
 from edge_agent.video.url import SourceError
 from runtime.terminal import progress, reported, say
+from runtime.text import counted
 
 app = typer.Typer(
     name="footage",
@@ -197,6 +198,6 @@ def telling(notify: Callable[[str], None]) -> Callable[[FoundFile], None]:
         files += 1
         if time.monotonic() - told_s >= _TELL_EVERY_S:
             told_s = time.monotonic()
-            notify(f"{files:,} files, {file.path.name}")
+            notify(f"{counted(files, 'file')}, {file.path.name}")
 
     return tell

@@ -279,7 +279,10 @@ def _report(
     if undelivered:
         say(
             f"Waiting for headquarters: {counted(undelivered, 'message')}. The agent delivers them "
-            "when it runs, or the next import does. Look at the network and the broker."
+            "when it runs, or the next import does. Look at the network and the broker, and "
+            "whether this box was revoked. If the broker refuses them (publish_refused), its "
+            "access list does not know of these films: at headquarters, `sealtrace site update DIR "
+            "--push`."
         )
 
 

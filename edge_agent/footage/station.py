@@ -63,9 +63,14 @@ def at_a_desk(config: BoxConfig, errand: Errand) -> int | None:
 
 
 def _agent(config: BoxConfig, stop: Stop, do: Callable[[ImportDesk], None]) -> Agent | None:
-    """Make an agent that watches nothing; None when another one has just begun."""
+    """Make an agent that watches nothing; None when another one has just begun.
+
+    The broker is to forget it when it goes: all that it needs is retained, and Mosquitto 2.0.11
+    dies of a session that was away during a SIGHUP and has come twice since (docs/operations.md).
+    """
+    mqtt = config.mqtt.model_copy(update={"session_expiry_s": 0})
     try:
-        return Agent(config.model_copy(update={"cameras": ()}), stop, errand=do)
+        return Agent(config.model_copy(update={"cameras": (), "mqtt": mqtt}), stop, errand=do)
     except FolderInUse:
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ _MAX_BOXES_BYTES = 64 << 20
 
 
 def push_directory(site: Site, tls: TlsConfig) -> list[Told]:
-    """Hand the site's newest directory to every custodian and the aggregator in force.
+    """Hand the site's newest directory to custodians, aggregator and registrar in force.
+
+    A registrar that does not answer and whose folder is here has it there, and is not missed: a
+    site may have one that nobody runs. Where only a copy of the folder is here, the one that runs
+    elsewhere answers.
 
     Args:
         tls: certificates of any officer in force; the directory speaks for itself.
@@ -40,7 +45,15 @@ def push_directory(site: Site, tls: TlsConfig) -> list[Told]:
     files = read_directory(site.paths)
     second, first = files[layout.DIRECTORY_FILE], files.get(layout.FIRST_DIRECTORY_FILE)
     news = News.of_directory(first, second)
-    return tell_all(services(site), news, tls)
+    told = tell_all(services(site), news, tls)
+    if not site.paths.registrar.exists():
+        return told
+    registrars = {principal.name for principal in site.directory.with_duty(REGISTRAR)}
+    note = "it does not answer; the file is in its folder here"
+    return [
+        replace(one, problem="", note=note) if one.problem and one.name in registrars else one
+        for one in told
+    ]
 
 
 def push_places(site: Site, tls: TlsConfig) -> Told | None:
@@ -57,14 +70,8 @@ def push_places(site: Site, tls: TlsConfig) -> Told | None:
 
 
 def services(site: Site) -> list[Principal]:
-    """Return the custodians, the aggregator and the registrar in force that have an address.
-
-    The registrar only where its folder has gone to a machine of its own; here, it has the file.
-    """
-    duties = [CUSTODIAN, AGGREGATOR]
-    if not site.paths.registrar.exists():
-        duties.append(REGISTRAR)
-    return with_address(site.directory, *duties)
+    """Return the custodians, the aggregator and the registrar in force that have an address."""
+    return with_address(site.directory, CUSTODIAN, AGGREGATOR, REGISTRAR)
 
 
 def aggregator_boxes(

@@ -156,7 +156,8 @@ def box_toml(plan: SitePlan, box: BoxPlan, authority: str) -> str:
         "cameras": [camera.table() for camera in box.cameras],
         "recordings": [{"name": name} for name in box.recordings if name not in own],
     }
-    return _text(f"The edge box '{box.name}'.", "edge run", content, box.settings)
+    about = {"box": "Name of this box.", "recordings": "Cameras whose films it imports."}
+    return _text(f"The edge box '{box.name}'.", "edge run", content, box.settings, about)
 
 
 def mqtt_table(plan: SitePlan, *, headquarters: bool = False) -> dict[str, Any]:
@@ -174,12 +175,17 @@ def mqtt_table(plan: SitePlan, *, headquarters: bool = False) -> dict[str, Any]:
 
 
 def _text(
-    title: str, command: str | None, content: Mapping[str, Any], settings: Mapping[str, Any]
+    title: str,
+    command: str | None,
+    content: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    about: Mapping[str, str] | None = None,
 ) -> str:
     head = f"# {title} Paths count from this file's folder.\n"
     if command is not None:
         head += f"# Every other key and its default: sealtrace {command} --print-config\n"
-    return head + "\n" + tomltext.table(_merged(content, settings), about=_ABOUT)
+    meanings = {**_ABOUT, **(about or {})}
+    return head + "\n" + tomltext.table(_merged(content, settings), about=meanings)
 
 
 def _merged(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def agree(question: str, effects: Sequence[Consequence], *, yes: bool) -> None:
     try:
         agreed = typer.confirm(question, default=False, err=True)
     except typer.Abort:
+        note("")  # nobody ended the question's line
         agreed = False
     if not agreed:
         raise OperationError("nothing was changed (answer y, or give --yes)")
@@ -109,8 +110,9 @@ def _tell(change: Change, *, push: bool, officer: Path | None) -> None:
     if told:
         say("  ✓ broker: has read its rights and revocations anew")
     elif told is not None:
-        say("  - broker: not run from here; copy broker/acl* and broker/certs/crl*.pem to it")
-        say("    and send it SIGHUP (systemctl reload mosquitto)")
+        say("  - broker: not run from here. A registrar that runs writes its lists; without one")
+        say("    copy broker/acl* and broker/certs/crl*.pem to it, and send it SIGHUP")
+        say("    (systemctl reload mosquitto)")
     if not push:
         say(f"Tell the running services: sealtrace site update {quoted(site.paths.root)} --push")
         return

@@ -155,7 +155,7 @@ def test_a_revocation_is_pushed_to_those_who_run(run: Run, custodian_site: SiteP
     assert done.exit_code == 1, "c2 and the aggregator do not run"
     assert "✓ c1: has version 2" in done.stdout
     assert "✗ c2: https://localhost" in done.stdout
-    assert "2 of 3 could not be told" in done.stdout
+    assert "2 of 4 could not be told" in done.stdout
     site = open_site(custodian_site.root)
     with pytest.raises(PrincipalRevoked):
         site.directory.require("box-1", BOX)

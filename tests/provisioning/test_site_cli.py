@@ -262,7 +262,7 @@ def test_those_who_cannot_be_told_are_named(run: Run, site: SitePaths) -> None:
     assert done.exit_code == 1
     for name in ("c1", "c2", "c3", "aggregator"):
         assert f"✗ {name}: https://localhost" in done.stdout
-    assert "4 of 4 could not be told" in done.stdout
+    assert "4 of 5 could not be told" in done.stdout
 
 
 def test_renewing_and_its_dry_run(run: Run, site: SitePaths) -> None:

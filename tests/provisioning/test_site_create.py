@@ -61,6 +61,13 @@ def test_every_role_reads_its_own_file(made_site: SitePaths) -> None:
         assert config.policy_signature.read_bytes() == made_site.policy_signature.read_bytes()
 
 
+def test_a_box_is_told_what_its_own_keys_mean(made_site: SitePaths) -> None:
+    text = made_site.box("box-1").read_text()
+    assert '# Name of this box.\nbox = "box-1"' in text
+    assert "copied into every box" not in text
+    assert "# Keys and sections that are copied into every box" in made_site.registrar.read_text()
+
+
 def test_secret_keys_fit_the_directory_and_open_with_the_passphrase_alone(
     made_site: SitePaths, passphrase: bytes
 ) -> None:

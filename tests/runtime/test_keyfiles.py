@@ -199,30 +199,33 @@ def test_without_a_terminal_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    ("answers", "complaint"),
-    [("long enough\nlong enough\n", None), ("long enough\nlong enouhg\n", "differ")],
+    ("answers", "code"),
+    [
+        ("long enough\nlong enough\n", 0),
+        ("long enuogh\nlong enough\nlong enough\nlong enough\n", 0),
+        ("\x04", 5),
+    ],
+    ids=["twice the same", "a slip, and once more", "Ctrl-D"],
 )
-def test_a_new_passphrase_is_asked_for_twice(
-    tmp_path: Path, answers: str, complaint: str | None
-) -> None:
+def test_a_new_passphrase_is_asked_for_twice(tmp_path: Path, answers: str, code: int) -> None:
     child, terminal = pty.fork()
     if child == 0:  # pragma: no cover - runs in the child, which has the terminal for its own
         os.environ.pop("SEALTRACE_PASSPHRASE", None)
-        code = 3
+        ended = 3
         try:
             import sys
 
             sys.stdin = os.fdopen(0)
-            code = 0 if get_passphrase(what="the log key", new=True) == b"long enough" else 4
-        except KeyFileError as error:
-            code = 5 if "differ" in str(error) else 6
+            ended = 0 if get_passphrase(what="the log key", new=True) == b"long enough" else 4
+        except PassphraseMissing as error:
+            ended = 5 if "nothing was done" in str(error) else 6
         finally:
-            os._exit(code)
+            os._exit(ended)
     shown = b""
     for answer in answers.splitlines(keepends=True):
         while not shown.endswith(b": "):
             shown += os.read(terminal, 1000)
         os.write(terminal, answer.encode())
         shown = b""
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (5 if complaint else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == code
     os.close(terminal)

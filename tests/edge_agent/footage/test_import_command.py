@@ -10,10 +10,14 @@ import pytest
 import structlog
 from typer.testing import CliRunner
 
+from edge_agent.config import BoxConfig, load_box
+from edge_agent.footage import station
 from edge_agent.footage.commands import app
-from edge_agent.footage.found import FoundFile
-from edge_agent.footage.import_cli import _say_verdicts
+from edge_agent.footage.found import FoundFile, Scan
+from edge_agent.footage.import_cli import _Errand, _report, _say_verdicts
 from edge_agent.footage.planning import Fate, Plan, Verdict
+from runtime.config import ConfigError
+from runtime.lifecycle import Stop
 
 BOX = f'site = "demo"\nbox = "box-1"\nauthority = "{"ab" * 32}"\n[[recordings]]\nname = "hall"\n'
 
@@ -67,3 +71,40 @@ def test_a_name_makes_no_line_of_its_own(
     file = FoundFile(tmp_path / "a\nimport   b.mp4")
     _say_verdicts(Plan((), (Verdict(file, Fate.REFUSED, "why"),)), tmp_path)
     assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_what_waits_says_what_may_hold_it_up(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    errand = _Errand(
+        load_box(config),
+        Scan(()),
+        workers=1,
+        quality="full",
+        anyway=False,
+        dry_run=False,
+        plan=Plan((), ()),
+    )
+    _report(errand, 2, folder=tmp_path, as_json=False, dry_run=False)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Waiting for headquarters: 2 messages" in told
+    assert "whether this box was revoked" in told
+    assert "`sealtrace site update DIR --push`" in told
+
+
+def test_the_broker_keeps_no_session_of_an_import(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[BoxConfig] = []
+    monkeypatch.setattr(station, "Agent", lambda config, *_, **__: made.append(config))
+    station._agent(load_box(config), Stop(), lambda _desk: None)
+    assert [one.mqtt.session_expiry_s for one in made] == [0]
+
+
+def test_a_box_that_names_no_cameras_is_an_import_station(config: Path) -> None:
+    text = config.read_text().replace('[[recordings]]\nname = "hall"\n', "")
+    config.write_text(f"{text}cameras = []\n")
+    assert load_box(config).cameras == ()
+    config.write_text(text)
+    with pytest.raises(ConfigError, match="cameras: is required and missing"):
+        load_box(config)
