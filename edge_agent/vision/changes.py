@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -178,6 +179,7 @@ class Changes:
         self._searched = None
 
 
+@lru_cache(maxsize=16)
 def _bounds(grid: Grid, margin: float = 0.0) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
     """Of columns and of rows: the first cell of each square, and the one after its last."""
     across, down = (

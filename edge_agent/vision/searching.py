@@ -64,8 +64,13 @@ class SparingSearch(Generic[_F]):
         self._whole_ms = 0
         self._found: list[tuple[int, Floats]] = []  # when, and the boxes
 
-    def detect(self, image: Image, at_ms: int) -> _F:
-        """Find what the detector finds in a frame (H, W, 3) captured at `at_ms`, the surest first.
+    def detect(self, image: Image, cells: Floats, at_ms: int) -> _F:
+        """Find what the detector finds in a frame, the surest first.
+
+        Args:
+            image: the frame (H, W, 3).
+            cells: of the frame (`edge_agent.vision.changes.cells_of`).
+            at_ms: when it was captured.
 
         Raises:
             ModelError: the detector failed.
@@ -73,11 +78,7 @@ class SparingSearch(Generic[_F]):
         grid = self._detector.grid(image) if self._whole_every_ms > 0 else None
         if grid is None:
             return self._detector.detect(image)
-        cells = cells_of(image)
-        try:
-            return self._again(image, cells, grid, at_ms)
-        finally:
-            cells.fill(0)
+        return self._again(image, cells, grid, at_ms)
 
     def forget(self) -> None:
         """Begin anew: the next frame is of any time or place."""
@@ -180,8 +181,12 @@ class Eyes:
             ModelError: a detector failed.
         """
         with self._clock.stage(Stage.DETECT):
-            faces = self._faces.detect(frame.image, frame.captured_at_ms)
-        bodies = self._bodies(frame)
+            cells = cells_of(frame.image)
+            faces = self._faces.detect(frame.image, cells, frame.captured_at_ms)
+        try:
+            bodies = self._bodies(frame, cells)
+        finally:
+            cells.fill(0)
         return self._with_closer(frame, faces, bodies), bodies
 
     def refine(self, image: Image, faces: Detections) -> Detections:
@@ -203,14 +208,14 @@ class Eyes:
         self.forget()
         self._persons_due.begin_again()
 
-    def _bodies(self, frame: Frame) -> Bodies | None:
+    def _bodies(self, frame: Frame, cells: Floats) -> Bodies | None:
         """The persons of a frame by all detectors of them; None if it is not their turn."""
         if not self.seek_bodies or not self._persons_due.is_due(frame.captured_at_ms):
             return None
         with self._clock.stage(Stage.PERSONS):
             bodies = Bodies.none()
             if self._persons is not None:
-                bodies = self._persons.detect(frame.image, frame.captured_at_ms)
+                bodies = self._persons.detect(frame.image, cells, frame.captured_at_ms)
             for detector in self._given:
                 bodies = bodies.and_these(detector.detect(frame.image))
             return distinct(bodies.take(outside(self._ignored, heads_of(bodies.boxes))))

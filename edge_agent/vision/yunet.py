@@ -29,6 +29,7 @@ _FIXED = bytes.fromhex("0a020801 0a020803 0a03088005 0a03088005")
 """The dimensions 1, 3, 640, 640 of a tensor, as protobuf writes `TensorShapeProto`."""
 _NAMED = bytes.fromhex("0a020801 0a020803 0a03120148 0a03120157")
 """The same with the last two by the names H and W: as long, so that no length around changes."""
+_ROUNDING = 1e-4
 _LEAST_LOG, _MOST_LOG = -20.0, 20.0
 """Sides of boxes come as logarithms; beyond these no picture has a face, and exp would overflow."""
 
@@ -139,9 +140,12 @@ def _faces(answers: list[Floats], rows: int, columns: int, score_threshold: floa
                 f"the face detector gave {[np.shape(part) for part in parts]} for {across} x {down}"
                 " cells, which no YuNet detector gives"
             )
-        sure, there = (np.clip(part.reshape(-1), 0.0, 1.0) for part in parts[:2])
-        scores = np.sqrt(sure * there)
-        cells = np.flatnonzero(scores >= score_threshold)
+        sure, there = (part.reshape(-1) for part in parts[:2])
+        # All that can be enough, in one pass; only of those what is out of 0..1 is put right.
+        cells = np.flatnonzero(sure * there >= (score_threshold - _ROUNDING) ** 2)
+        scores = np.sqrt(np.clip(sure[cells], 0.0, 1.0) * np.clip(there[cells], 0.0, 1.0))
+        enough = scores >= score_threshold
+        cells, scores = cells[enough], scores[enough]
         if not len(cells):
             continue
         corner = np.column_stack([cells % across, cells // across]).astype(np.float32)
@@ -151,9 +155,9 @@ def _faces(answers: list[Floats], rows: int, columns: int, score_threshold: floa
         middle = (corner + box[:, :2]) * stride
         landmarks = (marks + corner[:, None]) * stride
         found.append(
-            np.column_stack(
-                [middle - size / 2, size, landmarks.reshape(-1, 10), scores[cells]]
-            ).astype(np.float32)
+            np.column_stack([middle - size / 2, size, landmarks.reshape(-1, 10), scores]).astype(
+                np.float32
+            )
         )
     if not found:
         return np.zeros((0, 15), np.float32)

@@ -159,11 +159,15 @@ def sparing(asked: Asked, whole_every_s: float = 2.0) -> SparingSearch[Bodies]:
     return SparingSearch(asked, whole_every_s=whole_every_s, begin_score=0.5)
 
 
+def look(search: SparingSearch[Bodies], image: Image, at_ms: int) -> Bodies:
+    return search.detect(image, cells_of(image), at_ms)
+
+
 def test_the_whole_is_searched_first_and_every_two_seconds() -> None:
     asked = Asked()
     search = sparing(asked)
     for index in range(21):
-        search.detect(empty_room(index % 2), 1000 + 200 * index)
+        look(search, empty_room(index % 2), 1000 + 200 * index)
     whole = [index for index, parts in enumerate(asked.searches) if parts is None]
     assert whole == [0, 10, 20]
     assert all(parts == () for parts in asked.searches if parts is not None)
@@ -173,7 +177,7 @@ def test_no_time_means_the_whole_always() -> None:
     asked = Asked()
     search = sparing(asked, whole_every_s=0)
     for at_ms in (1000, 1200):
-        search.detect(empty_room(), at_ms)
+        look(search, empty_room(), at_ms)
     assert asked.searches == [None, None]
 
 
@@ -181,14 +185,14 @@ def test_another_size_a_time_before_and_another_place_are_searched_whole() -> No
     asked = Asked()
     search = sparing(asked)
     room = empty_room()
-    search.detect(room, 5000)
-    search.detect(np.asarray(cv2.resize(room, (640, 360)), np.uint8), 5200)
-    search.detect(room, 5400)
-    search.detect(room, 4000)
+    look(search, room, 5000)
+    look(search, np.asarray(cv2.resize(room, (640, 360)), np.uint8), 5200)
+    look(search, room, 5400)
+    look(search, room, 4000)
     search.forget()
-    search.detect(room, 4200)
+    look(search, room, 4200)
     assert asked.searches == [None] * 5
-    search.detect(room, 4400)
+    look(search, room, 4400)
     assert asked.searches[-1] == ()
 
 
@@ -196,21 +200,21 @@ def test_who_was_missed_once_is_sought_again_where_they_were() -> None:
     asked = Asked()
     asked.boxes, asked.scores = [(300, 200, 150, 400)], [0.4]
     search = sparing(asked)
-    search.detect(empty_room(), 1000)
+    look(search, empty_room(), 1000)
     asked.boxes, asked.scores = [], []
     for at_ms in (1200, 1400, 2000):
-        assert len(search.detect(empty_room(), at_ms)) == 0
+        assert len(look(search, empty_room(), at_ms)) == 0
         assert len(asked.searches[-1] or ()) == 1
-    search.detect(empty_room(), 2200)
+    look(search, empty_room(), 2200)
     assert asked.searches[-1] == ()
 
 
 def test_of_somebody_who_shows_in_a_part_by_half_the_whole_is_sought() -> None:
     asked = Asked()
     search = sparing(asked)
-    search.detect(empty_room(0), 1000)
+    look(search, empty_room(0), 1000)
     asked.boxes, asked.scores = [(380, 300, 200, 300)], [0.8]
-    found = search.detect(someone(empty_room(1), 400, 300), 1200)
+    found = look(search, someone(empty_room(1), 400, 300), 1200)
     assert asked.searches[1] is not None
     assert asked.searches[2] is None
     assert found.boxes.tolist() == [[380, 300, 200, 300]]
@@ -219,9 +223,9 @@ def test_of_somebody_who_shows_in_a_part_by_half_the_whole_is_sought() -> None:
 def test_a_weak_piece_of_what_stands_still_is_nothing() -> None:
     asked = Asked()
     search = sparing(asked)
-    search.detect(empty_room(0), 1000)
+    look(search, empty_room(0), 1000)
     asked.boxes, asked.scores = [(380, 300, 200, 300), (405, 305, 20, 20)], [0.4, 0.35]
-    found = search.detect(someone(empty_room(1), 400, 300), 1200)
+    found = look(search, someone(empty_room(1), 400, 300), 1200)
     assert len(asked.searches) == 2
     assert found.boxes.tolist() == [[405, 305, 20, 20]]
 
@@ -247,7 +251,7 @@ def _agree(detector: object, clip: str, begin_score: float) -> None:
     seen = missed = invented = 0
     for frame in footage(clip):
         image = np.asarray(cv2.resize(frame.image, SIZE), np.uint8)
-        found = search.detect(image, frame.captured_at_ms)
+        found = look(search, image, frame.captured_at_ms)
         whole = detector.detect(image)  # type: ignore[attr-defined]
         seen += int((whole.scores >= begin_score).sum())
         missed += _without(whole, found, begin_score)
