@@ -13,7 +13,7 @@ from provisioning.fleet.image.wheels import Locked, read_lock
 from runtime.config import load
 from tools.packages.build import build_of
 from tools.packages.deb import Build, Control, scripts_of
-from tools.packages.environment import BuildError, hold_against
+from tools.packages.environment import BuildError, hold_against, tidy
 from tools.packages.layout import folders_of, lay_out_role
 from tools.packages.releases import RELEASES, Target
 from tools.packages.roles import ANYWHERE, ROLES, ROOT, UNITS, Role, lock_of, named
@@ -121,6 +121,29 @@ def test_what_is_locked_is_what_is_there(tmp_path: Path) -> None:
     distribution(tmp_path, "Some_Library", "1.0")
     distribution(tmp_path, "sealtrace", "0.1.0")
     hold_against(tmp_path, [Locked("some-library==1.0", frozenset({"0" * 64}))])
+
+
+def test_plugins_of_accelerators_and_what_tells_of_this_machine_are_left_out(
+    tmp_path: Path,
+) -> None:
+    distribution(tmp_path, "some_library", "1.0")
+    kept = ["ai_edge_litert/interpreter.py", "some_library-1.0.dist-info/METADATA"]
+    left_out = [
+        "ai_edge_litert/vendors/samsung/compiler/plugin.so",
+        "ai_edge_litert/tools/apply_plugin_main",
+        "some_library/_vendor/.gitignore",
+        "some_library-1.0.dist-info/direct_url.json",
+        "bin/some-script",
+    ]
+    for name in (*kept[:1], *left_out):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    record = tmp_path / "some_library-1.0.dist-info" / "RECORD"
+    record.write_text("".join(f"{name},,\n" for name in (*kept, *left_out)))
+    tidy(tmp_path)
+    there = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert there == {*kept, "some_library-1.0.dist-info/RECORD"}
+    assert record.read_text() == "".join(f"{name},,\n" for name in sorted(kept))
 
 
 @pytest.mark.parametrize(

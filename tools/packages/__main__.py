@@ -3,7 +3,8 @@
 Each package holds one role's Python environment, from its lock file with hashes and this checkout,
 with units, an account, an example of its configuration and maintainer scripts. A package is built
 for one Debian release and one architecture; anything may build it that has dpkg-deb and readelf.
-The same commit gives the same bytes.
+The same commit gives the same bytes. Where lintian is installed it looks at each, and an error of
+it is one of the build.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.packages import build
+from tools.packages import build, lint
 from tools.packages.environment import BuildError
 from tools.packages.releases import MACHINES, RELEASES, Target
 from tools.packages.roles import ROLES, ROOT, named
@@ -81,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
         default="xz",
         help="xz is smallest, none quickest (default: xz)",
     )
+    made.add_argument(
+        "--no-lint",
+        action="store_true",
+        help="have lintian, where it is installed, not look at them: it takes minutes",
+    )
     return made
 
 
@@ -96,7 +102,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="sealtrace-packages-") as scratch:
             order = build.Order(roles, target, made, out, asked.wheels)
             _say(f"version {made.version}, Debian {asked.release}, {asked.architecture}")
-            build.make(order, Path(scratch), _say)
+            packages = build.make(order, Path(scratch), _say)
+        if not asked.no_lint:
+            for package in packages:
+                lint.look_at(package, _say)
     except (BuildError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1

@@ -92,7 +92,21 @@ def _common(order: Order, scratch: Path) -> Path:
 def _role(order: Order, scratch: Path, role: Role, tell: Callable[[str], None]) -> Path:
     tree = scratch / role.package
     wheels = wheels_of(role, order.target, order.wheels, tell)
-    packages = lay_out(tree, role, order.target, wheels)
+    return finish(order, tree, role, lay_out(tree, role, order.target, wheels))
+
+
+def finish(order: Order, tree: Path, role: Role, packages: Path) -> Path:
+    """Put everything but its environment, which is there, into a role's tree; return its package.
+
+    Args:
+        order: what is built.
+        tree: the folder that becomes ``/``.
+        role: whose it is.
+        packages: the environment's ``site-packages``.
+
+    Raises:
+        BuildError: a library needs what nobody brings, or dpkg-deb refuses the tree.
+    """
     conffiles = lay_out_role(tree, role, packages)
     write_changelog(tree, role.package, order.build.changelog(role.package))
     settle(tree)

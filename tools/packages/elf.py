@@ -21,9 +21,6 @@ _OWNERS = {
     "libstdc++.so.6": "libstdc++6",
     "libz.so.1": "zlib1g",
 }  # fmt: skip
-_OPTIONAL = re.compile(r"lib(Qnn\w+|openvino\w*)\.so(\.\d+)?")
-"""Of accelerators that we use none of: the plugins of ai-edge-litert that need these are loaded on
-request alone, and nothing here requests one."""
 _NEEDED = re.compile(r"\(NEEDED\)\s+Shared library: \[([^\]]+)\]")
 _AT_ONCE = 200
 
@@ -45,7 +42,6 @@ def depends(folder: Path) -> list[str]:
         if done.returncode:
             raise BuildError(f"readelf cannot read {folder}: {done.stderr.strip()[:300]}")
         needed |= set(_NEEDED.findall(done.stdout))
-    needed = {name for name in needed if not _OPTIONAL.fullmatch(name)}
     if unknown := sorted(needed - bundled - _OWNERS.keys()):
         raise BuildError(
             f"libraries beneath {folder} need {', '.join(unknown)}: neither bundled nor of a known"

@@ -33,6 +33,9 @@ home = /usr/bin
 include-system-site-packages = false
 version = {python}
 """
+_UNUSED = ("ai_edge_litert/vendors", "ai_edge_litert/tools/apply_plugin_main")
+"""Plugins for accelerators, of which we use none: some look for their libraries in whatever folder
+the process is in."""
 
 
 class BuildError(Exception):
@@ -66,12 +69,19 @@ def lay_out(tree: Path, role: Role, target: Target, wheels: Path) -> Path:
     Raises:
         BuildError: a wheel is not what it was, or what was laid out is not what is locked.
     """
+    packages = put_commands(tree, role, target)
+    _install(wheels, packages, target)
+    tidy(packages)
+    hold_against(packages, read_lock(lock_of(role), target.wheels))
+    return packages
+
+
+def put_commands(tree: Path, role: Role, target: Target) -> Path:
+    """Make a role's environment beneath ``tree``, still empty; return its ``site-packages``."""
     environment = tree / role.environment.lstrip("/")
     python = target.release.python
     packages = environment / "lib" / f"python{python}" / "site-packages"
-    _install(wheels, packages, target)
-    _tidy(packages)
-    hold_against(packages, read_lock(lock_of(role), target.wheels))
+    packages.mkdir(parents=True)
     binaries = environment / "bin"
     binaries.mkdir()
     (binaries / "python3").symlink_to(f"../../../../bin/python{python}")
@@ -112,12 +122,22 @@ def plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _tidy(packages: Path) -> None:
-    """Remove what tells of this machine, and scripts, whose first line names its Python."""
+def tidy(packages: Path) -> None:
+    """Remove what tells of this machine, scripts, whose first line names its Python, and `_UNUSED`.
+
+    What stays is to the byte what was hashed; each RECORD names what stays.
+    """
     shutil.rmtree(packages / "bin", ignore_errors=True)
     for name in ("direct_url.json", "REQUESTED"):
         for path in packages.glob(f"*.dist-info/{name}"):
             path.unlink()
+    for path in packages.rglob(".gitignore"):
+        path.unlink()
+    for path in (packages / name for name in _UNUSED):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
     for record in packages.glob("*.dist-info/RECORD"):
         lines = record.read_text().splitlines(keepends=True)
         kept = [line for line in lines if not _is_left_out(line)]
@@ -126,8 +146,8 @@ def _tidy(packages: Path) -> None:
 
 def _is_left_out(line: str) -> bool:
     path = line.partition(",")[0]
-    return path.startswith(("../../bin/", "bin/")) or path.endswith(
-        (".dist-info/direct_url.json", ".dist-info/REQUESTED")
+    return path.startswith(("../../bin/", "bin/", *_UNUSED)) or path.endswith(
+        (".dist-info/direct_url.json", ".dist-info/REQUESTED", "/.gitignore")
     )
 
 
