@@ -19,7 +19,7 @@ from officers.desk.grading_rules import Rules, preset_names, rules_of
 from officers.desk.moments import duration_text, span_text
 from officers.desk.traces import UNDECIDED
 from officers.desk.wording import short_id
-from officers.keyboard import AsJson, CaseId, at_desk
+from officers.keyboard import AsJson, CaseId, at_desk, warn_of
 from runtime.errors import OperationError
 from runtime.officer_options import OfficerFile, PassphraseFile
 from runtime.terminal import note, plain_table, say, show_table, warn
@@ -81,8 +81,7 @@ def contacts(
         register_of_places = desk.places_for(session.officer, places, tell=session.tell)
         case, key = desk.sealed_to_me(session, query_id), keys.sealing()
         results = desk.open_results(session, case, key, register_of_places)
-        for problem in (*results.problems, *results.receipts.waiting):
-            warn(problem)
+        warn_of(results)
         report = desk.trace(results)
         listed = graded(
             session.officer, report.traces, results.links, key,

@@ -21,7 +21,7 @@ from officers.desk.report.making import Paths, make_report
 from officers.desk.report.plan import read_plan
 from officers.desk.report.verifying import given_directory, signature_of, verify_file
 from officers.desk.report.words import LANGUAGES
-from officers.keyboard import CaseId, at_desk, show_facts
+from officers.keyboard import CaseId, at_desk, show_facts, warn_of
 from protocol import hpke
 from protocol.places import Places
 from runtime.officer_options import OfficerFile, PassphraseFile
@@ -253,8 +253,7 @@ def open_case(
     """Open what a query has found that is sealed to the officer; warn of what cannot be used."""
     case = desk.sealed_to_me(session, query_id)
     results = desk.open_results(session, case, sealing, places)
-    for words in (*results.problems, *results.receipts.waiting):
-        warn(words)
+    warn_of(results)
     return results
 
 

@@ -13,8 +13,10 @@ import typer
 from officers.desk.api_client import QuerySummary
 from officers.desk.facts import Fact, state_text
 from officers.desk.keys import open_identity, open_sealing
+from officers.desk.late_films import late_film_lines
 from officers.desk.notices import Notice
 from officers.desk.officer import Officer
+from officers.desk.results import Results
 from officers.desk.session import Session, connect
 from officers.query_text import facts_table
 from protocol import hpke
@@ -84,6 +86,19 @@ def at_desk(
 def tell(notice: Notice) -> None:
     """Print a notice on standard error."""
     (warn if notice.warning else note)(notice.text)
+
+
+def warn_of(results: Results) -> None:
+    """Warn of what whoever reads, decides or hands over a query's results has to know."""
+    for words in (*results.problems, *results.receipts.waiting):
+        warn(words)
+    if late := late_film_lines(results.summary.late_films):
+        warn("\n".join(late))
+    for one in results.summary.withdrawals:
+        warn(
+            f"{one.officer} has withdrawn, as headquarters say: {one.reason}; what was opened "
+            "before stays known here, and whether it may still be used is yours to judge"
+        )
 
 
 def waiting(summary: QuerySummary) -> None:

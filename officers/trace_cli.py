@@ -24,12 +24,11 @@ from officers.desk.coverage_hours import hour_values, hours_of
 from officers.desk.export_forms import json_values
 from officers.desk.facts import state_text
 from officers.desk.graded import graded, graded_values
-from officers.desk.late_films import late_film_lines
 from officers.desk.moments import local_text
 from officers.desk.persons import person_values, persons_of
 from officers.desk.traces import Numbered, numbers_text, ranked, stays_of
 from officers.desk.wording import short_id
-from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting
+from officers.keyboard import AsJson, CaseId, Keyring, Yes, at_desk, show_facts, waiting, warn_of
 from officers.keyboard import confirm as confirm_signing
 from officers.trace_text import (
     continuations_table,
@@ -245,12 +244,7 @@ def _results(
     if wait_s is not None:
         desk.wait(session, case.id, desk.worth_showing, timeout_s=wait_s, progress=waiting)
     results = desk.open_results(session, case, keys.sealing(), register)
-    for problem in results.problems:
-        warn(problem)
-    for words in results.receipts.waiting:
-        warn(words)
-    if late := late_film_lines(results.summary.late_films):
-        warn("\n".join(late))
+    warn_of(results)
     return results
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from boxes_v2 import make_box_v2
@@ -83,6 +84,8 @@ def test_every_command_about_the_query_tells_of_films_that_came_after_it(site: O
     trace = site.run(trace_cli.app, "ana", "show", query_id)
     assert trace.exit_code == 0
     assert "nothing in them was compared" in " ".join(trace.output.split())
+    contacts = site.run(trace_cli.app, "ana", "contacts", query_id)
+    assert "nothing in them was compared" in " ".join(contacts.output.split())
     as_json = site.run(trace_cli.app, "ana", "show", query_id, "--json")
     assert json.loads(as_json.stdout)["late_films"] == [told]
 
@@ -92,6 +95,19 @@ def test_nothing_is_said_where_nothing_came(site: OfficerSite) -> None:
     query_id = ended(site)
     assert "films" not in site.run(trace_cli.app, "ana", "show", query_id).output
     assert late_film_lines(()) == ()
+
+
+@pytest.mark.slow
+def test_who_reads_or_hands_over_results_hears_that_the_query_was_withdrawn(
+    site: OfficerSite, tmp_path: Path
+) -> None:
+    query_id = ended(site)
+    reason = "the patient takes the consent back"
+    site.run(query_cli.app, "ana", "revoke", query_id, "--reason", reason, "--yes")
+    out = str(tmp_path / "handed-over.json")
+    for command in (["show"], ["contacts"], ["export", "--format", "json", "--out", out]):
+        told = site.run(trace_cli.app, "ana", command[0], query_id, *command[1:]).output
+        assert f"ana has withdrawn, as headquarters say: {reason}" in " ".join(told.split())
 
 
 @pytest.mark.slow
