@@ -5,31 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
 from edge_agent.capture import Frame
 from edge_agent.footage.found import FoundFile
 from edge_agent.footage.quality import Quality
 from edge_agent.opencv import quiet_opencv
 from edge_agent.sources import Reader, SourceError
 from edge_agent.video.files import FileReader
-from edge_agent.video.reading import Image, Shortcuts
-from edge_agent.vision.arrays import Doubles
-from edge_agent.vision.shrinking import shrunk
+from edge_agent.video.reading import Shortcuts
 
 _EARLY_S = 0.005
 """A picture a little early is better than the next one, much too late."""
-STILL_S = 0.8
-"""While nothing moves, one picture in so many seconds is given: nobody is lost by then."""
 _WORTH_IT = 0.2
 """Share of reordered pictures from which leaving out those that no other needs saves more than the
 process `ffmpeg` costs."""
 _KEPT = 1 / 3
 """At least so much of such a film's pictures is left."""
-_CELLS = (160, 90)
-_MOVED = 6.0  # grey levels of a cell
-_MOVED_CELLS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +65,14 @@ def frames(
         raise SourceError(f"Video file {file.path}: nothing says when it began.")
     quiet_opencv()
     reader = FileReader(file.path, _shortcuts(file, quality, gap_s))
-    stir = Stir() if quality == "fast" else None
     given = 0
     try:
         while (picture := reader.read(gap_s=max(0.0, gap_s - _EARLY_S))) is not None:
             at_ms = file.began_ms + round(picture.at_s * 1000)
             frame = Frame(picture.image, at_ms, given)
             try:
-                if stir is None or stir.is_due(picture.image, picture.at_s):
-                    given += 1
-                    yield frame
+                given += 1
+                yield frame
             finally:
                 frame.wipe()
     finally:
@@ -110,25 +98,3 @@ def _reading(reader: Reader, given: int) -> Reading:
     parts = ["ffmpeg" if facts.by_ffmpeg else "opencv", facts.hardware]
     decoder = ", ".join(part for part in parts if part)
     return Reading(given, reader.bad, reader.truncated, reader.grew, reader.jumps, decoder)
-
-
-class Stir:
-    """Tells whether anything has moved since the picture that was taken last."""
-
-    def __init__(self) -> None:
-        self._cells: Doubles | None = None
-        self._at_s = 0.0
-
-    def is_due(self, image: Image, at_s: float) -> bool:
-        """Whether a picture (H, W, 3) is to be taken: something moved, or it has been long."""
-        small = shrunk(image, _CELLS)
-        cells = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float64)
-        before = self._cells
-        if before is not None and at_s - self._at_s < STILL_S - _EARLY_S:
-            moved = np.count_nonzero(np.abs(cells - before) > _MOVED)
-            if moved < _MOVED_CELLS:
-                return False
-        if before is not None:
-            before.fill(0)
-        self._cells, self._at_s = cells, at_s
-        return True

@@ -11,8 +11,8 @@ Quality = Literal["fast", "full"]
 TRADED = (
     "full: every picture that a camera of now would be searched in, at the same size. fast: faces "
     "are sought in pictures of 640x360 (a bare face needs 24 px of height in 720p, not 16: who is "
-    "farther away is missed), pictures that no other needs are not decoded and blocks are not "
-    "smoothed, and while nothing moves 1.25 pictures a second are searched, not 5."
+    "farther away is missed), pictures that no other needs are not decoded, and blocks are not "
+    "smoothed."
 )
 """In words, for help and documents."""
 

@@ -89,6 +89,8 @@ class FaceDetector:
         Raises:
             ModelError: the model does not give what a YuNet detector gives.
         """
+        if parts is not None and not parts:
+            return Detections.none()
         size = self._working_size(image)
         small = shrunk(image, size)
         try:

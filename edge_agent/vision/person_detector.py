@@ -136,6 +136,8 @@ class OnnxPersonDetector:
         Raises:
             ModelError: the model fails, or does not give what its manifest says.
         """
+        if parts is not None and not parts:
+            return Bodies.none()
         rows, columns = image.shape[:2]
         size = self._working_size(image)
         small = shrunk(image, size)
