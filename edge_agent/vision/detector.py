@@ -19,7 +19,7 @@ from edge_agent.vision.arrays import Detections, Doubles, Floats, Image
 from edge_agent.vision.boxes import common_area
 from edge_agent.vision.changes import Grid, Part
 from edge_agent.vision.quality import face_signs
-from edge_agent.vision.shrinking import shrunk
+from edge_agent.vision.shrinking import shrunk, size_within
 from edge_agent.vision.yunet import LARGEST_STRIDE, YuNet
 
 FINE_SIZE = 128
@@ -91,7 +91,7 @@ class FaceDetector:
         """
         if parts is not None and not parts:
             return Detections.none()
-        size = self._working_size(image)
+        size = size_within(image, (self._width, self._height))
         small = shrunk(image, size)
         try:
             if parts is None:
@@ -109,7 +109,7 @@ class FaceDetector:
     def grid(self, image: Image) -> Grid:
         """The squares on whose borders parts of a frame (H, W, 3) end."""
         size = image.shape[1], image.shape[0]
-        return Grid.of(size, self._working_size(image), LARGEST_STRIDE)
+        return Grid.of(size, size_within(image, (self._width, self._height)), LARGEST_STRIDE)
 
     def _in_part(self, small: Image, part: Part) -> Floats:
         """Rows (n, 15) of a part of a frame at its working size, in pixels of that."""
@@ -183,10 +183,6 @@ class FaceDetector:
                 if box[2] * scale < _FINE_BELOW_PX:
                     landmarks[row] = face[4:14].reshape(5, 2)
         return Detections(detections.boxes, landmarks, scores)
-
-    def _working_size(self, image: Image) -> tuple[int, int]:
-        scale = self._scale(image)
-        return max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
 
     def _scale(self, image: Image) -> float:
         return float(min(self._width / image.shape[1], self._height / image.shape[0], 1.0))

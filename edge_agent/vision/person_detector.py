@@ -26,7 +26,7 @@ from edge_agent.vision.arrays import Doubles, Floats, Image, Ints
 from edge_agent.vision.changes import Grid, Part
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.people import Bodies
-from edge_agent.vision.shrinking import shrunk
+from edge_agent.vision.shrinking import shrunk, size_within
 from runtime.bundle import ModelEntry
 from runtime.onnx import InferenceSession, cpu_session
 
@@ -139,7 +139,7 @@ class OnnxPersonDetector:
         if parts is not None and not parts:
             return Bodies.none()
         rows, columns = image.shape[:2]
-        size = self._working_size(image)
+        size = size_within(image, self._limits)
         small = shrunk(image, size)
         try:
             if parts is None:
@@ -160,12 +160,7 @@ class OnnxPersonDetector:
         if self._form.size is not None:
             return None
         size = image.shape[1], image.shape[0]
-        return Grid.of(size, self._working_size(image), self._form.multiple)
-
-    def _working_size(self, image: Image) -> tuple[int, int]:
-        rows, columns = image.shape[:2]
-        scale = min(self._limits[0] / columns, self._limits[1] / rows, 1.0)
-        return max(1, round(columns * scale)), max(1, round(rows * scale))
+        return Grid.of(size, size_within(image, self._limits), self._form.multiple)
 
     def _in_part(self, small: Image, part: Part) -> tuple[Doubles, Doubles]:
         """As `_persons`, of a part of a frame at its working size."""

@@ -105,13 +105,16 @@ class SparingSearch(Generic[_F]):
         return self._noted(found, at_ms)
 
     def _noted(self, found: _F, at_ms: int) -> _F:
-        self._found.append((at_ms, found.boxes))
+        self._found = [*self._since(at_ms - _LATELY_MS), (at_ms, found.boxes)]
         return found
 
     def _lately(self, at_ms: int) -> Floats:
         """Boxes (n, 4) of what was found a moment ago: one search may miss who is there."""
-        self._found = [(when, boxes) for when, boxes in self._found if at_ms - when <= _LATELY_MS]
-        return np.concatenate([np.zeros((0, 4), np.float32), *(boxes for _, boxes in self._found)])
+        lately: list[Floats] = [boxes for _, boxes in self._since(at_ms - _LATELY_MS)]
+        return np.concatenate([np.zeros((0, 4), np.float32), *lately])
+
+    def _since(self, from_ms: int) -> list[tuple[int, Floats]]:
+        return [(when, boxes) for when, boxes in self._found if when >= from_ms]
 
 
 def _cut(found: Detections | Bodies, grid: Grid, parts: Sequence[Part]) -> Bools:

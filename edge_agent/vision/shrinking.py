@@ -12,6 +12,13 @@ import numpy as np
 from edge_agent.vision.arrays import Image
 
 
+def size_within(image: Image, limits: tuple[int, int]) -> tuple[int, int]:
+    """The size (width, height) of a picture (H, W, 3) shrunk to fit into limits (px)."""
+    rows, columns = image.shape[:2]
+    scale = min(limits[0] / columns, limits[1] / rows, 1.0)
+    return max(1, round(columns * scale)), max(1, round(rows * scale))
+
+
 def shrunk(image: Image, size: tuple[int, int]) -> Image:
     """A picture (H, W, 3) uint8 BGR at a size (width, height); itself if it has that already.
 

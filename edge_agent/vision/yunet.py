@@ -29,7 +29,7 @@ _FIXED = bytes.fromhex("0a020801 0a020803 0a03088005 0a03088005")
 """The dimensions 1, 3, 640, 640 of a tensor, as protobuf writes `TensorShapeProto`."""
 _NAMED = bytes.fromhex("0a020801 0a020803 0a03120148 0a03120157")
 """The same with the last two by the names H and W: as long, so that no length around changes."""
-_ROUNDING = 1e-4
+_ROUNDING = 1e-4  # more than float32 loses of a score
 _LEAST_LOG, _MOST_LOG = -20.0, 20.0
 """Sides of boxes come as logarithms; beyond these no picture has a face, and exp would overflow."""
 
@@ -142,7 +142,7 @@ def _faces(answers: list[Floats], rows: int, columns: int, score_threshold: floa
             )
         sure, there = (part.reshape(-1) for part in parts[:2])
         # All that can be enough, in one pass; only of those what is out of 0..1 is put right.
-        cells = np.flatnonzero(sure * there >= (score_threshold - _ROUNDING) ** 2)
+        cells = np.flatnonzero(sure * there >= max(0.0, score_threshold - _ROUNDING) ** 2)
         scores = np.sqrt(np.clip(sure[cells], 0.0, 1.0) * np.clip(there[cells], 0.0, 1.0))
         enough = scores >= score_threshold
         cells, scores = cells[enough], scores[enough]

@@ -181,6 +181,16 @@ def test_no_time_means_the_whole_always() -> None:
     assert asked.searches == [None, None]
 
 
+@pytest.mark.parametrize("whole_every_s", [0.1, 2.0])
+def test_what_was_found_long_ago_is_not_kept(whole_every_s: float) -> None:
+    """A box runs for months, with whatever its settings are."""
+    search = sparing(Asked(), whole_every_s)
+    room = empty_room()
+    for at_ms in range(1000, 20_000, 200):
+        look(search, room, at_ms)
+    assert len(search._found) <= 7
+
+
 def test_another_size_a_time_before_and_another_place_are_searched_whole() -> None:
     asked = Asked()
     search = sparing(asked)
