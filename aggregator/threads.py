@@ -72,8 +72,7 @@ class Duties:
         self._mqtt = of.config.mqtt
         self._client_id = of.config.name
         if of.share is not None:
-            expiry_s = min(self._mqtt.session_expiry_s, _SESSION_EXPIRY_S)
-            self._mqtt = self._mqtt.model_copy(update={"session_expiry_s": expiry_s})
+            self._mqtt = self._mqtt.kept_for(_SESSION_EXPIRY_S)
             self._client_id = f"{of.config.name}-{of.member}"
         self._receipts = (
             Receipts(of.intake, aggregator=of.key, now_ms=system_ms)

@@ -39,6 +39,10 @@ from runtime.trust import Trust
 _log = structlog.get_logger()
 
 MAX_INFLIGHT_BYTES = 8 << 20
+SESSION_EXPIRY_S = 300
+"""No longer does the broker keep a box's session, whatever `[mqtt]` says. A short absence costs no
+retained message a second time; after a longer one all comes anew. Mosquitto 2.0.11 dies of sessions
+that it keeps past a SIGHUP (docs/operations.md)."""
 _REFUSED_PAUSE_S = (1.0, 60.0)
 _HEALTH_SLOTS = 4
 _STILL_SLOTS = 4
@@ -109,7 +113,7 @@ class Publisher:
         self._revoked = ""
         self._ending = threading.Event()
         self._session = Session(
-            config.mqtt,
+            config.mqtt.kept_for(SESSION_EXPIRY_S),
             client_id=config.box,
             will=Will(self._health_topic, self._health(OFFLINE, {})),
             on_connected=self._note_connected,

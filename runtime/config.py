@@ -169,6 +169,10 @@ class MqttConfig(Section):
             raise ValueError("a broker is named twice; name each in host and port, or in further")
         return self
 
+    def kept_for(self, seconds: int) -> MqttConfig:
+        """This configuration, of whose sessions the broker keeps nothing for longer than that."""
+        return self.model_copy(update={"session_expiry_s": min(self.session_expiry_s, seconds)})
+
     @property
     def each(self) -> tuple[MqttConfig, ...]:
         """This configuration once for each broker, in order, with no further one in it."""

@@ -68,9 +68,9 @@ def _agent(config: BoxConfig, stop: Stop, do: Callable[[ImportDesk], None]) -> A
     The broker is to forget it when it goes: all that it needs is retained, and Mosquitto 2.0.11
     dies of a session that was away during a SIGHUP and has come twice since (docs/operations.md).
     """
-    mqtt = config.mqtt.model_copy(update={"session_expiry_s": 0})
+    without = {"cameras": (), "mqtt": config.mqtt.kept_for(0)}
     try:
-        return Agent(config.model_copy(update={"cameras": (), "mqtt": mqtt}), stop, errand=do)
+        return Agent(config.model_copy(update=without), stop, errand=do)
     except FolderInUse:
         return None
 

@@ -17,6 +17,7 @@ from brokers import AnyBroker, Embedded, Mosquitto, mosquitto
 from edge_brokers import Headquarters
 from edge_site import Box, Site, make_sighting, seed_of, wait_until
 
+from edge_agent import publisher
 from edge_agent.config import BoxConfig, SealingConfig
 from edge_agent.epochs import BoardEpochs
 from edge_agent.notices import Notices
@@ -31,6 +32,8 @@ from protocol.policy import sign_policy
 from protocol.signing import SigningKey
 from protocol.v2.hours import CameraHours, DayHours
 from protocol.v2.notices import Notice
+from runtime.config import MqttConfig
+from runtime.mqtt import Session
 
 NewRunner = Callable[..., "Runner"]
 
@@ -159,6 +162,20 @@ def test_health_says_online_with_figures_then_offline(
     wait_until(lambda: len(headquarters.reports) >= 3, "one a second")
     runner.stop()
     wait_until(lambda: headquarters.reports[-1].state == "offline")
+
+
+def test_the_broker_keeps_a_session_for_minutes_whatever_the_box_is_told(
+    run: NewRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def session(config: MqttConfig, **more: Any) -> Session:
+        asked.append(config.session_expiry_s)
+        return Session(config, **more)
+
+    monkeypatch.setattr(publisher, "Session", session)
+    run()
+    assert asked == [300]
 
 
 def test_a_broker_that_vanishes_for_a_while_loses_nothing(
