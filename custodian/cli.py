@@ -21,7 +21,7 @@ from runtime.config import load
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.role_cli import serve_as_told
-from runtime.terminal import out, reported, say, warn
+from runtime.terminal import agreed, out, reported, say, warn
 
 app = typer.Typer(
     name="custodian",
@@ -187,8 +187,8 @@ def confirm_clock(
         store = Store(settings.database)
         try:
             say(f"this machine says it is {_moment(now_ms)}")
-            if not yes:
-                typer.confirm("Is that right?", abort=True)
+            if not yes and not agreed("Is that right?"):
+                raise OperationError("nothing was confirmed (answer y, or give --yes)")
             before = confirm(store, now_ms=now_ms)
         finally:
             store.close()

@@ -23,7 +23,7 @@ from protocol import hpke
 from protocol.signing import SigningKey
 from runtime.errors import OperationError
 from runtime.keyfiles import WrongPassphrase, get_passphrase, is_sealed
-from runtime.terminal import err, note, out, reported, show_table, warn
+from runtime.terminal import agreed, err, note, out, reported, show_table, warn
 from runtime.text import counted
 
 CaseId = Annotated[
@@ -116,13 +116,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
     Raises:
         Declined: the answer was not yes, or there was nobody to ask.
+        KeyboardInterrupt: that was the answer.
     """
-    if yes:
-        return
-    try:
-        agreed = typer.confirm(f"\n{question}", default=False, err=True)
-    except typer.Abort:
-        note("")  # nobody ended the question's line
-        agreed = False
-    if not agreed:
+    if not yes and not agreed(f"\n{question}"):
         raise Declined("nothing was signed (answer y, or give --yes)")

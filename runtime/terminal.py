@@ -51,7 +51,7 @@ err = Terminal(stderr=True)
 
 @contextmanager
 def reported(on_interrupt: str = "stopped; nothing was changed") -> Iterator[None]:
-    """Turn failures that a person can act on into one message and exit code 1."""
+    """Turn failures that a person can act on into one message and exit code 1; Ctrl-C into 130."""
     try:
         yield
     except (OperationError, ProtocolError) as error:
@@ -60,6 +60,31 @@ def reported(on_interrupt: str = "stopped; nothing was changed") -> Iterator[Non
     except KeyboardInterrupt:
         err.print(on_interrupt)
         raise typer.Exit(130) from None
+    except typer.Abort as error:
+        if not _interrupted(error):
+            raise
+        err.print(f"\n{on_interrupt}")
+        raise typer.Exit(130) from None
+
+
+def agreed(question: str) -> bool:
+    """Ask on standard error; False for any answer but yes, and where nobody is there to ask.
+
+    Raises:
+        KeyboardInterrupt: that was the answer.
+    """
+    try:
+        return typer.confirm(question, default=False, err=True)
+    except typer.Abort as error:
+        note("")  # nobody ended the question's line
+        if _interrupted(error):
+            raise KeyboardInterrupt from None
+        return False
+
+
+def _interrupted(abort: typer.Abort) -> bool:
+    """Whether a question ended by Ctrl-C; else there was nothing to read."""
+    return isinstance(abort.__context__, KeyboardInterrupt)
 
 
 @contextmanager

@@ -134,6 +134,10 @@ def _officer(
         for text in too_few_approvers(left, policy):
             if text not in known:
                 yield Consequence(weight, f"{text}; {add}")
+        known = set(_too_few_for_options(before, policy))
+        for text in _too_few_for_options(left, policy):
+            if text not in known:
+                yield Consequence(Weight.ASKED, f"{text}; {add}")
         text = f"queries that '{principal.name}' approved are granted no longer on that approval"
         yield Consequence(Weight.SAID, text)
 
@@ -254,11 +258,17 @@ def _of_floors(before: Policy, after: Policy) -> Iterable[Consequence]:
 def _short_of_people(directory: Directory, policy: Policy) -> list[str]:
     """Return for which queries there are fewer officers in force than the policy demands."""
     found = too_few_approvers(directory, policy)
-    keys = _confirming_keys(directory)
     if text := _too_few_confirm(directory, policy):
         found.append(text)
+    return [*found, *_too_few_for_options(directory, policy)]
+
+
+def _too_few_for_options(directory: Directory, policy: Policy) -> list[str]:
+    """Return of what queries cannot ask, on any basis, for want of approvers in force."""
     approvers = {officer.verify_key.raw for officer in directory.with_duty(APPROVER)}
+    keys = _confirming_keys(directory)
     others = max((len(approvers - {key}) for key in keys), default=0)
+    found = []
     for option, extra in sorted(policy.option_approvals.items()):
         needed = min(policy.approvals_for(basis, (option,)) for basis in policy.bases)
         if extra and others < needed:

@@ -18,7 +18,7 @@ from provisioning.formats.opened import Site
 from runtime.errors import OperationError
 from runtime.keyfiles import get_passphrase
 from runtime.peers import Told
-from runtime.terminal import note, say, warn
+from runtime.terminal import agreed, note, say, warn
 from runtime.text import quoted
 
 Push = Annotated[
@@ -80,15 +80,11 @@ def agree(question: str, effects: Sequence[Consequence], *, yes: bool) -> None:
 
     Raises:
         OperationError: the answer was not yes, or there was nobody to ask.
+        KeyboardInterrupt: that was the answer.
     """
     if yes or all(one.weight is Weight.SAID for one in effects):
         return
-    try:
-        agreed = typer.confirm(question, default=False, err=True)
-    except typer.Abort:
-        note("")  # nobody ended the question's line
-        agreed = False
-    if not agreed:
+    if not agreed(question):
         raise OperationError("nothing was changed (answer y, or give --yes)")
 
 

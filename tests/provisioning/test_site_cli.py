@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from provisioning.authority import SitePaths, SitePlan, open_site
+from provisioning.authority.consequences import Weight, of_revocation
 from provisioning.authority.site_cli import app
 from provisioning.formats.plan import site_toml
 from runtime.keyfiles import WrongPassphrase, read_secret
@@ -400,3 +402,17 @@ def test_purposes_that_read_as_others_are_not_signed(
         text.replace('["contact tracing"]', '["접촉자 추적", "étude"]')
     )
     assert run("policy", site.root, "p.toml", "--yes").exit_code == 0
+
+
+def test_what_no_query_can_ask_any_more_for_want_of_approvers_is_asked_about(
+    run: Run, site: SitePaths
+) -> None:
+    assert run("add-officer", site.root, "dan", "--duty", "approver").exit_code == 0
+    opened = open_site(site.root)
+    policy = replace(opened.policy, option_approvals={"live": 1, "linked": 0})
+    told = of_revocation(opened.directory, policy, "dan")
+    asked = [one.text for one in told if one.weight is Weight.ASKED and "ask for" in one.text]
+    assert [text[:24] for text in asked] == ["queries that ask for liv"]
+    assert "need at least 3 approvals, and 2 other approvers" in asked[0]
+    plain = of_revocation(opened.directory, opened.policy, "dan")
+    assert not [one for one in plain if "ask for" in one.text]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import OperationError
-from runtime.terminal import note, reported, say, warn
+from runtime.terminal import agreed, note, reported, say, warn
 from runtime.text import harmless
 
 HOSTILE = "gone\x1b[2J\x9b31m\u202e\nnext line"
@@ -37,3 +38,30 @@ def test_printable_text_stays_as_it_is(text: str) -> None:
     assert "\x1b" not in harmless(text)
     if text.isprintable():
         assert harmless(text) == text
+
+
+class CtrlC(io.StringIO):
+    """Somebody who is asked and presses Ctrl-C."""
+
+    def readline(self, _size: int | None = -1, /) -> str:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("ask", [lambda: agreed("Sure?"), lambda: typer.prompt("Name")])
+def test_ctrl_c_at_a_question_says_that_nothing_changed_and_gives_130(
+    ask: Callable[[], object], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", CtrlC())
+    with pytest.raises(typer.Exit) as ended, reported():
+        ask()
+    assert ended.value.exit_code == 130
+    assert capfd.readouterr().err.endswith("\nstopped; nothing was changed\n")
+
+
+@pytest.mark.parametrize(("answer", "means"), [("y\n", True), ("n\n", False), ("", False)])
+def test_nothing_but_yes_is_a_yes(
+    answer: str, means: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    with reported():
+        assert agreed("Sure?") is means
