@@ -280,7 +280,8 @@ def load_bundle(
         signatures = read_file(path / SIGNATURE_NAME, MAX_MANIFEST_BYTES)
     except FileProblem as error:
         raise BundleSignatureInvalid(
-            f"{path} is not a signed model bundle: {error}; build one with `sealtrace models build`"
+            f"{path} is not a signed model bundle: {error}; put the site's there, or build one "
+            "with `sealtrace models build`"
         ) from error
     signer = _verified_signer(path, manifest_bytes, signatures, trusted_keys)
     try:

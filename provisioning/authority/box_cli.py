@@ -195,7 +195,10 @@ def show_boxes(listed: list[BoxState], *, live: bool) -> None:
 def _state(entry: BoxState) -> str:
     if entry.revoked_at is not None:
         return "[red]revoked[/]"
-    return "" if entry.online is None else "online" if entry.online else "[red]offline[/]"
+    if entry.online is None or entry.online:
+        return "online" if entry.online else ""
+    # A station that imports films now and then is not away: nobody expects it between them.
+    return "[red]offline[/]" if entry.cameras else "between imports"
 
 
 def _protocol(entry: BoxState) -> str:

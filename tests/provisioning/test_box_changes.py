@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -205,6 +206,19 @@ def test_a_revoked_box_is_not_online_whatever_it_still_reports(
     shown = capsys.readouterr().out
     assert " revoked " in shown
     assert "online" not in shown
+
+
+def test_a_station_without_an_agent_is_not_called_offline(
+    site: SitePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = boxes.overview(open_site(site.root))
+    told = {"state": "offline", "last_seen_ms": system_ms()}
+    station = boxes.with_live(replace(first, cameras=(), recordings=("hall",)), told)
+    show_boxes([station, boxes.with_live(second, told)], live=True)
+    rows = {row.split()[0]: row for row in capsys.readouterr().out.splitlines()}
+    assert "between imports" in rows[first.name]
+    assert "offline" not in rows[first.name]
+    assert "offline" in rows[second.name]
 
 
 def test_passwords_of_cameras_are_not_printed(site: SitePaths, passphrase: bytes) -> None:
