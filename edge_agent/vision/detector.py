@@ -49,7 +49,7 @@ class FaceDetector:
 
     def __init__(
         self,
-        model: bytes,
+        model: bytes | YuNet,
         *,
         width: int = 640,
         height: int = 360,
@@ -59,14 +59,15 @@ class FaceDetector:
         """Load the model.
 
         Args:
-            model: the ONNX file's content.
+            model: the ONNX file's content, or the network loaded.
             width: frames are shrunk to fit into width x height before detection. A bare face must
                 be about 12 px high there, a masked one 40, so the size sets how far away people
                 are seen.
             height: see width.
             score_threshold: detections below are not reported; keep it low, the tracker uses
                 weak detections to go on with tracks it knows, never to begin one.
-            nms_threshold: overlap (IoU) above which two boxes are taken for one face.
+            nms_threshold: overlap (IoU) above which two boxes are taken for one face; a network
+                that is loaded has its own.
 
         Raises:
             ModelError: it cannot be loaded as a face detector.
@@ -74,7 +75,7 @@ class FaceDetector:
         quiet_opencv()
         self._width, self._height = width, height
         self._score_threshold = score_threshold
-        self._net = YuNet(model, nms_threshold=nms_threshold)
+        self._net = model if isinstance(model, YuNet) else YuNet(model, nms_threshold=nms_threshold)
 
     def detect(self, image: Image, parts: Sequence[Part] | None = None) -> Detections:
         """Find the faces of a frame (H, W, 3) uint8 BGR of any size; best first.

@@ -16,9 +16,16 @@ from edge_agent.vision.embedder import (
 )
 from edge_agent.vision.errors import ModelError
 from edge_agent.vision.mask import MaskClassifier
-from edge_agent.vision.person_detector import OnnxPersonDetector, PersonForm, form_of
+from edge_agent.vision.person_detector import (
+    OnnxPersonDetector,
+    PersonForm,
+    form_of,
+    person_session,
+)
+from edge_agent.vision.yunet import YuNet
 from protocol.keytree import Modality
 from runtime.bundle import MODALITY_OF, Bundle, ModelEntry, Role
+from runtime.onnx import InferenceSession
 
 _EMBEDDER: Role = "face_embedder"
 _CLOTHES: Role = "appearance_embedder"
@@ -30,10 +37,10 @@ _AGREEMENT_FMR = 0.01
 
 @dataclass(frozen=True, slots=True)
 class VisionModels:
-    """What a camera's pipeline runs. Embedder and mask classifier are shared by all cameras.
+    """What a camera's pipeline runs. The networks are shared by all cameras.
 
-    `detector_file` is the detector's content: each pipeline makes its own detector from it, and
-    so with `person_file`, which is None if the bundle has no person detector.
+    `detector_file` is the face detector's content, and `person_file` the other's, None if the
+    bundle has none; `face_net` and `person_net` are those loaded, else each detector loads its own.
     `agreement_threshold` is the cosine below which two photos said to show one person are refused
     at enrolment: strangers reach it once in a hundred pairs, by the bundle's calibration. It is
     far below the threshold at which a whole city is searched. Without a calibration it is high.
@@ -46,6 +53,8 @@ class VisionModels:
     agreement_threshold: float = _UNCALIBRATED_AGREEMENT
     person_file: bytes | None = field(default=None, repr=False)
     person_form: PersonForm | None = None
+    face_net: YuNet | None = None
+    person_net: InferenceSession | None = None
     clothes: AppearanceEmbedder | None = None
 
     @property
@@ -78,7 +87,7 @@ class VisionModels:
             ModelError: the bundle's detector cannot be loaded.
         """
         return FaceDetector(
-            self.detector_file,
+            self.face_net or self.detector_file,
             width=width,
             height=height,
             score_threshold=score_threshold,
@@ -93,7 +102,9 @@ class VisionModels:
         """
         if self.person_file is None or self.person_form is None:
             return None
-        return OnnxPersonDetector(self.person_file, self.person_form, width=width, height=height)
+        return OnnxPersonDetector(
+            self.person_net or self.person_file, self.person_form, width=width, height=height
+        )
 
 
 def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
@@ -114,20 +125,22 @@ def load_models(bundle: Bundle, *, num_threads: int = 1) -> VisionModels:
             "this version runs 'yunet' detectors"
         )
     nms = detector.parameters.get("nms_threshold", 0.3)
+    overlap = float(nms) if isinstance(nms, int | float) else 0.3
+    detector_file = bundle.read(detector)
     persons = next(iter(bundle.entries("person_detector")), None)
-    models = VisionModels(
+    person_file = None if persons is None else bundle.read(persons)
+    return VisionModels(
         embedder=load_embedder(bundle, num_threads=num_threads),
         mask=MaskClassifier(bundle.read(bundle.entry("mask_status")), num_threads=num_threads),
-        detector_file=bundle.read(detector),
-        detector_nms=float(nms) if isinstance(nms, int | float) else 0.3,
+        detector_file=detector_file,
+        detector_nms=overlap,
         agreement_threshold=_agreement_threshold(bundle.entries(_EMBEDDER)),
-        person_file=None if persons is None else bundle.read(persons),
+        person_file=person_file,
         person_form=None if persons is None else form_of(persons),
+        face_net=YuNet(detector_file, nms_threshold=overlap),
+        person_net=None if person_file is None else person_session(person_file),
         clothes=load_clothes(bundle, num_threads=num_threads),
     )
-    models.detector(320, 180)
-    models.person_detector(320, 192)
-    return models
 
 
 def load_embedder(bundle: Bundle, *, num_threads: int = 1) -> Embedder:

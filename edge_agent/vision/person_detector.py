@@ -103,12 +103,18 @@ class OnnxPersonDetector:
     """Runs one such network on frames shrunk to fit a working size; for one thread."""
 
     def __init__(
-        self, model: bytes, form: PersonForm, *, width: int, height: int, num_threads: int = 1
+        self,
+        model: bytes | InferenceSession,
+        form: PersonForm,
+        *,
+        width: int,
+        height: int,
+        num_threads: int = 1,
     ) -> None:
         """Load the model.
 
         Args:
-            model: the ONNX file's content.
+            model: the ONNX file's content, or the network loaded (`person_session`).
             form: see `form_of`.
             width: frames are shrunk to fit into width x height, unless the network has a size of
                 its own.
@@ -122,7 +128,7 @@ class OnnxPersonDetector:
         self._form = form
         self._limits = form.size or (width, height)
         self._tables = _tables(form)
-        self._session = _load(model, num_threads)
+        self._session = person_session(model, num_threads) if isinstance(model, bytes) else model
         self._input = self._session.get_inputs()[0].name
         self._centres: dict[tuple[int, int], tuple[Doubles, Doubles]] = {}
 
@@ -262,7 +268,12 @@ def _tables(form: PersonForm) -> list[Floats]:
     return tables
 
 
-def _load(model: bytes, num_threads: int) -> InferenceSession:
+def person_session(model: bytes, num_threads: int = 1) -> InferenceSession:
+    """Load a network of persons, which may be run from several threads.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
     try:
         return cpu_session(model, num_threads)
     except Exception as error:

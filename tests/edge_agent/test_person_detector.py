@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,29 @@ def test_the_built_in_detector_finds_people_whether_or_not_they_look(
     hidden[60:210, 160:290] = image[320:470, 160:290]  # a suit where the face was
     assert len(detector.detect(hidden)) == 1
     assert len(detector.detect(np.full_like(image, 128))) == 0
+
+
+@pytest.mark.models
+def test_cameras_look_side_by_side_with_one_network(
+    models: VisionModels, photos_path: Path
+) -> None:
+    image = np.asarray(cv2.imread(str(photos_path / "astronaut.png")), np.uint8)
+    pictures = [np.ascontiguousarray(image[: 512 - 16 * n]) for n in range(6)]
+    eyes = [(models.detector(320, 180), models.person_detector(320, 192)) for _ in range(2)]
+    assert eyes[0][0]._net is eyes[1][0]._net
+
+    def look(eye: int) -> list[Rows]:
+        faces, persons = eyes[eye]
+        assert persons is not None
+        return [search.detect(one).boxes for one in pictures for search in (faces, persons)]
+
+    alone = look(0)
+    with ThreadPoolExecutor(4) as pool:
+        beside = list(pool.map(look, [0, 1, 0, 1]))
+    assert sum(map(len, alone)) >= len(pictures)
+    for seen in beside:
+        for one, other in zip(alone, seen, strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.models
