@@ -23,6 +23,7 @@ from pathlib import Path
 
 from demo.processes import ProcessFailed, ending_with_us
 from runtime.errors import OperationError
+from tests.boot.tpm import SoftwareTpm
 
 _FIRMWARE = (
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
@@ -91,7 +92,8 @@ class Guest:
         evidence: where its consoles are kept, one file a boot.
         ssh_key: private key of who may look.
         ssh_port: port of loopback that leads to its SSH.
-        tpm: socket of a software TPM; None: it has none.
+        tpm: a TPM by software; None: it has none.
+        cpus: processors, each of which takes a core of this machine by TCG.
         boots: how often it was switched on.
     """
 
@@ -101,7 +103,7 @@ class Guest:
     evidence: Path
     ssh_key: Path
     ssh_port: int
-    tpm: Path | None = None
+    tpm: SoftwareTpm | None = None
     boots: int = 0
     cpus: int = 1
     memory_mib: int = 1800
@@ -135,6 +137,8 @@ class Guest:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.boots += 1
         self._monitor_path.unlink(missing_ok=True)
+        if self.tpm is not None:
+            self.tpm.have_it_run()
         with (self.evidence / f"{self.name}-qemu.log").open("ab") as log:
             self.process = subprocess.Popen(
                 ending_with_us(self._command()),
@@ -295,7 +299,7 @@ class Guest:
         ]  # fmt: skip
         if self.tpm is not None:
             command += [
-                "-chardev", f"socket,id=tpm,path={self.tpm}",
+                "-chardev", f"socket,id=tpm,path={self.tpm.socket}",
                 "-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm0",
             ]  # fmt: skip
         return command

@@ -22,11 +22,12 @@ from types import FrameType
 
 from rich.console import Console  # noqa: TID251 - prints our own words
 
-from demo.processes import ProcessFailed, Service, run_command, sealtrace
+from demo.processes import run_command, sealtrace
 from runtime.errors import OperationError
 from tests.boot import guest, headquarters, stock
 from tests.boot.mirror import Mirror
 from tests.boot.story import Broken, Step, Story
+from tests.boot.tpm import SoftwareTpm
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = ROOT / ".sealtrace"
@@ -155,21 +156,23 @@ def boot(variants: Sequence[str], only: Sequence[str], report: Report, *, keep: 
     hq = headquarters.Headquarters.make(work / "site", EVIDENCE, STATE)
     mirror: Mirror | None = None
     stories: dict[str, Story] = {}
-    tpm: Service | None = None
+    tpm: SoftwareTpm | None = None
+    cores = os.cpu_count() or 1
+    cpus = max(1, cores // len(variants))
     try:
         hq.start()
         mirror = Mirror(hq, headquarters.ADDRESS)
         mirror.start()
         for number, variant in enumerate(variants, start=1):
             made = stock_of(variant, report)
-            socket = None
+            own = None
             if variant == TPM:
-                tpm, socket = software_tpm(work / "tpm")
-            folder = work / variant
+                own = tpm = SoftwareTpm(work / "swtpm", EVIDENCE / "tpm.log")
             stories[variant] = Story(
-                f"box-{number}", made, wheels_of(variant), hq, mirror, folder, EVIDENCE, socket
-            )
-        with ThreadPoolExecutor(os.cpu_count() or 1, "story") as pool:
+                f"box-{number}", made, wheels_of(variant), hq, mirror, work / variant, EVIDENCE,
+                own, cpus,
+            )  # fmt: skip
+        with ThreadPoolExecutor(cores, "story") as pool:
             playing = [
                 pool.submit(play, variant, story, only, report, keep=keep)
                 for variant, story in stories.items()
@@ -195,31 +198,6 @@ def boot(variants: Sequence[str], only: Sequence[str], report: Report, *, keep: 
             report.tell(f"cards and the site's files are in {work}; remove it when you are done")
         else:
             shutil.rmtree(work, ignore_errors=True)
-
-
-def software_tpm(folder: Path) -> tuple[Service, Path]:
-    """Start a TPM 2.0 by software; return it and its socket.
-
-    Raises:
-        OperationError: swtpm is not installed, or does not start.
-    """
-    if shutil.which("swtpm") is None:
-        raise OperationError("swtpm is not installed here; install it: apt install swtpm")
-    folder.mkdir(parents=True)
-    socket = folder / "socket"
-    service = Service(
-        "tpm",
-        ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={folder}", "--ctrl",
-         f"type=unixio,path={socket}"],
-        folder, EVIDENCE / "tpm.log", {"PATH": os.environ["PATH"]},
-    )  # fmt: skip
-    service.start()
-    deadline = time.monotonic() + 10
-    while not socket.exists():
-        if time.monotonic() > deadline or not service.running:
-            raise ProcessFailed(f"swtpm did not start: {service.tail()}")
-        time.sleep(0.05)
-    return service, socket
 
 
 def check_servers(report: Report) -> None:

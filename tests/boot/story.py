@@ -21,6 +21,7 @@ from tests.boot.guest import Guest, GuestFailed
 from tests.boot.headquarters import ADDRESS, Headquarters
 from tests.boot.mirror import Mirror, other_version
 from tests.boot.stock import Stock
+from tests.boot.tpm import SoftwareTpm
 
 CARD_BYTES = 4 << 30
 INSTALLING = "installing the software"
@@ -61,7 +62,8 @@ class Story:
     mirror: Mirror
     folder: Path
     evidence: Path
-    tpm: Path | None = None
+    tpm: SoftwareTpm | None = None
+    cpus: int = 1
     guest: Guest = field(init=False)
     claim: str = field(init=False, default="")
 
@@ -71,7 +73,7 @@ class Story:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
         self.guest = Guest(
             self.box, self.folder / f"{self.box}.card", self.folder, self.evidence, key,
-            free_port(), self.tpm,
+            free_port(), self.tpm, cpus=self.cpus,
         )  # fmt: skip
 
     @property
