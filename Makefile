@@ -95,7 +95,7 @@ bench: setup ## Measure what the README claims, and print it.
 faults: setup ## Shake a running site: kills, full disks, wrong clocks; print what became of it.
 	PYTHONPATH=tests/support $(BIN)/python tests/faults/run.py $(FAULTS_ARGS)
 
-boot-test: setup ## Boot cards in qemu, from Debian's stock image to a revoked box (40 minutes by TCG).
+boot-test: setup ## Boot cards in qemu, from Debian's stock image to a revoked box (an hour by TCG).
 	PYTHONPATH=.:tests/support $(BIN)/python tests/boot/run.py $(BOOT_ARGS)
 
 mutants: $(INSTALLED) ## Spoil the checks one by one; print those that no test notices (slow).
