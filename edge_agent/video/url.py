@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from runtime.errors import OperationError
@@ -94,7 +94,9 @@ def parse_source_url(url: str) -> SourceUrl:
             f"{redact(url)}: sources of kind {scheme!r} are not supported. "
             "Use a file, folder:PATH, rtsp://..., http://... or v4l2:/dev/video0."
         )
-    return SourceUrl(SourceKind.FOLDER if Path(url).is_dir() else SourceKind.FILE, url)
+    # A name that is too long is none of a folder; `Path` would raise.
+    folder = os.path.isdir(url)  # noqa: PTH112 - see above
+    return SourceUrl(SourceKind.FOLDER if folder else SourceKind.FILE, url)
 
 
 def _address(url: str, scheme: str) -> str:

@@ -90,6 +90,10 @@ def test_no_form_of_address_shows_its_password(
     assert not [text for text in shown if _SECRET in text]
 
 
+def test_what_is_too_long_for_a_name_is_a_file_that_is_not_there() -> None:
+    assert parse_source_url("é" * 200).kind == "file"
+
+
 @given(st.text())
 def test_any_text_is_parsed_or_refused(url: str) -> None:
     try:
