@@ -40,10 +40,13 @@ def test_printable_text_stays_as_it_is(text: str) -> None:
         assert harmless(text) == text
 
 
-class CtrlC(io.StringIO):
+class CtrlC:
     """Somebody who is asked and presses Ctrl-C."""
 
-    def readline(self, _size: int | None = -1, /) -> str:
+    encoding = "utf-8"
+    errors = "strict"
+
+    def readline(self, _size: int = -1) -> str:
         raise KeyboardInterrupt
 
 
