@@ -113,6 +113,8 @@ def prepare(variants: Sequence[str], report: Report) -> None:
         report(f"{variant}: stock image", True, f"{size:.0f} MB, {where}; {made.sha256[:16]}", took)
         began = time.monotonic()
         folder = wheels_of(variant)
+        for binding in folder.glob("tpm2_pytss-*.whl"):
+            binding.unlink()  # of the run before: the command refuses what is not its own
         command = sealtrace("image", "wheels", str(folder), "--python", made.python)
         run_command(command, folder=ROOT, environment=os.environ, timeout_s=1200)
         if variant == TPM:
